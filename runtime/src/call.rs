@@ -1,0 +1,67 @@
+//! What goes into an execution: the [`Call`] that the guest answers and the [`Run`] around it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use tokio::sync::oneshot;
+
+use crate::imports::{savings, state};
+use crate::limits::Limits;
+use crate::stream::StreamedBody;
+
+/// The body of a request on its way to a guest. An error ends the guest's reading with an error of its own.
+pub type RequestBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+/// What the guest is asked. Each goes to the export made for it; see [`crate::Program::run`].
+pub enum Call {
+    /// The real request, for `wasi:http/incoming-handler`. It needs an authority or a Host header.
+    Http { request: http::Request<RequestBody>, answer: Answer },
+    /// For `larder:function/handler`; a program that exports only `wasi:http/incoming-handler` receives it as
+    /// `POST /` in CloudEvents binary mode (CloudEvents HTTP binding 1.0.2, section 3.1).
+    Event(Event),
+}
+
+/// How the answer to an HTTP call leaves.
+pub enum Answer {
+    /// Whole, in [`crate::End::Answered`].
+    Buffered,
+    /// Whole as well if it is complete soon and small; otherwise its head and a body that goes on come through this
+    /// channel while the guest still runs, and the outcome is [`crate::End::Streamed`].
+    Streamed(oneshot::Sender<http::Response<StreamedBody>>),
+}
+
+/// A CloudEvents 1.0 envelope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub id: String,
+    pub source: String,
+    pub kind: String,
+    pub subject: Option<String>,
+    /// RFC 3339, UTC.
+    pub time: String,
+    pub data_content_type: String,
+    pub data: Bytes,
+}
+
+/// Whom a run is for, as the guest may know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enrolment {
+    /// A pseudonym.
+    pub end_user: String,
+    pub topic: String,
+    /// JSON text.
+    pub settings: String,
+}
+
+/// Everything around one call.
+pub struct Run {
+    /// The execution's id. Ids of transactions and events are made of it and an ordinal, so that a re-run makes the same.
+    pub execution: String,
+    pub limits: Limits,
+    /// The guest's whole environment.
+    pub variables: Arc<Vec<(String, String)>>,
+    pub enrolment: Option<Enrolment>,
+    pub state: Arc<dyn state::Backend>,
+    pub savings: Arc<dyn savings::Backend>,
+}

@@ -1,0 +1,21 @@
+//! Runs a WebAssembly component safely. Knows no HTTP server, no SQL, no Redis, and works without `larder`.
+//!
+//! * [`Runtime::compile`]: uploaded bytes → a checked, sealed artifact in the cache folder, made in a bounded process.
+//! * [`Runtime::load`]: digest → [`Program`], from memory, else from the sealed artifact, else compiled again.
+//! * [`Program::run`]: one call in a fresh store and instance under [`Limits`] → [`Outcome`].
+//!
+//! The rules: **no instance ever serves two calls**, **nothing that a guest does is applied here** (effects are
+//! returned, backends only read), and **machine code is loaded only under this installation's seal**.
+
+mod call;
+pub mod imports;
+mod limits;
+mod outcome;
+mod runtime;
+mod stream;
+
+pub use call::{Answer, Call, Enrolment, Event, RequestBody, Run};
+pub use limits::{Exceeded, LimitKind, Limits, Usage};
+pub use outcome::{Effect, End, Failure, Logs, Outcome};
+pub use runtime::{Artifact, CompileError, Digest, Exports, LoadError, Program, Runtime, Settings, Source, compiler_main};
+pub use stream::StreamedBody;
