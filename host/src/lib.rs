@@ -1,1 +1,16 @@
+//! Larder: a self-hosted function platform. See `ARCHITECTURE.md` for the map.
 
+pub mod app;
+pub mod clock;
+pub mod config;
+pub mod ids;
+pub mod ledger;
+pub mod lifecycle;
+pub mod model;
+pub mod money;
+pub mod objects;
+pub mod partners;
+pub mod queue;
+pub mod secrets;
+pub mod store;
+pub mod workers;

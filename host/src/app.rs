@@ -1,0 +1,33 @@
+//! What every part of the platform is given.
+
+use std::sync::Arc;
+
+use larder_runtime::Runtime;
+
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::ledger::Ledger;
+use crate::lifecycle::Lifecycle;
+use crate::objects::Objects;
+use crate::partners::Directory;
+use crate::queue::Queue;
+use crate::secrets::Secrets;
+use crate::store::Store;
+use crate::workers::gates::Gates;
+
+#[derive(Clone)]
+pub struct App {
+    pub settings: Arc<Settings>,
+    pub clock: Clock,
+    pub store: Store,
+    pub objects: Objects,
+    pub secrets: Secrets,
+    pub directory: Directory,
+    pub queue: Queue,
+    pub ledger: Ledger,
+    pub runtime: Arc<Runtime>,
+    pub gates: Gates,
+    pub life: Lifecycle,
+    /// Under which this process holds leases.
+    pub holder: Arc<str>,
+}

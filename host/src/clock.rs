@@ -1,0 +1,63 @@
+//! The one place that reads the time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::SystemTime;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use ulid::Ulid;
+
+/// Milliseconds since the Unix epoch, UTC: how every time is kept.
+pub type Millis = i64;
+
+/// Cheap to clone; the clones of a manual clock move together.
+#[derive(Clone, Debug)]
+pub enum Clock {
+    System,
+    Manual(Arc<AtomicI64>),
+}
+
+impl Clock {
+    pub fn manual(at: Millis) -> Clock {
+        Clock::Manual(Arc::new(AtomicI64::new(at)))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub fn now_ms(&self) -> Millis {
+        match self {
+            Clock::System => match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+                Ok(since) => since.as_millis() as i64,
+                Err(before) => -(before.duration().as_millis() as i64),
+            },
+            Clock::Manual(at) => at.load(Ordering::SeqCst),
+        }
+    }
+
+    /// Moves a manual clock; the system's cannot be moved.
+    pub fn advance(&self, ms: Millis) {
+        if let Clock::Manual(at) = self {
+            at.fetch_add(ms, Ordering::SeqCst);
+        }
+    }
+
+    /// A new ULID in lower case: 26 characters that sort by time.
+    pub fn ulid(&self) -> String {
+        let mut random = [0u8; 16];
+        getrandom::fill(&mut random[..10]).expect("the operating system gives random bytes");
+        Ulid::from_parts(self.now_ms().max(0) as u64, u128::from_le_bytes(random)).to_string().to_ascii_lowercase()
+    }
+}
+
+/// The instant of `ms`; times outside of chrono's range become its ends.
+pub fn instant(ms: Millis) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(ms).unwrap_or(if ms < 0 {
+        DateTime::<Utc>::MIN_UTC
+    } else {
+        DateTime::<Utc>::MAX_UTC
+    })
+}
+
+/// RFC 3339 with milliseconds and `Z`.
+pub fn rfc3339(ms: Millis) -> String {
+    instant(ms).to_rfc3339_opts(SecondsFormat::Millis, true)
+}

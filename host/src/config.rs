@@ -1,0 +1,235 @@
+//! Settings: the commented defaults compiled in, then the operator's file, then `LARDER_…` from the environment.
+//!
+//! They are read once, in `main`. Wrong ones stop the process with all complaints, each naming its key.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+
+/// The defaults, which are also the reference.
+pub const DEFAULTS: &str = include_str!("config.default.toml");
+
+macro_rules! section {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Deserialize, Serialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
+    };
+}
+
+section! { Settings {
+    data: PathBuf,
+    server: Server,
+    functions: Functions,
+    build: Build,
+    runtime: Runtime,
+    worker: Worker,
+    scheduler: Scheduler,
+    records: Records,
+    secrets: Secrets,
+    log: Log,
+} }
+section! { Server {
+    listen: SocketAddr,
+    internal: SocketAddr,
+    root_url: String,
+    connections_max: usize,
+    #[serde(with = "humantime_serde")] header_timeout: Duration,
+    body_bytes_max: usize,
+    #[serde(with = "humantime_serde")] call_timeout: Duration,
+    calls_per_partner: usize,
+    #[serde(with = "humantime_serde")] drain_delay: Duration,
+    #[serde(with = "humantime_serde")] grace: Duration,
+} }
+section! { Functions {
+    #[serde(with = "humantime_serde")] timeout_max: Duration,
+} }
+section! { Build {
+    upload_bytes_max: usize,
+    #[serde(with = "humantime_serde")] deadline: Duration,
+    memory_bytes: u64,
+} }
+section! { Runtime {
+    instances_max: u32,
+} }
+section! { Worker {
+    executions_max: u32,
+    #[serde(with = "humantime_serde")] lease: Duration,
+    #[serde(with = "humantime_serde")] poll: Duration,
+    attempts: u32,
+    #[serde(with = "humantime_serde")] retry_delay: Duration,
+    attempts_lost: u32,
+    due_max: u32,
+} }
+section! { Scheduler {
+    #[serde(with = "humantime_serde")] poll: Duration,
+    #[serde(with = "humantime_serde")] catch_up: Duration,
+} }
+section! { Records {
+    all: bool,
+    #[serde(with = "humantime_serde")] flush: Duration,
+    buffer: usize,
+    #[serde(with = "humantime_serde")] retention: Duration,
+} }
+section! { Secrets {
+    master_key_file: PathBuf,
+    operator_key_file: PathBuf,
+} }
+section! { Log {
+    format: LogFormat,
+    filter: String,
+} }
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Everything that is wrong with the settings, each line naming its key.
+#[derive(Debug, Default)]
+pub struct Complaints(Vec<String>);
+
+impl Complaints {
+    fn unless(&mut self, fine: bool, key: &str, why: &str) {
+        if !fine {
+            self.0.push(format!("{key} {why}"));
+        }
+    }
+}
+
+impl fmt::Display for Complaints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the settings are wrong:\n  {}", self.0.join("\n  "))
+    }
+}
+
+impl std::error::Error for Complaints {}
+
+/// Variables of the client's commands, which are no settings.
+const NOT_SETTINGS: [&str; 4] = ["ENDPOINT", "PARTNER", "KEY", "OPERATOR_KEY"];
+
+/// What operators of the replaced platform know: its variable, our key, the unit to put behind the number.
+const ALIASES: [(&str, &str, &str); 6] = [
+    ("_APP_FUNCTIONS_TIMEOUT", "functions.timeout_max", "s"),
+    ("_APP_FUNCTIONS_SIZE_LIMIT", "build.upload_bytes_max", ""),
+    ("_APP_COMPUTE_SIZE_LIMIT", "build.upload_bytes_max", ""),
+    ("_APP_FUNCTIONS_BUILD_TIMEOUT", "build.deadline", "s"),
+    ("_APP_COMPUTE_BUILD_TIMEOUT", "build.deadline", "s"),
+    ("_APP_MAINTENANCE_RETENTION_EXECUTION", "records.retention", "s"),
+];
+
+impl Settings {
+    /// Reads the settings. `overrides` are `key = value` pairs of the command line.
+    pub fn load(file: Option<&Path>, overrides: &[(&str, String)]) -> Result<Settings, Complaints> {
+        let environment: BTreeMap<String, String> = std::env::vars().collect();
+        let mut figment = Figment::from(Toml::string(DEFAULTS));
+        if let Some(file) = file {
+            if !file.is_file() {
+                return Err(Complaints(vec![format!("--config: there is no file {}", file.display())]));
+            }
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        for (variable, key, unit) in ALIASES {
+            if let Some(value) = environment.get(variable) {
+                figment = match value.parse::<u64>() {
+                    Ok(number) if unit.is_empty() => figment.merge(Serialized::default(key, number)),
+                    Ok(number) => figment.merge(Serialized::default(key, format!("{number}{unit}"))),
+                    Err(_) => {
+                        return Err(Complaints(vec![format!("{variable} must be a whole number, not {value:?}")]));
+                    }
+                };
+            }
+        }
+        figment = figment
+            .merge(Env::prefixed("LARDER_").ignore(&NOT_SETTINGS).filter(|key| !key.starts_with("TEST_")).split("__"));
+        for (key, value) in overrides {
+            figment = figment.merge(Serialized::default(key, value));
+        }
+        let settings: Settings = figment.extract().map_err(|errors| {
+            Complaints(errors.into_iter().map(|err| format!("{}: {}", err.path.join("."), err.kind)).collect())
+        })?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn check(&self) -> Result<(), Complaints> {
+        let mut found = Complaints::default();
+        let second = Duration::from_secs(1);
+        found.unless(
+            self.root_host().is_some(),
+            "server.root_url",
+            "must be http:// or https:// and a host, with or without a port",
+        );
+        found.unless(self.server.connections_max > 0, "server.connections_max", "must be at least 1");
+        found.unless(self.server.calls_per_partner > 0, "server.calls_per_partner", "must be at least 1");
+        found.unless(self.server.call_timeout >= second, "server.call_timeout", "must be at least 1s");
+        found.unless(
+            (second..=Duration::from_secs(900)).contains(&self.functions.timeout_max),
+            "functions.timeout_max",
+            "must be 1s to 900s",
+        );
+        found.unless(self.build.memory_bytes >= 256 << 20, "build.memory_bytes", "must be at least 268435456");
+        found.unless(self.build.deadline >= second, "build.deadline", "must be at least 1s");
+        found.unless((1..=1_000).contains(&self.runtime.instances_max), "runtime.instances_max", "must be 1 to 1000");
+        found.unless(self.worker.executions_max > 0, "worker.executions_max", "must be at least 1");
+        found.unless(
+            self.worker.executions_max <= self.runtime.instances_max,
+            "worker.executions_max",
+            "must not exceed runtime.instances_max",
+        );
+        found.unless(self.worker.lease >= 5 * second, "worker.lease", "must be at least 5s, to outlast its renewal");
+        found.unless(self.worker.attempts > 0, "worker.attempts", "must be at least 1");
+        found.unless(self.worker.attempts_lost > 0, "worker.attempts_lost", "must be at least 1");
+        found.unless(!self.worker.poll.is_zero(), "worker.poll", "must be more than 0");
+        found.unless(!self.scheduler.poll.is_zero(), "scheduler.poll", "must be more than 0");
+        found.unless(self.records.buffer > 0, "records.buffer", "must be at least 1");
+        found.unless(!self.records.flush.is_zero(), "records.flush", "must be more than 0");
+        if found.0.is_empty() { Ok(()) } else { Err(found) }
+    }
+
+    /// The host of `server.root_url`, in lower case and without port.
+    pub fn root_host(&self) -> Option<String> {
+        let url: http::Uri = self.server.root_url.parse().ok()?;
+        matches!(url.scheme_str(), Some("http" | "https")).then(|| url.host().map(str::to_ascii_lowercase)).flatten()
+    }
+
+    /// An address below the root: `acme` → `http://acme.localhost:8080`.
+    pub fn url_of(&self, label: &str) -> String {
+        self.server.root_url.trim_end_matches('/').replacen("://", &format!("://{label}."), 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_fine_and_complete() {
+        let settings = Settings::load(None, &[]).unwrap();
+        assert_eq!(settings.build.upload_bytes_max, 30_000_000);
+        assert_eq!(settings.url_of("acme"), "http://acme.localhost:8080");
+    }
+
+    #[test]
+    fn all_complaints_come_at_once_and_name_their_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("larder.toml");
+        std::fs::write(&file, "[worker]\nlease = \"1s\"\nattempts = 0\n[server]\nroot_url = \"ftp://x\"\n").unwrap();
+        let text = Settings::load(Some(&file), &[]).unwrap_err().to_string();
+        for key in ["worker.lease", "worker.attempts", "server.root_url"] {
+            assert!(text.contains(key), "{text}");
+        }
+        std::fs::write(&file, "[worker]\nleese = \"1s\"\n").unwrap();
+        let text = Settings::load(Some(&file), &[]).unwrap_err().to_string();
+        assert!(text.contains("leese") && text.contains("worker"), "{text}");
+    }
+}

@@ -1,0 +1,87 @@
+//! Starting and stopping. Nothing is spawned into the void.
+//!
+//! * *Drain*: take no new work, finish what is held. Begun by the first SIGTERM or SIGINT, or by a task that failed.
+//! * *Abort*: after the grace period, or at a second signal: whatever still runs is dropped. The database and the leases
+//!   in it make that safe at any line.
+
+use std::future::Future;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+#[derive(Clone, Default)]
+pub struct Lifecycle {
+    drain: CancellationToken,
+    abort: CancellationToken,
+    tasks: TaskTracker,
+    failed: Arc<AtomicBool>,
+}
+
+impl Lifecycle {
+    /// Runs a task until it ends or everything is aborted. A task that panics drains the process, which then fails.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
+    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let abort = self.abort.clone();
+        let life = self.clone();
+        self.tasks.spawn(async move {
+            let task = tokio::spawn(task);
+            let stop = task.abort_handle();
+            tokio::select! {
+                ended = task => {
+                    if let Err(err) = ended && err.is_panic() {
+                        tracing::error!(task = name, "task {name} panicked; draining");
+                        life.fail();
+                    }
+                }
+                () = abort.cancelled() => stop.abort(),
+            }
+        });
+    }
+
+    /// Cancelled when no new work may be taken.
+    pub fn drain(&self) -> CancellationToken {
+        self.drain.clone()
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_cancelled()
+    }
+
+    /// Drains, and lets the process end with a failure.
+    pub fn fail(&self) {
+        self.failed.store(true, Ordering::SeqCst);
+        self.drain.cancel();
+    }
+
+    /// Waits for a signal (or a failure), drains, and gives what is held `grace` to end. Then `last` runs: what must
+    /// outlive everything else, such as writing what was recorded.
+    pub async fn run(self, grace: Duration, last: impl Future<Output = ()>) -> ExitCode {
+        let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+        let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+            tracing::error!("signals cannot be listened to");
+            return ExitCode::FAILURE;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = self.drain.cancelled() => {}
+        }
+        tracing::info!(grace_s = grace.as_secs(), "draining: nothing new is taken, what runs may finish");
+        self.drain.cancel();
+        self.tasks.close();
+        tokio::select! {
+            () = self.tasks.wait() => tracing::info!("drained"),
+            () = tokio::time::sleep(grace) => tracing::warn!(tasks = self.tasks.len(), "the grace period is over: aborting"),
+            _ = terminate.recv() => tracing::warn!("second signal: aborting"),
+            _ = interrupt.recv() => tracing::warn!("second signal: aborting"),
+        }
+        self.abort.cancel();
+        last.await;
+        if self.failed.load(Ordering::SeqCst) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    }
+}

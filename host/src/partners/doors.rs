@@ -1,0 +1,93 @@
+//! Host header → partner and door. `ROOT` is the host of `root_url`.
+//!
+//! | host | door |
+//! |---|---|
+//! | `P-api.ROOT` | the API of partner P |
+//! | `P.ROOT` | the web door of partner P |
+//! | `ROOT`, an IP address, `localhost` | bare: the API below `/v1`, else the web door; the partner comes from a header |
+//!
+//! Any other host is nobody's: there is no default partner.
+
+use http::{HeaderMap, Uri, header};
+
+use crate::ids::PartnerId;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Door {
+    Web(Option<PartnerId>),
+    Api(Option<PartnerId>),
+}
+
+/// Headers that name the partner on a bare address.
+pub const PARTNER_HEADERS: [&str; 2] = ["x-appwrite-project", "x-larder-partner"];
+
+/// `None`: the host is not one of Larder's, or there is not exactly one.
+pub fn door(root: &str, uri: &Uri, headers: &HeaderMap) -> Option<Door> {
+    let host = host(uri, headers)?;
+    if let Some(label) = host.strip_suffix(root).and_then(|rest| rest.strip_suffix('.')) {
+        let (label, api) = label.strip_suffix("-api").map_or((label, false), |label| (label, true));
+        let partner = Some(label.parse().ok()?);
+        return Some(if api { Door::Api(partner) } else { Door::Web(partner) });
+    }
+    let bare =
+        host == root || host == "localhost" || host.parse::<std::net::Ipv4Addr>().is_ok() || host.starts_with('[');
+    if !bare {
+        return None;
+    }
+    let partner = PARTNER_HEADERS.iter().find_map(|name| headers.get(*name)?.to_str().ok()?.parse().ok());
+    let api = uri.path() == "/v1" || uri.path().starts_with("/v1/");
+    Some(if api { Door::Api(partner) } else { Door::Web(partner) })
+}
+
+/// The host without port, in lower case. HTTP/2 has it in the URI, HTTP/1.1 in exactly one Host header.
+fn host(uri: &Uri, headers: &HeaderMap) -> Option<String> {
+    let text = match uri.host() {
+        Some(host) => host,
+        None => {
+            let mut all = headers.get_all(header::HOST).iter();
+            let only = all.next()?.to_str().ok()?;
+            if all.next().is_some() {
+                return None;
+            }
+            match only.rsplit_once(':') {
+                Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+                _ => only,
+            }
+        }
+    };
+    Some(text.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(host: &str, path: &str, partner: Option<&str>) -> Option<Door> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, host.parse().unwrap());
+        if let Some(partner) = partner {
+            headers.insert("x-appwrite-project", partner.parse().unwrap());
+        }
+        door("larder.test", &path.parse().unwrap(), &headers)
+    }
+
+    fn id(text: &str) -> Option<PartnerId> {
+        Some(text.parse().unwrap())
+    }
+
+    #[test]
+    fn the_host_decides() {
+        assert_eq!(at("acme.larder.test", "/v1/x", None), Some(Door::Web(id("acme"))));
+        assert_eq!(at("ACME-api.larder.test:8080", "/v1", None), Some(Door::Api(id("acme"))));
+        assert_eq!(
+            at("acme.larder.test", "/", Some("other")),
+            Some(Door::Web(id("acme"))),
+            "a header never beats the host"
+        );
+        assert_eq!(at("larder.test", "/v1/functions", Some("acme")), Some(Door::Api(id("acme"))));
+        assert_eq!(at("127.0.0.1:8080", "/hello", Some("acme")), Some(Door::Web(id("acme"))));
+        assert_eq!(at("[::1]:8080", "/v1", None), Some(Door::Api(None)));
+        assert_eq!(at("evil.test", "/v1", Some("acme")), None);
+        assert_eq!(at("evillarder.test", "/v1", Some("acme")), None);
+    }
+}

@@ -1,0 +1,165 @@
+//! Deployments and their builds.
+
+use larder_runtime::Digest;
+
+use super::db::{Row, json};
+use super::listing::{self, Column, Kind, Listing, Page, Source};
+use super::{Error, Result, Store};
+use crate::args;
+use crate::clock::Millis;
+use crate::ids::{DeploymentId, FunctionId, PartnerId};
+use crate::model::{BuildStatus, Deployment, hex, unhex};
+
+const COLUMNS: &str = "partner_id, id, function_id, status, activate, kind, entrypoint, digest, source_bytes, build_bytes, build_ms, \
+    build_logs, exports, created_at_ms, updated_at_ms";
+const SOURCE: Source = Source { name: "deployments", table: "deployments", columns: COLUMNS, id: "id" };
+
+/// What lists of deployments can be filtered by.
+pub const FILTERS: &[Column] = &[
+    Column { attribute: "$id", column: "id", kind: Kind::Text },
+    Column { attribute: "$createdAt", column: "created_at_ms", kind: Kind::Time },
+    Column { attribute: "$updatedAt", column: "updated_at_ms", kind: Kind::Time },
+    Column { attribute: "buildSize", column: "build_bytes", kind: Kind::Int },
+    Column { attribute: "sourceSize", column: "source_bytes", kind: Kind::Int },
+    Column { attribute: "buildDuration", column: "build_ms", kind: Kind::Seconds(1_000) },
+    Column { attribute: "status", column: "status", kind: Kind::Text },
+    Column { attribute: "activate", column: "activate", kind: Kind::Flag },
+    Column { attribute: "type", column: "kind", kind: Kind::Text },
+];
+
+impl Store {
+    pub async fn insert_deployment(&self, deployment: &Deployment) -> Result<()> {
+        self.db
+            .tx("insert_deployment", deployment, |tx, d| {
+                Box::pin(async move {
+                    if !super::functions::exists(tx, &d.partner, &d.function).await? {
+                        return Err(Error::NotFound { what: "function" });
+                    }
+                    let row = args![
+                        &d.partner,
+                        &d.id,
+                        &d.function,
+                        d.status.word(),
+                        d.activate,
+                        &d.kind,
+                        &d.entrypoint,
+                        hex(&d.digest.0),
+                        d.source_bytes,
+                        d.build_bytes,
+                        d.build_ms,
+                        &d.build_logs,
+                        d.exports.as_ref().map(json),
+                        d.created_at_ms,
+                        d.updated_at_ms
+                    ];
+                    tx.insert(&format!("-- insert_deployment\n INSERT INTO deployments ({COLUMNS})"), vec![row]).await
+                })
+            })
+            .await
+    }
+
+    pub async fn deployment(
+        &self,
+        partner: &PartnerId,
+        function: &FunctionId,
+        id: &DeploymentId,
+    ) -> Result<Option<Deployment>> {
+        Ok(self.list_deployments(partner, function, &Listing::first(1).equal("id", id)).await?.rows.pop())
+    }
+
+    pub async fn list_deployments(
+        &self,
+        partner: &PartnerId,
+        function: &FunctionId,
+        listing: &Listing,
+    ) -> Result<Page<Deployment>> {
+        let scope = vec![("partner_id", partner.into()), ("function_id", function.into())];
+        listing::list(&self.db, &SOURCE, scope, listing, deployment).await
+    }
+
+    /// Builds that no one finished, of all partners, oldest first.
+    pub async fn unbuilt_deployments(&self, limit: u32) -> Result<Vec<Deployment>> {
+        let sql = format!(
+            "-- unbuilt_deployments\n SELECT {COLUMNS} FROM deployments
+            WHERE status IN ('waiting', 'processing', 'building') ORDER BY created_at_ms, id LIMIT {limit}"
+        );
+        self.db.rows(&sql, vec![]).await?.iter().map(deployment).collect()
+    }
+
+    /// Moves an unfinished build on; `false` if it has ended meanwhile (it was cancelled, say).
+    pub async fn update_build(&self, deployment: &Deployment) -> Result<bool> {
+        const UPDATE: &str = "-- update_build
+            UPDATE deployments SET status = ?, build_bytes = ?, build_ms = ?, build_logs = ?, exports = ?, updated_at_ms = ?
+            WHERE partner_id = ? AND id = ? AND status IN ('waiting', 'processing', 'building')";
+        let d = deployment;
+        let args = args![
+            d.status.word(),
+            d.build_bytes,
+            d.build_ms,
+            &d.build_logs,
+            d.exports.as_ref().map(json),
+            d.updated_at_ms,
+            &d.partner,
+            &d.id
+        ];
+        Ok(self.db.run(UPDATE, args).await?.0 == 1)
+    }
+
+    /// Makes a ready deployment the function's active one. `unless_newer` leaves it if a later deployment is active.
+    pub async fn activate_deployment(&self, deployment: &Deployment, unless_newer: bool, now: Millis) -> Result<bool> {
+        const NEWER: &str = "-- newer_active_deployment
+            SELECT 1 FROM functions, deployments WHERE functions.partner_id = ? AND functions.id = ?
+            AND deployments.partner_id = functions.partner_id AND deployments.id = functions.deployment_id AND deployments.created_at_ms > ?";
+        const ACTIVATE: &str = "-- activate_deployment
+            UPDATE functions SET deployment_id = ?, updated_at_ms = ? WHERE partner_id = ? AND id = ?";
+        self.db
+            .tx("activate_deployment", &(deployment, unless_newer, now), |tx, (d, unless_newer, now)| {
+                Box::pin(async move {
+                    if *unless_newer && tx.row(NEWER, args![&d.partner, &d.function, d.created_at_ms]).await?.is_some()
+                    {
+                        return Ok(false);
+                    }
+                    tx.run(ACTIVATE, args![&d.id, *now, &d.partner, &d.function]).await?.exactly_one("function")?;
+                    Ok(true)
+                })
+            })
+            .await
+    }
+
+    /// Removes a deployment; a function whose active one it was has none then.
+    pub async fn delete_deployment(&self, deployment: &Deployment) -> Result<()> {
+        const DELETE: &str = "-- delete_deployment
+            DELETE FROM deployments WHERE partner_id = ? AND id = ?";
+        const DEACTIVATE: &str = "-- deactivate_deployment
+            UPDATE functions SET deployment_id = NULL WHERE partner_id = ? AND id = ? AND deployment_id = ?";
+        self.db
+            .tx("delete_deployment", deployment, |tx, d| {
+                Box::pin(async move {
+                    tx.run(DELETE, args![&d.partner, &d.id]).await?.exactly_one("deployment")?;
+                    let _ = tx.run(DEACTIVATE, args![&d.partner, &d.function, &d.id]).await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+}
+
+fn deployment(row: &Row) -> Result<Deployment> {
+    Ok(Deployment {
+        partner: row.id(0, "deployments.partner_id")?,
+        id: row.id(1, "deployments.id")?,
+        function: row.id(2, "deployments.function_id")?,
+        status: row.parse(3, "deployments.status", BuildStatus::from_word)?,
+        activate: row.flag(4)?,
+        kind: row.text(5)?,
+        entrypoint: row.text(6)?,
+        digest: Digest(row.parse(7, "deployments.digest", unhex)?),
+        source_bytes: row.int(8)? as u64,
+        build_bytes: row.int(9)? as u64,
+        build_ms: row.int(10)? as u64,
+        build_logs: row.text(11)?,
+        exports: if row.maybe_text(12)?.is_some() { Some(row.json(12, "deployments.exports")?) } else { None },
+        created_at_ms: row.int(13)?,
+        updated_at_ms: row.int(14)?,
+    })
+}

@@ -1,0 +1,105 @@
+//! Enrolments: who takes part in which function.
+
+use super::db::Row;
+use super::listing::{self, Column, Kind, Listing, Page, Source};
+use super::{Error, Result, Store};
+use crate::args;
+use crate::ids::{EnrolmentId, FunctionId, PartnerId};
+use crate::model::{Enrolment, EnrolmentStatus};
+
+const COLUMNS: &str = "partner_id, id, function_id, end_user, topic, settings, status, created_at_ms, updated_at_ms";
+const SOURCE: Source = Source { name: "enrolments", table: "enrolments", columns: COLUMNS, id: "id" };
+
+/// What lists of enrolments can be filtered by.
+pub const FILTERS: &[Column] = &[
+    Column { attribute: "$id", column: "id", kind: Kind::Text },
+    Column { attribute: "$createdAt", column: "created_at_ms", kind: Kind::Time },
+    Column { attribute: "$updatedAt", column: "updated_at_ms", kind: Kind::Time },
+    Column { attribute: "functionId", column: "function_id", kind: Kind::Text },
+    Column { attribute: "endUser", column: "end_user", kind: Kind::Text },
+    Column { attribute: "topic", column: "topic", kind: Kind::Text },
+    Column { attribute: "status", column: "status", kind: Kind::Text },
+];
+
+impl Store {
+    /// `Conflict` if this end user takes part in this function with this topic already.
+    pub async fn insert_enrolment(&self, enrolment: &Enrolment) -> Result<()> {
+        self.db
+            .tx("insert_enrolment", enrolment, |tx, e| {
+                Box::pin(async move {
+                    if !super::functions::exists(tx, &e.partner, &e.function).await? {
+                        return Err(Error::NotFound { what: "function" });
+                    }
+                    let row = args![
+                        &e.partner,
+                        &e.id,
+                        &e.function,
+                        &e.end_user,
+                        &e.topic,
+                        &e.settings,
+                        e.status.word(),
+                        e.created_at_ms,
+                        e.updated_at_ms
+                    ];
+                    tx.insert(&format!("-- insert_enrolment\n INSERT INTO enrolments ({COLUMNS})"), vec![row]).await
+                })
+            })
+            .await
+    }
+
+    pub async fn update_enrolment(&self, e: &Enrolment) -> Result<()> {
+        const UPDATE: &str = "-- update_enrolment
+            UPDATE enrolments SET settings = ?, status = ?, updated_at_ms = ? WHERE partner_id = ? AND id = ?";
+        let args = args![&e.settings, e.status.word(), e.updated_at_ms, &e.partner, &e.id];
+        self.db.run(UPDATE, args).await?.exactly_one("enrolment")
+    }
+
+    /// Its transactions and executions stay; its state goes.
+    pub async fn delete_enrolment(&self, partner: &PartnerId, id: &EnrolmentId) -> Result<()> {
+        const DELETE: &str = "-- delete_enrolment
+            DELETE FROM enrolments WHERE partner_id = ? AND id = ?";
+        const STATE: &str = "-- delete_enrolment_state
+            DELETE FROM state WHERE partner_id = ? AND enrolment_id = ?";
+        self.db
+            .tx("delete_enrolment", &(partner, id), |tx, (partner, id)| {
+                Box::pin(async move {
+                    tx.run(DELETE, args![*partner, *id]).await?.exactly_one("enrolment")?;
+                    let _ = tx.run(STATE, args![*partner, *id]).await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    pub async fn enrolment(&self, partner: &PartnerId, id: &EnrolmentId) -> Result<Option<Enrolment>> {
+        const FIND: &str = "-- find_enrolment
+            SELECT partner_id, id, function_id, end_user, topic, settings, status, created_at_ms, updated_at_ms
+            FROM enrolments WHERE partner_id = ? AND id = ?";
+        self.db.row(FIND, args![partner, id]).await?.as_ref().map(enrolment).transpose()
+    }
+
+    pub async fn list_enrolments(&self, partner: &PartnerId, listing: &Listing) -> Result<Page<Enrolment>> {
+        listing::list(&self.db, &SOURCE, vec![("partner_id", partner.into())], listing, enrolment).await
+    }
+
+    /// Does this end user take part in this function, with whatever topic?
+    pub async fn is_enrolled(&self, partner: &PartnerId, function: &FunctionId, end_user: &str) -> Result<bool> {
+        const FIND: &str = "-- is_enrolled
+            SELECT 1 FROM enrolments WHERE partner_id = ? AND function_id = ? AND end_user = ? AND status = 'active' LIMIT 1";
+        Ok(self.db.row(FIND, args![partner, function, end_user]).await?.is_some())
+    }
+}
+
+fn enrolment(row: &Row) -> Result<Enrolment> {
+    Ok(Enrolment {
+        partner: row.id(0, "enrolments.partner_id")?,
+        id: row.id(1, "enrolments.id")?,
+        function: row.id(2, "enrolments.function_id")?,
+        end_user: row.text(3)?,
+        topic: row.text(4)?,
+        settings: row.text(5)?,
+        status: row.parse(6, "enrolments.status", EnrolmentStatus::from_word)?,
+        created_at_ms: row.int(7)?,
+        updated_at_ms: row.int(8)?,
+    })
+}

@@ -1,0 +1,322 @@
+//! Executions: the queue of record and the record of what ran.
+//!
+//! `due_at_ms` is when an execution may next be claimed: its time while it waits, the end of its lease while it runs,
+//! NULL once it ended. A claim raises `attempt`; an outcome is written only under the holder and attempt of its claim
+//! (see [`super::ledger`]), so that the late result of a claim that ran out is dropped.
+
+use super::db::{Row, Tx, Value, json};
+use super::listing::{self, Column, Kind, Listing, Page, Source};
+use super::{Error, Result, Store};
+use crate::args;
+use crate::clock::Millis;
+use crate::ids::{EnrolmentId, EventId, ExecutionId, FunctionId, PartnerId};
+use crate::model::{Execution, ExecutionStatus, RequestRecord, Trigger};
+
+const COLUMNS: &str = "partner_id, id, function_id, deployment_id, trigger_kind, status, trigger_key, event_row, enrolment_id, \
+    nominal_at_ms, late_ms, scheduled_at_ms, request, attempt, response_status, response_headers, logs, errors, wall_us, cpu_us, \
+    memory_peak_bytes, created_at_ms, updated_at_ms";
+/// How many columns `COLUMNS` has: those behind it in a longer select begin here.
+const WIDTH: usize = 23;
+const SOURCE: Source = Source { name: "executions", table: "executions", columns: COLUMNS, id: "id" };
+
+/// What lists of executions can be filtered by.
+pub const FILTERS: &[Column] = &[
+    Column { attribute: "$id", column: "id", kind: Kind::Text },
+    Column { attribute: "$createdAt", column: "created_at_ms", kind: Kind::Time },
+    Column { attribute: "$updatedAt", column: "updated_at_ms", kind: Kind::Time },
+    Column { attribute: "trigger", column: "trigger_kind", kind: Kind::Text },
+    Column { attribute: "status", column: "status", kind: Kind::Text },
+    Column { attribute: "responseStatusCode", column: "response_status", kind: Kind::Int },
+    Column { attribute: "duration", column: "wall_us", kind: Kind::Seconds(1_000_000) },
+    Column { attribute: "deploymentId", column: "deployment_id", kind: Kind::Text },
+    Column { attribute: "enrolmentId", column: "enrolment_id", kind: Kind::Text },
+    Column { attribute: "eventId", column: "event_row", kind: Kind::Text },
+];
+
+/// An execution that is to run.
+#[derive(Clone, Debug)]
+pub struct NewExecution {
+    pub partner: PartnerId,
+    pub id: ExecutionId,
+    pub function: FunctionId,
+    pub trigger: Trigger,
+    pub trigger_key: Option<String>,
+    pub event: Option<EventId>,
+    pub enrolment: Option<EnrolmentId>,
+    pub nominal_at_ms: Option<Millis>,
+    pub late_ms: Option<Millis>,
+    /// Runs then, rather than at once.
+    pub scheduled_at_ms: Option<Millis>,
+    pub request: RequestRecord,
+    /// Kept until the execution ends.
+    pub body: Option<Vec<u8>>,
+    pub now: Millis,
+}
+
+/// An execution that this process may run.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    pub execution: Execution,
+    pub body: Vec<u8>,
+    pub holder: String,
+}
+
+impl Store {
+    pub async fn insert_execution(&self, new: &NewExecution) -> Result<()> {
+        self.db
+            .tx("insert_execution", new, |tx, new| {
+                Box::pin(async move {
+                    if !super::functions::exists(tx, &new.partner, &new.function).await? {
+                        return Err(Error::NotFound { what: "function" });
+                    }
+                    insert_new(tx, std::slice::from_ref(new)).await
+                })
+            })
+            .await
+    }
+
+    /// Takes up to `limit` executions, of all partners, that are due: waiting ones and those whose lease ran out.
+    pub async fn claim_executions(
+        &self,
+        holder: &str,
+        now: Millis,
+        lease_until: Millis,
+        limit: u32,
+    ) -> Result<Vec<Claimed>> {
+        const TAKE: &str = "-- claim_execution
+            UPDATE executions SET status = 'processing', attempt = attempt + 1, lease_holder = ?, due_at_ms = ?, updated_at_ms = ?
+            WHERE partner_id = ? AND id = ? AND due_at_ms <= ?";
+        let due = format!(
+            "-- due_executions\n SELECT {COLUMNS}, body FROM executions WHERE due_at_ms <= ? ORDER BY due_at_ms LIMIT {limit}"
+        );
+        // Most polls find nothing: they must not take the writer's lock.
+        if self
+            .db
+            .row("-- any_execution_due\n SELECT 1 FROM executions WHERE due_at_ms <= ? LIMIT 1", args![now])
+            .await?
+            .is_none()
+        {
+            return Ok(vec![]);
+        }
+        self.db
+            .tx("claim_executions", &(due, holder, now, lease_until), |tx, (due, holder, now, lease_until)| {
+                Box::pin(async move {
+                    let mut claimed = Vec::new();
+                    for row in tx.rows(due, args![*now]).await? {
+                        let mut execution = execution(&row)?;
+                        let args = args![*holder, *lease_until, *now, &execution.partner, &execution.id, *now];
+                        if tx.run(TAKE, args).await?.0 == 1 {
+                            execution.attempt += 1;
+                            execution.status = ExecutionStatus::Processing;
+                            let body = row.maybe_bytes(WIDTH)?.unwrap_or_default();
+                            claimed.push(Claimed { execution, body, holder: (*holder).to_owned() });
+                        }
+                    }
+                    Ok(claimed)
+                })
+            })
+            .await
+    }
+
+    /// Lengthens all leases of this holder.
+    pub async fn renew_leases(&self, holder: &str, lease_until: Millis) -> Result<u64> {
+        const RENEW: &str = "-- renew_leases
+            UPDATE executions SET due_at_ms = ? WHERE lease_holder = ? AND status = 'processing'";
+        Ok(self.db.run(RENEW, args![lease_until, holder]).await?.0)
+    }
+
+    /// Ends all leases at once. Only a process that has the database for itself may: whoever held them is dead.
+    pub async fn end_all_leases(&self, now: Millis) -> Result<u64> {
+        const END: &str = "-- end_all_leases
+            UPDATE executions SET due_at_ms = ? WHERE status = 'processing' AND due_at_ms > ?";
+        Ok(self.db.run(END, args![now, now]).await?.0)
+    }
+
+    /// Gives a claim back unused, to be taken again at `due`.
+    pub async fn release_execution(&self, claimed: &Claimed, due: Millis) -> Result<()> {
+        const RELEASE: &str = "-- release_execution
+            UPDATE executions SET status = 'waiting', attempt = attempt - 1, lease_holder = NULL, due_at_ms = ?
+            WHERE partner_id = ? AND id = ? AND lease_holder = ? AND attempt = ?";
+        let e = &claimed.execution;
+        let _ = self.db.run(RELEASE, args![due, &e.partner, &e.id, &claimed.holder, e.attempt]).await?;
+        Ok(())
+    }
+
+    /// How many executions are due, of all partners, counted up to `most`.
+    pub async fn due_executions(&self, now: Millis, most: u32) -> Result<u64> {
+        let sql = format!(
+            "-- count_due_executions
+            SELECT COUNT(*) FROM (SELECT id FROM executions WHERE due_at_ms <= ? LIMIT {most}) AS due"
+        );
+        Ok(self.db.row(&sql, args![now]).await?.map_or(Ok(0), |row| row.int(0))? as u64)
+    }
+
+    /// When the next execution becomes due, of all partners.
+    pub async fn next_due(&self) -> Result<Option<Millis>> {
+        const NEXT: &str = "-- next_due_execution
+            SELECT MIN(due_at_ms) FROM executions";
+        self.db.row(NEXT, vec![]).await?.map_or(Ok(None), |row| row.maybe_int(0))
+    }
+
+    pub async fn execution(
+        &self,
+        partner: &PartnerId,
+        function: &FunctionId,
+        id: &ExecutionId,
+    ) -> Result<Option<Execution>> {
+        Ok(self.list_executions(partner, function, &Listing::first(1).equal("id", id)).await?.rows.pop())
+    }
+
+    pub async fn list_executions(
+        &self,
+        partner: &PartnerId,
+        function: &FunctionId,
+        listing: &Listing,
+    ) -> Result<Page<Execution>> {
+        let scope = vec![("partner_id", partner.into()), ("function_id", function.into())];
+        listing::list(&self.db, &SOURCE, scope, listing, execution).await
+    }
+
+    /// Removes an execution that has ended or not begun. `Conflict` while it waits or runs.
+    pub async fn delete_execution(&self, partner: &PartnerId, function: &FunctionId, id: &ExecutionId) -> Result<()> {
+        const STATUS: &str = "-- execution_status
+            SELECT status FROM executions WHERE partner_id = ? AND function_id = ? AND id = ?";
+        const DELETE: &str = "-- delete_execution
+            DELETE FROM executions WHERE partner_id = ? AND function_id = ? AND id = ?";
+        self.db
+            .tx("delete_execution", &(partner, function, id), |tx, (partner, function, id)| {
+                Box::pin(async move {
+                    let row = tx.row(STATUS, args![*partner, *function, *id]).await?;
+                    match row.map(|row| row.text(0)).transpose()?.as_deref() {
+                        None => Err(Error::NotFound { what: "execution" }),
+                        Some("waiting" | "processing") => Err(Error::Conflict { key: "execution".into() }),
+                        Some(_) => tx.run(DELETE, args![*partner, *function, *id]).await?.exactly_one("execution"),
+                    }
+                })
+            })
+            .await
+    }
+
+    /// Removes up to `limit` ended executions that are older, of all partners.
+    pub async fn delete_old_executions(&self, before: Millis, limit: u32) -> Result<u64> {
+        let sql = format!(
+            "-- old_executions
+            SELECT partner_id, id FROM executions WHERE due_at_ms IS NULL AND updated_at_ms < ? LIMIT {limit}"
+        );
+        const DELETE: &str = "-- delete_old_execution
+            DELETE FROM executions WHERE partner_id = ? AND id = ? AND due_at_ms IS NULL";
+        let old = self.db.rows(&sql, args![before]).await?;
+        self.db
+            .tx("delete_old_executions", &old, |tx, old| {
+                Box::pin(async move {
+                    let mut deleted = 0;
+                    for row in old {
+                        deleted += tx.run(DELETE, args![row.text(0)?, row.text(1)?]).await?.0;
+                    }
+                    Ok(deleted)
+                })
+            })
+            .await
+    }
+}
+
+pub(super) async fn insert_new(tx: &mut Tx<'_>, new: &[NewExecution]) -> Result<()> {
+    let rows = new
+        .iter()
+        .map(|new| {
+            let status =
+                if new.scheduled_at_ms.is_some() { ExecutionStatus::Scheduled } else { ExecutionStatus::Waiting };
+            let execution = Execution {
+                partner: new.partner.clone(),
+                id: new.id.clone(),
+                function: new.function.clone(),
+                deployment: None,
+                trigger: new.trigger,
+                status,
+                trigger_key: new.trigger_key.clone(),
+                event: new.event.clone(),
+                enrolment: new.enrolment.clone(),
+                nominal_at_ms: new.nominal_at_ms,
+                late_ms: new.late_ms,
+                scheduled_at_ms: new.scheduled_at_ms,
+                request: new.request.clone(),
+                attempt: 0,
+                response_status: 0,
+                response_headers: vec![],
+                logs: String::new(),
+                errors: String::new(),
+                wall_us: 0,
+                cpu_us: 0,
+                memory_peak_bytes: 0,
+                created_at_ms: new.now,
+                updated_at_ms: new.now,
+            };
+            let mut values = row(&execution);
+            values.extend(args![new.body.clone(), new.scheduled_at_ms.unwrap_or(new.now)]);
+            values
+        })
+        .collect();
+    tx.insert(&format!("-- insert_new_executions\n INSERT INTO executions ({COLUMNS}, body, due_at_ms)"), rows).await
+}
+
+/// Inserts executions that have ended.
+pub(super) async fn insert_ended(tx: &mut Tx<'_>, rows: Vec<Vec<Value>>) -> Result<()> {
+    tx.insert(&format!("-- insert_ended_executions\n INSERT INTO executions ({COLUMNS})"), rows).await
+}
+
+/// The values of `COLUMNS`.
+pub(super) fn row(e: &Execution) -> Vec<Value> {
+    args![
+        &e.partner,
+        &e.id,
+        &e.function,
+        e.deployment.as_ref(),
+        e.trigger.word(),
+        e.status.word(),
+        e.trigger_key.as_ref(),
+        e.event.as_ref(),
+        e.enrolment.as_ref(),
+        e.nominal_at_ms,
+        e.late_ms,
+        e.scheduled_at_ms,
+        json(&e.request),
+        e.attempt,
+        e.response_status,
+        json(&e.response_headers),
+        &e.logs,
+        &e.errors,
+        e.wall_us,
+        e.cpu_us,
+        e.memory_peak_bytes,
+        e.created_at_ms,
+        e.updated_at_ms
+    ]
+}
+
+fn execution(row: &Row) -> Result<Execution> {
+    Ok(Execution {
+        partner: row.id(0, "executions.partner_id")?,
+        id: row.id(1, "executions.id")?,
+        function: row.id(2, "executions.function_id")?,
+        deployment: row.maybe_id(3, "executions.deployment_id")?,
+        trigger: row.parse(4, "executions.trigger_kind", Trigger::from_word)?,
+        status: row.parse(5, "executions.status", ExecutionStatus::from_word)?,
+        trigger_key: row.maybe_text(6)?,
+        event: row.maybe_id(7, "executions.event_row")?,
+        enrolment: row.maybe_id(8, "executions.enrolment_id")?,
+        nominal_at_ms: row.maybe_int(9)?,
+        late_ms: row.maybe_int(10)?,
+        scheduled_at_ms: row.maybe_int(11)?,
+        request: row.json(12, "executions.request")?,
+        attempt: row.int(13)? as u32,
+        response_status: row.int(14)? as u16,
+        response_headers: row.json(15, "executions.response_headers")?,
+        logs: row.text(16)?,
+        errors: row.text(17)?,
+        wall_us: row.int(18)? as u64,
+        cpu_us: row.int(19)? as u64,
+        memory_peak_bytes: row.int(20)? as u64,
+        created_at_ms: row.int(21)?,
+        updated_at_ms: row.int(22)?,
+    })
+}

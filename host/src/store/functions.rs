@@ -1,0 +1,155 @@
+//! Functions.
+
+use super::db::{Row, Tx, Value, json};
+use super::listing::{self, Column, Kind, Listing, Page, Source};
+use super::{Result, Store};
+use crate::args;
+use crate::ids::{FunctionId, PartnerId};
+use crate::model::{Function, Per, Topics};
+
+const COLUMNS: &str = "partner_id, id, name, runtime, execute_roles, events, schedule, timezone, timeout_s, enabled, logging, entrypoint, \
+    commands, scopes, specification, deployment_retention, per, topics, routes, limits, deployment_id, created_at_ms, updated_at_ms";
+const SOURCE: Source = Source { name: "functions", table: "functions", columns: COLUMNS, id: "id" };
+
+/// What lists of functions can be filtered by.
+pub const FILTERS: &[Column] = &[
+    Column { attribute: "$id", column: "id", kind: Kind::Text },
+    Column { attribute: "$createdAt", column: "created_at_ms", kind: Kind::Time },
+    Column { attribute: "$updatedAt", column: "updated_at_ms", kind: Kind::Time },
+    Column { attribute: "name", column: "name", kind: Kind::Text },
+    Column { attribute: "enabled", column: "enabled", kind: Kind::Flag },
+    Column { attribute: "runtime", column: "runtime", kind: Kind::Text },
+    Column { attribute: "deploymentId", column: "deployment_id", kind: Kind::Text },
+    Column { attribute: "schedule", column: "schedule", kind: Kind::Text },
+    Column { attribute: "timeout", column: "timeout_s", kind: Kind::Int },
+    Column { attribute: "entrypoint", column: "entrypoint", kind: Kind::Text },
+    Column { attribute: "commands", column: "commands", kind: Kind::Text },
+    Column { attribute: "per", column: "per", kind: Kind::Text },
+];
+
+const UPDATE: &str = "-- update_function
+    UPDATE functions SET name = ?, runtime = ?, execute_roles = ?, events = ?, schedule = ?, timezone = ?, timeout_s = ?, enabled = ?,
+        logging = ?, entrypoint = ?, commands = ?, scopes = ?, specification = ?, deployment_retention = ?, per = ?, topics = ?,
+        routes = ?, limits = ?, updated_at_ms = ? WHERE partner_id = ? AND id = ?";
+
+impl Store {
+    pub async fn insert_function(&self, function: &Function) -> Result<()> {
+        self.db
+            .tx("insert_function", function, |tx, f| {
+                Box::pin(async move {
+                    let mut values = args![&f.partner, &f.id];
+                    values.extend(settings(f));
+                    values.extend(args![f.deployment.as_ref(), f.created_at_ms, f.updated_at_ms]);
+                    tx.insert(&format!("-- insert_function\n INSERT INTO functions ({COLUMNS})"), vec![values]).await
+                })
+            })
+            .await
+    }
+
+    /// Replaces the settings; the active deployment stays.
+    pub async fn update_function(&self, function: &Function) -> Result<()> {
+        let mut args = settings(function);
+        args.extend(args![function.updated_at_ms, &function.partner, &function.id]);
+        self.db.run(UPDATE, args).await?.exactly_one("function")
+    }
+
+    pub async fn function(&self, partner: &PartnerId, id: &FunctionId) -> Result<Option<Function>> {
+        Ok(self.list_functions(partner, &Listing::first(1).equal("id", id)).await?.rows.pop())
+    }
+
+    pub async fn list_functions(&self, partner: &PartnerId, listing: &Listing) -> Result<Page<Function>> {
+        listing::list(&self.db, &SOURCE, vec![("partner_id", partner.into())], listing, function).await
+    }
+
+    /// Removes the function and everything of it but transactions and events, which outlive it.
+    pub async fn delete_function(&self, partner: &PartnerId, id: &FunctionId) -> Result<()> {
+        const FUNCTION: &str = "-- delete_function
+            DELETE FROM functions WHERE partner_id = ? AND id = ?";
+        const PARTS: &[&str] = &[
+            "-- delete_function_deployments
+            DELETE FROM deployments WHERE partner_id = ? AND function_id = ?",
+            "-- delete_function_variables
+            DELETE FROM variables WHERE partner_id = ? AND function_id = ?",
+            "-- delete_function_schedule
+            DELETE FROM schedules WHERE partner_id = ? AND function_id = ?",
+            "-- delete_function_enrolments
+            DELETE FROM enrolments WHERE partner_id = ? AND function_id = ?",
+            "-- delete_function_fanouts
+            DELETE FROM fanouts WHERE partner_id = ? AND function_id = ?",
+            "-- delete_function_executions
+            DELETE FROM executions WHERE partner_id = ? AND function_id = ?",
+            "-- delete_function_state
+            DELETE FROM state WHERE partner_id = ? AND function_id = ?",
+        ];
+        self.db
+            .tx("delete_function", &(partner, id), |tx, (partner, id)| {
+                Box::pin(async move {
+                    tx.run(FUNCTION, args![*partner, *id]).await?.exactly_one("function")?;
+                    for part in PARTS {
+                        let _ = tx.run(part, args![*partner, *id]).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
+    }
+}
+
+/// What a caller sets, in the order of `UPDATE` and of the columns behind the ids.
+fn settings(f: &Function) -> Vec<Value> {
+    args![
+        &f.name,
+        &f.runtime,
+        json(&f.execute),
+        json(&f.events),
+        &f.schedule,
+        &f.timezone,
+        f.timeout_s,
+        f.enabled,
+        f.logging,
+        &f.entrypoint,
+        &f.commands,
+        json(&f.scopes),
+        &f.specification,
+        f.deployment_retention,
+        f.per.word(),
+        f.topics.word(),
+        json(&f.routes),
+        json(&f.limits)
+    ]
+}
+
+fn function(row: &Row) -> Result<Function> {
+    Ok(Function {
+        partner: row.id(0, "functions.partner_id")?,
+        id: row.id(1, "functions.id")?,
+        name: row.text(2)?,
+        runtime: row.text(3)?,
+        execute: row.json(4, "functions.execute_roles")?,
+        events: row.json(5, "functions.events")?,
+        schedule: row.text(6)?,
+        timezone: row.text(7)?,
+        timeout_s: row.int(8)? as u32,
+        enabled: row.flag(9)?,
+        logging: row.flag(10)?,
+        entrypoint: row.text(11)?,
+        commands: row.text(12)?,
+        scopes: row.json(13, "functions.scopes")?,
+        specification: row.text(14)?,
+        deployment_retention: row.int(15)? as u32,
+        per: row.parse(16, "functions.per", Per::from_word)?,
+        topics: row.parse(17, "functions.topics", Topics::from_word)?,
+        routes: row.json(18, "functions.routes")?,
+        limits: row.json(19, "functions.limits")?,
+        deployment: row.maybe_id(20, "functions.deployment_id")?,
+        created_at_ms: row.int(21)?,
+        updated_at_ms: row.int(22)?,
+    })
+}
+
+/// Is the function still there? For steps that insert rows of it.
+pub(super) async fn exists(tx: &mut Tx<'_>, partner: &PartnerId, id: &FunctionId) -> Result<bool> {
+    const EXISTS: &str = "-- function_exists
+        SELECT 1 FROM functions WHERE partner_id = ? AND id = ?";
+    Ok(tx.row(EXISTS, args![partner, id]).await?.is_some())
+}

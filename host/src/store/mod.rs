@@ -1,0 +1,89 @@
+//! All SQL. Nothing else in Larder contains any.
+//!
+//! * [`db`]: the databases behind one face, and what a statement takes and gives.
+//! * `schema/`: the tables, one set for all databases.
+//! * [`listing`]: filters, orders and pages of list calls.
+//! * one file per entity: each query is one constant beside the method that runs it.
+//!
+//! The rules: **every query binds the partner** (but those of the queue and the operator, which say so), **one text per
+//! query for all databases**, and **what changes together changes in one [`db::Db::tx`]**.
+
+pub mod db;
+mod deployments;
+mod enrolments;
+mod events;
+mod executions;
+mod fanouts;
+mod functions;
+pub mod ledger;
+pub mod listing;
+mod partners;
+mod schedules;
+mod sqlite;
+pub mod state;
+mod transactions;
+mod variables;
+
+pub use db::Db;
+pub use events::NewEvent;
+pub use executions::{Claimed, NewExecution};
+
+/// By what each entity's lists can be filtered.
+pub mod filters {
+    pub use super::deployments::FILTERS as DEPLOYMENTS;
+    pub use super::enrolments::FILTERS as ENROLMENTS;
+    pub use super::executions::FILTERS as EXECUTIONS;
+    pub use super::functions::FILTERS as FUNCTIONS;
+    pub use super::transactions::FILTERS as TRANSACTIONS;
+    pub use super::variables::FILTERS as VARIABLES;
+}
+
+/// All of Larder's lasting state.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) db: Db,
+}
+
+impl Store {
+    /// Opens the embedded database in this folder, alone, and brings its tables up to date.
+    pub async fn open_embedded(folder: &std::path::Path) -> Result<Store> {
+        let db = Db::Sqlite(sqlite::Sqlite::open(folder)?);
+        db.migrate().await?;
+        Ok(Store { db })
+    }
+
+    /// One cheap query: is the database there?
+    pub async fn ping(&self) -> Result<()> {
+        self.db
+            .row(
+                "-- ping
+            SELECT COUNT(*) FROM schema_versions",
+                vec![],
+            )
+            .await
+            .map(|_| ())
+    }
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A change found nothing to change.
+    #[error("{what} not found")]
+    NotFound { what: &'static str },
+    /// A key is taken.
+    #[error("{key} is taken")]
+    Conflict { key: String },
+    /// Lost a race more often than a transaction tries: later it may go well.
+    #[error("the database is busy: {0}")]
+    Contended(String),
+    #[error("the database cannot be reached: {0}")]
+    Unavailable(String),
+    /// A row that this program would not have written.
+    #[error("broken row in {table}, column {column}: {why}")]
+    BadRow { table: &'static str, column: &'static str, why: String },
+    /// The statement, or something in the way it is used, is at fault: our bug.
+    #[error("{statement}: {why}")]
+    Statement { statement: String, why: String },
+}

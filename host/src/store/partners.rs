@@ -1,0 +1,71 @@
+//! Partners and their API keys. These queries are the operator's and the directory's: they cross partners.
+
+use super::db::{Row, json};
+use super::{Result, Store};
+use crate::args;
+use crate::clock::Millis;
+use crate::ids::{KeyId, PartnerId};
+use crate::model::{ApiKey, Partner};
+
+const INSERT: &str = "-- insert_partner
+    INSERT INTO partners (id, name, created_at_ms, updated_at_ms) VALUES (?, ?, ?, ?)";
+const LIST: &str = "-- list_partners
+    SELECT id, name, created_at_ms, updated_at_ms FROM partners ORDER BY id";
+const INSERT_KEY: &str = "-- insert_api_key
+    INSERT INTO api_keys (id, partner_id, name, secret_hash, scopes, created_at_ms, expires_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)";
+const LIST_KEYS: &str = "-- list_api_keys
+    SELECT id, partner_id, name, secret_hash, scopes, created_at_ms, expires_at_ms FROM api_keys
+    WHERE partner_id = ? ORDER BY created_at_ms, id";
+const DELETE_KEY: &str = "-- delete_api_key
+    DELETE FROM api_keys WHERE partner_id = ? AND id = ?";
+
+impl Store {
+    pub async fn insert_partner(&self, id: &PartnerId, name: &str, now: Millis) -> Result<Partner> {
+        let _ = self.db.run(INSERT, args![id, name, now, now]).await?;
+        Ok(Partner { id: id.clone(), name: name.to_owned(), created_at_ms: now, updated_at_ms: now })
+    }
+
+    pub async fn partners(&self) -> Result<Vec<Partner>> {
+        let partner = |row: &Row| {
+            Ok(Partner {
+                id: row.id(0, "partners.id")?,
+                name: row.text(1)?,
+                created_at_ms: row.int(2)?,
+                updated_at_ms: row.int(3)?,
+            })
+        };
+        self.db.rows(LIST, vec![]).await?.iter().map(partner).collect()
+    }
+
+    pub async fn insert_key(&self, key: &ApiKey) -> Result<()> {
+        let args = args![
+            &key.id,
+            &key.partner,
+            &key.name,
+            &key.secret_hash,
+            json(&key.scopes),
+            key.created_at_ms,
+            key.expires_at_ms
+        ];
+        self.db.run(INSERT_KEY, args).await?.exactly_one("key")
+    }
+
+    pub async fn keys(&self, partner: &PartnerId) -> Result<Vec<ApiKey>> {
+        let key = |row: &Row| {
+            Ok(ApiKey {
+                id: row.id(0, "api_keys.id")?,
+                partner: row.id(1, "api_keys.partner_id")?,
+                name: row.text(2)?,
+                secret_hash: row.text(3)?,
+                scopes: row.json(4, "api_keys.scopes")?,
+                created_at_ms: row.int(5)?,
+                expires_at_ms: row.maybe_int(6)?,
+            })
+        };
+        self.db.rows(LIST_KEYS, args![partner]).await?.iter().map(key).collect()
+    }
+
+    pub async fn delete_key(&self, partner: &PartnerId, id: &KeyId) -> Result<()> {
+        self.db.run(DELETE_KEY, args![partner, id]).await?.exactly_one("key")
+    }
+}

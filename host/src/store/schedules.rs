@@ -1,0 +1,89 @@
+//! When each scheduled function fires next. A row stands here only while the schedule is armed.
+
+use super::executions::{self, NewExecution};
+use super::{Result, Store, fanouts};
+use crate::args;
+use crate::clock::Millis;
+use crate::ids::{FunctionId, PartnerId};
+use crate::model::Fanout;
+
+impl Store {
+    /// Arms the schedule for `next`, or disarms it.
+    pub async fn set_schedule(&self, partner: &PartnerId, function: &FunctionId, next: Option<Millis>) -> Result<()> {
+        const DELETE: &str = "-- delete_schedule
+            DELETE FROM schedules WHERE partner_id = ? AND function_id = ?";
+        self.db
+            .tx("set_schedule", &(partner, function, next), |tx, (partner, function, next)| {
+                Box::pin(async move {
+                    match next {
+                        Some(next) => {
+                            let key = [("partner_id", (*partner).into()), ("function_id", (*function).into())];
+                            tx.upsert("schedules", &key, &[("next_at_ms", (*next).into())]).await
+                        }
+                        None => tx.run(DELETE, args![*partner, *function]).await.map(|_| ()),
+                    }
+                })
+            })
+            .await
+    }
+
+    pub async fn schedule(&self, partner: &PartnerId, function: &FunctionId) -> Result<Option<Millis>> {
+        const FIND: &str = "-- find_schedule
+            SELECT next_at_ms FROM schedules WHERE partner_id = ? AND function_id = ?";
+        self.db.row(FIND, args![partner, function]).await?.map(|row| row.int(0)).transpose()
+    }
+
+    /// Schedules whose time has come, of all partners, the most overdue first.
+    pub async fn due_schedules(&self, now: Millis, limit: u32) -> Result<Vec<(PartnerId, FunctionId, Millis)>> {
+        let sql = format!(
+            "-- due_schedules
+            SELECT partner_id, function_id, next_at_ms FROM schedules WHERE next_at_ms <= ? ORDER BY next_at_ms LIMIT {limit}"
+        );
+        let rows = self.db.rows(&sql, args![now]).await?;
+        rows.iter()
+            .map(|row| Ok((row.id(0, "schedules.partner_id")?, row.id(1, "schedules.function_id")?, row.int(2)?)))
+            .collect()
+    }
+
+    /// When the next schedule fires, of all partners.
+    pub async fn next_schedule(&self) -> Result<Option<Millis>> {
+        const NEXT: &str = "-- next_schedule
+            SELECT MIN(next_at_ms) FROM schedules";
+        self.db.row(NEXT, vec![]).await?.map_or(Ok(None), |row| row.maybe_int(0))
+    }
+
+    /// Fires once: what it triggers and the next time, in one transaction. `false` if somebody else did, or the schedule
+    /// was changed meanwhile.
+    pub async fn fire_schedule(
+        &self,
+        due: &(PartnerId, FunctionId, Millis),
+        next: Option<Millis>,
+        executions: &[NewExecution],
+        fanouts: &[Fanout],
+    ) -> Result<bool> {
+        const MOVE: &str = "-- move_schedule
+            UPDATE schedules SET next_at_ms = ? WHERE partner_id = ? AND function_id = ? AND next_at_ms = ?";
+        const END: &str = "-- end_schedule
+            DELETE FROM schedules WHERE partner_id = ? AND function_id = ? AND next_at_ms = ?";
+        self.db
+            .tx(
+                "fire_schedule",
+                &(due, next, executions, fanouts),
+                |tx, ((partner, function, at), next, executions, fanouts)| {
+                    Box::pin(async move {
+                        let moved = match next {
+                            Some(next) => tx.run(MOVE, args![*next, partner, function, *at]).await?,
+                            None => tx.run(END, args![partner, function, *at]).await?,
+                        };
+                        if moved.0 == 0 {
+                            return Ok(false);
+                        }
+                        executions::insert_new(tx, executions).await?;
+                        fanouts::insert_new(tx, fanouts).await?;
+                        Ok(true)
+                    })
+                },
+            )
+            .await
+    }
+}

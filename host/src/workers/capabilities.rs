@@ -1,0 +1,67 @@
+//! The runtime's backends over the store.
+
+use async_trait::async_trait;
+use larder_runtime::imports::state::{BackendError, Version};
+use larder_runtime::imports::{savings, state};
+
+use crate::money;
+use crate::store::Store;
+use crate::store::state::Scope;
+
+/// State of one scope.
+pub struct State {
+    store: Store,
+    scope: Scope,
+}
+
+impl State {
+    pub fn new(store: Store, scope: Scope) -> State {
+        State { store, scope }
+    }
+}
+
+#[async_trait]
+impl state::Backend for State {
+    async fn get(&self, key: &str) -> Result<Option<(Vec<u8>, Version)>, BackendError> {
+        self.store.get_state(&self.scope, key).await.map_err(|err| BackendError(err.to_string()))
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<(String, Vec<u8>, Version)>, BackendError> {
+        self.store.list_state(&self.scope, prefix, after, limit).await.map_err(|err| BackendError(err.to_string()))
+    }
+}
+
+/// Whom one function may save for.
+pub struct Savings {
+    store: Store,
+    scope: Scope,
+}
+
+impl Savings {
+    pub fn new(store: Store, scope: Scope) -> Savings {
+        Savings { store, scope }
+    }
+}
+
+#[async_trait]
+impl savings::Backend for Savings {
+    fn exponent(&self, currency: &str) -> Option<u32> {
+        money::exponent(currency)
+    }
+
+    async fn may_save_for(&self, end_user: &str) -> Result<(), String> {
+        match self.store.is_enrolled(&self.scope.partner, &self.scope.function, end_user).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(format!("end user {end_user:?} has no active enrolment in this function")),
+            Err(err) => {
+                tracing::error!(error = %err, "an enrolment could not be looked up");
+                Err("enrolments cannot be looked up at the moment".into())
+            }
+        }
+    }
+}
