@@ -11,6 +11,12 @@ pub mod money;
 pub mod objects;
 pub mod partners;
 pub mod queue;
+pub mod schedule;
 pub mod secrets;
 pub mod store;
+pub mod usage;
+pub mod web;
 pub mod workers;
+
+/// Of this program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -43,6 +43,20 @@ impl Lifecycle {
         });
     }
 
+    /// Runs a task that others need until they have ended; the process does not wait for it.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
+    pub fn spawn_last(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let life = self.clone();
+        tokio::spawn(async move {
+            if let Err(err) = tokio::spawn(task).await
+                && err.is_panic()
+            {
+                tracing::error!(task = name, "task {name} panicked; draining");
+                life.fail();
+            }
+        });
+    }
+
     /// Cancelled when no new work may be taken.
     pub fn drain(&self) -> CancellationToken {
         self.drain.clone()

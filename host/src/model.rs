@@ -18,7 +18,7 @@ macro_rules! words {
             pub const WORDS: &'static [&'static str] = &[$($word),*];
 
             /// The word that stands for it in the database and on the wire.
-            pub fn word(self) -> &'static str {
+            pub const fn word(self) -> &'static str {
                 match self { $($name::$variant => $word,)* }
             }
 

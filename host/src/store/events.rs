@@ -5,6 +5,7 @@ use super::executions::{self, NewExecution};
 use super::fanouts;
 use super::{Result, Store};
 use crate::args;
+use crate::clock::Millis;
 use crate::ids::{EventId, PartnerId};
 use crate::model::{Fanout, StoredEvent, trigger_key};
 
@@ -58,6 +59,24 @@ impl Store {
             FROM events WHERE waiting = 1 ORDER BY created_at_ms LIMIT {limit}"
         );
         self.db.rows(&sql, vec![]).await?.iter().map(event).collect()
+    }
+
+    /// Removes up to `limit` events, and as many fan-outs, that are older and were handed over, of all partners. Their
+    /// keys go with them: an event sent again after that counts as new.
+    pub async fn delete_old_events(&self, before: Millis, limit: u32) -> Result<u64> {
+        let events = format!(
+            "-- delete_old_events
+            DELETE FROM events WHERE row_id IN (SELECT row_id FROM (SELECT row_id FROM events WHERE waiting = 0 AND created_at_ms < ? LIMIT {limit}) AS batch)"
+        );
+        let fanouts = format!(
+            "-- delete_old_fanouts
+            DELETE FROM fanouts WHERE id IN (SELECT id FROM (SELECT id FROM fanouts WHERE waiting = 0 AND created_at_ms < ? LIMIT {limit}) AS batch)"
+        );
+        self.db
+            .tx("delete_old_events", &(events, fanouts, before), |tx, (events, fanouts, before)| {
+                Box::pin(async move { Ok(tx.run(events, args![*before]).await?.0 + tx.run(fanouts, args![*before]).await?.0) })
+            })
+            .await
     }
 
     /// Hands an event over: what it triggers and that it did, in one transaction. `false` if somebody else did.

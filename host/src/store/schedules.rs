@@ -52,8 +52,8 @@ impl Store {
         self.db.row(NEXT, vec![]).await?.map_or(Ok(None), |row| row.maybe_int(0))
     }
 
-    /// Fires once: what it triggers and the next time, in one transaction. `false` if somebody else did, or the schedule
-    /// was changed meanwhile.
+    /// Fires once: what it triggers and the next time, in one transaction. `false` if somebody else did, the schedule was
+    /// changed meanwhile, or this very time has been fired before (the clock was set back).
     pub async fn fire_schedule(
         &self,
         due: &(PartnerId, FunctionId, Millis),

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
-use larder_runtime::{Answer, Call, Effect, End, Event, Failure, Outcome, RequestBody, Run, StreamedBody};
+use larder_runtime::{Answer, Call, Effect, End, Event, Failure, LoadError, Outcome, Program, Run, StreamedBody};
 use metrics::{counter, histogram};
 use tokio::sync::oneshot;
 
@@ -18,7 +19,7 @@ use crate::app::App;
 use crate::clock::Millis;
 use crate::ids::{DeploymentId, ExecutionId};
 use crate::model::{Enrolment, Execution, ExecutionStatus, RequestRecord, Trigger};
-use crate::partners::FunctionView;
+use crate::partners::{Active, FunctionView};
 use crate::store::ledger::{Ended, Verdict};
 use crate::store::state::Scope;
 
@@ -42,6 +43,8 @@ pub struct Job {
     pub holder: Option<String>,
     /// Hand a long answer over while the guest runs. Only for functions that cannot have effects.
     pub stream: Option<oneshot::Sender<http::Response<StreamedBody>>>,
+    /// Wall-clock time that the caller can wait, if that is less than the function may take.
+    pub wall_max: Option<Duration>,
 }
 
 pub enum Input {
@@ -52,7 +55,7 @@ pub enum Input {
 pub enum Body {
     Whole(Bytes),
     /// Can be read once, so only for functions that cannot have effects: they never run again.
-    Stream(RequestBody),
+    Stream(BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>),
 }
 
 /// What came of it.
@@ -92,7 +95,7 @@ impl Job {
             created_at_ms: now,
             updated_at_ms: now,
         };
-        Job { view, input, enrolment: None, depth: 0, execution, holder: None, stream: None }
+        Job { view, input, enrolment: None, depth: 0, execution, holder: None, stream: None, wall_max: None }
     }
 
     fn scope(&self) -> Scope {
@@ -101,21 +104,36 @@ impl Job {
     }
 }
 
+/// The function's program, from memory or disk.
+async fn program(app: &App, active: &Active) -> Result<Arc<Program>, LoadError> {
+    match app.runtime.loaded(&active.digest) {
+        Some(program) => Ok(program),
+        None => app.runtime.load(&active.digest, &app.objects).await,
+    }
+}
+
+/// Does the function import anything that can change something? Then its answers wait for the ledger.
+pub async fn may_have_effects(app: &App, view: &FunctionView) -> Result<bool, LoadError> {
+    match &view.active {
+        Some(active) => Ok(program(app, active).await?.artifact().may_have_effects),
+        None => Ok(false),
+    }
+}
+
 /// Runs the job to its end, in the sandbox and in the ledger.
 pub async fn execute(app: &App, mut job: Job) -> Done {
     let Some(active) = job.view.active.clone() else {
         return fail(app, job, Failure::NoExport("the function has no active deployment".into())).await;
     };
-    let program = match app.runtime.loaded(&active.digest) {
-        Some(program) => program,
-        None => match app.runtime.load(&active.digest, &app.objects).await {
-            Ok(program) => program,
-            Err(err) => return fail(app, job, Failure::Host(format!("the program could not be loaded: {err}"))).await,
-        },
+    let program = match program(app, &active).await {
+        Ok(program) => program,
+        Err(err) => return fail(app, job, Failure::Host(format!("the program could not be loaded: {err}"))).await,
     };
     let scope = job.scope();
     let state = Arc::new(State::new(app.store.clone(), scope.clone()));
     let savings = Arc::new(Savings::new(app.store.clone(), scope.clone()));
+    let mut limits = job.view.limits;
+    limits.wall = limits.wall.min(job.wall_max.unwrap_or(limits.wall));
     let may_have_effects = program.artifact().may_have_effects;
     let mut races = 0;
     let mut gate = None;
@@ -125,7 +143,7 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
         }
         let run = Run {
             execution: job.execution.id.to_string(),
-            limits: job.view.limits,
+            limits,
             variables: job.view.variables.clone(),
             enrolment: job.enrolment.as_ref().map(|e| larder_runtime::Enrolment {
                 end_user: app.secrets.pseudonym(&e.partner, &e.function, &e.end_user),
@@ -151,7 +169,7 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
 }
 
 /// Ends a job that did not get to run.
-async fn fail(app: &App, job: Job, failure: Failure) -> Done {
+pub async fn fail(app: &App, job: Job, failure: Failure) -> Done {
     let outcome = Outcome {
         end: End::Failed(failure),
         effects: vec![],
@@ -232,7 +250,7 @@ fn call(input: &mut Input, answer: Answer) -> Call {
             let body = match body {
                 Body::Whole(bytes) => Full::new(bytes.clone()).map_err(|never| match never {}).boxed_unsync(),
                 Body::Stream(stream) => {
-                    std::mem::replace(stream, Full::default().map_err(|never| match never {}).boxed_unsync())
+                    std::mem::replace(stream, Full::default().map_err(|never| match never {}).boxed()).boxed_unsync()
                 }
             };
             Call::Http { request: http::Request::from_parts(head.clone(), body), answer }

@@ -1,0 +1,70 @@
+//! `larder dev`: everything in one process, with a partner `demo` and keys in a file that the other commands find.
+
+use std::path::Path;
+
+use anyhow::Context;
+
+use crate::app::App;
+use crate::auth;
+use crate::clock::Clock;
+use crate::ids::{KeyId, PartnerId};
+use crate::model::ApiKey;
+use crate::secrets::write_private;
+
+pub const PARTNER: &str = "demo";
+
+/// The operator key of a data folder, made at the first start.
+pub fn operator_key(data: &Path) -> anyhow::Result<String> {
+    std::fs::create_dir_all(data).with_context(|| format!("data: {}", data.display()))?;
+    let file = data.join("operator.key");
+    if !file.exists() {
+        let key = format!("larder_operator_{}", auth::random_hex());
+        write_private(&file, &format!("{key}\n")).with_context(|| file.display().to_string())?;
+    }
+    crate::roles::key_from(&file, "operator.key")
+}
+
+/// Makes sure that the partner and a key of it are there, and writes `DATA/dev.env`. Gives the endpoint and the key.
+pub async fn prepare(app: &App, operator_key: &str) -> anyhow::Result<(String, String)> {
+    let partner: PartnerId = PARTNER.parse()?;
+    let file = app.settings.data.join("dev.env");
+    if app.directory.tenant(&partner).is_none() {
+        app.store.insert_partner(&partner, "Demo", app.clock.now_ms()).await?;
+        app.directory.reload(&partner).await?;
+    }
+    let key = match kept_key(app, &partner, &file) {
+        Some(key) => key,
+        None => make_key(app, &partner, &app.clock).await?,
+    };
+    let endpoint = format!("http://{}/v1", app.settings.server.listen);
+    let text = format!(
+        "LARDER_ENDPOINT={endpoint}\nLARDER_PARTNER={PARTNER}\nLARDER_KEY={key}\nLARDER_OPERATOR_KEY={operator_key}\n"
+    );
+    write_private(&file, &text).with_context(|| file.display().to_string())?;
+    Ok((endpoint, key))
+}
+
+/// The key of an earlier start, if it still opens the door.
+fn kept_key(app: &App, partner: &PartnerId, file: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let key = text.lines().find_map(|line| line.strip_prefix("LARDER_KEY="))?.to_owned();
+    let hash = crate::model::hex(&auth::hash(&key));
+    app.directory.tenant(partner)?.keys.values().any(|known| known.secret_hash == hash).then_some(key)
+}
+
+async fn make_key(app: &App, partner: &PartnerId, clock: &Clock) -> anyhow::Result<String> {
+    let id = KeyId::generate(clock);
+    let key = auth::new_key(&id);
+    let record = ApiKey {
+        id,
+        partner: partner.clone(),
+        name: "larder dev".into(),
+        secret_hash: crate::model::hex(&auth::hash(&key)),
+        scopes: auth::Scope::ALL.iter().map(|scope| scope.word().to_owned()).collect(),
+        created_at_ms: clock.now_ms(),
+        expires_at_ms: None,
+    };
+    app.store.insert_key(&record).await?;
+    app.directory.reload(partner).await?;
+    Ok(key)
+}

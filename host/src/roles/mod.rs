@@ -1,0 +1,108 @@
+//! What a process does: for each role the tasks it starts, and nothing else. [`start`] makes what they share.
+
+pub mod maintenance;
+pub mod scheduler;
+pub mod web;
+pub mod worker;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use larder_runtime::Runtime;
+
+use crate::app::App;
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::ledger::{self, Ledger};
+use crate::lifecycle::Lifecycle;
+use crate::objects::Objects;
+use crate::partners::Directory;
+use crate::queue::Queue;
+use crate::secrets::Secrets;
+use crate::store::Store;
+use crate::workers::gates::Gates;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Role {
+    /// The web door and the API.
+    Web,
+    /// Executions, builds, events and fan-outs.
+    Worker,
+    /// Schedules.
+    Scheduler,
+    /// Retention.
+    Maintenance,
+}
+
+impl Role {
+    pub const ALL: [Role; 4] = [Role::Web, Role::Worker, Role::Scheduler, Role::Maintenance];
+}
+
+/// Opens everything and makes what the roles share. Nothing runs yet but the ledger.
+pub async fn start(settings: Settings, secrets: Secrets, operator_key: &str, life: &Lifecycle) -> anyhow::Result<App> {
+    let clock = Clock::System;
+    let data = settings.data.clone();
+    let store = Store::open_embedded(&data).await.context("the embedded database could not be opened")?;
+    // The database is this process's alone, so whoever held a lease is dead.
+    let taken_over = store.end_all_leases(clock.now_ms()).await?;
+    if taken_over > 0 {
+        tracing::info!(executions = taken_over, "{taken_over} executions of a process that died are taken over");
+    }
+    let objects = Objects::in_folder(&data.join("objects"))?;
+    let directory = Directory::load(store.clone(), secrets.clone(), settings.server.calls_per_partner).await?;
+    let runtime = Runtime::new(larder_runtime::Settings {
+        cache_dir: data.join("artifacts"),
+        seal_key: secrets.artifact_key(),
+        compiler: vec![std::env::current_exe().context("the path of this program")?.into(), COMPILE.into()],
+        compile_deadline: settings.build.deadline,
+        compile_memory_bytes: settings.build.memory_bytes,
+        instances_max: settings.runtime.instances_max,
+    })
+    .map_err(anyhow::Error::msg)
+    .context("the runtime could not be started")?;
+    let ledger_settings = ledger::Settings { flush: settings.records.flush, buffer: settings.records.buffer };
+    let (ledger, writer) = Ledger::new(store.clone(), clock.clone(), &ledger_settings);
+    life.spawn_last("ledger", writer);
+    Ok(App {
+        holder: clock.ulid().into(),
+        operator_key_hash: crate::auth::hash(operator_key),
+        settings: Arc::new(settings),
+        clock,
+        store,
+        objects,
+        secrets,
+        directory,
+        queue: Queue::default(),
+        ledger,
+        runtime,
+        gates: Gates::default(),
+        life: life.clone(),
+    })
+}
+
+/// The hidden argument with which this program compiles for [`Runtime::compile`].
+pub const COMPILE: &str = "__compile";
+
+/// Starts the tasks of the roles. The listeners are bound when this returns.
+pub async fn run(app: &App, roles: &[Role]) -> anyhow::Result<()> {
+    web::start_internal(app).await?;
+    for role in roles {
+        match role {
+            Role::Web => web::start(app).await?,
+            Role::Worker => worker::start(app),
+            Role::Scheduler => scheduler::start(app),
+            Role::Maintenance => maintenance::start(app),
+        }
+    }
+    Ok(())
+}
+
+/// Reads a key from a file; a setting that is empty is a complaint that names it.
+pub fn key_from(file: &Path, setting: &str) -> anyhow::Result<String> {
+    anyhow::ensure!(!file.as_os_str().is_empty(), "{setting} must name a file; only `larder dev` makes its own");
+    let text = std::fs::read_to_string(file).with_context(|| format!("{setting}: {}", file.display()))?;
+    let key = text.trim().to_owned();
+    anyhow::ensure!(key.len() >= 32, "{setting}: the key in {} is shorter than 32 characters", file.display());
+    Ok(key)
+}

@@ -1,0 +1,143 @@
+//! The listeners: one for the web door and the API, one for probes and metrics.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Extension, Router};
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tower::ServiceExt;
+
+use crate::app::App;
+use crate::partners::doors::{self, Door};
+use crate::web::{self, AnswerBody};
+use crate::{api, telemetry};
+
+/// Headers of one request: number and bytes.
+const HEADERS_MAX: usize = 100;
+const HEADER_BYTES_MAX: usize = 64 * 1024;
+
+/// Binds the outer listener and serves it until the process drains.
+pub async fn start(app: &App) -> anyhow::Result<()> {
+    let listen = app.settings.server.listen;
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("server.listen: {listen} cannot be bound"))?;
+    let router = api::router(app.clone());
+    let root: Arc<str> = app.settings.root_host().context("server.root_url has no host")?.into();
+    app.life.spawn("web", accept(app.clone(), listener, router, root));
+    Ok(())
+}
+
+async fn accept(app: App, listener: TcpListener, router: Router, root: Arc<str>) {
+    let settings = &app.settings.server;
+    let connections = Arc::new(Semaphore::new(settings.connections_max));
+    let graceful = GracefulShutdown::new();
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http1().timer(TokioTimer::new()).header_read_timeout(settings.header_timeout).max_headers(HEADERS_MAX).max_buf_size(HEADER_BYTES_MAX);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(200)
+        .max_header_list_size(HEADER_BYTES_MAX as u32)
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(1_024)
+        .keep_alive_interval(Duration::from_secs(30));
+    let closing = async {
+        app.life.drain().cancelled().await;
+        tokio::time::sleep(settings.drain_delay).await;
+    };
+    tokio::pin!(closing);
+    loop {
+        let permit = connections.clone().acquire_owned().await.expect("never closed");
+        let (stream, peer) = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(err) => {
+                    // Out of descriptors, mostly: whoever ends gives some back.
+                    tracing::warn!(error = %err, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+            () = &mut closing => break,
+        };
+        let _ = TcpStream::set_nodelay(&stream, true);
+        let (app, router, root) = (app.clone(), router.clone(), root.clone());
+        let service = {
+            let app = app.clone();
+            service_fn(move |request| {
+                let (app, router, root) = (app.clone(), router.clone(), root.clone());
+                async move { Ok::<_, Infallible>(dispatch(&app, router, &root, peer, request).await) }
+            })
+        };
+        let connection = graceful.watch(server.serve_connection(TokioIo::new(stream), service).into_owned());
+        app.life.spawn("connection", async move {
+            if let Err(err) = connection.await {
+                tracing::debug!(error = err, %peer, "a connection broke");
+            }
+            drop(permit);
+        });
+    }
+    drop(listener);
+    graceful.shutdown().await;
+}
+
+/// The Host header decides which door a request comes to.
+async fn dispatch(app: &App, router: Router, root: &str, peer: SocketAddr, request: Request<Incoming>) -> Response<AnswerBody> {
+    match doors::door(root, request.uri(), request.headers()) {
+        Some(Door::Web(partner)) => web::serve(app, partner, peer, request).await,
+        Some(door @ Door::Api(_)) => {
+            let mut request = request.map(axum::body::Body::new);
+            request.extensions_mut().insert(door);
+            request.extensions_mut().insert(peer);
+            let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
+            response.map(|body| body.map_err(Into::into).boxed_unsync())
+        }
+        None => web::misdirected(request.method()),
+    }
+}
+
+/// Binds the internal listener: every process has one, whatever its roles.
+pub async fn start_internal(app: &App) -> anyhow::Result<()> {
+    let listen = app.settings.server.internal;
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("server.internal: {listen} cannot be bound"))?;
+    let metrics = telemetry::metrics();
+    let router = Router::new()
+        .route("/health/live", get(|| async { "live\n" }))
+        .route("/health/ready", get(ready))
+        .route("/metrics", get(move |State(app): State<App>| async move {
+            telemetry::gauges(&app);
+            metrics.render()
+        }))
+        .layer(Extension(()))
+        .with_state(app.clone());
+    // It answers until the very end, so that an orchestrator sees the draining process as live and not ready.
+    app.life.spawn_last("internal", async move {
+        if let Err(err) = axum::serve(listener, router).await {
+            tracing::error!(error = %err, "the internal listener failed");
+        }
+    });
+    Ok(())
+}
+
+async fn ready(State(app): State<App>) -> (StatusCode, String) {
+    if app.life.is_draining() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".into());
+    }
+    match app.store.ping().await {
+        Ok(()) => (StatusCode::OK, "ready\n".into()),
+        Err(err) => (StatusCode::SERVICE_UNAVAILABLE, format!("database: {err}\n")),
+    }
+}

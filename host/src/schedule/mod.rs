@@ -1,0 +1,113 @@
+//! Schedules: cron expressions → due times → executions, each fired once.
+//!
+//! A row in `schedules` holds the next nominal time of an armed schedule. Firing inserts what it triggers under the key
+//! (function, nominal time) and moves the row to the next time, in one transaction: a restart neither skips nor doubles
+//! a firing. Firings missed for longer than `scheduler.catch_up` are not made up for; the others are, marked late.
+
+pub mod cron;
+
+use chrono::{DateTime, Utc};
+use metrics::counter;
+
+use crate::app::App;
+use crate::clock::{Millis, instant};
+use crate::ids::{FunctionId, PartnerId};
+use crate::model::Trigger;
+use crate::partners::FunctionView;
+use crate::queue::Work;
+use crate::store;
+use crate::workers::route::{Cause, Triggered};
+use cron::Cron;
+
+/// A firing that is this much later than its nominal time is recorded as late.
+const LATE_MS: Millis = 10_000;
+
+/// Arms or disarms a function's schedule after a change of the function or its deployment. A firing that is due but
+/// was not made yet stays due.
+pub async fn arm(app: &App, partner: &PartnerId, function: &FunctionId) -> store::Result<()> {
+    let view = app.directory.function(partner, function);
+    let next = match view.as_deref().and_then(|view| armed(view).map(|cron| (view, cron))) {
+        Some((view, cron)) => {
+            let now = app.clock.now_ms();
+            let pending = app.store.schedule(partner, function).await?;
+            match pending {
+                Some(at) if at <= now && next(&cron, view, at - 1) == Some(at) => Some(at),
+                _ => next(&cron, view, now),
+            }
+        }
+        None => None,
+    };
+    app.store.set_schedule(partner, function, next).await?;
+    app.queue.push(Work::Schedules);
+    Ok(())
+}
+
+/// The schedule of a function that is enabled, deployed and has one.
+pub fn armed(view: &FunctionView) -> Option<Cron> {
+    let scheduled = view.function.enabled && view.active.is_some() && !view.function.schedule.is_empty();
+    if scheduled { Cron::parse(&view.function.schedule).ok() } else { None }
+}
+
+fn next(cron: &Cron, view: &FunctionView, after: Millis) -> Option<Millis> {
+    cron.next_after(instant(after), view.timezone).map(|at: DateTime<Utc>| at.timestamp_millis())
+}
+
+/// Fires what is due.
+pub async fn step(app: App) -> store::Result<bool> {
+    let now = app.clock.now_ms();
+    let due = app.store.due_schedules(now, 100).await?;
+    for firing in &due {
+        fire(&app, firing, now).await?;
+    }
+    Ok(!due.is_empty())
+}
+
+async fn fire(app: &App, due: &(PartnerId, FunctionId, Millis), now: Millis) -> store::Result<()> {
+    let (partner, function, nominal) = due;
+    let Some(view) = app.directory.function(partner, function) else {
+        return app.store.set_schedule(partner, function, None).await;
+    };
+    let Some(cron) = armed(&view) else { return app.store.set_schedule(partner, function, None).await };
+    let late = now - nominal;
+    let catch_up = app.settings.scheduler.catch_up.as_millis() as Millis;
+    let mut triggered = Triggered::default();
+    let following = if late > catch_up {
+        counter!("larder_schedule_firings_total", "kind" => "missed").increment(1);
+        tracing::warn!(
+            partner.id = %partner, function.id = %function, nominal_at_ms = nominal, late_ms = late,
+            "firings of {function} were missed for longer than scheduler.catch_up and are left out"
+        );
+        next(&cron, &view, now - catch_up)
+    } else {
+        let late = (late > LATE_MS).then_some(late);
+        triggered.add(app, &view.function, Cause { trigger: Trigger::Schedule, event: None, nominal: Some((*nominal, late)) });
+        next(&cron, &view, *nominal)
+    };
+    if app.store.fire_schedule(due, following, &triggered.executions, &triggered.fanouts).await? && !triggered.is_empty() {
+        let kind = if late > LATE_MS { "late" } else { "on_time" };
+        counter!("larder_schedule_firings_total", "kind" => kind).increment(1);
+        triggered.wake(app);
+    }
+    Ok(())
+}
+
+/// Looks at the schedules until the process drains.
+pub async fn drive(app: App) {
+    let poll = app.settings.scheduler.poll;
+    let drain = app.life.drain();
+    while !drain.is_cancelled() {
+        match step(app.clone()).await {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(err) => tracing::error!(error = %err, "schedules could not be fired; trying again at the next poll"),
+        }
+        let until = match app.store.next_schedule().await {
+            Ok(Some(at)) => poll.min(std::time::Duration::from_millis((at - app.clock.now_ms()).max(1) as u64)),
+            _ => poll,
+        };
+        tokio::select! {
+            () = app.queue.wait(Work::Schedules, until) => {}
+            () = drain.cancelled() => {}
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The web door: end users' requests to a partner's HTTP functions.
+//!
+//! The longest route wins and the function receives the real request. One that may have effects answers from a buffer
+//! after they have committed; one that may not may stream. A guest's fault is never a 500.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body as _;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use larder_runtime::{End, Failure, LimitKind};
+use tokio::sync::oneshot;
+
+use crate::app::App;
+use crate::ids::{ExecutionId, PartnerId};
+use crate::model::{RequestRecord, Trigger};
+use crate::usage;
+use crate::workers::execute::{self, Body, Done, Input, Job};
+use crate::workers::request;
+
+pub type AnswerBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Request bodies up to this size are read before the call even where they could stream: it is cheaper.
+const WHOLE_BODY_MAX: u64 = 64 * 1024;
+/// Request headers that are kept in the record.
+const RECORDED_HEADERS: [HeaderName; 4] = [header::CONTENT_TYPE, header::USER_AGENT, header::CONTENT_LENGTH, header::HOST];
+/// About one connection, not about the message (RFC 9110, section 7.6.1).
+const HOP_BY_HOP: [&str; 7] = ["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
+/// What would change the browser's view of more than this answer: the platform's to set, not a function's.
+const PLATFORM_HEADERS: [&str; 5] =
+    ["clear-site-data", "service-worker-allowed", "alt-svc", "strict-transport-security", "x-appwrite-execution-id"];
+
+/// Answers one request at a partner's web door; `None` for a host that names no partner.
+pub async fn serve(app: &App, partner: Option<PartnerId>, peer: SocketAddr, request: Request<Incoming>) -> Response<AnswerBody> {
+    match answer(app, partner, peer, request).await {
+        Ok(response) => response,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+async fn answer(
+    app: &App,
+    partner: Option<PartnerId>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, Refusal> {
+    let partner = partner.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "project_not_found", "this address names no partner: use P.ROOT, or the header X-Larder-Partner"))?;
+    let tenant = app
+        .directory
+        .tenant(&partner)
+        .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "project_not_found", "there is no such partner"))?;
+    let view = tenant
+        .route(request.uri().path())
+        .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "general_route_not_found", "no function serves this path"))?
+        .clone();
+    let permit = usage::admit(&tenant).map_err(|_| {
+        Refusal::new(StatusCode::TOO_MANY_REQUESTS, "general_rate_limit_exceeded", "too many calls at once").retry_after(1)
+    })?;
+    let streams = !execute::may_have_effects(app, &view).await.map_err(|_| Refusal::unavailable())?;
+
+    let (mut head, body) = request.into_parts();
+    let record = record(&head, peer);
+    let body = read(app, body, streams).await?;
+    let id = ExecutionId::generate(&app.clock);
+    prepare(&mut head.headers, &id, peer);
+    let mut job = Job::new(app, view, Trigger::Http, record, Input::Http { head, body });
+    job.execution.id = id.clone();
+    job.wall_max = Some(app.settings.server.call_timeout);
+    if !streams {
+        return Ok(whole(execute::execute(app, job).await));
+    }
+    let (stream, head) = oneshot::channel();
+    job.stream = Some(stream);
+    let run = {
+        let app = app.clone();
+        async move { execute::execute(&app, job).await }
+    };
+    let mut run = Box::pin(run);
+    tokio::select! {
+        biased;
+        done = &mut run => Ok(whole(done)),
+        Ok(response) = head => {
+            app.life.spawn("streamed call", async move {
+                run.await;
+                drop(permit);
+            });
+            let (mut parts, body) = response.into_parts();
+            polish(&mut parts.headers, &id);
+            Ok(Response::from_parts(parts, body.boxed_unsync()))
+        }
+    }
+}
+
+/// The request's body, whole or as a stream, with its bound.
+async fn read(app: &App, body: Incoming, streams: bool) -> Result<Body, Refusal> {
+    let max = app.settings.server.body_bytes_max;
+    let too_large =
+        || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "general_argument_invalid", format!("the body has more than {max} bytes"));
+    if body.is_end_stream() {
+        return Ok(Body::Whole(Bytes::new()));
+    }
+    let hint = body.size_hint();
+    if hint.lower() > max as u64 {
+        return Err(too_large());
+    }
+    if streams && hint.upper().is_none_or(|upper| upper > WHOLE_BODY_MAX) {
+        return Ok(Body::Stream(Limited::new(body, max).boxed()));
+    }
+    match Limited::new(body, max).collect().await {
+        Ok(whole) => Ok(Body::Whole(whole.to_bytes())),
+        Err(err) if err.is::<LengthLimitError>() => Err(too_large()),
+        Err(_) => Err(Refusal::new(StatusCode::BAD_REQUEST, "general_bad_request", "the body broke off")),
+    }
+}
+
+fn record(head: &http::request::Parts, peer: SocketAddr) -> RequestRecord {
+    let kept = RECORDED_HEADERS.iter().filter_map(|name| {
+        let value = head.headers.get(name)?.to_str().ok()?;
+        Some((name.as_str().to_owned(), value.chars().take(1_024).collect()))
+    });
+    let client = (request::CLIENT_IP.as_str().to_owned(), peer.ip().to_string());
+    RequestRecord {
+        method: head.method.to_string(),
+        path: head.uri.path_and_query().map_or("/", |path| path.as_str()).chars().take(2_048).collect(),
+        headers: kept.chain([client]).collect(),
+    }
+}
+
+/// What the guest sees: no header about the connection, none that pretends to come from the platform.
+fn prepare(headers: &mut HeaderMap, id: &ExecutionId, peer: SocketAddr) {
+    let forged: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().starts_with("x-appwrite-") || name.as_str().starts_with("x-larder-")).cloned().collect();
+    for name in forged {
+        headers.remove(name);
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+    request::platform_headers(headers, Trigger::Http, id, Some(peer.ip()));
+}
+
+/// What the client sees of the guest's headers.
+fn polish(headers: &mut HeaderMap, id: &ExecutionId) {
+    for name in HOP_BY_HOP.iter().chain(&PLATFORM_HEADERS) {
+        headers.remove(*name);
+    }
+    if headers.contains_key(header::SET_COOKIE) {
+        // A cookie for a parent domain would reach other partners.
+        let kept: Vec<HeaderValue> = headers
+            .get_all(header::SET_COOKIE)
+            .iter()
+            .filter(|cookie| !cookie.to_str().is_ok_and(|text| text.to_ascii_lowercase().contains("domain=")))
+            .cloned()
+            .collect();
+        headers.remove(header::SET_COOKIE);
+        for cookie in kept {
+            headers.append(header::SET_COOKIE, cookie);
+        }
+    }
+    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+        headers.insert("x-appwrite-execution-id", id);
+    }
+}
+
+fn whole(done: Done) -> Response<AnswerBody> {
+    let id = done.execution.id;
+    let refusal = match done.end {
+        End::Answered(response) => {
+            let (mut parts, body) = response.into_parts();
+            polish(&mut parts.headers, &id);
+            return Response::from_parts(parts, Full::new(body).map_err(|never| match never {}).boxed_unsync());
+        }
+        End::Failed(Failure::Host(_)) => Refusal::unavailable(),
+        End::Failed(Failure::Limit(limit)) if matches!(limit.limit, LimitKind::WallMs | LimitKind::CpuMs) => {
+            Refusal::new(StatusCode::GATEWAY_TIMEOUT, "function_timeout", "the function did not answer in time")
+        }
+        End::Failed(_) => Refusal::new(StatusCode::BAD_GATEWAY, "function_failed", "the function failed"),
+        // Answers to events: an HTTP call never ends so.
+        End::Returned(_) | End::Streamed { .. } | End::Retry(_) | End::Reject(_) => {
+            Refusal::new(StatusCode::BAD_GATEWAY, "function_failed", "the function gave no HTTP answer")
+        }
+    };
+    refusal.of(id).into_response()
+}
+
+/// An answer that does not come from a function. It tells the end user nothing about the function's inside.
+struct Refusal {
+    status: StatusCode,
+    kind: &'static str,
+    message: String,
+    retry_after: Option<u32>,
+    execution: Option<ExecutionId>,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Refusal {
+        Refusal { status, kind, message: message.into(), retry_after: None, execution: None }
+    }
+
+    fn unavailable() -> Refusal {
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "general_server_error", "try again in a moment").retry_after(1)
+    }
+
+    fn retry_after(mut self, seconds: u32) -> Refusal {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    fn of(mut self, execution: ExecutionId) -> Refusal {
+        self.execution = Some(execution);
+        self
+    }
+
+    fn into_response(self) -> Response<AnswerBody> {
+        let body = serde_json::json!({
+            "message": self.message, "code": self.status.as_u16(), "type": self.kind, "version": crate::VERSION,
+        });
+        let mut response = Response::new(Full::from(body.to_string()).map_err(|never| match never {}).boxed_unsync());
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(id) = self.execution {
+            polish(headers, &id);
+        }
+        response
+    }
+}
+
+/// A host that is not one of ours (RFC 9110, section 15.5.20).
+pub fn misdirected(method: &Method) -> Response<AnswerBody> {
+    tracing::debug!(%method, "a request for a host that is not served here");
+    Refusal::new(StatusCode::MISDIRECTED_REQUEST, "general_route_not_found", "this host is not served here").into_response()
+}

@@ -1,0 +1,77 @@
+//! Uploads → artifacts. What a build says stands in its deployment's `buildLogs`.
+
+use std::fmt::Write;
+
+use larder_runtime::{Artifact, CompileError};
+
+use crate::app::App;
+use crate::model::{BuildStatus, Deployment, hex};
+use crate::schedule;
+use crate::store;
+
+/// Builds the oldest deployment that no build has finished. A process that died in the middle of one left it to this.
+pub async fn step(app: App) -> store::Result<bool> {
+    let Some(mut deployment) = app.store.unbuilt_deployments(1).await?.pop() else { return Ok(false) };
+    deployment.status = BuildStatus::Building;
+    deployment.build_logs = format!("upload: {} bytes, sha256 {}\n", deployment.source_bytes, hex(&deployment.digest.0));
+    deployment.updated_at_ms = app.clock.now_ms();
+    if !app.store.update_build(&deployment).await? {
+        return Ok(true);
+    }
+    let compiled = match app.objects.get(&deployment.digest).await {
+        Ok(wasm) => app.runtime.compile(wasm).await,
+        Err(err) => Err(CompileError::Host(err.to_string())),
+    };
+    match compiled {
+        Ok(artifact) => ready(&mut deployment, &artifact),
+        Err(err) => {
+            if let CompileError::Host(why) = &err {
+                tracing::error!(deployment.id = %deployment.id, error = why, "a build failed through the host's fault");
+            }
+            deployment.status = BuildStatus::Failed;
+            let _ = writeln!(deployment.build_logs, "error: {err}");
+        }
+    }
+    deployment.updated_at_ms = app.clock.now_ms();
+    let ended = app.store.update_build(&deployment).await?;
+    metrics::counter!("larder_builds_total", "status" => deployment.status.word()).increment(1);
+    tracing::info!(
+        partner.id = %deployment.partner, function.id = %deployment.function, deployment.id = %deployment.id,
+        "build of deployment {} is {}", deployment.id, deployment.status.word()
+    );
+    if ended && deployment.status == BuildStatus::Ready && deployment.activate {
+        app.store.activate_deployment(&deployment, true, app.clock.now_ms()).await?;
+        app.directory.reload(&deployment.partner).await?;
+        schedule::arm(&app, &deployment.partner, &deployment.function).await?;
+    }
+    Ok(true)
+}
+
+fn ready(deployment: &mut Deployment, artifact: &Artifact) {
+    let log = &mut deployment.build_logs;
+    let mut kinds = Vec::new();
+    if artifact.exports.http {
+        kinds.push("HTTP requests (wasi:http/incoming-handler)");
+    }
+    if artifact.exports.handler {
+        kinds.push("events and schedules (larder:function/handler)");
+    } else {
+        kinds.push("events and schedules as POST in CloudEvents binary mode");
+    }
+    let _ = writeln!(log, "serves: {}", kinds.join("; "));
+    if artifact.may_have_effects {
+        let _ = writeln!(log, "may have effects: HTTP answers leave after they are committed");
+    }
+    if artifact.imports.iter().any(|import| import.starts_with("wasi:http/outgoing-handler")) {
+        let _ = writeln!(log, "imports wasi:http/outgoing-handler: every outgoing call is refused, as none is granted");
+    }
+    let _ = writeln!(
+        log,
+        "compiled in {} ms: {} bytes of code from {} bytes",
+        artifact.compile_ms, artifact.artifact_bytes, artifact.wasm_bytes
+    );
+    deployment.status = BuildStatus::Ready;
+    deployment.exports = Some(artifact.exports);
+    deployment.build_bytes = artifact.artifact_bytes;
+    deployment.build_ms = artifact.compile_ms;
+}

@@ -1,0 +1,41 @@
+//! What an execution from the queue is given: the event, the firing or the request that triggered it.
+
+use bytes::Bytes;
+use larder_runtime::Event;
+use serde_json::json;
+
+use super::execute::Input;
+use crate::clock::{Millis, instant, rfc3339};
+use crate::model::{Execution, StoredEvent};
+use crate::partners::FunctionView;
+
+pub fn of_claimed(view: &FunctionView, execution: &Execution, event: Option<StoredEvent>, body: Vec<u8>) -> Input {
+    match (event, execution.nominal_at_ms) {
+        (Some(event), _) => Input::Event(Event {
+            id: event.id,
+            source: event.source,
+            kind: event.kind,
+            subject: event.subject,
+            time: event.time,
+            data_content_type: event.data_content_type,
+            data: event.data.into(),
+        }),
+        (None, Some(nominal)) => Input::Event(firing(view, nominal, execution.late_ms)),
+        (None, None) => super::request::of_record(view, execution, body.into()),
+    }
+}
+
+/// A schedule's firing as an event: its time is the nominal one, in UTC; the data has it in the function's own zone.
+fn firing(view: &FunctionView, nominal: Millis, late_ms: Option<Millis>) -> Event {
+    let local = instant(nominal).with_timezone(&view.timezone);
+    let data = json!({ "nominal": local.to_rfc3339(), "timezone": view.timezone.name(), "lateMs": late_ms });
+    Event {
+        id: format!("{}-{nominal}", view.function.id),
+        source: format!("/functions/{}/schedule", view.function.id),
+        kind: "larder.schedule".into(),
+        subject: None,
+        time: rfc3339(nominal),
+        data_content_type: "application/json".into(),
+        data: Bytes::from(data.to_string()),
+    }
+}
