@@ -1,8 +1,11 @@
 //! Larder: a self-hosted function platform. See `ARCHITECTURE.md` for the map.
 
+pub mod api;
 pub mod app;
+pub mod auth;
 pub mod clock;
 pub mod config;
+pub mod events;
 pub mod ids;
 pub mod ledger;
 pub mod lifecycle;
