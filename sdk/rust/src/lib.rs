@@ -53,7 +53,6 @@ mod money;
 mod run;
 
 /// The bindings of `larder:function`, for what this crate does not cover.
-#[expect(unsafe_code, reason = "generated: the canonical ABI passes pointers")]
 #[allow(clippy::all, reason = "generated")]
 pub mod bindings {
     wit_bindgen::generate!({
