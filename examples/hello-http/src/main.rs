@@ -4,6 +4,7 @@
 //! * `POST /hello/echo` answers with the body and its media type.
 //! * `POST /hello/sum` reads `{"numbers": [1, 2]}` and answers `{"sum": 3}`, or says what is wrong with it.
 //! * `GET /hello/variable` shows the variable `GREETING` from `larder.toml`.
+//! * An event comes as a `POST` with the CloudEvents attributes in `ce-` headers, wherever it is sent: it is logged.
 
 use serde::{Deserialize, Serialize};
 use wstd::http::{Body, Method, Request, Response, Result, StatusCode};
@@ -11,6 +12,10 @@ use wstd::http::{Body, Method, Request, Response, Result, StatusCode};
 #[wstd::http_server]
 async fn main(request: Request<Body>) -> Result<Response<Body>> {
     let (head, mut body) = request.into_parts();
+    if let (Some(id), Some(type_)) = (head.headers.get("ce-id"), head.headers.get("ce-type")) {
+        println!("event {id:?} of type {type_:?} with {} bytes of data", body.contents().await?.len());
+        return Ok(Response::builder().status(StatusCode::NO_CONTENT).body(Body::empty())?);
+    }
     match (&head.method, head.uri.path()) {
         (&Method::GET, "/hello") => text(StatusCode::OK, format!("{}\n", greeting(head.uri.query()))),
         (&Method::POST, "/hello/echo") => {

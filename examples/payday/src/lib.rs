@@ -5,7 +5,7 @@
 //! be another day in UTC. The month that was paid is kept in state, so a month saves once even if it is also sent by
 //! hand.
 
-use chrono::{DateTime, Datelike, Days, NaiveDate, Weekday};
+use chrono::{Datelike, Days, NaiveDate, Weekday};
 use larder_sdk::prelude::*;
 
 /// `salary` after tax and the `percent` of it to save, in `currency` (SEK).
@@ -18,7 +18,7 @@ struct Settings {
 }
 
 fn payday(event: Event<Firing>, run: &mut Run) -> Result<(), Error> {
-    let today = DateTime::parse_from_rfc3339(&event.data.nominal)?.date_naive();
+    let today: NaiveDate = event.data.date()?.parse()?;
     if today != payday_of(today) {
         return Ok(());
     }
@@ -107,6 +107,8 @@ mod tests {
         assert!(rejected(json!({ "salary": "100", "percent": "101" }), day).contains("more than all of it"));
         assert!(rejected(json!({ "salary": "100", "percent": "-1" }), day).contains("not more than zero"));
         assert!(rejected(json!({ "salary": "100" }), day).contains("missing field `percent`"));
-        assert!(rejected(json!({ "salary": "100", "percent": "1" }), "the 25th").contains("invalid characters"));
+        let settings = json!({ "salary": "100", "percent": "1" });
+        assert!(rejected(settings.clone(), "2026-02-30T06:00:00+01:00").contains("out of range"));
+        assert!(rejected(settings, "the 25th").contains("\"the 25th\" is not an RFC 3339 time"));
     }
 }
