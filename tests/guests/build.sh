@@ -59,11 +59,12 @@ if not found: sys.exit("build.sh: the crate wasip2 with its wit/deps is not amon
 print(found[0])'
 }
 
-# Lays out $work/GUEST/wit: the guest's world with what it needs in deps/.
+# Copies the guest to $work/GUEST, its world to wit/ there and what the world needs to wit/deps/.
 prepare() {
     local wit="$work/$1/wit"
     mkdir -p "$wit/deps"
-    cp "$here/$1/world.wit" "$wit/"
+    cp "$here/$1"/* "$work/$1/" # componentize-py leaves a __pycache__ beside what it reads
+    mv "$work/$1/world.wit" "$wit/"
     case $1 in
         *-event) mkdir "$wit/deps/larder" && cp "$root/sdk/wit/larder.wit" "$wit/deps/larder/" ;;
         *-http) cp "$wasi"/*.wit "$wit/deps/" && chmod u+w "$wit"/deps/*.wit ;;
@@ -92,8 +93,8 @@ for guest in "${guests[@]}"; do
         say "building $guest"
         prepare "$guest"
         case $guest in
-            js-*) jco componentize "$here/$guest/app.js" -w "$work/$guest/wit" -n app -o "$work/$guest.wasm" >&2 ;;
-            py-*) componentize_py -d "$work/$guest/wit" -w app componentize -p "$here/$guest" app -o "$work/$guest.wasm" >&2 ;;
+            js-*) jco componentize "$work/$guest/app.js" -w "$work/$guest/wit" -n app -o "$work/$guest.wasm" >&2 ;;
+            py-*) componentize_py -d "$work/$guest/wit" -w app componentize -p "$work/$guest" app -o "$work/$guest.wasm" >&2 ;;
         esac
         mv "$work/$guest.wasm" "$built"
     fi
