@@ -50,6 +50,7 @@ larder_sdk::function!(payday);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use larder_sdk::serde_json;
     use larder_sdk::testing::{Ended, TestEvent, TestRun};
 
     fn earner() -> TestRun {
@@ -110,5 +111,20 @@ mod tests {
         let settings = json!({ "salary": "100", "percent": "1" });
         assert!(rejected(settings.clone(), "2026-02-30T06:00:00+01:00").contains("out of range"));
         assert!(rejected(settings, "the 25th").contains("\"the 25th\" is not an RFC 3339 time"));
+    }
+
+    #[test]
+    fn the_batch_in_examples_comes_to_what_its_readme_says() {
+        let savers: Vec<Value> = serde_json::from_str(include_str!("../../events/savers.json")).unwrap();
+        let total: Decimal = savers
+            .iter()
+            .map(|saver| {
+                let settings = json!({ "salary": saver["salary"], "percent": saver["percent"] });
+                let mut earner = TestRun::new().enrolment(saver["endUser"].as_str().unwrap(), "", settings);
+                let ended = earner.handle(payday, TestEvent::from_json(include_str!("../event.json")));
+                ended.transactions[0].amount.parse::<Decimal>().unwrap()
+            })
+            .sum();
+        assert_eq!((savers.len(), total.to_string().as_str()), (300, "707212.75"));
     }
 }

@@ -53,7 +53,10 @@ larder_sdk::function!(round_up);
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use larder_sdk::serde_json;
     use larder_sdk::testing::{Ended, TestEvent, TestRun};
 
     fn saver(settings: Value) -> TestRun {
@@ -100,5 +103,24 @@ mod tests {
         assert!(matches!(ended.result, Err(Error::Reject(why)) if why.contains("unknown field `monthlycap`")));
         let ended = buy(&mut saver(json!({})), "52.00", "kr", "2026-11-02T08:00:00Z");
         assert!(matches!(ended.result, Err(Error::Reject(why)) if why.contains("\"kr\" is not a currency")));
+    }
+
+    #[test]
+    fn the_batch_in_examples_comes_to_what_its_readme_says() {
+        let savers: Vec<Value> = serde_json::from_str(include_str!("../../events/savers.json")).unwrap();
+        let purchases: Vec<Value> = serde_json::from_str(include_str!("../../events/purchases.json")).unwrap();
+        let (mut count, mut totals) = (0, BTreeMap::<String, Decimal>::new());
+        for saver in &savers {
+            let settings = json!({ "monthlyCap": saver["monthlyCap"] });
+            let mut world = TestRun::new().enrolment(saver["endUser"].as_str().unwrap(), "", settings);
+            for purchase in purchases.iter().filter(|purchase| purchase["subject"] == saver["card"]) {
+                for saved in world.handle(round_up, TestEvent::from_json(&purchase.to_string())).transactions {
+                    count += 1;
+                    *totals.entry(saved.currency).or_default() += saved.amount.parse::<Decimal>().unwrap();
+                }
+            }
+        }
+        let totals: Vec<String> = totals.iter().map(|(currency, total)| format!("{total} {currency}")).collect();
+        assert_eq!((count, totals.join(", ").as_str()), (53, "2.00 DKK, 5.65 EUR, 180.79 SEK"));
     }
 }

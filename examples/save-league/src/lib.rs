@@ -71,6 +71,7 @@ larder_sdk::function!(save_league);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use larder_sdk::serde_json;
     use larder_sdk::testing::{Ended, TestEvent, TestRun};
 
     fn fan() -> TestRun {
@@ -130,5 +131,26 @@ mod tests {
         let ended = goal(&mut fan, 1, "confirmed", false);
         assert_eq!(ended.result, Err(Error::reject("cannot save 0.00 SEK: the amount is not more than zero")));
         assert_eq!(fan.stored("goal/ham-dju-1"), None);
+    }
+
+    #[test]
+    fn the_batch_in_examples_comes_to_what_its_readme_says_in_any_order() {
+        let savers: Vec<Value> = serde_json::from_str(include_str!("../../events/savers.json")).unwrap();
+        let mut goals: Vec<Value> = serde_json::from_str(include_str!("../../events/goals.json")).unwrap();
+        for _ in 0..2 {
+            let (mut count, mut total) = (0, Decimal::ZERO);
+            for saver in &savers {
+                let settings = json!({ "stake": saver["stake"] });
+                let mut fan = TestRun::new().enrolment(saver["endUser"].as_str().unwrap(), "", settings);
+                for goal in goals.iter().filter(|goal| goal["subject"] == saver["team"]) {
+                    for saved in fan.handle(save_league, TestEvent::from_json(&goal.to_string())).transactions {
+                        count += 1;
+                        total += saved.amount.parse::<Decimal>().unwrap();
+                    }
+                }
+            }
+            assert_eq!((count, total.to_string().as_str()), (450, "10800.00"));
+            goals.reverse();
+        }
     }
 }
