@@ -43,7 +43,7 @@ fn round_up(purchase: Event<Purchase>, run: &mut Run) -> Result<(), Error> {
     };
     if saving.is_positive() {
         run.state().set(&key, &saved.plus(saving)?)?;
-        let merchant: String = merchant.chars().take(100).collect();
+        let merchant: String = merchant.chars().filter(|c| !c.is_control()).take(100).collect();
         run.save(saving.memo(format!("Round-up at {merchant}")))?;
     }
     Ok(())

@@ -60,7 +60,7 @@ fn save_league(event: Event<Goal>, run: &mut Run) -> Result<(), Error> {
         let enrolment = run.enrolment()?;
         let Settings { stake, currency } = enrolment.settings()?;
         let stake = Money::new(stake, currency.map_or_else(|| "SEK".parse(), Ok)?);
-        let scorer: String = goal.scorer.chars().take(100).collect();
+        let scorer: String = goal.scorer.chars().filter(|c| !c.is_control()).take(100).collect();
         run.save(stake.memo(format!("{scorer} scored in minute {}", goal.minute)))?;
     }
     Ok(())
@@ -129,7 +129,7 @@ mod tests {
     fn a_stake_of_nothing_is_rejected_and_leaves_the_goal_open() {
         let mut fan = TestRun::new().enrolment("bo", "Hammarby", json!({ "stake": "0" }));
         let ended = goal(&mut fan, 1, "confirmed", false);
-        assert_eq!(ended.result, Err(Error::reject("cannot save 0.00 SEK: the amount is not more than zero")));
+        assert_eq!(ended.result, Err(Error::reject("cannot save 0.00 SEK: amount \"0.00\" is not more than zero")));
         assert_eq!(fan.stored("goal/ham-dju-1"), None);
     }
 

@@ -5,23 +5,19 @@
 //! * [`Ended`]: what a run came to.
 //!
 //! The rules are those of `larder.wit`: amounts above zero with no more decimals than their currency, an enrolled run
-//! saves for its own end user only and any other for the enrolled, bounded keys, values and memos, and **nothing of a
+//! saves for its own end user only and any other for the enrolled, bounded keys, values and texts, and **nothing of a
 //! run that failed is applied**. Limits of time, memory and number of effects are Larder's and not simulated.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod host;
 
-use rust_decimal::Decimal;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::bindings::larder::function::{enrolment, events, savings, state};
-use crate::{Answer, Currency, Error, Event, Run, guest};
+use crate::bindings::larder::function::enrolment;
+use crate::{Answer, Error, Event, Run, guest};
 
-const KEY_CHARS_MAX: usize = 255;
-const VALUE_BYTES_MAX: usize = 65_536;
-const MEMO_CHARS_MAX: usize = 200;
-const LIST_MAX: usize = 100;
+pub(crate) use host::Host;
 
 /// An event to run a function on.
 #[derive(Clone, Debug)]
@@ -195,105 +191,4 @@ pub struct Emitted {
     pub type_: String,
     pub subject: Option<String>,
     pub data: Value,
-}
-
-/// The host's side of a run.
-#[derive(Clone, Default)]
-pub(crate) struct Host {
-    enrolment: Option<enrolment::Details>,
-    enrolled: BTreeSet<String>,
-    state: BTreeMap<String, Vec<u8>>,
-    transactions: Vec<Transaction>,
-    events: Vec<Emitted>,
-}
-
-impl Host {
-    pub fn enrolment(&self) -> Option<enrolment::Details> {
-        self.enrolment.clone()
-    }
-
-    pub fn create_transaction(&mut self, wanted: &savings::Transaction) -> Result<String, String> {
-        let end_user = match (&self.enrolment, &wanted.end_user) {
-            (Some(own), Some(other)) if own.end_user != *other => {
-                return Err(format!("this run is for {:?} and cannot save for {other:?}", own.end_user));
-            }
-            (Some(own), _) => own.end_user.clone(),
-            (None, None) => return Err("the end user is missing: this run is not for an enrolment".to_owned()),
-            (None, Some(name)) if !self.enrolled.contains(name) => {
-                return Err(format!("{name:?} is not enrolled in this function"));
-            }
-            (None, Some(name)) => name.clone(),
-        };
-        let currency: Currency = wanted.currency.parse().map_err(|err| format!("{err}"))?;
-        let amount: Decimal = wanted.amount.parse().map_err(|_| format!("{:?} is not an amount", wanted.amount))?;
-        if amount <= Decimal::ZERO {
-            return Err("the amount is not more than zero".to_owned());
-        }
-        if amount.scale() > currency.decimals() {
-            return Err(format!("{currency} has {} decimals, the amount {}", currency.decimals(), amount.scale()));
-        }
-        if wanted.memo.as_ref().is_some_and(|memo| memo.chars().count() > MEMO_CHARS_MAX) {
-            return Err(format!("the memo has more than {MEMO_CHARS_MAX} characters"));
-        }
-        let (amount, currency) = (wanted.amount.clone(), currency.to_string());
-        self.transactions.push(Transaction { end_user, amount, currency, memo: wanted.memo.clone() });
-        Ok(format!("transaction-{}", self.transactions.len()))
-    }
-
-    pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>, String> {
-        check_key(key)?;
-        Ok(self.state.get(key).cloned())
-    }
-
-    pub fn set(&mut self, key: &str, value: &[u8]) -> Result<(), String> {
-        check_key(key)?;
-        if value.len() > VALUE_BYTES_MAX {
-            return Err(format!("the value has {} bytes, more than {VALUE_BYTES_MAX}", value.len()));
-        }
-        self.state.insert(key.to_owned(), value.to_owned());
-        Ok(())
-    }
-
-    pub fn delete(&mut self, key: &str) -> Result<(), String> {
-        check_key(key)?;
-        self.state.remove(key);
-        Ok(())
-    }
-
-    pub fn increment(&mut self, key: &str, by: &str) -> Result<(), String> {
-        check_key(key)?;
-        let by: i64 = by.parse().map_err(|_| format!("{by:?} is not a whole number"))?;
-        let old = match self.state.get(key) {
-            None => 0,
-            Some(value) => std::str::from_utf8(value)
-                .ok()
-                .and_then(|text| text.parse::<i64>().ok())
-                .ok_or("the value is not a whole number")?,
-        };
-        let new = old.checked_add(by).ok_or("the sum is too large")?;
-        self.state.insert(key.to_owned(), new.to_string().into_bytes());
-        Ok(())
-    }
-
-    pub fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<state::Entry>, String> {
-        let entries = self.state.iter().filter(|(key, _)| key.starts_with(prefix));
-        let entries = entries.filter(|(key, _)| after.is_none_or(|after| key.as_str() > after)).take(LIST_MAX);
-        Ok(entries.map(|(key, value)| state::Entry { key: key.clone(), value: value.clone() }).collect())
-    }
-
-    pub fn emit(&mut self, event: &events::NewEvent) -> Result<String, String> {
-        if event.type_.is_empty() {
-            return Err("the type is empty".to_owned());
-        }
-        let data = serde_json::from_slice(&event.data).map_err(|err| format!("the data is not JSON: {err}"))?;
-        self.events.push(Emitted { type_: event.type_.clone(), subject: event.subject.clone(), data });
-        Ok(format!("event-{}", self.events.len()))
-    }
-}
-
-fn check_key(key: &str) -> Result<(), String> {
-    match key.chars().count() {
-        1..=KEY_CHARS_MAX => Ok(()),
-        count => Err(format!("the key has {count} characters, not 1 to {KEY_CHARS_MAX}")),
-    }
 }

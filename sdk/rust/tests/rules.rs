@@ -27,9 +27,10 @@ fn amounts_are_above_zero_and_expressible() {
     let refused = |amount: &str| {
         refusal(in_a_run(&mut TestRun::new().enrolment("anna", "t", json!({})), |run| run.save(sek(amount)?).map(drop)))
     };
-    assert_eq!(refused("0"), "cannot save 0.00 SEK: the amount is not more than zero");
-    assert_eq!(refused("-1"), "cannot save -1.00 SEK: the amount is not more than zero");
-    assert_eq!(refused("1.005"), "cannot save 1.005 SEK: SEK has 2 decimals, the amount 3");
+    assert_eq!(refused("0"), "cannot save 0.00 SEK: amount \"0.00\" is not more than zero");
+    assert_eq!(refused("-1"), "cannot save -1.00 SEK: amount \"-1.00\" is not more than zero");
+    assert_eq!(refused("1.005"), "cannot save 1.005 SEK: amount \"1.005\" has more decimals than SEK has (2)");
+    assert!(refused("92233720368547758.08").ends_with("is too large"));
 
     let saved =
         in_a_run(&mut TestRun::new().enrolment("anna", "t", json!({})), |run| run.save(sek("1.500")?).map(drop));
@@ -44,10 +45,10 @@ fn an_enrolled_run_saves_for_its_own_end_user_and_another_for_the_enrolled() {
         in_a_run(run, |run| run.save(saving).map(drop))
     };
     let mut annas = TestRun::new().enrolment("anna", "t", json!({})).enrolled("bo");
-    assert_eq!(
-        refusal(save_for(&mut annas, Some("bo"))),
-        "cannot save 1.00 SEK: this run is for \"anna\" and cannot save for \"bo\""
-    );
+    for who in ["anna", "bo"] {
+        assert!(refusal(save_for(&mut annas, Some(who))).ends_with("its own end user only: leave end-user out"));
+    }
+    assert_eq!(save_for(&mut annas, None).transactions[0].end_user, "anna");
     let mut anyones = TestRun::new().enrolled("bo");
     assert!(refusal(save_for(&mut anyones, None)).ends_with("this run is not for an enrolment"));
     assert!(refusal(save_for(&mut anyones, Some("eve"))).ends_with("\"eve\" is not enrolled in this function"));
@@ -80,10 +81,28 @@ fn keys_values_and_memos_have_bounds() {
     let limit = "a".repeat(255);
     let at_limit = in_a_run(&mut TestRun::new(), |run| run.state().set(&limit, &"a".repeat(65_534)));
     assert_eq!(at_limit.result, Ok(None), "65,536 bytes with the quotes");
-    assert!(refused(|run| run.state().set("", &1)).ends_with("the key has 0 characters, not 1 to 255"));
-    assert!(refused(|run| run.state().delete(&"å".repeat(256))).ends_with("the key has 256 characters, not 1 to 255"));
-    assert!(refused(|run| run.state().set("k", &"a".repeat(65_535))).ends_with("65537 bytes, more than 65536"));
-    assert!(refused(|run| run.save(sek("1")?.memo("å".repeat(201))).map(drop)).ends_with("more than 200 characters"));
+    assert!(refused(|run| run.state().set("", &1)).ends_with("key has 0 characters, 1 to 255 are allowed"));
+    assert!(
+        refused(|run| run.state().delete(&"å".repeat(256))).ends_with("key has 256 characters, 1 to 255 are allowed")
+    );
+    assert!(refused(|run| run.state().set("k", &"a".repeat(65_535))).ends_with("65537 bytes, up to 65536 are allowed"));
+    assert!(
+        refused(|run| run.save(sek("1")?.memo("å".repeat(201))).map(drop))
+            .ends_with("memo has 201 characters, 0 to 200 are allowed")
+    );
+}
+
+#[test]
+fn emitted_events_have_a_type_in_dotted_words_and_printable_texts() {
+    let emit = |type_: &str, subject: Option<&str>| {
+        in_a_run(&mut TestRun::new(), |run| run.emit(type_, subject, &json!({ "n": 1 })).map(drop))
+    };
+    assert_eq!(emit("savings.goal", Some("anna")).events[0].data, json!({ "n": 1 }));
+    for type_ in ["", "savings goal", "savings..goal", ".", "sparmål"] {
+        assert!(refusal(emit(type_, None)).starts_with(&format!("cannot emit {type_}: type ")), "{type_:?}");
+    }
+    assert!(refusal(emit("savings.goal", Some("a\u{7}"))).ends_with("subject contains a control character"));
+    assert!(refusal(emit("savings.goal", Some(""))).ends_with("subject has 0 characters, 1 to 255 are allowed"));
 }
 
 #[test]
@@ -97,7 +116,7 @@ fn counters_add_up_and_refuse_what_is_no_number() {
     });
     assert_eq!((ended.result, world.stored("n")), (Ok(None), Some(json!(-2))));
     let no_number = in_a_run(&mut world, |run| run.state().increment("text", 1));
-    assert_eq!(refusal(no_number), "cannot increment state \"text\": the value is not a whole number");
+    assert_eq!(refusal(no_number), "cannot increment state \"text\": the value of \"text\" is not a whole number");
 }
 
 #[test]
