@@ -17,7 +17,5 @@ mod stream;
 pub use call::{Answer, Call, Enrolment, Event, RequestBody, Run};
 pub use limits::{Exceeded, LimitKind, Limits, Usage};
 pub use outcome::{Effect, End, Failure, Logs, Outcome};
-pub use runtime::{
-    Artifact, CompileError, Digest, Exports, LoadError, Program, Runtime, Settings, Source, compiler_main,
-};
+pub use runtime::{Artifact, CompileError, Digest, Exports, LoadError, Program, Runtime, Settings, Source, compiler_main};
 pub use stream::StreamedBody;

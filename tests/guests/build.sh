@@ -33,7 +33,8 @@ jco() {
     if [ ! -e "$tools/done" ]; then
         say "installing jco"
         rm -rf "$tools" && mkdir -p "$tools" && cp "$here/package.json" "$tools"
-        (cd "$tools" && npm install --no-audit --no-fund --no-package-lock --loglevel=error >&2) && touch "$tools/done"
+        (cd "$tools" && npm install --no-audit --no-fund --no-package-lock --loglevel=error >&2)
+        touch "$tools/done"
     fi
     "$tools/node_modules/.bin/jco" "$@"
 }
@@ -43,7 +44,8 @@ componentize_py() {
     if [ ! -e "$tools/done" ]; then
         say "installing componentize-py"
         rm -rf "$tools" && python3 -m venv "$tools"
-        "$tools/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt" >&2 && touch "$tools/done"
+        "$tools/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt" >&2
+        touch "$tools/done"
     fi
     "$tools/bin/componentize-py" "$@"
 }
@@ -94,7 +96,7 @@ for guest in "${guests[@]}"; do
         prepare "$guest"
         case $guest in
             js-*) jco componentize "$work/$guest/app.js" -w "$work/$guest/wit" -n app -o "$work/$guest.wasm" >&2 ;;
-            py-*) componentize_py -d "$work/$guest/wit" -w app componentize -p "$work/$guest" app -o "$work/$guest.wasm" >&2 ;;
+            py-*) (cd "$work/$guest" && componentize_py -d wit -w app componentize app -o "../$guest.wasm" >&2) ;;
         esac
         mv "$work/$guest.wasm" "$built"
     fi

@@ -11,12 +11,7 @@ pub type Version = String;
 pub trait Backend: Send + Sync {
     async fn get(&self, key: &str) -> Result<Option<(Vec<u8>, Version)>, BackendError>;
     /// Keys that begin with `prefix`, behind `after`, in byte order.
-    async fn list(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: u32,
-    ) -> Result<Vec<(String, Vec<u8>, Version)>, BackendError>;
+    async fn list(&self, prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<(String, Vec<u8>, Version)>, BackendError>;
 }
 
 /// The backend could not answer. The run ends with [`crate::Failure::Host`].

@@ -1,13 +1,11 @@
 """Answers every request with its method, path and body, over the bindings of wasi:http."""
 
-from componentize_py_types import Ok
+from componentize_py_types import Err, Ok
 from wit_world import exports
-from wit_world.imports.types import (
-    Fields, IncomingBody, IncomingRequest, Method_Get, Method_Other, Method_Post, OutgoingBody, OutgoingResponse,
-    ResponseOutparam,
-)
 from wit_world.imports.streams import StreamError_Closed
-from componentize_py_types import Err
+from wit_world.imports.types import (
+    Fields, IncomingBody, IncomingRequest, Method_Other, OutgoingBody, OutgoingResponse, ResponseOutparam,
+)
 
 
 def read(request: IncomingRequest) -> bytes:
