@@ -1,8 +1,10 @@
 //! Larder: a self-hosted function platform. See `ARCHITECTURE.md` for the map.
 
 pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod dev;
 pub mod ids;
 pub mod ledger;
 pub mod lifecycle;
@@ -11,9 +13,11 @@ pub mod money;
 pub mod objects;
 pub mod partners;
 pub mod queue;
+pub mod roles;
 pub mod schedule;
 pub mod secrets;
 pub mod store;
+pub mod telemetry;
 pub mod usage;
 pub mod web;
 pub mod workers;
