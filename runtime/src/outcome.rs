@@ -23,7 +23,10 @@ pub enum End {
     /// A whole HTTP response, of any status from 200 to 599.
     Answered(http::Response<Bytes>),
     /// The response left while the guest ran, and the guest ended well.
-    Streamed { status: u16, body_bytes: u64 },
+    Streamed {
+        status: u16,
+        body_bytes: u64,
+    },
     /// The handler asks to be run again later.
     Retry(String),
     /// The handler refuses the event for good.
@@ -53,10 +56,25 @@ pub enum Failure {
 /// Something that a function wants to change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    SetState { key: String, value: Vec<u8> },
-    DeleteState { key: String },
-    IncrementState { key: String, by: i64 },
-    Transaction { id: String, end_user: Option<String>, amount: String, amount_minor: i64, currency: String, memo: Option<String> },
+    SetState {
+        key: String,
+        value: Vec<u8>,
+    },
+    DeleteState {
+        key: String,
+    },
+    IncrementState {
+        key: String,
+        by: i64,
+    },
+    Transaction {
+        id: String,
+        end_user: Option<String>,
+        amount: String,
+        amount_minor: i64,
+        currency: String,
+        memo: Option<String>,
+    },
     /// `source` and `time` are empty: the host fills them in.
     Emit(Event),
 }
