@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use larder::cli;
+use larder::clock::Clock;
 use larder::config::{DEFAULTS, Settings};
 use larder::lifecycle::Lifecycle;
 use larder::roles::{self, Role};
@@ -93,7 +94,7 @@ fn main() -> ExitCode {
 }
 
 async fn run_serve(options: Serve) -> anyhow::Result<ExitCode> {
-    let settings = Settings::load(options.config.as_deref(), &[])?;
+    let mut settings = Settings::load(options.config.as_deref(), &[])?;
     telemetry::logs(&settings.log)?;
     for role in Role::ALL {
         anyhow::ensure!(
@@ -105,29 +106,30 @@ async fn run_serve(options: Serve) -> anyhow::Result<ExitCode> {
     let secrets = Secrets::from_file(&settings.secrets.master_key_file).context("secrets.master_key_file")?;
     let operator_key = roles::key_from(&settings.secrets.operator_key_file, "secrets.operator_key_file")?;
     let life = Lifecycle::default();
-    let app = roles::start(settings, secrets, &operator_key, &life).await?;
-    roles::run(&app, &options.roles).await?;
+    let listeners = roles::bind(&mut settings.server).await?;
+    let app = roles::start(settings, secrets, &operator_key, Clock::System, &life).await?;
+    roles::run(&app, listeners)?;
     let server = &app.settings.server;
     tracing::info!(listen = %server.listen, internal = %server.internal, root_url = server.root_url, "larder {} serves", larder::VERSION);
     Ok(life.run(server.grace, app.ledger.close()).await)
 }
 
 async fn run_dev(options: Dev) -> anyhow::Result<ExitCode> {
-    let port = options.listen.rsplit_once(':').map_or("8080", |(_, port)| port);
     let overrides = [
         ("server.listen", options.listen.clone()),
         ("server.internal", options.internal.clone()),
-        ("server.root_url", format!("http://localhost:{port}")),
         ("data", options.data.display().to_string()),
     ];
-    let settings = Settings::load(options.config.as_deref(), &overrides)?;
+    let mut settings = Settings::load(options.config.as_deref(), &overrides)?;
     telemetry::logs(&settings.log)?;
     let operator_key = dev::operator_key(&settings.data)?;
     let secrets = Secrets::from_file_or_new(&settings.data.join("master.key"))?;
     let life = Lifecycle::default();
-    let app = roles::start(settings, secrets, &operator_key, &life).await?;
-    let (endpoint, _) = dev::prepare(&app, &operator_key).await?;
-    roles::run(&app, &Role::ALL).await?;
+    let listeners = roles::bind(&mut settings.server).await?;
+    settings.server.root_url = format!("http://localhost:{}", settings.server.listen.port());
+    let app = roles::start(settings, secrets, &operator_key, Clock::System, &life).await?;
+    let endpoint = dev::prepare(&app, &operator_key).await?;
+    roles::run(&app, listeners)?;
     let env = Path::new(&app.settings.data).join("dev.env");
     println!("Larder {} serves the partner \"{}\".", larder::VERSION, dev::PARTNER);
     println!("  API        {endpoint}   (or {}/v1)", app.settings.url_of(&format!("{}-api", dev::PARTNER)));
