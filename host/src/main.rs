@@ -102,7 +102,10 @@ async fn run_serve(options: Serve) -> anyhow::Result<ExitCode> {
             "--roles: the embedded database serves one process, so this one must have all roles; {role:?} is missing"
         );
     }
-    anyhow::ensure!(!settings.secrets.master_key_file.as_os_str().is_empty(), "secrets.master_key_file must name a file (openssl rand -hex 32)");
+    anyhow::ensure!(
+        !settings.secrets.master_key_file.as_os_str().is_empty(),
+        "secrets.master_key_file must name a file (openssl rand -hex 32)"
+    );
     let secrets = Secrets::from_file(&settings.secrets.master_key_file).context("secrets.master_key_file")?;
     let operator_key = roles::key_from(&settings.secrets.operator_key_file, "secrets.operator_key_file")?;
     let life = Lifecycle::default();

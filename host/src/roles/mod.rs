@@ -42,7 +42,13 @@ impl Role {
 }
 
 /// Opens everything and makes what the roles share. Nothing runs yet but the ledger.
-pub async fn start(settings: Settings, secrets: Secrets, operator_key: &str, clock: Clock, life: &Lifecycle) -> anyhow::Result<App> {
+pub async fn start(
+    settings: Settings,
+    secrets: Secrets,
+    operator_key: &str,
+    clock: Clock,
+    life: &Lifecycle,
+) -> anyhow::Result<App> {
     let data = settings.data.clone();
     let store = Store::open_embedded(&data).await.context("the embedded database could not be opened")?;
     // The database is this process's alone, so whoever held a lease is dead.

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
-use axum::Router;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -64,7 +64,12 @@ async fn accept(app: App, listener: TcpListener, router: Router, root: Arc<str>)
     let connections = Arc::new(Semaphore::new(settings.connections_max));
     let graceful = GracefulShutdown::new();
     let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new()).header_read_timeout(settings.header_timeout).max_headers(HEADERS_MAX).max_buf_size(HEADER_BYTES_MAX);
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.header_timeout)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEADER_BYTES_MAX);
     server
         .http2()
         .timer(TokioTimer::new())
@@ -114,7 +119,13 @@ async fn accept(app: App, listener: TcpListener, router: Router, root: Arc<str>)
 }
 
 /// The Host header decides which door a request comes to.
-async fn dispatch(app: &App, router: Router, root: &str, peer: SocketAddr, request: Request<Incoming>) -> Response<AnswerBody> {
+async fn dispatch(
+    app: &App,
+    router: Router,
+    root: &str,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Response<AnswerBody> {
     match doors::door(root, request.uri(), request.headers()) {
         Some(Door::Web(partner)) => web::serve(app, partner, peer, request).await,
         Some(door @ Door::Api(_)) => {
@@ -133,10 +144,13 @@ fn start_internal(app: &App, listener: TcpListener) {
     let router = Router::new()
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
-        .route("/metrics", get(move |State(app): State<App>| async move {
-            telemetry::gauges(&app);
-            metrics.render()
-        }))
+        .route(
+            "/metrics",
+            get(move |State(app): State<App>| async move {
+                telemetry::gauges(&app);
+                metrics.render()
+            }),
+        )
         .with_state(app.clone());
     // It answers until the very end, so that an orchestrator sees the draining process as live and not ready.
     app.life.spawn_last("internal", async move {
