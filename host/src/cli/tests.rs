@@ -24,9 +24,11 @@ struct Arguments {
 /// Answers by `METHOD path`, each list in turn and its last for ever; and what was asked.
 #[derive(Clone, Default)]
 struct Server {
-    answers: Arc<Mutex<HashMap<String, VecDeque<(u16, Value)>>>>,
+    answers: Arc<Mutex<HashMap<String, Answers>>>,
     asked: Arc<Mutex<Vec<Asked>>>,
 }
+
+type Answers = VecDeque<(u16, Value)>;
 
 #[derive(Clone)]
 struct Asked {
