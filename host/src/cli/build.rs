@@ -14,7 +14,7 @@ use super::manifest::{FILE_NAME, Manifest};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Runs [build].command of larder.toml in the project's folder; unless set, that is
+Runs [build].command of larder.toml in the project's folder; unless set, that is \
 `cargo build --release --target wasm32-wasip2`. Prints where the component is.
 
 Examples:
@@ -86,7 +86,7 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
     session.console.line(&file.display().to_string())
 }
 
-/// Says what to install before cargo fails with something longer. Where there is no rustc to ask, cargo may know better.
+/// Says what to install before cargo fails with something longer. Without a rustc to ask, cargo may know better.
 async fn check_target(folder: &Path) -> Result<()> {
     let asked = Command::new("rustc")
         .args(["--print", "target-libdir", "--target", TARGET])

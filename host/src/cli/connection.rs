@@ -5,7 +5,6 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::console::Console;
 use super::failure::{Failure, Result};
 
 const DEV_ENV: &str = "larder-data/dev.env";
@@ -40,11 +39,12 @@ pub struct Connection {
 }
 
 impl Globals {
-    pub fn connect(&self, console: &Console) -> Result<Connection> {
+    pub fn connect(&self) -> Result<Connection> {
         let here = std::env::current_dir().map_err(|err| Failure::usage(format!("no current folder: {err}")))?;
         let (connection, file) = self.resolve(&here)?;
         if let Some(file) = file {
-            console.note(&format!("using {} ({})", connection.endpoint, file.display()));
+            // Said to scripts too: what they do may land elsewhere than they think.
+            eprintln!("using {} ({})", connection.endpoint, file.display());
         }
         Ok(connection)
     }

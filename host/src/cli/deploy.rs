@@ -22,8 +22,8 @@ const FIRINGS_SHOWN: &str = "3";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Creates the function of larder.toml or updates it, sets its variables, uploads its component, waits until Larder
-has compiled and checked it, activates it, and prints its address. Until then the old deployment goes on serving.
+Creates the function of larder.toml or updates it, sets its variables, uploads its component, waits until \
+Larder has compiled and checked it, activates it, and prints its address. Until then the old deployment goes on serving.
 
 Examples:
   larder build && larder deploy

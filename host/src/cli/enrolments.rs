@@ -9,12 +9,6 @@ use super::failure::Result;
 use super::{Session, input};
 
 #[derive(Debug, clap::Subcommand)]
-#[command(after_help = "\
-Examples:
-  larder enrolments create --function save-league --end-user anna --topic team-aik --settings '{\"stake\":\"5.00\"}'
-  larder enrolments list --function save-league --status active
-  larder enrolments pause 01K9Z4
-  larder enrolments delete 01K9Z4")]
 pub enum Command {
     /// Enrol an end user in a function
     Create(Create),
@@ -29,6 +23,10 @@ pub enum Command {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  larder enrolments create --function save-league --end-user anna --topic team-aik --settings '{\"stake\":\"5.00\"}'
+  larder enrolments create --function round-up --end-user anna --topic card-1 --settings @anna.json")]
 pub struct Create {
     /// The function's id
     #[arg(long, value_name = "ID")]
@@ -45,6 +43,10 @@ pub struct Create {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  larder enrolments list --function save-league --status active
+  larder enrolments list --end-user anna --json")]
 pub struct List {
     /// Only of this function
     #[arg(long, value_name = "ID")]
@@ -64,6 +66,11 @@ pub struct List {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  larder enrolments pause 01K9Z4
+  larder enrolments resume 01K9Z4 01K9Z5
+  larder enrolments delete 01K9Z4")]
 pub struct Ids {
     /// The enrolments' ids
     #[arg(required = true, value_name = "ID")]

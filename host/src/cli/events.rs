@@ -19,7 +19,7 @@ pub enum Command {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A file holds a CloudEvent in its JSON format, or an array of them. An event that Larder has already accepted
+A file holds a CloudEvent in its JSON format, or an array of them. An event that Larder has already accepted \
 (same source and id) is told as duplicate and takes no effect again, so sending a file twice is safe.
 
 Examples:

@@ -10,7 +10,7 @@ use super::Session;
 use super::client::Client;
 use super::console::{Console, field};
 use super::executions::{function_ids, newest};
-use super::failure::Result;
+use super::failure::{Failure, Result};
 
 const POLL: Duration = Duration::from_secs(1);
 /// Executions of one moment are committed in groups, by several workers: one may appear after others that are younger.
@@ -49,6 +49,7 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
         rows.iter().for_each(|row| tail.skip(row));
         rows.clear();
     }
+    let mut lost = false;
     loop {
         for row in tail.take(rows, args.follow) {
             print(&row, &session.console)?;
@@ -57,7 +58,19 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
             return Ok(());
         }
         tokio::time::sleep(POLL).await;
-        rows = tail.poll(&client, args.function.as_deref()).await?;
+        rows = match tail.poll(&client, args.function.as_deref()).await {
+            // A restart of Larder is no reason to stop watching it.
+            Err(Failure::Unreachable(why)) => {
+                if !std::mem::replace(&mut lost, true) {
+                    session.console.note(&format!("{why}; trying again"));
+                }
+                Vec::new()
+            }
+            answer => {
+                lost = false;
+                answer?
+            }
+        };
     }
 }
 
@@ -106,14 +119,14 @@ impl Tail {
     /// Everything from the cursor on, and those that were running.
     async fn poll(&mut self, client: &Client, function: Option<&str>) -> Result<Vec<Value>> {
         let mut rows = Vec::new();
-        for ((_, id), function) in &self.running {
-            match client.get(&["functions", function, "executions", id]).await {
+        let running: Vec<_> = self.running.iter().map(|(place, function)| (place.clone(), function.clone())).collect();
+        for (place, function) in running {
+            match client.get(&["functions", &function, "executions", &place.1]).await {
                 Ok(row) => rows.push(row),
-                Err(failure) if failure.is_not_found() => {}
+                Err(failure) if failure.is_not_found() => drop(self.running.remove(&place)),
                 Err(failure) => return Err(failure),
             }
         }
-        self.running.clear();
         let functions = match function {
             Some(function) => vec![function.to_owned()],
             None => function_ids(client).await?,

@@ -79,11 +79,7 @@ struct Session {
 
 impl Session {
     fn client(&self) -> Result<Client> {
-        Client::of_partner(&self.globals.connect(&self.console)?)
-    }
-
-    fn operator(&self) -> Result<Client> {
-        Client::of_operator(&self.globals.connect(&self.console)?)
+        Client::of_partner(&self.globals.connect()?)
     }
 }
 

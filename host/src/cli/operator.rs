@@ -3,16 +3,14 @@
 use serde_json::{Value, json};
 
 use super::Session;
+use super::client::Client;
 use super::console::field;
 use super::failure::{Failure, Result};
 
 #[derive(Debug, clap::Subcommand)]
-#[command(after_help = "\
-Examples:
-  larder partner create acme --name 'Acme Bank'
-  larder partner list --json")]
 pub enum PartnerCommand {
     /// Make a partner
+    #[command(after_help = "Examples:\n  larder partner create acme --name 'Acme Bank'")]
     Create {
         /// The partner's id, which is also its subdomain
         id: String,
@@ -21,20 +19,23 @@ pub enum PartnerCommand {
         name: Option<String>,
     },
     /// List partners
+    #[command(after_help = "Examples:\n  larder partner list --json")]
     List,
 }
 
 #[derive(Debug, clap::Subcommand)]
-#[command(after_help = "\
-Examples:
-  larder key create --partner acme --scopes functions.read,functions.write
-  LARDER_KEY=$(larder key create --partner acme | tail -n 1)")]
 pub enum KeyCommand {
     /// Make an API key for the partner given by --partner; it is shown this once
     Create(CreateKey),
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The key is the last line of stdout, all else goes to stderr.
+
+Examples:
+  larder key create --partner acme --scopes functions.read,functions.write
+  LARDER_KEY=$(larder key create --partner acme | tail -n 1)")]
 pub struct CreateKey {
     /// What the key is for
     #[arg(long, default_value = "cli")]
@@ -48,7 +49,7 @@ pub struct CreateKey {
 }
 
 pub async fn run_partner(command: PartnerCommand, session: &Session) -> Result<()> {
-    let client = session.operator()?;
+    let client = Client::of_operator(&session.globals.connect()?)?;
     let console = &session.console;
     match command {
         PartnerCommand::Create { id, name } => {
@@ -61,10 +62,10 @@ pub async fn run_partner(command: PartnerCommand, session: &Session) -> Result<(
             console.line(&field(&partner, "$id"))
         }
         PartnerCommand::List => {
-            if console.json {
-                return console.object(&client.get(&["partners"]).await?);
-            }
             let partners = client.list_all(&["partners"], "partners", &[]).await?;
+            if console.json {
+                return console.object(&json!({ "total": partners.len(), "partners": partners }));
+            }
             let rows: Vec<_> =
                 partners.iter().map(|row| ["$id", "name", "$createdAt"].map(|name| field(row, name))).collect();
             console.table(["ID", "NAME", "CREATED"], &rows)
@@ -73,8 +74,9 @@ pub async fn run_partner(command: PartnerCommand, session: &Session) -> Result<(
 }
 
 pub async fn run_key(KeyCommand::Create(args): KeyCommand, session: &Session) -> Result<()> {
-    let partner = session.globals.connect(&session.console)?.partner;
-    let partner = partner.ok_or_else(|| Failure::usage("no partner: give --partner or LARDER_PARTNER"))?;
+    let connection = session.globals.connect()?;
+    let client = Client::of_operator(&connection)?;
+    let partner = connection.partner.ok_or_else(|| Failure::usage("no partner: give --partner or LARDER_PARTNER"))?;
     let mut body = json!({ "name": args.name });
     if !args.scopes.is_empty() {
         body["scopes"] = args.scopes.iter().map(|scope| scope.trim()).collect();
@@ -82,7 +84,7 @@ pub async fn run_key(KeyCommand::Create(args): KeyCommand, session: &Session) ->
     if let Some(expires) = args.expires {
         body["expire"] = Value::String(expires.to_utc().format("%Y-%m-%dT%H:%M:%S%.3f+00:00").to_string());
     }
-    let key = session.operator()?.post(&["partners", &partner, "keys"], &body).await?;
+    let key = client.post(&["partners", &partner, "keys"], &body).await?;
     let console = &session.console;
     if console.json {
         return console.object(&key);

@@ -16,8 +16,8 @@ enum Change {
     Update { id: String },
 }
 
-/// Creates and updates what differs. A secret's value cannot be read, so it is always written. What the manifest does not
-/// name stays unless `prune` is set: secrets are often set by hand, so that they need not be in a file.
+/// Creates and updates what differs. A secret's value cannot be read, so it is always written. What the manifest does
+/// not name stays unless `prune` is set: secrets are often set by hand, so that they need not be in a file.
 pub async fn sync(client: &Client, manifest: &Manifest, prune: bool, console: &Console) -> Result<()> {
     let function = manifest.function.id.as_str();
     let path = ["functions", function, "variables"];
