@@ -170,6 +170,29 @@ async fn what_one_call_may_hand_to_the_host() {
     assert_eq!(exceeded(&t.event(hands, Limits::DEFAULT).await).limit, LimitKind::HostResources);
 }
 
+/// Does it again and again.
+fn repeats(what: &str) -> String {
+    format!("(loop $again {what} (br $again))")
+}
+
+#[tokio::test]
+async fn what_the_host_holds_for_a_guest() {
+    let t = Bench::new();
+    let typed = |what: &str| guests::typed(&format!("(func $run (param i32 i32) (result i32) {what} unreachable)"));
+    let http = |what: &str| guests::http(&format!("(func $run (param i32) (local $f i32) {what})"));
+    let append = "(call $append (local.get $f) (i32.const 1024) (i32.const 5) (i32.const 1024) (i32.const 20)
+        (i32.const 64))";
+    for (guest, value) in [
+        (typed("(call $random (i64.const 65537) (i32.const 256))"), 65_536),
+        (typed(&repeats("(drop (call $mint (i32.const 1)))")), 4_096),
+        (http(&repeats("(drop (call $fields))")), 2_048),
+        (http(&format!("(local.set $f (call $fields)) {}", repeats(append))), 32 << 10),
+    ] {
+        let outcome = t.program(guest).await.run(event(b""), run(Limits::DEFAULT)).await;
+        assert_eq!((exceeded(&outcome).limit, exceeded(&outcome).value), (LimitKind::HostResources, value));
+    }
+}
+
 #[tokio::test]
 async fn calls_beyond_the_instances_wait_for_their_turn() {
     let t = Bench::new();

@@ -5,10 +5,20 @@
 /// a `result<option<list<u8>>, handler-error>`.
 ///
 /// There are `$answer (ptr, len)` and `$reject (ptr, len)` to make one, the memory, and the imports `$set $get
-/// $increment $create` (arguments flattened, last one the return pointer).
+/// $increment $create $random` (arguments flattened, last one the return pointer); `$mint` makes a handle.
 pub fn typed(core: &str) -> Vec<u8> {
+    typed_with("", core)
+}
+
+/// The same with more in the component itself.
+pub fn typed_with(more: &str, core: &str) -> Vec<u8> {
     binary(&format!(
         r#"(component
+  (import "wasi:random/random@0.2.6" (instance $chance
+    (export "get-random-bytes" (func (param "len" u64) (result (list u8))))))
+  (type $token (resource (rep i32)))
+  (core func $mint (canon resource.new $token))
+  {more}
   (import "larder:function/event-types@0.1.0" (instance $types
     (type $event' (record (field "id" string) (field "source" string) (field "type" string)
       (field "subject" (option string)) (field "time" string) (field "data-content-type" string)
@@ -42,8 +52,11 @@ pub fn typed(core: &str) -> Vec<u8> {
   (core func $set (canon lower (func $state "set") (memory $memory) (realloc $realloc)))
   (core func $increment (canon lower (func $state "increment") (memory $memory) (realloc $realloc)))
   (core func $create (canon lower (func $savings "create-transaction") (memory $memory) (realloc $realloc)))
+  (core func $random (canon lower (func $chance "get-random-bytes") (memory $memory) (realloc $realloc)))
   (core module $main
     (import "libc" "memory" (memory 2))
+    (import "host" "random" (func $random (param i64 i32)))
+    (import "host" "mint" (func $mint (param i32) (result i32)))
     (import "host" "get" (func $get (param i32 i32 i32)))
     (import "host" "set" (func $set (param i32 i32 i32 i32 i32)))
     (import "host" "increment" (func $increment (param i32 i32 i32 i32 i32)))
@@ -67,7 +80,7 @@ pub fn typed(core: &str) -> Vec<u8> {
   (core instance $main (instantiate $main
     (with "libc" (instance $libc))
     (with "host" (instance (export "get" (func $get)) (export "set" (func $set)) (export "increment" (func $increment))
-      (export "create" (func $create))))))
+      (export "create" (func $create)) (export "random" (func $random)) (export "mint" (func $mint))))))
   (func $handle (param "e" $event) (result (result (option (list u8)) (error $error)))
     (canon lift (core func $main "handle") (memory $memory) (realloc $realloc)))
   (instance $handler (export "handle" (func $handle)))
@@ -76,7 +89,8 @@ pub fn typed(core: &str) -> Vec<u8> {
 }
 
 /// A component of the HTTP world. `core` must define `(func $run (param $out i32))`. There are `$begin (out, status)`,
-/// which sends a head, `$write (length)`, `$finish`, and `$fail (out)`, which answers with an error code.
+/// which sends a head, `$write (length)`, `$finish`, and `$fail (out)`, which answers with an error code; and `$fields`
+/// and `$append` as they are imported.
 pub fn http(core: &str) -> Vec<u8> {
     binary(&format!(
         r#"(component
@@ -120,6 +134,10 @@ pub fn http(core: &str) -> Vec<u8> {
       (case "configuration-error") (case "internal-error" (option string))))
     (export "error-code" (type $code (eq $code')))
     (export "[constructor]fields" (func (result (own $fields))))
+    (type $wrong' (variant (case "invalid-syntax") (case "forbidden") (case "immutable")))
+    (export "header-error" (type $wrong (eq $wrong')))
+    (export "[method]fields.append" (func (param "self" (borrow $fields)) (param "name" string)
+      (param "value" (list u8)) (result (result (error $wrong)))))
     (export "[constructor]outgoing-response" (func (param "headers" (own $fields)) (result (own $outgoing-response))))
     (export "[method]outgoing-response.set-status-code" (func (param "self" (borrow $outgoing-response))
       (param "status-code" u16) (result (result))))
@@ -145,6 +163,7 @@ pub fn http(core: &str) -> Vec<u8> {
   (alias core export $libc "memory" (core memory $memory))
   (alias core export $libc "realloc" (core func $realloc))
   (core func $fields (canon lower (func $http "[constructor]fields")))
+  (core func $append (canon lower (func $http "[method]fields.append") (memory $memory) (realloc $realloc)))
   (core func $response (canon lower (func $http "[constructor]outgoing-response")))
   (core func $status (canon lower (func $http "[method]outgoing-response.set-status-code")))
   (core func $body (canon lower (func $http "[method]outgoing-response.body") (memory $memory)))
@@ -156,6 +175,7 @@ pub fn http(core: &str) -> Vec<u8> {
   (core module $main
     (import "libc" "memory" (memory 2))
     (import "host" "fields" (func $fields (result i32)))
+    (import "host" "append" (func $append (param i32 i32 i32 i32 i32 i32)))
     (import "host" "response" (func $response (param i32) (result i32)))
     (import "host" "status" (func $status (param i32 i32) (result i32)))
     (import "host" "body" (func $body (param i32 i32)))
@@ -189,7 +209,8 @@ pub fn http(core: &str) -> Vec<u8> {
     (func (export "handle") (param i32 i32) (call $run (local.get 1))))
   (core instance $main (instantiate $main
     (with "libc" (instance $libc))
-    (with "host" (instance (export "fields" (func $fields)) (export "response" (func $response))
+    (with "host" (instance (export "fields" (func $fields)) (export "append" (func $append))
+      (export "response" (func $response))
       (export "status" (func $status)) (export "body" (func $body)) (export "stream" (func $stream))
       (export "finish" (func $finish)) (export "set" (func $set)) (export "write" (func $write))
       (export "drop" (func $drop))))))

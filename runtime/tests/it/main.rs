@@ -22,12 +22,12 @@ use larder_runtime::{
 };
 use tempfile::TempDir;
 
-pub struct Bench {
-    pub runtime: Arc<Runtime>,
-    pub folder: Arc<TempDir>,
+struct Bench {
+    runtime: Arc<Runtime>,
+    folder: Arc<TempDir>,
 }
 
-pub fn settings(folder: &Path) -> Settings {
+fn settings(folder: &Path) -> Settings {
     Settings {
         cache_dir: folder.join("artifacts"),
         seal_key: [7; 32],
@@ -39,22 +39,22 @@ pub fn settings(folder: &Path) -> Settings {
 }
 
 impl Bench {
-    pub fn new() -> Bench {
+    fn new() -> Bench {
         Bench::within(&Arc::new(TempDir::new().unwrap()))
     }
 
     /// Another process's view of the same folder.
-    pub fn within(folder: &Arc<TempDir>) -> Bench {
+    fn within(folder: &Arc<TempDir>) -> Bench {
         Bench { runtime: Runtime::new(settings(folder.path())).unwrap(), folder: folder.clone() }
     }
 
-    pub async fn program(&self, wasm: Vec<u8>) -> Arc<Program> {
+    async fn program(&self, wasm: Vec<u8>) -> Arc<Program> {
         let upload = Upload::of(wasm);
         self.runtime.compile(upload.bytes.clone()).await.unwrap();
         self.runtime.load(&upload.digest, &upload).await.unwrap()
     }
 
-    pub async fn rejection(&self, wasm: &[u8]) -> String {
+    async fn rejection(&self, wasm: &[u8]) -> String {
         match self.runtime.compile(Bytes::copy_from_slice(wasm)).await {
             Err(CompileError::Rejected(why)) => why,
             other => panic!("not rejected: {other:?}"),
@@ -62,24 +62,24 @@ impl Bench {
     }
 
     /// Runs one event through a new typed guest.
-    pub async fn event(&self, core: &str, limits: Limits) -> Outcome {
+    async fn event(&self, core: &str, limits: Limits) -> Outcome {
         self.program(guests::typed(core)).await.run(event(b"data"), run(limits)).await
     }
 }
 
 /// The store of uploads, which counts how often it is asked.
-pub struct Upload {
-    pub bytes: Bytes,
-    pub digest: Digest,
+struct Upload {
+    bytes: Bytes,
+    digest: Digest,
     asked: AtomicUsize,
 }
 
 impl Upload {
-    pub fn of(wasm: Vec<u8>) -> Upload {
+    fn of(wasm: Vec<u8>) -> Upload {
         Upload { digest: Digest::of(&wasm), bytes: wasm.into(), asked: AtomicUsize::new(0) }
     }
 
-    pub fn asked(&self) -> usize {
+    fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
 }
@@ -92,7 +92,7 @@ impl Source for Upload {
     }
 }
 
-pub fn event(data: &[u8]) -> Call {
+fn event(data: &[u8]) -> Call {
     Call::Event(Event {
         id: "1".into(),
         source: "/test".into(),
@@ -104,12 +104,12 @@ pub fn event(data: &[u8]) -> Call {
     })
 }
 
-pub fn get(answer: Answer) -> Call {
+fn get(answer: Answer) -> Call {
     let body: RequestBody = Empty::new().map_err(|never| match never {}).boxed_unsync();
     Call::Http { request: http::Request::get("http://acme.example/").body(body).unwrap(), answer }
 }
 
-pub fn run(limits: Limits) -> Run {
+fn run(limits: Limits) -> Run {
     Run {
         execution: "run".into(),
         limits,
@@ -120,7 +120,7 @@ pub fn run(limits: Limits) -> Run {
     }
 }
 
-pub fn enrolled() -> Run {
+fn enrolled() -> Run {
     Run {
         enrolment: Some(Enrolment { end_user: "someone".into(), topic: "team".into(), settings: "{}".into() }),
         ..run(Limits::DEFAULT)
@@ -128,7 +128,7 @@ pub fn enrolled() -> Run {
 }
 
 /// Has nothing.
-pub struct NoState;
+struct NoState;
 
 #[async_trait]
 impl state::Backend for NoState {

@@ -67,13 +67,12 @@ async fn what_could_not_be_compiled_or_run_is_named() {
     contains!(t.rejection(&with("(memory 5000)")).await, "memory of 327680000 bytes");
     contains!(t.rejection(&with("(table 20001 funcref)")).await, "table of 20001 elements");
     contains!(t.rejection(&with("(func (i32.add))")).await, "does not compile");
-    let many = "(core module $empty) ".to_owned() + &"(core instance (instantiate $empty))".repeat(30);
-    let many = format!(
-        r#"(component {many} (core module $m (func (export "f"))) (core instance $i (instantiate $m))
-            (func $f (canon lift (core func $i "f"))) (instance $it (export "x" (func $f)))
-            (export "wasi:http/incoming-handler@0.2.0" (instance $it)))"#
-    );
-    contains!(t.rejection(&binary(&many)).await, "does not fit its world");
+    // Only the pool of the running engine knows this bound; asking again must not get around it.
+    let many = format!("(core module $empty) {}", "(core instance (instantiate $empty))".repeat(30));
+    let many = guests::typed_with(&many, guests::ANSWERS);
+    for _ in 0..2 {
+        contains!(t.rejection(&many).await, "cannot be run", "20");
+    }
 }
 
 #[tokio::test]
