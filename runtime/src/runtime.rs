@@ -27,10 +27,11 @@ pub struct Settings {
     pub cache_dir: PathBuf,
     /// The installation's key for seals.
     pub seal_key: [u8; 32],
-    /// Command that calls [`crate::compiler_main`], usually this very binary with a hidden argument. It gets an empty
-    /// environment.
+    /// Command that calls [`crate::compiler_main`], usually this very binary with a hidden argument. Nothing of this
+    /// process's environment is passed on to it.
     pub compiler: Vec<OsString>,
     pub compile_deadline: Duration,
+    /// Address space of one compiler. JavaScript and Python guests of 14 to 18 MB need 600 MiB.
     pub compile_memory_bytes: u64,
     /// Instances that may live at once; more calls wait for their turn.
     pub instances_max: u32,
