@@ -72,7 +72,8 @@ impl Larder {
             .get_or_init(|| {
                 let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
                 let mut build = Command::new(cargo);
-                build.args(["build", "--quiet", "-p", "larder"]);
+                // Of the whole workspace, so that dependencies have the features that the tests were built with.
+                build.args(["build", "--quiet", "--workspace", "--bins"]);
                 let own = std::env::current_exe().expect("the path of this test");
                 // target/PROFILE/deps/it-HASH, or target/PROFILE/demo
                 let profile =
