@@ -24,8 +24,8 @@ pub fn operator_key(data: &Path) -> anyhow::Result<String> {
     crate::roles::key_from(&file, "operator.key")
 }
 
-/// Makes sure that the partner and a key of it are there, and writes `DATA/dev.env`. Gives the endpoint and the key.
-pub async fn prepare(app: &App, operator_key: &str) -> anyhow::Result<(String, String)> {
+/// Makes sure that the partner and a key of it are there, and writes `DATA/dev.env`. Gives the endpoint.
+pub async fn prepare(app: &App, operator_key: &str) -> anyhow::Result<String> {
     let partner: PartnerId = PARTNER.parse()?;
     let file = app.settings.data.join("dev.env");
     if app.directory.tenant(&partner).is_none() {
@@ -41,7 +41,7 @@ pub async fn prepare(app: &App, operator_key: &str) -> anyhow::Result<(String, S
         "LARDER_ENDPOINT={endpoint}\nLARDER_PARTNER={PARTNER}\nLARDER_KEY={key}\nLARDER_OPERATOR_KEY={operator_key}\n"
     );
     write_private(&file, &text).with_context(|| file.display().to_string())?;
-    Ok((endpoint, key))
+    Ok(endpoint)
 }
 
 /// The key of an earlier start, if it still opens the door.

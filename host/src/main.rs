@@ -1,1 +1,143 @@
-fn main() {}
+//! The one binary: `larder serve` and `larder dev` run the platform, the other commands are its client.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use larder::cli;
+use larder::clock::Clock;
+use larder::config::{DEFAULTS, Settings};
+use larder::lifecycle::Lifecycle;
+use larder::roles::{self, Role};
+use larder::secrets::Secrets;
+use larder::{dev, telemetry};
+
+/// A self-hosted function platform: WebAssembly components that react to requests, events and schedules.
+#[derive(Parser)]
+#[command(name = "larder", version, after_help = cli::EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    globals: cli::Globals,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run everything in one process for development, with a partner "demo"
+    Dev(Dev),
+    /// Run Larder
+    Serve(Serve),
+    /// Print the settings with their defaults and meaning
+    Settings,
+    #[command(flatten)]
+    Client(cli::Command),
+}
+
+#[derive(Args)]
+struct Dev {
+    /// Where the web door and the API listen
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    listen: String,
+    /// Where health and metrics are served
+    #[arg(long, default_value = "127.0.0.1:9090")]
+    internal: String,
+    /// Folder of everything that lasts
+    #[arg(long, default_value = "./larder-data")]
+    data: PathBuf,
+    /// File of settings, as for `serve`
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Serve {
+    /// What this process does. The embedded database serves one process, which then has all roles.
+    #[arg(long, value_delimiter = ',', default_values = ["web", "worker", "scheduler", "maintenance"])]
+    roles: Vec<Role>,
+    /// File of settings; `larder settings` prints one with the defaults
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    // Before anything else: the compiling child must be small, and its memory is bounded from here on.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == roles::COMPILE) {
+        return larder_runtime::compiler_main();
+    }
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(err) => {
+            eprintln!("error: the threads could not be started: {err}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = runtime.block_on(async {
+        match arguments.command {
+            Command::Client(command) => Ok(cli::run(command, arguments.globals).await),
+            Command::Settings => {
+                print!("{DEFAULTS}");
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Dev(options) => run_dev(options).await,
+            Command::Serve(options) => run_serve(options).await,
+        }
+    });
+    // Whatever was aborted must not hold the process up.
+    runtime.shutdown_background();
+    done.unwrap_or_else(|err| {
+        eprintln!("error: {err:#}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn run_serve(options: Serve) -> anyhow::Result<ExitCode> {
+    let mut settings = Settings::load(options.config.as_deref(), &[])?;
+    telemetry::logs(&settings.log)?;
+    for role in Role::ALL {
+        anyhow::ensure!(
+            options.roles.contains(&role),
+            "--roles: the embedded database serves one process, so this one must have all roles; {role:?} is missing"
+        );
+    }
+    anyhow::ensure!(
+        !settings.secrets.master_key_file.as_os_str().is_empty(),
+        "secrets.master_key_file must name a file (openssl rand -hex 32)"
+    );
+    let secrets = Secrets::from_file(&settings.secrets.master_key_file).context("secrets.master_key_file")?;
+    let operator_key = roles::key_from(&settings.secrets.operator_key_file, "secrets.operator_key_file")?;
+    let life = Lifecycle::default();
+    let listeners = roles::bind(&mut settings.server).await?;
+    let app = roles::start(settings, secrets, &operator_key, Clock::System, &life).await?;
+    roles::run(&app, listeners)?;
+    let server = &app.settings.server;
+    tracing::info!(listen = %server.listen, internal = %server.internal, root_url = server.root_url, "larder {} serves", larder::VERSION);
+    Ok(life.run(server.grace, app.ledger.close()).await)
+}
+
+async fn run_dev(options: Dev) -> anyhow::Result<ExitCode> {
+    let overrides = [
+        ("server.listen", options.listen.clone()),
+        ("server.internal", options.internal.clone()),
+        ("data", options.data.display().to_string()),
+    ];
+    let mut settings = Settings::load(options.config.as_deref(), &overrides)?;
+    telemetry::logs(&settings.log)?;
+    let operator_key = dev::operator_key(&settings.data)?;
+    let secrets = Secrets::from_file_or_new(&settings.data.join("master.key"))?;
+    let life = Lifecycle::default();
+    let listeners = roles::bind(&mut settings.server).await?;
+    settings.server.root_url = format!("http://localhost:{}", settings.server.listen.port());
+    let app = roles::start(settings, secrets, &operator_key, Clock::System, &life).await?;
+    let endpoint = dev::prepare(&app, &operator_key).await?;
+    roles::run(&app, listeners)?;
+    let env = Path::new(&app.settings.data).join("dev.env");
+    println!("Larder {} serves the partner \"{}\".", larder::VERSION, dev::PARTNER);
+    println!("  API        {endpoint}   (or {}/v1)", app.settings.url_of(&format!("{}-api", dev::PARTNER)));
+    println!("  web door   {}", app.settings.url_of(dev::PARTNER));
+    println!("  internal   http://{}/health/ready, /metrics", app.settings.server.internal);
+    println!("  keys       {}   (the other commands find it from this folder)", env.display());
+    Ok(life.run(app.settings.server.grace, app.ledger.close()).await)
+}

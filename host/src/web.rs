@@ -26,15 +26,22 @@ pub type AnswerBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sy
 /// Request bodies up to this size are read before the call even where they could stream: it is cheaper.
 const WHOLE_BODY_MAX: u64 = 64 * 1024;
 /// Request headers that are kept in the record.
-const RECORDED_HEADERS: [HeaderName; 4] = [header::CONTENT_TYPE, header::USER_AGENT, header::CONTENT_LENGTH, header::HOST];
+const RECORDED_HEADERS: [HeaderName; 4] =
+    [header::CONTENT_TYPE, header::USER_AGENT, header::CONTENT_LENGTH, header::HOST];
 /// About one connection, not about the message (RFC 9110, section 7.6.1).
-const HOP_BY_HOP: [&str; 7] = ["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
+const HOP_BY_HOP: [&str; 7] =
+    ["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
 /// What would change the browser's view of more than this answer: the platform's to set, not a function's.
 const PLATFORM_HEADERS: [&str; 5] =
     ["clear-site-data", "service-worker-allowed", "alt-svc", "strict-transport-security", "x-appwrite-execution-id"];
 
 /// Answers one request at a partner's web door; `None` for a host that names no partner.
-pub async fn serve(app: &App, partner: Option<PartnerId>, peer: SocketAddr, request: Request<Incoming>) -> Response<AnswerBody> {
+pub async fn serve(
+    app: &App,
+    partner: Option<PartnerId>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Response<AnswerBody> {
     match answer(app, partner, peer, request).await {
         Ok(response) => response,
         Err(refusal) => refusal.into_response(),
@@ -47,7 +54,13 @@ async fn answer(
     peer: SocketAddr,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Refusal> {
-    let partner = partner.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "project_not_found", "this address names no partner: use P.ROOT, or the header X-Larder-Partner"))?;
+    let partner = partner.ok_or_else(|| {
+        Refusal::new(
+            StatusCode::NOT_FOUND,
+            "project_not_found",
+            "this address names no partner: use P.ROOT, or the header X-Larder-Partner",
+        )
+    })?;
     let tenant = app
         .directory
         .tenant(&partner)
@@ -57,7 +70,8 @@ async fn answer(
         .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "general_route_not_found", "no function serves this path"))?
         .clone();
     let permit = usage::admit(&tenant).map_err(|_| {
-        Refusal::new(StatusCode::TOO_MANY_REQUESTS, "general_rate_limit_exceeded", "too many calls at once").retry_after(1)
+        Refusal::new(StatusCode::TOO_MANY_REQUESTS, "general_rate_limit_exceeded", "too many calls at once")
+            .retry_after(1)
     })?;
     let streams = !execute::may_have_effects(app, &view).await.map_err(|_| Refusal::unavailable())?;
 
@@ -97,8 +111,13 @@ async fn answer(
 /// The request's body, whole or as a stream, with its bound.
 async fn read(app: &App, body: Incoming, streams: bool) -> Result<Body, Refusal> {
     let max = app.settings.server.body_bytes_max;
-    let too_large =
-        || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "general_argument_invalid", format!("the body has more than {max} bytes"));
+    let too_large = || {
+        Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "general_argument_invalid",
+            format!("the body has more than {max} bytes"),
+        )
+    };
     if body.is_end_stream() {
         return Ok(Body::Whole(Bytes::new()));
     }
@@ -131,8 +150,11 @@ fn record(head: &http::request::Parts, peer: SocketAddr) -> RequestRecord {
 
 /// What the guest sees: no header about the connection, none that pretends to come from the platform.
 fn prepare(headers: &mut HeaderMap, id: &ExecutionId, peer: SocketAddr) {
-    let forged: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with("x-appwrite-") || name.as_str().starts_with("x-larder-")).cloned().collect();
+    let forged: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("x-appwrite-") || name.as_str().starts_with("x-larder-"))
+        .cloned()
+        .collect();
     for name in forged {
         headers.remove(name);
     }
@@ -236,5 +258,6 @@ impl Refusal {
 /// A host that is not one of ours (RFC 9110, section 15.5.20).
 pub fn misdirected(method: &Method) -> Response<AnswerBody> {
     tracing::debug!(%method, "a request for a host that is not served here");
-    Refusal::new(StatusCode::MISDIRECTED_REQUEST, "general_route_not_found", "this host is not served here").into_response()
+    Refusal::new(StatusCode::MISDIRECTED_REQUEST, "general_route_not_found", "this host is not served here")
+        .into_response()
 }

@@ -7,17 +7,29 @@
 //! The rules: **no instance ever serves two calls**, **nothing that a guest does is applied here** (effects are
 //! returned, backends only read), and **machine code is loaded only under this installation's seal**.
 
+mod answer;
+mod bindings;
+mod cache;
 mod call;
+mod compile;
+mod compiler;
+mod engine;
+mod event_http;
 pub mod imports;
+mod inspect;
 mod limits;
+mod meter;
 mod outcome;
 mod runtime;
+mod seal;
 mod stream;
+mod world;
 
 pub use call::{Answer, Call, Enrolment, Event, RequestBody, Run};
+pub use compile::{Artifact, CompileError, Exports};
+pub use compiler::compiler_main;
 pub use limits::{Exceeded, LimitKind, Limits, Usage};
 pub use outcome::{Effect, End, Failure, Logs, Outcome};
-pub use runtime::{
-    Artifact, CompileError, Digest, Exports, LoadError, Program, Runtime, Settings, Source, compiler_main,
-};
+pub use runtime::{Digest, LoadError, Runtime, Settings, Source};
 pub use stream::StreamedBody;
+pub use world::Program;

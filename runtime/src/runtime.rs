@@ -1,60 +1,59 @@
-//! Contract to be filled.
+//! The crate's door: [`Runtime`] ties engine, compiler, cache folder and programs together.
+
+use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
+use wasmtime::Engine;
+use wasmtime::component::Linker;
 
-use crate::{Call, Outcome, Run};
+use crate::cache::Cache;
+use crate::compile::{self, Artifact, CompileError};
+use crate::engine;
+use crate::imports::{self, State};
+use crate::seal::{Folder, Unusable};
+use crate::world::Program;
+
+/// Compilers that run at once: each takes whole cores and `compile_memory_bytes`.
+const COMPILES_MAX: usize = 2;
 
 pub struct Settings {
     /// Folder of the sealed artifacts; may be deleted at any time; only this user may write to it.
     pub cache_dir: PathBuf,
     /// The installation's key for seals.
     pub seal_key: [u8; 32],
-    /// Command that calls [`compiler_main`], usually this very binary with a hidden argument.
-    pub compiler: Vec<std::ffi::OsString>,
+    /// Command that calls [`crate::compiler_main`], usually this very binary with a hidden argument. Nothing of this
+    /// process's environment is passed on to it.
+    pub compiler: Vec<OsString>,
     pub compile_deadline: Duration,
+    /// Address space of one compiler. JavaScript and Python guests of 14 to 18 MB need 600 MiB.
     pub compile_memory_bytes: u64,
     /// Instances that may live at once; more calls wait for their turn.
     pub instances_max: u32,
 }
 
-/// SHA-256 of an uploaded component.
+/// SHA-256 of an uploaded component. Shown in hexadecimal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Digest(pub [u8; 32]);
 
-/// What triggers a component can serve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Exports {
-    pub http: bool,
-    pub handler: bool,
+impl Digest {
+    pub fn of(wasm: &[u8]) -> Digest {
+        Digest(Sha256::digest(wasm).into())
+    }
 }
 
-/// What compiling found out.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
-pub struct Artifact {
-    pub digest: String,
-    pub exports: Exports,
-    /// All imports, `wasi:io/streams@0.2.6` and so on.
-    pub imports: Vec<String>,
-    /// It imports a capability that can change something.
-    pub may_have_effects: bool,
-    pub wasm_bytes: u64,
-    pub artifact_bytes: u64,
-    pub compile_ms: u64,
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum CompileError {
-    /// The upload is at fault; the text names what and, where it helps, what to change.
-    #[error("{0}")]
-    Rejected(String),
-    #[error("the host failed to compile: {0}")]
-    Host(String),
-}
-
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum LoadError {
     #[error("the upload is missing: {0}")]
     Source(String),
@@ -68,35 +67,114 @@ pub trait Source: Send + Sync {
     async fn upload(&self, digest: &Digest) -> Result<Bytes, String>;
 }
 
-pub struct Runtime {}
-pub struct Program {}
+pub struct Runtime {
+    settings: Settings,
+    engine: Engine,
+    linker: Linker<State>,
+    folder: Arc<Folder>,
+    cache: Cache,
+    compiles: Semaphore,
+    instances: Arc<Semaphore>,
+}
 
 impl Runtime {
-    pub fn new(_settings: Settings) -> Result<Arc<Runtime>, String> {
-        todo!()
+    pub fn new(settings: Settings) -> Result<Arc<Runtime>, String> {
+        if settings.instances_max == 0 {
+            return Err("instances_max is 0: nothing could run".into());
+        }
+        let engine = engine::for_running(settings.instances_max)
+            .map_err(|err| format!("cannot set up {} instances: {err:#}", settings.instances_max))?;
+        let mut linker = Linker::new(&engine);
+        imports::link(&mut linker).map_err(|err| format!("cannot link the imports: {err:#}"))?;
+        let folder = Folder::open(&settings.cache_dir, settings.seal_key, &engine)?;
+        Ok(Arc::new(Runtime {
+            instances: Arc::new(Semaphore::new(settings.instances_max as usize)),
+            settings,
+            engine,
+            linker,
+            folder: Arc::new(folder),
+            cache: Cache::new(),
+            compiles: Semaphore::new(COMPILES_MAX),
+        }))
     }
-    pub async fn compile(&self, _wasm: Bytes) -> Result<Artifact, CompileError> {
-        todo!()
+
+    /// Compiles an upload and keeps its sealed artifact. One that is here already is not compiled again.
+    pub async fn compile(&self, wasm: Bytes) -> Result<Artifact, CompileError> {
+        let digest = Digest::of(&wasm);
+        if let Ok(program) = self.load_sealed(&digest).await? {
+            return Ok(program.artifact().clone());
+        }
+        self.compile_anew(&digest, &wasm).await
     }
-    pub async fn load(&self, _digest: &Digest, _source: &dyn Source) -> Result<Arc<Program>, LoadError> {
-        todo!()
+
+    /// From memory, else from the sealed artifact, else compiled again from its source.
+    pub async fn load(&self, digest: &Digest, source: &dyn Source) -> Result<Arc<Program>, LoadError> {
+        self.cache.get_or_load(digest, self.load_anew(digest, source)).await
     }
+
     /// Only if it is in memory: the hot path.
-    pub fn loaded(&self, _digest: &Digest) -> Option<Arc<Program>> {
-        todo!()
+    pub fn loaded(&self, digest: &Digest) -> Option<Arc<Program>> {
+        self.cache.get(digest)
+    }
+
+    async fn load_anew(&self, digest: &Digest, source: &dyn Source) -> Result<Arc<Program>, LoadError> {
+        match self.load_sealed(digest).await? {
+            Ok(program) => return Ok(program),
+            Err(Unusable::Missing) => tracing::info!(digest = %digest, "no artifact of {digest}, compiling it"),
+            Err(Unusable::Foreign(why) | Unusable::Unfit(why)) => {
+                tracing::warn!(digest = %digest, why, "the artifact of {digest} is not used but compiled again: {why}");
+            }
+        }
+        let wasm = source.upload(digest).await.map_err(LoadError::Source)?;
+        if Digest::of(&wasm) != *digest {
+            return Err(LoadError::Source(format!("the bytes that were found are not those of {digest}")));
+        }
+        self.compile_anew(digest, &wasm).await?;
+        let program = self.load_sealed(digest).await?;
+        Ok(program.map_err(|err| CompileError::Host(format!("the artifact just made cannot be loaded: {err}")))?)
+    }
+
+    async fn load_sealed(&self, digest: &Digest) -> Result<Result<Arc<Program>, Unusable>, CompileError> {
+        let (folder, engine, digest) = (self.folder.clone(), self.engine.clone(), *digest);
+        let (linker, instances) = (self.linker.clone(), self.instances.clone());
+        blocking(move || {
+            let (component, artifact) = folder.load(&engine, &digest)?;
+            Program::link(&linker, &component, artifact, instances)
+                .map(Arc::new)
+                .map_err(|err| Unusable::Unfit(format!("{err:#}")))
+        })
+        .await
+    }
+
+    async fn compile_anew(&self, digest: &Digest, wasm: &Bytes) -> Result<Artifact, CompileError> {
+        let _turn = self.compiles.acquire().await.map_err(|err| CompileError::Host(err.to_string()))?;
+        let code = self.folder.temporary().map_err(cache_folder)?;
+        let compiled = compile::compile(&self.settings, wasm, code.path()).await?;
+        let artifact = Artifact {
+            digest: digest.to_string(),
+            exports: compiled.exports,
+            imports: compiled.imports,
+            may_have_effects: compiled.may_have_effects,
+            wasm_bytes: wasm.len() as u64,
+            artifact_bytes: code.as_file().metadata().map_err(cache_folder)?.len(),
+            compile_ms: compiled.took.as_millis() as u64,
+        };
+        let (folder, digest, kept) = (self.folder.clone(), *digest, artifact.clone());
+        blocking(move || folder.keep(&digest, code, &kept)).await?.map_err(cache_folder)?;
+        // The pool has bounds that only this engine knows: a component beyond them is refused now, not at its first call.
+        match self.load_sealed(&digest).await? {
+            Ok(_) => Ok(artifact),
+            Err(Unusable::Unfit(why)) => Err(CompileError::Rejected(format!("it cannot be run: {why}"))),
+            Err(err) => Err(CompileError::Host(format!("the artifact just made is gone: {err}"))),
+        }
     }
 }
 
-impl Program {
-    pub fn artifact(&self) -> &Artifact {
-        todo!()
-    }
-    pub async fn run(&self, _call: Call, _run: Run) -> Outcome {
-        todo!()
-    }
+/// File work and hashing, off the async threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, CompileError> {
+    tokio::task::spawn_blocking(work).await.map_err(|err| CompileError::Host(err.to_string()))
 }
 
-/// The child's side of [`Runtime::compile`]: call it in `main` for the hidden argument, and exit with what it gives.
-pub fn compiler_main() -> std::process::ExitCode {
-    todo!()
+fn cache_folder(err: std::io::Error) -> CompileError {
+    CompileError::Host(format!("the cache folder: {err}"))
 }

@@ -3,19 +3,110 @@
 //! wasi-http ends a body cleanly when the guest dies in the middle of it. Here a body ends cleanly only after the run
 //! said that the guest ended well; otherwise it ends with an error, so that the client sees a broken response.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::Frame;
+use tokio::sync::mpsc;
 
-pub struct StreamedBody {}
+/// Frames of up to [`crate::answer::CHUNK_BYTES`] that wait for a slow client before the guest waits too.
+const FRAMES_WAITING: usize = 4;
+
+/// The receiving end; what is sent into it comes from [`channel`].
+pub struct StreamedBody {
+    parts: mpsc::Receiver<Part>,
+    /// What is here already and still to be handed on.
+    waiting: VecDeque<Frame<Bytes>>,
+    ended: bool,
+}
+
+enum Part {
+    Frame(Frame<Bytes>),
+    /// The guest ended well, and this was left of its body.
+    End(Vec<Frame<Bytes>>),
+}
+
+/// The run's end of a streamed body. Dropping it without [`Feed::end`] breaks the body.
+pub struct Feed {
+    parts: mpsc::Sender<Part>,
+    /// Room for the end is kept from the start, so that a run that is over never waits for a slow client.
+    end: mpsc::OwnedPermit<Part>,
+}
+
+/// A body that begins with these frames.
+pub fn channel(first: Vec<Frame<Bytes>>) -> (Feed, StreamedBody) {
+    let (sender, receiver) = mpsc::channel(FRAMES_WAITING + 1);
+    let end = sender.clone().try_reserve_owned().unwrap_or_else(|_| unreachable!("the channel is new"));
+    (Feed { parts: sender, end }, StreamedBody { parts: receiver, waiting: first.into(), ended: false })
+}
+
+impl Feed {
+    /// Room for one frame, `None` if nobody reads any more. May be dropped unfinished.
+    pub async fn ready(&self) -> Option<Slot<'_>> {
+        self.parts.reserve().await.map(Slot).ok()
+    }
+
+    pub async fn gone(&self) {
+        self.parts.closed().await;
+    }
+
+    pub fn end(self, rest: Vec<Frame<Bytes>>) {
+        self.end.send(Part::End(rest));
+    }
+}
+
+pub struct Slot<'a>(mpsc::Permit<'a, Part>);
+
+impl Slot<'_> {
+    pub fn send(self, frame: Frame<Bytes>) {
+        self.0.send(Part::Frame(frame))
+    }
+}
 
 impl http_body::Body for StreamedBody {
     type Data = Bytes;
     type Error = Box<dyn std::error::Error + Send + Sync>;
 
-    fn poll_frame(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        todo!()
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        loop {
+            if let Some(frame) = self.waiting.pop_front() {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            match std::task::ready!(self.parts.poll_recv(cx)) {
+                Some(Part::Frame(frame)) => self.waiting.push_back(frame),
+                Some(Part::End(rest)) => {
+                    self.waiting.extend(rest);
+                    self.ended = true;
+                }
+                None => return Poll::Ready(Some(Err("the function died in the middle of its answer".into()))),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_ends_cleanly_only_when_its_run_said_so() {
+        let (feed, body) = channel(vec![Frame::data(Bytes::from_static(b"zero "))]);
+        let Some(slot) = feed.ready().await else { panic!("nobody reads") };
+        slot.send(Frame::data(Bytes::from_static(b"one ")));
+        feed.end(vec![Frame::data(Bytes::from_static(b"two"))]);
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "zero one two");
+
+        let (feed, body) = channel(vec![]);
+        let Some(slot) = feed.ready().await else { panic!("nobody reads") };
+        slot.send(Frame::data(Bytes::from_static(b"one ")));
+        drop(feed);
+        assert!(body.collect().await.is_err());
     }
 }

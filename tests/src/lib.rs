@@ -1,1 +1,27 @@
+//! The harness: real processes, real HTTP, real guests.
+//!
+//! * [`Larder`]: a `larder dev` of its own on free ports over a folder of its own; killed and restarted at will.
+//! * [`Api`]: the management API with one key. [`guests`]: components to deploy, built once per run.
+//!
+//! A test owns everything it touches, so all run in parallel. Dropping [`Larder`] kills the process and removes the folder.
 
+mod api;
+pub mod guests;
+mod process;
+
+pub use api::{Answer, Api};
+pub use process::{Larder, Options, workspace};
+
+use std::time::{Duration, Instant};
+
+/// Polls until `check` gives something, or panics with `what` after half a minute.
+pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = check().await {
+            return found;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -22,6 +22,8 @@ use crate::queue::Queue;
 use crate::secrets::Secrets;
 use crate::store::Store;
 use crate::workers::gates::Gates;
+use web::Listeners;
+pub use web::bind;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Role {
@@ -40,8 +42,13 @@ impl Role {
 }
 
 /// Opens everything and makes what the roles share. Nothing runs yet but the ledger.
-pub async fn start(settings: Settings, secrets: Secrets, operator_key: &str, life: &Lifecycle) -> anyhow::Result<App> {
-    let clock = Clock::System;
+pub async fn start(
+    settings: Settings,
+    secrets: Secrets,
+    operator_key: &str,
+    clock: Clock,
+    life: &Lifecycle,
+) -> anyhow::Result<App> {
     let data = settings.data.clone();
     let store = Store::open_embedded(&data).await.context("the embedded database could not be opened")?;
     // The database is this process's alone, so whoever held a lease is dead.
@@ -84,17 +91,12 @@ pub async fn start(settings: Settings, secrets: Secrets, operator_key: &str, lif
 /// The hidden argument with which this program compiles for [`Runtime::compile`].
 pub const COMPILE: &str = "__compile";
 
-/// Starts the tasks of the roles. The listeners are bound when this returns.
-pub async fn run(app: &App, roles: &[Role]) -> anyhow::Result<()> {
-    web::start_internal(app).await?;
-    for role in roles {
-        match role {
-            Role::Web => web::start(app).await?,
-            Role::Worker => worker::start(app),
-            Role::Scheduler => scheduler::start(app),
-            Role::Maintenance => maintenance::start(app),
-        }
-    }
+/// Starts the tasks of all roles: the embedded database serves one process.
+pub fn run(app: &App, listeners: Listeners) -> anyhow::Result<()> {
+    web::start(app, listeners)?;
+    worker::start(app);
+    scheduler::start(app);
+    maintenance::start(app);
     Ok(())
 }
 

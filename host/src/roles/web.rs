@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
-use axum::{Extension, Router};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
 use crate::app::App;
+use crate::config::Server;
 use crate::partners::doors::{self, Door};
 use crate::web::{self, AnswerBody};
 use crate::{api, telemetry};
@@ -30,13 +31,31 @@ use crate::{api, telemetry};
 const HEADERS_MAX: usize = 100;
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 
-/// Binds the outer listener and serves it until the process drains.
-pub async fn start(app: &App) -> anyhow::Result<()> {
-    let listen = app.settings.server.listen;
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("server.listen: {listen} cannot be bound"))?;
+/// The bound listeners. Connections that come before anything serves them wait in the operating system.
+pub struct Listeners {
+    outer: TcpListener,
+    internal: TcpListener,
+}
+
+/// Binds both and writes the addresses back into the settings: with port 0 the system chose one.
+pub async fn bind(settings: &mut Server) -> anyhow::Result<Listeners> {
+    let bind = async |key: &str, at: &mut SocketAddr| {
+        let listener = TcpListener::bind(*at).await.with_context(|| format!("{key}: {at} cannot be bound"))?;
+        *at = listener.local_addr()?;
+        anyhow::Ok(listener)
+    };
+    Ok(Listeners {
+        outer: bind("server.listen", &mut settings.listen).await?,
+        internal: bind("server.internal", &mut settings.internal).await?,
+    })
+}
+
+/// Serves the web door and the API until the process drains, and probes until it ends.
+pub fn start(app: &App, listeners: Listeners) -> anyhow::Result<()> {
+    start_internal(app, listeners.internal);
     let router = api::router(app.clone());
     let root: Arc<str> = app.settings.root_host().context("server.root_url has no host")?.into();
-    app.life.spawn("web", accept(app.clone(), listener, router, root));
+    app.life.spawn("web", accept(app.clone(), listeners.outer, router, root));
     Ok(())
 }
 
@@ -45,7 +64,12 @@ async fn accept(app: App, listener: TcpListener, router: Router, root: Arc<str>)
     let connections = Arc::new(Semaphore::new(settings.connections_max));
     let graceful = GracefulShutdown::new();
     let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new()).header_read_timeout(settings.header_timeout).max_headers(HEADERS_MAX).max_buf_size(HEADER_BYTES_MAX);
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.header_timeout)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEADER_BYTES_MAX);
     server
         .http2()
         .timer(TokioTimer::new())
@@ -95,7 +119,13 @@ async fn accept(app: App, listener: TcpListener, router: Router, root: Arc<str>)
 }
 
 /// The Host header decides which door a request comes to.
-async fn dispatch(app: &App, router: Router, root: &str, peer: SocketAddr, request: Request<Incoming>) -> Response<AnswerBody> {
+async fn dispatch(
+    app: &App,
+    router: Router,
+    root: &str,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Response<AnswerBody> {
     match doors::door(root, request.uri(), request.headers()) {
         Some(Door::Web(partner)) => web::serve(app, partner, peer, request).await,
         Some(door @ Door::Api(_)) => {
@@ -109,19 +139,18 @@ async fn dispatch(app: &App, router: Router, root: &str, peer: SocketAddr, reque
     }
 }
 
-/// Binds the internal listener: every process has one, whatever its roles.
-pub async fn start_internal(app: &App) -> anyhow::Result<()> {
-    let listen = app.settings.server.internal;
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("server.internal: {listen} cannot be bound"))?;
+fn start_internal(app: &App, listener: TcpListener) {
     let metrics = telemetry::metrics();
     let router = Router::new()
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
-        .route("/metrics", get(move |State(app): State<App>| async move {
-            telemetry::gauges(&app);
-            metrics.render()
-        }))
-        .layer(Extension(()))
+        .route(
+            "/metrics",
+            get(move |State(app): State<App>| async move {
+                telemetry::gauges(&app);
+                metrics.render()
+            }),
+        )
         .with_state(app.clone());
     // It answers until the very end, so that an orchestrator sees the draining process as live and not ready.
     app.life.spawn_last("internal", async move {
@@ -129,7 +158,6 @@ pub async fn start_internal(app: &App) -> anyhow::Result<()> {
             tracing::error!(error = %err, "the internal listener failed");
         }
     });
-    Ok(())
 }
 
 async fn ready(State(app): State<App>) -> (StatusCode, String) {

@@ -6,8 +6,8 @@
 //!
 //! Two rules must hold. **Days**: when both day fields are restricted (neither is `*`), a day that satisfies either
 //! counts. **Clock changes**: a schedule at fixed times fires exactly once for each of its wall times: at the moment of
-//! the change if the change skips it (several skipped ones are one firing), at the first occurrence if it comes twice. A
-//! schedule whose minute or hour field recurs by `*` or a step follows real time instead: it fires whenever the wall
+//! the change if the change skips it (several skipped ones are one firing), at the first occurrence if it comes twice.
+//! A schedule whose minute or hour field recurs by `*` or a step follows real time instead: it fires whenever the wall
 //! clock shows one of its times, so `*/15 * * * *` fires every fifteen real minutes whatever the clock does.
 //!
 //! The search is our own because no crate at hand keeps the second rule where a gap crosses midnight, as it does in

@@ -80,10 +80,16 @@ async fn fire(app: &App, due: &(PartnerId, FunctionId, Millis), now: Millis) -> 
         next(&cron, &view, now - catch_up)
     } else {
         let late = (late > LATE_MS).then_some(late);
-        triggered.add(app, &view.function, Cause { trigger: Trigger::Schedule, event: None, nominal: Some((*nominal, late)) });
+        triggered.add(
+            app,
+            &view.function,
+            Cause { trigger: Trigger::Schedule, event: None, nominal: Some((*nominal, late)) },
+        );
         next(&cron, &view, *nominal)
     };
-    if app.store.fire_schedule(due, following, &triggered.executions, &triggered.fanouts).await? && !triggered.is_empty() {
+    if app.store.fire_schedule(due, following, &triggered.executions, &triggered.fanouts).await?
+        && !triggered.is_empty()
+    {
         let kind = if late > LATE_MS { "late" } else { "on_time" };
         counter!("larder_schedule_firings_total", "kind" => kind).increment(1);
         triggered.wake(app);

@@ -74,7 +74,9 @@ impl Store {
         );
         self.db
             .tx("delete_old_events", &(events, fanouts, before), |tx, (events, fanouts, before)| {
-                Box::pin(async move { Ok(tx.run(events, args![*before]).await?.0 + tx.run(fanouts, args![*before]).await?.0) })
+                Box::pin(async move {
+                    Ok(tx.run(events, args![*before]).await?.0 + tx.run(fanouts, args![*before]).await?.0)
+                })
             })
             .await
     }

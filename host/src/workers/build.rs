@@ -13,7 +13,8 @@ use crate::store;
 pub async fn step(app: App) -> store::Result<bool> {
     let Some(mut deployment) = app.store.unbuilt_deployments(1).await?.pop() else { return Ok(false) };
     deployment.status = BuildStatus::Building;
-    deployment.build_logs = format!("upload: {} bytes, sha256 {}\n", deployment.source_bytes, hex(&deployment.digest.0));
+    deployment.build_logs =
+        format!("upload: {} bytes, sha256 {}\n", deployment.source_bytes, hex(&deployment.digest.0));
     deployment.updated_at_ms = app.clock.now_ms();
     if !app.store.update_build(&deployment).await? {
         return Ok(true);

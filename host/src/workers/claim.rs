@@ -96,8 +96,12 @@ async fn run(app: &App, claimed: Claimed) -> store::Result<()> {
         None => None,
     };
     let refusal = if execution.attempt > app.settings.worker.attempts_lost {
-        Some(format!("given up: {} attempts did not come to an end, each time the process was lost", execution.attempt - 1))
-    } else if execution.enrolment.is_some() && !enrolment.as_ref().is_some_and(|e| e.status == EnrolmentStatus::Active) {
+        Some(format!(
+            "given up: {} attempts did not come to an end, each time the process was lost",
+            execution.attempt - 1
+        ))
+    } else if execution.enrolment.is_some() && !enrolment.as_ref().is_some_and(|e| e.status == EnrolmentStatus::Active)
+    {
         Some("the enrolment was paused or removed before this run".into())
     } else if execution.event.is_some() && event.is_none() {
         Some("the event is gone".into())

@@ -21,7 +21,8 @@ const EXECUTION: HeaderName = HeaderName::from_static("x-appwrite-execution-id")
 pub fn of_record(view: &FunctionView, execution: &Execution, body: Bytes) -> Input {
     let record = &execution.request;
     if !view.active.as_ref().is_some_and(|active| active.exports.http) {
-        let content_type = record.headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.clone());
+        let content_type =
+            record.headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.clone());
         return Input::Event(Event {
             id: execution.id.to_string(),
             source: format!("/functions/{}/executions", view.function.id),

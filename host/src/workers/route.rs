@@ -22,7 +22,8 @@ pub async fn step(app: App) -> store::Result<bool> {
             .collect();
         let mut triggered = Triggered::default();
         for view in &listening {
-            let cause = Cause { trigger: Trigger::Event, event: Some((&event.row, event.subject.as_deref())), nominal: None };
+            let cause =
+                Cause { trigger: Trigger::Event, event: Some((&event.row, event.subject.as_deref())), nominal: None };
             triggered.add(&app, &view.function, cause);
         }
         if app.store.route_event(event, &triggered.executions, &triggered.fanouts).await? {

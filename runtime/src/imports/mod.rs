@@ -1,4 +1,194 @@
 //! One file per capability: its backend trait, what a guest may do with it, its host functions.
+//!
+//! * [`Run`]'s grants become a [`Host`], the part of a store's data that the `larder:*` interfaces work on.
+//! * [`State`] is all data of a store: `Host` beside what WASI and wasi:http need.
+//! * [`link`] names everything that a guest can import; what is not in it does not exist for a guest.
+//!
+//! The rules: **no host function changes anything outside its store** (changes are collected as [`Effect`]s), and
+//! **everything a guest can make the host keep has a bound** below.
 
+pub(crate) mod clocks;
+mod egress;
+mod enrolment;
+mod events;
+pub(crate) mod logs;
 pub mod savings;
 pub mod state;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use wasmtime::component::{HasSelf, Linker, ResourceTable};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use crate::bindings::larder::function;
+use crate::call::{Enrolment, Run};
+use crate::limits::LimitKind;
+use crate::meter::{Allowance, Meter};
+use crate::outcome::Effect;
+
+/// Live resources of the component model, in the guest's hands.
+pub(crate) const HANDLES_MAX: usize = 4_096;
+/// Live things behind them on the host's side: streams, bodies, header maps.
+pub(crate) const RESOURCES_MAX: usize = 2_048;
+/// Bytes of one header map. With `RESOURCES_MAX` it bounds what headers can cost to 64 MiB.
+pub(crate) const FIELDS_BYTES_MAX: usize = 32 << 10;
+/// Random bytes in one call.
+pub(crate) const RANDOM_BYTES_MAX: u64 = 64 << 10;
+/// Bytes a guest hands to the host in one call. Above every size that an interface of ours allows (65,536 bytes of
+/// state or event data); what the host hands to a guest is bounded by the guest's memory instead.
+pub(crate) const HOSTCALL_BYTES_MAX: usize = 2 << 20;
+/// Bytes of all effects together, which the host keeps until the run has ended.
+const EFFECTS_BYTES_MAX: u64 = 16 << 20;
+/// Reads of state in one run; each costs a query and is kept until the run has ended.
+const READS_MAX: usize = 10_000;
+/// Bytes of a state value and of an event's data.
+const VALUE_BYTES_MAX: usize = 65_536;
+
+/// The data of a store.
+pub(crate) struct State {
+    pub host: Host,
+    pub allowance: Allowance,
+    pub table: ResourceTable,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    egress: egress::Egress,
+}
+
+impl State {
+    pub fn new(run: Run, meter: &Arc<Meter>, logs: &Arc<logs::Collector>) -> State {
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(logs::Sink { stream: logs::Stream::Stdout, logs: logs.clone() })
+            .stderr(logs::Sink { stream: logs::Stream::Stderr, logs: logs.clone() })
+            .wall_clock(clocks::WallClock)
+            .monotonic_clock(clocks::MonotonicClock(Instant::now()))
+            .max_random_size(RANDOM_BYTES_MAX)
+            .allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false);
+        if !run.variables.is_empty() {
+            wasi.envs(&run.variables);
+        }
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(RESOURCES_MAX);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(FIELDS_BYTES_MAX);
+        State {
+            host: Host::new(run, meter.clone()),
+            allowance: Allowance::new(meter.clone()),
+            table,
+            wasi: wasi.build(),
+            http,
+            egress: egress::Egress,
+        }
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.egress }
+    }
+}
+
+/// Everything that a guest can import.
+pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    function::event_types::add_to_linker::<_, HasSelf<Host>>(linker, host)?;
+    function::savings::add_to_linker::<_, HasSelf<Host>>(linker, host)?;
+    function::state::add_to_linker::<_, HasSelf<Host>>(linker, host)?;
+    function::events::add_to_linker::<_, HasSelf<Host>>(linker, host)?;
+    function::enrolment::add_to_linker::<_, HasSelf<Host>>(linker, host)
+}
+
+fn host(state: &mut State) -> &mut Host {
+    &mut state.host
+}
+
+/// What the `larder:*` interfaces work on: the run's grants, and what the guest did with them.
+pub(crate) struct Host {
+    execution: String,
+    effects_max: u32,
+    enrolment: Option<Enrolment>,
+    savings: Arc<dyn savings::Backend>,
+    state: state::View,
+    effects: Vec<Effect>,
+    effects_bytes: u64,
+    /// Counts transactions and events together; their ids are made of it.
+    ordinal: u32,
+    meter: Arc<Meter>,
+}
+
+impl Host {
+    fn new(run: Run, meter: Arc<Meter>) -> Host {
+        Host {
+            execution: run.execution,
+            effects_max: run.limits.effects,
+            enrolment: run.enrolment,
+            savings: run.savings,
+            state: state::View::new(run.state),
+            effects: Vec::new(),
+            effects_bytes: 0,
+            ordinal: 0,
+            meter,
+        }
+    }
+
+    /// What the guest did and what it depended on.
+    pub fn finish(self) -> (Vec<Effect>, Vec<state::Read>) {
+        (self.effects, self.state.into_reads())
+    }
+
+    /// The same in every run of the execution that does the same.
+    fn next_id(&mut self) -> String {
+        self.ordinal += 1;
+        format!("{}-{}", self.execution, self.ordinal)
+    }
+
+    /// Room for one more effect that carries so many bytes; an error traps the guest.
+    fn admit_effect(&mut self, bytes: usize) -> wasmtime::Result<()> {
+        if self.effects.len() >= self.effects_max as usize {
+            let max = u64::from(self.effects_max);
+            return Err(self.over(LimitKind::Effects, max, max + 1));
+        }
+        self.effects_bytes += bytes as u64;
+        if self.effects_bytes > EFFECTS_BYTES_MAX {
+            return Err(self.over(LimitKind::HostResources, EFFECTS_BYTES_MAX, self.effects_bytes));
+        }
+        Ok(())
+    }
+
+    fn over(&self, limit: LimitKind, value: u64, used: u64) -> wasmtime::Error {
+        wasmtime::Error::msg(self.meter.end(limit, value, used).to_string())
+    }
+}
+
+impl function::event_types::Host for Host {}
+
+/// A backend could not do its part: the run ends with [`crate::Failure::Host`].
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct HostFault(pub String);
+
+/// 1 to 255 characters; gives what is wrong otherwise.
+fn check_length(what: &str, text: &str, min: usize) -> Result<(), String> {
+    let length = text.chars().count();
+    if length < min || length > 255 {
+        return Err(format!("{what} has {length} characters, {min} to 255 are allowed"));
+    }
+    Ok(())
+}
+
+fn check_value(what: &str, bytes: &[u8]) -> Result<(), String> {
+    if bytes.len() > VALUE_BYTES_MAX {
+        return Err(format!("{what} has {} bytes, up to {VALUE_BYTES_MAX} are allowed", bytes.len()));
+    }
+    Ok(())
+}

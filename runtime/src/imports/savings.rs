@@ -2,6 +2,12 @@
 
 use async_trait::async_trait;
 
+use super::Host;
+use crate::bindings::larder::function::savings;
+use crate::outcome::Effect;
+
+const MEMO_CHARS_MAX: usize = 200;
+
 /// What the host knows of money and of whom a function may save for.
 #[async_trait]
 pub trait Backend: Send + Sync {
@@ -9,4 +15,114 @@ pub trait Backend: Send + Sync {
     fn exponent(&self, currency: &str) -> Option<u32>;
     /// May a run that is not for an enrolment save for this end user? An error text is given to the guest.
     async fn may_save_for(&self, end_user: &str) -> Result<(), String>;
+}
+
+impl savings::Host for Host {
+    async fn create_transaction(&mut self, wanted: savings::Transaction) -> wasmtime::Result<Result<String, String>> {
+        let (amount, amount_minor) = match self.check_transaction(&wanted).await {
+            Ok(amount) => amount,
+            Err(wrong) => return Ok(Err(wrong)),
+        };
+        let savings::Transaction { end_user, currency, memo, .. } = wanted;
+        self.admit_effect(end_user.as_ref().map_or(0, String::len) + memo.as_ref().map_or(0, String::len))?;
+        let id = self.next_id();
+        self.effects.push(Effect::Transaction { id: id.clone(), end_user, amount, amount_minor, currency, memo });
+        Ok(Ok(id))
+    }
+}
+
+impl Host {
+    /// Gives the amount with all the currency's decimals, and in minor units.
+    async fn check_transaction(&self, wanted: &savings::Transaction) -> Result<(String, i64), String> {
+        let exponent = self
+            .savings
+            .exponent(&wanted.currency)
+            .ok_or_else(|| format!("unknown currency {:?}, expected an ISO 4217 code such as SEK", wanted.currency))?;
+        let amount = parse_amount(&wanted.amount, exponent, &wanted.currency)?;
+        if let Some(memo) = &wanted.memo {
+            check_memo(memo)?;
+        }
+        match (&self.enrolment, &wanted.end_user) {
+            (Some(_), None) => {}
+            (Some(_), Some(_)) => {
+                return Err(
+                    "this run is for an enrolment and saves for its own end user only: leave end-user out".into()
+                );
+            }
+            (None, None) => return Err("end-user is missing: this run is not for an enrolment".into()),
+            (None, Some(end_user)) => {
+                super::check_length("end-user", end_user, 1)?;
+                self.savings.may_save_for(end_user).await?;
+            }
+        }
+        Ok(amount)
+    }
+}
+
+/// `12.5` of a currency with two decimals is `("12.50", 1250)`. Digits and one dot, nothing else: no sign, no
+/// exponent, no spaces, digits on both sides of the dot.
+fn parse_amount(text: &str, exponent: u32, currency: &str) -> Result<(String, i64), String> {
+    let malformed = || format!("amount {text:?} is not decimal text such as \"12.50\"");
+    let (whole, decimals) = match text.split_once('.') {
+        Some((_, "")) => return Err(malformed()),
+        Some(parts) => parts,
+        None => (text, ""),
+    };
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(decimals) {
+        return Err(malformed());
+    }
+    let exponent = exponent as usize;
+    if decimals.len() > exponent {
+        return Err(format!("amount {text:?} has more decimals than {currency} has ({exponent})"));
+    }
+    let minor: i64 =
+        format!("{whole}{decimals:0<exponent$}").parse().map_err(|_| format!("amount {text:?} is too large"))?;
+    if minor == 0 {
+        return Err(format!("amount {text:?} is not more than zero"));
+    }
+    let canonical = format!("{minor:0>width$}", width = exponent + 1);
+    let (whole, decimals) = canonical.split_at(canonical.len() - exponent);
+    Ok((if exponent == 0 { whole.into() } else { format!("{whole}.{decimals}") }, minor))
+}
+
+fn check_memo(memo: &str) -> Result<(), String> {
+    let length = memo.chars().count();
+    if length > MEMO_CHARS_MAX {
+        return Err(format!("memo has {length} characters, up to {MEMO_CHARS_MAX} are allowed"));
+    }
+    if memo.chars().any(char::is_control) {
+        return Err("memo contains a control character".into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts() {
+        let sek = |text| parse_amount(text, 2, "SEK");
+        assert_eq!(sek("12.5"), Ok(("12.50".into(), 1250)));
+        assert_eq!(sek("0.01"), Ok(("0.01".into(), 1)));
+        assert_eq!(sek("007"), Ok(("7.00".into(), 700)));
+        assert_eq!(sek("92233720368547758.07"), Ok(("92233720368547758.07".into(), i64::MAX)));
+        assert_eq!(parse_amount("12", 0, "JPY"), Ok(("12".into(), 12)));
+        assert_eq!(parse_amount("1.234", 3, "KWD"), Ok(("1.234".into(), 1234)));
+        assert!(sek("92233720368547758.08").unwrap_err().contains("too large"));
+        assert!(sek("1.001").unwrap_err().contains("more decimals than SEK"));
+        assert!(parse_amount("1.0", 0, "JPY").unwrap_err().contains("more decimals"));
+        assert!(sek("0.00").unwrap_err().contains("not more than zero"));
+        for malformed in ["", ".", "1.", ".5", "-1", "+1", "1e3", " 1", "1,5", "1.2.3", "١", "NaN"] {
+            assert!(sek(malformed).is_err(), "{malformed:?}");
+        }
+    }
+
+    #[test]
+    fn memos() {
+        assert_eq!(check_memo(&"å".repeat(200)), Ok(()));
+        assert!(check_memo(&"å".repeat(201)).unwrap_err().contains("201 characters"));
+        assert!(check_memo("a\u{7}b").unwrap_err().contains("control"));
+    }
 }

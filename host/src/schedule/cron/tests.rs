@@ -158,7 +158,7 @@ impl Sample {
     }
 
     fn allows(&self, value: u32) -> bool {
-        self.parts.iter().any(|(from, to, step)| (*from..=*to).contains(&value) && (value - from) % step == 0)
+        self.parts.iter().any(|(from, to, step)| (*from..=*to).contains(&value) && (value - from).is_multiple_of(*step))
     }
 }
 

@@ -1,0 +1,116 @@
+//! The command line's client: what integrators type and script against.
+//!
+//! * [`Command`] and [`Globals`] are the arguments, to be flattened into the binary's own.
+//! * [`run`] does one command and gives its exit code ([`EXIT_CODES`] is the public list).
+//! * One file per command; `client` speaks the wire, `connection` finds out whom to speak to, `console` prints.
+//!
+//! The rule: **stdout carries data, stderr everything else**, and `--json` prints the wire's own objects, so that what
+//! a script reads does not change when our words do.
+
+mod build;
+mod client;
+mod component;
+mod connection;
+mod console;
+mod deploy;
+mod enrolments;
+mod events;
+mod executions;
+mod failure;
+mod input;
+mod invoke;
+mod logs;
+pub mod manifest;
+mod new;
+mod operator;
+mod transactions;
+mod variables;
+
+use std::process::ExitCode;
+
+use client::Client;
+pub use connection::Globals;
+use console::Console;
+use failure::Result;
+
+/// For the `--help` epilogue of the binary.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  the request was refused, or the function failed
+  2  wrong usage: arguments, larder.toml or an input file
+  3  Larder cannot be reached, or the key is not allowed to do this";
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Make a new function's project folder
+    New(new::Args),
+    /// Build the project's component
+    Build(build::Args),
+    /// Create or update the function from larder.toml, upload its component and activate it
+    Deploy(deploy::Args),
+    /// Run a function once and print its answer
+    Invoke(invoke::Args),
+    /// Send events
+    #[command(subcommand)]
+    Events(events::Command),
+    /// End users who take part in a function
+    #[command(subcommand, visible_alias = "enrollments")]
+    Enrolments(enrolments::Command),
+    /// Print executions with what they logged, oldest first
+    Logs(logs::Args),
+    /// List executions, newest first
+    Executions(executions::Args),
+    /// List the savings transactions that functions created, newest first
+    Transactions(transactions::Args),
+    /// Partners of this installation (needs the operator key)
+    #[command(subcommand)]
+    Partner(operator::PartnerCommand),
+    /// API keys of a partner (needs the operator key)
+    #[command(subcommand)]
+    Key(operator::KeyCommand),
+}
+
+/// What a command works with.
+struct Session {
+    globals: Globals,
+    console: Console,
+}
+
+impl Session {
+    fn client(&self) -> Result<Client> {
+        Client::of_partner(&self.globals.connect()?)
+    }
+}
+
+pub async fn run(command: Command, globals: Globals) -> ExitCode {
+    let console = Console::new(globals.json);
+    match dispatch(command, &Session { globals, console }).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(text) = failure.text() {
+                eprintln!("{}", console::visible(&text));
+            }
+            failure.exit_code().into()
+        }
+    }
+}
+
+async fn dispatch(command: Command, session: &Session) -> Result<()> {
+    match command {
+        Command::New(args) => new::run(&args, session),
+        Command::Build(args) => build::run(&args, session).await,
+        Command::Deploy(args) => deploy::run(&args, session).await,
+        Command::Invoke(args) => invoke::run(&args, session).await,
+        Command::Events(command) => events::run(command, session).await,
+        Command::Enrolments(command) => enrolments::run(command, session).await,
+        Command::Logs(args) => logs::run(&args, session).await,
+        Command::Executions(args) => executions::run(&args, session).await,
+        Command::Transactions(args) => transactions::run(&args, session).await,
+        Command::Partner(command) => operator::run_partner(command, session).await,
+        Command::Key(command) => operator::run_key(command, session).await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

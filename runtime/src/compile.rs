@@ -1,0 +1,192 @@
+//! Uploaded bytes → an artifact file, in a process of its own.
+//!
+//! Compiling what strangers wrote can hang, crash or eat all memory, and the compiler's makers do not count that as a
+//! fault. So it happens in a child ([`compiler_main`]) that limits its own memory and CPU time before it reads a byte
+//! of it, under a deadline that the parent keeps. Whatever happens to the child, the upload is at fault and the text
+//! says how.
+//!
+//! The protocol: one line of JSON ([`Order`]) and then the component go in on stdin, one [`Report`] comes out on
+//! stdout, the artifact goes to the file that the order names.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+
+use crate::runtime::Settings;
+
+/// Threads of one compile.
+const THREADS_MAX: usize = 4;
+/// What a report and a crash's last words may have.
+const REPORT_BYTES_MAX: u64 = 1 << 20;
+const STDERR_BYTES_MAX: u64 = 64 << 10;
+
+/// What triggers a component can serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exports {
+    pub http: bool,
+    pub handler: bool,
+}
+
+/// What compiling found out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Artifact {
+    pub digest: String,
+    pub exports: Exports,
+    /// All imports, `wasi:io/streams@0.2.6` and so on.
+    pub imports: Vec<String>,
+    /// It imports a capability that can change something.
+    pub may_have_effects: bool,
+    pub wasm_bytes: u64,
+    pub artifact_bytes: u64,
+    pub compile_ms: u64,
+}
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CompileError {
+    /// The upload is at fault; the text names what and, where it helps, what to change.
+    #[error("{0}")]
+    Rejected(String),
+    #[error("the host failed to compile: {0}")]
+    Host(String),
+}
+
+/// The first line to the child.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Order {
+    pub artifact: PathBuf,
+    pub memory_bytes: u64,
+    pub cpu_seconds: u64,
+}
+
+/// What the child says at its end.
+#[derive(Serialize, Deserialize)]
+pub(crate) enum Report {
+    Compiled { exports: Exports, imports: Vec<String>, may_have_effects: bool },
+    Rejected(String),
+    OutOfMemory,
+    Host(String),
+}
+
+/// What is known of a compiled component; the artifact is in the file.
+pub(crate) struct Compiled {
+    pub exports: Exports,
+    pub imports: Vec<String>,
+    pub may_have_effects: bool,
+    pub took: Duration,
+}
+
+/// Compiles into `artifact`. The child is gone when this returns, and when its future is dropped.
+pub(crate) async fn compile(settings: &Settings, wasm: &[u8], artifact: &Path) -> Result<Compiled, CompileError> {
+    let started = Instant::now();
+    let (program, arguments) =
+        settings.compiler.split_first().ok_or_else(|| CompileError::Host("no compiler command is set".into()))?;
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(THREADS_MAX));
+    let mut child = Command::new(program)
+        .args(arguments)
+        .env_clear()
+        // Every thread and every arena of the allocator reserves address space, which is what is limited: on a machine
+        // with many cores they alone would use it up.
+        .env("RAYON_NUM_THREADS", threads.to_string())
+        .env("MALLOC_ARENA_MAX", "2")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|err| CompileError::Host(format!("cannot start the compiler {}: {err}", program.display())))?;
+    let order = Order {
+        artifact: artifact.into(),
+        memory_bytes: settings.compile_memory_bytes,
+        // All threads together. The deadline comes first; this ends a child whose parent died.
+        cpu_seconds: settings.compile_deadline.as_secs().max(1) * threads as u64,
+    };
+    let talked = tokio::time::timeout(settings.compile_deadline, talk(&mut child, &order, wasm)).await;
+    let Ok(talked) = talked else {
+        // `kill` also waits for the end.
+        child.kill().await.map_err(host)?;
+        return Err(CompileError::Rejected(format!(
+            "compiling needed more than {} s",
+            settings.compile_deadline.as_secs_f32()
+        )));
+    };
+    let (status, stdout, stderr) = talked.map_err(host)?;
+    match serde_json::from_slice(&stdout) {
+        Ok(Report::Compiled { exports, imports, may_have_effects }) if status.success() => {
+            Ok(Compiled { exports, imports, may_have_effects, took: started.elapsed() })
+        }
+        Ok(Report::Rejected(why)) => Err(CompileError::Rejected(why)),
+        Ok(Report::OutOfMemory) => Err(out_of_memory(settings)),
+        Ok(Report::Host(why)) => Err(CompileError::Host(why)),
+        Ok(Report::Compiled { .. }) | Err(_) => Err(crashed(settings, status, &stderr)),
+    }
+}
+
+async fn talk(child: &mut Child, order: &Order, wasm: &[u8]) -> std::io::Result<(ExitStatus, Vec<u8>, Vec<u8>)> {
+    let missing = || std::io::Error::other("the compiler has no pipes");
+    let mut stdin = child.stdin.take().ok_or_else(missing)?;
+    let stdout = child.stdout.take().ok_or_else(missing)?;
+    let stderr = child.stderr.take().ok_or_else(missing)?;
+    let mut line = serde_json::to_vec(order)?;
+    line.push(b'\n');
+    let feed = async move {
+        // A child that has seen enough closes its end; its report says why.
+        if stdin.write_all(&line).await.is_ok() && stdin.write_all(wasm).await.is_ok() {
+            let _ = stdin.shutdown().await;
+        }
+    };
+    let ((), stdout, stderr) = tokio::join!(feed, read(stdout, REPORT_BYTES_MAX), read(stderr, STDERR_BYTES_MAX));
+    Ok((child.wait().await?, stdout?, stderr?))
+}
+
+/// Keeps the beginning and reads to the end, so that a talkative child does not block.
+async fn read(mut from: impl AsyncRead + Unpin, bytes_max: u64) -> std::io::Result<Vec<u8>> {
+    let mut kept = Vec::new();
+    (&mut from).take(bytes_max).read_to_end(&mut kept).await?;
+    tokio::io::copy(&mut from, &mut tokio::io::sink()).await?;
+    Ok(kept)
+}
+
+/// The child ended without a report. Its text goes to the uploader only as far as it names the cause.
+fn crashed(settings: &Settings, status: ExitStatus, stderr: &[u8]) -> CompileError {
+    use std::os::unix::process::ExitStatusExt;
+
+    let stderr = String::from_utf8_lossy(stderr);
+    if is_out_of_memory(&stderr) {
+        return out_of_memory(settings);
+    }
+    if status.signal() == Some(rustix::process::Signal::XCPU.as_raw()) {
+        return CompileError::Rejected("compiling needed too much CPU time".into());
+    }
+    tracing::warn!(status = %status, stderr = %stderr, "the compiler crashed: {status}");
+    match status.code() {
+        // A panic: the compiler met something that it cannot do.
+        Some(101) => CompileError::Rejected("the compiler crashed on this component".into()),
+        Some(_) => CompileError::Host(format!("the compiler ended with {status} and without a report")),
+        None => CompileError::Rejected(format!("the compiler crashed on this component ({status})")),
+    }
+}
+
+fn out_of_memory(settings: &Settings) -> CompileError {
+    CompileError::Rejected(format!("compiling needed more than {} MiB of memory", settings.compile_memory_bytes >> 20))
+}
+
+/// The ways in which the address-space limit shows.
+pub(crate) fn is_out_of_memory(text: &str) -> bool {
+    [
+        "memory allocation of",
+        "Cannot allocate memory",
+        "out of memory",
+        "os error 12",
+        "Resource temporarily unavailable",
+    ]
+    .iter()
+    .any(|sign| text.contains(sign))
+}
+
+fn host(err: std::io::Error) -> CompileError {
+    CompileError::Host(err.to_string())
+}

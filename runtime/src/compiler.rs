@@ -1,0 +1,103 @@
+//! The child's side of compiling: a process that does nothing else and may die of it.
+
+use std::fs::File;
+use std::io::{BufRead, Read, Write};
+use std::process::ExitCode;
+
+use rustix::process::{Resource, Rlimit, setrlimit};
+use wasmtime::component::{Component, Linker};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+
+use crate::bindings::EventFunctionPre;
+use crate::compile::{Order, Report, is_out_of_memory};
+use crate::engine::{self, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX};
+use crate::imports;
+use crate::inspect::{inspect, may_have_effects};
+use crate::limits::Limits;
+
+const WASM_PAGE_BYTES: u64 = 64 << 10;
+
+/// The child's side of [`crate::Runtime::compile`]: call it in `main` for the hidden argument, before anything else
+/// starts, and exit with what it gives.
+pub fn compiler_main() -> ExitCode {
+    let report = match work() {
+        Ok(report) => report,
+        Err(err) if is_out_of_memory(&err) => Report::OutOfMemory,
+        Err(err) => Report::Host(err),
+    };
+    let said = serde_json::to_writer(std::io::stdout().lock(), &report).is_ok();
+    if said && matches!(report, Report::Compiled { .. }) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// An error is the host's.
+fn work() -> Result<Report, String> {
+    let mut stdin = std::io::stdin().lock();
+    let mut line = Vec::new();
+    stdin.by_ref().take(1 << 20).read_until(b'\n', &mut line).map_err(|err| format!("no order: {err}"))?;
+    let order: Order = serde_json::from_slice(&line).map_err(|err| format!("not an order: {err}"))?;
+    // From here on the component is read, and nothing can exceed this.
+    for (resource, value) in
+        [(Resource::As, order.memory_bytes), (Resource::Cpu, order.cpu_seconds), (Resource::Core, 0)]
+    {
+        setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) })
+            .map_err(|err| format!("cannot limit the compiler's {resource:?}: {err}"))?;
+    }
+    // Calls come first.
+    let _ = rustix::process::nice(10);
+    let mut wasm = Vec::new();
+    stdin.read_to_end(&mut wasm).map_err(|err| format!("cannot read the component: {err}"))?;
+
+    let found = match inspect(&wasm) {
+        Ok(found) => found,
+        Err(why) => return Ok(Report::Rejected(why)),
+    };
+    let engine = engine::for_compiling().map_err(|err| format!("no engine: {err:#}"))?;
+    let component = match Component::from_binary(&engine, &wasm) {
+        Ok(component) => component,
+        Err(err) if is_out_of_memory(&format!("{err:#}")) => return Ok(Report::OutOfMemory),
+        Err(err) => return Ok(Report::Rejected(format!("it does not compile: {err:#}"))),
+    };
+    if let Err(why) = check_needs(&component) {
+        return Ok(Report::Rejected(why));
+    }
+    let mut linker = Linker::new(&engine);
+    imports::link(&mut linker).map_err(|err| format!("cannot link: {err:#}"))?;
+    let fits = linker.instantiate_pre(&component).and_then(|pre| {
+        found.exports.http.then(|| ProxyPre::new(pre.clone())).transpose()?;
+        found.exports.handler.then(|| EventFunctionPre::new(pre)).transpose()
+    });
+    if let Err(err) = fits {
+        return Ok(Report::Rejected(format!("it does not fit its world: {err:#}")));
+    }
+    let artifact = component.serialize().map_err(|err| format!("cannot serialize: {err:#}"))?;
+    File::create(&order.artifact)
+        .and_then(|mut file| file.write_all(&artifact))
+        .map_err(|err| format!("cannot write the artifact: {err}"))?;
+    let may_have_effects = may_have_effects(&found.imports);
+    Ok(Report::Compiled { exports: found.exports, imports: found.imports, may_have_effects })
+}
+
+/// What it takes just to instantiate it, against what there ever is.
+fn check_needs(component: &Component) -> Result<(), String> {
+    let Some(needs) = component.resources_required() else {
+        return Err("it imports core modules, which Larder does not have".into());
+    };
+    if needs.num_memories > MEMORIES_MAX {
+        return Err(format!("it has {} memories, up to {MEMORIES_MAX} are supported", needs.num_memories));
+    }
+    if needs.num_tables > TABLES_MAX {
+        return Err(format!("it has {} tables, up to {TABLES_MAX} are supported", needs.num_tables));
+    }
+    let memory_bytes = needs.max_initial_memory_size.unwrap_or(0).saturating_mul(WASM_PAGE_BYTES);
+    if memory_bytes > Limits::CEILING.memory_bytes {
+        return Err(format!(
+            "it begins with a memory of {memory_bytes} bytes, a function can have up to {}",
+            Limits::CEILING.memory_bytes
+        ));
+    }
+    let elements = needs.max_initial_table_size.unwrap_or(0);
+    if elements > TABLE_ELEMENTS_MAX as u64 {
+        return Err(format!("it begins with a table of {elements} elements, up to {TABLE_ELEMENTS_MAX} are supported"));
+    }
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! An event for a program that only speaks HTTP: CloudEvents HTTP binding 1.0.2, section 3.1 (binary mode).
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, header};
+use http_body_util::{BodyExt, Full};
+
+use crate::call::{Event, RequestBody};
+use crate::outcome::End;
+
+/// How much of a refusal's body becomes its reason.
+const REASON_CHARS_MAX: usize = 1_000;
+
+pub fn request(event: Event) -> Result<Request<RequestBody>, http::Error> {
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .uri("http://larder.local/")
+        .header(header::HOST, "larder.local")
+        .header("ce-specversion", "1.0")
+        .header("ce-id", encoded(&event.id)?)
+        .header("ce-source", encoded(&event.source)?)
+        .header("ce-type", encoded(&event.kind)?)
+        .header("ce-time", encoded(&event.time)?)
+        .header(header::CONTENT_LENGTH, event.data.len());
+    if let Some(subject) = &event.subject {
+        request = request.header("ce-subject", encoded(subject)?);
+    }
+    if !event.data_content_type.is_empty() {
+        request = request.header(header::CONTENT_TYPE, HeaderValue::from_str(&event.data_content_type)?);
+    }
+    request.body(Full::new(event.data).map_err(|never| match never {}).boxed_unsync())
+}
+
+/// Section 3.1.3.2: what is not printable ASCII, and space, `"` and `%`, is percent-encoded.
+fn encoded(text: &str) -> Result<HeaderValue, http::Error> {
+    let mut value = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'%' => value.push_str(&format!("%{byte:02X}")),
+            0x21..=0x7e => value.push(byte.into()),
+            _ => value.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    Ok(HeaderValue::from_str(&value)?)
+}
+
+/// What the answer says about the event: done, later, or never.
+pub fn verdict(response: Response<Bytes>) -> End {
+    let (parts, body) = response.into_parts();
+    let status = parts.status.as_u16();
+    match status {
+        200..=299 => End::Returned((!body.is_empty()).then(|| body.into())),
+        429 | 500..=599 => End::Retry(reason(status, &body)),
+        _ => End::Reject(reason(status, &body)),
+    }
+}
+
+fn reason(status: u16, body: &[u8]) -> String {
+    let text: String = String::from_utf8_lossy(body).trim().chars().take(REASON_CHARS_MAX).collect();
+    if text.is_empty() { format!("status {status}") } else { format!("status {status}: {text}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_become_headers() {
+        let request = request(Event {
+            id: "7".into(),
+            source: "/cards".into(),
+            kind: "card.purchase".into(),
+            subject: Some("Zoë \"100%\"".into()),
+            time: "2026-01-02T03:04:05Z".into(),
+            data_content_type: "application/json".into(),
+            data: Bytes::from_static(b"{}"),
+        })
+        .unwrap();
+        assert_eq!(request.headers()["ce-subject"], "Zo%C3%AB%20%22100%25%22");
+        assert_eq!(request.headers()["ce-type"], "card.purchase");
+        assert_eq!(request.headers()["content-type"], "application/json");
+        assert_eq!(request.uri().path(), "/");
+    }
+
+    #[test]
+    fn verdicts() {
+        let verdict = |status: u16, body: &'static str| {
+            verdict(Response::builder().status(status).body(Bytes::from_static(body.as_bytes())).unwrap())
+        };
+        assert!(matches!(verdict(204, ""), End::Returned(None)));
+        assert!(matches!(verdict(200, "ok"), End::Returned(Some(body)) if body == b"ok"));
+        assert!(matches!(verdict(503, "busy"), End::Retry(why) if why == "status 503: busy"));
+        assert!(matches!(verdict(429, ""), End::Retry(_)));
+        assert!(matches!(verdict(422, "no"), End::Reject(why) if why == "status 422: no"));
+        assert!(matches!(verdict(302, ""), End::Reject(_)));
+    }
+}

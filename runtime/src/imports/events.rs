@@ -1,0 +1,75 @@
+//! `larder:function/events`: telling others.
+
+use bytes::Bytes;
+
+use super::{Host, check_length, check_value};
+use crate::bindings::larder::function::events;
+use crate::call::Event;
+use crate::outcome::Effect;
+
+impl events::Host for Host {
+    async fn emit(&mut self, event: events::NewEvent) -> wasmtime::Result<Result<String, String>> {
+        if let Err(wrong) = check(&event) {
+            return Ok(Err(wrong));
+        }
+        let subject_bytes = event.subject.as_ref().map_or(0, String::len);
+        self.admit_effect(event.data.len() + event.type_.len() + event.data_content_type.len() + subject_bytes)?;
+        let id = self.next_id();
+        self.effects.push(Effect::Emit(Event {
+            id: id.clone(),
+            source: String::new(),
+            kind: event.type_,
+            subject: event.subject,
+            time: String::new(),
+            data_content_type: event.data_content_type,
+            data: Bytes::from(event.data),
+        }));
+        Ok(Ok(id))
+    }
+}
+
+fn check(event: &events::NewEvent) -> Result<(), String> {
+    check_length("type", &event.type_, 1)?;
+    if let Some(odd) = event.type_.chars().find(|c| !c.is_ascii_graphic()) {
+        return Err(format!("type contains {odd:?}; it is made of printable ASCII, words with dots between them"));
+    }
+    if event.type_.split('.').any(str::is_empty) {
+        return Err(format!("type {:?} has an empty word between its dots", event.type_));
+    }
+    if let Some(subject) = &event.subject {
+        check_length("subject", subject, 1)?;
+        if subject.chars().any(char::is_control) {
+            return Err("subject contains a control character".into());
+        }
+    }
+    check_length("data-content-type", &event.data_content_type, 0)?;
+    if event.data_content_type.chars().any(|c| !c.is_ascii() || c.is_ascii_control()) {
+        return Err(format!("data-content-type {:?} is not a media type", event.data_content_type));
+    }
+    check_value("data", &event.data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(kind: &str, subject: Option<&str>, bytes: usize) -> events::NewEvent {
+        events::NewEvent {
+            type_: kind.into(),
+            subject: subject.map(Into::into),
+            data_content_type: "application/json".into(),
+            data: vec![0; bytes],
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        assert_eq!(check(&event("card.purchase", Some("team-1"), 65_536)), Ok(()));
+        assert!(check(&event("", None, 0)).unwrap_err().contains("0 characters"));
+        assert!(check(&event(&"a".repeat(256), None, 0)).unwrap_err().contains("256 characters"));
+        assert!(check(&event("card purchase", None, 0)).unwrap_err().contains("' '"));
+        assert!(check(&event("card..purchase", None, 0)).unwrap_err().contains("empty word"));
+        assert!(check(&event("a", Some("x\n"), 0)).unwrap_err().contains("control"));
+        assert!(check(&event("a", None, 65_537)).unwrap_err().contains("65537 bytes"));
+    }
+}

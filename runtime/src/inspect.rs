@@ -1,0 +1,248 @@
+//! A cheap look at an upload before anything is compiled: is it a component of ours, and of a shape that compiling
+//! can cope with?
+//!
+//! Every refusal says what the upload is and, where there is one, the way out. It parses and does not validate; what
+//! passes here is validated by compiling it.
+
+use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload};
+
+use crate::compile::Exports;
+
+/// One function's code. Compile time and memory grow faster than it: one function of 1.2 MB took the compiler past
+/// 10 GB. The largest seen in JavaScript and Python engines is a fifth of this.
+const FUNCTION_BYTES_MAX: usize = 512 << 10;
+const FUNCTION_LOCALS_MAX: u64 = 20_000;
+const FUNCTIONS_MAX: u64 = 200_000;
+const TYPES_MAX: u64 = 50_000;
+const SEGMENTS_MAX: u64 = 100_000;
+const MODULES_MAX: u64 = 200;
+const NESTING_MAX: usize = 16;
+
+/// What the cheap look found.
+pub struct Found {
+    pub imports: Vec<String>,
+    pub exports: Exports,
+}
+
+/// What a guest may import, each at any 0.2.x, or 0.1.x for ours. `wasi:sockets` and the file system are imported out
+/// of habit by several toolchains; they are linked and permit nothing.
+const WASI: &[(&str, &[&str])] = &[
+    (
+        "cli",
+        &[
+            "environment",
+            "exit",
+            "stdin",
+            "stdout",
+            "stderr",
+            "terminal-input",
+            "terminal-output",
+            "terminal-stdin",
+            "terminal-stdout",
+            "terminal-stderr",
+        ],
+    ),
+    ("io", &["error", "poll", "streams"]),
+    ("clocks", &["monotonic-clock", "wall-clock"]),
+    ("random", &["random", "insecure", "insecure-seed"]),
+    ("filesystem", &["types", "preopens"]),
+    (
+        "sockets",
+        &["network", "instance-network", "ip-name-lookup", "tcp", "tcp-create-socket", "udp", "udp-create-socket"],
+    ),
+    ("http", &["types", "outgoing-handler"]),
+];
+const LARDER: &[&str] = &["event-types", "savings", "state", "events", "enrolment"];
+/// Those of ours through which a run can change something.
+const EFFECTFUL: &[&str] = &["savings", "state", "events"];
+
+/// Refuses what is no component of a world that is served here; the text is for the uploader.
+pub fn inspect(wasm: &[u8]) -> Result<Found, String> {
+    if !wasm.starts_with(b"\0asm") {
+        return Err(not_wasm(wasm));
+    }
+    let mut shape = Shape::default();
+    let mut found = Found { imports: Vec::new(), exports: Exports { http: false, handler: false } };
+    let mut exported = Vec::new();
+    for payload in Parser::new(0).parse_all(wasm) {
+        let payload = payload.map_err(|err| malformed(wasm.len(), &err))?;
+        match &payload {
+            Payload::Version { encoding: Encoding::Module, .. } if shape.depth == 0 => {
+                return Err("this is a core WebAssembly module, not a component: build it with a component toolchain \
+                            (Rust: --target wasm32-wasip2), or wrap it with `wasm-tools component new` or `jco new`"
+                    .into());
+            }
+            Payload::ComponentImportSection(section) if shape.depth == 0 => {
+                for import in section.clone() {
+                    found.imports.push(import.map_err(|err| malformed(wasm.len(), &err))?.name.name.into());
+                }
+            }
+            Payload::ComponentExportSection(section) if shape.depth == 0 => {
+                for export in section.clone() {
+                    let export = export.map_err(|err| malformed(wasm.len(), &err))?;
+                    exported.push(export.name.name.to_owned());
+                    if export.kind == ComponentExternalKind::Instance {
+                        found.exports.http |= is(export.name.name, "wasi:http/incoming-handler", "0.2");
+                        found.exports.handler |= is(export.name.name, "larder:function/handler", "0.1");
+                    }
+                }
+            }
+            _ => {}
+        }
+        shape.count(&payload).map_err(|err| malformed(wasm.len(), &err))??;
+    }
+    if let Some(unknown) = found.imports.iter().find(|import| !is_known(import)) {
+        return Err(format!(
+            "it imports {unknown}, which Larder does not have; it has WASI 0.2 with wasi:http, and \
+             larder:function/{{{}}}@0.1.0",
+            LARDER.join(",")
+        ));
+    }
+    if !found.exports.http && !found.exports.handler {
+        return Err(format!(
+            "it exports {}, and nothing that Larder can call: export wasi:http/incoming-handler@0.2.x to answer HTTP \
+             requests, or larder:function/handler@0.1.0 to handle events",
+            if exported.is_empty() { "nothing".into() } else { exported.join(", ") }
+        ));
+    }
+    Ok(found)
+}
+
+/// Does it import something that can change things?
+pub fn may_have_effects(imports: &[String]) -> bool {
+    imports.iter().any(|import| EFFECTFUL.iter().any(|name| is(import, &format!("larder:function/{name}"), "0.1")))
+}
+
+fn is_known(import: &str) -> bool {
+    let Some((name, _)) = import.split_once('@') else { return false };
+    if let Some(interface) = name.strip_prefix("larder:function/") {
+        return LARDER.contains(&interface) && is(import, name, "0.1");
+    }
+    let Some((package, interface)) = name.strip_prefix("wasi:").and_then(|name| name.split_once('/')) else {
+        return false;
+    };
+    WASI.iter().any(|(known, interfaces)| *known == package && interfaces.contains(&interface))
+        && is(import, name, "0.2")
+}
+
+/// `wasi:http/types@0.2.6` is `wasi:http/types` of 0.2.
+fn is(versioned: &str, name: &str, minor: &str) -> bool {
+    let patch = versioned
+        .strip_prefix(name)
+        .and_then(|rest| rest.strip_prefix('@'))
+        .and_then(|version| version.strip_prefix(minor))
+        .and_then(|rest| rest.strip_prefix('.'));
+    patch.is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+fn not_wasm(bytes: &[u8]) -> String {
+    if bytes.is_empty() {
+        return "the upload is empty".into();
+    }
+    if wasmtime::Engine::detect_precompiled(bytes).is_some() {
+        return "this is machine code that wasmtime compiled before; upload the WebAssembly component that it was made \
+                from"
+            .into();
+    }
+    if bytes.starts_with(b"\0") && b"\0asm".starts_with(bytes) {
+        return "the upload is cut off: it ends within the first 4 bytes".into();
+    }
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]);
+    if ["(module", "(component", "(;", ";;"].iter().any(|begin| text.trim_start().starts_with(begin)) {
+        return "this is WebAssembly text; turn it into a binary with `wasm-tools parse`".into();
+    }
+    "this is not WebAssembly: it does not begin with \\0asm".into()
+}
+
+fn malformed(length: usize, err: &wasmparser::Error) -> String {
+    if err.offset() >= length || err.message().contains("unexpected end") {
+        return format!("the upload is cut off or damaged: it ends after {length} bytes in the middle of a section");
+    }
+    format!("the upload is damaged: {} at byte {}", err.message(), err.offset())
+}
+
+/// Counts what makes compiling expensive, over all nested modules and components.
+#[derive(Default)]
+struct Shape {
+    depth: usize,
+    modules: u64,
+    functions: u64,
+    types: u64,
+    segments: u64,
+}
+
+impl Shape {
+    fn count(&mut self, payload: &Payload<'_>) -> Result<Result<(), String>, wasmparser::Error> {
+        match payload {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
+                self.depth += 1;
+                self.modules += 1;
+                if self.depth > NESTING_MAX {
+                    return Ok(Err(format!("its components are nested more than {NESTING_MAX} deep")));
+                }
+            }
+            Payload::End(_) => self.depth = self.depth.saturating_sub(1),
+            Payload::TypeSection(section) => self.types += u64::from(section.count()),
+            Payload::CoreTypeSection(section) => self.types += u64::from(section.count()),
+            Payload::ComponentTypeSection(section) => self.types += u64::from(section.count()),
+            Payload::FunctionSection(section) => self.functions += u64::from(section.count()),
+            Payload::DataSection(section) => self.segments += u64::from(section.count()),
+            Payload::ElementSection(section) => self.segments += u64::from(section.count()),
+            Payload::CodeSectionEntry(body) => {
+                let bytes = body.range().len();
+                if bytes > FUNCTION_BYTES_MAX {
+                    return Ok(Err(format!(
+                        "one of its functions has {bytes} bytes of code, up to {FUNCTION_BYTES_MAX} are compiled"
+                    )));
+                }
+                let mut locals = 0;
+                for group in body.get_locals_reader()? {
+                    locals += u64::from(group?.0);
+                }
+                if locals > FUNCTION_LOCALS_MAX {
+                    return Ok(Err(format!(
+                        "one of its functions has {locals} locals, up to {FUNCTION_LOCALS_MAX} are compiled"
+                    )));
+                }
+            }
+            _ => {}
+        }
+        for (count, max, what) in [
+            (self.modules, MODULES_MAX, "modules and components"),
+            (self.functions, FUNCTIONS_MAX, "functions"),
+            (self.types, TYPES_MAX, "types"),
+            (self.segments, SEGMENTS_MAX, "data and element segments"),
+        ] {
+            if count > max {
+                return Ok(Err(format!("it has {count} {what}, up to {max} are compiled")));
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_match_by_minor() {
+        assert!(is("wasi:http/types@0.2.6", "wasi:http/types", "0.2"));
+        assert!(is("wasi:http/types@0.2.12", "wasi:http/types", "0.2"));
+        for other in ["wasi:http/types@0.3.0", "wasi:http/types@0.2", "wasi:http/types", "wasi:http/types2@0.2.0"] {
+            assert!(!is(other, "wasi:http/types", "0.2"), "{other}");
+        }
+        assert!(!is("wasi:http/types@0.2.0-rc-2023-11-10", "wasi:http/types", "0.2"));
+        assert!(!is("wasi:http/types@0.20.0", "wasi:http/types", "0.2"));
+    }
+
+    #[test]
+    fn known_imports() {
+        for known in ["wasi:cli/exit@0.2.4", "wasi:sockets/tcp@0.2.10", "larder:function/state@0.1.0"] {
+            assert!(is_known(known), "{known}");
+        }
+        for unknown in ["wasi:keyvalue/store@0.2.0", "wasi:cli/run@0.2.0", "larder:function/handler@0.1.0", "env", ""] {
+            assert!(!is_known(unknown), "{unknown}");
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Artifacts on disk: `DIGEST.cwasm`, machine code, and `DIGEST.json`, what is known of it and the seal over both.
+//!
+//! The rule: **machine code is run only under this installation's seal**. The seal is a keyed hash over the upload's
+//! digest, the engine that the code is for, the metadata and the code; it is checked when this process first opens a
+//! file. Files are written under another name, synced and renamed: one that is mapped never changes.
+
+use std::collections::HashMap;
+use std::fs::{self, DirBuilder, File, Metadata};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use crate::compile::Artifact;
+use crate::runtime::Digest;
+
+const TEMPORARY_PREFIX: &str = "unfinished-";
+/// What a compile that takes the longest has left behind by then is nobody's.
+const TEMPORARY_AGE_MAX: Duration = Duration::from_secs(3_600);
+/// Files whose seal need not be checked again; beyond that, some are.
+const CHECKED_MAX: usize = 10_000;
+
+/// The cache folder.
+pub struct Folder {
+    path: PathBuf,
+    key: [u8; 32],
+    engine_hash: u64,
+    checked: Mutex<HashMap<Digest, Identity>>,
+    /// Held while an artifact and its sidecar are put in their places, so that they belong together.
+    placing: Mutex<()>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Sidecar {
+    artifact: Artifact,
+    seal: String,
+}
+
+/// Tells a file from one that took its place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+    /// Of the whole sidecar that it was checked with.
+    sidecar: blake3::Hash,
+}
+
+/// Why there is no artifact to load.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    #[error("there is none")]
+    Missing,
+    #[error("{0}")]
+    Foreign(String),
+    /// It is ours, and the engine does not take it.
+    #[error("{0}")]
+    Unfit(String),
+}
+
+impl Folder {
+    pub fn open(path: &Path, key: [u8; 32], engine: &Engine) -> Result<Folder, String> {
+        let say = |err: io::Error| format!("the cache folder {}: {err}", path.display());
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(say)?;
+        let mode = fs::metadata(path).map_err(say)?.mode();
+        if mode & 0o022 != 0 {
+            return Err(format!(
+                "others may write to the cache folder {} (mode {:03o}): machine code is loaded from it, so only its \
+                 owner may",
+                path.display(),
+                mode & 0o777
+            ));
+        }
+        sweep(path);
+        let mut hasher = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        Ok(Folder {
+            path: path.into(),
+            key,
+            engine_hash: hasher.finish(),
+            checked: Mutex::default(),
+            placing: Mutex::default(),
+        })
+    }
+
+    /// Where the compiler may write; gone again unless it is given to [`Folder::keep`].
+    pub fn temporary(&self) -> io::Result<NamedTempFile> {
+        tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(&self.path)
+    }
+
+    /// Seals a finished artifact and puts it in its place.
+    pub fn keep(&self, digest: &Digest, code: NamedTempFile, artifact: &Artifact) -> io::Result<()> {
+        let seal = self.seal(digest, artifact, &mut File::open(code.path())?)?;
+        code.as_file().sync_all()?;
+        let sidecar = Sidecar { artifact: artifact.clone(), seal: seal.to_hex().to_string() };
+        let mut file = self.temporary()?;
+        serde_json::to_writer(&mut file, &sidecar)?;
+        file.as_file().sync_all()?;
+        let _placing = self.placing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        // Between these two the seal does not match; whoever loads then compiles again.
+        code.persist(self.code(digest))?;
+        file.persist(self.sidecar(digest))?;
+        File::open(&self.path)?.sync_all()
+    }
+
+    /// What is known of a sealed artifact, if this installation made it for this engine.
+    pub fn find(&self, digest: &Digest) -> Result<Artifact, Unusable> {
+        let bytes = fs::read(self.sidecar(digest)).map_err(unreadable)?;
+        let sidecar: Sidecar =
+            serde_json::from_slice(&bytes).map_err(|err| Unusable::Foreign(format!("its sidecar: {err}")))?;
+        let seal = blake3::Hash::from_hex(&sidecar.seal)
+            .map_err(|err| Unusable::Foreign(format!("its sidecar's seal: {err}")))?;
+        let mut code = File::open(self.code(digest)).map_err(unreadable)?;
+        let identity = Identity::of(&code.metadata().map_err(unreadable)?, blake3::hash(&bytes));
+        if self.checked().get(digest) == Some(&identity) {
+            return Ok(sidecar.artifact);
+        }
+        // `Hash` compares in constant time.
+        if self.seal(digest, &sidecar.artifact, &mut code).map_err(unreadable)? != seal {
+            return Err(Unusable::Foreign("its seal does not match".into()));
+        }
+        let mut checked = self.checked();
+        if checked.len() >= CHECKED_MAX {
+            checked.clear();
+        }
+        checked.insert(*digest, identity);
+        Ok(sidecar.artifact)
+    }
+
+    /// Maps a sealed artifact's machine code.
+    pub fn load(&self, engine: &Engine, digest: &Digest) -> Result<(Component, Artifact), Unusable> {
+        let artifact = self.find(digest)?;
+        #[expect(
+            unsafe_code,
+            reason = "the file is machine code of our own compiler for this engine: its seal was \
+                                        checked by `find`, and files in this folder are replaced, never changed"
+        )]
+        let component = unsafe { Component::deserialize_file(engine, self.code(digest)) };
+        Ok((component.map_err(|err| Unusable::Unfit(format!("{err:#}")))?, artifact))
+    }
+
+    fn seal(&self, digest: &Digest, artifact: &Artifact, code: &mut File) -> io::Result<blake3::Hash> {
+        let metadata = serde_json::to_vec(artifact)?;
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        for part in [&digest.0[..], &self.engine_hash.to_le_bytes(), &metadata] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        hasher.update(&code.metadata()?.len().to_le_bytes());
+        hasher.update_reader(code)?;
+        Ok(hasher.finalize())
+    }
+
+    fn checked(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Identity>> {
+        self.checked.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn code(&self, digest: &Digest) -> PathBuf {
+        self.path.join(format!("{digest}.cwasm"))
+    }
+
+    fn sidecar(&self, digest: &Digest) -> PathBuf {
+        self.path.join(format!("{digest}.json"))
+    }
+}
+
+impl Identity {
+    fn of(file: &Metadata, sidecar: blake3::Hash) -> Identity {
+        Identity {
+            device: file.dev(),
+            inode: file.ino(),
+            bytes: file.len(),
+            modified: (file.mtime(), file.mtime_nsec()),
+            sidecar,
+        }
+    }
+}
+
+fn unreadable(err: io::Error) -> Unusable {
+    match err.kind() {
+        io::ErrorKind::NotFound => Unusable::Missing,
+        _ => Unusable::Foreign(err.to_string()),
+    }
+}
+
+/// Removes what compiles of a process that died have left.
+fn sweep(path: &Path) {
+    let Ok(entries) = fs::read_dir(path) else { return };
+    for entry in entries.flatten() {
+        let ours = entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX);
+        let age = entry.metadata().and_then(|file| file.modified()).ok().and_then(|time| time.elapsed().ok());
+        if ours && age.is_some_and(|age| age > TEMPORARY_AGE_MAX) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! One call of a program: instantiate, call, turn the end into an [`Outcome`].
+//!
+//! A [`Program`] is linked once and keeps the place of its exports; a call makes a fresh store and instance, which
+//! are dropped at its end whatever that was.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use tokio::sync::{Semaphore, oneshot};
+use wasmtime::component::{Component, Linker};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace};
+use wasmtime_wasi::{I32Exit, ResourceTableError};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::{FieldMapError, WasiHttpView};
+
+use crate::answer;
+use crate::bindings::EventFunctionPre;
+use crate::bindings::larder::function::event_types;
+use crate::call::{Answer, Call, Event, RequestBody, Run};
+use crate::compile::Artifact;
+use crate::engine::WASM_STACK_BYTES;
+use crate::event_http;
+use crate::imports::logs::Collector;
+use crate::imports::{
+    FIELDS_BYTES_MAX, HANDLES_MAX, HOSTCALL_BYTES_MAX, HostFault, RANDOM_BYTES_MAX, RESOURCES_MAX, State,
+};
+use crate::limits::{Exceeded, LimitKind, Limits};
+use crate::meter::Meter;
+use crate::outcome::{End, Failure, Outcome};
+
+/// How long a call may wait for an instance. It is the host's admission that keeps waiting short, not this.
+const ADMISSION_WAIT: Duration = Duration::from_secs(30);
+
+/// A component that is ready to be called.
+pub struct Program {
+    artifact: Artifact,
+    http: Option<ProxyPre<State>>,
+    handler: Option<EventFunctionPre<State>>,
+    instances: Arc<Semaphore>,
+    /// When it was last asked for, on the cache's clock.
+    pub(crate) last_used: AtomicU64,
+}
+
+/// What one call has beside its store.
+struct Running {
+    limits: Limits,
+    meter: Arc<Meter>,
+    logs: Arc<Collector>,
+}
+
+/// The end of a call, with the data of its store unless it failed.
+type Ended = (End, Option<State>);
+
+impl Program {
+    /// Fails if the component does not fit what is linked, or exceeds the pool's bounds.
+    pub(crate) fn link(
+        linker: &Linker<State>,
+        component: &Component,
+        artifact: Artifact,
+        instances: Arc<Semaphore>,
+    ) -> wasmtime::Result<Program> {
+        let pre = linker.instantiate_pre(component)?;
+        Ok(Program {
+            http: artifact.exports.http.then(|| ProxyPre::new(pre.clone())).transpose()?,
+            handler: artifact.exports.handler.then(|| EventFunctionPre::new(pre)).transpose()?,
+            artifact,
+            instances,
+            last_used: AtomicU64::new(0),
+        })
+    }
+
+    pub fn artifact(&self) -> &Artifact {
+        &self.artifact
+    }
+
+    /// Runs the export made for this kind of call. Time counts from when there is an instance for it.
+    pub async fn run(&self, call: Call, run: Run) -> Outcome {
+        let permit = match self.instances.try_acquire() {
+            Ok(permit) => Some(permit),
+            Err(_) => tokio::time::timeout(ADMISSION_WAIT, self.instances.acquire()).await.ok().and_then(Result::ok),
+        };
+        let limits = run.limits;
+        let running = Running { limits, meter: Meter::new(limits), logs: Arc::new(Collector::new(limits.log_bytes)) };
+        let (end, state) = match permit {
+            Some(_permit) => self.call(call, run, &running).await,
+            None => (failed(Failure::Host(format!("no free instance within {} s", ADMISSION_WAIT.as_secs()))), None),
+        };
+        let applicable = match &end {
+            End::Returned(_) => true,
+            End::Answered(response) => response.status().as_u16() < 500,
+            End::Streamed { status, .. } => *status < 500,
+            End::Retry(_) | End::Reject(_) | End::Failed(_) => false,
+        };
+        let (effects, reads) = state.filter(|_| applicable).map(|state| state.host.finish()).unwrap_or_default();
+        Outcome { end, effects, reads, logs: running.logs.take(), usage: running.meter.usage() }
+    }
+
+    async fn call(&self, call: Call, run: Run, running: &Running) -> Ended {
+        match call {
+            Call::Http { request, answer } => match &self.http {
+                Some(http) => running.answer(http, request, answer, run).await,
+                None => (
+                    failed(Failure::NoExport(
+                        "this program handles events: it does not export wasi:http/incoming-handler".into(),
+                    )),
+                    None,
+                ),
+            },
+            Call::Event(event) => match (&self.handler, &self.http) {
+                (Some(handler), _) => running.handle(handler, event, run).await,
+                (None, Some(http)) => match event_http::request(event) {
+                    Ok(request) => {
+                        let (end, state) = running.answer(http, request, Answer::Buffered, run).await;
+                        match end {
+                            End::Answered(response) => (event_http::verdict(response), state),
+                            other => (other, state),
+                        }
+                    }
+                    Err(err) => {
+                        (failed(Failure::Host(format!("the event cannot be sent as an HTTP request: {err}"))), None)
+                    }
+                },
+                (None, None) => (failed(Failure::NoExport("this program exports no handler".into())), None),
+            },
+        }
+    }
+}
+
+impl Running {
+    fn store(&self, engine: &wasmtime::Engine, run: Run, hostcall_bytes: usize) -> Store<State> {
+        let mut store = Store::new(engine, State::new(run, &self.meter, &self.logs));
+        store.limiter(|state| &mut state.allowance);
+        store.set_hostcall_fuel(hostcall_bytes);
+        store.set_max_component_handles(HANDLES_MAX);
+        store.set_epoch_deadline(1);
+        let meter = self.meter.clone();
+        store.epoch_deadline_callback(move |_| {
+            Ok(if meter.may_go_on() {
+                // Wasmtime's own yield wakes itself at once, and tokio then leaves its timers and sockets waiting.
+                UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))
+            } else {
+                UpdateDeadline::Interrupt
+            })
+        });
+        store
+    }
+
+    async fn handle(&self, handler: &EventFunctionPre<State>, event: Event, run: Run) -> Ended {
+        let event = event_types::Event {
+            id: event.id,
+            source: event.source,
+            type_: event.kind,
+            subject: event.subject,
+            time: event.time,
+            data_content_type: event.data_content_type,
+            data: event.data.into(),
+        };
+        // What the handler returns comes out under this bound as well.
+        let answer_bytes = usize::try_from(self.limits.response_bytes).unwrap_or(usize::MAX);
+        let hostcall_bytes = HOSTCALL_BYTES_MAX.max(answer_bytes.saturating_add(CHUNK_SLACK_BYTES));
+        let mut store = self.store(handler.engine(), run, hostcall_bytes);
+        let guest = async {
+            let instance = handler.instantiate_async(&mut store).await?;
+            instance.larder_function_handler().call_handle(&mut store, &event).await
+        };
+        let end = match self.meter.watch(guest).await {
+            Ok(Ok(Ok(Some(answer)))) if answer.len() > answer_bytes => failed(self.answer_too_large(answer.len())),
+            Ok(Ok(Ok(answer))) => End::Returned(answer),
+            Ok(Ok(Err(event_types::HandlerError::Retry(why)))) => End::Retry(why),
+            Ok(Ok(Err(event_types::HandlerError::Reject(why)))) => End::Reject(why),
+            // Raised outside of the guest's code: its answer was too large to be taken out.
+            Ok(Err(err)) if is_hostcall_exhausted(&err) && err.downcast_ref::<WasmBacktrace>().is_none() => {
+                failed(self.answer_too_large(hostcall_bytes))
+            }
+            Ok(Err(err)) => match err.downcast_ref::<I32Exit>() {
+                Some(I32Exit(code)) => failed(self.trap(format!("exited with code {code} before it returned"))),
+                None => failed(self.failure(&err, hostcall_bytes)),
+            },
+            Err(exceeded) => failed(Failure::Limit(exceeded)),
+        };
+        (end, Some(store.into_data()))
+    }
+
+    async fn answer(
+        &self,
+        http: &ProxyPre<State>,
+        request: http::Request<RequestBody>,
+        answer: Answer,
+        run: Run,
+    ) -> Ended {
+        let to_head_request = request.method() == http::Method::HEAD;
+        let scheme = match request.uri().scheme_str() {
+            Some("https") => Scheme::Https,
+            _ => Scheme::Http,
+        };
+        let request = request.map(|body| {
+            body.map_err(|err| wasmtime_wasi_http::Error::InternalError(Some(err.to_string()))).boxed_unsync()
+        });
+        let mut store = self.store(http.engine(), run, HOSTCALL_BYTES_MAX);
+        let (head_to, head) = oneshot::channel();
+        let resources = store.data_mut().http().new_incoming_request(scheme, request).and_then(|request| {
+            let out = store.data_mut().http().new_response_outparam(head_to)?;
+            Ok((request, out))
+        });
+        let (request, out) = match resources {
+            Ok(resources) => resources,
+            Err(err) => return (failed(Failure::Host(format!("the request cannot be handed over: {err}"))), None),
+        };
+        let guest = async move {
+            let called = self.meter.watch(async {
+                let instance = http.instantiate_async(&mut store).await?;
+                instance.wasi_http_incoming_handler().call_handle(&mut store, request, out).await
+            });
+            match called.await {
+                Ok(Ok(())) => Ok(store),
+                Ok(Err(err)) => match err.downcast_ref::<I32Exit>() {
+                    Some(I32Exit(0)) => Ok(store),
+                    Some(I32Exit(code)) => Err(self.trap(format!("exited with code {code}"))),
+                    None => Err(self.failure(&err, HOSTCALL_BYTES_MAX)),
+                },
+                Err(exceeded) => Err(Failure::Limit(exceeded)),
+            }
+        };
+        let (end, store) = answer::drive(guest, head, answer, to_head_request, self.limits.response_bytes).await;
+        (end, store.map(Store::into_data))
+    }
+
+    /// What ended the guest. A limit that we enforced explains the trap that enforced it.
+    fn failure(&self, err: &wasmtime::Error, hostcall_bytes: usize) -> Failure {
+        if let Some(exceeded) = self.meter.ended_by() {
+            return Failure::Limit(exceeded);
+        }
+        if let Some(HostFault(why)) = err.downcast_ref() {
+            return Failure::Host(why.clone());
+        }
+        if err.is::<PoolConcurrencyLimitError>() {
+            return Failure::Host(format!("no free instance: {err}"));
+        }
+        if let Some(Trap::StackOverflow) = err.downcast_ref() {
+            let value = WASM_STACK_BYTES as u64;
+            return Failure::Limit(Exceeded { limit: LimitKind::StackBytes, value, used: value + 1 });
+        }
+        if let Some(value) = host_resource(err, hostcall_bytes) {
+            return Failure::Limit(Exceeded { limit: LimitKind::HostResources, value, used: value + 1 });
+        }
+        if let Some(exceeded) = self.meter.refused_growth() {
+            return Failure::Limit(exceeded);
+        }
+        let place = err.downcast_ref::<WasmBacktrace>().and_then(|trace| trace.frames().first()?.func_name());
+        let cause = err.root_cause().to_string();
+        self.trap(match place {
+            Some(place) => format!("{cause} (in {})", place.chars().take(200).collect::<String>()),
+            None => cause,
+        })
+    }
+
+    fn trap(&self, text: String) -> Failure {
+        Failure::Trap(match self.logs.last_words() {
+            Some(last) => format!("{text}; last lines of stderr: {last}"),
+            None => text,
+        })
+    }
+
+    fn answer_too_large(&self, used: usize) -> Failure {
+        let value = self.limits.response_bytes;
+        Failure::Limit(Exceeded { limit: LimitKind::ResponseBytes, value, used: used as u64 })
+    }
+}
+
+/// What surrounds a handler's answer when it is taken out.
+const CHUNK_SLACK_BYTES: usize = 64 << 10;
+
+fn failed(failure: Failure) -> End {
+    End::Failed(failure)
+}
+
+/// Wasmtime has no types for some of these; the texts are held by tests.
+fn host_resource(err: &wasmtime::Error, hostcall_bytes: usize) -> Option<u64> {
+    if let Some(ResourceTableError::Full) = err.downcast_ref() {
+        return Some(RESOURCES_MAX as u64);
+    }
+    if let Some(FieldMapError::TooManyFields | FieldMapError::TotalSizeTooBig) = err.downcast_ref() {
+        return Some(FIELDS_BYTES_MAX as u64);
+    }
+    if is_hostcall_exhausted(err) {
+        return Some(hostcall_bytes as u64);
+    }
+    let cause = err.root_cause().to_string();
+    if cause.contains("store handle limit exceeded") {
+        return Some(HANDLES_MAX as u64);
+    }
+    if cause.starts_with("requested len ") && cause.contains("exceeds limit") {
+        return Some(RANDOM_BYTES_MAX);
+    }
+    None
+}
+
+fn is_hostcall_exhausted(err: &wasmtime::Error) -> bool {
+    err.root_cause().to_string().contains("fuel allocated for hostcalls has been exhausted")
+}

@@ -1,0 +1,180 @@
+//! What a function may do while it runs.
+//!
+//! * [`Run`]: save, emit, ask whom the run is for.
+//! * [`State`]: values that outlive the run.
+//! * [`Saving`]: a transaction to be; [`Enrolment`]: whom the run is for; [`Answer`]: what a handler may return.
+//!
+//! Whatever the host refuses is an [`Error::Reject`] with the host's reason: it would refuse the same again.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::bindings::larder::function::{events, savings};
+#[cfg(target_arch = "wasm32")]
+use crate::guest::Host;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::testing::Host;
+use crate::{Error, Money};
+
+/// One run of a function.
+pub struct Run {
+    pub(crate) host: Host,
+}
+
+impl Run {
+    /// The run that this code is part of, for components that have no [`function!`](crate::function) handler to be
+    /// given it: one that serves HTTP and saves.
+    #[cfg(target_arch = "wasm32")]
+    pub fn current() -> Run {
+        Run { host: Host }
+    }
+
+    /// Whom this run is for. An error in a function that does not run `per = "enrolment"`.
+    pub fn enrolment(&self) -> Result<Enrolment, Error> {
+        let details = self.host.enrolment().ok_or_else(|| {
+            Error::reject("this run is not for an enrolment: the function needs per = \"enrolment\" in larder.toml")
+        })?;
+        Ok(Enrolment { end_user: details.end_user, topic: details.topic, settings: details.settings })
+    }
+
+    /// Creates a transaction and gives its id. The amount must be more than zero and have no more decimals than its
+    /// currency. It is booked when the run ends well.
+    pub fn save(&mut self, saving: impl Into<Saving>) -> Result<String, Error> {
+        let Saving { money, end_user, memo } = saving.into();
+        let currency = money.currency().to_string();
+        let transaction = savings::Transaction { end_user, amount: money.amount_text(), currency, memo };
+        self.host.create_transaction(&transaction).map_err(|why| Error::Reject(format!("cannot save {money}: {why}")))
+    }
+
+    /// Sends an event with JSON data when the run ends well, and gives its id.
+    pub fn emit(&mut self, type_: &str, subject: Option<&str>, data: &impl Serialize) -> Result<String, Error> {
+        let event = events::NewEvent {
+            type_: type_.to_owned(),
+            subject: subject.map(str::to_owned),
+            data_content_type: "application/json".to_owned(),
+            data: serde_json::to_vec(data)?,
+        };
+        self.host.emit(&event).map_err(|why| Error::Reject(format!("cannot emit {type_}: {why}")))
+    }
+
+    /// Values that outlive the run. They belong to the function and, in a run for an enrolment, to that enrolment.
+    pub fn state(&mut self) -> State<'_> {
+        State { host: &mut self.host }
+    }
+}
+
+/// A function's state, its values kept as JSON. Keys have 1 to 255 characters, values up to 65,536 bytes. A run reads
+/// its own writes; if what it read was changed by another meanwhile, its work is dropped and it runs again.
+pub struct State<'a> {
+    host: &'a mut Host,
+}
+
+impl State<'_> {
+    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
+        let value = self.host.get(key).map_err(|why| refused("get", key, why))?;
+        value.map(|value| read(key, &value)).transpose()
+    }
+
+    pub fn set<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Result<(), Error> {
+        self.host.set(key, &serde_json::to_vec(value)?).map_err(|why| refused("set", key, why))
+    }
+
+    pub fn delete(&mut self, key: &str) -> Result<(), Error> {
+        self.host.delete(key).map_err(|why| refused("delete", key, why))
+    }
+
+    /// Adds to the whole number under the key, 0 if there is none. Never makes the run conflict with another, as
+    /// reading and setting it would.
+    pub fn increment(&mut self, key: &str, by: i64) -> Result<(), Error> {
+        self.host.increment(key, &by.to_string()).map_err(|why| refused("increment", key, why))
+    }
+
+    /// Up to 100 entries whose key begins with `prefix`, in key order, behind `after`: for the next page, the last
+    /// key of this one.
+    pub fn list<T: DeserializeOwned>(&self, prefix: &str, after: Option<&str>) -> Result<Vec<(String, T)>, Error> {
+        let entries = self.host.list(prefix, after).map_err(|why| refused("list", prefix, why))?;
+        entries.into_iter().map(|entry| read(&entry.key, &entry.value).map(|value| (entry.key, value))).collect()
+    }
+}
+
+fn refused(what: &str, key: &str, why: String) -> Error {
+    Error::Reject(format!("cannot {what} state {key:?}: {why}"))
+}
+
+fn read<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(value)
+        .map_err(|err| Error::Reject(format!("the value of state {key:?} does not fit: {err}")))
+}
+
+/// An end user's part in this function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enrolment {
+    /// A pseudonym: the same in every run of this function, another in every other function.
+    pub end_user: String,
+    pub topic: String,
+    settings: String,
+}
+
+impl Enrolment {
+    /// What the end user chose.
+    pub fn settings<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_str(&self.settings).map_err(|err| {
+            Error::Reject(format!("the settings of the enrolment of {} do not fit: {err}", self.end_user))
+        })
+    }
+}
+
+/// A transaction to be. `run.save(money)` will do where nothing is to be added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saving {
+    money: Money,
+    end_user: Option<String>,
+    memo: Option<String>,
+}
+
+impl Saving {
+    /// Up to 200 characters for the end user to read.
+    pub fn memo(self, memo: impl Into<String>) -> Saving {
+        Saving { memo: Some(memo.into()), ..self }
+    }
+
+    /// Whose saving it is, in a run that is not for an enrolment. It must be somebody enrolled in the function.
+    pub fn end_user(self, end_user: impl Into<String>) -> Saving {
+        Saving { end_user: Some(end_user.into()), ..self }
+    }
+}
+
+impl From<Money> for Saving {
+    fn from(money: Money) -> Saving {
+        Saving { money, end_user: None, memo: None }
+    }
+}
+
+/// What a handler may return: `()` for no answer, or the bytes of one. A synchronous execution is given it.
+pub trait Answer {
+    fn bytes(self) -> Result<Option<Vec<u8>>, Error>;
+}
+
+impl Answer for () {
+    fn bytes(self) -> Result<Option<Vec<u8>>, Error> {
+        Ok(None)
+    }
+}
+
+impl Answer for Vec<u8> {
+    fn bytes(self) -> Result<Option<Vec<u8>>, Error> {
+        Ok(Some(self))
+    }
+}
+
+impl Answer for String {
+    fn bytes(self) -> Result<Option<Vec<u8>>, Error> {
+        Ok(Some(self.into_bytes()))
+    }
+}
+
+impl Answer for serde_json::Value {
+    fn bytes(self) -> Result<Option<Vec<u8>>, Error> {
+        Ok(Some(serde_json::to_vec(&self)?))
+    }
+}

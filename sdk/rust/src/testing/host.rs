@@ -1,0 +1,139 @@
+//! The host's side of a run under test: the same checks as Larder's, over a map.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rust_decimal::Decimal;
+
+use super::{Emitted, Transaction};
+use crate::bindings::larder::function::{enrolment, events, savings, state};
+use crate::{Currency, Money};
+
+const TEXT_CHARS_MAX: usize = 255;
+const VALUE_BYTES_MAX: usize = 65_536;
+const MEMO_CHARS_MAX: usize = 200;
+const LIST_MAX: usize = 100;
+
+#[derive(Clone, Default)]
+pub(crate) struct Host {
+    pub(super) enrolment: Option<enrolment::Details>,
+    pub(super) enrolled: BTreeSet<String>,
+    pub(super) state: BTreeMap<String, Vec<u8>>,
+    pub(super) transactions: Vec<Transaction>,
+    pub(super) events: Vec<Emitted>,
+}
+
+impl Host {
+    pub fn enrolment(&self) -> Option<enrolment::Details> {
+        self.enrolment.clone()
+    }
+
+    pub fn create_transaction(&mut self, wanted: &savings::Transaction) -> Result<String, String> {
+        let end_user = match (&self.enrolment, &wanted.end_user) {
+            (Some(own), None) => own.end_user.clone(),
+            (Some(_), Some(_)) => {
+                return Err(
+                    "this run is for an enrolment and saves for its own end user only: leave end-user out".into()
+                );
+            }
+            (None, None) => return Err("end-user is missing: this run is not for an enrolment".into()),
+            (None, Some(name)) if self.enrolled.contains(name) => name.clone(),
+            (None, Some(name)) => return Err(format!("{name:?} is not enrolled in this function")),
+        };
+        let currency: Currency = wanted.currency.parse().map_err(|err| format!("{err}"))?;
+        let amount: Decimal = wanted.amount.parse().map_err(|_| format!("{:?} is not an amount", wanted.amount))?;
+        if amount <= Decimal::ZERO {
+            return Err(format!("amount {:?} is not more than zero", wanted.amount));
+        }
+        let decimals = currency.decimals();
+        if amount.scale() > decimals {
+            return Err(format!("amount {:?} has more decimals than {currency} has ({decimals})", wanted.amount));
+        }
+        if Money::new(amount, currency).minor_units().is_err() {
+            return Err(format!("amount {:?} is too large", wanted.amount));
+        }
+        if let Some(memo) = &wanted.memo {
+            check_text("memo", memo, 0, MEMO_CHARS_MAX)?;
+            check_printable("memo", memo)?;
+        }
+        let (amount, currency) = (wanted.amount.clone(), currency.to_string());
+        self.transactions.push(Transaction { end_user, amount, currency, memo: wanted.memo.clone() });
+        Ok(format!("transaction-{}", self.transactions.len()))
+    }
+
+    pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>, String> {
+        check_text("key", key, 1, TEXT_CHARS_MAX)?;
+        Ok(self.state.get(key).cloned())
+    }
+
+    pub fn set(&mut self, key: &str, value: &[u8]) -> Result<(), String> {
+        check_text("key", key, 1, TEXT_CHARS_MAX)?;
+        check_value("value", value)?;
+        self.state.insert(key.to_owned(), value.to_owned());
+        Ok(())
+    }
+
+    pub fn delete(&mut self, key: &str) -> Result<(), String> {
+        check_text("key", key, 1, TEXT_CHARS_MAX)?;
+        self.state.remove(key);
+        Ok(())
+    }
+
+    pub fn increment(&mut self, key: &str, by: &str) -> Result<(), String> {
+        check_text("key", key, 1, TEXT_CHARS_MAX)?;
+        let by: i64 = by.parse().map_err(|_| format!("{by:?} is not a whole number of at most 64 bits"))?;
+        let old = match self.state.get(key) {
+            None => 0,
+            Some(value) => std::str::from_utf8(value)
+                .ok()
+                .and_then(|text| text.parse::<i64>().ok())
+                .ok_or_else(|| format!("the value of {key:?} is not a whole number"))?,
+        };
+        let new = old.checked_add(by).ok_or_else(|| format!("the value of {key:?} would be too large"))?;
+        self.state.insert(key.to_owned(), new.to_string().into_bytes());
+        Ok(())
+    }
+
+    pub fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<state::Entry>, String> {
+        check_text("prefix", prefix, 0, TEXT_CHARS_MAX)?;
+        check_text("after", after.unwrap_or_default(), 0, TEXT_CHARS_MAX)?;
+        let entries = self.state.iter().filter(|(key, _)| key.starts_with(prefix));
+        let entries = entries.filter(|(key, _)| after.is_none_or(|after| key.as_str() > after)).take(LIST_MAX);
+        Ok(entries.map(|(key, value)| state::Entry { key: key.clone(), value: value.clone() }).collect())
+    }
+
+    pub fn emit(&mut self, event: &events::NewEvent) -> Result<String, String> {
+        check_text("type", &event.type_, 1, TEXT_CHARS_MAX)?;
+        if !event.type_.split('.').all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_graphic())) {
+            return Err(format!("type {:?} is not made of printable words with dots between them", event.type_));
+        }
+        if let Some(subject) = &event.subject {
+            check_text("subject", subject, 1, TEXT_CHARS_MAX)?;
+            check_printable("subject", subject)?;
+        }
+        check_value("data", &event.data)?;
+        let data = serde_json::from_slice(&event.data).map_err(|err| format!("data is not JSON: {err}"))?;
+        self.events.push(Emitted { type_: event.type_.clone(), subject: event.subject.clone(), data });
+        Ok(format!("event-{}", self.events.len()))
+    }
+}
+
+fn check_text(what: &str, text: &str, min: usize, max: usize) -> Result<(), String> {
+    match text.chars().count() {
+        length if (min..=max).contains(&length) => Ok(()),
+        length => Err(format!("{what} has {length} characters, {min} to {max} are allowed")),
+    }
+}
+
+fn check_printable(what: &str, text: &str) -> Result<(), String> {
+    if text.chars().any(char::is_control) {
+        return Err(format!("{what} contains a control character"));
+    }
+    Ok(())
+}
+
+fn check_value(what: &str, bytes: &[u8]) -> Result<(), String> {
+    if bytes.len() > VALUE_BYTES_MAX {
+        return Err(format!("{what} has {} bytes, up to {VALUE_BYTES_MAX} are allowed", bytes.len()));
+    }
+    Ok(())
+}

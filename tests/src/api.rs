@@ -1,0 +1,190 @@
+//! The management API, as a backend of a partner would call it.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use reqwest::multipart::{Form, Part};
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+
+use crate::eventually;
+
+/// One client for all tests.
+pub(crate) fn http() -> &'static reqwest::Client {
+    static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
+    CLIENT.get_or_init(|| {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        // Connections of a runtime that has ended must not be used by the next test's: nothing is pooled.
+        reqwest::Client::builder().pool_max_idle_per_host(0).timeout(Duration::from_secs(60)).build().expect("a client")
+    })
+}
+
+#[derive(Clone)]
+pub struct Api {
+    endpoint: String,
+    partner: Option<String>,
+    key: Option<String>,
+}
+
+/// Status and JSON body, `Null` if there is none.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Value,
+}
+
+impl Answer {
+    /// The body, if the status is as expected.
+    #[track_caller]
+    pub fn is(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.body);
+        self.body
+    }
+
+    /// An error of this status and type; gives its message.
+    #[track_caller]
+    pub fn is_error(self, status: u16, kind: &str) -> String {
+        assert_eq!((self.status, self.body["type"].as_str()), (status, Some(kind)), "{}", self.body);
+        assert_eq!(self.body["code"], status);
+        self.body["message"].as_str().expect("a message").to_owned()
+    }
+}
+
+impl Api {
+    pub(crate) fn new(endpoint: &str, partner: Option<&str>, key: Option<&str>) -> Api {
+        Api { endpoint: endpoint.into(), partner: partner.map(Into::into), key: key.map(Into::into) }
+    }
+
+    /// A request with the headers of this caller; `path` begins behind `/v1`.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let mut request = http().request(method, format!("{}{path}", self.endpoint));
+        if let Some(partner) = &self.partner {
+            request = request.header("x-appwrite-project", partner);
+        }
+        if let Some(key) = &self.key {
+            request = request.header("x-appwrite-key", key);
+        }
+        request
+    }
+
+    /// Sends and reads; `Err` when there is no answer (the process was killed, say).
+    pub async fn try_send(request: RequestBuilder) -> reqwest::Result<Answer> {
+        let answer = request.send().await?;
+        let status = answer.status().as_u16();
+        let text = answer.text().await?;
+        Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
+    }
+
+    async fn send(request: RequestBuilder) -> Answer {
+        Api::try_send(request).await.expect("an answer")
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        Api::send(self.request(Method::GET, path)).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        Api::send(self.request(Method::POST, path).json(&body)).await
+    }
+
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        Api::send(self.request(Method::PUT, path).json(&body)).await
+    }
+
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        Api::send(self.request(Method::PATCH, path).json(&body)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        Api::send(self.request(Method::DELETE, path)).await
+    }
+
+    /// A list with queries, each `{"method":…}`.
+    pub async fn list(&self, path: &str, queries: &[Value]) -> Answer {
+        let queries: Vec<(String, String)> =
+            queries.iter().enumerate().map(|(at, query)| (format!("queries[{at}]"), query.to_string())).collect();
+        Api::send(self.request(Method::GET, path).query(&queries)).await
+    }
+
+    /// Every row of a list, by pages.
+    pub async fn all(&self, path: &str, rows: &str) -> Vec<Value> {
+        let mut all: Vec<Value> = Vec::new();
+        loop {
+            let mut queries = vec![json!({ "method": "limit", "values": [1000] })];
+            if let Some(last) = all.last() {
+                queries.push(json!({ "method": "cursorAfter", "values": [last["$id"]] }));
+            }
+            let page = self.list(path, &queries).await.is(200);
+            let page = page[rows].as_array().expect("rows").clone();
+            let full = page.len() == 1000;
+            all.extend(page);
+            if !full {
+                return all;
+            }
+        }
+    }
+
+    /// Creates a function; `settings` are merged over id, name and runtime.
+    pub async fn create_function(&self, id: &str, settings: Value) -> Answer {
+        let mut body = json!({ "functionId": id, "name": id, "runtime": "wasi-0.2" });
+        body.as_object_mut().expect("an object").extend(settings.as_object().expect("an object").clone());
+        self.post("/functions", body).await
+    }
+
+    pub async fn upload(&self, function: &str, wasm: &[u8], activate: bool) -> Answer {
+        let code = Part::bytes(wasm.to_vec()).file_name("function.wasm");
+        let form = Form::new().part("code", code).text("activate", activate.to_string());
+        Api::send(self.request(Method::POST, &format!("/functions/{function}/deployments")).multipart(form)).await
+    }
+
+    /// Uploads and waits for the end of the build; gives the deployment.
+    pub async fn build(&self, function: &str, wasm: &[u8], activate: bool) -> Value {
+        let deployment = self.upload(function, wasm, activate).await.is(202);
+        let path = format!("/functions/{function}/deployments/{}", deployment["$id"].as_str().expect("an id"));
+        eventually("the build to end", async || {
+            let deployment = self.get(&path).await.is(200);
+            matches!(deployment["status"].as_str(), Some("ready" | "failed" | "canceled")).then_some(deployment)
+        })
+        .await
+    }
+
+    /// Creates a function with an active deployment.
+    pub async fn deploy(&self, id: &str, wasm: &[u8], settings: Value) {
+        self.create_function(id, settings).await.is(201);
+        let deployment = self.build(id, wasm, true).await;
+        assert_eq!(deployment["status"], "ready", "{}", deployment["buildLogs"]);
+        let path = format!("/functions/{id}");
+        eventually("the deployment to be active", async || {
+            (self.get(&path).await.is(200)["deploymentId"] == deployment["$id"]).then_some(())
+        })
+        .await;
+    }
+
+    pub async fn enrol(&self, function: &str, end_user: &str, topic: &str, settings: Value) -> String {
+        let body = json!({ "functionId": function, "endUser": end_user, "topic": topic, "settings": settings });
+        self.post("/enrolments", body).await.is(201)["$id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Sends one event in structured mode.
+    pub async fn event(&self, id: &str, kind: &str, subject: Option<&str>, data: Value) -> Answer {
+        let mut event = json!({ "specversion": "1.0", "id": id, "source": "/tests", "type": kind, "data": data });
+        if let Some(subject) = subject {
+            event["subject"] = subject.into();
+        }
+        let request = self.request(Method::POST, "/events").header("content-type", "application/cloudevents+json");
+        Api::send(request.body(event.to_string())).await
+    }
+
+    /// A synchronous execution; gives the execution, which may have failed.
+    pub async fn execute(&self, function: &str, body: Value) -> Value {
+        self.post(&format!("/functions/{function}/executions"), body).await.is(201)
+    }
+
+    pub async fn executions(&self, function: &str) -> Vec<Value> {
+        self.all(&format!("/functions/{function}/executions"), "executions").await
+    }
+
+    pub async fn transactions(&self) -> Vec<Value> {
+        self.all("/transactions", "transactions").await
+    }
+}

@@ -1,0 +1,55 @@
+//! Components to deploy: the examples, Rust guests of the tests' own, and components written in the text format.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::process::workspace;
+
+/// Every example; naming one that does not exist fails the tests.
+pub const EXAMPLES: [&str; 4] = ["hello-http", "round-up", "save-league", "payday"];
+
+/// Guests that only tests run.
+const TEST_GUESTS: [&str; 1] = ["probe"];
+
+/// The component of an example or another guest crate of the workspace, built once per run.
+pub fn guest(name: &str) -> Vec<u8> {
+    let folder = built();
+    [name.to_owned(), name.replace('-', "_")]
+        .iter()
+        .find_map(|name| std::fs::read(folder.join(format!("{name}.wasm"))).ok())
+        .unwrap_or_else(|| panic!("there is no guest {name} in {}", folder.display()))
+}
+
+/// A component in the text format.
+pub fn wat(text: &str) -> Vec<u8> {
+    wat::parse_str(text).unwrap_or_else(|err| panic!("{err}"))
+}
+
+/// Builds all guests; gives the folder that they are in.
+fn built() -> &'static PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+        let mut build = Command::new(&cargo);
+        build.args(["build", "--quiet", "--release", "--target", "wasm32-wasip2"]).current_dir(workspace());
+        for name in EXAMPLES.iter().chain(&TEST_GUESTS) {
+            build.args(["-p", name]);
+        }
+        assert!(
+            build.status().expect("cargo runs").success(),
+            "the guests do not build (rustup target add wasm32-wasip2)"
+        );
+        target_folder(&cargo).join("wasm32-wasip2/release")
+    })
+}
+
+fn target_folder(cargo: &str) -> PathBuf {
+    let output = Command::new(cargo)
+        .args(["metadata", "--format-version", "1", "--no-deps"])
+        .current_dir(workspace())
+        .output()
+        .expect("cargo runs");
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("metadata");
+    metadata["target_directory"].as_str().expect("a folder").into()
+}

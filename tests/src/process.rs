@@ -1,0 +1,259 @@
+//! A Larder process of a test's own.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::Api;
+
+/// How the process is started.
+#[derive(Clone)]
+pub struct Options {
+    /// Settings by the environment: `("LARDER_WORKER__LEASE", "5s")`.
+    pub settings: Vec<(&'static str, String)>,
+    pub listen: String,
+    pub internal: String,
+    /// A folder that stays; `None`: one of its own, removed at the end.
+    pub data: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        let any = || "127.0.0.1:0".to_owned();
+        Options { settings: vec![], listen: any(), internal: any(), data: None }
+    }
+}
+
+impl Options {
+    pub fn set(mut self, variable: &'static str, value: impl Into<String>) -> Options {
+        self.settings.push((variable, value.into()));
+        self
+    }
+}
+
+pub struct Larder {
+    process: Option<Child>,
+    options: Options,
+    /// What the process was told at its last start.
+    env: Env,
+    folder: TempDir,
+}
+
+/// What `DATA/dev.env` says, and the internal address.
+#[derive(Clone, Default)]
+struct Env {
+    endpoint: String,
+    key: String,
+    operator_key: String,
+    internal: String,
+}
+
+impl Larder {
+    pub async fn start() -> Larder {
+        Larder::start_with(Options::default()).await
+    }
+
+    pub async fn start_with(options: Options) -> Larder {
+        let folder = tempfile::Builder::new().prefix("larder-test-").tempdir().expect("a temporary folder");
+        let mut larder = Larder { process: None, options, env: Env::default(), folder };
+        larder.restart().await;
+        larder
+    }
+
+    /// The binary, built once per run from the present sources.
+    pub fn binary() -> PathBuf {
+        static BINARY: OnceLock<PathBuf> = OnceLock::new();
+        BINARY
+            .get_or_init(|| {
+                let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+                let mut build = Command::new(cargo);
+                // Of the whole workspace, so that dependencies have the features that the tests were built with.
+                build.args(["build", "--quiet", "--workspace", "--bins"]);
+                let own = std::env::current_exe().expect("the path of this test");
+                // target/PROFILE/deps/it-HASH, or target/PROFILE/demo
+                let profile =
+                    own.ancestors().skip(1).find(|folder| !folder.ends_with("deps")).expect("a target folder");
+                if profile.ends_with("release") {
+                    build.arg("--release");
+                }
+                assert!(
+                    build.current_dir(workspace()).status().expect("cargo runs").success(),
+                    "larder does not build"
+                );
+                profile.join("larder")
+            })
+            .clone()
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.options.data.clone().unwrap_or_else(|| self.folder.path().join("data"))
+    }
+
+    /// A folder for the test's own files, removed with everything else.
+    pub fn scratch(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts the process and waits until it serves. The ports are new ones.
+    pub async fn restart(&mut self) {
+        assert!(self.process.is_none(), "it is running");
+        let env_file = self.data().join("dev.env");
+        let _ = std::fs::remove_file(self.data().join("stdout.log"));
+        std::fs::create_dir_all(self.data()).expect("a data folder");
+        // The key survives a restart only if the file does, so it is read by its time stamp.
+        let before = modified(&env_file);
+        let stdout = File::create(self.data().join("stdout.log")).expect("a log file");
+        let stderr = File::options().create(true).append(true).open(self.log_file()).expect("a log file");
+        let mut command = Command::new(Larder::binary());
+        command
+            .args(["dev", "--listen", &self.options.listen, "--internal", &self.options.internal, "--data"])
+            .arg(self.data())
+            .envs(self.options.settings.iter().map(|(name, value)| (*name, value.as_str())))
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(stderr);
+        self.process = Some(command.spawn().expect("larder starts"));
+        let begun = Instant::now();
+        loop {
+            let said = std::fs::read_to_string(self.data().join("stdout.log")).unwrap_or_default();
+            if modified(&env_file) != before
+                && let Some(internal) = said.lines().find_map(|line| line.trim().strip_prefix("internal   http://"))
+            {
+                let text = std::fs::read_to_string(&env_file).expect("dev.env");
+                let value = |name: &str| {
+                    text.lines()
+                        .find_map(|line| line.strip_prefix(name))
+                        .unwrap_or_else(|| panic!("no {name} in dev.env"))
+                        .to_owned()
+                };
+                self.env = Env {
+                    endpoint: value("LARDER_ENDPOINT="),
+                    key: value("LARDER_KEY="),
+                    operator_key: value("LARDER_OPERATOR_KEY="),
+                    internal: internal.split('/').next().unwrap_or_default().to_owned(),
+                };
+                break;
+            }
+            let ended = self.process.as_mut().and_then(|process| process.try_wait().expect("a child of ours"));
+            assert!(ended.is_none(), "larder ended at its start ({ended:?}):\n{}", self.log());
+            assert!(begun.elapsed() < Duration::from_secs(30), "larder does not start:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.data().join("stderr.log")
+    }
+
+    /// Everything that the process has logged, over all its lives.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    /// `127.0.0.1:PORT` of the web door and the API.
+    pub fn address(&self) -> String {
+        self.env.endpoint.trim_start_matches("http://").trim_end_matches("/v1").to_owned()
+    }
+
+    /// `127.0.0.1:PORT` of health and metrics.
+    pub fn internal_address(&self) -> &str {
+        &self.env.internal
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it is running").id()
+    }
+
+    /// SIGKILL: nothing is finished.
+    pub fn kill(&mut self) {
+        let mut process = self.process.take().expect("it is running");
+        process.kill().expect("a child of ours");
+        process.wait().expect("a child of ours");
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.pid() as i32).expect("a process id");
+        kill_process(pid, signal).expect("a child of ours");
+    }
+
+    /// Waits for the process to end by itself; gives its exit code.
+    pub async fn ended(&mut self) -> Option<i32> {
+        let code = crate::eventually("larder to end", async || {
+            self.process.as_mut().expect("it was running").try_wait().expect("a child of ours")
+        })
+        .await
+        .code();
+        self.process = None;
+        code
+    }
+
+    /// The API with the key of partner `demo`, which may do everything.
+    pub fn api(&self) -> Api {
+        Api::new(&self.env.endpoint, Some("demo"), Some(&self.env.key))
+    }
+
+    pub fn operator(&self) -> Api {
+        Api::new(&self.env.endpoint, None, Some(&self.env.operator_key))
+    }
+
+    /// The API without a key, or with another.
+    pub fn api_of(&self, partner: Option<&str>, key: Option<&str>) -> Api {
+        Api::new(&self.env.endpoint, partner, key)
+    }
+
+    /// A request to the web door of a partner, by its host.
+    pub fn web(&self, partner: &str, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        let url = format!("http://{}{path}", self.address());
+        crate::api::http().request(method, url).header("host", format!("{partner}.localhost"))
+    }
+
+    /// A page of the internal listener.
+    pub async fn internal(&self, path: &str) -> (u16, String) {
+        let answer =
+            crate::api::http().get(format!("http://{}{path}", self.env.internal)).send().await.expect("an answer");
+        (answer.status().as_u16(), answer.text().await.expect("a body"))
+    }
+
+    /// The command line against this process; `(exit code, stdout, stderr)`.
+    pub async fn cli(&self, folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+        let output = tokio::process::Command::new(Larder::binary())
+            .args(arguments)
+            .current_dir(folder)
+            .env("LARDER_ENDPOINT", &self.env.endpoint)
+            .env("LARDER_PARTNER", "demo")
+            .env("LARDER_KEY", &self.env.key)
+            .env("LARDER_OPERATOR_KEY", &self.env.operator_key)
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .expect("the command runs");
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+    }
+}
+
+impl Drop for Larder {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- what larder logged ---\n{}", self.log());
+        }
+    }
+}
+
+fn modified(file: &Path) -> Option<std::time::SystemTime> {
+    std::fs::metadata(file).and_then(|data| data.modified()).ok()
+}
+
+/// The top of the workspace.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the workspace")
+}
