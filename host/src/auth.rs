@@ -42,7 +42,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    const ALL: [Scope; 9] = [
+    pub const ALL: [Scope; 9] = [
         Scope::FunctionsRead,
         Scope::FunctionsWrite,
         Scope::ExecutionsRead,
