@@ -61,6 +61,7 @@ section! { Runtime {
 } }
 section! { Worker {
     executions_max: u32,
+    executions_per_partner: u32,
     #[serde(with = "humantime_serde")] lease: Duration,
     #[serde(with = "humantime_serde")] poll: Duration,
     attempts: u32,
@@ -186,6 +187,21 @@ impl Settings {
             self.worker.executions_max <= self.runtime.instances_max,
             "worker.executions_max",
             "must not exceed runtime.instances_max",
+        );
+        found.unless(
+            self.server.calls_per_partner + self.worker.executions_max as usize <= self.runtime.instances_max as usize,
+            "server.calls_per_partner",
+            "and worker.executions_max together must not exceed runtime.instances_max: a busy web door would starve the queue",
+        );
+        found.unless(
+            (1..=self.worker.executions_max).contains(&self.worker.executions_per_partner),
+            "worker.executions_per_partner",
+            "must be 1 to worker.executions_max",
+        );
+        found.unless(
+            self.worker.attempts <= self.worker.attempts_lost,
+            "worker.attempts_lost",
+            "must be at least worker.attempts",
         );
         found.unless(self.worker.lease >= 5 * second, "worker.lease", "must be at least 5s, to outlast its renewal");
         found.unless(self.worker.attempts > 0, "worker.attempts", "must be at least 1");

@@ -7,10 +7,12 @@
 //!
 //! What is written, and when it drops out, is [`crate::store::ledger`]'s.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use metrics::histogram;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -25,12 +27,21 @@ const AWAITED_MAX: usize = 1_024;
 const PAUSE: Duration = Duration::from_millis(200);
 const TRIES_AT_THE_END: u32 = 25;
 
+/// Bytes of text in records that wait, over all of them.
+const BUFFER_BYTES_MAX: usize = 64 << 20;
+
 #[derive(Clone)]
 pub struct Ledger {
     awaited: mpsc::Sender<(Ended, oneshot::Sender<Result<Verdict, Unwritten>>)>,
-    records: mpsc::Sender<Ended>,
+    records: mpsc::Sender<Record>,
+    /// KiB of records that may still come.
+    room: Arc<Semaphore>,
     close: mpsc::Sender<oneshot::Sender<()>>,
+    writes: Arc<AtomicBool>,
 }
+
+/// A record that waits, and the room that it takes.
+type Record = (Ended, OwnedSemaphorePermit);
 
 /// The database did not take the outcome. Whether it was written is unknown if the connection broke: look it up.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -50,9 +61,18 @@ impl Ledger {
         let (awaited, awaited_rx) = mpsc::channel(AWAITED_MAX);
         let (records, records_rx) = mpsc::channel(settings.buffer);
         let (close, close_rx) = mpsc::channel(1);
-        let writer =
-            Writer { store, clock, flush: settings.flush, awaited: awaited_rx, records: records_rx, close: close_rx };
-        (Ledger { awaited, records, close }, writer.run())
+        let room = Arc::new(Semaphore::new(BUFFER_BYTES_MAX / 1024));
+        let writes = Arc::new(AtomicBool::new(true));
+        let writer = Writer {
+            store,
+            clock,
+            flush: settings.flush,
+            awaited: awaited_rx,
+            records: records_rx,
+            close: close_rx,
+            writes: writes.clone(),
+        };
+        (Ledger { awaited, records, room, close, writes }, writer.run())
     }
 
     pub async fn commit(&self, ended: Ended) -> Result<Verdict, Unwritten> {
@@ -63,9 +83,16 @@ impl Ledger {
     }
 
     pub async fn record(&self, ended: Ended) {
-        if self.records.send(ended).await.is_err() {
+        let kib = ((ended.execution.logs.len() + ended.execution.errors.len()) / 1024 + 1).min(BUFFER_BYTES_MAX / 1024);
+        let room = self.room.clone().acquire_many_owned(kib as u32).await.expect("never closed");
+        if self.records.send((ended, room)).await.is_err() {
             tracing::error!("a record came after the ledger was closed");
         }
+    }
+
+    /// Did the database take the last write?
+    pub fn writes(&self) -> bool {
+        self.writes.load(Ordering::Relaxed)
     }
 
     /// Writes what is buffered and ends the task.
@@ -82,18 +109,36 @@ struct Writer {
     clock: Clock,
     flush: Duration,
     awaited: mpsc::Receiver<(Ended, oneshot::Sender<Result<Verdict, Unwritten>>)>,
-    records: mpsc::Receiver<Ended>,
+    records: mpsc::Receiver<Record>,
     close: mpsc::Receiver<oneshot::Sender<()>>,
+    writes: Arc<AtomicBool>,
+}
+
+/// Records that were taken from the buffer and are not written yet.
+#[derive(Default)]
+struct Waiting {
+    ended: Vec<Ended>,
+    rooms: Vec<OwnedSemaphorePermit>,
+}
+
+impl Waiting {
+    fn extend(&mut self, records: impl Iterator<Item = Record>) {
+        for (ended, room) in records {
+            self.ended.push(ended);
+            self.rooms.push(room);
+        }
+    }
 }
 
 impl Writer {
     async fn run(mut self) {
-        let mut records: Vec<Ended> = Vec::new();
+        let mut records = Waiting::default();
+        let mut incoming = Vec::new();
         let mut records_since = Instant::now();
         loop {
             let due = records_since + self.flush;
-            let had_records = !records.is_empty();
-            let room = GROUP_MAX - records.len();
+            let had_records = !records.ended.is_empty();
+            let room = GROUP_MAX - records.ended.len();
             let mut group = Vec::new();
             let mut waiters = Vec::new();
             tokio::select! {
@@ -106,26 +151,35 @@ impl Writer {
                         next = if group.len() < GROUP_MAX { self.awaited.try_recv().ok() } else { None };
                     }
                 }
-                _ = self.records.recv_many(&mut records, room), if room > 0 => {
+                _ = self.records.recv_many(&mut incoming, room), if room > 0 => {
+                    records.extend(incoming.drain(..));
                     if !had_records {
                         records_since = Instant::now();
                     }
-                    if records.len() < GROUP_MAX {
+                    if records.ended.len() < GROUP_MAX {
                         continue;
                     }
                 }
                 () = tokio::time::sleep_until(due), if had_records => {}
                 Some(done) = self.close.recv() => {
-                    while let Ok(record) = self.records.try_recv() {
-                        records.push(record);
+                    records.extend(std::iter::from_fn(|| self.records.try_recv().ok()));
+                    for _ in 0..TRIES_AT_THE_END {
+                        if self.write_records(&mut records).await {
+                            break;
+                        }
+                        tokio::time::sleep(PAUSE).await;
                     }
-                    self.write_records(&mut records, Some(TRIES_AT_THE_END)).await;
+                    if !records.ended.is_empty() {
+                        tracing::error!(records = records.ended.len(), "records are lost: the database did not take them");
+                    }
                     let _ = done.send(());
                     return;
                 }
             }
             if group.is_empty() {
-                self.write_records(&mut records, None).await;
+                if !self.write_records(&mut records).await {
+                    records_since = Instant::now() + PAUSE;
+                }
                 continue;
             }
             let verdicts = self.write(&group).await.unwrap_or_else(|err| {
@@ -135,26 +189,25 @@ impl Writer {
             for (verdict, waiter) in verdicts.into_iter().zip(waiters) {
                 let _ = waiter.send(verdict);
             }
-            if Instant::now() >= records_since + self.flush || records.len() >= GROUP_MAX {
-                self.write_records(&mut records, None).await;
+            if Instant::now() >= records_since + self.flush && !self.write_records(&mut records).await {
+                records_since = Instant::now() + PAUSE;
             }
         }
     }
 
-    /// Records have answered already, so they are tried until they are written; meanwhile the buffer fills and slows the callers.
-    async fn write_records(&self, records: &mut Vec<Ended>, tries: Option<u32>) {
-        for chunk in std::mem::take(records).chunks(GROUP_MAX) {
-            let mut tried = 0;
-            while let Err(err) = self.write(chunk).await {
-                tried += 1;
-                if tries == Some(tried) {
-                    tracing::error!(error = %err, records = chunk.len(), "records are lost: the database did not take them before the end");
-                    break;
-                }
-                tracing::warn!(error = %err, tried, "records could not be written; trying again");
-                tokio::time::sleep(PAUSE).await;
+    /// Records have answered already, so they stay until they are written; meanwhile the buffer fills and slows the
+    /// callers. One try: what others wait for must not wait behind it. `false`: the database did not take them.
+    async fn write_records(&self, records: &mut Waiting) -> bool {
+        while !records.ended.is_empty() {
+            let count = records.ended.len().min(GROUP_MAX);
+            if let Err(err) = self.write(&records.ended[..count]).await {
+                tracing::warn!(error = %err, records = records.ended.len(), "records could not be written; trying again");
+                return false;
             }
+            records.ended.drain(..count);
+            records.rooms.drain(..count);
         }
+        true
     }
 
     /// The verdicts of a group. `Err`: the database could not be worked with, and nothing was written.
@@ -163,6 +216,7 @@ impl Writer {
         let begun = Instant::now();
         let written = self.store.commit_outcomes(group, &self.clock).await;
         histogram!("larder_ledger_commit_seconds").record(begun.elapsed().as_secs_f64());
+        self.writes.store(!matches!(written, Err(store::Error::Unavailable(_))), Ordering::Relaxed);
         match written {
             Ok(verdicts) => Ok(verdicts.into_iter().map(Ok).collect()),
             Err(err @ (store::Error::Unavailable(_) | store::Error::Contended(_))) => Err(err),

@@ -14,6 +14,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// How long what must outlive everything else may take.
+const LAST: Duration = Duration::from_secs(10);
+
 #[derive(Clone, Default)]
 pub struct Lifecycle {
     drain: CancellationToken,
@@ -110,7 +113,10 @@ impl Lifecycle {
             _ = interrupt.recv() => tracing::warn!("second signal: aborting"),
         }
         self.abort.cancel();
-        last.await;
+        if tokio::time::timeout(LAST, last).await.is_err() {
+            tracing::error!("what had to be written at the end could not be");
+            self.failed.store(true, Ordering::SeqCst);
+        }
         if self.failed.load(Ordering::SeqCst) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
     }
 }

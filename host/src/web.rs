@@ -70,15 +70,16 @@ async fn answer(
         .route(request.uri().path())
         .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "general_route_not_found", "no function serves this path"))?
         .clone();
-    let permit = usage::admit(&tenant).map_err(|_| {
-        Refusal::new(StatusCode::TOO_MANY_REQUESTS, "general_rate_limit_exceeded", "too many calls at once")
-            .retry_after(1)
-    })?;
     let streams = !execute::may_have_effects(app, &view).await.map_err(|_| Refusal::unavailable())?;
 
     let (mut head, body) = request.into_parts();
     let record = record(&head, peer);
     let body = read(app, body, streams).await?;
+    // Only now: a slow client must not hold the partner's room.
+    let permit = usage::admit(&tenant).map_err(|_| {
+        Refusal::new(StatusCode::TOO_MANY_REQUESTS, "general_rate_limit_exceeded", "too many calls at once")
+            .retry_after(1)
+    })?;
     let id = ExecutionId::generate(&app.clock);
     prepare(&mut head.headers, &id, peer);
     let mut job = Job::new(app, view, Trigger::Http, record, Input::Http { head, body });
@@ -129,12 +130,12 @@ async fn read(app: &App, body: Incoming, streams: bool) -> Result<Body, Refusal>
     if streams && hint.upper().is_none_or(|upper| upper > WHOLE_BODY_MAX) {
         return Ok(Body::Stream(TimeoutBody::new(patience, Limited::new(body, max)).boxed()));
     }
-    match TimeoutBody::new(patience, Limited::new(body, max)).collect().await {
+    let slow = || Refusal::new(StatusCode::REQUEST_TIMEOUT, "general_bad_request", "the body came too slowly");
+    let whole = TimeoutBody::new(patience, Limited::new(body, max)).collect();
+    match tokio::time::timeout(app.settings.server.call_timeout, whole).await.map_err(|_| slow())? {
         Ok(whole) => Ok(Body::Whole(whole.to_bytes())),
         Err(err) if err.is::<LengthLimitError>() => Err(too_large()),
-        Err(err) if err.is::<TimeoutError>() => {
-            Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "general_bad_request", "the body came too slowly"))
-        }
+        Err(err) if err.is::<TimeoutError>() => Err(slow()),
         Err(_) => Err(Refusal::new(StatusCode::BAD_REQUEST, "general_bad_request", "the body broke off")),
     }
 }
@@ -175,12 +176,8 @@ fn polish(headers: &mut HeaderMap, id: &ExecutionId) {
     }
     if headers.contains_key(header::SET_COOKIE) {
         // A cookie for a parent domain would reach other partners.
-        let kept: Vec<HeaderValue> = headers
-            .get_all(header::SET_COOKIE)
-            .iter()
-            .filter(|cookie| !cookie.to_str().is_ok_and(|text| text.to_ascii_lowercase().contains("domain=")))
-            .cloned()
-            .collect();
+        let kept: Vec<HeaderValue> =
+            headers.get_all(header::SET_COOKIE).iter().filter(|cookie| !has_domain(cookie)).cloned().collect();
         headers.remove(header::SET_COOKIE);
         for cookie in kept {
             headers.append(header::SET_COOKIE, cookie);
@@ -189,6 +186,14 @@ fn polish(headers: &mut HeaderMap, id: &ExecutionId) {
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {
         headers.insert("x-appwrite-execution-id", id);
     }
+}
+
+/// Has the cookie a Domain attribute (RFC 6265, section 5.2)?
+fn has_domain(cookie: &HeaderValue) -> bool {
+    cookie.as_bytes().split(|byte| *byte == b';').skip(1).any(|attribute| {
+        let name = attribute.split(|byte| *byte == b'=').next().unwrap_or_default();
+        name.trim_ascii().eq_ignore_ascii_case(b"domain")
+    })
 }
 
 fn whole(done: Done) -> Response<AnswerBody> {
@@ -259,9 +264,33 @@ impl Refusal {
     }
 }
 
+/// Something of ours broke off.
+pub fn unavailable() -> Response<AnswerBody> {
+    Refusal::unavailable().into_response()
+}
+
 /// A host that is not one of ours (RFC 9110, section 15.5.20).
 pub fn misdirected(method: &Method) -> Response<AnswerBody> {
     tracing::debug!(%method, "a request for a host that is not served here");
     Refusal::new(StatusCode::MISDIRECTED_REQUEST, "general_route_not_found", "this host is not served here")
         .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_for_a_parent_domain_is_known_however_it_is_written() {
+        for (cookie, expected) in [
+            ("a=b; Domain=larder.test", true),
+            ("a=b;domain =larder.test", true),
+            ("a=b; Path=/;\tDOMAIN", true),
+            ("a=domain=x; Path=/", false),
+            ("domain=x", false),
+        ] {
+            assert_eq!(has_domain(&HeaderValue::from_static(cookie)), expected, "{cookie}");
+        }
+        assert!(has_domain(&HeaderValue::from_bytes(b"a=\xff; domain=x").unwrap()));
+    }
 }

@@ -69,7 +69,7 @@ async fn scheduled(app: &App, schedule: &str) -> (PartnerId, FunctionId) {
         updated_at_ms: now,
     };
     app.store.insert_deployment(&deployment).await.unwrap();
-    app.store.activate_deployment(&deployment, false, now).await.unwrap();
+    app.store.activate_deployment(&deployment, now).await.unwrap();
     app.directory.reload(&partner).await.unwrap();
     schedule::arm(app, &partner, &id).await.unwrap();
     (partner, id)

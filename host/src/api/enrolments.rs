@@ -165,12 +165,9 @@ async fn update(
             .ok_or_else(|| Problem::argument("status", format!("must be one of {}", EnrolmentStatus::WORDS.join(", "))))
     });
     let (status, settings) = (status.transpose()?, change.settings.map(settings).transpose()?);
-    let mut enrolment = find(&app, &caller, &id).await?;
-    enrolment.status = status.unwrap_or(enrolment.status);
-    enrolment.settings = settings.unwrap_or(enrolment.settings);
-    enrolment.updated_at_ms = app.clock.now_ms();
-    app.store.update_enrolment(&enrolment).await?;
-    Ok(Json(enrolment.into()))
+    let now = app.clock.now_ms();
+    app.store.update_enrolment(&caller.partner, &id, status, settings.as_deref(), now).await?;
+    Ok(Json(find(&app, &caller, &id).await?.into()))
 }
 
 /// Its state goes with it; its executions and transactions stay.

@@ -1,16 +1,35 @@
-//! Retention: what is older than `records.retention` goes, a batch at a time.
+//! Retention: what is older than `records.retention` goes, a batch at a time. And the snapshot of the tenants is refreshed.
 
 use std::time::Duration;
 
 use crate::app::App;
 use crate::store;
 
+/// Events are kept at least that long, however short the retention: their keys make a repeated one a duplicate.
+const EVENTS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 const PERIOD: Duration = Duration::from_secs(60);
 /// Rows of one transaction, so that the writer is never held for long.
 const BATCH: u32 = 500;
 
 pub fn start(app: &App) {
     app.life.spawn("retention", retention(app.clone()));
+    app.life.spawn("refresh", refresh(app.clone()));
+}
+
+/// Reads the tenants anew now and then, for a change whose own reload failed.
+async fn refresh(app: App) {
+    let drain = app.life.drain();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(PERIOD) => {}
+            () = drain.cancelled() => return,
+        }
+        for partner in app.directory.partners() {
+            if let Err(err) = app.directory.reload(&partner.id).await {
+                tracing::error!(partner.id = %partner.id, error = %err, "partner {} could not be read anew", partner.id);
+            }
+        }
+    }
 }
 
 async fn retention(app: App) {
@@ -32,11 +51,14 @@ async fn retention(app: App) {
 }
 
 async fn sweep(app: &App) -> store::Result<u64> {
-    let before = app.clock.now_ms() - app.settings.records.retention.as_millis() as i64;
+    let now = app.clock.now_ms();
+    let retention = app.settings.records.retention;
+    let before = now - retention.as_millis() as i64;
+    let events_before = now - retention.max(EVENTS_KEPT).as_millis() as i64;
     let mut rows = 0;
     loop {
-        let deleted =
-            app.store.delete_old_executions(before, BATCH).await? + app.store.delete_old_events(before, BATCH).await?;
+        let deleted = app.store.delete_old_executions(before, BATCH).await?
+            + app.store.delete_old_events(events_before, BATCH).await?;
         rows += deleted;
         if deleted == 0 || app.life.is_draining() {
             return Ok(rows);

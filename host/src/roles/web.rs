@@ -13,12 +13,12 @@ use axum::routing::get;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tower::ServiceExt;
 use tower_http::timeout::TimeoutBody;
 
@@ -64,31 +64,26 @@ async fn accept(app: App, listener: TcpListener, router: Router, root: Arc<str>)
     let settings = &app.settings.server;
     let connections = Arc::new(Semaphore::new(settings.connections_max));
     let graceful = GracefulShutdown::new();
-    let mut server = auto::Builder::new(TokioExecutor::new());
+    // HTTP/1.1 only: telling it from HTTP/2 would wait for the first bytes without a deadline.
+    let mut server = http1::Builder::new();
     server
-        .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(settings.client_timeout)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEADER_BYTES_MAX);
-    server
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(200)
-        .max_header_list_size(HEADER_BYTES_MAX as u32)
-        .max_pending_accept_reset_streams(20)
-        .max_local_error_reset_streams(1_024)
-        .keep_alive_interval(Duration::from_secs(30));
     let closing = async {
         app.life.drain().cancelled().await;
         tokio::time::sleep(settings.drain_delay).await;
     };
     tokio::pin!(closing);
     loop {
-        let permit = connections.clone().acquire_owned().await.expect("never closed");
-        let (stream, peer) = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
+        let next = async {
+            let permit = connections.clone().acquire_owned().await.expect("never closed");
+            (permit, listener.accept().await)
+        };
+        let (permit, stream, peer) = tokio::select! {
+            (permit, accepted) = next => match accepted {
+                Ok((stream, peer)) => (permit, stream, peer),
                 Err(err) => {
                     // Out of descriptors, mostly: whoever ends gives some back.
                     tracing::warn!(error = %err, "a connection could not be accepted");
@@ -107,10 +102,10 @@ async fn accept(app: App, listener: TcpListener, router: Router, root: Arc<str>)
                 async move { Ok::<_, Infallible>(dispatch(&app, router, &root, peer, request).await) }
             })
         };
-        let connection = graceful.watch(server.serve_connection(TokioIo::new(stream), service).into_owned());
+        let connection = graceful.watch(server.serve_connection(TokioIo::new(stream), service));
         app.life.spawn_work("connection", async move {
             if let Err(err) = connection.await {
-                tracing::debug!(error = err, %peer, "a connection broke");
+                tracing::debug!(error = %err, %peer, "a connection broke");
             }
             drop(permit);
         });
@@ -134,8 +129,15 @@ async fn dispatch(
             let mut request = request.map(|body| axum::body::Body::new(TimeoutBody::new(patience, body)));
             request.extensions_mut().insert(door);
             request.extensions_mut().insert(peer);
-            let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
-            response.map(|body| body.map_err(Into::into).boxed_unsync())
+            // On its own: a change that has begun is finished and seen by all, also when the client hangs up.
+            let (tell, told) = oneshot::channel();
+            app.life.spawn_work("API request", async move {
+                let _ = tell.send(router.oneshot(request).await.unwrap_or_else(|never| match never {}));
+            });
+            match told.await {
+                Ok(response) => response.map(|body| body.map_err(Into::into).boxed_unsync()),
+                Err(_) => web::unavailable(),
+            }
         }
         None => web::misdirected(request.method()),
     }
@@ -165,6 +167,9 @@ fn start_internal(app: &App, listener: TcpListener) {
 async fn ready(State(app): State<App>) -> (StatusCode, String) {
     if app.life.is_draining() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".into());
+    }
+    if !app.ledger.writes() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "database: the last outcome could not be written\n".into());
     }
     match app.store.ping().await {
         Ok(()) => (StatusCode::OK, "ready\n".into()),

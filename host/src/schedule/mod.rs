@@ -52,6 +52,22 @@ fn next(cron: &Cron, view: &FunctionView, after: Millis) -> Option<Millis> {
     cron.next_after(instant(after), view.timezone).map(|at: DateTime<Utc>| at.timestamp_millis())
 }
 
+/// Arms every schedule, for a process that died between a change and the arming after it.
+pub async fn arm_all(app: &App) -> store::Result<()> {
+    for partner in app.directory.partners() {
+        let Some(tenant) = app.directory.tenant(&partner.id) else { continue };
+        for view in tenant.functions.values().filter(|view| !view.function.schedule.is_empty()) {
+            arm(app, &partner.id, &view.function.id).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes a firing away that nothing is to come of, unless it was armed anew meanwhile.
+async fn disarm(app: &App, due: &(PartnerId, FunctionId, Millis)) -> store::Result<()> {
+    app.store.fire_schedule(due, None, &[], &[]).await.map(|_| ())
+}
+
 /// Fires what is due.
 pub async fn step(app: App) -> store::Result<bool> {
     let now = app.clock.now_ms();
@@ -65,9 +81,9 @@ pub async fn step(app: App) -> store::Result<bool> {
 async fn fire(app: &App, due: &(PartnerId, FunctionId, Millis), now: Millis) -> store::Result<()> {
     let (partner, function, nominal) = due;
     let Some(view) = app.directory.function(partner, function) else {
-        return app.store.set_schedule(partner, function, None).await;
+        return disarm(app, due).await;
     };
-    let Some(cron) = armed(&view) else { return app.store.set_schedule(partner, function, None).await };
+    let Some(cron) = armed(&view) else { return disarm(app, due).await };
     let late = now - nominal;
     let catch_up = app.settings.scheduler.catch_up.as_millis() as Millis;
     let mut triggered = Triggered::default();
@@ -101,6 +117,9 @@ async fn fire(app: &App, due: &(PartnerId, FunctionId, Millis), now: Millis) -> 
 pub async fn drive(app: App) {
     let poll = app.settings.scheduler.poll;
     let drain = app.life.drain();
+    if let Err(err) = arm_all(&app).await {
+        tracing::error!(error = %err, "schedules could not be armed");
+    }
     while !drain.is_cancelled() {
         match step(app.clone()).await {
             Ok(true) => continue,

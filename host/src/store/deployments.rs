@@ -37,6 +37,12 @@ pub struct Heads {
     pub latest: Option<(DeploymentId, BuildStatus, Millis)>,
 }
 
+const NEWER: &str = "-- newer_active_deployment
+    SELECT 1 FROM functions, deployments WHERE functions.partner_id = ? AND functions.id = ?
+    AND deployments.partner_id = functions.partner_id AND deployments.id = functions.deployment_id AND deployments.created_at_ms > ?";
+const ACTIVATE: &str = "-- activate_deployment
+    UPDATE functions SET deployment_id = ?, updated_at_ms = ? WHERE partner_id = ? AND id = ?";
+
 impl Store {
     /// The newest and the active deployments of this function, or of each of the partner's.
     pub async fn deployment_heads(
@@ -127,44 +133,35 @@ impl Store {
         self.db.rows(&sql, vec![]).await?.iter().map(deployment).collect()
     }
 
-    /// Moves an unfinished build on; `false` if it has ended meanwhile (it was cancelled, say).
+    /// Moves an unfinished build on; `false` if it has ended meanwhile (it was cancelled, say). One that is ready and asks
+    /// for it becomes the active one in the same transaction, unless a later deployment is.
     pub async fn update_build(&self, deployment: &Deployment) -> Result<bool> {
         const UPDATE: &str = "-- update_build
             UPDATE deployments SET status = ?, build_bytes = ?, build_ms = ?, build_logs = ?, exports = ?, updated_at_ms = ?
             WHERE partner_id = ? AND id = ? AND status IN ('waiting', 'processing', 'building')";
-        let d = deployment;
-        let args = args![
-            d.status.word(),
-            d.build_bytes,
-            d.build_ms,
-            &d.build_logs,
-            d.exports.as_ref().map(json),
-            d.updated_at_ms,
-            &d.partner,
-            &d.id
-        ];
-        Ok(self.db.run(UPDATE, args).await?.0 == 1)
-    }
-
-    /// Makes a ready deployment the function's active one. `unless_newer` leaves it if a later deployment is active.
-    pub async fn activate_deployment(&self, deployment: &Deployment, unless_newer: bool, now: Millis) -> Result<bool> {
-        const NEWER: &str = "-- newer_active_deployment
-            SELECT 1 FROM functions, deployments WHERE functions.partner_id = ? AND functions.id = ?
-            AND deployments.partner_id = functions.partner_id AND deployments.id = functions.deployment_id AND deployments.created_at_ms > ?";
-        const ACTIVATE: &str = "-- activate_deployment
-            UPDATE functions SET deployment_id = ?, updated_at_ms = ? WHERE partner_id = ? AND id = ?";
         self.db
-            .tx("activate_deployment", &(deployment, unless_newer, now), |tx, (d, unless_newer, now)| {
+            .tx("update_build", deployment, |tx, d| {
                 Box::pin(async move {
-                    if *unless_newer && tx.row(NEWER, args![&d.partner, &d.function, d.created_at_ms]).await?.is_some()
+                    let exports = d.exports.as_ref().map(json);
+                    let logs = &d.build_logs;
+                    let state = args![d.status.word(), d.build_bytes, d.build_ms, logs, exports, d.updated_at_ms];
+                    let moved = tx.run(UPDATE, [state, args![&d.partner, &d.id]].concat()).await?.0 == 1;
+                    let activates = d.status == BuildStatus::Ready && d.activate;
+                    if moved
+                        && activates
+                        && tx.row(NEWER, args![&d.partner, &d.function, d.created_at_ms]).await?.is_none()
                     {
-                        return Ok(false);
+                        let _ = tx.run(ACTIVATE, args![&d.id, d.updated_at_ms, &d.partner, &d.function]).await?;
                     }
-                    tx.run(ACTIVATE, args![&d.id, *now, &d.partner, &d.function]).await?.exactly_one("function")?;
-                    Ok(true)
+                    Ok(moved)
                 })
             })
             .await
+    }
+
+    /// Makes a ready deployment the function's active one.
+    pub async fn activate_deployment(&self, d: &Deployment, now: Millis) -> Result<()> {
+        self.db.run(ACTIVATE, args![&d.id, now, &d.partner, &d.function]).await?.exactly_one("function")
     }
 
     /// Removes a deployment; a function whose active one it was has none then.

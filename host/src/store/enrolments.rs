@@ -4,6 +4,7 @@ use super::db::Row;
 use super::listing::{self, Column, Kind, Listing, Page, Source};
 use super::{Error, Result, Store};
 use crate::args;
+use crate::clock::Millis;
 use crate::ids::{EnrolmentId, FunctionId, PartnerId};
 use crate::model::{Enrolment, EnrolmentStatus};
 
@@ -20,6 +21,9 @@ pub const FILTERS: &[Column] = &[
     Column { attribute: "topic", column: "topic", kind: Kind::Text },
     Column { attribute: "status", column: "status", kind: Kind::Text },
 ];
+
+pub(super) const IS_ENROLLED: &str = "-- is_enrolled
+    SELECT 1 FROM enrolments WHERE partner_id = ? AND function_id = ? AND end_user = ? AND status = 'active' LIMIT 1";
 
 impl Store {
     /// `Conflict` if this end user takes part in this function with this topic already.
@@ -47,10 +51,19 @@ impl Store {
             .await
     }
 
-    pub async fn update_enrolment(&self, e: &Enrolment) -> Result<()> {
+    /// Changes what is given and nothing else, so that a pause is not undone by a change of settings beside it.
+    pub async fn update_enrolment(
+        &self,
+        partner: &PartnerId,
+        id: &EnrolmentId,
+        status: Option<EnrolmentStatus>,
+        settings: Option<&str>,
+        now: Millis,
+    ) -> Result<()> {
         const UPDATE: &str = "-- update_enrolment
-            UPDATE enrolments SET settings = ?, status = ?, updated_at_ms = ? WHERE partner_id = ? AND id = ?";
-        let args = args![&e.settings, e.status.word(), e.updated_at_ms, &e.partner, &e.id];
+            UPDATE enrolments SET status = COALESCE(?, status), settings = COALESCE(?, settings), updated_at_ms = ?
+            WHERE partner_id = ? AND id = ?";
+        let args = args![status.map(EnrolmentStatus::word), settings, now, partner, id];
         self.db.run(UPDATE, args).await?.exactly_one("enrolment")
     }
 
@@ -58,13 +71,17 @@ impl Store {
     pub async fn delete_enrolment(&self, partner: &PartnerId, id: &EnrolmentId) -> Result<()> {
         const DELETE: &str = "-- delete_enrolment
             DELETE FROM enrolments WHERE partner_id = ? AND id = ?";
+        const FUNCTION: &str = "-- function_of_enrolment
+            SELECT function_id FROM enrolments WHERE partner_id = ? AND id = ?";
         const STATE: &str = "-- delete_enrolment_state
-            DELETE FROM state WHERE partner_id = ? AND enrolment_id = ?";
+            DELETE FROM state WHERE partner_id = ? AND function_id = ? AND enrolment_id = ?";
         self.db
             .tx("delete_enrolment", &(partner, id), |tx, (partner, id)| {
                 Box::pin(async move {
+                    let function = tx.row(FUNCTION, args![*partner, *id]).await?;
+                    let function = function.ok_or(Error::NotFound { what: "enrolment" })?.text(0)?;
                     tx.run(DELETE, args![*partner, *id]).await?.exactly_one("enrolment")?;
-                    let _ = tx.run(STATE, args![*partner, *id]).await?;
+                    let _ = tx.run(STATE, args![*partner, function, *id]).await?;
                     Ok(())
                 })
             })
@@ -84,9 +101,7 @@ impl Store {
 
     /// Does this end user take part in this function, with whatever topic?
     pub async fn is_enrolled(&self, partner: &PartnerId, function: &FunctionId, end_user: &str) -> Result<bool> {
-        const FIND: &str = "-- is_enrolled
-            SELECT 1 FROM enrolments WHERE partner_id = ? AND function_id = ? AND end_user = ? AND status = 'active' LIMIT 1";
-        Ok(self.db.row(FIND, args![partner, function, end_user]).await?.is_some())
+        Ok(self.db.row(IS_ENROLLED, args![partner, function, end_user]).await?.is_some())
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::db::{Row, Tx, Value};
 use super::executions::{self, NewExecution};
-use super::fanouts;
 use super::{Result, Store};
+use super::{fanouts, functions};
 use crate::args;
 use crate::clock::Millis;
 use crate::ids::{EventId, PartnerId};
@@ -18,6 +18,15 @@ const FIND_KEY: &str = "-- find_event_key
 pub struct NewEvent {
     pub row: EventId,
     pub duplicate: bool,
+}
+
+/// What of an event decides to whom it goes.
+#[derive(Clone, Debug)]
+pub struct WaitingEvent {
+    pub partner: PartnerId,
+    pub row: EventId,
+    pub kind: String,
+    pub subject: Option<String>,
 }
 
 impl Store {
@@ -52,12 +61,19 @@ impl Store {
     }
 
     /// Events that were not handed to functions yet, of all partners, oldest first.
-    pub async fn waiting_events(&self, limit: u32) -> Result<Vec<StoredEvent>> {
+    pub async fn waiting_events(&self, limit: u32) -> Result<Vec<WaitingEvent>> {
         let sql = format!(
             "-- waiting_events
-            SELECT partner_id, row_id, id, source, kind, subject, time, data_content_type, data, depth, created_at_ms
-            FROM events WHERE waiting = 1 ORDER BY created_at_ms LIMIT {limit}"
+            SELECT partner_id, row_id, kind, subject FROM events WHERE waiting = 1 ORDER BY created_at_ms LIMIT {limit}"
         );
+        let event = |row: &Row| {
+            Ok(WaitingEvent {
+                partner: row.id(0, "events.partner_id")?,
+                row: row.id(1, "events.row_id")?,
+                kind: row.text(2)?,
+                subject: row.maybe_text(3)?,
+            })
+        };
         self.db.rows(&sql, vec![]).await?.iter().map(event).collect()
     }
 
@@ -84,7 +100,7 @@ impl Store {
     /// Hands an event over: what it triggers and that it did, in one transaction. `false` if somebody else did.
     pub async fn route_event(
         &self,
-        event: &StoredEvent,
+        event: &WaitingEvent,
         executions: &[NewExecution],
         fanouts: &[Fanout],
     ) -> Result<bool> {
@@ -96,8 +112,17 @@ impl Store {
                     if tx.run(DONE, args![&event.partner, &event.row]).await?.0 == 0 {
                         return Ok(false);
                     }
-                    executions::insert_new(tx, executions).await?;
-                    fanouts::insert_new(tx, fanouts).await?;
+                    // A function may have been deleted since it was found to listen.
+                    for new in *executions {
+                        if functions::exists(tx, &new.partner, &new.function).await? {
+                            executions::insert_new(tx, std::slice::from_ref(new)).await?;
+                        }
+                    }
+                    for fanout in *fanouts {
+                        if functions::exists(tx, &fanout.partner, &fanout.function).await? {
+                            fanouts::insert_new(tx, std::slice::from_ref(fanout)).await?;
+                        }
+                    }
                     Ok(true)
                 })
             })

@@ -4,6 +4,8 @@
 //! NULL once it ended. A claim raises `attempt`; an outcome is written only under the holder and attempt of its claim
 //! (see [`super::ledger`]), so that the late result of a claim that ran out is dropped.
 
+use std::collections::HashMap;
+
 use super::db::{Row, Tx, Value, json};
 use super::listing::{self, Column, Kind, Listing, Page, Source};
 use super::{Error, Result, Store};
@@ -75,20 +77,30 @@ impl Store {
             .await
     }
 
-    /// Takes up to `limit` executions, of all partners, that are due: waiting ones and those whose lease ran out.
+    /// Takes up to `limit` executions, of all partners, that are due: waiting ones and those whose lease ran out. `held` is
+    /// how many of whom this process has already; no partner gets more than `per_partner`.
     pub async fn claim_executions(
         &self,
         holder: &str,
         now: Millis,
         lease_until: Millis,
         limit: u32,
+        held: &HashMap<PartnerId, u32>,
+        per_partner: u32,
     ) -> Result<Vec<Claimed>> {
         const TAKE: &str = "-- claim_execution
             UPDATE executions SET status = 'processing', attempt = attempt + 1, lease_holder = ?, due_at_ms = ?, updated_at_ms = ?
             WHERE partner_id = ? AND id = ? AND due_at_ms <= ?";
+        let full: Vec<&PartnerId> = held.iter().filter(|(_, count)| **count >= per_partner).map(|(id, _)| id).collect();
+        let others = if full.is_empty() {
+            String::new()
+        } else {
+            format!(" AND partner_id NOT IN ({})", vec!["?"; full.len()].join(", "))
+        };
         let due = format!(
-            "-- due_executions\n SELECT {COLUMNS}, body FROM executions WHERE due_at_ms <= ? ORDER BY due_at_ms LIMIT {limit}"
+            "-- due_executions\n SELECT {COLUMNS}, body FROM executions WHERE due_at_ms <= ?{others} ORDER BY due_at_ms LIMIT {limit}"
         );
+        let due_args: Vec<Value> = [Value::from(now)].into_iter().chain(full.into_iter().map(Value::from)).collect();
         // Most polls find nothing: they must not take the writer's lock.
         if self
             .db
@@ -99,22 +111,32 @@ impl Store {
             return Ok(vec![]);
         }
         self.db
-            .tx("claim_executions", &(due, holder, now, lease_until), |tx, (due, holder, now, lease_until)| {
-                Box::pin(async move {
-                    let mut claimed = Vec::new();
-                    for row in tx.rows(due, args![*now]).await? {
-                        let mut execution = execution(&row)?;
-                        let args = args![*holder, *lease_until, *now, &execution.partner, &execution.id, *now];
-                        if tx.run(TAKE, args).await?.0 == 1 {
-                            execution.attempt += 1;
-                            execution.status = ExecutionStatus::Processing;
-                            let body = row.maybe_bytes(WIDTH)?.unwrap_or_default();
-                            claimed.push(Claimed { execution, body, holder: (*holder).to_owned() });
+            .tx(
+                "claim_executions",
+                &(due, due_args, holder, now, lease_until, held),
+                |tx, (due, due_args, holder, now, lease_until, held)| {
+                    Box::pin(async move {
+                        let mut claimed = Vec::new();
+                        let mut counts = (*held).clone();
+                        for row in tx.rows(due, due_args.clone()).await? {
+                            let mut execution = execution(&row)?;
+                            let count = counts.entry(execution.partner.clone()).or_default();
+                            if *count >= per_partner {
+                                continue;
+                            }
+                            *count += 1;
+                            let args = args![*holder, *lease_until, *now, &execution.partner, &execution.id, *now];
+                            if tx.run(TAKE, args).await?.0 == 1 {
+                                execution.attempt += 1;
+                                execution.status = ExecutionStatus::Processing;
+                                let body = row.maybe_bytes(WIDTH)?.unwrap_or_default();
+                                claimed.push(Claimed { execution, body, holder: (*holder).to_owned() });
+                            }
                         }
-                    }
-                    Ok(claimed)
-                })
-            })
+                        Ok(claimed)
+                    })
+                },
+            )
             .await
     }
 
@@ -152,6 +174,22 @@ impl Store {
         let e = &claimed.execution;
         let _ = self.db.run(RELEASE, args![due, &e.partner, &e.id, &claimed.holder, e.attempt]).await?;
         Ok(())
+    }
+
+    /// Removes an execution of a function that is no more.
+    pub async fn delete_orphan(&self, partner: &PartnerId, function: &FunctionId, id: &ExecutionId) -> Result<()> {
+        const DELETE: &str = "-- delete_orphan_execution
+            DELETE FROM executions WHERE partner_id = ? AND id = ?";
+        self.db
+            .tx("delete_orphan", &(partner, function, id), |tx, (partner, function, id)| {
+                Box::pin(async move {
+                    if !super::functions::exists(tx, partner, function).await? {
+                        let _ = tx.run(DELETE, args![*partner, *id]).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
     }
 
     /// How many executions are due, of all partners, counted up to `most`.

@@ -11,7 +11,7 @@ use larder_runtime::{Effect, Event};
 
 use super::db::{Tx, Value, json};
 use super::state::{self, Scope};
-use super::{Result, Store, events, executions, functions};
+use super::{Result, Store, enrolments, events, executions, functions};
 use crate::args;
 use crate::clock::{Clock, Millis, rfc3339};
 use crate::ids::{EventId, FunctionId, PartnerId};
@@ -24,14 +24,21 @@ pub struct Ended {
     pub execution: Execution,
     /// Who claimed it from the queue; `None` if it has no row yet.
     pub holder: Option<String>,
-    /// Put back into the queue for this time instead of being ended.
-    pub retry_at: Option<Millis>,
+    /// Put back into the queue instead of being ended.
+    pub retry: Option<Retry>,
     pub reads: Vec<Read>,
     pub effects: Vec<Effect>,
     /// Whom an enrolled run saves for.
     pub end_user: Option<String>,
     /// Of the events that it emits.
     pub depth: u32,
+}
+
+/// When to run again, and how many attempts are spent by then.
+#[derive(Clone, Copy, Debug)]
+pub struct Retry {
+    pub at_ms: Millis,
+    pub attempts: u32,
 }
 
 /// What became of an outcome.
@@ -115,7 +122,11 @@ impl Commit<'_> {
                 return Ok(Verdict::Conflict);
             }
         }
-        let writes = match writes(tx, &scope, &ended.effects).await? {
+        let checked = match nobody_to_save_for(tx, ended).await? {
+            Some(why) => Err(why),
+            None => writes(tx, &scope, &ended.effects).await?,
+        };
+        let writes = match checked {
             Ok(writes) => writes,
             Err(why) => {
                 let mut failed = e.clone();
@@ -193,15 +204,16 @@ impl Commit<'_> {
                 cpu_us = ?, memory_peak_bytes = ?, updated_at_ms = ?, due_at_ms = NULL, lease_holder = NULL, body = NULL
             WHERE partner_id = ? AND id = ? AND lease_holder = ? AND attempt = ?";
         const RETRY: &str = "-- retry_execution
-            UPDATE executions SET status = 'waiting', errors = ?, updated_at_ms = ?, due_at_ms = ?, lease_holder = NULL
+            UPDATE executions SET status = 'waiting', errors = ?, updated_at_ms = ?, due_at_ms = ?, attempt = ?, lease_holder = NULL
             WHERE partner_id = ? AND id = ? AND lease_holder = ? AND attempt = ?";
-        match (&ended.holder, ended.retry_at) {
+        match (&ended.holder, ended.retry) {
             (None, _) => {
                 self.rows.executions.push(executions::row(e));
                 Ok(())
             }
-            (Some(holder), Some(at)) => {
-                let args = args![&e.errors, self.now, at, &e.partner, &e.id, holder, e.attempt];
+            (Some(holder), Some(retry)) => {
+                let args =
+                    args![&e.errors, self.now, retry.at_ms, retry.attempts, &e.partner, &e.id, holder, e.attempt];
                 tx.run(RETRY, args).await?.exactly_one("execution")
             }
             (Some(holder), None) => {
@@ -228,14 +240,40 @@ impl Commit<'_> {
     }
 }
 
+/// Why effects for this enrolment, or for an end user that the function named, must not be applied: whoever paused or
+/// withdrew while the run was under way saves nothing more.
+async fn nobody_to_save_for(tx: &mut Tx<'_>, ended: &Ended) -> Result<Option<String>> {
+    const ENROLMENT: &str = "-- enrolment_is_active
+        SELECT 1 FROM enrolments WHERE partner_id = ? AND id = ? AND status = 'active'";
+    let e = &ended.execution;
+    if ended.effects.is_empty() {
+        return Ok(None);
+    }
+    if let Some(id) = &e.enrolment {
+        let active = tx.row(ENROLMENT, args![&e.partner, id]).await?.is_some();
+        return Ok((!active).then(|| "the enrolment was paused or removed during this run".to_owned()));
+    }
+    for effect in &ended.effects {
+        if let Effect::Transaction { end_user: Some(end_user), .. } = effect
+            && tx.row(enrolments::IS_ENROLLED, args![&e.partner, &e.function, end_user]).await?.is_none()
+        {
+            return Ok(Some(format!("end user {end_user:?} has no active enrolment in this function any more")));
+        }
+    }
+    Ok(None)
+}
+
 /// Would this read give the same again?
 async fn still_true(tx: &mut Tx<'_>, scope: &Scope, read: &Read) -> Result<bool> {
     match read {
         Read::Key { key, version } => Ok(get(tx, scope, key).await?.map(|(_, version)| version) == *version),
         Read::List { prefix, after, limit, seen } => {
-            let rows = tx.rows(state::LIST, state::list_args(scope, prefix, after.as_deref(), *limit)).await?;
-            let now = state::listed(rows, prefix)?;
-            Ok(now.into_iter().map(|(name, _, version)| (name, version)).eq(seen.iter().cloned()))
+            let rows = tx.rows(state::LIST_VERSIONS, state::list_args(scope, prefix, after.as_deref(), *limit)).await?;
+            let mut now = Vec::with_capacity(rows.len());
+            for row in rows {
+                now.push((row.text(0)?, row.text(1)?));
+            }
+            Ok(now.iter().take_while(|(name, _)| name.starts_with(prefix.as_str())).eq(seen))
         }
     }
 }

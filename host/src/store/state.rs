@@ -28,6 +28,11 @@ pub(super) const LIST: &str = "-- list_state
     SELECT name, value, version FROM state WHERE partner_id = ? AND function_id = ? AND enrolment_id = ? AND name >= ? AND name > ?
     ORDER BY name LIMIT ?";
 
+/// The same without the values: is what a run was given still so?
+pub(super) const LIST_VERSIONS: &str = "-- list_state_versions
+    SELECT name, version FROM state WHERE partner_id = ? AND function_id = ? AND enrolment_id = ? AND name >= ? AND name > ?
+    ORDER BY name LIMIT ?";
+
 impl Store {
     pub async fn get_state(&self, scope: &Scope, name: &str) -> Result<Option<(Vec<u8>, Version)>> {
         let row = self.db.row(GET, args![&scope.partner, &scope.function, scope.enrolment_text(), name]).await?;

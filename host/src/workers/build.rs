@@ -41,7 +41,6 @@ pub async fn step(app: App) -> store::Result<bool> {
         "build of deployment {} is {}", deployment.id, deployment.status.word()
     );
     if ended && deployment.status == BuildStatus::Ready && deployment.activate {
-        app.store.activate_deployment(&deployment, true, app.clock.now_ms()).await?;
         app.directory.reload(&deployment.partner).await?;
         schedule::arm(&app, &deployment.partner, &deployment.function).await?;
     }

@@ -1,23 +1,20 @@
 //! The worker's loop over executions: claim no more than may run at once, run each, keep the leases alive.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dashmap::DashSet;
+use dashmap::DashMap;
 use larder_runtime::Failure;
 use tokio::sync::Semaphore;
 
 use super::execute::{self, Job};
 use super::input;
 use crate::app::App;
-use crate::ids::ExecutionId;
-use crate::model::EnrolmentStatus;
+use crate::ids::{ExecutionId, PartnerId};
+use crate::model::{EnrolmentStatus, Execution, Trigger};
 use crate::queue::Work;
 use crate::store::{self, Claimed};
-use crate::usage;
-
-/// How much later an execution is taken again whose partner has too many calls under way.
-const CROWDED_MS: i64 = 100;
 
 /// Claims and runs executions until the process drains; those that run then may finish.
 pub async fn drive(app: App, held: Held) {
@@ -32,7 +29,8 @@ pub async fn drive(app: App, held: Held) {
         let limit = permits.available_permits() as u32 + 1;
         let now = app.clock.now_ms();
         let until = now + settings.lease.as_millis() as i64;
-        let claimed = match app.store.claim_executions(&app.holder, now, until, limit).await {
+        let each = settings.executions_per_partner;
+        let claimed = match app.store.claim_executions(&app.holder, now, until, limit, &held.by_partner(), each).await {
             Ok(claimed) => claimed,
             Err(err) => {
                 tracing::error!(error = %err, "executions could not be claimed; trying again at the next poll");
@@ -54,7 +52,7 @@ pub async fn drive(app: App, held: Held) {
                 None => permits.clone().acquire_owned().await.expect("never closed"),
             };
             let app = app.clone();
-            let held = held.hold(&claimed.execution.id);
+            let held = held.hold(&claimed.execution);
             app.life.clone().spawn_work("execution", async move {
                 step(&app, claimed).await;
                 drop((permit, held));
@@ -83,12 +81,10 @@ async fn step(app: &App, claimed: Claimed) {
 async fn run(app: &App, claimed: Claimed) -> store::Result<()> {
     let Claimed { execution, body, holder } = &claimed;
     let (partner, function) = (&execution.partner, &execution.function);
-    let (Some(tenant), Some(view)) = (app.directory.tenant(partner), app.directory.function(partner, function)) else {
-        // Its rows go with the function; should the directory lag behind, the lease brings the execution back.
-        return Ok(());
-    };
-    let Ok(_permit) = usage::admit(&tenant) else {
-        return app.store.release_execution(&claimed, app.clock.now_ms() + CROWDED_MS).await;
+    let Some(view) = app.directory.function(partner, function) else {
+        // Its rows went with the function; one that was made at that very moment goes now. Should only the directory lag
+        // behind, nothing is removed and the lease brings the execution back.
+        return app.store.delete_orphan(partner, function, &execution.id).await;
     };
     let enrolment = match &execution.enrolment {
         Some(id) => app.store.enrolment(partner, id).await?,
@@ -99,10 +95,9 @@ async fn run(app: &App, claimed: Claimed) -> store::Result<()> {
         None => None,
     };
     let refusal = if execution.attempt > app.settings.worker.attempts_lost {
-        Some(format!(
-            "given up: {} attempts did not come to an end, each time the process was lost",
-            execution.attempt - 1
-        ))
+        Some(format!("given up after {} attempts that did not come to an end", execution.attempt - 1))
+    } else if execution.trigger != Trigger::Http && !view.function.enabled {
+        Some("the function was disabled before this run".into())
     } else if execution.enrolment.is_some() && !enrolment.as_ref().is_some_and(|e| e.status == EnrolmentStatus::Active)
     {
         Some("the enrolment was paused or removed before this run".into())
@@ -132,7 +127,7 @@ async fn run(app: &App, claimed: Claimed) -> store::Result<()> {
 /// The executions that this process runs. Only their leases are renewed: one whose run came to nothing, because the
 /// database was away or the run panicked, is let go and comes back when its lease ends.
 #[derive(Clone, Default)]
-pub struct Held(Arc<DashSet<ExecutionId>>);
+pub struct Held(Arc<DashMap<ExecutionId, PartnerId>>);
 
 struct Hold {
     held: Held,
@@ -140,9 +135,18 @@ struct Hold {
 }
 
 impl Held {
-    fn hold(&self, id: &ExecutionId) -> Hold {
-        self.0.insert(id.clone());
-        Hold { held: self.clone(), id: id.clone() }
+    fn hold(&self, execution: &Execution) -> Hold {
+        self.0.insert(execution.id.clone(), execution.partner.clone());
+        Hold { held: self.clone(), id: execution.id.clone() }
+    }
+
+    /// How many are under way, by partner.
+    fn by_partner(&self) -> HashMap<PartnerId, u32> {
+        let mut counts = HashMap::new();
+        for entry in self.0.iter() {
+            *counts.entry(entry.value().clone()).or_default() += 1;
+        }
+        counts
     }
 }
 
@@ -158,7 +162,7 @@ pub async fn renew(app: App, held: Held) {
     loop {
         tokio::time::sleep(lease / 3).await;
         let until = app.clock.now_ms() + lease.as_millis() as i64;
-        let ids: Vec<ExecutionId> = held.0.iter().map(|id| id.clone()).collect();
+        let ids: Vec<ExecutionId> = held.0.iter().map(|entry| entry.key().clone()).collect();
         if let Err(err) = app.store.renew_leases(&app.holder, &ids, until).await {
             tracing::error!(error = %err, "leases could not be renewed");
         }

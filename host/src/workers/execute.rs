@@ -20,7 +20,7 @@ use crate::clock::Millis;
 use crate::ids::{DeploymentId, ExecutionId};
 use crate::model::{Enrolment, Execution, ExecutionStatus, RequestRecord, Trigger};
 use crate::partners::{Active, FunctionView};
-use crate::store::ledger::{Ended, Verdict};
+use crate::store::ledger::{Ended, Retry, Verdict};
 use crate::store::state::Scope;
 
 /// Events may cause events may cause events; deeper than this is a loop.
@@ -190,14 +190,14 @@ async fn finish(app: &App, job: &Job, deployment: Option<DeploymentId>, mut outc
             "events that cause events may be {EVENT_DEPTH_MAX} deep; this function would emit one more"
         )));
     }
-    let retry_at = retry_at(app, job, &outcome.end);
-    let mut execution = record(app, job, deployment, &outcome, retry_at.is_some());
+    let retry = retry(app, job, &outcome.end);
+    let mut execution = record(app, job, deployment, &outcome, retry.is_some());
     let effects = std::mem::take(&mut outcome.effects);
     let awaited = job.holder.is_some() || !effects.is_empty();
     let ended = Ended {
         execution: execution.clone(),
         holder: job.holder.clone(),
-        retry_at,
+        retry,
         reads: if effects.is_empty() { vec![] } else { std::mem::take(&mut outcome.reads) },
         effects,
         end_user: job.enrolment.as_ref().map(|e| e.end_user.clone()),
@@ -221,7 +221,7 @@ async fn finish(app: &App, job: &Job, deployment: Option<DeploymentId>, mut outc
         Ok(Verdict::Fenced) => {
             counter!("larder_fenced_outcomes_total").increment(1);
             tracing::warn!(execution.id = %execution.id, attempt = execution.attempt, "the late outcome of a lost claim is dropped");
-            End::Failed(Failure::Host("somebody else has taken over this execution".into()))
+            End::Failed(Failure::Host("the claim ran out and another took over, or the function is gone".into()))
         }
         Ok(Verdict::Refused(why)) => {
             execution.status = ExecutionStatus::Failed;
@@ -258,15 +258,20 @@ fn call(input: &mut Input, answer: Answer) -> Call {
     }
 }
 
-/// When a queued execution is to be tried again, if it is.
-fn retry_at(app: &App, job: &Job, end: &End) -> Option<Millis> {
-    let passing = matches!(end, End::Retry(_) | End::Failed(Failure::Host(_)));
+/// When a queued execution is to be tried again, if it is. What the host is at fault for is tried until it goes well and
+/// spends no attempt: an accepted trigger must not be lost to a full disk.
+fn retry(app: &App, job: &Job, end: &End) -> Option<Retry> {
+    let now = app.clock.now_ms();
+    let base = app.settings.worker.retry_delay.as_millis() as Millis;
     let attempt = job.execution.attempt;
-    if !passing || job.holder.is_none() || attempt >= app.settings.worker.attempts {
-        return None;
+    match end {
+        _ if job.holder.is_none() => None,
+        End::Failed(Failure::Host(_)) => Some(Retry { at_ms: now + base, attempts: attempt - 1 }),
+        End::Retry(_) if attempt < app.settings.worker.attempts => {
+            Some(Retry { at_ms: now + base.saturating_mul(1 << (attempt - 1).min(10)), attempts: attempt })
+        }
+        _ => None,
     }
-    let base = app.settings.worker.retry_delay.as_millis() as i64;
-    Some(app.clock.now_ms() + base.saturating_mul(1 << (attempt - 1).min(10)))
 }
 
 fn record(app: &App, job: &Job, deployment: Option<DeploymentId>, outcome: &Outcome, again: bool) -> Execution {
@@ -276,6 +281,9 @@ fn record(app: &App, job: &Job, deployment: Option<DeploymentId>, outcome: &Outc
         End::Returned(Some(_)) => (ExecutionStatus::Completed, 200, None),
         End::Answered(response) => (by_status(response.status().as_u16()), response.status().as_u16(), None),
         End::Streamed { status, .. } => (by_status(*status), *status, None),
+        End::Failed(Failure::Host(why)) if again => {
+            (ExecutionStatus::Waiting, 0, Some(format!("will be tried again, the host failed: {why}")))
+        }
         End::Retry(why) if again => (ExecutionStatus::Waiting, 0, Some(format!("will be tried again: {why}"))),
         End::Retry(why) => {
             (ExecutionStatus::Failed, 503, Some(format!("given up after {} attempts: {why}", execution.attempt)))

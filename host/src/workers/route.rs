@@ -10,6 +10,7 @@ use crate::store::{self, NewExecution};
 /// Hands waiting events over. An event is delivered to the functions that are enabled and deployed at this moment.
 pub async fn step(app: App) -> store::Result<bool> {
     let events = app.store.waiting_events(100).await?;
+    let mut failed = 0;
     for event in &events {
         let listening: Vec<_> = app
             .directory
@@ -26,11 +27,17 @@ pub async fn step(app: App) -> store::Result<bool> {
                 Cause { trigger: Trigger::Event, event: Some((&event.row, event.subject.as_deref())), nominal: None };
             triggered.add(&app, &view.function, cause);
         }
-        if app.store.route_event(event, &triggered.executions, &triggered.fanouts).await? {
-            triggered.wake(&app);
+        match app.store.route_event(event, &triggered.executions, &triggered.fanouts).await {
+            Ok(true) => triggered.wake(&app),
+            Ok(false) => {}
+            // It must not hold the others up; it is looked at again with the next wake-up or poll.
+            Err(err) => {
+                failed += 1;
+                tracing::error!(event.row = %event.row, error = %err, "event {} could not be handed over", event.row);
+            }
         }
     }
-    Ok(!events.is_empty())
+    Ok(events.len() > failed)
 }
 
 /// What sets functions going.

@@ -42,7 +42,7 @@ pub(crate) const HOSTCALL_BYTES_MAX: usize = 2 << 20;
 /// Bytes of all effects together, which the host keeps until the run has ended.
 const EFFECTS_BYTES_MAX: u64 = 16 << 20;
 /// Reads of state in one run; each costs a query and is kept until the run has ended.
-const READS_MAX: usize = 10_000;
+const READS_MAX: usize = 1_000;
 /// Bytes of a state value and of an event's data.
 const VALUE_BYTES_MAX: usize = 65_536;
 

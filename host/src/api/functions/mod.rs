@@ -206,7 +206,7 @@ async fn make_active(
         let status = deployment.status.word();
         return Err(Problem::new(Kind::BuildNotReady, format!("The build of this deployment is {status}, not ready")));
     }
-    app.store.activate_deployment(&deployment, false, app.clock.now_ms()).await?;
+    app.store.activate_deployment(&deployment, app.clock.now_ms()).await?;
     changed(app, partner, function).await?;
     object(app, find(app, partner, function).await?).await
 }

@@ -161,7 +161,7 @@ CREATE TABLE executions (
 );
 CREATE UNIQUE INDEX executions_by_key ON executions (partner_id, trigger_key);
 CREATE INDEX executions_by_function ON executions (partner_id, function_id, created_at_ms, id);
-CREATE INDEX executions_due ON executions (due_at_ms);
+CREATE INDEX executions_due ON executions (due_at_ms, updated_at_ms);
 CREATE INDEX executions_by_holder ON executions (lease_holder);
 CREATE TABLE transactions (
     partner_id VARCHAR(36) NOT NULL,
