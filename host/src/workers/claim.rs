@@ -16,6 +16,9 @@ use crate::model::{EnrolmentStatus, Execution, Trigger};
 use crate::queue::Work;
 use crate::store::{self, Claimed};
 
+/// Between two looks at executions that are due and may not be claimed yet.
+const SOON: Duration = Duration::from_millis(20);
+
 /// Claims and runs executions until the process drains; those that run then may finish.
 pub async fn drive(app: App, held: Held) {
     let settings = &app.settings.worker;
@@ -56,6 +59,8 @@ pub async fn drive(app: App, held: Held) {
             app.life.clone().spawn_work("execution", async move {
                 step(&app, claimed).await;
                 drop((permit, held));
+                // There may be room now for one of the same partner.
+                app.queue.push(Work::Executions);
             });
         }
     }
@@ -65,7 +70,7 @@ pub async fn drive(app: App, held: Held) {
 async fn until_next(app: &App) -> Duration {
     let poll = app.settings.worker.poll;
     match app.store.next_due().await {
-        Ok(Some(due)) => poll.min(Duration::from_millis((due - app.clock.now_ms()).max(1) as u64)),
+        Ok(Some(due)) => poll.min(Duration::from_millis((due - app.clock.now_ms()).max(0) as u64).max(SOON)),
         _ => poll,
     }
 }
