@@ -9,6 +9,9 @@ use crate::process::workspace;
 /// Every example; naming one that does not exist fails the tests.
 pub const EXAMPLES: [&str; 4] = ["hello-http", "round-up", "save-league", "payday"];
 
+/// Guests that only tests run.
+const TEST_GUESTS: [&str; 1] = ["probe"];
+
 /// The component of an example or another guest crate of the workspace, built once per run.
 pub fn guest(name: &str) -> Vec<u8> {
     let folder = built();
@@ -30,7 +33,7 @@ fn built() -> &'static PathBuf {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
         let mut build = Command::new(&cargo);
         build.args(["build", "--quiet", "--release", "--target", "wasm32-wasip2"]).current_dir(workspace());
-        for name in EXAMPLES {
+        for name in EXAMPLES.iter().chain(&TEST_GUESTS) {
             build.args(["-p", name]);
         }
         assert!(
