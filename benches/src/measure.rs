@@ -45,11 +45,13 @@ pub struct Row {
     pub bare: Side,
     pub larder: Side,
     pub aim: Option<f64>,
+    /// What else matters for this line.
+    pub note: String,
 }
 
 impl Row {
     pub fn new(name: impl Into<String>, kind: Kind, aim: Option<f64>) -> Row {
-        Row { name: name.into(), kind, bare: Side::default(), larder: Side::default(), aim }
+        Row { name: name.into(), kind, bare: Side::default(), larder: Side::default(), aim, note: String::new() }
     }
 
     /// Larder's figure divided by the bare one's of the same round, the median over the rounds.
@@ -86,14 +88,15 @@ impl fmt::Display for Table<'_> {
         )?;
         for row in self.0 {
             let line = format!(
-                "{:<46}{:>12}{:>12}{:>12}{:>12}{:>8.2}  {}",
+                "{:<46}{:>12}{:>12}{:>12}{:>12}{:>8.2}  {:<22}{}",
                 row.name,
                 row.headline(&row.bare),
                 microseconds(row.bare.p99() as f64),
                 row.headline(&row.larder),
                 microseconds(row.larder.p99() as f64),
                 row.ratio(),
-                row.verdict()
+                row.verdict(),
+                row.note
             );
             writeln!(f, "{}", line.trim_end())?;
         }
