@@ -65,7 +65,12 @@ async fn after_a_hundred_kills_nothing_is_missing_doubled_or_stuck() {
 }
 
 /// Sends events until each is accepted, whatever happens to the process meanwhile.
-async fn send(current: Arc<Mutex<Api>>, accepted: Accepted, allowed: Arc<tokio::sync::Semaphore>, stop: Arc<AtomicBool>) {
+async fn send(
+    current: Arc<Mutex<Api>>,
+    accepted: Accepted,
+    allowed: Arc<tokio::sync::Semaphore>,
+    stop: Arc<AtomicBool>,
+) {
     for number in 0u32.. {
         let Ok(permit) = allowed.acquire().await else { return };
         permit.forget();
@@ -84,7 +89,8 @@ async fn send(current: Arc<Mutex<Api>>, accepted: Accepted, allowed: Arc<tokio::
         let event = without_null(event);
         loop {
             let api = current.lock().unwrap().clone();
-            let request = api.request(reqwest::Method::POST, "/events").header("content-type", "application/cloudevents+json");
+            let request =
+                api.request(reqwest::Method::POST, "/events").header("content-type", "application/cloudevents+json");
             match Api::try_send(request.body(event.to_string()).timeout(Duration::from_secs(5))).await {
                 Ok(answer) if answer.status == 202 => break,
                 Ok(answer) if answer.status < 500 => panic!("an event was refused: {}", answer.body),
@@ -119,7 +125,8 @@ async fn compare(api: &Api, accepted: &BTreeMap<String, (Option<u32>, u32)>) {
     for transaction in &by_function["single"] {
         saved.entry(transaction["memo"].as_str().unwrap().to_owned()).or_default().push(minor(transaction));
     }
-    let expected: BTreeMap<String, Vec<u32>> = singles.iter().map(|(id, minor)| ((*id).clone(), vec![*minor])).collect();
+    let expected: BTreeMap<String, Vec<u32>> =
+        singles.iter().map(|(id, minor)| ((*id).clone(), vec![*minor])).collect();
     assert_eq!(saved, expected);
 
     // State: a value that was read and written, one that was incremented, and one at the end of a chain of events.

@@ -55,7 +55,8 @@ async fn main() -> anyhow::Result<()> {
     guests::guest("hello-http");
 
     step("starting larder dev");
-    let options = Options { listen: arguments.listen, internal: arguments.internal, data: arguments.data, ..Options::default() };
+    let options =
+        Options { listen: arguments.listen, internal: arguments.internal, data: arguments.data, ..Options::default() };
     let mut larder = Larder::start_with(options).await;
     let api = larder.api();
 
@@ -76,13 +77,20 @@ async fn main() -> anyhow::Result<()> {
     }
     let begun = Instant::now();
     let runs = settle(&api).await?;
-    step(&format!("{runs} runs, each in a sandbox of its own, came to rest {:.1} s after the last event was sent", begun.elapsed().as_secs_f64()));
+    step(&format!(
+        "{runs} runs, each in a sandbox of its own, came to rest {:.1} s after the last event was sent",
+        begun.elapsed().as_secs_f64()
+    ));
 
     let fine = print_savings(&api).await;
     print_times(&larder, &api).await?;
     println!();
     println!("  web door    http://demo.localhost:{}/hello?name=you", port(&larder));
-    println!("  API         http://{}/v1   (OpenAPI: /v1/openapi.json; keys: {})", larder.address(), larder.data().join("dev.env").display());
+    println!(
+        "  API         http://{}/v1   (OpenAPI: /v1/openapi.json; keys: {})",
+        larder.address(),
+        larder.data().join("dev.env").display()
+    );
     println!("  metrics     http://{}/metrics", larder.internal_address());
     ensure!(fine, "the savings are not what the events come to");
     if arguments.keep {
@@ -137,7 +145,8 @@ async fn settle(api: &Api) -> anyhow::Result<usize> {
         for function in guests::EXAMPLES {
             let executions = api.executions(function).await;
             all += executions.len();
-            open += executions.iter().filter(|e| matches!(e["status"].as_str(), Some("waiting" | "processing"))).count();
+            open +=
+                executions.iter().filter(|e| matches!(e["status"].as_str(), Some("waiting" | "processing"))).count();
         }
         if open == 0 && all > 0 && all == before {
             return Ok(all);
@@ -168,7 +177,8 @@ async fn print_savings(api: &Api) -> bool {
     let mut fine = true;
     for (function, transactions, totals) in EXPECTED {
         let (count, sums) = by_function.remove(function).unwrap_or_default();
-        let sums: Vec<(String, String)> = sums.into_iter().map(|(currency, sum)| (currency, format!("{sum:.2}"))).collect();
+        let sums: Vec<(String, String)> =
+            sums.into_iter().map(|(currency, sum)| (currency, format!("{sum:.2}"))).collect();
         let text: Vec<String> = sums.iter().map(|(currency, sum)| format!("{sum} {currency}")).collect();
         println!("  {function:<14}{count:>14}   {}", text.join(", "));
         fine &= count == transactions && sums.iter().map(|(c, s)| (c.as_str(), s.as_str())).eq(totals.iter().copied());
@@ -200,7 +210,12 @@ async fn print_times(larder: &Larder, api: &Api) -> anyhow::Result<()> {
     println!("  {:<34}{cold:>10.2}{:>10}", "hello-http, first call (cold)", "");
     row("hello-http, warm, over HTTP", door);
     for (function, ..) in EXPECTED {
-        let took = api.executions(function).await.iter().filter_map(|e| Some(Value::as_f64(&e["duration"])? * 1_000.0)).collect();
+        let took = api
+            .executions(function)
+            .await
+            .iter()
+            .filter_map(|e| Some(Value::as_f64(&e["duration"])? * 1_000.0))
+            .collect();
         row(&format!("{function}, in the sandbox"), took);
     }
     Ok(())
@@ -208,6 +223,8 @@ async fn print_times(larder: &Larder, api: &Api) -> anyhow::Result<()> {
 
 fn row(name: &str, mut took: Vec<f64>) {
     took.sort_by(f64::total_cmp);
-    let at = |share: f64| took.get(((took.len() as f64 * share) as usize).min(took.len().saturating_sub(1))).copied().unwrap_or(0.0);
+    let at = |share: f64| {
+        took.get(((took.len() as f64 * share) as usize).min(took.len().saturating_sub(1))).copied().unwrap_or(0.0)
+    };
     println!("  {name:<34}{:>10.2}{:>10.2}", at(0.5), at(0.99));
 }
