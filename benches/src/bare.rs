@@ -16,9 +16,7 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
-use wasmtime_wasi_http::{
-    Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
-};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
 use larder::function::{enrolment, event_types, events, savings, state};
 
@@ -127,8 +125,8 @@ impl Http {
 /// A component that exports `larder:function/handler`.
 pub struct Handler(bindings::EventFunctionPre<State>);
 
-pub use event_types::Event;
 pub use enrolment::Details as Enrolment;
+pub use event_types::Event;
 
 impl Handler {
     pub async fn call(&self, event: &Event, enrolment: Enrolment) -> wasmtime::Result<Option<Vec<u8>>> {

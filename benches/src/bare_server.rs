@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::Context;
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -69,7 +69,7 @@ impl Server {
             None => self.hello.clone(),
             Some(n) => self.load(n)?,
         };
-        component.call(request.map(|body| body.map_err(Into::into).boxed_unsync())).await.map_err(anyhow::Error::msg)
+        component.call(request).await.map_err(anyhow::Error::msg)
     }
 
     fn load(&self, n: &str) -> anyhow::Result<Http> {

@@ -29,7 +29,7 @@ fn runtime(cache: &Path) -> anyhow::Result<Arc<Runtime>> {
 }
 
 /// Nanoseconds of each of so many calls, one after the other.
-async fn time(calls: usize, mut call: impl AsyncFnMut()) -> Vec<u64> {
+async fn time<F: Future<Output = ()>>(calls: usize, call: impl Fn() -> F) -> Vec<u64> {
     let mut nanos = Vec::with_capacity(calls);
     for _ in 0..calls {
         let begun = Instant::now();
@@ -39,12 +39,12 @@ async fn time(calls: usize, mut call: impl AsyncFnMut()) -> Vec<u64> {
     nanos
 }
 
-/// Calls per second of as many tasks as there are cores.
-async fn rate<F: Future<Output = Vec<u64>> + Send + 'static>(calls: usize, task: impl Fn() -> F) -> (f64, Vec<u64>) {
-    let tasks_count = std::thread::available_parallelism().map_or(1, usize::from);
+/// Calls per second of a task for each core; a task gives the nanoseconds of its calls.
+async fn rate<F: Future<Output = Vec<u64>> + Send + 'static>(task: impl Fn() -> F) -> (f64, Vec<u64>) {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let begun = Instant::now();
-    let mut tasks: JoinSet<Vec<u64>> = (0..tasks_count).map(|_| task()).collect();
-    let mut nanos = Vec::with_capacity(tasks_count * calls);
+    let mut tasks: JoinSet<Vec<u64>> = (0..cores).map(|_| task()).collect();
+    let mut nanos = Vec::new();
     while let Some(done) = tasks.join_next().await {
         nanos.extend(done.expect("the task ends"));
     }
@@ -76,21 +76,21 @@ pub async fn warm(plan: &Plan, hello: &[u8], round_up: &[u8]) -> anyhow::Result<
             let calls = plan.warm_calls;
             let (http_nanos, typed_nanos, (per_second, cores_nanos)) = if side.is_bare() {
                 (
-                    time(calls, async || guests::bare_hello(&bare_hello).await).await,
-                    time(calls, async || guests::bare_purchase(&bare_round_up).await).await,
-                    rate(calls, || {
+                    time(calls, || guests::bare_hello(&bare_hello)).await,
+                    time(calls, || guests::bare_purchase(&bare_round_up)).await,
+                    rate(|| {
                         let component = bare_hello.clone();
-                        async move { time(calls, async || guests::bare_hello(&component).await).await }
+                        async move { time(calls, || guests::bare_hello(&component)).await }
                     })
                     .await,
                 )
             } else {
                 (
-                    time(calls, async || guests::larder_hello(&hello, &around).await).await,
-                    time(calls, async || guests::larder_purchase(&round_up, &around).await).await,
-                    rate(calls, || {
+                    time(calls, || guests::larder_hello(&hello, &around)).await,
+                    time(calls, || guests::larder_purchase(&round_up, &around)).await,
+                    rate(|| {
                         let (program, around) = (hello.clone(), around.clone());
-                        async move { time(calls, async || guests::larder_hello(&program, &around).await).await }
+                        async move { time(calls, || guests::larder_hello(&program, &around)).await }
                     })
                     .await,
                 )
@@ -126,31 +126,31 @@ pub async fn cold(plan: &Plan, hello: &[u8]) -> anyhow::Result<Vec<Row>> {
     let mut row = Row::new("cold start in process, first call of hello", Kind::Latency, None);
     for round in 1..=plan.rounds {
         for side in plan.order(round) {
-            let nanos = if side.is_bare() {
+            let mut nanos = Vec::new();
+            if side.is_bare() {
                 let bare = Bare::new().map_err(anyhow::Error::msg)?;
-                let load = |file: &Path| bare.http(file).expect("its own file can be loaded");
-                let warm = load(&files.warm);
-                time(WARM_UP, async || guests::bare_hello(&warm).await).await;
+                let warm = bare.http(&files.warm).map_err(anyhow::Error::msg)?;
+                time(WARM_UP, || guests::bare_hello(&warm)).await;
+                // Larder keeps what it loaded, too.
                 let mut kept = Vec::new();
-                let mut each = files.programs.iter();
-                time(files.programs.len(), async || {
-                    let program = load(each.next().expect("one per call"));
+                for file in &files.programs {
+                    let begun = Instant::now();
+                    let program = bare.http(file).map_err(anyhow::Error::msg)?;
                     guests::bare_hello(&program).await;
+                    nanos.push(begun.elapsed().as_nanos() as u64);
                     kept.push(program);
-                })
-                .await
+                }
             } else {
                 let runtime = runtime(&cache)?;
                 let warm = guests::load(&runtime, &Digest::of(hello)).await?;
-                time(WARM_UP, async || guests::larder_hello(&warm, &around).await).await;
-                let mut each = digests.iter();
-                time(digests.len(), async || {
-                    let digest = each.next().expect("one per call");
-                    let program = guests::load(&runtime, digest).await.expect("it comes from its artifact");
+                time(WARM_UP, || guests::larder_hello(&warm, &around)).await;
+                for digest in &digests {
+                    let begun = Instant::now();
+                    let program = guests::load(&runtime, digest).await?;
                     guests::larder_hello(&program, &around).await;
-                })
-                .await
-            };
+                    nanos.push(begun.elapsed().as_nanos() as u64);
+                }
+            }
             side.of(&mut row).add_latencies(nanos);
         }
     }

@@ -28,7 +28,10 @@ fn field(file: &str, name: &str) -> Option<String> {
 }
 
 fn first_word(file: &str) -> String {
-    fs::read_to_string(file).ok().and_then(|text| Some(text.split_whitespace().next()?.to_owned())).unwrap_or("?".into())
+    fs::read_to_string(file)
+        .ok()
+        .and_then(|text| Some(text.split_whitespace().next()?.to_owned()))
+        .unwrap_or("?".into())
 }
 
 /// How often a second 4 KiB can be appended to a file in this folder and made durable, one after the other.

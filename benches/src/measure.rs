@@ -81,11 +81,7 @@ pub struct Table<'a>(pub &'a [Row]);
 
 impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{:<46}{:>12}{:>12}{:>12}{:>12}{:>8}  aim",
-            "", "bare median", "p99", "larder", "p99", "ratio"
-        )?;
+        writeln!(f, "{:<46}{:>12}{:>12}{:>12}{:>12}{:>8}  aim", "", "bare median", "p99", "larder", "p99", "ratio")?;
         for row in self.0 {
             let line = format!(
                 "{:<46}{:>12}{:>12}{:>12}{:>12}{:>8.2}  {:<22}{}",

@@ -77,10 +77,8 @@ pub async fn door(plan: &Plan, hello: &[u8]) -> anyhow::Result<Vec<Row>> {
             for side in plan.order(round) {
                 let server = if side.is_bare() { bare.address } else { address(larder)? };
                 let time = if round == 0 { REST } else { plan.door_time };
-                let done = tokio::task::spawn_blocking(move || {
-                    load::run(server, HELLO_PATH, HELLO, CONNECTIONS, time)
-                })
-                .await??;
+                let done = tokio::task::spawn_blocking(move || load::run(server, HELLO_PATH, HELLO, CONNECTIONS, time))
+                    .await??;
                 if round > 0 {
                     side.of(row).add_rate(done.per_second, done.nanos);
                 }
