@@ -5,6 +5,9 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+/// Of the times in `/proc`: USER_HZ, which is 100 on every platform that Larder runs on.
+const TICKS_PER_SECOND: u64 = 100;
+
 /// One line: cores, processor, memory, kernel, load.
 pub fn facts() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
@@ -46,4 +49,19 @@ pub fn durable_appends(folder: &Path, time: Duration) -> std::io::Result<f64> {
         appends += 1;
     }
     Ok(f64::from(appends) / begun.elapsed().as_secs_f64())
+}
+
+/// CPU time that a process has used, all its threads together.
+pub fn cpu_time(pid: u32) -> std::io::Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name may contain anything; the fields after it count from 3, utime and stime are 14 and 15.
+    let ticks: u64 = stat
+        .rsplit_once(')')
+        .map_or("", |(_, fields)| fields)
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse::<u64>().ok())
+        .sum();
+    Ok(Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND))
 }

@@ -25,8 +25,16 @@ impl Side {
         self.nanos.extend(nanos);
     }
 
-    fn p99(&self) -> u64 {
-        quantile(&mut self.nanos.clone(), 0.99)
+    /// One figure for a whole round.
+    pub fn add_cost(&mut self, nanos_per_call: f64) {
+        self.rounds.push(nanos_per_call);
+    }
+
+    fn p99(&self) -> String {
+        match self.nanos.is_empty() {
+            true => String::new(),
+            false => microseconds(quantile(&mut self.nanos.clone(), 0.99) as f64),
+        }
     }
 }
 
@@ -87,9 +95,9 @@ impl fmt::Display for Table<'_> {
                 "{:<46}{:>12}{:>12}{:>12}{:>12}{:>8.2}  {:<22}{}",
                 row.name,
                 row.headline(&row.bare),
-                microseconds(row.bare.p99() as f64),
+                row.bare.p99(),
                 row.headline(&row.larder),
-                microseconds(row.larder.p99() as f64),
+                row.larder.p99(),
                 row.ratio(),
                 row.verdict(),
                 row.note
