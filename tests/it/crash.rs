@@ -61,7 +61,8 @@ async fn after_a_hundred_kills_nothing_is_missing_doubled_or_stuck() {
         })
         .await;
     }
-    compare(&api, &accepted.lock().unwrap()).await;
+    let accepted = accepted.lock().unwrap().clone();
+    compare(&api, &accepted).await;
 }
 
 /// Sends events until each is accepted, whatever happens to the process meanwhile.

@@ -1,5 +1,7 @@
 //! The one test binary: a file per subject, each at the outermost door that is still fast.
 
+#![allow(clippy::disallowed_methods, reason = "tests spawn as they like and ask the real time")]
+
 mod command_line;
 mod crash;
 mod events;

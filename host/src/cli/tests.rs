@@ -1,5 +1,7 @@
 //! Commands from their arguments to the requests that they make, against a server that plays back what it is told.
 
+#![expect(clippy::disallowed_methods, reason = "the played-back server lives as long as its test")]
+
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex};

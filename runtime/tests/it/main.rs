@@ -1,5 +1,7 @@
 //! The crate at its own door: every test compiles a guest in the compiler's process, loads it and runs it.
 
+#![allow(clippy::disallowed_methods, reason = "tests spawn as they like and ask the real time")]
+
 mod answers;
 mod artifacts;
 mod bounds;

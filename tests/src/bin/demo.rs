@@ -39,8 +39,11 @@ struct Saver {
     percent: String,
 }
 
+/// Currency and amount.
+type Sum = (&'static str, &'static str);
+
 /// What the batch comes to, if every event took effect once; see `examples/events/README.md`.
-const EXPECTED: [(&str, usize, &[(&str, &str)]); 3] = [
+const EXPECTED: [(&str, usize, &[Sum]); 3] = [
     ("payday", 300, &[("SEK", "707212.75")]),
     ("round-up", 53, &[("DKK", "2.00"), ("EUR", "5.65"), ("SEK", "180.79")]),
     ("save-league", 450, &[("SEK", "10800.00")]),

@@ -217,7 +217,7 @@ async fn run(
     // On its own, so that it ends and is recorded also when the caller hangs up.
     let (tell, told) = oneshot::channel();
     let task = app.clone();
-    app.life.spawn("synchronous execution", async move {
+    app.life.spawn_work("synchronous execution", async move {
         let done = execute::execute(&task, job).await;
         drop(permit);
         let _ = tell.send(done);
