@@ -4,7 +4,8 @@
 CARGO ?= cargo
 # Always the whole workspace: dependencies then have the same features every time, and nothing large is compiled twice.
 BUILD = $(CARGO) build --workspace --bins
-DEMO = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/demo
+TARGET = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+DEMO = $(TARGET)/debug/demo
 
 # The embedded default, end to end: builds, starts Larder, deploys the examples, sends events, prints what happened, keeps serving.
 run: setup
@@ -33,10 +34,10 @@ check: setup
 		else echo "the advisory database cannot be reached: advisories are NOT checked"; fi; \
 	fi
 
-# Cold start, warm call and web door beside a bare embedding of wasmtime.
+# Cold start, warm call and web door beside a bare embedding of wasmtime. For a try: make bench BENCH=--quick
 bench: setup
 	$(BUILD) --release
-	$(CARGO) run --release -p larder-benches
+	@$(TARGET)/release/larder-benches $(BENCH)
 
 setup:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing: install Rust with rustup (https://rustup.rs)"; exit 1; }

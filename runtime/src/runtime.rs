@@ -70,7 +70,7 @@ pub trait Source: Send + Sync {
 pub struct Runtime {
     settings: Settings,
     engine: Engine,
-    linker: Linker<State>,
+    linker: Arc<Linker<State>>,
     folder: Arc<Folder>,
     cache: Cache,
     compiles: Semaphore,
@@ -91,7 +91,7 @@ impl Runtime {
             instances: Arc::new(Semaphore::new(settings.instances_max as usize)),
             settings,
             engine,
-            linker,
+            linker: Arc::new(linker),
             folder: Arc::new(folder),
             cache: Cache::new(),
             compiles: Semaphore::new(COMPILES_MAX),

@@ -1,0 +1,146 @@
+//! The guests, and what they are asked.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Full};
+use larder_runtime::imports::state::{BackendError, Version};
+use larder_runtime::imports::{savings, state};
+use larder_runtime::{Answer, Call, Digest, Enrolment, Event, Limits, LoadError, Program, Run, Runtime, Source};
+
+use crate::bare;
+
+pub const HELLO_PATH: &str = "/hello";
+/// What `hello-http` answers there.
+pub const HELLO: &[u8] = b"Hello, world!\n";
+
+const PURCHASE: &[u8] = br#"{"amount": "42.50", "currency": "SEK", "merchant": "Espresso House"}"#;
+const SETTINGS: &str = r#"{"monthlyCap": "200.00"}"#;
+
+/// The same component under another digest: a custom section is appended that nobody reads.
+pub fn distinct(wasm: &[u8], n: u32) -> Vec<u8> {
+    const NAME: &[u8] = b"bench";
+    let mut copy = wasm.to_vec();
+    copy.extend([0, (1 + NAME.len() + 4) as u8, NAME.len() as u8]);
+    copy.extend(NAME);
+    copy.extend(n.to_le_bytes());
+    copy
+}
+
+pub fn hello_request() -> Request<Full<Bytes>> {
+    Request::builder().uri(format!("http://demo.localhost{HELLO_PATH}")).body(Full::default()).expect("a request")
+}
+
+/// What the host around [`Program::run`] keeps from call to call.
+#[derive(Clone)]
+pub struct Around {
+    variables: Arc<Vec<(String, String)>>,
+    nothing: Arc<Nothing>,
+}
+
+impl Around {
+    pub fn new() -> Around {
+        Around { variables: Arc::default(), nothing: Arc::new(Nothing) }
+    }
+
+    fn run(&self, enrolment: Option<Enrolment>) -> Run {
+        Run {
+            execution: "01K00000000000000000000000".into(),
+            limits: Limits::DEFAULT,
+            variables: self.variables.clone(),
+            enrolment,
+            state: self.nothing.clone(),
+            savings: self.nothing.clone(),
+        }
+    }
+}
+
+pub async fn larder_hello(program: &Program, around: &Around) {
+    let request = hello_request().map(|body| body.map_err(|never| match never {}).boxed_unsync());
+    let outcome = program.run(Call::Http { request, answer: Answer::Buffered }, around.run(None)).await;
+    match outcome.end {
+        larder_runtime::End::Answered(response) => assert_eq!(&response.body()[..], HELLO),
+        larder_runtime::End::Failed(failure) => panic!("hello-http failed: {failure}"),
+        _ => panic!("hello-http gave no answer"),
+    }
+}
+
+pub async fn bare_hello(component: &bare::Http) {
+    let response = component.call(hello_request()).await.expect("hello-http answers");
+    assert_eq!(&response.body()[..], HELLO);
+}
+
+pub async fn larder_purchase(program: &Program, around: &Around) {
+    let event = Event {
+        id: "purchase-1".into(),
+        source: "/cards".into(),
+        kind: "card.purchase".into(),
+        subject: Some("card-001".into()),
+        time: "2026-11-21T09:15:00Z".into(),
+        data_content_type: "application/json".into(),
+        data: Bytes::from_static(PURCHASE),
+    };
+    let enrolment = Enrolment { end_user: "anna".into(), topic: "card-001".into(), settings: SETTINGS.into() };
+    let outcome = program.run(Call::Event(event), around.run(Some(enrolment))).await;
+    // It wrote to state and saved.
+    assert_eq!(outcome.effects.len(), 2);
+}
+
+pub async fn bare_purchase(component: &bare::Handler) {
+    let event = bare::Event {
+        id: "purchase-1".into(),
+        source: "/cards".into(),
+        type_: "card.purchase".into(),
+        subject: Some("card-001".into()),
+        time: "2026-11-21T09:15:00Z".into(),
+        data_content_type: "application/json".into(),
+        data: PURCHASE.to_vec(),
+    };
+    let enrolment = bare::Enrolment { end_user: "anna".into(), topic: "card-001".into(), settings: SETTINGS.into() };
+    component.call(&event, enrolment).await.expect("round-up handles it");
+}
+
+/// Compiles, seals and loads.
+pub async fn program(runtime: &Runtime, wasm: &[u8]) -> anyhow::Result<Arc<Program>> {
+    let artifact = runtime.compile(wasm.to_vec().into()).await?;
+    assert_eq!(artifact.digest, Digest::of(wasm).to_string());
+    Ok(load(runtime, &Digest::of(wasm)).await?)
+}
+
+/// From the sealed artifact; there is no upload to fall back to.
+pub async fn load(runtime: &Runtime, digest: &Digest) -> Result<Arc<Program>, LoadError> {
+    runtime.load(digest, &Nothing).await
+}
+
+/// Backends with nothing in them.
+struct Nothing;
+
+#[async_trait::async_trait]
+impl Source for Nothing {
+    async fn upload(&self, digest: &Digest) -> Result<Bytes, String> {
+        Err(format!("{digest} was to come from its artifact"))
+    }
+}
+
+#[async_trait::async_trait]
+impl state::Backend for Nothing {
+    async fn get(&self, _: &str) -> Result<Option<(Vec<u8>, Version)>, BackendError> {
+        Ok(None)
+    }
+
+    async fn list(&self, _: &str, _: Option<&str>, _: u32) -> Result<Vec<(String, Vec<u8>, Version)>, BackendError> {
+        Ok(vec![])
+    }
+}
+
+#[async_trait::async_trait]
+impl savings::Backend for Nothing {
+    fn exponent(&self, currency: &str) -> Option<u32> {
+        (currency == "SEK").then_some(2)
+    }
+
+    async fn may_save_for(&self, _: &str) -> Result<(), String> {
+        Ok(())
+    }
+}

@@ -1,0 +1,171 @@
+//! A small HTTP/1.1 client that costs little beside what it measures: the request is bytes made beforehand, the
+//! answer is parsed in place, and all connections share one thread.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+/// The largest answer that is expected.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// How long one answer may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct Answer {
+    pub status: u16,
+    pub body: Vec<u8>,
+}
+
+/// One connection that is kept alive.
+pub struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    pub async fn open(address: SocketAddr) -> anyhow::Result<Connection> {
+        let stream = TcpStream::connect(address).await.with_context(|| address.to_string())?;
+        stream.set_nodelay(true)?;
+        Ok(Connection { stream, buffer: Vec::with_capacity(4 << 10) })
+    }
+
+    pub async fn call(&mut self, request: &[u8]) -> anyhow::Result<Answer> {
+        self.stream.write_all(request).await?;
+        self.buffer.clear();
+        loop {
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                bail!("the server closed the connection after {} bytes", self.buffer.len());
+            }
+            if let Some(answer) = parse(&self.buffer)? {
+                return Ok(answer);
+            }
+            if self.buffer.len() > ANSWER_BYTES_MAX {
+                bail!("an answer of more than {ANSWER_BYTES_MAX} bytes");
+            }
+        }
+    }
+}
+
+/// `GET` of a path at the web door of partner `demo`.
+pub fn get(path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nhost: demo.localhost\r\n\r\n").into_bytes()
+}
+
+/// An answer that is all there; `None` while it is not.
+fn parse(bytes: &[u8]) -> anyhow::Result<Option<Answer>> {
+    let Some(end) = find(bytes, b"\r\n\r\n") else { return Ok(None) };
+    let head = std::str::from_utf8(&bytes[..end]).context("the head is not text")?;
+    let rest = &bytes[end + 4..];
+    let mut lines = head.split("\r\n");
+    let status_line = lines.next().unwrap_or_default();
+    let status = status_line
+        .strip_prefix("HTTP/1.1 ")
+        .and_then(|rest| rest.get(..3)?.parse().ok())
+        .with_context(|| format!("not a status line: {status_line:?}"))?;
+    let mut length = None;
+    let mut chunked = false;
+    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+        if name.eq_ignore_ascii_case("content-length") {
+            length = Some(value.trim().parse::<usize>().with_context(|| format!("content-length {value:?}"))?);
+        } else if name.eq_ignore_ascii_case("transfer-encoding") {
+            chunked = value.trim().eq_ignore_ascii_case("chunked");
+        }
+    }
+    let body = match (chunked, length) {
+        (true, _) => dechunked(rest)?,
+        (false, Some(length)) => rest.get(..length).map(<[u8]>::to_vec),
+        (false, None) => bail!("an answer without length: {head}"),
+    };
+    Ok(body.map(|body| Answer { status, body }))
+}
+
+fn dechunked(mut bytes: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
+    let mut body = Vec::new();
+    loop {
+        let Some(end) = find(bytes, b"\r\n") else { return Ok(None) };
+        let size = std::str::from_utf8(&bytes[..end])?;
+        let size = usize::from_str_radix(size, 16).with_context(|| format!("a chunk of size {size:?}"))?;
+        let Some(chunk) = bytes.get(end + 2..end + 2 + size + 2) else { return Ok(None) };
+        if size == 0 {
+            return Ok(Some(body));
+        }
+        body.extend(&chunk[..size]);
+        bytes = &bytes[end + 2 + size + 2..];
+    }
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|window| window == what)
+}
+
+/// What came of a run against one server.
+pub struct Done {
+    pub per_second: f64,
+    /// Of each request.
+    pub nanos: Vec<u64>,
+}
+
+/// Sends the same request over all connections for so long; every answer must be 200 with this body.
+pub fn run(address: SocketAddr, path: &str, body: &[u8], connections: usize, time: Duration) -> anyhow::Result<Done> {
+    let (request, body) = (get(path), body.to_vec());
+    let loader = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    loader.block_on(async {
+        let mut open = Vec::new();
+        for _ in 0..connections {
+            open.push(Connection::open(address).await?);
+        }
+        let begun = Instant::now();
+        let mut tasks: JoinSet<anyhow::Result<Vec<u64>>> = open
+            .into_iter()
+            .map(|mut connection| {
+                let (request, body) = (request.clone(), body.clone());
+                async move {
+                    let mut nanos = Vec::new();
+                    while begun.elapsed() < time {
+                        let sent = Instant::now();
+                        let answer = connection.call(&request).await?;
+                        nanos.push(sent.elapsed().as_nanos() as u64);
+                        if answer.status != 200 || answer.body != body {
+                            let text = String::from_utf8_lossy(&answer.body).into_owned();
+                            bail!("answered {} with {text:?}", answer.status);
+                        }
+                    }
+                    Ok(nanos)
+                }
+            })
+            .collect();
+        let mut nanos = Vec::new();
+        let all = async {
+            while let Some(done) = tasks.join_next().await {
+                nanos.extend(done.context("a connection's task")??);
+            }
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(time + PATIENCE, all).await.context("an answer did not come")??;
+        Ok(Done { per_second: nanos.len() as f64 / begun.elapsed().as_secs_f64(), nanos })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(text: &str) -> Option<Vec<u8>> {
+        parse(text.as_bytes()).unwrap().map(|answer| answer.body)
+    }
+
+    #[test]
+    fn an_answer_is_taken_when_it_is_whole() {
+        let sized = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+        let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n";
+        for text in [sized, chunked] {
+            assert_eq!(body(text).as_deref(), Some(&b"hello"[..]));
+            (0..text.len()).for_each(|cut| assert_eq!(body(&text[..cut]), None, "{cut}"));
+        }
+        assert!(parse(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
+        assert!(parse(b"nonsense\r\n\r\n").is_err());
+    }
+}
