@@ -18,6 +18,8 @@ use tokio::process::{Child, Command};
 
 use crate::runtime::Settings;
 
+/// Threads of one compile.
+const THREADS_MAX: usize = 4;
 /// What a report and a crash's last words may have.
 const REPORT_BYTES_MAX: u64 = 1 << 20;
 const STDERR_BYTES_MAX: u64 = 64 << 10;
@@ -82,9 +84,14 @@ pub(crate) async fn compile(settings: &Settings, wasm: &[u8], artifact: &Path) -
     let started = Instant::now();
     let (program, arguments) =
         settings.compiler.split_first().ok_or_else(|| CompileError::Host("no compiler command is set".into()))?;
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(THREADS_MAX));
     let mut child = Command::new(program)
         .args(arguments)
         .env_clear()
+        // Every thread and every arena of the allocator reserves address space, which is what is limited: on a machine
+        // with many cores they alone would use it up.
+        .env("RAYON_NUM_THREADS", threads.to_string())
+        .env("MALLOC_ARENA_MAX", "2")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -95,8 +102,7 @@ pub(crate) async fn compile(settings: &Settings, wasm: &[u8], artifact: &Path) -
         artifact: artifact.into(),
         memory_bytes: settings.compile_memory_bytes,
         // All threads together. The deadline comes first; this ends a child whose parent died.
-        cpu_seconds: settings.compile_deadline.as_secs().max(1)
-            * std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64),
+        cpu_seconds: settings.compile_deadline.as_secs().max(1) * threads as u64,
     };
     let talked = tokio::time::timeout(settings.compile_deadline, talk(&mut child, &order, wasm)).await;
     let Ok(talked) = talked else {

@@ -27,10 +27,11 @@ pub struct Settings {
     pub cache_dir: PathBuf,
     /// The installation's key for seals.
     pub seal_key: [u8; 32],
-    /// Command that calls [`crate::compiler_main`], usually this very binary with a hidden argument. It gets an empty
-    /// environment.
+    /// Command that calls [`crate::compiler_main`], usually this very binary with a hidden argument. Nothing of this
+    /// process's environment is passed on to it.
     pub compiler: Vec<OsString>,
     pub compile_deadline: Duration,
+    /// Address space of one compiler. JavaScript and Python guests of 14 to 18 MB need 600 MiB.
     pub compile_memory_bytes: u64,
     /// Instances that may live at once; more calls wait for their turn.
     pub instances_max: u32,
@@ -100,9 +101,8 @@ impl Runtime {
     /// Compiles an upload and keeps its sealed artifact. One that is here already is not compiled again.
     pub async fn compile(&self, wasm: Bytes) -> Result<Artifact, CompileError> {
         let digest = Digest::of(&wasm);
-        let folder = self.folder.clone();
-        if let Ok(artifact) = blocking(move || folder.find(&digest)).await? {
-            return Ok(artifact);
+        if let Ok(program) = self.load_sealed(&digest).await? {
+            return Ok(program.artifact().clone());
         }
         self.compile_anew(&digest, &wasm).await
     }
@@ -121,7 +121,7 @@ impl Runtime {
         match self.load_sealed(digest).await? {
             Ok(program) => return Ok(program),
             Err(Unusable::Missing) => tracing::info!(digest = %digest, "no artifact of {digest}, compiling it"),
-            Err(Unusable::Foreign(why)) => {
+            Err(Unusable::Foreign(why) | Unusable::Unfit(why)) => {
                 tracing::warn!(digest = %digest, why, "the artifact of {digest} is not used but compiled again: {why}");
             }
         }
@@ -141,7 +141,7 @@ impl Runtime {
             let (component, artifact) = folder.load(&engine, &digest)?;
             Program::link(&linker, &component, artifact, instances)
                 .map(Arc::new)
-                .map_err(|err| Unusable::Foreign(format!("{err:#}")))
+                .map_err(|err| Unusable::Unfit(format!("{err:#}")))
         })
         .await
     }
@@ -164,7 +164,8 @@ impl Runtime {
         // The pool has bounds that only this engine knows: a component beyond them is refused now, not at its first call.
         match self.load_sealed(&digest).await? {
             Ok(_) => Ok(artifact),
-            Err(err) => Err(CompileError::Rejected(format!("it cannot be run: {err}"))),
+            Err(Unusable::Unfit(why)) => Err(CompileError::Rejected(format!("it cannot be run: {why}"))),
+            Err(err) => Err(CompileError::Host(format!("the artifact just made is gone: {err}"))),
         }
     }
 }

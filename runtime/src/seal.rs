@@ -33,6 +33,8 @@ pub struct Folder {
     key: [u8; 32],
     engine_hash: u64,
     checked: Mutex<HashMap<Digest, Identity>>,
+    /// Held while an artifact and its sidecar are put in their places, so that they belong together.
+    placing: Mutex<()>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -59,6 +61,9 @@ pub enum Unusable {
     Missing,
     #[error("{0}")]
     Foreign(String),
+    /// It is ours, and the engine does not take it.
+    #[error("{0}")]
+    Unfit(String),
 }
 
 impl Folder {
@@ -77,7 +82,13 @@ impl Folder {
         sweep(path);
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
-        Ok(Folder { path: path.into(), key, engine_hash: hasher.finish(), checked: Mutex::default() })
+        Ok(Folder {
+            path: path.into(),
+            key,
+            engine_hash: hasher.finish(),
+            checked: Mutex::default(),
+            placing: Mutex::default(),
+        })
     }
 
     /// Where the compiler may write; gone again unless it is given to [`Folder::keep`].
@@ -93,6 +104,7 @@ impl Folder {
         let mut file = self.temporary()?;
         serde_json::to_writer(&mut file, &sidecar)?;
         file.as_file().sync_all()?;
+        let _placing = self.placing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         // Between these two the seal does not match; whoever loads then compiles again.
         code.persist(self.code(digest))?;
         file.persist(self.sidecar(digest))?;
@@ -132,7 +144,7 @@ impl Folder {
                                         checked by `find`, and files in this folder are replaced, never changed"
         )]
         let component = unsafe { Component::deserialize_file(engine, self.code(digest)) };
-        Ok((component.map_err(|err| Unusable::Foreign(format!("{err:#}")))?, artifact))
+        Ok((component.map_err(|err| Unusable::Unfit(format!("{err:#}")))?, artifact))
     }
 
     fn seal(&self, digest: &Digest, artifact: &Artifact, code: &mut File) -> io::Result<blake3::Hash> {

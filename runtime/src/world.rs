@@ -24,7 +24,9 @@ use crate::compile::Artifact;
 use crate::engine::WASM_STACK_BYTES;
 use crate::event_http;
 use crate::imports::logs::Collector;
-use crate::imports::{HANDLES_MAX, HOSTCALL_BYTES_MAX, HostFault, RESOURCES_MAX, State};
+use crate::imports::{
+    FIELDS_BYTES_MAX, HANDLES_MAX, HOSTCALL_BYTES_MAX, HostFault, RANDOM_BYTES_MAX, RESOURCES_MAX, State,
+};
 use crate::limits::{Exceeded, LimitKind, Limits};
 use crate::meter::Meter;
 use crate::outcome::{End, Failure, Outcome};
@@ -281,7 +283,7 @@ fn host_resource(err: &wasmtime::Error, hostcall_bytes: usize) -> Option<u64> {
         return Some(RESOURCES_MAX as u64);
     }
     if let Some(FieldMapError::TooManyFields | FieldMapError::TotalSizeTooBig) = err.downcast_ref() {
-        return Some(32 << 10);
+        return Some(FIELDS_BYTES_MAX as u64);
     }
     if is_hostcall_exhausted(err) {
         return Some(hostcall_bytes as u64);
@@ -291,7 +293,7 @@ fn host_resource(err: &wasmtime::Error, hostcall_bytes: usize) -> Option<u64> {
         return Some(HANDLES_MAX as u64);
     }
     if cause.starts_with("requested len ") && cause.contains("exceeds limit") {
-        return Some(64 << 10);
+        return Some(RANDOM_BYTES_MAX);
     }
     None
 }

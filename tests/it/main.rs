@@ -1,3 +1,9 @@
 //! The one test binary: a file per subject, each at the outermost door that is still fast.
 
+mod command_line;
+mod crash;
+mod events;
+mod isolation;
+mod lifecycle;
+mod schedules;
 mod web_door;

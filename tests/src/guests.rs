@@ -9,7 +9,10 @@ use crate::process::workspace;
 /// Every example; naming one that does not exist fails the tests.
 pub const EXAMPLES: [&str; 4] = ["hello-http", "round-up", "save-league", "payday"];
 
-/// The component of an example or of `tests/guests/rust-hostile` (`hostile`, `hostile-saver`), built once per run.
+/// Guests that only tests run.
+const TEST_GUESTS: [&str; 2] = ["hostile", "probe"];
+
+/// The component of an example or another guest crate of the workspace, built once per run.
 pub fn guest(name: &str) -> Vec<u8> {
     let folder = built();
     [name.to_owned(), name.replace('-', "_")]
@@ -30,7 +33,7 @@ fn built() -> &'static PathBuf {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
         let mut build = Command::new(&cargo);
         build.args(["build", "--quiet", "--release", "--target", "wasm32-wasip2"]).current_dir(workspace());
-        for name in EXAMPLES.iter().chain(&["hostile"]) {
+        for name in EXAMPLES.iter().chain(&TEST_GUESTS) {
             build.args(["-p", name]);
         }
         assert!(

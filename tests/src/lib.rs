@@ -10,7 +10,7 @@ pub mod guests;
 mod process;
 
 pub use api::{Answer, Api};
-pub use process::{Larder, Options};
+pub use process::{Larder, Options, workspace};
 
 use std::time::{Duration, Instant};
 

@@ -12,10 +12,21 @@ use tempfile::TempDir;
 use crate::Api;
 
 /// How the process is started.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Options {
     /// Settings by the environment: `("LARDER_WORKER__LEASE", "5s")`.
     pub settings: Vec<(&'static str, String)>,
+    pub listen: String,
+    pub internal: String,
+    /// A folder that stays; `None`: one of its own, removed at the end.
+    pub data: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        let any = || "127.0.0.1:0".to_owned();
+        Options { settings: vec![], listen: any(), internal: any(), data: None }
+    }
 }
 
 impl Options {
@@ -61,7 +72,8 @@ impl Larder {
             .get_or_init(|| {
                 let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
                 let mut build = Command::new(cargo);
-                build.args(["build", "--quiet", "-p", "larder"]);
+                // Of the whole workspace, so that dependencies have the features that the tests were built with.
+                build.args(["build", "--quiet", "--workspace", "--bins"]);
                 let own = std::env::current_exe().expect("the path of this test");
                 // target/PROFILE/deps/it-HASH, or target/PROFILE/demo
                 let profile =
@@ -79,7 +91,7 @@ impl Larder {
     }
 
     pub fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.options.data.clone().unwrap_or_else(|| self.folder.path().join("data"))
     }
 
     /// A folder for the test's own files, removed with everything else.
@@ -99,7 +111,7 @@ impl Larder {
         let stderr = File::options().create(true).append(true).open(self.log_file()).expect("a log file");
         let mut command = Command::new(Larder::binary());
         command
-            .args(["dev", "--listen", "127.0.0.1:0", "--internal", "127.0.0.1:0", "--data"])
+            .args(["dev", "--listen", &self.options.listen, "--internal", &self.options.internal, "--data"])
             .arg(self.data())
             .envs(self.options.settings.iter().map(|(name, value)| (*name, value.as_str())))
             .stdin(Stdio::null())
@@ -146,6 +158,11 @@ impl Larder {
     /// `127.0.0.1:PORT` of the web door and the API.
     pub fn address(&self) -> String {
         self.env.endpoint.trim_start_matches("http://").trim_end_matches("/v1").to_owned()
+    }
+
+    /// `127.0.0.1:PORT` of health and metrics.
+    pub fn internal_address(&self) -> &str {
+        &self.env.internal
     }
 
     pub fn pid(&self) -> u32 {

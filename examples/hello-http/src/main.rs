@@ -4,6 +4,7 @@
 //! * `POST /hello/echo` answers with the body and its media type.
 //! * `POST /hello/sum` reads `{"numbers": [1, 2]}` and answers `{"sum": 3}`, or says what is wrong with it.
 //! * `GET /hello/variable` shows the variable `GREETING` from `larder.toml`.
+//! * `GET /hello/slow?ms=500` answers after that time. Waiting costs no CPU time.
 //! * An event comes as a `POST` with the CloudEvents attributes in `ce-` headers, wherever it is sent: it is logged.
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,11 @@ async fn main(request: Request<Body>) -> Result<Response<Body>> {
             Ok(greeting) => text(StatusCode::OK, format!("{greeting}\n")),
             Err(_) => text(StatusCode::NOT_FOUND, "the variable GREETING is not set\n".to_owned()),
         },
+        (&Method::GET, "/hello/slow") => {
+            let ms = parameter(head.uri.query(), "ms").parse().unwrap_or(1_000);
+            wstd::task::sleep(wstd::time::Duration::from_millis(ms)).await;
+            text(StatusCode::OK, format!("waited {ms} ms\n"))
+        }
         (method, path) => text(StatusCode::NOT_FOUND, format!("no {method} {path} here\n")),
     }
 }
@@ -44,8 +50,14 @@ fn text(status: StatusCode, text: String) -> Result<Response<Body>> {
 }
 
 fn greeting(query: Option<&str>) -> String {
-    let name = query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("name="));
-    format!("Hello, {}!", name.filter(|name| !name.is_empty()).unwrap_or("world"))
+    let name = parameter(query, "name");
+    format!("Hello, {}!", if name.is_empty() { "world" } else { name })
+}
+
+/// The parameter's text as it stands in the query, empty if it is not there.
+fn parameter<'a>(query: Option<&'a str>, name: &str) -> &'a str {
+    let mut pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find(|(key, _)| *key == name).map_or("", |(_, value)| value)
 }
 
 #[derive(Deserialize)]

@@ -33,9 +33,9 @@ pub(crate) const HANDLES_MAX: usize = 4_096;
 /// Live things behind them on the host's side: streams, bodies, header maps.
 pub(crate) const RESOURCES_MAX: usize = 2_048;
 /// Bytes of one header map. With `RESOURCES_MAX` it bounds what headers can cost to 64 MiB.
-const FIELDS_BYTES_MAX: usize = 32 << 10;
+pub(crate) const FIELDS_BYTES_MAX: usize = 32 << 10;
 /// Random bytes in one call.
-const RANDOM_BYTES_MAX: u64 = 64 << 10;
+pub(crate) const RANDOM_BYTES_MAX: u64 = 64 << 10;
 /// Bytes a guest hands to the host in one call. Above every size that an interface of ours allows (65,536 bytes of
 /// state or event data); what the host hands to a guest is bounded by the guest's memory instead.
 pub(crate) const HOSTCALL_BYTES_MAX: usize = 2 << 20;

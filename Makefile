@@ -1,0 +1,44 @@
+# What the README names. Everything installs what it needs, or says how.
+.PHONY: run demo test check bench setup
+
+CARGO ?= cargo
+# Always the whole workspace: dependencies then have the same features every time, and nothing large is compiled twice.
+BUILD = $(CARGO) build --workspace --bins
+DEMO = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/demo
+
+# The embedded default, end to end: builds, starts Larder, deploys the examples, sends events, prints what happened, keeps serving.
+run: setup
+	$(BUILD)
+	@$(DEMO) --keep --data larder-data
+
+# The same in a temporary folder; ends by itself.
+demo: setup
+	$(BUILD)
+	@$(DEMO) --listen 127.0.0.1:0 --internal 127.0.0.1:0
+
+# Everything: unit tests of all crates, the examples' own, and the system tests against real processes.
+test: setup
+	$(BUILD)
+	$(CARGO) test --workspace --no-fail-fast
+
+# Formatting, lints, licences and advisories.
+check: setup
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@if ! $(CARGO) deny --version >/dev/null 2>&1; then \
+		echo "cargo-deny is not installed: licences and advisories are NOT checked (cargo install --locked cargo-deny)"; \
+	else \
+		$(CARGO) deny --log-level error check bans licenses sources || exit 1; \
+		if $(CARGO) deny --log-level off fetch db; then $(CARGO) deny --log-level error check advisories; \
+		else echo "the advisory database cannot be reached: advisories are NOT checked"; fi; \
+	fi
+
+# Cold start, warm call and web door beside a bare embedding of wasmtime.
+bench: setup
+	$(BUILD) --release
+	$(CARGO) run --release -p larder-benches
+
+setup:
+	@command -v $(CARGO) >/dev/null || { echo "cargo is missing: install Rust with rustup (https://rustup.rs)"; exit 1; }
+	@command -v cc >/dev/null || { echo "a C compiler is missing: apt-get install gcc, or xcode-select --install"; exit 1; }
+	@rustup target list --installed 2>/dev/null | grep -qx wasm32-wasip2 || rustup target add wasm32-wasip2

@@ -1,0 +1,90 @@
+//! What a run wants to change comes out of it, or does not if it ended badly.
+
+use larder_runtime::imports::state::Read;
+use larder_runtime::{Effect, End, Exceeded, Failure, LimitKind, Limits, Run};
+
+use crate::guests;
+use crate::{Bench, enrolled, event, run};
+
+/// Sets `key` to `value`, adds 1 to `value`, creates a transaction of 12.5 SEK, reads `key`.
+const WORKS: &str = "(func $work
+    (call $set (i32.const 0) (i32.const 3) (i32.const 4) (i32.const 5) (i32.const 256))
+    (call $increment (i32.const 4) (i32.const 5) (i32.const 10) (i32.const 1) (i32.const 256))
+    (call $create (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 16) (i32.const 4) (i32.const 12) (i32.const 3)
+      (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 256)))";
+
+fn guest(run: &str) -> Vec<u8> {
+    guests::typed(&format!("{WORKS} (func $run (param i32 i32) (result i32) (call $work) {run})"))
+}
+
+#[tokio::test]
+async fn effects_come_out_in_order() {
+    let t = Bench::new();
+    // Answers with what the transaction's result points to.
+    let program = t.program(guest("(call $answer (i32.load (i32.const 260)) (i32.load (i32.const 264)))")).await;
+    let outcome = program.run(event(b""), enrolled()).await;
+    assert!(matches!(outcome.end, End::Returned(Some(id)) if id == b"run-1"));
+    assert_eq!(
+        outcome.effects,
+        [
+            Effect::SetState { key: "key".into(), value: b"value".to_vec() },
+            Effect::IncrementState { key: "value".into(), by: 1 },
+            Effect::Transaction {
+                id: "run-1".into(),
+                end_user: None,
+                amount: "12.50".into(),
+                amount_minor: 1_250,
+                currency: "SEK".into(),
+                memo: None
+            },
+        ]
+    );
+    assert_eq!(outcome.reads, []);
+}
+
+#[tokio::test]
+async fn a_transaction_needs_somebody_it_is_for() {
+    let t = Bench::new();
+    let program = t.program(guest("(call $answer (i32.load (i32.const 260)) (i32.load (i32.const 264)))")).await;
+    let outcome = program.run(event(b""), run(Limits::DEFAULT)).await;
+    let End::Returned(Some(why)) = outcome.end else { panic!("no answer") };
+    assert!(String::from_utf8(why).unwrap().contains("end-user is missing"));
+    assert_eq!(outcome.effects.len(), 2);
+}
+
+#[tokio::test]
+async fn a_run_that_ends_badly_changes_nothing() {
+    let t = Bench::new();
+    let rejects = t.program(guest("(call $reject (i32.const 4) (i32.const 5))")).await;
+    let outcome = rejects.run(event(b""), enrolled()).await;
+    assert!(matches!(&outcome.end, End::Reject(why) if why == "value"));
+    assert_eq!((outcome.effects, outcome.reads), (vec![], vec![]));
+
+    let outcome = t.program(guest("unreachable")).await.run(event(b""), enrolled()).await;
+    assert!(matches!(outcome.end, End::Failed(Failure::Trap(_))));
+    assert_eq!(outcome.effects, []);
+}
+
+#[tokio::test]
+async fn reads_come_out() {
+    let t = Bench::new();
+    let reads = "(func $run (param i32 i32) (result i32)
+        (call $get (i32.const 0) (i32.const 3) (i32.const 256)) (call $answer (i32.const 0) (i32.const 0)))";
+    let outcome = t.event(reads, Limits::DEFAULT).await;
+    assert_eq!(outcome.reads, [Read::Key { key: "key".into(), version: None }]);
+}
+
+#[tokio::test]
+async fn too_many_effects_end_the_run() {
+    let t = Bench::new();
+    let limits = Limits { effects: 2, ..Limits::DEFAULT };
+    let program = t.program(guest("(call $answer (i32.const 0) (i32.const 0))")).await;
+    let outcome = program.run(event(b""), Run { limits, ..enrolled() }).await;
+    match outcome.end {
+        End::Failed(Failure::Limit(exceeded)) => {
+            assert_eq!(exceeded, Exceeded { limit: LimitKind::Effects, value: 2, used: 3 });
+        }
+        _ => panic!("went on"),
+    }
+    assert_eq!(outcome.effects, []);
+}

@@ -1,0 +1,160 @@
+//! The crate at its own door: every test compiles a guest in the compiler's process, loads it and runs it.
+
+mod answers;
+mod artifacts;
+mod bounds;
+mod effects;
+mod guests;
+mod refusals;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use larder_runtime::imports::{savings, state};
+use larder_runtime::{
+    Answer, Call, CompileError, Digest, Enrolment, Event, Limits, Outcome, Program, RequestBody, Run, Runtime,
+    Settings, Source,
+};
+use tempfile::TempDir;
+
+struct Bench {
+    runtime: Arc<Runtime>,
+    folder: Arc<TempDir>,
+}
+
+fn settings(folder: &Path) -> Settings {
+    Settings {
+        cache_dir: folder.join("artifacts"),
+        seal_key: [7; 32],
+        compiler: vec![env!("CARGO_BIN_EXE_larder-compile").into()],
+        compile_deadline: Duration::from_secs(60),
+        compile_memory_bytes: 4 << 30,
+        instances_max: 16,
+    }
+}
+
+impl Bench {
+    fn new() -> Bench {
+        Bench::within(&Arc::new(TempDir::new().unwrap()))
+    }
+
+    /// Another process's view of the same folder.
+    fn within(folder: &Arc<TempDir>) -> Bench {
+        Bench { runtime: Runtime::new(settings(folder.path())).unwrap(), folder: folder.clone() }
+    }
+
+    async fn program(&self, wasm: Vec<u8>) -> Arc<Program> {
+        let upload = Upload::of(wasm);
+        self.runtime.compile(upload.bytes.clone()).await.unwrap();
+        self.runtime.load(&upload.digest, &upload).await.unwrap()
+    }
+
+    async fn rejection(&self, wasm: &[u8]) -> String {
+        match self.runtime.compile(Bytes::copy_from_slice(wasm)).await {
+            Err(CompileError::Rejected(why)) => why,
+            other => panic!("not rejected: {other:?}"),
+        }
+    }
+
+    /// Runs one event through a new typed guest.
+    async fn event(&self, core: &str, limits: Limits) -> Outcome {
+        self.program(guests::typed(core)).await.run(event(b"data"), run(limits)).await
+    }
+}
+
+/// The store of uploads, which counts how often it is asked.
+struct Upload {
+    bytes: Bytes,
+    digest: Digest,
+    asked: AtomicUsize,
+}
+
+impl Upload {
+    fn of(wasm: Vec<u8>) -> Upload {
+        Upload { digest: Digest::of(&wasm), bytes: wasm.into(), asked: AtomicUsize::new(0) }
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl Source for Upload {
+    async fn upload(&self, _digest: &Digest) -> Result<Bytes, String> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        Ok(self.bytes.clone())
+    }
+}
+
+fn event(data: &[u8]) -> Call {
+    Call::Event(Event {
+        id: "1".into(),
+        source: "/test".into(),
+        kind: "test.happened".into(),
+        subject: None,
+        time: "2026-01-02T03:04:05Z".into(),
+        data_content_type: "text/plain".into(),
+        data: Bytes::copy_from_slice(data),
+    })
+}
+
+fn get(answer: Answer) -> Call {
+    let body: RequestBody = Empty::new().map_err(|never| match never {}).boxed_unsync();
+    Call::Http { request: http::Request::get("http://acme.example/").body(body).unwrap(), answer }
+}
+
+fn run(limits: Limits) -> Run {
+    Run {
+        execution: "run".into(),
+        limits,
+        variables: Arc::default(),
+        enrolment: None,
+        state: Arc::new(NoState),
+        savings: Arc::new(Money),
+    }
+}
+
+fn enrolled() -> Run {
+    Run {
+        enrolment: Some(Enrolment { end_user: "someone".into(), topic: "team".into(), settings: "{}".into() }),
+        ..run(Limits::DEFAULT)
+    }
+}
+
+/// Has nothing.
+struct NoState;
+
+#[async_trait]
+impl state::Backend for NoState {
+    async fn get(&self, _key: &str) -> Result<Option<(Vec<u8>, state::Version)>, state::BackendError> {
+        Ok(None)
+    }
+
+    async fn list(
+        &self,
+        _prefix: &str,
+        _after: Option<&str>,
+        _limit: u32,
+    ) -> Result<Vec<(String, Vec<u8>, state::Version)>, state::BackendError> {
+        Ok(Vec::new())
+    }
+}
+
+struct Money;
+
+#[async_trait]
+impl savings::Backend for Money {
+    fn exponent(&self, currency: &str) -> Option<u32> {
+        (currency == "SEK").then_some(2)
+    }
+
+    async fn may_save_for(&self, end_user: &str) -> Result<(), String> {
+        if end_user == "someone" { Ok(()) } else { Err(format!("{end_user} is not enrolled")) }
+    }
+}

@@ -1,0 +1,45 @@
+//! A guest whose effects an oracle can foretell.
+//!
+//! * `probe.save` {amount}: saves for the enrolment, or else for the end user "clock"; the memo is the event's id. Reads
+//!   and writes `count` (which conflicts), increments `sum` by the amount in minor units, emits `probe.echo`.
+//! * `probe.echo`: increments `echoes`.
+//! * `probe.retry` {until}: asks to be retried until it has run that often, which it cannot remember: always.
+//! * `probe.reject`: refuses.
+//! * `probe.loop`: emits itself again.
+//! * a schedule's firing: saves 1.00 for "clock"; the memo is the nominal time.
+//! * an execution: answers with all of its state.
+
+use larder_sdk::prelude::*;
+use larder_sdk::serde_json::Value;
+
+fn probe(event: Event<Value>, run: &mut Run) -> Result<Value, Error> {
+    match event.type_.as_str() {
+        "probe.save" => {
+            let amount: Decimal = event.data["amount"].as_str().unwrap_or("1.00").parse()?;
+            let money = Money::new(amount, "SEK".parse()?).memo(&event.id);
+            run.save(if run.enrolment().is_ok() { money } else { money.end_user("clock") })?;
+            let count: u64 = run.state().get("count")?.unwrap_or(0);
+            run.state().set("count", &(count + 1))?;
+            run.state().increment("sum", (amount * Decimal::ONE_HUNDRED).try_into()?)?;
+            run.emit("probe.echo", event.subject.as_deref(), &event.data)?;
+        }
+        "probe.echo" => run.state().increment("echoes", 1)?,
+        "probe.retry" => return Err(Error::retry("not yet")),
+        "probe.reject" => return Err(Error::reject("never")),
+        "probe.loop" => {
+            run.state().increment("loops", 1)?;
+            run.emit("probe.loop", None, &Value::Null)?;
+        }
+        "larder.schedule" => {
+            run.save(Money::new(Decimal::ONE, "SEK".parse()?).memo(&event.time).end_user("clock"))?;
+        }
+        "larder.execution" => {
+            let entries = run.state().list::<Value>("", None)?;
+            return Ok(entries.into_iter().collect());
+        }
+        other => return Err(Error::reject(format!("what is {other}?"))),
+    }
+    Ok(Value::Null)
+}
+
+larder_sdk::function!(probe);

@@ -1,0 +1,169 @@
+//! Events: taking them in, deduplication, patterns, enrolled runs, what functions make of them.
+
+use larder_tests::{Larder, eventually, guests};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_runs_once_for_each_active_enrolment_of_its_subject() {
+    let larder = Larder::start().await;
+    let api = larder.api();
+    api.deploy("round-up", &guests::guest("round-up"), json!({ "events": ["card.*"], "per": "enrolment" })).await;
+    let settings = json!({ "monthlyCap": "100.00" });
+    let anna = api.enrol("round-up", "anna", "card-1", settings.clone()).await;
+    api.enrol("round-up", "bo", "card-1", settings.clone()).await;
+    api.enrol("round-up", "cy", "card-2", settings.clone()).await;
+    let paused = api.enrol("round-up", "di", "card-1", settings).await;
+    api.patch(&format!("/enrolments/{paused}"), json!({ "status": "paused" })).await.is(200);
+
+    let purchase = json!({ "amount": "42.50", "currency": "SEK", "merchant": "Kiosk" });
+    api.event("p-1", "card.purchase", Some("card-1"), purchase.clone()).await.is(202);
+    let transactions = eventually("two transactions", async || {
+        let transactions = api.transactions().await;
+        (transactions.len() == 2).then_some(transactions)
+    })
+    .await;
+    let mut users: Vec<&str> = transactions.iter().map(|t| t["endUser"].as_str().unwrap()).collect();
+    users.sort_unstable();
+    assert_eq!(users, ["anna", "bo"]);
+    assert_eq!((&transactions[0]["amount"], &transactions[0]["currency"]), (&json!("7.50"), &json!("SEK")));
+
+    // Sent again it is a duplicate, and nothing more happens.
+    let again = api.event("p-1", "card.purchase", Some("card-1"), purchase.clone()).await.is(202);
+    assert_eq!(again["events"][0]["duplicate"], true);
+    // The same id from another source is another event; no one is enrolled for its subject.
+    api.event("p-2", "card.purchase", Some("card-9"), purchase.clone()).await.is(202);
+    api.event("p-3", "card.purchase", Some("card-2"), purchase).await.is(202);
+    eventually("cy's transaction", async || (api.transactions().await.len() == 3).then_some(())).await;
+    let executions = api.executions("round-up").await;
+    assert_eq!(executions.len(), 3);
+    assert!(executions.iter().all(|e| e["trigger"] == "event" && e["status"] == "completed" && e["enrolmentId"] != ""));
+    assert!(executions.iter().any(|e| e["enrolmentId"] == json!(anna)));
+
+    let queries = [json!({ "method": "equal", "attribute": "endUser", "values": ["anna"] })];
+    assert_eq!(api.list("/transactions", &queries).await.is(200)["total"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_three_modes_are_taken_and_bad_events_are_named() {
+    let larder = Larder::start().await;
+    let api = larder.api();
+    let send = async |content_type: &str, headers: &[(&str, &str)], body: String| {
+        let mut request = api.request(Method::POST, "/events").header("content-type", content_type).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        larder_tests::Api::try_send(request).await.unwrap()
+    };
+    let binary = [
+        ("ce-specversion", "1.0"),
+        ("ce-id", "b-1"),
+        ("ce-source", "/shop"),
+        ("ce-type", "card.purchase"),
+        ("ce-subject", "caf%C3%A9"),
+    ];
+    assert_eq!(send("application/json", &binary, "{}".into()).await.is(202)["total"], 1);
+    let event =
+        |id: &str| json!({ "specversion": "1.0", "id": id, "source": "/shop", "type": "card.purchase", "data": {} });
+    assert_eq!(
+        send("application/cloudevents+json", &[], event("s-1").to_string()).await.is(202)["events"][0]["id"],
+        "s-1"
+    );
+    let batch = json!([event("x-1"), event("x-2"), event("x-1")]).to_string();
+    let answer = send("application/cloudevents-batch+json", &[], batch).await.is(202);
+    let duplicates: Vec<&Value> = answer["events"].as_array().unwrap().iter().map(|e| &e["duplicate"]).collect();
+    assert_eq!(duplicates, [&json!(false), &json!(false), &json!(true)]);
+
+    let mut second = event("y-2");
+    second.as_object_mut().unwrap().remove("type");
+    let message = send("application/cloudevents-batch+json", &[], json!([event("y-1"), second]).to_string())
+        .await
+        .is_error(400, "general_argument_invalid");
+    assert!(message.contains("type"), "{message}");
+    // All or nothing: the first of the refused batch is no duplicate.
+    assert_eq!(
+        send("application/cloudevents+json", &[], event("y-1").to_string()).await.is(202)["events"][0]["duplicate"],
+        false
+    );
+    let message = send("application/cloudevents+json", &[], "{".into()).await.is_error(400, "general_argument_invalid");
+    assert!(!message.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn emitted_events_reach_functions_and_loops_end() {
+    let larder = Larder::start().await;
+    let api = larder.api();
+    api.deploy("probe", &guests::guest("probe"), json!({ "events": ["probe.*"] })).await;
+    api.enrol("probe", "clock", "clock", json!({})).await;
+    api.event("e-1", "probe.save", None, json!({ "amount": "3.00" })).await.is(202);
+    api.event("e-2", "probe.loop", None, json!({})).await.is(202);
+    let failed = eventually("the loop to be ended", async || {
+        api.executions("probe").await.into_iter().find(|e| e["status"] == "failed")
+    })
+    .await;
+    assert!(failed["errors"].as_str().unwrap().contains("deep"), "{failed}");
+    let state = eventually("the echo", async || {
+        let run = api.execute("probe", json!({})).await;
+        let state: Value = serde_json::from_str(run["responseBody"].as_str()?).ok()?;
+        (state["echoes"] == 1).then_some(state)
+    })
+    .await;
+    assert_eq!((&state["count"], &state["sum"], &state["loops"]), (&json!(1), &json!(300), &json!(8)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retry_is_tried_again_and_given_up_and_reject_is_final() {
+    let options =
+        larder_tests::Options::default().set("LARDER_WORKER__RETRY_DELAY", "10ms").set("LARDER_WORKER__ATTEMPTS", "3");
+    let larder = Larder::start_with(options).await;
+    let api = larder.api();
+    api.deploy("probe", &guests::guest("probe"), json!({ "events": ["probe.*"] })).await;
+    api.event("r-1", "probe.retry", None, json!({})).await.is(202);
+    let given_up = eventually("the retries to be given up", async || {
+        api.executions("probe").await.into_iter().find(|e| e["status"] == "failed")
+    })
+    .await;
+    assert_eq!(given_up["attempt"], 3);
+    assert!(given_up["errors"].as_str().unwrap().contains("not yet"), "{given_up}");
+    api.event("r-2", "probe.reject", None, json!({})).await.is(202);
+    let rejected = eventually("the rejection", async || {
+        api.executions("probe")
+            .await
+            .into_iter()
+            .find(|e| e["errors"].as_str().is_some_and(|text| text.contains("never")))
+    })
+    .await;
+    assert_eq!((&rejected["attempt"], &rejected["status"]), (&json!(1), &json!("failed")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_that_conflict_run_again_and_none_is_lost() {
+    let larder = Larder::start().await;
+    let api = larder.api();
+    api.deploy("probe", &guests::guest("probe"), json!({ "events": ["probe.save"] })).await;
+    api.enrol("probe", "clock", "clock", json!({})).await;
+    let events: Vec<Value> = (0..60)
+        .map(|n| json!({ "specversion": "1.0", "id": format!("c-{n}"), "source": "/c", "type": "probe.save", "data": { "amount": "1.00" } }))
+        .collect();
+    let request = api.request(Method::POST, "/events").header("content-type", "application/cloudevents-batch+json");
+    larder_tests::Api::try_send(request.body(json!(events).to_string())).await.unwrap().is(202);
+    eventually("all to be saved", async || (api.transactions().await.len() == 60).then_some(())).await;
+    let run = api.execute("probe", json!({})).await;
+    let state: Value = serde_json::from_str(run["responseBody"].as_str().unwrap()).unwrap();
+    assert_eq!((&state["count"], &state["sum"]), (&json!(60), &json!(6000)));
+    let (_, metrics) = larder.internal("/metrics").await;
+    assert!(metrics.contains("larder_state_conflicts_total"), "the runs never conflicted:\n{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http_component_receives_events_in_binary_mode() {
+    let larder = Larder::start().await;
+    let api = larder.api();
+    api.deploy("hello", &guests::guest("hello-http"), json!({ "events": ["hello.said"] })).await;
+    api.event("h-1", "hello.said", Some("Anna"), json!({ "name": "Anna" })).await.is(202);
+    let execution = eventually("the event's execution", async || {
+        api.executions("hello").await.into_iter().find(|e| e["status"] == "completed")
+    })
+    .await;
+    assert_eq!(execution["trigger"], "event");
+}

@@ -1,0 +1,147 @@
+//! Partners and keys: everything that a partner owns is invisible to every other, and a key does what its scopes say.
+
+use larder_tests::{Api, Larder, guests};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+/// Makes a partner with a key of these scopes.
+async fn partner(larder: &Larder, id: &str, scopes: &[&str]) -> Api {
+    let operator = larder.operator();
+    operator.post("/partners", json!({ "partnerId": id, "name": id })).await.is(201);
+    let key = operator.post(&format!("/partners/{id}/keys"), json!({ "name": "test", "scopes": scopes })).await.is(201);
+    larder.api_of(Some(id), key["secret"].as_str())
+}
+
+const ALL: [&str; 8] = [
+    "functions.read",
+    "functions.write",
+    "executions.read",
+    "executions.write",
+    "events.write",
+    "enrolments.read",
+    "enrolments.write",
+    "transactions.read",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_with_a_foreign_key_finds_nothing() {
+    let larder = Larder::start().await;
+    let owner = larder.api();
+    owner.deploy("mine", &guests::guest("probe"), json!({ "events": ["probe.save"] })).await;
+    let enrolment = owner.enrol("mine", "clock", "clock", json!({})).await;
+    owner.event("e", "probe.save", None, json!({ "amount": "1.00" })).await.is(202);
+    let transaction = larder_tests::eventually("a transaction", async || owner.transactions().await.pop()).await;
+    let variable = owner
+        .post("/functions/mine/variables", json!({ "variableId": "unique()", "key": "TOKEN", "value": "s3cret" }))
+        .await
+        .is(201);
+    let function = owner.get("/functions/mine").await.is(200);
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let known = |parameter: &str| match parameter {
+        "functionId" => "mine".to_owned(),
+        "deploymentId" => text(&function["deploymentId"]),
+        "executionId" => text(&transaction["executionId"]),
+        "variableId" => text(&variable["$id"]),
+        "enrolmentId" => enrolment.clone(),
+        "transactionId" => text(&transaction["$id"]),
+        "partnerId" => "demo".to_owned(),
+        "keyId" => "any".to_owned(),
+        other => panic!("the walk does not know the path parameter {other}"),
+    };
+
+    let stranger = partner(&larder, "other", &ALL).await;
+    let document = larder.api_of(None, None).get("/openapi.json").await.is(200);
+    let mut walked = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            let Ok(method) = Method::from_bytes(method.to_uppercase().as_bytes()) else { continue };
+            let mut filled = path.trim_start_matches("/v1").to_owned();
+            while let Some((head, rest)) = filled.split_once('{') {
+                let (name, tail) = rest.split_once('}').unwrap();
+                filled = format!("{head}{}{tail}", known(name));
+            }
+            if !path.contains('{') {
+                continue;
+            }
+            let request = stranger.request(method.clone(), &filled);
+            let request =
+                if matches!(method, Method::GET | Method::DELETE) { request } else { request.json(&body(path)) };
+            let answer = Api::try_send(request).await.unwrap();
+            let expected = if path.contains("{partnerId}") { 401 } else { 404 };
+            assert_eq!(answer.status, expected, "{method} {filled}: {}", answer.body);
+            walked += 1;
+        }
+    }
+    assert!(walked >= 20, "only {walked} routes were walked");
+
+    // Lists are the stranger's own: empty. And nothing of the owner's has changed.
+    for (path, rows) in [("/functions", "functions"), ("/enrolments", "enrolments"), ("/transactions", "transactions")]
+    {
+        assert_eq!(stranger.get(path).await.is(200)[rows], json!([]), "{path}");
+    }
+    assert_eq!(owner.get("/functions/mine").await.is(200)["deploymentId"], function["deploymentId"]);
+    owner.get(&format!("/enrolments/{enrolment}")).await.is(200);
+
+    // The owner's key for another partner, and the stranger's for the owner, are no keys at all.
+    let forged = stranger.request(Method::GET, "/functions").header("x-appwrite-project", "demo");
+    assert_ne!(Api::try_send(forged).await.unwrap().status, 200);
+}
+
+/// A body that passes the route's own checks, so that what answers is the look-up.
+fn body(path: &str) -> Value {
+    json!({
+        "name": "x", "functionId": "mine", "deploymentId": "any", "status": "paused", "key": "K", "value": "v", "variableId": "v",
+        "buildId": "", "scopes": [], "runtime": "wasi-0.2", "path": "/", "unused": path,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_does_what_its_scopes_say_and_no_more() {
+    let larder = Larder::start().await;
+    let reader = partner(&larder, "acme", &["functions.read"]).await;
+    reader.get("/functions").await.is(200);
+    reader.create_function("f", json!({})).await.is_error(401, "general_unauthorized_scope");
+    reader.get("/transactions").await.is_error(401, "general_unauthorized_scope");
+    reader
+        .post("/partners", json!({ "partnerId": "evil", "name": "e" }))
+        .await
+        .is_error(401, "general_unauthorized_scope");
+    larder.api_of(Some("acme"), None).get("/functions").await.is_error(401, "general_unauthorized_scope");
+    larder.api_of(Some("nobody"), None).get("/functions").await.is_error(404, "project_not_found");
+    larder.api_of(None, None).get("/functions").await.is_error(401, "general_access_forbidden");
+    let wrong = format!("larder_x_{}_00000000", "0".repeat(64));
+    assert_eq!(larder.api_of(Some("acme"), Some(&wrong)).get("/functions").await.status, 401);
+
+    let operator = larder.operator();
+    let past = json!({ "name": "old", "scopes": ["functions.read"], "expire": "2020-01-01T00:00:00.000+00:00" });
+    let answer = operator.post("/partners/acme/keys", past).await;
+    if answer.status == 201 {
+        let old = larder.api_of(Some("acme"), answer.body["secret"].as_str());
+        old.get("/functions").await.is_error(401, "project_key_expired");
+    }
+    // A key that was taken away opens nothing from that moment on.
+    let key = operator.post("/partners/acme/keys", json!({ "name": "k", "scopes": ["functions.read"] })).await.is(201);
+    let api = larder.api_of(Some("acme"), key["secret"].as_str());
+    api.get("/functions").await.is(200);
+    let deleted = operator.delete(&format!("/partners/acme/keys/{}", key["$id"].as_str().unwrap())).await;
+    assert_eq!(deleted.status, 204);
+    assert_eq!(api.get("/functions").await.status, 401);
+    let listed = operator.get("/partners/acme/keys").await.is(200).to_string();
+    assert!(!listed.contains(key["secret"].as_str().unwrap()), "a secret is shown once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doors_are_told_apart_by_the_host() {
+    let larder = Larder::start().await;
+    larder.api().deploy("hello", &guests::guest("hello-http"), json!({ "routes": ["/"] })).await;
+    let ask = async |host: &str, path: &str| {
+        let url = format!("http://{}{path}", larder.address());
+        reqwest::Client::new().get(url).header("host", host).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(ask("demo.localhost", "/hello").await, 200);
+    assert_eq!(ask("demo-api.localhost", "/v1/health/version").await, 200);
+    // The API is not at the web door: its path is the function's.
+    assert_eq!(ask("demo.localhost", "/v1/health/version").await, 404);
+    assert_eq!(ask("elsewhere.example", "/hello").await, 421);
+    assert_eq!(ask("other.localhost", "/hello").await, 404);
+}

@@ -1,0 +1,146 @@
+//! Schedules, with the clock in the test's hand.
+
+use larder::clock::{Clock, rfc3339};
+use larder::config::Settings;
+use larder::ids::{DeploymentId, FunctionId, PartnerId};
+use larder::lifecycle::Lifecycle;
+use larder::model::{BuildStatus, Deployment, Function, LimitSettings, Per, Topics};
+use larder::secrets::Secrets;
+use larder::store::listing::Listing;
+use larder::{app::App, roles, schedule};
+use larder_runtime::Exports;
+
+/// 2026-11-21 12:00:30 UTC.
+const NOON: i64 = 1_795_262_430_000;
+const MINUTE: i64 = 60_000;
+
+async fn app(folder: &std::path::Path, clock: Clock) -> App {
+    let settings =
+        Settings::load(None, &[("data", folder.display().to_string()), ("scheduler.catch_up", "1h".into())]).unwrap();
+    roles::start(settings, Secrets::new(&[1; 32]), "operator", clock, &Lifecycle::default()).await.unwrap()
+}
+
+/// A function with an active deployment, of which only the schedule matters here.
+async fn scheduled(app: &App, schedule: &str) -> (PartnerId, FunctionId) {
+    let (partner, id): (PartnerId, FunctionId) = ("acme".parse().unwrap(), "tick".parse().unwrap());
+    let now = app.clock.now_ms();
+    app.store.insert_partner(&partner, "Acme", now).await.unwrap();
+    let function = Function {
+        partner: partner.clone(),
+        id: id.clone(),
+        name: "Tick".into(),
+        runtime: "wasi-0.2".into(),
+        execute: vec![],
+        events: vec![],
+        schedule: schedule.into(),
+        timezone: "Europe/Stockholm".into(),
+        timeout_s: 15,
+        enabled: true,
+        logging: true,
+        entrypoint: String::new(),
+        commands: String::new(),
+        scopes: vec![],
+        specification: String::new(),
+        deployment_retention: 0,
+        per: Per::Event,
+        topics: Topics::Subject,
+        routes: vec![],
+        limits: LimitSettings::default(),
+        deployment: None,
+        created_at_ms: now,
+        updated_at_ms: now,
+    };
+    app.store.insert_function(&function).await.unwrap();
+    let deployment = Deployment {
+        partner: partner.clone(),
+        id: DeploymentId::generate(&app.clock),
+        function: id.clone(),
+        status: BuildStatus::Ready,
+        activate: true,
+        kind: "manual".into(),
+        entrypoint: String::new(),
+        digest: larder_runtime::Digest([0; 32]),
+        source_bytes: 0,
+        build_bytes: 0,
+        build_ms: 0,
+        build_logs: String::new(),
+        exports: Some(Exports { http: false, handler: true }),
+        created_at_ms: now,
+        updated_at_ms: now,
+    };
+    app.store.insert_deployment(&deployment).await.unwrap();
+    app.store.activate_deployment(&deployment, false, now).await.unwrap();
+    app.directory.reload(&partner).await.unwrap();
+    schedule::arm(app, &partner, &id).await.unwrap();
+    (partner, id)
+}
+
+/// The nominal times that have executions, and how late each was.
+async fn fired(app: &App, of: &(PartnerId, FunctionId)) -> Vec<(String, Option<i64>)> {
+    let rows = app.store.list_executions(&of.0, &of.1, &Listing::first(5_000)).await.unwrap().rows;
+    rows.iter().map(|e| (rfc3339(e.nominal_at_ms.unwrap())[11..16].to_owned(), e.late_ms)).collect()
+}
+
+async fn fire(app: &App) {
+    while schedule::step(app.clone()).await.unwrap() {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_time_is_fired_once_also_across_a_restart_and_a_clock_set_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(NOON);
+    let of = {
+        let app = app(folder.path(), clock.clone()).await;
+        let of = scheduled(&app, "* * * * *").await;
+        fire(&app).await;
+        assert_eq!(fired(&app, &of).await, []);
+        clock.advance(MINUTE);
+        fire(&app).await;
+        fire(&app).await;
+        assert_eq!(fired(&app, &of).await, [("12:01".to_owned(), None)]);
+        app.ledger.close().await;
+        of
+    };
+    // The process is away for two and a half minutes; what it missed is made up for, marked late.
+    clock.advance(2 * MINUTE + MINUTE / 2);
+    let app = app(folder.path(), clock.clone()).await;
+    fire(&app).await;
+    let times = fired(&app, &of).await;
+    assert_eq!(times.iter().map(|(at, _)| at.as_str()).collect::<Vec<_>>(), ["12:01", "12:02", "12:03", "12:04"]);
+    assert_eq!(times[1].1, Some(2 * MINUTE), "12:02 was fired at 12:04");
+    assert_eq!(times[3].1, None);
+    // Set back by two minutes and re-armed, the times come again; they are not fired again.
+    clock.advance(-2 * MINUTE);
+    schedule::arm(&app, &of.0, &of.1).await.unwrap();
+    for _ in 0..4 {
+        clock.advance(MINUTE);
+        fire(&app).await;
+    }
+    let times: Vec<String> = fired(&app, &of).await.into_iter().map(|(at, _)| at).collect();
+    assert_eq!(times, ["12:01", "12:02", "12:03", "12:04", "12:05", "12:06"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_missed_for_longer_than_the_window_is_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(NOON);
+    let app = app(folder.path(), clock.clone()).await;
+    let of = scheduled(&app, "*/10 * * * *").await;
+    clock.advance(180 * MINUTE);
+    fire(&app).await;
+    let times: Vec<String> = fired(&app, &of).await.into_iter().map(|(at, _)| at).collect();
+    assert_eq!(times, ["14:10", "14:20", "14:30", "14:40", "14:50", "15:00"], "the last hour only");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_does_not_lose_a_firing_that_is_due() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(NOON);
+    let app = app(folder.path(), clock.clone()).await;
+    let of = scheduled(&app, "0 13 * * *").await;
+    // 13:00 in Stockholm is 12:00 UTC, which is over today: tomorrow's is next.
+    clock.advance(24 * 60 * MINUTE);
+    schedule::arm(&app, &of.0, &of.1).await.unwrap();
+    fire(&app).await;
+    assert_eq!(fired(&app, &of).await.len(), 1);
+}

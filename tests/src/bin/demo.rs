@@ -1,0 +1,230 @@
+//! What `make run` and `make demo` show: the example savehacks deployed, savers enrolled, real events sent through them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use clap::Parser;
+use futures::{StreamExt, TryStreamExt, stream};
+use larder_tests::{Api, Larder, Options, guests, workspace};
+use reqwest::Method;
+use rust_decimal::Decimal;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+#[derive(Parser)]
+struct Arguments {
+    /// Go on serving until Ctrl-C
+    #[arg(long)]
+    keep: bool,
+    /// Folder that stays; without it, a temporary one
+    #[arg(long)]
+    data: Option<PathBuf>,
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    listen: String,
+    #[arg(long, default_value = "127.0.0.1:9090")]
+    internal: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Saver {
+    end_user: String,
+    card: String,
+    team: String,
+    stake: String,
+    monthly_cap: String,
+    salary: String,
+    percent: String,
+}
+
+/// What the batch comes to, if every event took effect once; see `examples/events/README.md`.
+const EXPECTED: [(&str, usize, &[(&str, &str)]); 3] = [
+    ("payday", 300, &[("SEK", "707212.75")]),
+    ("round-up", 53, &[("DKK", "2.00"), ("EUR", "5.65"), ("SEK", "180.79")]),
+    ("save-league", 450, &[("SEK", "10800.00")]),
+];
+const WARM_CALLS: usize = 500;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    step("building Larder and the examples (the first time takes some minutes)");
+    Larder::binary();
+    guests::guest("hello-http");
+
+    step("starting larder dev");
+    let options =
+        Options { listen: arguments.listen, internal: arguments.internal, data: arguments.data, ..Options::default() };
+    let mut larder = Larder::start_with(options).await;
+    let api = larder.api();
+
+    for example in guests::EXAMPLES {
+        step(&format!("larder deploy   in examples/{example}"));
+        let (code, out, err) = larder.cli(&workspace().join("examples").join(example), &["deploy"]).await;
+        ensure!(code == 0, "larder deploy failed:\n{out}{err}");
+    }
+
+    let savers: Vec<Saver> = serde_json::from_str(&read("examples/events/savers.json")?)?;
+    step(&format!("enrolling {} savers in three savehacks each", savers.len()));
+    enrol(&api, &savers).await?;
+
+    for file in ["events/purchases.json", "events/goals.json", "payday/event.json"] {
+        step(&format!("larder events send examples/{file}"));
+        let (code, out, err) = larder.cli(workspace(), &["events", "send", &format!("examples/{file}")]).await;
+        ensure!(code == 0, "larder events send failed:\n{out}{err}");
+    }
+    let begun = Instant::now();
+    let runs = settle(&api).await?;
+    step(&format!(
+        "{runs} runs, each in a sandbox of its own, came to rest {:.1} s after the last event was sent",
+        begun.elapsed().as_secs_f64()
+    ));
+
+    let fine = print_savings(&api).await;
+    print_times(&larder, &api).await?;
+    println!();
+    println!("  web door    http://demo.localhost:{}/hello?name=you", port(&larder));
+    println!(
+        "  API         http://{}/v1   (OpenAPI: /v1/openapi.json; keys: {})",
+        larder.address(),
+        larder.data().join("dev.env").display()
+    );
+    println!("  metrics     http://{}/metrics", larder.internal_address());
+    ensure!(fine, "the savings are not what the events come to");
+    if arguments.keep {
+        println!("\nServing. Try: target/debug/larder transactions --limit 5    (Ctrl-C ends it)");
+        tokio::signal::ctrl_c().await?;
+        // The process has had the same signal from the terminal and drains.
+        larder.ended().await;
+    }
+    Ok(())
+}
+
+fn step(text: &str) {
+    println!("• {text}");
+}
+
+fn read(path: &str) -> anyhow::Result<String> {
+    std::fs::read_to_string(workspace().join(path)).with_context(|| path.to_owned())
+}
+
+fn port(larder: &Larder) -> String {
+    larder.address().rsplit(':').next().unwrap_or_default().to_owned()
+}
+
+async fn enrol(api: &Api, savers: &[Saver]) -> anyhow::Result<()> {
+    let wanted = savers.iter().flat_map(|saver| {
+        [
+            ("round-up", &saver.card, json!({ "monthlyCap": saver.monthly_cap })),
+            ("save-league", &saver.team, json!({ "stake": saver.stake })),
+            ("payday", &saver.end_user, json!({ "salary": saver.salary, "percent": saver.percent })),
+        ]
+        .map(|(function, topic, settings)| json!({ "functionId": function, "endUser": saver.end_user, "topic": topic, "settings": settings }))
+    });
+    stream::iter(wanted)
+        .map(|body| async move {
+            let answer = api.post("/enrolments", body).await;
+            // 409: enrolled by an earlier run on the same folder.
+            ensure!(matches!(answer.status, 201 | 409), "an enrolment was refused: {}", answer.body);
+            Ok(())
+        })
+        .buffer_unordered(8)
+        .try_collect()
+        .await
+}
+
+/// Waits until nothing waits or runs; gives how many executions there are.
+async fn settle(api: &Api) -> anyhow::Result<usize> {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let mut before = 0;
+    loop {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let (mut all, mut open) = (0, 0);
+        for function in guests::EXAMPLES {
+            let executions = api.executions(function).await;
+            all += executions.len();
+            open +=
+                executions.iter().filter(|e| matches!(e["status"].as_str(), Some("waiting" | "processing"))).count();
+        }
+        if open == 0 && all > 0 && all == before {
+            return Ok(all);
+        }
+        before = all;
+        ensure!(Instant::now() < deadline, "{open} executions have not ended");
+    }
+}
+
+/// The table of savings; gives whether it is what the events come to.
+async fn print_savings(api: &Api) -> bool {
+    let transactions = api.transactions().await;
+    let mut by_function: BTreeMap<String, (usize, BTreeMap<String, Decimal>)> = BTreeMap::new();
+    let mut by_saver: BTreeMap<String, (usize, Decimal)> = BTreeMap::new();
+    for transaction in &transactions {
+        let text = |name: &str| transaction[name].as_str().unwrap_or_default().to_owned();
+        let amount: Decimal = text("amount").parse().unwrap_or_default();
+        let function = by_function.entry(text("functionId")).or_default();
+        function.0 += 1;
+        *function.1.entry(text("currency")).or_default() += amount;
+        if text("currency") == "SEK" {
+            let saver = by_saver.entry(text("endUser")).or_default();
+            saver.0 += 1;
+            saver.1 += amount;
+        }
+    }
+    println!("\n  {:<14}{:>14}   total", "savehack", "transactions");
+    let mut fine = true;
+    for (function, transactions, totals) in EXPECTED {
+        let (count, sums) = by_function.remove(function).unwrap_or_default();
+        let sums: Vec<(String, String)> =
+            sums.into_iter().map(|(currency, sum)| (currency, format!("{sum:.2}"))).collect();
+        let text: Vec<String> = sums.iter().map(|(currency, sum)| format!("{sum} {currency}")).collect();
+        println!("  {function:<14}{count:>14}   {}", text.join(", "));
+        fine &= count == transactions && sums.iter().map(|(c, s)| (c.as_str(), s.as_str())).eq(totals.iter().copied());
+    }
+    let mut top: Vec<(String, (usize, Decimal))> = by_saver.into_iter().collect();
+    top.sort_by(|a, b| b.1.1.cmp(&a.1.1).then_with(|| a.0.cmp(&b.0)));
+    println!("\n  {:<14}{:>14}   saved", "saver", "transactions");
+    for (saver, (count, sum)) in top.iter().take(5) {
+        println!("  {saver:<14}{count:>14}   {sum:.2} SEK");
+    }
+    println!("  … and {} more", top.len().saturating_sub(5));
+    fine
+}
+
+async fn print_times(larder: &Larder, api: &Api) -> anyhow::Result<()> {
+    println!("\n  {:<34}{:>10}{:>10}", "how long calls took (ms)", "median", "p99");
+    let mut door = Vec::with_capacity(WARM_CALLS);
+    let client = reqwest::Client::new();
+    for _ in 0..=WARM_CALLS {
+        let request = client
+            .request(Method::GET, format!("http://{}/hello?name=you", larder.address()))
+            .header("host", format!("demo.localhost:{}", port(larder)));
+        let begun = Instant::now();
+        let answer = request.send().await?.error_for_status()?;
+        answer.bytes().await?;
+        door.push(begun.elapsed().as_secs_f64() * 1_000.0);
+    }
+    let cold = door.remove(0);
+    println!("  {:<34}{cold:>10.2}{:>10}", "hello-http, first call (cold)", "");
+    row("hello-http, warm, over HTTP", door);
+    for (function, ..) in EXPECTED {
+        let took = api
+            .executions(function)
+            .await
+            .iter()
+            .filter_map(|e| Some(Value::as_f64(&e["duration"])? * 1_000.0))
+            .collect();
+        row(&format!("{function}, in the sandbox"), took);
+    }
+    Ok(())
+}
+
+fn row(name: &str, mut took: Vec<f64>) {
+    took.sort_by(f64::total_cmp);
+    let at = |share: f64| {
+        took.get(((took.len() as f64 * share) as usize).min(took.len().saturating_sub(1))).copied().unwrap_or(0.0)
+    };
+    println!("  {name:<34}{:>10.2}{:>10.2}", at(0.5), at(0.99));
+}
