@@ -28,6 +28,8 @@ pub struct App {
     pub runtime: Arc<Runtime>,
     pub gates: Gates,
     pub life: Lifecycle,
+    /// SHA-256 of the operator key's text.
+    pub operator_key_hash: [u8; 32],
     /// Under which this process holds leases.
     pub holder: Arc<str>,
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::app::App;
-use crate::auth;
+use crate::auth::{self, KeyText};
 use crate::clock::Clock;
-use crate::ids::{KeyId, PartnerId};
+use crate::ids::PartnerId;
 use crate::model::ApiKey;
 use crate::secrets::write_private;
 
@@ -18,7 +18,7 @@ pub fn operator_key(data: &Path) -> anyhow::Result<String> {
     std::fs::create_dir_all(data).with_context(|| format!("data: {}", data.display()))?;
     let file = data.join("operator.key");
     if !file.exists() {
-        let key = format!("larder_operator_{}", auth::random_hex());
+        let key = KeyText::generate(&Clock::System).text;
         write_private(&file, &format!("{key}\n")).with_context(|| file.display().to_string())?;
     }
     crate::roles::key_from(&file, "operator.key")
@@ -53,14 +53,13 @@ fn kept_key(app: &App, partner: &PartnerId, file: &Path) -> Option<String> {
 }
 
 async fn make_key(app: &App, partner: &PartnerId, clock: &Clock) -> anyhow::Result<String> {
-    let id = KeyId::generate(clock);
-    let key = auth::new_key(&id);
+    let KeyText { id, text: key } = KeyText::generate(clock);
     let record = ApiKey {
         id,
         partner: partner.clone(),
         name: "larder dev".into(),
         secret_hash: crate::model::hex(&auth::hash(&key)),
-        scopes: auth::Scope::ALL.iter().map(|scope| scope.word().to_owned()).collect(),
+        scopes: auth::Scope::ALL.iter().map(|scope| scope.words()[0].to_owned()).collect(),
         created_at_ms: clock.now_ms(),
         expires_at_ms: None,
     };

@@ -1,10 +1,13 @@
 //! Larder: a self-hosted function platform. See `ARCHITECTURE.md` for the map.
 
+pub mod api;
 pub mod app;
+pub mod auth;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dev;
+pub mod events;
 pub mod ids;
 pub mod ledger;
 pub mod lifecycle;

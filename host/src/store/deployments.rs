@@ -1,5 +1,7 @@
 //! Deployments and their builds.
 
+use std::collections::HashMap;
+
 use larder_runtime::Digest;
 
 use super::db::{Row, json};
@@ -27,7 +29,46 @@ pub const FILTERS: &[Column] = &[
     Column { attribute: "type", column: "kind", kind: Kind::Text },
 ];
 
+/// What a function tells of its deployments.
+#[derive(Clone, Debug, Default)]
+pub struct Heads {
+    pub active_created_at_ms: Option<Millis>,
+    /// The newest one, active or not.
+    pub latest: Option<(DeploymentId, BuildStatus, Millis)>,
+}
+
 impl Store {
+    /// The newest and the active deployments of this function, or of each of the partner's.
+    pub async fn deployment_heads(
+        &self,
+        partner: &PartnerId,
+        function: Option<&FunctionId>,
+    ) -> Result<HashMap<FunctionId, Heads>> {
+        let of = if function.is_some() { "AND f.id = ?" } else { "" };
+        let sql = format!(
+            "-- deployment_heads
+            SELECT f.id, d.id, d.status, d.created_at_ms, CASE WHEN f.deployment_id = d.id THEN 1 ELSE 0 END
+            FROM functions f, deployments d WHERE f.partner_id = ? {of} AND d.partner_id = f.partner_id AND d.function_id = f.id
+            AND (f.deployment_id = d.id OR NOT EXISTS (SELECT 1 FROM deployments n WHERE n.partner_id = d.partner_id
+                AND n.function_id = d.function_id AND (n.created_at_ms > d.created_at_ms
+                    OR (n.created_at_ms = d.created_at_ms AND n.id > d.id))))
+            ORDER BY d.created_at_ms, d.id"
+        );
+        let mut args = args![partner];
+        args.extend(function.map(Into::into));
+        let mut all: HashMap<FunctionId, Heads> = HashMap::new();
+        for row in self.db.rows(&sql, args).await? {
+            let heads = all.entry(row.id(0, "functions.id")?).or_default();
+            let created = row.int(3)?;
+            if row.flag(4)? {
+                heads.active_created_at_ms = Some(created);
+            }
+            let status = row.parse(2, "deployments.status", BuildStatus::from_word)?;
+            heads.latest = Some((row.id(1, "deployments.id")?, status, created));
+        }
+        Ok(all)
+    }
+
     pub async fn insert_deployment(&self, deployment: &Deployment) -> Result<()> {
         self.db
             .tx("insert_deployment", deployment, |tx, d| {

@@ -2,7 +2,7 @@
 
 use super::db::{Row, Tx, Value, json};
 use super::listing::{self, Column, Kind, Listing, Page, Source};
-use super::{Result, Store};
+use super::{Error, Result, Store};
 use crate::args;
 use crate::ids::{FunctionId, PartnerId};
 use crate::model::{Function, Per, Topics};
@@ -33,10 +33,12 @@ const UPDATE: &str = "-- update_function
         routes = ?, limits = ?, updated_at_ms = ? WHERE partner_id = ? AND id = ?";
 
 impl Store {
+    /// `Conflict` if the id is taken, `RouteTaken` if a route is.
     pub async fn insert_function(&self, function: &Function) -> Result<()> {
         self.db
             .tx("insert_function", function, |tx, f| {
                 Box::pin(async move {
+                    check_routes(tx, f).await?;
                     let mut values = args![&f.partner, &f.id];
                     values.extend(settings(f));
                     values.extend(args![f.deployment.as_ref(), f.created_at_ms, f.updated_at_ms]);
@@ -46,11 +48,18 @@ impl Store {
             .await
     }
 
-    /// Replaces the settings; the active deployment stays.
+    /// Replaces the settings; the active deployment stays. `RouteTaken` if a route is.
     pub async fn update_function(&self, function: &Function) -> Result<()> {
-        let mut args = settings(function);
-        args.extend(args![function.updated_at_ms, &function.partner, &function.id]);
-        self.db.run(UPDATE, args).await?.exactly_one("function")
+        self.db
+            .tx("update_function", function, |tx, f| {
+                Box::pin(async move {
+                    check_routes(tx, f).await?;
+                    let mut args = settings(f);
+                    args.extend(args![f.updated_at_ms, &f.partner, &f.id]);
+                    tx.run(UPDATE, args).await?.exactly_one("function")
+                })
+            })
+            .await
     }
 
     pub async fn function(&self, partner: &PartnerId, id: &FunctionId) -> Result<Option<Function>> {
@@ -93,6 +102,23 @@ impl Store {
             })
             .await
     }
+}
+
+/// A route belongs to one function of the partner. `/a` and `/a/` are the same route.
+async fn check_routes(tx: &mut Tx<'_>, f: &Function) -> Result<()> {
+    const OTHERS: &str = "-- routes_of_other_functions
+        SELECT id, routes FROM functions WHERE partner_id = ? AND id <> ? AND routes <> '[]'";
+    if f.routes.is_empty() {
+        return Ok(());
+    }
+    for row in tx.rows(OTHERS, args![&f.partner, &f.id]).await? {
+        let taken: Vec<String> = row.json(1, "functions.routes")?;
+        let same = |route: &&String| taken.iter().any(|t| t.trim_end_matches('/') == route.trim_end_matches('/'));
+        if let Some(route) = f.routes.iter().find(same) {
+            return Err(Error::RouteTaken { route: route.clone(), function: row.id(0, "functions.id")? });
+        }
+    }
+    Ok(())
 }
 
 /// What a caller sets, in the order of `UPDATE` and of the columns behind the ids.

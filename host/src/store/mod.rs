@@ -25,6 +25,7 @@ mod transactions;
 mod variables;
 
 pub use db::Db;
+pub use deployments::Heads;
 pub use events::NewEvent;
 pub use executions::{Claimed, NewExecution};
 
@@ -75,6 +76,9 @@ pub enum Error {
     /// A key is taken.
     #[error("{key} is taken")]
     Conflict { key: String },
+    /// A route belongs to one function of a partner.
+    #[error("route {route} belongs to function {function}")]
+    RouteTaken { route: String, function: crate::ids::FunctionId },
     /// Lost a race more often than a transaction tries: later it may go well.
     #[error("the database is busy: {0}")]
     Contended(String),

@@ -67,6 +67,17 @@ impl Store {
         Ok(self.list_variables(partner, function, &Listing::first(1).equal("id", id)).await?.rows.pop())
     }
 
+    /// All variables of this function, or of all the partner's functions.
+    pub async fn variables(&self, partner: &PartnerId, function: Option<&FunctionId>) -> Result<Vec<Variable>> {
+        let of = if function.is_some() { "AND function_id = ?" } else { "" };
+        let sql = format!(
+            "-- all_variables\n SELECT {COLUMNS} FROM variables WHERE partner_id = ? {of} ORDER BY created_at_ms, id"
+        );
+        let mut args = args![partner];
+        args.extend(function.map(Into::into));
+        self.db.rows(&sql, args).await?.iter().map(variable).collect()
+    }
+
     pub async fn list_variables(
         &self,
         partner: &PartnerId,

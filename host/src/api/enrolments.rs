@@ -1,0 +1,183 @@
+//! Enrolments: which end users take part in which functions.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as JsonValue};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::problem::{Kind, Problem};
+use super::queries::{self, ListParams};
+use super::wire::{self, Deleted, Ids, datetime};
+use crate::app::App;
+use crate::auth::{Caller, Scope};
+use crate::ids::EnrolmentId;
+use crate::model::{Enrolment, EnrolmentStatus};
+use crate::store::filters;
+
+const SETTINGS_BYTES_MAX: usize = 8 * 1024;
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, update, delete))
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Enrolment)]
+struct EnrolmentObject {
+    #[serde(rename = "$id")]
+    id: String,
+    #[serde(rename = "$createdAt")]
+    created_at: String,
+    #[serde(rename = "$updatedAt")]
+    updated_at: String,
+    function_id: String,
+    /// Your own id of the end user.
+    end_user: String,
+    topic: String,
+    /// An object.
+    settings: JsonValue,
+    /// `active` or `paused`.
+    status: &'static str,
+}
+
+#[derive(Serialize, ToSchema)]
+struct EnrolmentList {
+    total: u64,
+    enrolments: Vec<EnrolmentObject>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct NewEnrolment {
+    function_id: Option<String>,
+    /// Another name for `functionId`.
+    function: Option<String>,
+    end_user: Option<String>,
+    topic: Option<String>,
+    settings: Option<Map<String, JsonValue>>,
+}
+
+#[derive(Deserialize, ToSchema)]
+struct EnrolmentChange {
+    status: Option<String>,
+    settings: Option<Map<String, JsonValue>>,
+}
+
+impl From<Enrolment> for EnrolmentObject {
+    fn from(e: Enrolment) -> EnrolmentObject {
+        EnrolmentObject {
+            id: e.id.into(),
+            created_at: datetime(e.created_at_ms),
+            updated_at: datetime(e.updated_at_ms),
+            function_id: e.function.into(),
+            end_user: e.end_user,
+            topic: e.topic,
+            settings: serde_json::from_str(&e.settings).unwrap_or_default(),
+            status: e.status.word(),
+        }
+    }
+}
+
+/// Settings as JSON text.
+fn settings(settings: Map<String, JsonValue>) -> Result<String, Problem> {
+    let text = JsonValue::Object(settings).to_string();
+    if text.len() > SETTINGS_BYTES_MAX {
+        return Err(Problem::argument("settings", format!("must have at most {SETTINGS_BYTES_MAX} bytes as JSON")));
+    }
+    Ok(text)
+}
+
+#[utoipa::path(get, path = "/v1/enrolments", tag = "enrolments", operation_id = "listEnrolments", params(ListParams),
+    responses((status = 200, body = EnrolmentList)))]
+async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Json<EnrolmentList>, Problem> {
+    caller.may(Scope::EnrolmentsRead)?;
+    let query = queries::parse(query.as_deref(), filters::ENROLMENTS, &[])?;
+    let page = app.store.list_enrolments(&caller.partner, &query.listing).await?;
+    Ok(Json(EnrolmentList { total: page.total, enrolments: page.rows.into_iter().map(Into::into).collect() }))
+}
+
+#[utoipa::path(post, path = "/v1/enrolments", tag = "enrolments", operation_id = "createEnrolment",
+    request_body = NewEnrolment, responses((status = 201, body = EnrolmentObject)))]
+async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    body: Body,
+) -> Result<(StatusCode, Json<EnrolmentObject>), Problem> {
+    caller.may(Scope::EnrolmentsWrite)?;
+    let body: NewEnrolment = wire::json(body, wire::BODY_MAX).await?;
+    let now = app.clock.now_ms();
+    let enrolment = Enrolment {
+        partner: caller.partner.clone(),
+        id: EnrolmentId::generate(&app.clock),
+        function: wire::id("functionId", &wire::required("functionId", body.function_id.or(body.function))?)?,
+        end_user: wire::text("endUser", wire::required("endUser", body.end_user)?, 1..=128)?,
+        topic: wire::text("topic", wire::required("topic", body.topic)?, 1..=255)?,
+        settings: settings(body.settings.unwrap_or_default())?,
+        status: EnrolmentStatus::Active,
+        created_at_ms: now,
+        updated_at_ms: now,
+    };
+    app.store.insert_enrolment(&enrolment).await.map_err(|err| {
+        Problem::or_taken(
+            err,
+            Kind::EnrolmentExists,
+            "This end user takes part in this function with this topic already",
+        )
+    })?;
+    Ok((StatusCode::CREATED, Json(enrolment.into())))
+}
+
+async fn find(app: &App, caller: &Caller, id: &EnrolmentId) -> Result<Enrolment, Problem> {
+    let found = app.store.enrolment(&caller.partner, id).await?;
+    found.ok_or_else(|| Problem::not_found(Kind::EnrolmentNotFound, "Enrolment"))
+}
+
+#[utoipa::path(get, path = "/v1/enrolments/{enrolmentId}", tag = "enrolments", operation_id = "getEnrolment",
+    responses((status = 200, body = EnrolmentObject)))]
+async fn get(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<EnrolmentObject>, Problem> {
+    caller.may(Scope::EnrolmentsRead)?;
+    Ok(Json(find(&app, &caller, &ids.get("enrolmentId")?).await?.into()))
+}
+
+/// Replaces what is given; what is not stays.
+#[utoipa::path(patch, path = "/v1/enrolments/{enrolmentId}", tag = "enrolments", operation_id = "updateEnrolment",
+    request_body = EnrolmentChange, responses((status = 200, body = EnrolmentObject)))]
+async fn update(
+    State(app): State<App>,
+    caller: Caller,
+    ids: Ids,
+    body: Body,
+) -> Result<Json<EnrolmentObject>, Problem> {
+    caller.may(Scope::EnrolmentsWrite)?;
+    let id = ids.get("enrolmentId")?;
+    let change: EnrolmentChange = wire::json(body, wire::BODY_MAX).await?;
+    let status = change.status.map(|word| {
+        EnrolmentStatus::from_word(&word)
+            .ok_or_else(|| Problem::argument("status", format!("must be one of {}", EnrolmentStatus::WORDS.join(", "))))
+    });
+    let (status, settings) = (status.transpose()?, change.settings.map(settings).transpose()?);
+    let mut enrolment = find(&app, &caller, &id).await?;
+    enrolment.status = status.unwrap_or(enrolment.status);
+    enrolment.settings = settings.unwrap_or(enrolment.settings);
+    enrolment.updated_at_ms = app.clock.now_ms();
+    app.store.update_enrolment(&enrolment).await?;
+    Ok(Json(enrolment.into()))
+}
+
+/// Its state goes with it; its executions and transactions stay.
+#[utoipa::path(delete, path = "/v1/enrolments/{enrolmentId}", tag = "enrolments", operation_id = "deleteEnrolment",
+    responses((status = 204)))]
+async fn delete(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Deleted, Problem> {
+    caller.may(Scope::EnrolmentsWrite)?;
+    app.store.delete_enrolment(&caller.partner, &ids.get("enrolmentId")?).await?;
+    Ok(Deleted)
+}

@@ -1,0 +1,87 @@
+//! Events in.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::problem::Problem;
+use super::wire;
+use crate::app::App;
+use crate::auth::{Caller, Scope};
+use crate::clock::instant;
+use crate::events;
+use crate::ids::EventId;
+use crate::model::StoredEvent;
+use crate::queue::Work;
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(create))
+}
+
+#[derive(Serialize, ToSchema)]
+struct AcceptedEvent {
+    #[serde(rename = "$id")]
+    row: String,
+    id: String,
+    source: String,
+    /// An event with this source and id was accepted before; this one changes nothing, and `$id` is that one's.
+    duplicate: bool,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Accepted {
+    total: usize,
+    events: Vec<AcceptedEvent>,
+}
+
+/// Accepts CloudEvents 1.0: one in binary or structured mode, or a batch of up to 1000, all or none.
+#[utoipa::path(post, path = "/v1/events", tag = "events", operation_id = "createEvents",
+    request_body(content(
+        (serde_json::Value = "application/cloudevents+json"),
+        (Vec<serde_json::Value> = "application/cloudevents-batch+json"),
+        (String = "application/octet-stream"),
+    )),
+    responses((status = 202, body = Accepted)))]
+async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<Accepted>), Problem> {
+    caller.may(Scope::EventsWrite)?;
+    let body = wire::bytes(body, app.settings.server.body_bytes_max).await?;
+    let now = app.clock.now_ms();
+    let parsed =
+        events::parse(&headers, &body, instant(now)).map_err(|err| Problem::argument(&err.name(), &err.why))?;
+    let rows: Vec<StoredEvent> = parsed
+        .into_iter()
+        .map(|event| StoredEvent {
+            partner: caller.partner.clone(),
+            row: EventId::generate(&app.clock),
+            id: event.id,
+            source: event.source,
+            kind: event.kind,
+            subject: event.subject,
+            time: event.time,
+            data_content_type: event.data_content_type,
+            data: event.data,
+            depth: 0,
+            created_at_ms: now,
+        })
+        .collect();
+    let answers = app.store.insert_events(&rows).await?;
+    app.queue.push(Work::Events);
+    let accepted = rows.into_iter().zip(answers).map(|(event, answer)| AcceptedEvent {
+        row: answer.row.into(),
+        id: event.id,
+        source: event.source,
+        duplicate: answer.duplicate,
+    });
+    let events: Vec<AcceptedEvent> = accepted.collect();
+    Ok((StatusCode::ACCEPTED, Json(Accepted { total: events.len(), events })))
+}

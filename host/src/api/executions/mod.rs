@@ -1,0 +1,259 @@
+//! Executions: `input` is what callers ask for, `object` how executions are written.
+
+mod input;
+mod object;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use larder_runtime::{End, Failure, LimitKind};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use self::input::{ExecutionInput, Wanted};
+use self::object::ExecutionObject;
+use super::functions;
+use super::problem::{Kind, Problem};
+use super::queries::{self, ListParams};
+use super::wire::{self, Deleted, Ids};
+use crate::app::App;
+use crate::auth::{Caller, Scope};
+use crate::ids::{ExecutionId, FunctionId};
+use crate::model::{Enrolment, EnrolmentStatus, Per, Trigger};
+use crate::partners::FunctionView;
+use crate::queue::Work;
+use crate::store::{self, NewExecution, filters};
+use crate::usage;
+use crate::workers::execute::{self, Body as InputBody, Done, Input, Job};
+use crate::workers::request;
+
+/// JSON around a body of 10,485,760 characters, with room for escapes.
+const BODY_MAX: usize = 16 << 20;
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, delete))
+}
+
+#[derive(Serialize, ToSchema)]
+struct ExecutionList {
+    total: u64,
+    executions: Vec<ExecutionObject>,
+}
+
+#[utoipa::path(get, path = "/v1/functions/{functionId}/executions", tag = "executions", operation_id = "listExecutions",
+    params(ListParams), responses((status = 200, body = ExecutionList)))]
+async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    ids: Ids,
+    RawQuery(query): RawQuery,
+) -> Result<Json<ExecutionList>, Problem> {
+    caller.may(Scope::ExecutionsRead)?;
+    let function = ids.get("functionId")?;
+    let query = queries::parse(query.as_deref(), filters::EXECUTIONS, &[])?;
+    functions::find(&app, &caller.partner, &function).await?;
+    let page = app.store.list_executions(&caller.partner, &function, &query.listing).await?;
+    let executions = page.rows.into_iter().map(ExecutionObject::from).collect();
+    Ok(Json(ExecutionList { total: page.total, executions }))
+}
+
+#[utoipa::path(get, path = "/v1/functions/{functionId}/executions/{executionId}", tag = "executions",
+    operation_id = "getExecution", responses((status = 200, body = ExecutionObject)))]
+async fn get(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<ExecutionObject>, Problem> {
+    caller.may(Scope::ExecutionsRead)?;
+    let (function, id) = (ids.get("functionId")?, ids.get("executionId")?);
+    functions::find(&app, &caller.partner, &function).await?;
+    let found = app.store.execution(&caller.partner, &function, &id).await?;
+    Ok(Json(found.ok_or_else(|| Problem::not_found(Kind::ExecutionNotFound, "Execution"))?.into()))
+}
+
+/// Removes an execution that has ended, or cancels one that was to run later.
+#[utoipa::path(delete, path = "/v1/functions/{functionId}/executions/{executionId}", tag = "executions",
+    operation_id = "deleteExecution", responses((status = 204)))]
+async fn delete(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Deleted, Problem> {
+    caller.may(Scope::ExecutionsWrite)?;
+    let (function, id) = (ids.get("functionId")?, ids.get("executionId")?);
+    functions::find(&app, &caller.partner, &function).await?;
+    app.store.delete_execution(&caller.partner, &function, &id).await.map_err(|err| {
+        Problem::or_taken(
+            err,
+            Kind::ExecutionInProgress,
+            "The execution waits or runs; only one that ended can be deleted",
+        )
+    })?;
+    Ok(Deleted)
+}
+
+/// Runs a function, at once or in the queue. A function that lets anyone execute it needs no key.
+#[utoipa::path(post, path = "/v1/functions/{functionId}/executions", tag = "executions", operation_id = "createExecution",
+    security((), ("key" = [])), request_body = ExecutionInput,
+    responses((status = 201, description = "It ran, well or not", body = ExecutionObject),
+        (status = 202, description = "It will run", body = ExecutionObject)))]
+async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    peer: Option<Extension<SocketAddr>>,
+    ids: Ids,
+    body: Body,
+) -> Result<(StatusCode, Json<ExecutionObject>), Problem> {
+    if !caller.is_guest() {
+        caller.may(Scope::ExecutionsWrite)?;
+    }
+    let function = ids.get("functionId")?;
+    let input: ExecutionInput = wire::json(body, BODY_MAX).await?;
+    let wanted = input.check(&app, peer.map(|Extension(peer)| peer.ip()))?;
+    let view = executable(&caller, &function)?;
+    let enrolment = enrolment(&app, &caller, &view, &wanted).await?;
+    if wanted.asynchronous {
+        return Ok((StatusCode::ACCEPTED, Json(enqueue(&app, &view, wanted, enrolment).await?)));
+    }
+    let object = run(&app, &caller, view, wanted, enrolment).await?;
+    Ok((StatusCode::CREATED, Json(if caller.is_guest() { object.without_logs() } else { object })))
+}
+
+/// The function, if this caller may execute it and it has something that runs.
+fn executable(caller: &Caller, id: &FunctionId) -> Result<Arc<FunctionView>, Problem> {
+    let not_found = || Problem::not_found(Kind::FunctionNotFound, "Function");
+    let view = caller.tenant.functions.get(id).ok_or_else(not_found)?;
+    let function = &view.function;
+    if caller.is_guest() {
+        // A disabled function does not exist for guests.
+        if !function.enabled {
+            return Err(not_found());
+        }
+        if !function.execute.iter().any(|role| matches!(role.as_str(), "any" | "guests")) {
+            return Err(Problem::new(Kind::Unauthorized, "This function does not let guests execute it"));
+        }
+    }
+    match (&view.active, &function.deployment) {
+        (Some(_), _) => Ok(view.clone()),
+        (None, Some(_)) => Err(Problem::new(Kind::BuildNotReady, "The active deployment is not ready")),
+        (None, None) => Err(Problem::new(Kind::DeploymentNotFound, "The function has no active deployment")),
+    }
+}
+
+/// Whom the execution is for. A function that runs once for each enrolment runs for one only.
+async fn enrolment(
+    app: &App,
+    caller: &Caller,
+    view: &FunctionView,
+    wanted: &Wanted,
+) -> Result<Option<Enrolment>, Problem> {
+    let Some(id) = &wanted.enrolment else {
+        return match view.function.per {
+            Per::Event => Ok(None),
+            Per::Enrolment => Err(Problem::argument("enrolmentId", "is required: this function runs per enrolment")),
+        };
+    };
+    if view.function.per == Per::Event {
+        return Err(Problem::argument("enrolmentId", "must not be given: this function does not run per enrolment"));
+    }
+    if caller.is_guest() {
+        return Err(Problem::new(Kind::Unauthorized, "Only a key may name an enrolment"));
+    }
+    let found = app.store.enrolment(&caller.partner, id).await?;
+    let enrolment = found
+        .filter(|enrolment| enrolment.function == view.function.id)
+        .ok_or_else(|| Problem::not_found(Kind::EnrolmentNotFound, "Enrolment"))?;
+    if enrolment.status != EnrolmentStatus::Active {
+        return Err(Problem::new(Kind::BadRequest, format!("The enrolment is {}", enrolment.status.word())));
+    }
+    Ok(Some(enrolment))
+}
+
+async fn enqueue(
+    app: &App,
+    view: &FunctionView,
+    wanted: Wanted,
+    enrolment: Option<Enrolment>,
+) -> Result<ExecutionObject, Problem> {
+    let new = NewExecution {
+        partner: view.function.partner.clone(),
+        id: ExecutionId::generate(&app.clock),
+        function: view.function.id.clone(),
+        trigger: if wanted.scheduled_at_ms.is_some() { Trigger::Schedule } else { Trigger::Http },
+        trigger_key: None,
+        event: None,
+        enrolment: enrolment.map(|enrolment| enrolment.id),
+        nominal_at_ms: None,
+        late_ms: None,
+        scheduled_at_ms: wanted.scheduled_at_ms,
+        request: wanted.request,
+        body: Some(wanted.body.into()),
+        now: app.clock.now_ms(),
+    };
+    app.store.insert_execution(&new).await?;
+    app.queue.push(Work::Executions);
+    let stored = app.store.execution(&new.partner, &new.function, &new.id).await?;
+    Ok(stored.ok_or(store::Error::NotFound { what: "execution" })?.into())
+}
+
+async fn run(
+    app: &App,
+    caller: &Caller,
+    view: Arc<FunctionView>,
+    wanted: Wanted,
+    enrolment: Option<Enrolment>,
+) -> Result<ExecutionObject, Problem> {
+    let permit = usage::admit(&caller.tenant)
+        .map_err(|_| Problem::new(Kind::TooManyCalls, "The project has as many calls under way as it may"))?;
+    let call_timeout = app.settings.server.call_timeout;
+    let capped = view.limits.wall > call_timeout;
+    let mut job = Job::new(
+        app,
+        view,
+        Trigger::Http,
+        wanted.request,
+        Input::Http { head: empty_head(), body: InputBody::Whole(Default::default()) },
+    );
+    job.input = request::of_record(&job.view, &job.execution, wanted.body);
+    job.execution.request.headers.retain(|(name, _)| object::is_recorded(name));
+    job.execution.enrolment = enrolment.as_ref().map(|enrolment| enrolment.id.clone());
+    job.enrolment = enrolment;
+    job.wall_max = Some(call_timeout);
+    let done = execute::execute(app, job).await;
+    drop(permit);
+    if let End::Failed(Failure::Host(why)) = &done.end {
+        return Err(Problem::unavailable(format!("execution {}: {why}", done.execution.id)));
+    }
+    if let End::Failed(Failure::Limit(exceeded)) = &done.end
+        && capped
+        && exceeded.limit == LimitKind::WallMs
+    {
+        let message = format!(
+            "The execution {} took longer than {} s, the most for a synchronous one: use async",
+            done.execution.id,
+            call_timeout.as_secs()
+        );
+        return Err(Problem::new(Kind::SynchronousTimeout, message));
+    }
+    answered(done)
+}
+
+/// The record, with the whole answer of the function in it.
+fn answered(done: Done) -> Result<ExecutionObject, Problem> {
+    let (headers, body) = match done.end {
+        End::Answered(response) => {
+            let (head, body) = response.into_parts();
+            (Some(head.headers), body.into())
+        }
+        End::Returned(Some(body)) => (None, body),
+        End::Returned(None) | End::Streamed { .. } | End::Retry(_) | End::Reject(_) | End::Failed(_) => (None, vec![]),
+    };
+    let id = done.execution.id.clone();
+    let body = String::from_utf8(body).map_err(|_| {
+        let message = format!("The execution {id} ran, but its answer is not UTF-8, which JSON cannot carry");
+        Problem::new(Kind::BadRequest, message)
+    })?;
+    Ok(ExecutionObject::answered(done.execution, headers.as_ref(), body))
+}
+
+fn empty_head() -> http::request::Parts {
+    http::Request::new(()).into_parts().0
+}

@@ -1,0 +1,54 @@
+//! Is the API there, and which one is it? Probes for orchestrators are on the internal listener.
+
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::problem::Problem;
+use crate::app::App;
+use crate::auth::{Caller, Scope};
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(ping)).routes(routes!(version)).routes(routes!(health))
+}
+
+#[derive(Serialize, ToSchema)]
+struct Version {
+    /// Of the wire format.
+    version: &'static str,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Health {
+    name: &'static str,
+    status: &'static str,
+    /// Milliseconds that the database took to answer.
+    ping: u64,
+}
+
+/// Needs no key.
+#[utoipa::path(get, path = "/v1/ping", tag = "health", operation_id = "ping", security(()),
+    responses((status = 200, content_type = "text/plain", body = String)))]
+async fn ping() -> &'static str {
+    "Pong!"
+}
+
+/// Needs no key.
+#[utoipa::path(get, path = "/v1/health/version", tag = "health", operation_id = "getVersion", security(()),
+    responses((status = 200, body = Version)))]
+async fn version() -> Json<Version> {
+    Json(Version { version: super::FORMAT_VERSION })
+}
+
+#[utoipa::path(get, path = "/v1/health", tag = "health", operation_id = "getHealth", responses((status = 200, body = Health)))]
+async fn health(State(app): State<App>, caller: Caller) -> Result<Json<Health>, Problem> {
+    caller.may(Scope::HealthRead)?;
+    let begun = Instant::now();
+    app.store.ping().await?;
+    Ok(Json(Health { name: "http", status: "pass", ping: begun.elapsed().as_millis() as u64 }))
+}

@@ -1,0 +1,189 @@
+//! Errors → HTTP, the one place.
+//!
+//! A [`Problem`] is what a caller reads: `{message, code, type, version}`. What went wrong inside is logged once, here,
+//! and never told. Its [`Kind`] chooses status and type, by the table below.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{objects, secrets, store};
+
+macro_rules! kinds {
+    ($($kind:ident = $status:literal $word:literal,)*) => {
+        /// What is wrong, as the wire format tells kinds apart.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Kind { $($kind,)* }
+
+        impl Kind {
+            pub fn status(self) -> StatusCode {
+                let code = match self { $(Kind::$kind => $status,)* };
+                StatusCode::from_u16(code).expect("the table has valid codes")
+            }
+
+            pub fn word(self) -> &'static str {
+                match self { $(Kind::$kind => $word,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    ArgumentInvalid = 400 "general_argument_invalid",
+    BadHeaders = 400 "general_unknown",
+    BadRequest = 400 "general_bad_request",
+    BodyTooLarge = 400 "general_argument_invalid",
+    CursorNotFound = 400 "general_cursor_not_found",
+    QueryInvalid = 400 "general_query_invalid",
+    BuildCompleted = 400 "build_already_completed",
+    BuildNotReady = 400 "build_not_ready",
+    ContentRange = 400 "storage_invalid_content_range",
+    ExecutionInProgress = 400 "execution_in_progress",
+    FileEmpty = 400 "storage_file_empty",
+    FileSize = 400 "deployment_invalid_file_size",
+    FileType = 400 "storage_file_type_unsupported",
+    UnsetSecret = 400 "variable_cannot_unset_secret",
+    AccessForbidden = 401 "general_access_forbidden",
+    KeyExpired = 401 "project_key_expired",
+    Scope = 401 "general_unauthorized_scope",
+    Unauthorized = 401 "user_unauthorized",
+    DeploymentNotFound = 404 "deployment_not_found",
+    EnrolmentNotFound = 404 "enrolment_not_found",
+    EntrypointMissing = 404 "function_entrypoint_missing",
+    ExecutionNotFound = 404 "execution_not_found",
+    FunctionNotFound = 404 "function_not_found",
+    InstallationNotFound = 404 "installation_not_found",
+    KeyNotFound = 404 "key_not_found",
+    PartnerNotFound = 404 "project_not_found",
+    RouteNotFound = 404 "general_route_not_found",
+    RuntimeUnsupported = 404 "function_runtime_unsupported",
+    TransactionNotFound = 404 "transaction_not_found",
+    VariableNotFound = 404 "variable_not_found",
+    NotImplemented = 405 "general_not_implemented",
+    SynchronousTimeout = 408 "function_synchronous_timeout",
+    EnrolmentExists = 409 "enrolment_already_exists",
+    FunctionExists = 409 "function_already_exists",
+    PartnerExists = 409 "project_already_exists",
+    RouteExists = 409 "function_route_already_exists",
+    Taken = 409 "general_conflict",
+    VariableExists = 409 "variable_already_exists",
+    StorageRange = 416 "storage_invalid_range",
+    TooManyCalls = 429 "general_rate_limit_exceeded",
+    Internal = 500 "general_server_error",
+    Unavailable = 503 "general_server_error",
+}
+
+/// Seconds after which it is worth trying again what did not find room.
+const RETRY_AFTER_S: u32 = 1;
+
+/// An answer that says no.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {message}", .kind.word())]
+pub struct Problem {
+    pub kind: Kind,
+    pub message: String,
+}
+
+/// How a [`Problem`] is written.
+#[derive(Serialize, ToSchema)]
+pub struct Error {
+    /// For people; it names what was wrong.
+    message: String,
+    /// The HTTP status.
+    code: u16,
+    r#type: &'static str,
+    version: &'static str,
+}
+
+impl Problem {
+    pub fn new(kind: Kind, message: impl Into<String>) -> Problem {
+        Problem { kind, message: message.into() }
+    }
+
+    /// A parameter that is not as it must be, by its name.
+    pub fn argument(name: &str, why: impl std::fmt::Display) -> Problem {
+        Problem::new(Kind::ArgumentInvalid, format!("Invalid `{name}`: {why}"))
+    }
+
+    pub fn not_found(kind: Kind, what: &str) -> Problem {
+        Problem::new(kind, format!("{what} with the requested ID could not be found."))
+    }
+
+    /// Our fault, whose cause is for the log only.
+    pub fn internal(cause: impl std::fmt::Display) -> Problem {
+        tracing::error!(error = %cause, "a request failed");
+        Problem::new(Kind::Internal, "Server Error")
+    }
+
+    /// Later it may go well; the cause is for the log only.
+    pub fn unavailable(cause: impl std::fmt::Display) -> Problem {
+        tracing::warn!(error = %cause, "a request could not be served now");
+        Problem::new(Kind::Unavailable, "Try again in a moment")
+    }
+
+    /// The same problem, unless it is that something is taken: then of this kind, with this message.
+    pub fn or_taken(err: store::Error, kind: Kind, message: &str) -> Problem {
+        match err {
+            store::Error::Conflict { .. } => Problem::new(kind, message),
+            other => other.into(),
+        }
+    }
+}
+
+impl From<store::Error> for Problem {
+    fn from(err: store::Error) -> Problem {
+        match err {
+            store::Error::NotFound { what } => match what {
+                "cursor" => Problem::new(Kind::CursorNotFound, "Invalid `queries`: the cursor's row does not exist"),
+                "deployment" => Problem::not_found(Kind::DeploymentNotFound, "Deployment"),
+                "enrolment" => Problem::not_found(Kind::EnrolmentNotFound, "Enrolment"),
+                "execution" => Problem::not_found(Kind::ExecutionNotFound, "Execution"),
+                "function" => Problem::not_found(Kind::FunctionNotFound, "Function"),
+                "key" => Problem::not_found(Kind::KeyNotFound, "Key"),
+                "variable" => Problem::not_found(Kind::VariableNotFound, "Variable"),
+                other => Problem::internal(format!("{other} was not found")),
+            },
+            store::Error::RouteTaken { route, function } => {
+                Problem::new(Kind::RouteExists, format!("The route {route} belongs to the function {function} already"))
+            }
+            store::Error::Conflict { .. } => Problem::new(Kind::Taken, "This is taken already"),
+            store::Error::Contended(_) | store::Error::Unavailable(_) => Problem::unavailable(err),
+            store::Error::BadRow { .. } | store::Error::Statement { .. } => Problem::internal(err),
+        }
+    }
+}
+
+impl From<objects::Error> for Problem {
+    fn from(err: objects::Error) -> Problem {
+        match err {
+            objects::Error::Store { .. } => Problem::unavailable(err),
+            objects::Error::Corrupt { .. } | objects::Error::Folder(_) => Problem::internal(err),
+        }
+    }
+}
+
+impl From<secrets::Error> for Problem {
+    fn from(err: secrets::Error) -> Problem {
+        Problem::internal(err)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = self.kind.status();
+        let error = Error {
+            message: self.message,
+            code: status.as_u16(),
+            r#type: self.kind.word(),
+            version: super::FORMAT_VERSION,
+        };
+        let mut response = (status, axum::Json(error)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
+        if matches!(self.kind, Kind::TooManyCalls | Kind::Unavailable) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+        }
+        response
+    }
+}

@@ -1,0 +1,216 @@
+//! Variables of functions. A secret one can be replaced, never read or made plain again.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::functions::{self, changed};
+use super::problem::{Kind, Problem};
+use super::queries::{self, ListParams};
+use super::wire::{self, Deleted, Ids, datetime};
+use crate::app::App;
+use crate::auth::{Caller, Scope};
+use crate::ids::FunctionId;
+use crate::model::Variable;
+use crate::store;
+use crate::store::filters;
+
+const VALUE_CHARS_MAX: usize = 8_192;
+/// Of one function; together they are the guest's environment.
+const VARIABLES_MAX: u64 = 100;
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, update, delete))
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Variable)]
+pub struct VariableObject {
+    #[serde(rename = "$id")]
+    id: String,
+    #[serde(rename = "$createdAt")]
+    created_at: String,
+    #[serde(rename = "$updatedAt")]
+    updated_at: String,
+    key: String,
+    /// Empty for a secret one.
+    value: String,
+    secret: bool,
+    resource_type: &'static str,
+    resource_id: String,
+}
+
+#[derive(Serialize, ToSchema)]
+struct VariableList {
+    total: u64,
+    variables: Vec<VariableObject>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct VariableInput {
+    /// Your own id or `unique()`; create only.
+    variable_id: Option<String>,
+    key: Option<String>,
+    value: Option<String>,
+    /// Default true.
+    secret: Option<bool>,
+}
+
+impl VariableObject {
+    pub fn new(app: &App, v: Variable) -> VariableObject {
+        let value = if v.secret { Ok(vec![]) } else { app.secrets.open(&place(&v), &v.sealed) };
+        let value = value.unwrap_or_else(|err| {
+            tracing::error!(function.id = %v.function, variable.id = %v.id, error = %err, "a variable cannot be shown");
+            vec![]
+        });
+        VariableObject {
+            id: v.id.into(),
+            created_at: datetime(v.created_at_ms),
+            updated_at: datetime(v.updated_at_ms),
+            key: v.name,
+            value: String::from_utf8_lossy(&value).into_owned(),
+            secret: v.secret,
+            resource_type: "function",
+            resource_id: v.function.into(),
+        }
+    }
+}
+
+/// What a value is sealed for; the directory opens it with the same.
+fn place(v: &Variable) -> [&str; 3] {
+    [v.partner.as_str(), v.function.as_str(), v.name.as_str()]
+}
+
+/// A key becomes the name of an environment variable: whatever that cannot carry is refused.
+fn key(key: String) -> Result<String, Problem> {
+    if key.contains(['=', '\0']) {
+        return Err(Problem::argument("key", "must not have = or NUL"));
+    }
+    wire::text("key", key, 1..=255)
+}
+
+fn value(value: String) -> Result<String, Problem> {
+    if value.contains('\0') {
+        return Err(Problem::argument("value", "must not have NUL"));
+    }
+    wire::text("value", value, 0..=VALUE_CHARS_MAX)
+}
+
+fn taken(err: store::Error) -> Problem {
+    Problem::or_taken(err, Kind::VariableExists, "A variable of this function has this ID or key already")
+}
+
+#[utoipa::path(get, path = "/v1/functions/{functionId}/variables", tag = "variables", operation_id = "listVariables",
+    params(ListParams), responses((status = 200, body = VariableList)))]
+async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    ids: Ids,
+    RawQuery(query): RawQuery,
+) -> Result<Json<VariableList>, Problem> {
+    caller.may(Scope::FunctionsRead)?;
+    let function = ids.get("functionId")?;
+    let query = queries::parse(query.as_deref(), filters::VARIABLES, &[])?;
+    functions::find(&app, &caller.partner, &function).await?;
+    let page = app.store.list_variables(&caller.partner, &function, &query.listing).await?;
+    let variables = page.rows.into_iter().map(|variable| VariableObject::new(&app, variable)).collect();
+    Ok(Json(VariableList { total: page.total, variables }))
+}
+
+#[utoipa::path(post, path = "/v1/functions/{functionId}/variables", tag = "variables", operation_id = "createVariable",
+    request_body = VariableInput, responses((status = 201, body = VariableObject)))]
+async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    ids: Ids,
+    body: Body,
+) -> Result<(StatusCode, Json<VariableObject>), Problem> {
+    caller.may(Scope::FunctionsWrite)?;
+    let function: FunctionId = ids.get("functionId")?;
+    let input: VariableInput = wire::json(body, wire::BODY_MAX).await?;
+    // Formats before 1.9.4 leave the id out.
+    let id = wire::new_id("variableId", input.variable_id.as_deref().unwrap_or("unique()"), &app.clock)?;
+    let name = key(wire::required("key", input.key)?)?;
+    let value = value(wire::required("value", input.value)?)?;
+    functions::find(&app, &caller.partner, &function).await?;
+    if app.store.variables(&caller.partner, Some(&function)).await?.len() as u64 >= VARIABLES_MAX {
+        return Err(Problem::new(Kind::BadRequest, format!("A function has at most {VARIABLES_MAX} variables")));
+    }
+    let now = app.clock.now_ms();
+    let mut variable = Variable {
+        partner: caller.partner.clone(),
+        id,
+        sealed: vec![],
+        function: function.clone(),
+        name,
+        secret: input.secret.unwrap_or(true),
+        created_at_ms: now,
+        updated_at_ms: now,
+    };
+    variable.sealed = app.secrets.seal(&place(&variable), value.as_bytes());
+    app.store.insert_variable(&variable).await.map_err(taken)?;
+    changed(&app, &caller.partner, &function).await?;
+    Ok((StatusCode::CREATED, Json(VariableObject::new(&app, variable))))
+}
+
+async fn find(app: &App, caller: &Caller, ids: &Ids) -> Result<Variable, Problem> {
+    let (function, id) = (ids.get("functionId")?, ids.get("variableId")?);
+    functions::find(app, &caller.partner, &function).await?;
+    let found = app.store.variable(&caller.partner, &function, &id).await?;
+    found.ok_or_else(|| Problem::not_found(Kind::VariableNotFound, "Variable"))
+}
+
+#[utoipa::path(get, path = "/v1/functions/{functionId}/variables/{variableId}", tag = "variables",
+    operation_id = "getVariable", responses((status = 200, body = VariableObject)))]
+async fn get(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<VariableObject>, Problem> {
+    caller.may(Scope::FunctionsRead)?;
+    let variable = find(&app, &caller, &ids).await?;
+    Ok(Json(VariableObject::new(&app, variable)))
+}
+
+#[utoipa::path(put, path = "/v1/functions/{functionId}/variables/{variableId}", tag = "variables",
+    operation_id = "updateVariable", request_body = VariableInput, responses((status = 200, body = VariableObject)))]
+async fn update(State(app): State<App>, caller: Caller, ids: Ids, body: Body) -> Result<Json<VariableObject>, Problem> {
+    caller.may(Scope::FunctionsWrite)?;
+    let input: VariableInput = wire::json(body, wire::BODY_MAX).await?;
+    if input.key.is_none() && input.value.is_none() && input.secret.is_none() {
+        return Err(Problem::argument("key", "or `value` or `secret` must be given"));
+    }
+    let new_key = input.key.map(key).transpose()?;
+    let new_value = input.value.map(value).transpose()?;
+    let mut variable = find(&app, &caller, &ids).await?;
+    if variable.secret && input.secret == Some(false) {
+        return Err(Problem::new(Kind::UnsetSecret, "A secret variable cannot be made plain again"));
+    }
+    if new_key.is_some() || new_value.is_some() {
+        // The key is a part of the place that a value is sealed for.
+        let value = match new_value {
+            Some(value) => value.into_bytes(),
+            None => app.secrets.open(&place(&variable), &variable.sealed)?,
+        };
+        variable.name = new_key.unwrap_or(variable.name);
+        variable.sealed = app.secrets.seal(&place(&variable), &value);
+    }
+    variable.secret |= input.secret.unwrap_or(false);
+    variable.updated_at_ms = app.clock.now_ms();
+    app.store.update_variable(&variable).await.map_err(taken)?;
+    changed(&app, &caller.partner, &variable.function).await?;
+    Ok(Json(VariableObject::new(&app, variable)))
+}
+
+#[utoipa::path(delete, path = "/v1/functions/{functionId}/variables/{variableId}", tag = "variables",
+    operation_id = "deleteVariable", responses((status = 204)))]
+async fn delete(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Deleted, Problem> {
+    caller.may(Scope::FunctionsWrite)?;
+    let variable = find(&app, &caller, &ids).await?;
+    app.store.delete_variable(&caller.partner, &variable.function, &variable.id).await?;
+    changed(&app, &caller.partner, &variable.function).await?;
+    Ok(Deleted)
+}

@@ -1,0 +1,263 @@
+//! Credentials → who calls, for which partner, with which scopes.
+//!
+//! * [`Caller`], [`Operator`]: extractors; a handler that takes one cannot be reached without.
+//! * [`ApiKey`](crate::model::ApiKey) texts: `larder_<key id>_<64 hex digits>_<8 hex digits>`, made by [`KeyText::generate`].
+//!   The last part is a checksum, so that a mistyped key is refused before any look-up and leaked ones can be scanned
+//!   for. Only the SHA-256 of the whole text is kept.
+//!
+//! The rule: **a key acts for its own partner only**. It is looked up among the keys of the partner that the request
+//! names, so the key of another is simply unknown.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use http::HeaderMap;
+use http::request::Parts;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::api::problem::{Kind, Problem};
+use crate::app::App;
+use crate::clock::Clock;
+use crate::ids::{KeyId, PartnerId};
+use crate::model::{hex, unhex};
+use crate::partners::Tenant;
+use crate::partners::doors::{Door, PARTNER_HEADERS};
+
+const KEY_HEADER: &str = "x-appwrite-key";
+const PREFIX: &str = "larder_";
+
+/// What a key may be allowed to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    FunctionsRead,
+    FunctionsWrite,
+    ExecutionsRead,
+    ExecutionsWrite,
+    EventsWrite,
+    EnrolmentsRead,
+    EnrolmentsWrite,
+    TransactionsRead,
+    HealthRead,
+}
+
+impl Scope {
+    pub const ALL: [Scope; 9] = [
+        Scope::FunctionsRead,
+        Scope::FunctionsWrite,
+        Scope::ExecutionsRead,
+        Scope::ExecutionsWrite,
+        Scope::EventsWrite,
+        Scope::EnrolmentsRead,
+        Scope::EnrolmentsWrite,
+        Scope::TransactionsRead,
+        Scope::HealthRead,
+    ];
+
+    /// The scopes of a key that allow it; any one is enough.
+    pub fn words(self) -> &'static [&'static str] {
+        match self {
+            Scope::FunctionsRead => &["functions.read"],
+            Scope::FunctionsWrite => &["functions.write"],
+            Scope::ExecutionsRead => &["executions.read", "execution.read"],
+            Scope::ExecutionsWrite => &["executions.write", "execution.write"],
+            Scope::EventsWrite => &["events.write"],
+            Scope::EnrolmentsRead => &["enrolments.read"],
+            Scope::EnrolmentsWrite => &["enrolments.write"],
+            Scope::TransactionsRead => &["transactions.read"],
+            Scope::HealthRead => &["health.read"],
+        }
+    }
+}
+
+/// May a key have this scope?
+pub fn is_scope(text: &str) -> bool {
+    Scope::ALL.iter().any(|scope| scope.words().contains(&text))
+}
+
+/// Who calls a partner's API: a key of the partner, or a guest.
+pub struct Caller {
+    pub partner: PartnerId,
+    pub tenant: Arc<Tenant>,
+    /// `None`: a guest.
+    scopes: Option<Vec<String>>,
+}
+
+impl Caller {
+    pub fn may(&self, scope: Scope) -> Result<(), Problem> {
+        let allowed = match &self.scopes {
+            Some(scopes) => {
+                scope == Scope::HealthRead || scope.words().iter().any(|word| scopes.iter().any(|s| s == word))
+            }
+            None => false,
+        };
+        if allowed {
+            return Ok(());
+        }
+        let word = scope.words()[0];
+        let message = if self.is_guest() {
+            format!("This needs a key with the scope {word}, and none was sent")
+        } else {
+            format!("The key lacks the scope {word}")
+        };
+        Err(Problem::new(Kind::Scope, message))
+    }
+
+    pub fn is_guest(&self) -> bool {
+        self.scopes.is_none()
+    }
+}
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Caller, Problem> {
+        let partner = partner(parts)?;
+        let tenant =
+            app.directory.tenant(&partner).ok_or_else(|| Problem::not_found(Kind::PartnerNotFound, "Project"))?;
+        let scopes = match key_text(&parts.headers)? {
+            Some(text) => Some(scopes(&tenant, text, app.clock.now_ms())?),
+            None => None,
+        };
+        Ok(Caller { partner, tenant, scopes })
+    }
+}
+
+/// The partner of the door, which a header may repeat but not change; on a bare address, of a header or `?project=`.
+fn partner(parts: &Parts) -> Result<PartnerId, Problem> {
+    let none = || {
+        Problem::new(
+            Kind::AccessForbidden,
+            "No project: call P-api.ROOT, or send X-Appwrite-Project on the bare address",
+        )
+    };
+    match parts.extensions.get::<Door>() {
+        Some(Door::Api(Some(partner))) => {
+            let other = |name: &str| {
+                parts.headers.get(name).is_some_and(|named| named.as_bytes() != partner.as_str().as_bytes())
+            };
+            if PARTNER_HEADERS.into_iter().any(other) {
+                return Err(Problem::new(
+                    Kind::Unauthorized,
+                    "The project that a header names is not the one of this address",
+                ));
+            }
+            Ok(partner.clone())
+        }
+        Some(Door::Api(None)) => {
+            let query = parts.uri.query().unwrap_or_default();
+            let named =
+                crate::api::queries::pairs(query).find_map(|(name, value)| (name == "project").then_some(value));
+            named.and_then(|id| id.parse().ok()).ok_or_else(none)
+        }
+        Some(Door::Web(_)) | None => Err(none()),
+    }
+}
+
+fn key_text(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    match headers.get(KEY_HEADER).map(|text| text.to_str()) {
+        None | Some(Ok("")) => Ok(None),
+        Some(Ok(text)) => Ok(Some(text)),
+        Some(Err(_)) => Err(unknown_key()),
+    }
+}
+
+fn unknown_key() -> Problem {
+    Problem::new(Kind::Unauthorized, "The key is not one of this project")
+}
+
+/// What the key may do, if it is one of this partner's and still good.
+fn scopes(tenant: &Tenant, text: &str, now: i64) -> Result<Vec<String>, Problem> {
+    if !text.starts_with(PREFIX) {
+        return Err(Problem::new(Kind::Scope, "The key is of an unknown kind"));
+    }
+    let id = KeyText::id_of(text).ok_or_else(unknown_key)?;
+    let key = tenant.keys.get(&id).ok_or_else(unknown_key)?;
+    let stored: [u8; 32] = unhex(&key.secret_hash).ok_or_else(unknown_key)?;
+    if !bool::from(hash(text).ct_eq(&stored)) {
+        return Err(unknown_key());
+    }
+    if key.expires_at_ms.is_some_and(|at| at <= now) {
+        return Err(Problem::new(Kind::KeyExpired, "The key has expired"));
+    }
+    Ok(key.scopes.clone())
+}
+
+/// The operator of the installation, who belongs to no partner.
+pub struct Operator(());
+
+impl FromRequestParts<App> for Operator {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Operator, Problem> {
+        let text = key_text(&parts.headers)?;
+        match text {
+            Some(text) if bool::from(hash(text).ct_eq(&app.operator_key_hash)) => Ok(Operator(())),
+            _ => Err(Problem::new(Kind::Unauthorized, "This needs the operator key")),
+        }
+    }
+}
+
+/// SHA-256 of a key's text, which is what is kept of it.
+pub fn hash(text: &str) -> [u8; 32] {
+    Sha256::digest(text.as_bytes()).into()
+}
+
+/// The text of a new API key. It is shown once and kept nowhere.
+pub struct KeyText {
+    pub id: KeyId,
+    pub text: String,
+}
+
+impl KeyText {
+    pub fn generate(clock: &Clock) -> KeyText {
+        let id = KeyId::generate(clock);
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).expect("the operating system gives random bytes");
+        let body = format!("{PREFIX}{id}_{}", hex(&secret));
+        let text = format!("{body}_{}", checksum(&body));
+        KeyText { id, text }
+    }
+
+    /// The public id in a key's text; `None` if the text is damaged.
+    fn id_of(text: &str) -> Option<KeyId> {
+        let (body, sum) = text.rsplit_once('_')?;
+        if sum != checksum(body) {
+            return None;
+        }
+        let (id, secret) = body.strip_prefix(PREFIX)?.rsplit_once('_')?;
+        unhex::<32>(secret)?;
+        id.parse().ok()
+    }
+}
+
+fn checksum(body: &str) -> String {
+    hex(&hash(body)[..4])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_text_tells_its_id_and_no_damaged_one_does() {
+        let key = KeyText::generate(&Clock::System);
+        assert_eq!(KeyText::id_of(&key.text), Some(key.id.clone()));
+        assert_eq!(key.text.len(), "larder_".len() + 26 + 1 + 64 + 1 + 8);
+        for at in 0..key.text.len() {
+            let mut bytes = key.text.clone().into_bytes();
+            bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
+            assert_eq!(KeyText::id_of(std::str::from_utf8(&bytes).unwrap()), None, "byte {at}");
+        }
+        for text in ["", "larder_", "larder___", &key.text[..key.text.len() - 9], &format!("{}0", key.text)] {
+            assert_eq!(KeyText::id_of(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn two_keys_share_nothing() {
+        let (a, b) = (KeyText::generate(&Clock::System), KeyText::generate(&Clock::System));
+        assert_ne!(a.id, b.id);
+        assert_ne!(hash(&a.text), hash(&b.text));
+    }
+}
