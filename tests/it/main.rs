@@ -3,7 +3,11 @@
 mod command_line;
 mod crash;
 mod events;
+mod hostile;
 mod isolation;
 mod lifecycle;
 mod schedules;
+mod streaming;
+mod toolchains;
+mod uploads;
 mod web_door;

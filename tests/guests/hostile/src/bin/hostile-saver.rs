@@ -74,7 +74,7 @@ fn handle(event: Event<String>, _run: &mut Run) -> Result<Vec<u8>, Error> {
         "sleep" => loop {
             sleep(Duration::from_secs(1_000));
         },
-        "large-answer" => Ok(vec![b'x'; 100_000]),
+        "large-answer" => Ok(vec![b'x'; 200_000]),
         "save-and-trap" => {
             save("1").map_err(Error::reject)?;
             trap();
