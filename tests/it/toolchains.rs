@@ -18,7 +18,9 @@ fn built() -> Option<&'static PathBuf> {
             for (tool, probe) in [("node", "--version"), ("npm", "--version"), ("python3", "-mvenv --help")] {
                 let found = Command::new(tool).args(probe.split(' ')).output();
                 if !found.is_ok_and(|output| output.status.success()) {
-                    eprintln!("SKIPPED: {tool} {probe} does not work here: no component of JavaScript or Python was run");
+                    eprintln!(
+                        "SKIPPED: {tool} {probe} does not work here: no component of JavaScript or Python was run"
+                    );
                     return None;
                 }
             }

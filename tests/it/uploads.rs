@@ -62,13 +62,15 @@ async fn what_is_no_component_of_ours_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_is_too_large_is_refused_and_not_kept() {
-    let larder = Larder::start_with(Options::default().set("LARDER_BUILD__UPLOAD_BYTES_MAX", "400000")).await;
+    let good = guests::guest("hello-http");
+    let max = good.len();
+    let larder = Larder::start_with(Options::default().set("LARDER_BUILD__UPLOAD_BYTES_MAX", max.to_string())).await;
     let api = larder.api();
-    api.deploy("hello", &guests::guest("hello-http"), json!({ "routes": ["/hello"] })).await;
+    api.deploy("hello", &good, json!({ "routes": ["/hello"] })).await;
     let kept = bytes(&larder.data());
-    for bytes in [400_001, 5_000_000] {
+    for bytes in [max + 1, 20 * max] {
         let message = api.upload("hello", &vec![0; bytes], true).await.is_error(400, "deployment_invalid_file_size");
-        contains(&message, &["400000"]);
+        contains(&message, &[&max.to_string()]);
     }
     let deployments = api.get("/functions/hello/deployments").await.is(200);
     assert_eq!(deployments["total"], 1, "{deployments:#}");

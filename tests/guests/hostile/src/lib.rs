@@ -10,8 +10,9 @@ const WRITE_BYTES_MAX: usize = 4096;
 
 /// A body whose head has been sent.
 pub struct Body {
-    body: OutgoingBody,
+    // Dropped first: it is a child of the body.
     stream: OutputStream,
+    body: OutgoingBody,
 }
 
 impl Body {

@@ -134,6 +134,7 @@ fn outgoing(authority: &str) -> String {
     let request = OutgoingRequest::new(Fields::new());
     request.set_scheme(Some(&Scheme::Http)).expect("a scheme");
     request.set_authority(Some(authority)).expect("an authority");
+    request.set_path_with_query(Some("/")).expect("a path");
     let pending = match outgoing_handler::handle(request, None) {
         Ok(pending) => pending,
         Err(code) => return format!("{code:?}"),
