@@ -6,6 +6,7 @@ mod events;
 mod hostile;
 mod isolation;
 mod lifecycle;
+mod limits;
 mod schedules;
 mod streaming;
 mod toolchains;

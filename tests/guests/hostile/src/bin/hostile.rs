@@ -29,7 +29,7 @@ impl Guest for Hostile {
             "recurse" => answer(out, 200, &recurse(0).to_string()),
             "sleep" => sleep(Duration::from_secs(100_000)),
             "chatter" => {
-                for line in 0..20_000 {
+                for line in 0..50_000 {
                     println!("line {line} of much too many");
                 }
                 answer(out, 200, "said it all\n");
@@ -133,8 +133,10 @@ fn pause(query: &str) {
 fn outgoing(authority: &str) -> String {
     let request = OutgoingRequest::new(Fields::new());
     request.set_scheme(Some(&Scheme::Http)).expect("a scheme");
-    request.set_authority(Some(authority)).expect("an authority");
-    request.set_path_with_query(Some("/")).expect("a path");
+    if !authority.is_empty() {
+        request.set_authority(Some(authority)).expect("an authority");
+        request.set_path_with_query(Some("/")).expect("a path");
+    }
     let pending = match outgoing_handler::handle(request, None) {
         Ok(pending) => pending,
         Err(code) => return format!("{code:?}"),
