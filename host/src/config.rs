@@ -41,7 +41,7 @@ section! { Server {
     internal: SocketAddr,
     root_url: String,
     connections_max: usize,
-    #[serde(with = "humantime_serde")] header_timeout: Duration,
+    #[serde(with = "humantime_serde")] client_timeout: Duration,
     body_bytes_max: usize,
     #[serde(with = "humantime_serde")] call_timeout: Duration,
     calls_per_partner: usize,
@@ -171,6 +171,7 @@ impl Settings {
         );
         found.unless(self.server.connections_max > 0, "server.connections_max", "must be at least 1");
         found.unless(self.server.calls_per_partner > 0, "server.calls_per_partner", "must be at least 1");
+        found.unless(!self.server.client_timeout.is_zero(), "server.client_timeout", "must be more than 0");
         found.unless(self.server.call_timeout >= second, "server.call_timeout", "must be at least 1s");
         found.unless(
             (second..=Duration::from_secs(900)).contains(&self.functions.timeout_max),

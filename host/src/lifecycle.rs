@@ -23,19 +23,34 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Runs a task until it ends or everything is aborted. A task that panics drains the process, which then fails.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
+    /// Runs a long-lived task until it ends or everything is aborted. If it panics, the process drains and fails.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        let abort = self.abort.clone();
         let life = self.clone();
+        self.spawn_tracked(task, move || {
+            tracing::error!(task = name, "task {name} panicked; draining");
+            life.fail();
+        });
+    }
+
+    /// Runs one piece of work, such as a connection or an execution, until it ends or everything is aborted. If it
+    /// panics, only it is lost.
+    pub fn spawn_work(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_tracked(work, move || {
+            metrics::counter!("larder_panics_total", "work" => name).increment(1);
+            tracing::error!(work = name, "{name} panicked");
+        });
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
+    fn spawn_tracked(&self, task: impl Future<Output = ()> + Send + 'static, panicked: impl FnOnce() + Send + 'static) {
+        let abort = self.abort.clone();
         self.tasks.spawn(async move {
             let task = tokio::spawn(task);
             let stop = task.abort_handle();
             tokio::select! {
                 ended = task => {
-                    if let Err(err) = ended && err.is_panic() {
-                        tracing::error!(task = name, "task {name} panicked; draining");
-                        life.fail();
+                    if ended.is_err_and(|err| err.is_panic()) {
+                        panicked();
                     }
                 }
                 () = abort.cancelled() => stop.abort(),

@@ -293,6 +293,18 @@ pub struct RequestRecord {
     pub headers: Vec<(String, String)>,
 }
 
+impl RequestRecord {
+    /// The headers that outlast the execution; the others, credentials among them, are kept only while it waits.
+    const RECORDED: [&str; 5] = ["content-type", "user-agent", "content-length", "host", "x-appwrite-client-ip"];
+
+    /// Without what is not to be kept or shown.
+    pub fn recorded(&self) -> RequestRecord {
+        let headers =
+            self.headers.iter().filter(|(name, _)| Self::RECORDED.contains(&name.as_str())).cloned().collect();
+        RequestRecord { method: self.method.clone(), path: self.path.clone(), headers }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Transaction {
     pub partner: PartnerId,

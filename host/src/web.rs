@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use larder_runtime::{End, Failure, LimitKind};
 use tokio::sync::oneshot;
+use tower_http::timeout::{TimeoutBody, TimeoutError};
 
 use crate::app::App;
 use crate::ids::{ExecutionId, PartnerId};
@@ -97,7 +98,7 @@ async fn answer(
         biased;
         done = &mut run => Ok(whole(done)),
         Ok(response) = head => {
-            app.life.spawn("streamed call", async move {
+            app.life.spawn_work("streamed call", async move {
                 run.await;
                 drop(permit);
             });
@@ -110,7 +111,7 @@ async fn answer(
 
 /// The request's body, whole or as a stream, with its bound.
 async fn read(app: &App, body: Incoming, streams: bool) -> Result<Body, Refusal> {
-    let max = app.settings.server.body_bytes_max;
+    let (max, patience) = (app.settings.server.body_bytes_max, app.settings.server.client_timeout);
     let too_large = || {
         Refusal::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -126,11 +127,14 @@ async fn read(app: &App, body: Incoming, streams: bool) -> Result<Body, Refusal>
         return Err(too_large());
     }
     if streams && hint.upper().is_none_or(|upper| upper > WHOLE_BODY_MAX) {
-        return Ok(Body::Stream(Limited::new(body, max).boxed()));
+        return Ok(Body::Stream(TimeoutBody::new(patience, Limited::new(body, max)).boxed()));
     }
-    match Limited::new(body, max).collect().await {
+    match TimeoutBody::new(patience, Limited::new(body, max)).collect().await {
         Ok(whole) => Ok(Body::Whole(whole.to_bytes())),
         Err(err) if err.is::<LengthLimitError>() => Err(too_large()),
+        Err(err) if err.is::<TimeoutError>() => {
+            Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "general_bad_request", "the body came too slowly"))
+        }
         Err(_) => Err(Refusal::new(StatusCode::BAD_REQUEST, "general_bad_request", "the body broke off")),
     }
 }

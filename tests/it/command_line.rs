@@ -13,6 +13,7 @@ async fn from_an_empty_folder_to_a_savehack_that_saves() {
     };
     run(folder, &["new", "x", "--template", "savehack"]).await;
     let project = folder.join("x");
+    run(&project, &["build"]).await;
     let out = run(&project, &["deploy"]).await;
     assert!(out.contains("x"), "{out}");
     run(&project, &["enrolments", "create", "--function", "x", "--end-user", "anna", "--topic", "card-1"]).await;

@@ -5,11 +5,12 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 /// Makes a partner with a key of these scopes.
-async fn partner(larder: &Larder, id: &str, scopes: &[&str]) -> Api {
+async fn partner(larder: &Larder, id: &str, scopes: &[&str]) -> (Api, String) {
     let operator = larder.operator();
     operator.post("/partners", json!({ "partnerId": id, "name": id })).await.is(201);
     let key = operator.post(&format!("/partners/{id}/keys"), json!({ "name": "test", "scopes": scopes })).await.is(201);
-    larder.api_of(Some(id), key["secret"].as_str())
+    let key = key["secret"].as_str().unwrap().to_owned();
+    (larder.api_of(Some(id), Some(&key)), key)
 }
 
 const ALL: [&str; 8] = [
@@ -49,7 +50,7 @@ async fn every_route_with_a_foreign_key_finds_nothing() {
         other => panic!("the walk does not know the path parameter {other}"),
     };
 
-    let stranger = partner(&larder, "other", &ALL).await;
+    let (stranger, key) = partner(&larder, "other", &ALL).await;
     let document = larder.api_of(None, None).get("/openapi.json").await.is(200);
     let mut walked = 0;
     for (path, methods) in document["paths"].as_object().unwrap() {
@@ -67,8 +68,13 @@ async fn every_route_with_a_foreign_key_finds_nothing() {
             let request =
                 if matches!(method, Method::GET | Method::DELETE) { request } else { request.json(&body(path)) };
             let answer = Api::try_send(request).await.unwrap();
-            let expected = if path.contains("{partnerId}") { 401 } else { 404 };
-            assert_eq!(answer.status, expected, "{method} {filled}: {}", answer.body);
+            let expected: &[u16] = match path.as_str() {
+                path if path.contains("{partnerId}") => &[401],
+                // Not offered to anybody.
+                path if path.ends_with("/template") || path.ends_with("/vcs") => &[404, 405],
+                _ => &[404],
+            };
+            assert!(expected.contains(&answer.status), "{method} {filled}: {} {}", answer.status, answer.body);
             walked += 1;
         }
     }
@@ -82,9 +88,8 @@ async fn every_route_with_a_foreign_key_finds_nothing() {
     assert_eq!(owner.get("/functions/mine").await.is(200)["deploymentId"], function["deploymentId"]);
     owner.get(&format!("/enrolments/{enrolment}")).await.is(200);
 
-    // The owner's key for another partner, and the stranger's for the owner, are no keys at all.
-    let forged = stranger.request(Method::GET, "/functions").header("x-appwrite-project", "demo");
-    assert_ne!(Api::try_send(forged).await.unwrap().status, 200);
+    // The stranger's key opens nothing at the owner's.
+    larder.api_of(Some("demo"), Some(&key)).get("/functions").await.is_error(401, "user_unauthorized");
 }
 
 /// A body that passes the route's own checks, so that what answers is the look-up.
@@ -98,14 +103,11 @@ fn body(path: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_does_what_its_scopes_say_and_no_more() {
     let larder = Larder::start().await;
-    let reader = partner(&larder, "acme", &["functions.read"]).await;
+    let (reader, _) = partner(&larder, "acme", &["functions.read"]).await;
     reader.get("/functions").await.is(200);
     reader.create_function("f", json!({})).await.is_error(401, "general_unauthorized_scope");
     reader.get("/transactions").await.is_error(401, "general_unauthorized_scope");
-    reader
-        .post("/partners", json!({ "partnerId": "evil", "name": "e" }))
-        .await
-        .is_error(401, "general_unauthorized_scope");
+    reader.post("/partners", json!({ "partnerId": "evil", "name": "e" })).await.is_error(401, "user_unauthorized");
     larder.api_of(Some("acme"), None).get("/functions").await.is_error(401, "general_unauthorized_scope");
     larder.api_of(Some("nobody"), None).get("/functions").await.is_error(404, "project_not_found");
     larder.api_of(None, None).get("/functions").await.is_error(401, "general_access_forbidden");

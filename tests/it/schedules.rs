@@ -10,8 +10,8 @@ use larder::store::listing::Listing;
 use larder::{app::App, roles, schedule};
 use larder_runtime::Exports;
 
-/// 2026-11-21 12:00:30 UTC.
-const NOON: i64 = 1_795_262_430_000;
+/// Half a second after 2026-11-21 12:00 UTC.
+const NOON: i64 = 1_795_262_400_500;
 const MINUTE: i64 = 60_000;
 
 async fn app(folder: &std::path::Path, clock: Clock) -> App {
@@ -77,7 +77,8 @@ async fn scheduled(app: &App, schedule: &str) -> (PartnerId, FunctionId) {
 
 /// The nominal times that have executions, and how late each was.
 async fn fired(app: &App, of: &(PartnerId, FunctionId)) -> Vec<(String, Option<i64>)> {
-    let rows = app.store.list_executions(&of.0, &of.1, &Listing::first(5_000)).await.unwrap().rows;
+    let mut rows = app.store.list_executions(&of.0, &of.1, &Listing::first(5_000)).await.unwrap().rows;
+    rows.sort_by_key(|e| e.nominal_at_ms);
     rows.iter().map(|e| (rfc3339(e.nominal_at_ms.unwrap())[11..16].to_owned(), e.late_ms)).collect()
 }
 
@@ -106,9 +107,9 @@ async fn each_time_is_fired_once_also_across_a_restart_and_a_clock_set_back() {
     let app = app(folder.path(), clock.clone()).await;
     fire(&app).await;
     let times = fired(&app, &of).await;
-    assert_eq!(times.iter().map(|(at, _)| at.as_str()).collect::<Vec<_>>(), ["12:01", "12:02", "12:03", "12:04"]);
-    assert_eq!(times[1].1, Some(2 * MINUTE), "12:02 was fired at 12:04");
-    assert_eq!(times[3].1, None);
+    assert_eq!(times.iter().map(|(at, _)| at.as_str()).collect::<Vec<_>>(), ["12:01", "12:02", "12:03"]);
+    assert_eq!(times[1].1, Some(90_500), "12:02 was fired at 12:03:30.5");
+    assert_eq!(times[0].1, None);
     // Set back by two minutes and re-armed, the times come again; they are not fired again.
     clock.advance(-2 * MINUTE);
     schedule::arm(&app, &of.0, &of.1).await.unwrap();
@@ -117,7 +118,7 @@ async fn each_time_is_fired_once_also_across_a_restart_and_a_clock_set_back() {
         fire(&app).await;
     }
     let times: Vec<String> = fired(&app, &of).await.into_iter().map(|(at, _)| at).collect();
-    assert_eq!(times, ["12:01", "12:02", "12:03", "12:04", "12:05", "12:06"]);
+    assert_eq!(times, ["12:01", "12:02", "12:03", "12:04", "12:05"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

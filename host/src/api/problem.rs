@@ -50,7 +50,6 @@ kinds! {
     Unauthorized = 401 "user_unauthorized",
     DeploymentNotFound = 404 "deployment_not_found",
     EnrolmentNotFound = 404 "enrolment_not_found",
-    EntrypointMissing = 404 "function_entrypoint_missing",
     ExecutionNotFound = 404 "execution_not_found",
     FunctionNotFound = 404 "function_not_found",
     InstallationNotFound = 404 "installation_not_found",

@@ -20,6 +20,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
+use tower_http::timeout::TimeoutBody;
 
 use crate::app::App;
 use crate::config::Server;
@@ -67,7 +68,7 @@ async fn accept(app: App, listener: TcpListener, router: Router, root: Arc<str>)
     server
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(settings.header_timeout)
+        .header_read_timeout(settings.client_timeout)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEADER_BYTES_MAX);
     server
@@ -107,7 +108,7 @@ async fn accept(app: App, listener: TcpListener, router: Router, root: Arc<str>)
             })
         };
         let connection = graceful.watch(server.serve_connection(TokioIo::new(stream), service).into_owned());
-        app.life.spawn("connection", async move {
+        app.life.spawn_work("connection", async move {
             if let Err(err) = connection.await {
                 tracing::debug!(error = err, %peer, "a connection broke");
             }
@@ -129,7 +130,8 @@ async fn dispatch(
     match doors::door(root, request.uri(), request.headers()) {
         Some(Door::Web(partner)) => web::serve(app, partner, peer, request).await,
         Some(door @ Door::Api(_)) => {
-            let mut request = request.map(axum::body::Body::new);
+            let patience = app.settings.server.client_timeout;
+            let mut request = request.map(|body| axum::body::Body::new(TimeoutBody::new(patience, body)));
             request.extensions_mut().insert(door);
             request.extensions_mut().insert(peer);
             let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});

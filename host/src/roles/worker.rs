@@ -6,8 +6,9 @@ use crate::workers::{self, build, claim, expand, route};
 
 pub fn start(app: &App) {
     let (life, poll) = (&app.life, app.settings.worker.poll);
-    life.spawn("execute", claim::drive(app.clone()));
-    life.spawn_last("renew", claim::renew(app.clone()));
+    let held = claim::Held::default();
+    life.spawn("execute", claim::drive(app.clone(), held.clone()));
+    life.spawn_last("renew", claim::renew(app.clone(), held));
     life.spawn("route", workers::drive(app.clone(), Work::Events, poll, route::step));
     life.spawn("expand", workers::drive(app.clone(), Work::Fanouts, poll, expand::step));
     life.spawn("build", workers::drive(app.clone(), Work::Builds, poll, build::step));

@@ -118,11 +118,23 @@ impl Store {
             .await
     }
 
-    /// Lengthens all leases of this holder.
-    pub async fn renew_leases(&self, holder: &str, lease_until: Millis) -> Result<u64> {
-        const RENEW: &str = "-- renew_leases
-            UPDATE executions SET due_at_ms = ? WHERE lease_holder = ? AND status = 'processing'";
-        Ok(self.db.run(RENEW, args![lease_until, holder]).await?.0)
+    /// Lengthens this holder's leases on these executions.
+    pub async fn renew_leases(&self, holder: &str, ids: &[ExecutionId], lease_until: Millis) -> Result<()> {
+        const RENEW: &str = "-- renew_lease
+            UPDATE executions SET due_at_ms = ? WHERE id = ? AND lease_holder = ? AND status = 'processing'";
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.db
+            .tx("renew_leases", &(holder, ids, lease_until), |tx, (holder, ids, lease_until)| {
+                Box::pin(async move {
+                    for id in *ids {
+                        let _ = tx.run(RENEW, args![*lease_until, id, *holder]).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
     }
 
     /// Ends all leases at once. Only a process that has the database for itself may: whoever held them is dead.

@@ -189,7 +189,7 @@ impl Commit<'_> {
 
     async fn record(&mut self, tx: &mut Tx<'_>, ended: &Ended, e: &Execution) -> Result<()> {
         const END: &str = "-- end_execution
-            UPDATE executions SET status = ?, deployment_id = ?, response_status = ?, response_headers = ?, logs = ?, errors = ?, wall_us = ?,
+            UPDATE executions SET status = ?, deployment_id = ?, request = ?, response_status = ?, response_headers = ?, logs = ?, errors = ?, wall_us = ?,
                 cpu_us = ?, memory_peak_bytes = ?, updated_at_ms = ?, due_at_ms = NULL, lease_holder = NULL, body = NULL
             WHERE partner_id = ? AND id = ? AND lease_holder = ? AND attempt = ?";
         const RETRY: &str = "-- retry_execution
@@ -208,6 +208,7 @@ impl Commit<'_> {
                 let args = args![
                     e.status.word(),
                     e.deployment.as_ref(),
+                    json(&e.request.recorded()),
                     e.response_status,
                     json(&e.response_headers),
                     &e.logs,

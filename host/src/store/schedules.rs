@@ -65,6 +65,9 @@ impl Store {
             UPDATE schedules SET next_at_ms = ? WHERE partner_id = ? AND function_id = ? AND next_at_ms = ?";
         const END: &str = "-- end_schedule
             DELETE FROM schedules WHERE partner_id = ? AND function_id = ? AND next_at_ms = ?";
+        const FIRED: &str = "-- firing_exists
+            SELECT 1 FROM executions WHERE partner_id = ? AND trigger_key = ?
+            UNION ALL SELECT 1 FROM fanouts WHERE partner_id = ? AND trigger_key = ?";
         self.db
             .tx(
                 "fire_schedule",
@@ -77,6 +80,12 @@ impl Store {
                         };
                         if moved.0 == 0 {
                             return Ok(false);
+                        }
+                        let keys = executions.iter().filter_map(|new| new.trigger_key.clone());
+                        for key in keys.chain(fanouts.iter().map(Fanout::trigger_key)) {
+                            if tx.row(FIRED, args![partner, &key, partner, &key]).await?.is_some() {
+                                return Ok(false);
+                            }
                         }
                         executions::insert_new(tx, executions).await?;
                         fanouts::insert_new(tx, fanouts).await?;

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dashmap::DashSet;
 use larder_runtime::Failure;
 use tokio::sync::Semaphore;
 
 use super::execute::{self, Job};
 use super::input;
 use crate::app::App;
+use crate::ids::ExecutionId;
 use crate::model::EnrolmentStatus;
 use crate::queue::Work;
 use crate::store::{self, Claimed};
@@ -18,7 +20,7 @@ use crate::usage;
 const CROWDED_MS: i64 = 100;
 
 /// Claims and runs executions until the process drains; those that run then may finish.
-pub async fn drive(app: App) {
+pub async fn drive(app: App, held: Held) {
     let settings = &app.settings.worker;
     let permits = Arc::new(Semaphore::new(settings.executions_max as usize));
     let drain = app.life.drain();
@@ -52,9 +54,10 @@ pub async fn drive(app: App) {
                 None => permits.clone().acquire_owned().await.expect("never closed"),
             };
             let app = app.clone();
-            app.life.clone().spawn("execution", async move {
+            let held = held.hold(&claimed.execution.id);
+            app.life.clone().spawn_work("execution", async move {
                 step(&app, claimed).await;
-                drop(permit);
+                drop((permit, held));
             });
         }
     }
@@ -126,13 +129,37 @@ async fn run(app: &App, claimed: Claimed) -> store::Result<()> {
     Ok(())
 }
 
-/// Lengthens this process's leases in good time, until everything that holds one has ended.
-pub async fn renew(app: App) {
+/// The executions that this process runs. Only their leases are renewed: one whose run came to nothing, because the
+/// database was away or the run panicked, is let go and comes back when its lease ends.
+#[derive(Clone, Default)]
+pub struct Held(Arc<DashSet<ExecutionId>>);
+
+struct Hold {
+    held: Held,
+    id: ExecutionId,
+}
+
+impl Held {
+    fn hold(&self, id: &ExecutionId) -> Hold {
+        self.0.insert(id.clone());
+        Hold { held: self.clone(), id: id.clone() }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.held.0.remove(&self.id);
+    }
+}
+
+/// Lengthens the leases of what is held in good time, for as long as the process lives.
+pub async fn renew(app: App, held: Held) {
     let lease = app.settings.worker.lease;
     loop {
         tokio::time::sleep(lease / 3).await;
         let until = app.clock.now_ms() + lease.as_millis() as i64;
-        if let Err(err) = app.store.renew_leases(&app.holder, until).await {
+        let ids: Vec<ExecutionId> = held.0.iter().map(|id| id.clone()).collect();
+        if let Err(err) = app.store.renew_leases(&app.holder, &ids, until).await {
             tracing::error!(error = %err, "leases could not be renewed");
         }
     }

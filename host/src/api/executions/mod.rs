@@ -10,8 +10,10 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
+use bytes::Bytes;
 use larder_runtime::{End, Failure, LimitKind};
 use serde::Serialize;
+use tokio::sync::oneshot;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -205,20 +207,22 @@ async fn run(
         .map_err(|_| Problem::new(Kind::TooManyCalls, "The project has as many calls under way as it may"))?;
     let call_timeout = app.settings.server.call_timeout;
     let capped = view.limits.wall > call_timeout;
-    let mut job = Job::new(
-        app,
-        view,
-        Trigger::Http,
-        wanted.request,
-        Input::Http { head: empty_head(), body: InputBody::Whole(Default::default()) },
-    );
+    let no_input = Input::Http { head: http::Request::new(()).into_parts().0, body: InputBody::Whole(Bytes::new()) };
+    let mut job = Job::new(app, view, Trigger::Http, wanted.request, no_input);
     job.input = request::of_record(&job.view, &job.execution, wanted.body);
-    job.execution.request.headers.retain(|(name, _)| object::is_recorded(name));
+    job.execution.request = job.execution.request.recorded();
     job.execution.enrolment = enrolment.as_ref().map(|enrolment| enrolment.id.clone());
     job.enrolment = enrolment;
     job.wall_max = Some(call_timeout);
-    let done = execute::execute(app, job).await;
-    drop(permit);
+    // On its own, so that it ends and is recorded also when the caller hangs up.
+    let (tell, told) = oneshot::channel();
+    let task = app.clone();
+    app.life.spawn_work("synchronous execution", async move {
+        let done = execute::execute(&task, job).await;
+        drop(permit);
+        let _ = tell.send(done);
+    });
+    let done = told.await.map_err(|_| Problem::unavailable("a synchronous execution was aborted"))?;
     if let End::Failed(Failure::Host(why)) = &done.end {
         return Err(Problem::unavailable(format!("execution {}: {why}", done.execution.id)));
     }
@@ -252,8 +256,4 @@ fn answered(done: Done) -> Result<ExecutionObject, Problem> {
         Problem::new(Kind::BadRequest, message)
     })?;
     Ok(ExecutionObject::answered(done.execution, headers.as_ref(), body))
-}
-
-fn empty_head() -> http::request::Parts {
-    http::Request::new(()).into_parts().0
 }

@@ -7,13 +7,6 @@ use utoipa::ToSchema;
 use crate::api::wire::{Header, datetime};
 use crate::model::Execution;
 
-/// Request headers that are shown; the others belong to the caller and the function.
-const RECORDED_HEADERS: [&str; 5] = ["content-type", "user-agent", "content-length", "host", "x-appwrite-client-ip"];
-
-pub fn is_recorded(name: &str) -> bool {
-    RECORDED_HEADERS.contains(&name)
-}
-
 /// An execution. The function's names of the formats before and from 2.0 stand side by side.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -64,6 +57,7 @@ pub struct ExecutionObject {
 impl From<Execution> for ExecutionObject {
     fn from(e: Execution) -> ExecutionObject {
         let header = |(name, value)| Header { name, value };
+        let request = e.request.recorded();
         ExecutionObject {
             id: e.id.into(),
             created_at: datetime(e.created_at_ms),
@@ -75,9 +69,9 @@ impl From<Execution> for ExecutionObject {
             deployment_id: e.deployment.map(String::from).unwrap_or_default(),
             trigger: e.trigger.word(),
             status: e.status.word(),
-            request_method: e.request.method,
-            request_path: e.request.path,
-            request_headers: e.request.headers.into_iter().filter(|(name, _)| is_recorded(name)).map(header).collect(),
+            request_method: request.method,
+            request_path: request.path,
+            request_headers: request.headers.into_iter().map(header).collect(),
             response_status_code: e.response_status,
             response_body: String::new(),
             response_headers: e.response_headers.into_iter().map(header).collect(),
