@@ -355,8 +355,8 @@ async fn nothing_outside_is_within_reach() {
     };
     assert_eq!(ask(&format!("outgoing?{address}")).await, "ErrorCode::HttpRequestDenied");
 
-    // Not even a proper request.
-    assert_eq!(ask("outgoing").await, "ErrorCode::HttpRequestUriInvalid");
+    // Not even a proper request: it has no path.
+    assert_eq!(ask("outgoing").await, "ErrorCode::HttpProtocolError");
 
     let sockets = ask(&format!("sockets?{address}")).await;
     assert_eq!(sockets.lines().count(), 4, "{sockets}");

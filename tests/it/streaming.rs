@@ -142,3 +142,32 @@ async fn an_answer_with_effects_leaves_after_they_committed() {
         assert_eq!(answer.text().await.expect("a body"), "said before it was done");
     }
 }
+
+/// Hanging up neither stops a call in the middle nor hides it: what it did takes effect, what it used is recorded.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_client_hangs_up_before_the_answer_is_recorded() {
+    let larder = Larder::start().await;
+    let saver = deploy(&larder, "hostile-saver", json!({}), 15).await;
+    let api = deploy(&larder, "hostile", json!({ "cpuMs": 500 }), 15).await;
+    saver.enrol("hostile-saver", "anna", "everyone", json!({})).await;
+    // Warm, so that the calls have begun when their clients hang up.
+    for function in ["hostile", "hostile-saver"] {
+        assert_eq!(larder.web("demo", Method::GET, &format!("/{function}/fine")).send().await.unwrap().status(), 200);
+    }
+    for (function, path) in [("hostile-saver", "answer-first"), ("hostile", "spin")] {
+        let call = larder.web("demo", Method::GET, &format!("/{function}/{path}"));
+        call.timeout(Duration::from_millis(100)).send().await.expect_err("no answer within 100 ms");
+        let execution = eventually("the record of the call", async || {
+            let executions = api.executions(function).await;
+            executions.into_iter().find(|e| e["requestPath"].as_str().is_some_and(|it| it.ends_with(path)))
+        })
+        .await;
+        match function {
+            "hostile" => assert!(execution["errors"].as_str().expect("errors").contains("limit cpu_ms of 500")),
+            _ => {
+                assert_eq!(execution["status"], "completed", "{execution:#}");
+                assert_eq!(api.transactions().await.len(), 1);
+            }
+        }
+    }
+}

@@ -133,10 +133,9 @@ fn pause(query: &str) {
 fn outgoing(authority: &str) -> String {
     let request = OutgoingRequest::new(Fields::new());
     request.set_scheme(Some(&Scheme::Http)).expect("a scheme");
-    if !authority.is_empty() {
-        request.set_authority(Some(authority)).expect("an authority");
-        request.set_path_with_query(Some("/")).expect("a path");
-    }
+    let path = (!authority.is_empty()).then_some("/");
+    request.set_authority(Some(if authority.is_empty() { "127.0.0.1" } else { authority })).expect("an authority");
+    request.set_path_with_query(path).expect("a path");
     let pending = match outgoing_handler::handle(request, None) {
         Ok(pending) => pending,
         Err(code) => return format!("{code:?}"),
