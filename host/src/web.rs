@@ -3,7 +3,9 @@
 //! The longest route wins and the function receives the real request. One that may have effects answers from a buffer
 //! after they have committed; one that may not may stream. A guest's fault is never a 500.
 
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -85,27 +87,55 @@ async fn answer(
     let mut job = Job::new(app, view, Trigger::Http, record, Input::Http { head, body });
     job.execution.id = id.clone();
     job.wall_max = Some(app.settings.server.call_timeout);
-    if !streams {
-        return Ok(whole(execute::execute(app, job).await));
-    }
-    let (stream, head) = oneshot::channel();
-    job.stream = Some(stream);
-    let run = {
-        let app = app.clone();
-        async move { execute::execute(&app, job).await }
-    };
-    let mut run = Box::pin(run);
+    let head = streams.then(|| {
+        let (stream, head) = oneshot::channel();
+        job.stream = Some(stream);
+        head
+    });
+    let mut call = Call::begin(app, job, permit);
+    let Some(head) = head else { return Ok(whole(call.end().await)) };
     tokio::select! {
         biased;
-        done = &mut run => Ok(whole(done)),
+        done = call.end() => Ok(whole(done)),
         Ok(response) = head => {
-            app.life.spawn_work("streamed call", async move {
-                run.await;
-                drop(permit);
-            });
+            drop(call); // it goes on
             let (mut parts, body) = response.into_parts();
             polish(&mut parts.headers, &id);
             Ok(Response::from_parts(parts, body.boxed_unsync()))
+        }
+    }
+}
+
+/// A call under way. Nothing stops it before its end: if nobody waits for it any more, because its head has left or its
+/// client has gone, it goes on by itself. So what it used and did is recorded whatever the client does.
+struct Call {
+    app: App,
+    run: Option<Pin<Box<dyn Future<Output = Done> + Send>>>,
+}
+
+impl Call {
+    fn begin(app: &App, job: Job, permit: impl Send + 'static) -> Call {
+        let own = app.clone();
+        let run = async move {
+            let done = execute::execute(&own, job).await;
+            drop(permit);
+            done
+        };
+        Call { app: app.clone(), run: Some(Box::pin(run)) }
+    }
+
+    async fn end(&mut self) -> Done {
+        let Some(run) = &mut self.run else { unreachable!("a call ends once") };
+        let done = run.await;
+        self.run = None;
+        done
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if let Some(run) = self.run.take() {
+            self.app.life.spawn_work("call", async move { drop(run.await) });
         }
     }
 }

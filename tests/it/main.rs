@@ -5,7 +5,12 @@
 mod command_line;
 mod crash;
 mod events;
+mod hostile;
 mod isolation;
 mod lifecycle;
+mod limits;
 mod schedules;
+mod streaming;
+mod toolchains;
+mod uploads;
 mod web_door;

@@ -10,7 +10,7 @@ use crate::process::workspace;
 pub const EXAMPLES: [&str; 4] = ["hello-http", "round-up", "save-league", "payday"];
 
 /// Guests that only tests run.
-const TEST_GUESTS: [&str; 1] = ["probe"];
+const TEST_GUESTS: [&str; 2] = ["hostile", "probe"];
 
 /// The component of an example or another guest crate of the workspace, built once per run.
 pub fn guest(name: &str) -> Vec<u8> {
@@ -31,7 +31,7 @@ fn built() -> &'static PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-        let mut build = Command::new(&cargo);
+        let mut build = Command::new(cargo);
         build.args(["build", "--quiet", "--release", "--target", "wasm32-wasip2"]).current_dir(workspace());
         for name in EXAMPLES.iter().chain(&TEST_GUESTS) {
             build.args(["-p", name]);
@@ -40,12 +40,13 @@ fn built() -> &'static PathBuf {
             build.status().expect("cargo runs").success(),
             "the guests do not build (rustup target add wasm32-wasip2)"
         );
-        target_folder(&cargo).join("wasm32-wasip2/release")
+        target_folder().join("wasm32-wasip2/release")
     })
 }
 
-fn target_folder(cargo: &str) -> PathBuf {
-    let output = Command::new(cargo)
+/// What cargo makes, and what tests may keep beside it.
+pub fn target_folder() -> PathBuf {
+    let output = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
         .args(["metadata", "--format-version", "1", "--no-deps"])
         .current_dir(workspace())
         .output()

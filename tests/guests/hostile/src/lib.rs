@@ -1,0 +1,93 @@
+//! An HTTP answer in steps, so that a guest can stop in the middle of it; and what requests ask for.
+
+use wasip2::http::types::{
+    Fields, IncomingRequest, InputStream, OutgoingBody, OutgoingResponse, OutputStream, ResponseOutparam,
+};
+use wasip2::io::streams::StreamError;
+
+/// What one blocking write takes.
+const WRITE_BYTES_MAX: usize = 4096;
+
+/// A body whose head has been sent.
+pub struct Body {
+    // Dropped first: it is a child of the body.
+    stream: OutputStream,
+    body: OutgoingBody,
+}
+
+impl Body {
+    pub fn begin(out: ResponseOutparam, status: u16, headers: Fields) -> Body {
+        let response = OutgoingResponse::new(headers);
+        response.set_status_code(status).expect("a status code");
+        let body = response.body().expect("the first body");
+        let stream = body.write().expect("the first stream");
+        ResponseOutparam::set(out, Ok(response));
+        Body { body, stream }
+    }
+
+    /// Returns when the host has taken all of it, `false` if nobody wants it any more.
+    pub fn write(&self, bytes: &[u8]) -> bool {
+        bytes.chunks(WRITE_BYTES_MAX).all(|part| self.stream.blocking_write_and_flush(part).is_ok())
+    }
+
+    pub fn finish(self) {
+        drop(self.stream);
+        OutgoingBody::finish(self.body, None).expect("a complete body");
+    }
+}
+
+pub fn answer(out: ResponseOutparam, status: u16, text: &str) {
+    let body = Body::begin(out, status, Fields::new());
+    body.write(text.as_bytes());
+    body.finish();
+}
+
+/// Path and query, `/` if there is none.
+pub fn target(request: &IncomingRequest) -> (String, String) {
+    let target = request.path_with_query().unwrap_or_else(|| "/".into());
+    match target.split_once('?') {
+        Some((path, query)) => (path.into(), query.into()),
+        None => (target, String::new()),
+    }
+}
+
+/// Hands over the request's body piece by piece, as it comes; an error is why it ended too early.
+pub fn read(request: &IncomingRequest, mut piece: impl FnMut(&[u8])) -> Result<(), String> {
+    let body = request.consume().expect("the first body");
+    let stream: InputStream = body.stream().expect("the first stream");
+    loop {
+        match stream.blocking_read(64 << 10) {
+            Ok(bytes) => piece(&bytes),
+            Err(StreamError::Closed) => return Ok(()),
+            Err(StreamError::LastOperationFailed(err)) => return Err(err.to_debug_string()),
+        }
+    }
+}
+
+/// Endless, and the optimiser does not see it.
+pub fn spin() -> ! {
+    let mut count = 0u32;
+    loop {
+        count = std::hint::black_box(count).wrapping_add(1);
+    }
+}
+
+/// Takes memory until there is none.
+pub fn grow() -> ! {
+    loop {
+        std::mem::forget(std::hint::black_box(vec![1u8; 256 << 10]));
+    }
+}
+
+/// Deeper than any stack.
+pub fn recurse(depth: u32) -> u32 {
+    if depth == u32::MAX {
+        return 0;
+    }
+    std::hint::black_box(recurse(std::hint::black_box(depth + 1))) + 1
+}
+
+/// A trap without a message.
+pub fn trap() -> ! {
+    std::process::abort()
+}

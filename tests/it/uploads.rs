@@ -1,0 +1,198 @@
+//! Uploads that are no function: each is refused with what it is, nothing of it ever runs, and what ran before goes on.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use larder_tests::{Api, Larder, Options, guests};
+use reqwest::Method;
+use reqwest::multipart::{Form, Part};
+use serde_json::{Value, json};
+
+async fn hello(larder: &Larder) {
+    let call = larder.web("demo", Method::GET, "/hello?name=Anna").timeout(Duration::from_secs(10));
+    let answer = call.send().await.expect("an answer within seconds");
+    assert_eq!(answer.status(), 200);
+    assert!(answer.text().await.expect("a body").contains("Anna"));
+}
+
+/// Uploads to the function `hello`, which has a deployment that works; gives what the build says.
+async fn refused(larder: &Larder, api: &Api, wasm: &[u8]) -> String {
+    let before = api.get("/functions/hello").await.is(200)["deploymentId"].clone();
+    let deployment = api.build("hello", wasm, true).await;
+    assert_eq!(deployment["status"], "failed", "{deployment:#}");
+    assert_eq!(api.get("/functions/hello").await.is(200)["deploymentId"], before);
+    let path = "/functions/hello/deployment";
+    api.patch(path, json!({ "deploymentId": deployment["$id"] })).await.is_error(400, "build_not_ready");
+    hello(larder).await;
+    deployment["buildLogs"].as_str().expect("logs").to_owned()
+}
+
+#[track_caller]
+fn contains(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in {text:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_component_of_ours_is_named() {
+    let larder = Larder::start().await;
+    let api = larder.api();
+    let good = guests::guest("hello-http");
+    api.deploy("hello", &good, json!({ "routes": ["/hello"] })).await;
+
+    api.upload("hello", b"", true).await.is_error(400, "storage_file_empty");
+    let refused = async |wasm: &[u8]| refused(&larder, &api, wasm).await;
+    contains(&refused(b"hello, this is text").await, &["not WebAssembly"]);
+    contains(&refused(b"(component)").await, &["WebAssembly text", "wasm-tools parse"]);
+    contains(&refused(&guests::wat("(module)")).await, &["core WebAssembly module", "wasm32-wasip2"]);
+    for cut in [2, good.len() / 2, good.len() - 1] {
+        contains(&refused(&good[..cut]).await, &["cut off"]);
+    }
+    for unknown in ["wasi:keyvalue/store@0.2.0", "acme:bank/vault@1.0.0", "larder:function/treasury@0.1.0"] {
+        let wasm = guests::wat(&format!(r#"(component (import "{unknown}" (instance)))"#));
+        contains(&refused(&wasm).await, &[unknown, "which Larder does not have"]);
+    }
+    contains(&refused(&guests::wat("(component)")).await, &["it exports nothing", "wasi:http/incoming-handler"]);
+
+    // Machine code, made by this very installation: a component is the only thing that is taken.
+    let artifact = std::fs::read(find(&larder.data(), "cwasm").expect("an artifact")).expect("a file");
+    contains(&refused(&artifact).await, &["machine code", "upload the WebAssembly component"]);
+    assert!(!larder.log().contains("panicked"), "{}", larder.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_is_too_large_is_refused_and_not_kept() {
+    let good = guests::guest("hello-http");
+    let max = good.len();
+    let larder = Larder::start_with(Options::default().set("LARDER_BUILD__UPLOAD_BYTES_MAX", max.to_string())).await;
+    let api = larder.api();
+    api.deploy("hello", &good, json!({ "routes": ["/hello"] })).await;
+    let kept = bytes(&larder.data());
+    let message = api.upload("hello", &vec![0; max + 1], true).await.is_error(400, "deployment_invalid_file_size");
+    contains(&message, &[&max.to_string()]);
+    // The host stops reading, so a client that goes on writing may find the connection closed before it reads why.
+    let file = Part::bytes(vec![0; 40 * max]).file_name("function.wasm");
+    let request = api.request(Method::POST, "/functions/hello/deployments").multipart(Form::new().part("code", file));
+    match Api::try_send(request).await {
+        Ok(answer) => drop(answer.is_error(400, "deployment_invalid_file_size")),
+        Err(err) => assert!(err.is_request(), "{err:?}"),
+    }
+    let deployments = api.get("/functions/hello/deployments").await.is(200);
+    assert_eq!(deployments["total"], 1, "{deployments:#}");
+    // Nothing but the database grew.
+    assert!(bytes(&larder.data()) < kept + 200_000);
+    hello(&larder).await;
+}
+
+/// Compiling takes time and memory that grow with the square of the code: a few hundred kilobytes are enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn compile_bombs_are_stopped_by_time_and_by_memory() {
+    let options = Options::default()
+        .set("LARDER_BUILD__DEADLINE", "20s")
+        .set("LARDER_BUILD__MEMORY_BYTES", (512u64 << 20).to_string());
+    let larder = Larder::start_with(options).await;
+    let (api, pid) = (larder.api(), larder.pid());
+    let good = guests::guest("hello-http");
+    api.deploy("hello", &good, json!({ "routes": ["/hello"] })).await;
+    for (bomb, says) in [
+        (bomb(&good, 4_000, 4_000, 1), "compiling needed more than 512 MiB of memory"),
+        (bomb(&good, 600, 600, 1_000), "compiling needed more than 20 s"),
+    ] {
+        assert!(bomb.len() < 16 << 20);
+        let attack = refused(&larder, &api, &bomb);
+        let mut attack = std::pin::pin!(attack);
+        let (begun, mut neighbours) = (Instant::now(), 0);
+        let log = loop {
+            tokio::select! {
+                biased;
+                log = &mut attack => break log,
+                () = hello(&larder) => neighbours += 1,
+            }
+        };
+        contains(&log, &[says]);
+        assert!(begun.elapsed() < Duration::from_secs(60), "the compiler was not stopped in time");
+        assert!(neighbours > 5, "{neighbours} calls while it compiled");
+    }
+    // Nothing is left of the compilers, and the next upload is built.
+    assert_eq!(larder.pid(), pid);
+    assert_eq!(children(pid), Vec::<String>::new());
+    assert_eq!(larder.internal("/health/live").await.0, 200);
+    let deployment: Value = api.build("hello", &guests::guest("hostile"), false).await;
+    assert_eq!(deployment["status"], "ready", "{deployment:#}");
+}
+
+/// A good component with one more module: functions in which every local lives through every loop.
+fn bomb(good: &[u8], locals: u32, loops: u32, functions: u32) -> Vec<u8> {
+    let mut body = vec![1]; // one group of locals
+    leb(&mut body, locals);
+    body.push(0x7f); // i32
+    for at in 0..loops {
+        let (one, other) = (at % locals, (at * 7 + 1) % locals);
+        body.extend([0x03, 0x40, 0x20]); // loop, local.get
+        leb(&mut body, one);
+        body.push(0x20); // local.get
+        leb(&mut body, other);
+        body.extend([0x6a, 0x21]); // i32.add, local.set
+        leb(&mut body, one);
+        body.push(0x20); // local.get
+        leb(&mut body, other);
+        body.extend([0x0d, 0x00, 0x0b]); // br_if 0, end
+    }
+    body.push(0x0b); // end
+    let mut code = Vec::new();
+    leb(&mut code, functions);
+    for _ in 0..functions {
+        leb(&mut code, body.len() as u32);
+        code.extend(&body);
+    }
+    let mut types = Vec::new();
+    leb(&mut types, functions);
+    types.resize(types.len() + functions as usize, 0);
+    let mut module = b"\0asm\x01\0\0\0".to_vec();
+    section(&mut module, 1, &[1, 0x60, 0, 0]); // the type of a function of nothing
+    section(&mut module, 3, &types);
+    section(&mut module, 10, &code);
+    let mut component = good.to_vec();
+    section(&mut component, 1, &module);
+    component
+}
+
+fn section(to: &mut Vec<u8>, id: u8, content: &[u8]) {
+    to.push(id);
+    leb(to, content.len() as u32);
+    to.extend(content);
+}
+
+/// LEB128, the variable-length numbers of WebAssembly.
+fn leb(to: &mut Vec<u8>, mut number: u32) {
+    while number > 0x7f {
+        to.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    to.push(number as u8);
+}
+
+/// The first file under the folder with this extension.
+fn find(folder: &Path, extension: &str) -> Option<PathBuf> {
+    files(folder).into_iter().find(|file| file.extension().is_some_and(|it| it == extension))
+}
+
+fn bytes(folder: &Path) -> u64 {
+    files(folder).iter().filter_map(|file| file.metadata().ok()).map(|data| data.len()).sum()
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    entries.flat_map(|entry| if entry.path().is_dir() { files(&entry.path()) } else { vec![entry.path()] }).collect()
+}
+
+/// The command lines of a process's children.
+fn children(of: u32) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{of}/task")).into_iter().flatten().filter_map(Result::ok);
+    tasks
+        .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok())
+        .flat_map(|pids| pids.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        .map(|pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or(pid))
+        .collect()
+}
