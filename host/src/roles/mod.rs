@@ -19,7 +19,7 @@ use crate::lifecycle::Lifecycle;
 use crate::objects::Objects;
 use crate::partners::Directory;
 use crate::queue::Queue;
-use crate::secrets::Secrets;
+use crate::secrets::{self, Secrets};
 use crate::store::Store;
 use crate::workers::gates::Gates;
 use web::Listeners;
@@ -103,8 +103,10 @@ pub fn run(app: &App, listeners: Listeners) -> anyhow::Result<()> {
 /// Reads a key from a file; a setting that is empty is a complaint that names it.
 pub fn key_from(file: &Path, setting: &str) -> anyhow::Result<String> {
     anyhow::ensure!(!file.as_os_str().is_empty(), "{setting} must name a file; only `larder dev` makes its own");
-    let text = std::fs::read_to_string(file).with_context(|| format!("{setting}: {}", file.display()))?;
+    let text = secrets::read_private(file).with_context(|| format!("{setting}: {}", file.display()))?;
     let key = text.trim().to_owned();
     anyhow::ensure!(key.len() >= 32, "{setting}: the key in {} is shorter than 32 characters", file.display());
+    let placeholder = key.chars().all(|c| key.starts_with(c));
+    anyhow::ensure!(!placeholder, "{setting}: the key in {} is a placeholder (openssl rand -hex 32)", file.display());
     Ok(key)
 }
