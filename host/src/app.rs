@@ -15,9 +15,26 @@ use crate::secrets::Secrets;
 use crate::store::Store;
 use crate::workers::gates::Gates;
 
+/// Cheap to clone.
 #[derive(Clone)]
-pub struct App {
-    pub settings: Arc<Settings>,
+pub struct App(Arc<Parts>);
+
+impl App {
+    pub fn new(parts: Parts) -> App {
+        App(Arc::new(parts))
+    }
+}
+
+impl std::ops::Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+pub struct Parts {
+    pub settings: Settings,
     pub clock: Clock,
     pub store: Store,
     pub objects: Objects,
@@ -31,5 +48,5 @@ pub struct App {
     /// SHA-256 of the operator key's text.
     pub operator_key_hash: [u8; 32],
     /// Under which this process holds leases.
-    pub holder: Arc<str>,
+    pub holder: String,
 }

@@ -48,15 +48,7 @@ impl Secrets {
     /// Reads the master key, 64 hex digits, from a file that only its owner can read.
     pub fn from_file(path: &Path) -> Result<Secrets, Error> {
         let bad = |why: &dyn std::fmt::Display| Error::MasterKey(format!("master key file {}: {why}", path.display()));
-        let text = std::fs::read_to_string(path).map_err(|err| bad(&err))?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            let mode = std::fs::metadata(path).map_err(|err| bad(&err))?.permissions().mode();
-            if mode & 0o077 != 0 {
-                return Err(bad(&"others can read it; chmod 600"));
-            }
-        }
+        let text = read_private(path).map_err(|err| bad(&err))?;
         let key: [u8; 32] = unhex(text.trim()).ok_or_else(|| bad(&"must hold 64 hex digits (openssl rand -hex 32)"))?;
         if key.iter().all(|byte| *byte == key[0]) {
             return Err(bad(&"is a placeholder; make one with: openssl rand -hex 32"));
@@ -113,6 +105,18 @@ impl Secrets {
 /// The parts with their lengths, so that no two places give the same bytes.
 fn aad(place: &[&str]) -> Vec<u8> {
     place.iter().flat_map(|part| (part.len() as u64).to_le_bytes().into_iter().chain(part.bytes())).collect()
+}
+
+/// Reads a file that only its owner can read; others are refused.
+pub fn read_private(path: &Path) -> std::io::Result<String> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        if std::fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
+            return Err(std::io::Error::other("others can read it; chmod 600"));
+        }
+    }
+    std::fs::read_to_string(path)
 }
 
 /// Writes a new file that only its owner can read.

@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -76,7 +77,8 @@ async fn answer(
 
     let (mut head, body) = request.into_parts();
     let record = record(&head, peer);
-    let body = read(app, body, streams).await?;
+    let broken = Arc::default();
+    let body = read(app, body, streams, &broken).await?;
     // Only now: a slow client must not hold the partner's room.
     let permit = usage::admit(&tenant).map_err(|_| {
         Refusal::new(StatusCode::TOO_MANY_REQUESTS, "general_rate_limit_exceeded", "too many calls at once")
@@ -84,8 +86,7 @@ async fn answer(
     })?;
     let id = ExecutionId::generate(&app.clock);
     prepare(&mut head.headers, &id, peer);
-    let mut job = Job::new(app, view, Trigger::Http, record, Input::Http { head, body });
-    job.execution.id = id.clone();
+    let mut job = Job::new(app, id.clone(), view, Trigger::Http, record, Input::Http { head, body });
     job.wall_max = Some(app.settings.server.call_timeout);
     let head = streams.then(|| {
         let (stream, head) = oneshot::channel();
@@ -93,10 +94,10 @@ async fn answer(
         head
     });
     let mut call = Call::begin(app, job, permit);
-    let Some(head) = head else { return Ok(whole(call.end().await)) };
+    let Some(head) = head else { return Ok(whole(call.end().await, &broken)) };
     tokio::select! {
         biased;
-        done = call.end() => Ok(whole(done)),
+        done = call.end() => Ok(whole(done, &broken)),
         Ok(response) = head => {
             drop(call); // it goes on
             let (mut parts, body) = response.into_parts();
@@ -140,33 +141,67 @@ impl Drop for Call {
     }
 }
 
-/// The request's body, whole or as a stream, with its bound.
-async fn read(app: &App, body: Incoming, streams: bool) -> Result<Body, Refusal> {
+/// What was wrong with a body that streamed into the function.
+type Broken = Arc<OnceLock<BodyFault>>;
+
+#[derive(Clone, Copy)]
+enum BodyFault {
+    TooLarge { max: usize },
+    TooSlow,
+    BrokeOff,
+}
+
+impl BodyFault {
+    fn of(err: &(dyn std::error::Error + Send + Sync + 'static), max: usize) -> BodyFault {
+        match err {
+            err if err.is::<LengthLimitError>() => BodyFault::TooLarge { max },
+            err if err.is::<TimeoutError>() => BodyFault::TooSlow,
+            _ => BodyFault::BrokeOff,
+        }
+    }
+}
+
+impl From<BodyFault> for Refusal {
+    fn from(fault: BodyFault) -> Refusal {
+        match fault {
+            BodyFault::TooLarge { max } => Refusal::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "general_argument_invalid",
+                format!("the body has more than {max} bytes"),
+            ),
+            BodyFault::TooSlow => {
+                Refusal::new(StatusCode::REQUEST_TIMEOUT, "general_bad_request", "the body came too slowly")
+            }
+            BodyFault::BrokeOff => Refusal::new(StatusCode::BAD_REQUEST, "general_bad_request", "the body broke off"),
+        }
+    }
+}
+
+/// The request's body, whole or as a stream, with its bound. What goes wrong with a stream later is told to `broken`.
+async fn read(app: &App, body: Incoming, streams: bool, broken: &Broken) -> Result<Body, Refusal> {
     let (max, patience) = (app.settings.server.body_bytes_max, app.settings.server.client_timeout);
-    let too_large = || {
-        Refusal::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "general_argument_invalid",
-            format!("the body has more than {max} bytes"),
-        )
-    };
     if body.is_end_stream() {
         return Ok(Body::Whole(Bytes::new()));
     }
     let hint = body.size_hint();
     if hint.lower() > max as u64 {
-        return Err(too_large());
+        return Err(BodyFault::TooLarge { max }.into());
     }
+    let body = TimeoutBody::new(patience, Limited::new(body, max));
     if streams && hint.upper().is_none_or(|upper| upper > WHOLE_BODY_MAX) {
-        return Ok(Body::Stream(TimeoutBody::new(patience, Limited::new(body, max)).boxed()));
+        let broken = broken.clone();
+        let body = body.map_err(move |err| {
+            let _ = broken.set(BodyFault::of(&*err, max));
+            err
+        });
+        return Ok(Body::Stream(body.boxed()));
     }
-    let slow = || Refusal::new(StatusCode::REQUEST_TIMEOUT, "general_bad_request", "the body came too slowly");
-    let whole = TimeoutBody::new(patience, Limited::new(body, max)).collect();
-    match tokio::time::timeout(app.settings.server.call_timeout, whole).await.map_err(|_| slow())? {
+    let Ok(whole) = tokio::time::timeout(app.settings.server.call_timeout, body.collect()).await else {
+        return Err(BodyFault::TooSlow.into());
+    };
+    match whole {
         Ok(whole) => Ok(Body::Whole(whole.to_bytes())),
-        Err(err) if err.is::<LengthLimitError>() => Err(too_large()),
-        Err(err) if err.is::<TimeoutError>() => Err(slow()),
-        Err(_) => Err(Refusal::new(StatusCode::BAD_REQUEST, "general_bad_request", "the body broke off")),
+        Err(err) => Err(BodyFault::of(&*err, max).into()),
     }
 }
 
@@ -226,7 +261,7 @@ fn has_domain(cookie: &HeaderValue) -> bool {
     })
 }
 
-fn whole(done: Done) -> Response<AnswerBody> {
+fn whole(done: Done, broken: &Broken) -> Response<AnswerBody> {
     let id = done.execution.id;
     let refusal = match done.end {
         End::Answered(response) => {
@@ -234,6 +269,8 @@ fn whole(done: Done) -> Response<AnswerBody> {
             polish(&mut parts.headers, &id);
             return Response::from_parts(parts, Full::new(body).map_err(|never| match never {}).boxed_unsync());
         }
+        // The function failed over a body that the client sent wrongly.
+        End::Failed(_) if let Some(fault) = broken.get() => (*fault).into(),
         End::Failed(Failure::Host(_)) => Refusal::unavailable(),
         End::Failed(Failure::Limit(limit)) if matches!(limit.limit, LimitKind::WallMs | LimitKind::CpuMs) => {
             Refusal::new(StatusCode::GATEWAY_TIMEOUT, "function_timeout", "the function did not answer in time")

@@ -2,14 +2,18 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests spawn as they like and ask the real time")]
 
+mod api;
 mod command_line;
 mod crash;
 mod events;
 mod hostile;
+mod hot_path;
 mod isolation;
 mod lifecycle;
 mod limits;
 mod schedules;
+mod serve;
+mod settings;
 mod streaming;
 mod toolchains;
 mod uploads;

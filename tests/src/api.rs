@@ -24,6 +24,7 @@ pub struct Api {
     endpoint: String,
     partner: Option<String>,
     key: Option<String>,
+    host: Option<String>,
 }
 
 /// Status and JSON body, `Null` if there is none.
@@ -52,7 +53,13 @@ impl Answer {
 
 impl Api {
     pub(crate) fn new(endpoint: &str, partner: Option<&str>, key: Option<&str>) -> Api {
-        Api { endpoint: endpoint.into(), partner: partner.map(Into::into), key: key.map(Into::into) }
+        Api { endpoint: endpoint.into(), partner: partner.map(Into::into), key: key.map(Into::into), host: None }
+    }
+
+    /// The same with this Host header.
+    pub fn at(mut self, host: &str) -> Api {
+        self.host = Some(host.into());
+        self
     }
 
     /// A request with the headers of this caller; `path` begins behind `/v1`.
@@ -63,6 +70,9 @@ impl Api {
         }
         if let Some(key) = &self.key {
             request = request.header("x-appwrite-key", key);
+        }
+        if let Some(host) = &self.host {
+            request = request.header("host", host);
         }
         request
     }

@@ -16,6 +16,8 @@ use crate::Api;
 pub struct Options {
     /// Settings by the environment: `("LARDER_WORKER__LEASE", "5s")`.
     pub settings: Vec<(&'static str, String)>,
+    /// `larder serve` with this file of settings; `None`: `larder dev`.
+    pub serve: Option<PathBuf>,
     pub listen: String,
     pub internal: String,
     /// A folder that stays; `None`: one of its own, removed at the end.
@@ -25,7 +27,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         let any = || "127.0.0.1:0".to_owned();
-        Options { settings: vec![], listen: any(), internal: any(), data: None }
+        Options { settings: vec![], serve: None, listen: any(), internal: any(), data: None }
     }
 }
 
@@ -51,6 +53,12 @@ struct Env {
     key: String,
     operator_key: String,
     internal: String,
+}
+
+/// How things stood before a start.
+struct Before {
+    env: Option<std::time::SystemTime>,
+    log_bytes: usize,
 }
 
 impl Larder {
@@ -102,17 +110,22 @@ impl Larder {
     /// Starts the process and waits until it serves. The ports are new ones.
     pub async fn restart(&mut self) {
         assert!(self.process.is_none(), "it is running");
-        let env_file = self.data().join("dev.env");
-        let _ = std::fs::remove_file(self.data().join("stdout.log"));
         std::fs::create_dir_all(self.data()).expect("a data folder");
-        // The key survives a restart only if the file does, so it is read by its time stamp.
-        let before = modified(&env_file);
+        let before = Before { env: modified(&self.env_file()), log_bytes: self.log().len() };
         let stdout = File::create(self.data().join("stdout.log")).expect("a log file");
         let stderr = File::options().create(true).append(true).open(self.log_file()).expect("a log file");
         let mut command = Command::new(Larder::binary());
+        match &self.options.serve {
+            Some(config) => command.args(["serve", "--config"]).arg(config).envs([
+                ("LARDER_SERVER__LISTEN", self.options.listen.as_str()),
+                ("LARDER_SERVER__INTERNAL", &self.options.internal),
+                ("LARDER_DATA", self.data().to_str().expect("a path in UTF-8")),
+            ]),
+            None => command
+                .args(["dev", "--listen", &self.options.listen, "--internal", &self.options.internal, "--data"])
+                .arg(self.data()),
+        };
         command
-            .args(["dev", "--listen", &self.options.listen, "--internal", &self.options.internal, "--data"])
-            .arg(self.data())
             .envs(self.options.settings.iter().map(|(name, value)| (*name, value.as_str())))
             .stdin(Stdio::null())
             .stdout(stdout)
@@ -120,23 +133,9 @@ impl Larder {
         self.process = Some(command.spawn().expect("larder starts"));
         let begun = Instant::now();
         loop {
-            let said = std::fs::read_to_string(self.data().join("stdout.log")).unwrap_or_default();
-            if modified(&env_file) != before
-                && let Some(internal) = said.lines().find_map(|line| line.trim().strip_prefix("internal   http://"))
-            {
-                let text = std::fs::read_to_string(&env_file).expect("dev.env");
-                let value = |name: &str| {
-                    text.lines()
-                        .find_map(|line| line.strip_prefix(name))
-                        .unwrap_or_else(|| panic!("no {name} in dev.env"))
-                        .to_owned()
-                };
-                self.env = Env {
-                    endpoint: value("LARDER_ENDPOINT="),
-                    key: value("LARDER_KEY="),
-                    operator_key: value("LARDER_OPERATOR_KEY="),
-                    internal: internal.split('/').next().unwrap_or_default().to_owned(),
-                };
+            let said = if self.options.serve.is_some() { self.served(&before) } else { self.developed(&before) };
+            if let Some(env) = said {
+                self.env = env;
                 break;
             }
             let ended = self.process.as_mut().and_then(|process| process.try_wait().expect("a child of ours"));
@@ -144,6 +143,44 @@ impl Larder {
             assert!(begun.elapsed() < Duration::from_secs(30), "larder does not start:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// What `larder dev` wrote, once it serves.
+    fn developed(&self, before: &Before) -> Option<Env> {
+        let said = std::fs::read_to_string(self.data().join("stdout.log")).unwrap_or_default();
+        // The key survives a restart only if the file does, so it is read by its time stamp.
+        if modified(&self.env_file()) == before.env {
+            return None;
+        }
+        let internal = said.lines().find_map(|line| line.trim().strip_prefix("internal   http://"))?;
+        let text = std::fs::read_to_string(self.env_file()).expect("dev.env");
+        let value = |name: &str| {
+            let found = text.lines().find_map(|line| line.strip_prefix(name));
+            found.unwrap_or_else(|| panic!("no {name} in dev.env")).to_owned()
+        };
+        Some(Env {
+            endpoint: value("LARDER_ENDPOINT="),
+            key: value("LARDER_KEY="),
+            operator_key: value("LARDER_OPERATOR_KEY="),
+            internal: internal.split('/').next().unwrap_or_default().to_owned(),
+        })
+    }
+
+    /// What `larder serve` logged, once it serves.
+    fn served(&self, before: &Before) -> Option<Env> {
+        let log = self.log();
+        let line =
+            log[before.log_bytes..].lines().find(|line| line.contains(" serves ") && line.contains("root_url="))?;
+        let value = |name: &str| line.split(' ').find_map(|word| word.strip_prefix(name)).map(str::to_owned);
+        Some(Env {
+            endpoint: format!("http://{}/v1", value("listen=")?),
+            internal: value("internal=")?,
+            ..self.env.clone()
+        })
+    }
+
+    fn env_file(&self) -> PathBuf {
+        self.data().join("dev.env")
     }
 
     fn log_file(&self) -> PathBuf {
@@ -195,6 +232,11 @@ impl Larder {
     /// The API with the key of partner `demo`, which may do everything.
     pub fn api(&self) -> Api {
         Api::new(&self.env.endpoint, Some("demo"), Some(&self.env.key))
+    }
+
+    /// That key's text.
+    pub fn key(&self) -> &str {
+        &self.env.key
     }
 
     pub fn operator(&self) -> Api {

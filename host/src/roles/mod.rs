@@ -6,12 +6,11 @@ pub mod web;
 pub mod worker;
 
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::Context;
 use larder_runtime::Runtime;
 
-use crate::app::App;
+use crate::app::{App, Parts};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ledger::{self, Ledger};
@@ -19,7 +18,7 @@ use crate::lifecycle::Lifecycle;
 use crate::objects::Objects;
 use crate::partners::Directory;
 use crate::queue::Queue;
-use crate::secrets::Secrets;
+use crate::secrets::{self, Secrets};
 use crate::store::Store;
 use crate::workers::gates::Gates;
 use web::Listeners;
@@ -71,10 +70,10 @@ pub async fn start(
     let ledger_settings = ledger::Settings { flush: settings.records.flush, buffer: settings.records.buffer };
     let (ledger, writer) = Ledger::new(store.clone(), clock.clone(), &ledger_settings);
     life.spawn_last("ledger", writer);
-    Ok(App {
-        holder: clock.ulid().into(),
+    Ok(App::new(Parts {
+        holder: clock.ulid(),
         operator_key_hash: crate::auth::hash(operator_key),
-        settings: Arc::new(settings),
+        settings,
         clock,
         store,
         objects,
@@ -85,7 +84,7 @@ pub async fn start(
         runtime,
         gates: Gates::default(),
         life: life.clone(),
-    })
+    }))
 }
 
 /// The hidden argument with which this program compiles for [`Runtime::compile`].
@@ -103,8 +102,10 @@ pub fn run(app: &App, listeners: Listeners) -> anyhow::Result<()> {
 /// Reads a key from a file; a setting that is empty is a complaint that names it.
 pub fn key_from(file: &Path, setting: &str) -> anyhow::Result<String> {
     anyhow::ensure!(!file.as_os_str().is_empty(), "{setting} must name a file; only `larder dev` makes its own");
-    let text = std::fs::read_to_string(file).with_context(|| format!("{setting}: {}", file.display()))?;
+    let text = secrets::read_private(file).with_context(|| format!("{setting}: {}", file.display()))?;
     let key = text.trim().to_owned();
     anyhow::ensure!(key.len() >= 32, "{setting}: the key in {} is shorter than 32 characters", file.display());
+    let placeholder = key.chars().all(|c| key.starts_with(c));
+    anyhow::ensure!(!placeholder, "{setting}: the key in {} is a placeholder (openssl rand -hex 32)", file.display());
     Ok(key)
 }

@@ -35,8 +35,14 @@ macro_rules! args {
     ($($value:expr),* $(,)?) => { vec![$($crate::store::db::Value::from($value)),*] };
 }
 
+/// Every statement is counted, so that a test can tell which paths make none.
+fn counted(kind: &'static str) {
+    metrics::counter!("larder_store_statements_total", "kind" => kind).increment(1);
+}
+
 impl Db {
     pub async fn rows(&self, sql: &str, args: Vec<Value>) -> Result<Vec<Row>> {
+        counted("read");
         match self {
             Db::Sqlite(db) => db.rows(sql, &args).await,
         }
@@ -100,12 +106,14 @@ impl Db {
 
 impl Tx<'_> {
     pub async fn run(&mut self, sql: &str, args: Vec<Value>) -> Result<Changed> {
+        counted("write");
         match self {
             Tx::Sqlite(tx) => tx.run(sql, &args),
         }
     }
 
     pub async fn rows(&mut self, sql: &str, args: Vec<Value>) -> Result<Vec<Row>> {
+        counted("read");
         match self {
             Tx::Sqlite(tx) => tx.rows(sql, &args),
         }

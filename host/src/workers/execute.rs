@@ -68,11 +68,18 @@ pub struct Done {
 
 impl Job {
     /// A run without a row: HTTP and synchronous API calls.
-    pub fn new(app: &App, view: Arc<FunctionView>, trigger: Trigger, request: RequestRecord, input: Input) -> Job {
+    pub fn new(
+        app: &App,
+        id: ExecutionId,
+        view: Arc<FunctionView>,
+        trigger: Trigger,
+        request: RequestRecord,
+        input: Input,
+    ) -> Job {
         let now = app.clock.now_ms();
         let execution = Execution {
             partner: view.function.partner.clone(),
-            id: ExecutionId::generate(&app.clock),
+            id,
             function: view.function.id.clone(),
             deployment: None,
             trigger,

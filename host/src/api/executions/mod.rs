@@ -208,7 +208,7 @@ async fn run(
     let call_timeout = app.settings.server.call_timeout;
     let capped = view.limits.wall > call_timeout;
     let no_input = Input::Http { head: http::Request::new(()).into_parts().0, body: InputBody::Whole(Bytes::new()) };
-    let mut job = Job::new(app, view, Trigger::Http, wanted.request, no_input);
+    let mut job = Job::new(app, ExecutionId::generate(&app.clock), view, Trigger::Http, wanted.request, no_input);
     job.input = request::of_record(&job.view, &job.execution, wanted.body);
     job.execution.request = job.execution.request.recorded();
     job.execution.enrolment = enrolment.as_ref().map(|enrolment| enrolment.id.clone());

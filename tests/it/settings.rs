@@ -1,0 +1,249 @@
+//! Settings have the effects that their comments promise.
+//!
+//! Elsewhere: `server.listen`, `server.internal`, `server.root_url`, `data` and `secrets` in `serve`, `server.grace` in
+//! `lifecycle`, `scheduler.catch_up` in `schedules`, `worker.lease` and `worker.attempts_lost` in `crash`.
+
+use std::time::{Duration, Instant};
+
+use larder_tests::{Larder, Options, eventually, guests};
+use reqwest::Method;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+async fn with(settings: &[(&'static str, &str)]) -> Larder {
+    let set = |options: Options, (name, value): &(&'static str, &str)| options.set(name, *value);
+    Larder::start_with(settings.iter().fold(Options::default(), set)).await
+}
+
+async fn hello(larder: &Larder) {
+    let settings = json!({ "routes": ["/hello"], "timeout": 10 });
+    larder.api().deploy("hello", &guests::guest("hello-http"), settings).await;
+}
+
+async fn web(larder: &Larder, path: &str) -> reqwest::Response {
+    larder.web("demo", Method::GET, path).send().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_setting_that_is_printed_is_one_that_a_file_may_have() {
+    let output = std::process::Command::new(Larder::binary()).arg("settings").output().unwrap();
+    assert!(output.status.success());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("larder.toml");
+    std::fs::write(&file, output.stdout).unwrap();
+    larder::config::Settings::load(Some(&file), &[]).unwrap();
+    // What the README calls section.key exists.
+    let known = names(&std::fs::read_to_string(&file).unwrap());
+    let readme = std::fs::read_to_string(larder_tests::workspace().join("README.md")).unwrap();
+    let words = readme.split(|c: char| !(c.is_ascii_lowercase() || matches!(c, '_' | '.')));
+    let named: Vec<&str> = words
+        .map(|word| word.trim_matches('.'))
+        // Scopes look alike.
+        .filter(|word| !word.ends_with(".read") && !word.ends_with(".write"))
+        .filter(|word| {
+            known.iter().any(|(section, _)| word.strip_prefix(section.as_str()).is_some_and(|key| key.starts_with('.')))
+        })
+        .collect();
+    assert!(named.len() >= 4, "{named:?}");
+    for name in named {
+        let (section, key) = name.split_once('.').unwrap();
+        assert!(known.contains(&(section.into(), key.into())), "{name} of the README is no setting");
+    }
+}
+
+/// Section and key of each line in a file of settings.
+fn names(text: &str) -> Vec<(String, String)> {
+    let (mut names, mut section) = (Vec::new(), String::new());
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            section = name.to_owned();
+        } else if let Some((key, _)) = line.split_once(" = ") {
+            names.push((section.clone(), key.to_owned()));
+        }
+    }
+    names.retain(|(section, _)| !section.is_empty());
+    names
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_uploads_and_timeouts_have_their_bounds() {
+    let larder = with(&[
+        ("LARDER_SERVER__BODY_BYTES_MAX", "1000"),
+        ("LARDER_SERVER__CALL_TIMEOUT", "1s"),
+        ("_APP_COMPUTE_SIZE_LIMIT", "2000000"),
+        ("_APP_FUNCTIONS_TIMEOUT", "20"),
+    ])
+    .await;
+    hello(&larder).await;
+    let echo = async |bytes: usize| {
+        let request = larder.web("demo", Method::POST, "/hello/echo").body("x".repeat(bytes));
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!((echo(1000).await, echo(1001).await), (200, 413));
+    // Without a length in front it is counted as it comes.
+    let chunks = futures::stream::iter((0..11).map(|_| Ok::<_, std::io::Error>("x".repeat(100))));
+    let streamed = larder.web("demo", Method::POST, "/hello/echo").body(reqwest::Body::wrap_stream(chunks));
+    assert_eq!(streamed.send().await.unwrap().status(), 413);
+
+    let api = larder.api();
+    let begun = Instant::now();
+    assert_eq!(web(&larder, "/hello/slow?ms=9000").await.status(), 504);
+    let slow = json!({ "path": "/hello/slow?ms=9000", "method": "GET" });
+    let said = api.post("/functions/hello/executions", slow).await.is_error(408, "function_synchronous_timeout");
+    assert!(said.contains("async"), "{said}");
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+
+    let said = api.upload("hello", &vec![0; 2_000_001], false).await.is_error(400, "deployment_invalid_file_size");
+    assert!(said.contains("2000000"), "{said}");
+    let said = api.create_function("long", json!({ "timeout": 21 })).await.is_error(400, "general_argument_invalid");
+    assert!(said.contains("timeout") && said.contains("20"), "{said}");
+    api.create_function("long", json!({ "timeout": 20 })).await.is(201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partner_has_so_many_calls_at_once() {
+    let larder = with(&[("LARDER_SERVER__CALLS_PER_PARTNER", "1")]).await;
+    hello(&larder).await;
+    let slow = tokio::spawn(larder.web("demo", Method::GET, "/hello/slow?ms=1500").send());
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let refused = web(&larder, "/hello").await;
+    assert_eq!(refused.status(), 429);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    let body = json!({ "path": "/hello", "method": "GET" });
+    larder.api().post("/functions/hello/executions", body).await.is_error(429, "general_rate_limit_exceeded");
+    assert_eq!(slow.await.unwrap().unwrap().status(), 200);
+    assert_eq!(web(&larder, "/hello").await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_and_executions_wait_for_their_turn() {
+    let larder = with(&[("LARDER_RUNTIME__INSTANCES_MAX", "1"), ("LARDER_WORKER__EXECUTIONS_MAX", "1")]).await;
+    hello(&larder).await;
+    web(&larder, "/hello").await;
+    let slow = || larder.web("demo", Method::GET, "/hello/slow?ms=400").send();
+    let begun = Instant::now();
+    let (one, two) = tokio::join!(slow(), slow());
+    assert_eq!((one.unwrap().status().as_u16(), two.unwrap().status().as_u16()), (200, 200));
+    assert!(begun.elapsed() >= Duration::from_millis(800), "two at once: {:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_stops_sending_is_let_go_and_makes_room() {
+    let larder = with(&[("LARDER_SERVER__CLIENT_TIMEOUT", "500ms"), ("LARDER_SERVER__CONNECTIONS_MAX", "1")]).await;
+    hello(&larder).await;
+    let connect = async |text: &str| {
+        let mut stream = TcpStream::connect(larder.address()).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        stream
+    };
+    // The rest of what comes until the server closes; it must close by itself.
+    let rest = async |stream: &mut TcpStream| {
+        let mut said = String::new();
+        tokio::time::timeout(Duration::from_secs(10), stream.read_to_string(&mut said)).await.expect("closed").ok();
+        said
+    };
+    let begun = Instant::now();
+    let mut half = connect("GET /hello HTTP/1.1\r\nHost: demo.loc").await;
+    // Meanwhile the one connection is taken; this one waits and is served then.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut next = connect("GET /hello HTTP/1.1\r\nHost: demo.localhost\r\nConnection: close\r\n\r\n").await;
+    let said = rest(&mut next).await;
+    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    assert!(begun.elapsed() >= Duration::from_millis(500), "served beside the first: {:?}", begun.elapsed());
+    rest(&mut half).await;
+    drop((half, next));
+
+    let key = larder.key();
+    // A body that stops half-way, read before the call, streamed into it, and at the API.
+    for (door, path, bytes, status) in [
+        ("demo", "/hello/echo", 10, 408),
+        ("demo", "/hello/echo", 1_000_000, 408),
+        ("demo-api", "/v1/functions", 10, 400),
+    ] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {door}.localhost\r\nX-Appwrite-Key: {key}\r\nContent-Length: {bytes}\r\n\r\nhalf"
+        );
+        let mut stream = connect(&head).await;
+        let mut first = [0; 12];
+        let read = tokio::time::timeout(Duration::from_secs(10), stream.read_exact(&mut first)).await;
+        read.expect("an answer").unwrap();
+        assert_eq!(String::from_utf8_lossy(&first), format!("HTTP/1.1 {status}"), "{door} {path} {bytes}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn draining_begins_after_its_delay() {
+    let mut larder = with(&[("LARDER_SERVER__DRAIN_DELAY", "2s")]).await;
+    hello(&larder).await;
+    larder.signal(Signal::TERM);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(larder.internal("/health/ready").await.0, 503);
+    assert_eq!(web(&larder, "/hello").await.status(), 200);
+    assert_eq!(larder.ended().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_all_records_only_failures_leave_one() {
+    let larder = with(&[("LARDER_RECORDS__ALL", "false"), ("LARDER_SERVER__CALL_TIMEOUT", "1s")]).await;
+    hello(&larder).await;
+    let api = larder.api();
+    assert_eq!(web(&larder, "/hello").await.status(), 200);
+    api.execute("hello", json!({ "path": "/hello", "method": "GET" })).await;
+    assert_eq!(web(&larder, "/hello/slow?ms=9000").await.status(), 504);
+    let executions = eventually("the failure's record", async || {
+        let executions = api.executions("hello").await;
+        (!executions.is_empty()).then_some(executions)
+    })
+    .await;
+    assert_eq!(executions.len(), 1, "{executions:?}");
+    assert_eq!(executions[0]["status"], "failed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_older_than_the_retention_goes() {
+    let mut larder = with(&[("_APP_MAINTENANCE_RETENTION_EXECUTION", "1")]).await;
+    hello(&larder).await;
+    let id = larder.api().execute("hello", json!({ "path": "/hello", "method": "GET" })).await["$id"].clone();
+    let path = format!("/functions/hello/executions/{}", id.as_str().unwrap());
+    let api = larder.api();
+    eventually("the record", async || (api.get(&path).await.status == 200).then_some(())).await;
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    larder.kill();
+    larder.restart().await;
+    let api = larder.api();
+    eventually("its end", async || (api.get(&path).await.status == 404).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_execution_is_tried_so_often_and_waits_between() {
+    let larder = with(&[("LARDER_WORKER__ATTEMPTS", "3"), ("LARDER_WORKER__RETRY_DELAY", "300ms")]).await;
+    let api = larder.api();
+    api.deploy("probe", &guests::guest("probe"), json!({ "events": ["probe.retry"] })).await;
+    let begun = Instant::now();
+    api.event("e", "probe.retry", None, json!({ "until": 9 })).await.is(202);
+    let ended = eventually("the last attempt", async || {
+        let execution = api.executions("probe").await.pop()?;
+        (execution["status"] == "failed").then_some(execution)
+    })
+    .await;
+    assert_eq!(ended["attempt"], 3, "{ended}");
+    // 300 ms, then 600 ms.
+    assert!(begun.elapsed() >= Duration::from_millis(900), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_are_as_they_are_wanted() {
+    let json_log = with(&[("LARDER_LOG__FORMAT", "json"), ("LARDER_LOG__FILTER", "debug")]).await;
+    let log = json_log.log();
+    assert!(log.lines().count() > 0);
+    for line in log.lines() {
+        let entry: Value = serde_json::from_str(line).unwrap_or_else(|err| panic!("{err}: {line}"));
+        assert!(entry["level"].is_string() && entry["timestamp"].is_string(), "{line}");
+    }
+    let text = with(&[("LARDER_LOG__FILTER", "debug")]).await;
+    assert!(!text.log().contains('\u{1b}'), "colours in a file");
+    let silent = with(&[("LARDER_LOG__FILTER", "off")]).await;
+    assert_eq!(silent.log(), "");
+}
