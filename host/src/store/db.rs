@@ -2,7 +2,8 @@
 //!
 //! * [`Value`], [`args!`]: what a statement takes. [`Row`]: what it gives, read by position.
 //! * [`Db::rows`], [`Db::row`]: reading outside of a transaction.
-//! * [`Db::tx`]: changes. It retries lost races as a whole, so its body must not do anything but SQL.
+//! * [`Db::tx`]: changes. Its body must not do anything but SQL: a database with several writers runs it again as a whole
+//!   when it lost a race (SQLite, with its one writer, never does).
 //!
 //! A statement's first line names it (`-- finish_execution`), so that errors and slow-query logs name the caller.
 
@@ -53,7 +54,7 @@ impl Db {
     }
 
     /// Runs `body` in one transaction and commits it; an error rolls everything back. `with` is handed to the body by
-    /// reference, because the body may run more than once.
+    /// reference, because the body may have to run more than once.
     pub async fn tx<C, T, F>(&self, name: &'static str, with: &C, body: F) -> Result<T>
     where
         C: Sync + ?Sized,
