@@ -167,3 +167,64 @@ async fn an_http_component_receives_events_in_binary_mode() {
     .await;
     assert_eq!(execution["trigger"], "event");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_pauses_while_a_run_is_under_way_saves_nothing_more() {
+    let larder = Larder::start().await;
+    let api = larder.api();
+    api.deploy("slow", &guests::guest("probe"), json!({ "events": ["probe.slow"], "per": "enrolment" })).await;
+    let anna = api.enrol("slow", "anna", "t", json!({})).await;
+    api.enrol("slow", "bo", "t", json!({})).await;
+    api.event("s-1", "probe.slow", Some("t"), json!({ "ms": 2_000 })).await.is(202);
+    eventually("both runs to be under way", async || {
+        let executions = api.executions("slow").await;
+        (executions.iter().filter(|e| e["status"] == "processing").count() == 2).then_some(())
+    })
+    .await;
+    api.patch(&format!("/enrolments/{anna}"), json!({ "status": "paused" })).await.is(200);
+    let refused =
+        eventually("the refusal", async || api.executions("slow").await.into_iter().find(|e| e["status"] == "failed"))
+            .await;
+    assert_eq!(refused["enrolmentId"], json!(anna));
+    assert!(refused["errors"].as_str().unwrap().contains("paused"), "{refused}");
+    eventually("bo's saving", async || (api.transactions().await.len() == 1).then_some(())).await;
+    assert_eq!(api.transactions().await[0]["endUser"], "bo");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_host_is_at_fault_for_is_tried_until_it_goes_well() {
+    let options =
+        larder_tests::Options::default().set("LARDER_WORKER__RETRY_DELAY", "20ms").set("LARDER_WORKER__ATTEMPTS", "2");
+    let mut larder = Larder::start_with(options).await;
+    let api = larder.api();
+    api.deploy("probe", &guests::guest("probe"), json!({ "events": ["probe.save"] })).await;
+    api.enrol("probe", "clock", "clock", json!({})).await;
+    larder.kill();
+    let (objects, away) = (larder.data().join("objects"), larder.scratch().join("away"));
+    std::fs::rename(&objects, &away).unwrap();
+    std::fs::remove_dir_all(larder.data().join("artifacts")).unwrap();
+    larder.restart().await;
+    let api = larder.api();
+    api.event("e-1", "probe.save", None, json!({ "amount": "1.00" })).await.is(202);
+    let waiting = eventually("the host's fault to be told", async || {
+        api.executions("probe")
+            .await
+            .into_iter()
+            .find(|e| e["errors"].as_str().is_some_and(|text| text.contains("host failed")))
+    })
+    .await;
+    assert_ne!(waiting["status"], "failed", "{waiting}");
+    // Far more tries than a function has attempts.
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    std::fs::remove_dir_all(&objects).unwrap();
+    std::fs::rename(&away, &objects).unwrap();
+    let done = eventually("the execution to end", async || {
+        api.executions("probe")
+            .await
+            .into_iter()
+            .find(|e| !matches!(e["status"].as_str(), Some("waiting" | "processing")))
+    })
+    .await;
+    assert_eq!((&done["status"], &done["errors"]), (&json!("completed"), &json!("")), "{done}");
+    assert_eq!(api.transactions().await.len(), 1);
+}

@@ -6,6 +6,7 @@
 //! * `probe.retry` {until}: asks to be retried until it has run that often, which it cannot remember: always.
 //! * `probe.reject`: refuses.
 //! * `probe.loop`: emits itself again.
+//! * `probe.slow` {ms}: waits, then saves 1.00 for the enrolment.
 //! * a schedule's firing: saves 1.00 for "clock"; the memo is the nominal time.
 //! * an execution: answers with all of its state.
 
@@ -26,6 +27,10 @@ fn probe(event: Event<Value>, run: &mut Run) -> Result<Value, Error> {
         "probe.echo" => run.state().increment("echoes", 1)?,
         "probe.retry" => return Err(Error::retry("not yet")),
         "probe.reject" => return Err(Error::reject("never")),
+        "probe.slow" => {
+            std::thread::sleep(std::time::Duration::from_millis(event.data["ms"].as_u64().unwrap_or(0)));
+            run.save(Money::new(Decimal::ONE, "SEK".parse()?))?;
+        }
         "probe.loop" => {
             run.state().increment("loops", 1)?;
             run.emit("probe.loop", None, &Value::Null)?;
