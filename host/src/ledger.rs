@@ -172,6 +172,8 @@ impl Writer {
                     if !records.ended.is_empty() {
                         tracing::error!(records = records.ended.len(), "records are lost: the database did not take them");
                     }
+                    // Whoever waits for the end may open the database again.
+                    drop(self);
                     let _ = done.send(());
                     return;
                 }

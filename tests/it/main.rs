@@ -2,7 +2,10 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests spawn as they like and ask the real time")]
 
-mod api;
+mod api_deployments;
+mod api_executions;
+mod api_functions;
+mod api_lists;
 mod command_line;
 mod crash;
 mod events;
