@@ -25,11 +25,13 @@ async fn after_a_hundred_kills_nothing_is_missing_doubled_or_stuck() {
     let api = larder.api();
     let probe = guests::guest("probe");
     api.deploy("single", &probe, json!({ "events": ["probe.*"] })).await;
-    api.deploy("minutely", &probe, json!({ "schedule": "* * * * *" })).await;
+    // Armed by its deployment, so its saver comes before that.
+    api.create_function("minutely", json!({ "schedule": "* * * * *" })).await.is(201);
     api.deploy("fan", &guests::guest("round-up"), json!({ "events": ["card.purchase"], "per": "enrolment" })).await;
     for function in ["single", "minutely"] {
         api.enrol(function, "clock", "clock", json!({})).await;
     }
+    assert_eq!(api.build("minutely", &probe, true).await["status"], "ready");
     for saver in 0..SAVERS {
         let topic = format!("card-{}", saver % TOPICS);
         api.enrol("fan", &format!("saver-{saver}"), &topic, json!({ "monthlyCap": "100000.00" })).await;
