@@ -115,12 +115,19 @@ async fn a_key_does_what_its_scopes_say_and_no_more() {
     assert_eq!(larder.api_of(Some("acme"), Some(&wrong)).get("/functions").await.status, 401);
 
     let operator = larder.operator();
-    let past = json!({ "name": "old", "scopes": ["functions.read"], "expire": "2020-01-01T00:00:00.000+00:00" });
-    let answer = operator.post("/partners/acme/keys", past).await;
-    if answer.status == 201 {
-        let old = larder.api_of(Some("acme"), answer.body["secret"].as_str());
-        old.get("/functions").await.is_error(401, "project_key_expired");
-    }
+    // A key that expires while it is used.
+    let soon = chrono::Utc::now() + chrono::TimeDelta::seconds(3);
+    let soon = soon.format("%Y-%m-%dT%H:%M:%S%.3f+00:00").to_string();
+    let body = json!({ "name": "short", "scopes": ["functions.read"], "expire": soon });
+    let key = operator.post("/partners/acme/keys", body).await.is(201);
+    let short = larder.api_of(Some("acme"), key["secret"].as_str());
+    short.get("/functions").await.is(200);
+    let expired = larder_tests::eventually("the key to expire", async || {
+        let answer = short.get("/functions").await;
+        (answer.status != 200).then_some(answer)
+    })
+    .await;
+    expired.is_error(401, "project_key_expired");
     // A key that was taken away opens nothing from that moment on.
     let key = operator.post("/partners/acme/keys", json!({ "name": "k", "scopes": ["functions.read"] })).await.is(201);
     let api = larder.api_of(Some("acme"), key["secret"].as_str());
