@@ -26,7 +26,11 @@ macro_rules! section {
 
 section! { Settings {
     data: PathBuf,
+    database: Database,
+    redis: Redis,
+    objects: Objects,
     server: Server,
+    partners: Partners,
     functions: Functions,
     build: Build,
     runtime: Runtime,
@@ -35,6 +39,28 @@ section! { Settings {
     records: Records,
     secrets: Secrets,
     log: Log,
+} }
+section! { Database {
+    url: String,
+    password_file: PathBuf,
+    ca_file: PathBuf,
+    connections_max: usize,
+    #[serde(with = "humantime_serde")] timeout: Duration,
+} }
+section! { Redis {
+    url: String,
+    password_file: PathBuf,
+    prefix: String,
+    #[serde(with = "humantime_serde")] timeout: Duration,
+} }
+section! { Objects {
+    url: String,
+    endpoint: String,
+    region: String,
+    access_key_file: PathBuf,
+} }
+section! { Partners {
+    #[serde(with = "humantime_serde")] poll: Duration,
 } }
 section! { Server {
     listen: SocketAddr,
@@ -45,6 +71,7 @@ section! { Server {
     body_bytes_max: usize,
     #[serde(with = "humantime_serde")] call_timeout: Duration,
     calls_per_partner: usize,
+    calls_per_minute: u64,
     #[serde(with = "humantime_serde")] drain_delay: Duration,
     #[serde(with = "humantime_serde")] grace: Duration,
 } }
@@ -55,6 +82,7 @@ section! { Build {
     upload_bytes_max: usize,
     #[serde(with = "humantime_serde")] deadline: Duration,
     memory_bytes: u64,
+    cache_bytes_max: u64,
 } }
 section! { Runtime {
     instances_max: u32,
@@ -66,6 +94,7 @@ section! { Worker {
     #[serde(with = "humantime_serde")] poll: Duration,
     attempts: u32,
     #[serde(with = "humantime_serde")] retry_delay: Duration,
+    #[serde(with = "humantime_serde")] retry_delay_max: Duration,
     attempts_lost: u32,
     due_max: u32,
 } }
@@ -78,6 +107,7 @@ section! { Records {
     #[serde(with = "humantime_serde")] flush: Duration,
     buffer: usize,
     #[serde(with = "humantime_serde")] retention: Duration,
+    #[serde(with = "humantime_serde")] idempotency_keys: Duration,
 } }
 section! { Secrets {
     master_key_file: PathBuf,
@@ -115,8 +145,8 @@ impl fmt::Display for Complaints {
 
 impl std::error::Error for Complaints {}
 
-/// Variables of the client's commands, which are no settings.
-const NOT_SETTINGS: [&str; 4] = ["ENDPOINT", "PARTNER", "KEY", "OPERATOR_KEY"];
+/// Variables of the client's commands and of the crash tests, which are no settings.
+const NOT_SETTINGS: [&str; 5] = ["ENDPOINT", "PARTNER", "KEY", "OPERATOR_KEY", "CRASH"];
 
 /// What operators of the replaced platform know: its variable, our key, the unit to put behind the number.
 const ALIASES: [(&str, &str, &str); 6] = [
@@ -170,6 +200,38 @@ impl Settings {
             "server.root_url",
             "must be http:// or https:// and a host, with or without a port",
         );
+        let database = &self.database.url;
+        found.unless(
+            database.is_empty() || database.starts_with("mysql://"),
+            "database.url",
+            "must be empty or begin with mysql://",
+        );
+        found.unless(
+            (1..=1_000).contains(&self.database.connections_max),
+            "database.connections_max",
+            "must be 1 to 1000",
+        );
+        found.unless(self.database.timeout >= second, "database.timeout", "must be at least 1s");
+        let redis = &self.redis.url;
+        found.unless(
+            redis.is_empty() || redis.starts_with("redis://") || redis.starts_with("rediss://"),
+            "redis.url",
+            "must be empty or begin with redis:// or rediss://",
+        );
+        found.unless(
+            redis.is_empty() || !database.is_empty(),
+            "redis.url",
+            "needs database.url: the embedded database serves one process, which needs no Redis",
+        );
+        found.unless(!self.redis.prefix.is_empty(), "redis.prefix", "must not be empty");
+        found.unless(!self.redis.timeout.is_zero(), "redis.timeout", "must be more than 0");
+        let objects = &self.objects.url;
+        found.unless(
+            objects.is_empty() || objects.starts_with("file:///") || objects.starts_with("s3://"),
+            "objects.url",
+            "must be empty or begin with file:/// or s3://",
+        );
+        found.unless(!self.partners.poll.is_zero(), "partners.poll", "must be more than 0");
         found.unless(self.server.connections_max > 0, "server.connections_max", "must be at least 1");
         found.unless(self.server.calls_per_partner > 0, "server.calls_per_partner", "must be at least 1");
         found.unless(!self.server.client_timeout.is_zero(), "server.client_timeout", "must be more than 0");
@@ -189,12 +251,13 @@ impl Settings {
             "must not exceed runtime.instances_max",
         );
         found.unless(self.worker.executions_per_partner > 0, "worker.executions_per_partner", "must be at least 1");
-        found.unless(
-            self.worker.attempts <= self.worker.attempts_lost,
-            "worker.attempts_lost",
-            "must be at least worker.attempts",
-        );
         found.unless(self.worker.lease >= 5 * second, "worker.lease", "must be at least 5s, to outlast its renewal");
+        found.unless(!self.worker.retry_delay.is_zero(), "worker.retry_delay", "must be more than 0");
+        found.unless(
+            self.worker.retry_delay_max >= self.worker.retry_delay,
+            "worker.retry_delay_max",
+            "must be at least worker.retry_delay",
+        );
         found.unless(self.worker.attempts > 0, "worker.attempts", "must be at least 1");
         found.unless(self.worker.attempts_lost > 0, "worker.attempts_lost", "must be at least 1");
         found.unless(!self.worker.poll.is_zero(), "worker.poll", "must be more than 0");

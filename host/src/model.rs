@@ -116,9 +116,14 @@ pub struct LimitSettings {
     pub response_bytes: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effects: Option<u32>,
+    /// How often a queued execution is tried; `None` is `worker.attempts`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
 }
 
 impl LimitSettings {
+    const ATTEMPTS_MAX: u64 = 20;
+
     /// Names the first setting that is zero or above its ceiling.
     pub fn check(&self) -> Result<(), String> {
         let ceiling = Limits::CEILING;
@@ -128,6 +133,7 @@ impl LimitSettings {
             ("logBytes", self.log_bytes, ceiling.log_bytes),
             ("responseBytes", self.response_bytes, ceiling.response_bytes),
             ("effects", self.effects.map(u64::from), u64::from(ceiling.effects)),
+            ("attempts", self.attempts.map(u64::from), Self::ATTEMPTS_MAX),
         ];
         match all.into_iter().find(|(_, value, most)| value.is_some_and(|v| v == 0 || v > *most)) {
             Some((name, value, most)) => {
@@ -271,7 +277,14 @@ pub struct Execution {
     /// The time that the caller of the API chose.
     pub scheduled_at_ms: Option<Millis>,
     pub request: RequestRecord,
+    /// Claims so far. With the holder it fences: an outcome counts only under the attempt of its claim.
     pub attempt: u32,
+    /// Attempts that failed through the function's fault.
+    pub failures: u32,
+    /// Claims in a row, the present one included, that came to no outcome.
+    pub lost: u32,
+    /// When it was given up: it is a dead letter then.
+    pub buried_at_ms: Option<Millis>,
     pub response_status: u16,
     /// Content type and length only.
     pub response_headers: Vec<(String, String)>,

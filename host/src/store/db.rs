@@ -74,7 +74,8 @@ impl Db {
 
     /// Creates what `schema/` has and the database has not.
     pub(super) async fn migrate(&self) -> Result<()> {
-        const SCHEMA: &[(i64, &str)] = &[(1, include_str!("schema/0001_tables.sql"))];
+        const SCHEMA: &[(i64, &str)] =
+            &[(1, include_str!("schema/0001_tables.sql")), (2, include_str!("schema/0002_processes.sql"))];
         const TABLE: &str = "-- create_schema_versions
             CREATE TABLE IF NOT EXISTS schema_versions (version BIGINT NOT NULL PRIMARY KEY)";
         const DONE: &str = "-- schema_versions

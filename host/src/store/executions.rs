@@ -16,9 +16,9 @@ use crate::model::{Execution, ExecutionStatus, RequestRecord, Trigger};
 
 const COLUMNS: &str = "partner_id, id, function_id, deployment_id, trigger_kind, status, trigger_key, event_row, enrolment_id, \
     nominal_at_ms, late_ms, scheduled_at_ms, request, attempt, response_status, response_headers, logs, errors, wall_us, cpu_us, \
-    memory_peak_bytes, created_at_ms, updated_at_ms";
+    memory_peak_bytes, created_at_ms, updated_at_ms, failures, lost, buried_at_ms";
 /// How many columns `COLUMNS` has: those behind it in a longer select begin here.
-const WIDTH: usize = 23;
+const WIDTH: usize = 26;
 const SOURCE: Source = Source { name: "executions", table: "executions", columns: COLUMNS, id: "id" };
 
 /// What lists of executions can be filtered by.
@@ -89,7 +89,7 @@ impl Store {
         per_partner: u32,
     ) -> Result<Vec<Claimed>> {
         const TAKE: &str = "-- claim_execution
-            UPDATE executions SET status = 'processing', attempt = attempt + 1, lease_holder = ?, due_at_ms = ?, updated_at_ms = ?
+            UPDATE executions SET status = 'processing', attempt = attempt + 1, lost = lost + 1, lease_holder = ?, due_at_ms = ?, updated_at_ms = ?
             WHERE partner_id = ? AND id = ? AND due_at_ms <= ?";
         let full: Vec<&PartnerId> = held.iter().filter(|(_, count)| **count >= per_partner).map(|(id, _)| id).collect();
         let others = if full.is_empty() {
@@ -128,6 +128,7 @@ impl Store {
                             let args = args![*holder, *lease_until, *now, &execution.partner, &execution.id, *now];
                             if tx.run(TAKE, args).await?.0 == 1 {
                                 execution.attempt += 1;
+                                execution.lost += 1;
                                 execution.status = ExecutionStatus::Processing;
                                 let body = row.maybe_bytes(WIDTH)?.unwrap_or_default();
                                 claimed.push(Claimed { execution, body, holder: (*holder).to_owned() });
@@ -169,7 +170,7 @@ impl Store {
     /// Gives a claim back unused, to be taken again at `due`.
     pub async fn release_execution(&self, claimed: &Claimed, due: Millis) -> Result<()> {
         const RELEASE: &str = "-- release_execution
-            UPDATE executions SET status = 'waiting', attempt = attempt - 1, lease_holder = NULL, due_at_ms = ?
+            UPDATE executions SET status = 'waiting', lost = 0, lease_holder = NULL, due_at_ms = ?
             WHERE partner_id = ? AND id = ? AND lease_holder = ? AND attempt = ?";
         let e = &claimed.execution;
         let _ = self.db.run(RELEASE, args![due, &e.partner, &e.id, &claimed.holder, e.attempt]).await?;
@@ -291,6 +292,9 @@ pub(super) async fn insert_new(tx: &mut Tx<'_>, new: &[NewExecution]) -> Result<
                 scheduled_at_ms: new.scheduled_at_ms,
                 request: new.request.clone(),
                 attempt: 0,
+                failures: 0,
+                lost: 0,
+                buried_at_ms: None,
                 response_status: 0,
                 response_headers: vec![],
                 logs: String::new(),
@@ -339,7 +343,10 @@ pub(super) fn row(e: &Execution) -> Vec<Value> {
         e.cpu_us,
         e.memory_peak_bytes,
         e.created_at_ms,
-        e.updated_at_ms
+        e.updated_at_ms,
+        e.failures,
+        e.lost,
+        e.buried_at_ms
     ]
 }
 
@@ -368,5 +375,8 @@ fn execution(row: &Row) -> Result<Execution> {
         memory_peak_bytes: row.int(20)? as u64,
         created_at_ms: row.int(21)?,
         updated_at_ms: row.int(22)?,
+        failures: row.int(23)? as u32,
+        lost: row.int(24)? as u32,
+        buried_at_ms: row.maybe_int(25)?,
     })
 }

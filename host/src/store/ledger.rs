@@ -24,21 +24,14 @@ pub struct Ended {
     pub execution: Execution,
     /// Who claimed it from the queue; `None` if it has no row yet.
     pub holder: Option<String>,
-    /// Put back into the queue instead of being ended.
-    pub retry: Option<Retry>,
+    /// Put back into the queue, to run then, instead of being ended.
+    pub retry_at_ms: Option<Millis>,
     pub reads: Vec<Read>,
     pub effects: Vec<Effect>,
     /// Whom an enrolled run saves for.
     pub end_user: Option<String>,
     /// Of the events that it emits.
     pub depth: u32,
-}
-
-/// When to run again, and how many attempts are spent by then.
-#[derive(Clone, Copy, Debug)]
-pub struct Retry {
-    pub at_ms: Millis,
-    pub attempts: u32,
 }
 
 /// What became of an outcome.
@@ -204,16 +197,15 @@ impl Commit<'_> {
                 cpu_us = ?, memory_peak_bytes = ?, updated_at_ms = ?, due_at_ms = NULL, lease_holder = NULL, body = NULL
             WHERE partner_id = ? AND id = ? AND lease_holder = ? AND attempt = ?";
         const RETRY: &str = "-- retry_execution
-            UPDATE executions SET status = 'waiting', errors = ?, updated_at_ms = ?, due_at_ms = ?, attempt = ?, lease_holder = NULL
+            UPDATE executions SET status = 'waiting', errors = ?, updated_at_ms = ?, due_at_ms = ?, failures = ?, lost = 0, lease_holder = NULL
             WHERE partner_id = ? AND id = ? AND lease_holder = ? AND attempt = ?";
-        match (&ended.holder, ended.retry) {
+        match (&ended.holder, ended.retry_at_ms) {
             (None, _) => {
                 self.rows.executions.push(executions::row(e));
                 Ok(())
             }
-            (Some(holder), Some(retry)) => {
-                let args =
-                    args![&e.errors, self.now, retry.at_ms, retry.attempts, &e.partner, &e.id, holder, e.attempt];
+            (Some(holder), Some(at)) => {
+                let args = args![&e.errors, self.now, at, e.failures, &e.partner, &e.id, holder, e.attempt];
                 tx.run(RETRY, args).await?.exactly_one("execution")
             }
             (Some(holder), None) => {

@@ -99,8 +99,8 @@ async fn run(app: &App, claimed: Claimed) -> store::Result<()> {
         Some(row) => app.store.event(partner, row).await?,
         None => None,
     };
-    let refusal = if execution.attempt > app.settings.worker.attempts_lost {
-        Some(format!("given up after {} attempts that did not come to an end", execution.attempt - 1))
+    let refusal = if execution.lost > app.settings.worker.attempts_lost {
+        Some(format!("given up after {} attempts that did not come to an end", execution.lost - 1))
     } else if execution.trigger != Trigger::Http && !view.function.enabled {
         Some("the function was disabled before this run".into())
     } else if execution.enrolment.is_some() && !enrolment.as_ref().is_some_and(|e| e.status == EnrolmentStatus::Active)

@@ -20,7 +20,7 @@ use crate::clock::Millis;
 use crate::ids::{DeploymentId, ExecutionId};
 use crate::model::{Enrolment, Execution, ExecutionStatus, RequestRecord, Trigger};
 use crate::partners::{Active, FunctionView};
-use crate::store::ledger::{Ended, Retry, Verdict};
+use crate::store::ledger::{Ended, Verdict};
 use crate::store::state::Scope;
 
 /// Events may cause events may cause events; deeper than this is a loop.
@@ -92,6 +92,9 @@ impl Job {
             scheduled_at_ms: None,
             request,
             attempt: 1,
+            failures: 0,
+            lost: 0,
+            buried_at_ms: None,
             response_status: 0,
             response_headers: vec![],
             logs: String::new(),
@@ -197,14 +200,14 @@ async fn finish(app: &App, job: &Job, deployment: Option<DeploymentId>, mut outc
             "events that cause events may be {EVENT_DEPTH_MAX} deep; this function would emit one more"
         )));
     }
-    let retry = retry(app, job, &outcome.end);
-    let mut execution = record(app, job, deployment, &outcome, retry.is_some());
+    let retry_at_ms = retry(app, job, &outcome.end);
+    let mut execution = record(app, job, deployment, &outcome, retry_at_ms.is_some());
     let effects = std::mem::take(&mut outcome.effects);
     let awaited = job.holder.is_some() || !effects.is_empty();
     let ended = Ended {
         execution: execution.clone(),
         holder: job.holder.clone(),
-        retry,
+        retry_at_ms,
         reads: if effects.is_empty() { vec![] } else { std::mem::take(&mut outcome.reads) },
         effects,
         end_user: job.enrolment.as_ref().map(|e| e.end_user.clone()),
@@ -267,15 +270,15 @@ fn call(input: &mut Input, answer: Answer) -> Call {
 
 /// When a queued execution is to be tried again, if it is. What the host is at fault for is tried until it goes well and
 /// spends no attempt: an accepted trigger must not be lost to a full disk.
-fn retry(app: &App, job: &Job, end: &End) -> Option<Retry> {
+fn retry(app: &App, job: &Job, end: &End) -> Option<Millis> {
     let now = app.clock.now_ms();
     let base = app.settings.worker.retry_delay.as_millis() as Millis;
-    let attempt = job.execution.attempt;
+    let tried = job.execution.failures + 1;
     match end {
         _ if job.holder.is_none() => None,
-        End::Failed(Failure::Host(_)) => Some(Retry { at_ms: now + base, attempts: attempt - 1 }),
-        End::Retry(_) if attempt < app.settings.worker.attempts => {
-            Some(Retry { at_ms: now + base.saturating_mul(1 << (attempt - 1).min(10)), attempts: attempt })
+        End::Failed(Failure::Host(_)) => Some(now + base),
+        End::Retry(_) if tried < app.settings.worker.attempts => {
+            Some(now + base.saturating_mul(1 << (tried - 1).min(10)))
         }
         _ => None,
     }
@@ -291,9 +294,12 @@ fn record(app: &App, job: &Job, deployment: Option<DeploymentId>, outcome: &Outc
         End::Failed(Failure::Host(why)) if again => {
             (ExecutionStatus::Waiting, 0, Some(format!("will be tried again, the host failed: {why}")))
         }
-        End::Retry(why) if again => (ExecutionStatus::Waiting, 0, Some(format!("will be tried again: {why}"))),
+        End::Retry(why) if again => {
+            execution.failures += 1;
+            (ExecutionStatus::Waiting, 0, Some(format!("will be tried again: {why}")))
+        }
         End::Retry(why) => {
-            (ExecutionStatus::Failed, 503, Some(format!("given up after {} attempts: {why}", execution.attempt)))
+            (ExecutionStatus::Failed, 503, Some(format!("given up after {} attempts: {why}", execution.failures + 1)))
         }
         End::Reject(why) => (ExecutionStatus::Failed, 422, Some(format!("rejected: {why}"))),
         End::Failed(failure) => (ExecutionStatus::Failed, 500, Some(failure.to_string())),
