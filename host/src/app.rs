@@ -25,6 +25,17 @@ impl App {
     }
 }
 
+impl App {
+    /// What must outlive everything else: writes what the ledger holds, then lets others have what this process had claimed
+    /// and does not run any more.
+    pub async fn close(&self) {
+        self.ledger.close().await;
+        if let Err(err) = self.store.end_leases(&self.holder, self.clock.now_ms()).await {
+            tracing::warn!(error = %err, "claims could not be given back; they run out");
+        }
+    }
+}
+
 impl std::ops::Deref for App {
     type Target = Parts;
 

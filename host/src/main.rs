@@ -53,7 +53,8 @@ struct Dev {
 
 #[derive(Args)]
 struct Serve {
-    /// What this process does. The embedded database serves one process, which then has all roles.
+    /// What this process does. The embedded database serves one process, which then has all roles; over a MariaDB there
+    /// may be any number of processes of each.
     #[arg(long, value_delimiter = ',', default_values = ["web", "worker", "scheduler", "maintenance"])]
     roles: Vec<Role>,
     /// File of settings; `larder settings` prints one with the defaults
@@ -98,8 +99,9 @@ async fn run_serve(options: Serve) -> anyhow::Result<ExitCode> {
     telemetry::logs(&settings.log)?;
     for role in Role::ALL {
         anyhow::ensure!(
-            options.roles.contains(&role),
-            "--roles: the embedded database serves one process, so this one must have all roles; {role:?} is missing"
+            !settings.database.url.is_empty() || options.roles.contains(&role),
+            "--roles: the embedded database serves one process, so this one must have all roles; {role:?} is missing \
+             (database.url names a MariaDB for several)"
         );
     }
     anyhow::ensure!(
@@ -109,12 +111,20 @@ async fn run_serve(options: Serve) -> anyhow::Result<ExitCode> {
     let secrets = Secrets::from_file(&settings.secrets.master_key_file).context("secrets.master_key_file")?;
     let operator_key = roles::key_from(&settings.secrets.operator_key_file, "secrets.operator_key_file")?;
     let life = Lifecycle::default();
-    let listeners = roles::bind(&mut settings.server).await?;
+    let web = options.roles.contains(&Role::Web);
+    let listeners = roles::bind(&mut settings.server, web).await?;
     let app = roles::start(settings, secrets, &operator_key, Clock::System, &life).await?;
-    roles::run(&app, listeners)?;
-    let server = &app.settings.server;
-    tracing::info!(listen = %server.listen, internal = %server.internal, root_url = server.root_url, "larder {} serves", larder::VERSION);
-    Ok(life.run(server.grace, app.ledger.close()).await)
+    roles::run(&app, &options.roles, listeners)?;
+    let (server, version) = (&app.settings.server, larder::VERSION);
+    let roles: Vec<&str> =
+        Role::ALL.iter().filter(|role| options.roles.contains(role)).map(|role| role.word()).collect();
+    let roles = roles.join(",");
+    if web {
+        tracing::info!(listen = %server.listen, internal = %server.internal, root_url = server.root_url, roles, "larder {version} serves");
+    } else {
+        tracing::info!(internal = %server.internal, roles, "larder {version} works");
+    }
+    Ok(life.run(server.grace, app.close()).await)
 }
 
 async fn run_dev(options: Dev) -> anyhow::Result<ExitCode> {
@@ -128,16 +138,16 @@ async fn run_dev(options: Dev) -> anyhow::Result<ExitCode> {
     let operator_key = dev::operator_key(&settings.data)?;
     let secrets = Secrets::from_file_or_new(&settings.data.join("master.key"))?;
     let life = Lifecycle::default();
-    let listeners = roles::bind(&mut settings.server).await?;
+    let listeners = roles::bind(&mut settings.server, true).await?;
     settings.server.root_url = format!("http://localhost:{}", settings.server.listen.port());
     let app = roles::start(settings, secrets, &operator_key, Clock::System, &life).await?;
     let endpoint = dev::prepare(&app, &operator_key).await?;
-    roles::run(&app, listeners)?;
+    roles::run(&app, &Role::ALL, listeners)?;
     let env = Path::new(&app.settings.data).join("dev.env");
     println!("Larder {} serves the partner \"{}\".", larder::VERSION, dev::PARTNER);
     println!("  API        {endpoint}   (or {}/v1)", app.settings.url_of(&format!("{}-api", dev::PARTNER)));
     println!("  web door   {}", app.settings.url_of(dev::PARTNER));
     println!("  internal   http://{}/health/ready, /metrics", app.settings.server.internal);
     println!("  keys       {}   (the other commands find it from this folder)", env.display());
-    Ok(life.run(app.settings.server.grace, app.ledger.close()).await)
+    Ok(life.run(app.settings.server.grace, app.close()).await)
 }

@@ -117,6 +117,13 @@ impl Runtime {
         self.cache.get(digest)
     }
 
+    /// Removes the artifacts that were not loaded for longest, until the others have no more than `bytes_max` in the cache
+    /// folder; gives how many. They are compiled again when they are wanted again.
+    pub async fn evict_artifacts(&self, bytes_max: u64) -> Result<u64, CompileError> {
+        let folder = self.folder.clone();
+        blocking(move || folder.evict(bytes_max)).await?.map_err(cache_folder)
+    }
+
     async fn load_anew(&self, digest: &Digest, source: &dyn Source) -> Result<Arc<Program>, LoadError> {
         match self.load_sealed(digest).await? {
             Ok(program) => return Ok(program),

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use rustix::fs::{Timespec, Timestamps, UTIME_NOW};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 use wasmtime::Engine;
@@ -26,6 +27,8 @@ const TEMPORARY_PREFIX: &str = "unfinished-";
 const TEMPORARY_AGE_MAX: Duration = Duration::from_secs(3_600);
 /// Files whose seal need not be checked again; beyond that, some are.
 const CHECKED_MAX: usize = 10_000;
+
+const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
 
 /// The cache folder.
 pub struct Folder {
@@ -144,7 +147,40 @@ impl Folder {
                                         checked by `find`, and files in this folder are replaced, never changed"
         )]
         let component = unsafe { Component::deserialize_file(engine, self.code(digest)) };
+        // The sidecar's time tells when it was last used; the code's own is part of how a checked file is known again.
+        let now = Timestamps { last_access: NOW, last_modification: NOW };
+        if let Ok(sidecar) = File::open(self.sidecar(digest)) {
+            let _ = rustix::fs::futimens(&sidecar, &now);
+        }
         Ok((component.map_err(|err| Unusable::Unfit(format!("{err:#}")))?, artifact))
+    }
+
+    /// Removes the artifacts that were not loaded for longest, until the others have no more than `bytes_max`; gives how
+    /// many. A program that is in memory keeps what it has mapped.
+    pub fn evict(&self, bytes_max: u64) -> io::Result<u64> {
+        let _placing = self.placing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut artifacts = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let code = entry?.path();
+            if code.extension().is_some_and(|extension| extension == "cwasm") {
+                let sidecar = code.with_extension("json");
+                let used = fs::metadata(&sidecar).map_or((0, 0), |file| (file.mtime(), file.mtime_nsec()));
+                artifacts.push((used, fs::metadata(&code)?.len(), code, sidecar));
+            }
+        }
+        artifacts.sort();
+        let mut bytes: u64 = artifacts.iter().map(|(_, bytes, ..)| bytes).sum();
+        let mut evicted = 0;
+        for (_, size, code, sidecar) in artifacts {
+            if bytes <= bytes_max {
+                break;
+            }
+            let _ = fs::remove_file(sidecar);
+            fs::remove_file(code)?;
+            bytes -= size;
+            evicted += 1;
+        }
+        Ok(evicted)
     }
 
     fn seal(&self, digest: &Digest, artifact: &Artifact, code: &mut File) -> io::Result<blake3::Hash> {

@@ -38,6 +38,15 @@ pub enum Role {
 
 impl Role {
     pub const ALL: [Role; 4] = [Role::Web, Role::Worker, Role::Scheduler, Role::Maintenance];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Role::Web => "web",
+            Role::Worker => "worker",
+            Role::Scheduler => "scheduler",
+            Role::Maintenance => "maintenance",
+        }
+    }
 }
 
 /// Opens everything and makes what the roles share. Nothing runs yet but the ledger.
@@ -57,6 +66,13 @@ pub async fn start(
             tracing::info!(executions = taken_over, "{taken_over} executions of a process that died are taken over");
         }
     }
+    let kind = if store.is_embedded() { "embedded" } else { "MariaDB" };
+    let wake_ups = match (store.is_embedded(), settings.redis.url.is_empty()) {
+        (true, _) => "within this process",
+        (false, true) => "within this process; without Redis processes find each other's work by polling",
+        (false, false) => "Redis",
+    };
+    tracing::info!("database: {kind}; wake-ups: {wake_ups}");
     for warning in store.warnings() {
         tracing::warn!("database: {warning}");
     }
@@ -97,13 +113,19 @@ pub async fn start(
 /// The hidden argument with which this program compiles for [`Runtime::compile`].
 pub const COMPILE: &str = "__compile";
 
-/// Starts the tasks of all roles: the embedded database serves one process.
-pub fn run(app: &App, listeners: Listeners) -> anyhow::Result<()> {
+/// Starts the tasks of these roles, and what every process has.
+pub fn run(app: &App, roles: &[Role], listeners: Listeners) -> anyhow::Result<()> {
     app.life.spawn("partners", app.directory.clone().watch(app.settings.partners.poll, app.life.clone()));
     web::start(app, listeners)?;
-    worker::start(app);
-    scheduler::start(app);
-    maintenance::start(app);
+    if roles.contains(&Role::Worker) {
+        worker::start(app);
+    }
+    if roles.contains(&Role::Scheduler) {
+        scheduler::start(app);
+    }
+    if roles.contains(&Role::Maintenance) {
+        maintenance::start(app);
+    }
     Ok(())
 }
 

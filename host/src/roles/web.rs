@@ -34,29 +34,32 @@ const HEADER_BYTES_MAX: usize = 64 * 1024;
 
 /// The bound listeners. Connections that come before anything serves them wait in the operating system.
 pub struct Listeners {
-    outer: TcpListener,
+    /// Only of a process with the web role.
+    outer: Option<TcpListener>,
     internal: TcpListener,
 }
 
-/// Binds both and writes the addresses back into the settings: with port 0 the system chose one.
-pub async fn bind(settings: &mut Server) -> anyhow::Result<Listeners> {
+/// Binds the internal listener, for the web role also the outer one, and writes the addresses back into the settings: with
+/// port 0 the system chose one.
+pub async fn bind(settings: &mut Server, outer: bool) -> anyhow::Result<Listeners> {
     let bind = async |key: &str, at: &mut SocketAddr| {
         let listener = TcpListener::bind(*at).await.with_context(|| format!("{key}: {at} cannot be bound"))?;
         *at = listener.local_addr()?;
         anyhow::Ok(listener)
     };
     Ok(Listeners {
-        outer: bind("server.listen", &mut settings.listen).await?,
+        outer: if outer { Some(bind("server.listen", &mut settings.listen).await?) } else { None },
         internal: bind("server.internal", &mut settings.internal).await?,
     })
 }
 
-/// Serves the web door and the API until the process drains, and probes until it ends.
+/// Serves the web door and the API, if this process has the role, until it drains, and probes until it ends.
 pub fn start(app: &App, listeners: Listeners) -> anyhow::Result<()> {
     start_internal(app, listeners.internal);
+    let Some(outer) = listeners.outer else { return Ok(()) };
     let router = api::router(app.clone());
     let root: Arc<str> = app.settings.root_host().context("server.root_url has no host")?.into();
-    app.life.spawn("web", accept(app.clone(), listeners.outer, router, root));
+    app.life.spawn("web", accept(app.clone(), outer, router, root));
     Ok(())
 }
 

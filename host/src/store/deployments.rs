@@ -178,6 +178,41 @@ impl Store {
             .await
     }
 
+    /// Removes up to `limit` deployments, of all partners, that are older than their function keeps them, are not the active
+    /// one and are not being built.
+    pub async fn delete_old_deployments(&self, now: Millis, limit: u32) -> Result<u64> {
+        const DELETE: &str = "-- delete_old_deployment
+            DELETE FROM deployments WHERE partner_id = ? AND id = ?
+            AND NOT EXISTS (SELECT 1 FROM functions WHERE functions.partner_id = ? AND functions.deployment_id = ?)";
+        let sql = format!(
+            "-- old_deployments
+            SELECT d.partner_id, d.id FROM deployments d, functions f WHERE f.partner_id = d.partner_id AND f.id = d.function_id
+            AND f.deployment_retention > 0 AND (f.deployment_id IS NULL OR f.deployment_id <> d.id)
+            AND d.status IN ('ready', 'failed', 'canceled') AND d.created_at_ms + f.deployment_retention * 86400000 < ? LIMIT {limit}"
+        );
+        let mut deleted = 0;
+        for row in self.db.rows(&sql, args![now]).await? {
+            let key = (row.id::<PartnerId>(0, "deployments.partner_id")?, row.text(1)?);
+            deleted += self
+                .db
+                .tx("delete_old_deployment", &key, |tx, (partner, id)| {
+                    Box::pin(async move {
+                        partners::touch(tx, partner).await?;
+                        Ok(tx.run(DELETE, args![partner, id, partner, id]).await?.0)
+                    })
+                })
+                .await?;
+        }
+        Ok(deleted)
+    }
+
+    /// Is an upload with this digest anybody's, of all partners?
+    pub async fn is_deployed(&self, digest: &Digest) -> Result<bool> {
+        const FIND: &str = "-- find_digest
+            SELECT 1 FROM deployments WHERE digest = ? LIMIT 1";
+        Ok(self.db.row(FIND, args![hex(&digest.0)]).await?.is_some())
+    }
+
     /// The active deployments of a partner's functions.
     pub async fn active_deployments(&self, partner: &PartnerId) -> Result<Vec<Deployment>> {
         let sql = format!(

@@ -8,6 +8,7 @@ CREATE INDEX executions_buried ON executions (partner_id, buried_at_ms);
 -- Who builds, and until when nobody else may.
 ALTER TABLE deployments ADD COLUMN build_holder VARCHAR(36);
 ALTER TABLE deployments ADD COLUMN build_until_ms BIGINT;
+CREATE INDEX deployments_by_digest ON deployments (digest);
 -- request_hash is of method, path and body. subject is the id of what the request makes. status is NULL while the request is under way, until until_ms at most.
 CREATE TABLE idempotency_keys (
     partner_id VARCHAR(36) NOT NULL,
