@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use larder_runtime::{Digest, Exports, Limits};
 use serde::{Deserialize, Serialize};
 
@@ -238,7 +239,7 @@ pub struct StoredEvent {
     /// RFC 3339.
     pub time: String,
     pub data_content_type: String,
-    pub data: Vec<u8>,
+    pub data: Bytes,
     /// 0 from outside; one more than that of the event or run that caused it when a function emitted it.
     pub depth: u32,
     pub created_at_ms: Millis,

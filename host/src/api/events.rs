@@ -69,7 +69,7 @@ async fn create(
             subject: event.subject,
             time: event.time,
             data_content_type: event.data_content_type,
-            data: event.data,
+            data: event.data.into(),
             depth: 0,
             created_at_ms: now,
         })

@@ -1,4 +1,5 @@
-//! Retention: what is older than `records.retention` goes, a batch at a time.
+//! What is too old goes, a batch at a time: executions, events, kept answers, deployments, uploads that are nobody's; and,
+//! in every process, artifacts beyond what its cache may have.
 
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ async fn retention(app: App) {
             Ok(0) => {}
             Ok(rows) => {
                 metrics::counter!("larder_retention_rows_total").increment(rows);
-                tracing::info!(rows, "{rows} rows were older than records.retention and are gone");
+                tracing::info!(rows, "{rows} rows were kept for as long as they are to be and are gone");
             }
             Err(err) => tracing::error!(error = %err, "retention failed; trying again in a minute"),
         }
@@ -34,15 +35,15 @@ async fn retention(app: App) {
     }
 }
 
+/// What is too old goes from every table; gives how many rows.
 async fn sweep(app: &App) -> store::Result<u64> {
-    let now = app.clock.now_ms();
-    let retention = app.settings.records.retention;
-    let before = now - retention.as_millis() as i64;
-    let events_before = now - retention.max(EVENTS_KEPT).as_millis() as i64;
+    let (now, records) = (app.clock.now_ms(), &app.settings.records);
+    let before = |age: Duration| now - age.as_millis() as i64;
     let mut rows = 0;
     loop {
-        let deleted = app.store.delete_old_executions(before, BATCH).await?
-            + app.store.delete_old_events(events_before, BATCH).await?;
+        let deleted = app.store.delete_old_executions(before(records.retention), BATCH).await?
+            + app.store.delete_old_events(before(records.retention.max(EVENTS_KEPT)), BATCH).await?
+            + app.store.delete_old_deployments(now, BATCH).await?;
         rows += deleted;
         if deleted > 0 {
             crash::point(Point::Swept);
@@ -51,5 +52,27 @@ async fn sweep(app: &App) -> store::Result<u64> {
             return Ok(rows);
         }
         tokio::task::yield_now().await;
+    }
+}
+
+/// Keeps the artifacts of this process's data folder within `build.cache_bytes_max`.
+pub async fn artifacts(app: App) {
+    let drain = app.life.drain();
+    loop {
+        match app.runtime.evict_artifacts(app.settings.build.cache_bytes_max).await {
+            Ok(0) => {}
+            Ok(evicted) => {
+                metrics::counter!("larder_artifacts_evicted_total").increment(evicted);
+                tracing::info!(
+                    artifacts = evicted,
+                    "{evicted} artifacts beyond build.cache_bytes_max are gone from the cache"
+                );
+            }
+            Err(err) => tracing::error!(error = %err, "the cache of artifacts could not be looked through"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PERIOD) => {}
+            () = drain.cancelled() => return,
+        }
     }
 }

@@ -116,6 +116,7 @@ pub const COMPILE: &str = "__compile";
 /// Starts the tasks of these roles, and what every process has.
 pub fn run(app: &App, roles: &[Role], listeners: Listeners) -> anyhow::Result<()> {
     app.life.spawn("partners", app.directory.clone().watch(app.settings.partners.poll, app.life.clone()));
+    app.life.spawn("artifacts", maintenance::artifacts(app.clone()));
     web::start(app, listeners)?;
     if roles.contains(&Role::Worker) {
         worker::start(app);

@@ -8,11 +8,14 @@
 //!
 //! A statement's first line names it (`-- finish_execution`), so that errors and slow-query logs name the caller.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use futures::future::BoxFuture;
 
 use super::mariadb::{MariaDb, MariaTx};
 use super::sqlite::{Sqlite, SqliteTx};
 use super::{Error, Result};
+use crate::ids::PartnerId;
 
 /// The tables, one file after the other.
 const SCHEMA: &[(i64, &str)] =
@@ -74,6 +77,17 @@ pub fn one_of(values: impl IntoIterator<Item = Value>) -> OneOf {
         args.resize(args.len().next_power_of_two(), last);
     }
     OneOf { marks: vec!["?"; args.len()].join(", "), args }
+}
+
+/// Keys of several partners, for one statement each; in order, in which they are also locked.
+pub(super) fn by_partner<'k, T: Ord>(
+    keys: impl IntoIterator<Item = (&'k PartnerId, T)>,
+) -> BTreeMap<&'k PartnerId, BTreeSet<T>> {
+    let mut sorted: BTreeMap<&PartnerId, BTreeSet<T>> = BTreeMap::new();
+    for (partner, key) in keys {
+        sorted.entry(partner).or_default().insert(key);
+    }
+    sorted
 }
 
 /// The arguments of a statement, in the order of its `?`.

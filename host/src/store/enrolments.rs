@@ -1,6 +1,6 @@
 //! Enrolments: who takes part in which function.
 
-use super::db::Row;
+use super::db::{Row, Value, by_partner, one_of};
 use super::listing::{self, Column, Kind, Listing, Page, Source};
 use super::{Error, Result, Store};
 use crate::args;
@@ -93,6 +93,25 @@ impl Store {
             SELECT partner_id, id, function_id, end_user, topic, settings, status, created_at_ms, updated_at_ms
             FROM enrolments WHERE partner_id = ? AND id = ?";
         self.db.row(FIND, args![partner, id]).await?.as_ref().map(enrolment).transpose()
+    }
+
+    /// Those of these enrolments that are there.
+    pub async fn enrolments(
+        &self,
+        keys: impl IntoIterator<Item = (&PartnerId, &EnrolmentId)>,
+    ) -> Result<Vec<Enrolment>> {
+        let mut found = Vec::new();
+        for (partner, ids) in by_partner(keys) {
+            let ids = one_of(ids.into_iter().map(Value::from));
+            let sql = format!(
+                "-- find_enrolments\n SELECT {COLUMNS} FROM enrolments WHERE partner_id = ? AND id IN ({})",
+                ids.marks
+            );
+            for row in self.db.rows(&sql, [args![partner], ids.args].concat()).await? {
+                found.push(enrolment(&row)?);
+            }
+        }
+        Ok(found)
     }
 
     pub async fn list_enrolments(&self, partner: &PartnerId, listing: &Listing) -> Result<Page<Enrolment>> {

@@ -1,9 +1,9 @@
 //! Accepted events. An event is stored first, under the key of its source and id, and handed to functions later.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
-use super::db::{Lock, Row, Tx, Value, one_of};
+use super::db::{Lock, Row, Tx, Value, by_partner, one_of};
 use super::executions::{self, NewExecution};
 use super::{Error, Result, Store};
 use super::{fanouts, functions};
@@ -67,11 +67,22 @@ impl Store {
             .await
     }
 
-    pub async fn event(&self, partner: &PartnerId, row_id: &EventId) -> Result<Option<StoredEvent>> {
-        const FIND: &str = "-- find_event
-            SELECT partner_id, row_id, id, source, kind, subject, time, data_content_type, data, depth, created_at_ms
-            FROM events WHERE partner_id = ? AND row_id = ?";
-        self.db.row(FIND, args![partner, row_id]).await?.as_ref().map(event).transpose()
+    /// Those of these events that are there.
+    pub async fn events(&self, keys: impl IntoIterator<Item = (&PartnerId, &EventId)>) -> Result<Vec<StoredEvent>> {
+        let mut found = Vec::new();
+        for (partner, rows) in by_partner(keys) {
+            let rows = one_of(rows.into_iter().map(Value::from));
+            let sql = format!(
+                "-- find_events
+                SELECT partner_id, row_id, id, source, kind, subject, time, data_content_type, data, depth, created_at_ms
+                FROM events WHERE partner_id = ? AND row_id IN ({})",
+                rows.marks
+            );
+            for row in self.db.rows(&sql, [args![partner], rows.args].concat()).await? {
+                found.push(event(&row)?);
+            }
+        }
+        Ok(found)
     }
 
     /// Events that were not handed to functions yet, of all partners, oldest first.
@@ -172,12 +183,8 @@ pub enum Routed {
 
 /// Marks events as handed over; gives those that nobody else has.
 async fn take_waiting(tx: &mut Tx<'_>, events: &[RoutedEvent<'_>]) -> Result<HashSet<EventId>> {
-    let mut by_partner: BTreeMap<&PartnerId, BTreeSet<&EventId>> = BTreeMap::new();
-    for routed in events {
-        by_partner.entry(&routed.event.partner).or_default().insert(&routed.event.row);
-    }
     let mut ours = HashSet::new();
-    for (partner, rows) in by_partner {
+    for (partner, rows) in by_partner(events.iter().map(|routed| (&routed.event.partner, &routed.event.row))) {
         let rows = one_of(rows.into_iter().map(Value::from));
         let sql = format!(
             "-- lock_waiting_events
@@ -213,7 +220,7 @@ pub(super) fn row(event: &StoredEvent) -> Vec<Value> {
         event.subject.as_ref(),
         &event.time,
         &event.data_content_type,
-        event.data.as_slice(),
+        &event.data[..],
         event.depth,
         true,
         event.created_at_ms
@@ -234,7 +241,7 @@ fn event(row: &Row) -> Result<StoredEvent> {
         subject: row.maybe_text(5)?,
         time: row.text(6)?,
         data_content_type: row.text(7)?,
-        data: row.bytes(8)?,
+        data: row.bytes(8)?.into(),
         depth: row.int(9)? as u32,
         created_at_ms: row.int(10)?,
     })

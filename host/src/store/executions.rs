@@ -4,9 +4,9 @@
 //! NULL once it ended. A claim raises `attempt`; an outcome is written only under the holder and attempt of its claim
 //! (see [`super::ledger`]), so that the late result of a claim that ran out is dropped.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use super::db::{Lock, Row, Tx, Value, json, one_of};
+use super::db::{Lock, Row, Tx, Value, by_partner, json, one_of};
 use super::listing::{self, Column, Kind, Listing, Page, Source};
 use super::{Error, Result, Store};
 use crate::args;
@@ -283,19 +283,16 @@ impl Store {
 
 /// Writes the leases of what was claimed; the rows are locked.
 async fn take(tx: &mut Tx<'_>, claimed: &[Claimed], lease_until: Millis, now: Millis) -> Result<()> {
-    let mut by_partner: BTreeMap<&PartnerId, Vec<&Claimed>> = BTreeMap::new();
-    for one in claimed {
-        by_partner.entry(&one.execution.partner).or_default().push(one);
-    }
-    for (partner, claimed) in by_partner {
-        let ids = one_of(claimed.iter().map(|one| Value::from(&one.execution.id)));
+    let Some(holder) = claimed.first().map(|one| &one.holder) else { return Ok(()) };
+    for (partner, ids) in by_partner(claimed.iter().map(|one| (&one.execution.partner, &one.execution.id))) {
+        let ids = one_of(ids.into_iter().map(Value::from));
         let sql = format!(
             "-- claim_executions
             UPDATE executions SET status = 'processing', attempt = attempt + 1, lost = lost + 1, lease_holder = ?, due_at_ms = ?, updated_at_ms = ?
             WHERE partner_id = ? AND id IN ({})",
             ids.marks
         );
-        let _ = tx.run(&sql, [args![&claimed[0].holder, lease_until, now, partner], ids.args].concat()).await?;
+        let _ = tx.run(&sql, [args![holder, lease_until, now, partner], ids.args].concat()).await?;
     }
     Ok(())
 }

@@ -178,7 +178,12 @@ fn function(row: &Row) -> Result<Function> {
 
 /// Is the function there, and will be until the transaction ends? For steps that insert rows of it.
 pub(super) async fn exists(tx: &mut Tx<'_>, partner: &PartnerId, id: &FunctionId) -> Result<bool> {
-    const EXISTS: &str = "-- function_exists
+    lock(tx, partner, id, Lock::Shared).await
+}
+
+/// Locks the function's row; `false` if it has none.
+pub(super) async fn lock(tx: &mut Tx<'_>, partner: &PartnerId, id: &FunctionId, lock: Lock) -> Result<bool> {
+    const LOCK: &str = "-- lock_function
         SELECT 1 FROM functions WHERE partner_id = ? AND id = ?";
-    Ok(!tx.locked(Lock::Shared, EXISTS, args![partner, id]).await?.is_empty())
+    Ok(!tx.locked(lock, LOCK, args![partner, id]).await?.is_empty())
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use larder_runtime::imports::state::{Read, Version};
 use larder_runtime::{Effect, Event};
 
-use super::db::{Lock, Tx, Value, one_of};
+use super::db::{Lock, Tx, Value, by_partner, one_of};
 use super::state::{self, Scope};
 use super::{Error, Result, Store, events, executions};
 use crate::args;
@@ -158,6 +158,8 @@ struct Commit<'a> {
     changed_scopes: HashSet<Scope>,
     /// Executions that listed state and would be given another list now.
     stale_lists: HashSet<ExecutionId>,
+    /// State that is kept for one execution.
+    locks: HashMap<Scope, ExecutionId>,
     rows: Rows,
 }
 
@@ -179,6 +181,8 @@ impl<'a> Commit<'a> {
         let active_enrolments = enrolments_of(tx, group).await?;
         let savers = savers_of(tx, group).await?;
         let state = state_of(tx, group).await?;
+        let now = clock.now_ms();
+        let locks = if group.iter().any(touches_state) { state::locks(tx, now).await? } else { HashMap::new() };
         let mut stale_lists = HashSet::new();
         for ended in group {
             for read in &ended.reads {
@@ -190,7 +194,7 @@ impl<'a> Commit<'a> {
             }
         }
         Ok(Commit {
-            now: clock.now_ms(),
+            now,
             clock,
             functions,
             held,
@@ -200,6 +204,7 @@ impl<'a> Commit<'a> {
             changed: BTreeSet::new(),
             changed_scopes: HashSet::new(),
             stale_lists,
+            locks,
             rows: Rows::default(),
         })
     }
@@ -218,7 +223,8 @@ impl<'a> Commit<'a> {
             return Verdict::Fenced;
         }
         let scope = scope(ended);
-        if !ended.reads.iter().all(|read| self.still_true(&scope, &e.id, read)) {
+        let kept_for_another = touches_state(ended) && self.locks.get(&scope).is_some_and(|id| *id != e.id);
+        if kept_for_another || !ended.reads.iter().all(|read| self.still_true(&scope, &e.id, read)) {
             return Verdict::Conflict;
         }
         let stopped = if e.trigger != Trigger::Http && !enabled && !ended.effects.is_empty() {
@@ -365,7 +371,7 @@ impl<'a> Commit<'a> {
             subject: event.subject.clone(),
             time: rfc3339(self.now),
             data_content_type: event.data_content_type.clone(),
-            data: event.data.to_vec(),
+            data: event.data.clone(),
             depth: ended.depth,
             created_at_ms: self.now,
         }
@@ -409,6 +415,12 @@ fn scope(ended: &Ended) -> Scope {
     Scope { partner: e.partner.clone(), function: e.function.clone(), enrolment: e.enrolment.clone() }
 }
 
+/// Does it change state or depend on it?
+fn touches_state(ended: &Ended) -> bool {
+    let state = |effect: &Effect| !matches!(effect, Effect::Transaction { .. } | Effect::Emit(_));
+    !ended.reads.is_empty() || ended.effects.iter().any(state)
+}
+
 /// Whom a function that does not run for one end user saves for.
 fn named_savers(ended: &Ended) -> impl Iterator<Item = &String> {
     ended.effects.iter().filter_map(|effect| match effect {
@@ -430,8 +442,7 @@ async fn functions_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(Partn
     for ended in group {
         let e = &ended.execution;
         let lock = wanted.entry((&e.partner, &e.function)).or_insert(Lock::Shared);
-        let state = |effect: &Effect| !matches!(effect, Effect::Transaction { .. } | Effect::Emit(_));
-        if e.enrolment.is_none() && (!ended.reads.is_empty() || ended.effects.iter().any(state)) {
+        if e.enrolment.is_none() && touches_state(ended) {
             *lock = Lock::Exclusive;
         }
     }
@@ -562,12 +573,4 @@ async fn list_is_true(
         now.push((row.text(0)?, row.text(1)?));
     }
     Ok(now.iter().take_while(|(name, _)| name.starts_with(prefix)).eq(seen))
-}
-
-fn by_partner<'k, T: Ord>(keys: impl IntoIterator<Item = (&'k PartnerId, T)>) -> BTreeMap<&'k PartnerId, BTreeSet<T>> {
-    let mut sorted: BTreeMap<&PartnerId, BTreeSet<T>> = BTreeMap::new();
-    for (partner, key) in keys {
-        sorted.entry(partner).or_default().insert(key);
-    }
-    sorted
 }

@@ -1,11 +1,14 @@
 //! State of functions and enrolments. It is read here and written by [`super::ledger`] only.
 
+use std::collections::HashMap;
+
 use larder_runtime::imports::state::Version;
 
-use super::db::{Row, Value};
-use super::{Result, Store};
+use super::db::{Lock, Row, Tx, Value};
+use super::{Result, Store, functions};
 use crate::args;
-use crate::ids::{EnrolmentId, FunctionId, PartnerId};
+use crate::clock::Millis;
+use crate::ids::{EnrolmentId, ExecutionId, FunctionId, PartnerId};
 
 /// Whose state: a function's own, or that of one enrolment in it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,6 +54,55 @@ impl Store {
     ) -> Result<Vec<(String, Vec<u8>, Version)>> {
         listed(self.db.rows(LIST, list_args(scope, prefix, after, limit)).await?, prefix)
     }
+
+    /// Keeps everyone but this execution, in all processes, from changing or depending on this state before `until`. `false`
+    /// while another has it.
+    pub async fn lock_state(&self, scope: &Scope, id: &ExecutionId, now: Millis, until: Millis) -> Result<bool> {
+        const OTHER: &str = "-- state_lock
+            SELECT 1 FROM state_locks WHERE partner_id = ? AND function_id = ? AND enrolment_id = ? AND execution_id <> ? AND until_ms > ?";
+        self.db
+            .tx("lock_state", &(scope, id, now, until), |tx, (scope, id, now, until)| {
+                Box::pin(async move {
+                    // Those who want it follow each other: a row that is not there cannot be locked.
+                    if !functions::lock(tx, &scope.partner, &scope.function, Lock::Exclusive).await? {
+                        return Ok(true);
+                    }
+                    let place = args![&scope.partner, &scope.function, scope.enrolment_text()];
+                    if tx.row(OTHER, [place.clone(), args![*id, *now]].concat()).await?.is_some() {
+                        return Ok(false);
+                    }
+                    let row = [place, args![*id, *until]].concat();
+                    let key = ["partner_id", "function_id", "enrolment_id"];
+                    tx.upsert("state_locks", &key, &["execution_id", "until_ms"], vec![row]).await?;
+                    Ok(true)
+                })
+            })
+            .await
+    }
+
+    pub async fn unlock_state(&self, scope: &Scope, id: &ExecutionId) -> Result<()> {
+        const UNLOCK: &str = "-- unlock_state
+            DELETE FROM state_locks WHERE partner_id = ? AND function_id = ? AND enrolment_id = ? AND execution_id = ?";
+        let args = args![&scope.partner, &scope.function, scope.enrolment_text(), id];
+        let _ = self.db.run(UNLOCK, args).await?;
+        Ok(())
+    }
+}
+
+/// Whose state is kept for which execution. Of all partners: there are hardly ever any.
+pub(super) async fn locks(tx: &mut Tx<'_>, now: Millis) -> Result<HashMap<Scope, ExecutionId>> {
+    const LOCKS: &str = "-- state_locks
+        SELECT partner_id, function_id, enrolment_id, execution_id FROM state_locks WHERE until_ms > ?";
+    let mut found = HashMap::new();
+    for row in tx.rows(LOCKS, args![now]).await? {
+        let scope = Scope {
+            partner: row.id(0, "state_locks.partner_id")?,
+            function: row.id(1, "state_locks.function_id")?,
+            enrolment: if row.text(2)?.is_empty() { None } else { Some(row.id(2, "state_locks.enrolment_id")?) },
+        };
+        found.insert(scope, row.id(3, "state_locks.execution_id")?);
+    }
+    Ok(found)
 }
 
 pub(super) fn list_args(scope: &Scope, prefix: &str, after: Option<&str>, limit: u32) -> Vec<Value> {

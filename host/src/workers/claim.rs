@@ -12,8 +12,8 @@ use super::execute::{self, Job};
 use super::input;
 use crate::app::App;
 use crate::crash::{self, Point};
-use crate::ids::{ExecutionId, PartnerId};
-use crate::model::{EnrolmentStatus, Execution, Trigger};
+use crate::ids::{EnrolmentId, EventId, ExecutionId, PartnerId};
+use crate::model::{Enrolment, EnrolmentStatus, Execution, StoredEvent, Trigger};
 use crate::queue::Work;
 use crate::store::{self, Claimed};
 
@@ -55,6 +55,13 @@ pub async fn drive(app: App, held: Held) {
             app.queue.push(Work::Executions);
         }
         current(&app, &claimed).await;
+        let context = match Context::load(&app, &claimed).await {
+            Ok(context) => Arc::new(context),
+            Err(err) => {
+                tracing::error!(error = %err, "claimed executions could not be begun; they come back when their leases end");
+                continue;
+            }
+        };
         let mut first = Some(first);
         for claimed in claimed {
             let permit = match first.take() {
@@ -63,8 +70,9 @@ pub async fn drive(app: App, held: Held) {
             };
             let app = app.clone();
             let held = held.hold(&claimed.execution);
+            let context = context.clone();
             app.life.clone().spawn_work("execution", async move {
-                step(&app, claimed).await;
+                step(&app, &context, claimed).await;
                 drop((permit, held));
                 // There may be room now for one of the same partner.
                 app.queue.push(Work::Executions);
@@ -101,14 +109,33 @@ async fn until_next(app: &App) -> Duration {
 }
 
 /// Runs one claimed execution to its end.
-async fn step(app: &App, claimed: Claimed) {
+async fn step(app: &App, context: &Context, claimed: Claimed) {
     let execution_id = claimed.execution.id.clone();
-    if let Err(err) = run(app, claimed).await {
+    if let Err(err) = run(app, context, claimed).await {
         tracing::error!(execution.id = %execution_id, error = %err, "a claimed execution could not be begun; it comes back when its lease ends");
     }
 }
 
-async fn run(app: &App, claimed: Claimed) -> store::Result<()> {
+/// What claimed executions are about, read for all of them at once.
+struct Context {
+    events: HashMap<(PartnerId, EventId), StoredEvent>,
+    enrolments: HashMap<(PartnerId, EnrolmentId), Enrolment>,
+}
+
+impl Context {
+    async fn load(app: &App, claimed: &[Claimed]) -> store::Result<Context> {
+        let executions = || claimed.iter().map(|claimed| &claimed.execution);
+        let events = executions().filter_map(|e| Some((&e.partner, e.event.as_ref()?)));
+        let enrolments = executions().filter_map(|e| Some((&e.partner, e.enrolment.as_ref()?)));
+        let (events, enrolments) = (app.store.events(events).await?, app.store.enrolments(enrolments).await?);
+        Ok(Context {
+            events: events.into_iter().map(|event| ((event.partner.clone(), event.row.clone()), event)).collect(),
+            enrolments: enrolments.into_iter().map(|one| ((one.partner.clone(), one.id.clone()), one)).collect(),
+        })
+    }
+}
+
+async fn run(app: &App, context: &Context, claimed: Claimed) -> store::Result<()> {
     let Claimed { execution, body, holder, stolen: _ } = &claimed;
     let (partner, function) = (&execution.partner, &execution.function);
     let Some(view) = app.directory.function(partner, function) else {
@@ -116,31 +143,24 @@ async fn run(app: &App, claimed: Claimed) -> store::Result<()> {
         // behind, nothing is removed and the lease brings the execution back.
         return app.store.delete_orphan(partner, function, &execution.id).await;
     };
-    let enrolment = match &execution.enrolment {
-        Some(id) => app.store.enrolment(partner, id).await?,
-        None => None,
-    };
-    let event = match &execution.event {
-        Some(row) => app.store.event(partner, row).await?,
-        None => None,
-    };
+    let enrolment = execution.enrolment.as_ref().and_then(|id| context.enrolments.get(&(partner.clone(), id.clone())));
+    let event = execution.event.as_ref().and_then(|row| context.events.get(&(partner.clone(), row.clone())));
     let refusal = if execution.lost > app.settings.worker.attempts_lost {
         Some(format!("given up after {} attempts that did not come to an end", execution.lost - 1))
     } else if execution.trigger != Trigger::Http && !view.function.enabled {
         Some("the function was disabled before this run".into())
-    } else if execution.enrolment.is_some() && !enrolment.as_ref().is_some_and(|e| e.status == EnrolmentStatus::Active)
-    {
+    } else if execution.enrolment.is_some() && !enrolment.is_some_and(|e| e.status == EnrolmentStatus::Active) {
         Some("the enrolment was paused or removed before this run".into())
     } else if execution.event.is_some() && event.is_none() {
         Some("the event is gone".into())
     } else {
         None
     };
-    let depth = event.as_ref().map_or(0, |event| event.depth);
+    let depth = event.map_or(0, |event| event.depth);
     let job = Job {
         input: input::of_claimed(&view, execution, event, body.clone()),
         view,
-        enrolment,
+        enrolment: enrolment.cloned(),
         depth,
         execution: execution.clone(),
         holder: Some(holder.clone()),

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::capabilities::{Savings, State};
 use super::gates::RACES_MAX;
 use crate::app::App;
-use crate::clock::Millis;
+use crate::clock::{Millis, jitter};
 use crate::ids::{DeploymentId, ExecutionId};
 use crate::model::{Enrolment, Execution, ExecutionStatus, RequestRecord, Trigger};
 use crate::partners::{Active, FunctionView};
@@ -25,6 +25,8 @@ use crate::store::state::Scope;
 
 /// Events may cause events may cause events; deeper than this is a loop.
 pub const EVENT_DEPTH_MAX: u32 = 8;
+/// Beyond the run itself: instantiating, writing its outcome.
+const KEPT_MARGIN: Duration = Duration::from_secs(5);
 /// Text kept of an execution's logs and errors, each.
 const TEXT_MAX: usize = 1_000_000;
 /// Response headers that are kept in the record.
@@ -165,14 +167,38 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
         };
         let answer = job.stream.take().map_or(Answer::Buffered, Answer::Streamed);
         let outcome = program.run(call(&mut job.input, answer), run).await;
-        match finish(app, &job, Some(active.deployment.clone()), outcome).await {
-            Some(done) => return done,
-            None => {
-                races += 1;
-                counter!("larder_state_conflicts_total").increment(1);
-                if races == RACES_MAX {
-                    gate = Some(app.gates.close(&scope).await);
-                }
+        if let Some(done) = finish(app, &job, Some(active.deployment.clone()), outcome).await {
+            if races >= RACES_MAX
+                && let Err(err) = app.store.unlock_state(&scope, &job.execution.id).await
+            {
+                tracing::warn!(error = %err, "state that was kept for an execution is not given back; that runs out");
+            }
+            return done;
+        }
+        races += 1;
+        counter!("larder_state_conflicts_total").increment(1);
+        if races >= RACES_MAX {
+            if gate.is_none() {
+                gate = Some(app.gates.close(&scope).await);
+            }
+            keep_state(app, &scope, &job.execution.id, limits.wall).await;
+        }
+    }
+}
+
+/// Keeps the runs of other processes off this state, as the gate does with those of this one. Each has it for no longer than
+/// a run may take, so everyone gets it.
+async fn keep_state(app: &App, scope: &Scope, id: &ExecutionId, wall: Duration) {
+    loop {
+        let now = app.clock.now_ms();
+        let until = now + (wall + KEPT_MARGIN).as_millis() as Millis;
+        match app.store.lock_state(scope, id, now, until).await {
+            Ok(true) => return,
+            Ok(false) => tokio::time::sleep(Duration::from_millis(10 + jitter(40))).await,
+            // The run itself will meet the same trouble.
+            Err(err) => {
+                tracing::warn!(error = %err, "state could not be kept for an execution that lost too many races");
+                return;
             }
         }
     }

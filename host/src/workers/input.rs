@@ -9,16 +9,16 @@ use crate::clock::{Millis, instant, rfc3339};
 use crate::model::{Execution, StoredEvent};
 use crate::partners::FunctionView;
 
-pub fn of_claimed(view: &FunctionView, execution: &Execution, event: Option<StoredEvent>, body: Vec<u8>) -> Input {
+pub fn of_claimed(view: &FunctionView, execution: &Execution, event: Option<&StoredEvent>, body: Vec<u8>) -> Input {
     match (event, execution.nominal_at_ms) {
         (Some(event), _) => Input::Event(Event {
-            id: event.id,
-            source: event.source,
-            kind: event.kind,
-            subject: event.subject,
-            time: event.time,
-            data_content_type: event.data_content_type,
-            data: event.data.into(),
+            id: event.id.clone(),
+            source: event.source.clone(),
+            kind: event.kind.clone(),
+            subject: event.subject.clone(),
+            time: event.time.clone(),
+            data_content_type: event.data_content_type.clone(),
+            data: event.data.clone(),
         }),
         (None, Some(nominal)) => Input::Event(firing(view, nominal, execution.late_ms)),
         (None, None) => super::request::of_record(view, execution, body.into()),

@@ -8,6 +8,15 @@ CREATE INDEX executions_buried ON executions (partner_id, buried_at_ms);
 -- Who builds, and until when nobody else may.
 ALTER TABLE deployments ADD COLUMN build_holder VARCHAR(36);
 ALTER TABLE deployments ADD COLUMN build_until_ms BIGINT;
+-- Until until_ms only this execution may change or depend on the state: it has lost too many races.
+CREATE TABLE state_locks (
+    partner_id VARCHAR(36) NOT NULL,
+    function_id VARCHAR(36) NOT NULL,
+    enrolment_id VARCHAR(36) NOT NULL,
+    execution_id VARCHAR(36) NOT NULL,
+    until_ms BIGINT NOT NULL,
+    PRIMARY KEY (partner_id, function_id, enrolment_id)
+);
 CREATE INDEX deployments_by_digest ON deployments (digest);
 -- request_hash is of method, path and body. subject is the id of what the request makes. status is NULL while the request is under way, until until_ms at most.
 CREATE TABLE idempotency_keys (
