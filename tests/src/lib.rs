@@ -8,9 +8,12 @@
 mod api;
 pub mod guests;
 mod process;
+mod random;
+pub mod services;
 
 pub use api::{Answer, Api};
 pub use process::{Larder, Options, workspace};
+pub use random::Random;
 
 use std::time::{Duration, Instant};
 
