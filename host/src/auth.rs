@@ -113,12 +113,15 @@ impl FromRequestParts<App> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Caller, Problem> {
         let partner = partner(parts)?;
-        let tenant =
-            app.directory.tenant(&partner).ok_or_else(|| Problem::not_found(Kind::PartnerNotFound, "Project"))?;
-        let scopes = match key_text(&parts.headers)? {
-            Some(text) => Some(scopes(&tenant, text, app.clock.now_ms())?),
-            None => None,
-        };
+        let text = key_text(&parts.headers)?;
+        let known = |tenant: &Tenant| text.and_then(KeyText::id_of).is_none_or(|id| tenant.keys.contains_key(&id));
+        let mut tenant = app.directory.tenant(&partner);
+        if !tenant.as_deref().is_some_and(known) {
+            app.directory.look_again(&partner).await;
+            tenant = app.directory.tenant(&partner);
+        }
+        let tenant = tenant.ok_or_else(|| Problem::not_found(Kind::PartnerNotFound, "Project"))?;
+        let scopes = text.map(|text| scopes(&tenant, text, app.clock.now_ms())).transpose()?;
         Ok(Caller { partner, tenant, scopes })
     }
 }

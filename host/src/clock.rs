@@ -48,6 +48,13 @@ impl Clock {
     }
 }
 
+/// A number from 0 to `most`, for delays that must not all be the same.
+pub fn jitter(most: u64) -> u64 {
+    let mut random = [0u8; 8];
+    getrandom::fill(&mut random).expect("the operating system gives random bytes");
+    u64::from_le_bytes(random) % most.saturating_add(1)
+}
+
 /// The instant of `ms`; times outside of chrono's range become its ends.
 pub fn instant(ms: Millis) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(ms).unwrap_or(if ms < 0 {

@@ -212,16 +212,19 @@ impl Writer {
         true
     }
 
-    /// The verdicts of a group. `Err`: the database could not be worked with, and nothing was written.
+    /// The verdicts of a group. `Err`: the database could not be worked with, and nothing was written, or it is unknown.
     async fn write(&self, group: &[Ended]) -> store::Result<Vec<Result<Verdict, Unwritten>>> {
         histogram!("larder_ledger_group_outcomes").record(group.len() as f64);
         let begun = Instant::now();
         let written = self.store.commit_outcomes(group, &self.clock).await;
         histogram!("larder_ledger_commit_seconds").record(begun.elapsed().as_secs_f64());
-        self.writes.store(!matches!(written, Err(store::Error::Unavailable(_))), Ordering::Relaxed);
+        self.writes
+            .store(!matches!(written, Err(store::Error::Unavailable(_) | store::Error::Unknown(_))), Ordering::Relaxed);
         match written {
             Ok(verdicts) => Ok(verdicts.into_iter().map(Ok).collect()),
-            Err(err @ (store::Error::Unavailable(_) | store::Error::Contended(_))) => Err(err),
+            Err(err @ (store::Error::Unavailable(_) | store::Error::Contended(_) | store::Error::Unknown(_))) => {
+                Err(err)
+            }
             // One of them is at fault: it must not take the others with it.
             Err(_) if group.len() > 1 => {
                 let mut each = Vec::with_capacity(group.len());

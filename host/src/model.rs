@@ -33,6 +33,8 @@ macro_rules! words {
 pub struct Partner {
     pub id: PartnerId,
     pub name: String,
+    /// Counts the changes of the partner and of its keys, functions, deployments and variables.
+    pub version: i64,
     pub created_at_ms: Millis,
     pub updated_at_ms: Millis,
 }

@@ -14,11 +14,13 @@ pub enum Work {
     Fanouts,
     Builds,
     Schedules,
+    /// Something of a partner's snapshot has changed.
+    Tenants,
 }
 
 /// Wake-ups within one process.
 #[derive(Clone, Default)]
-pub struct Queue(Arc<[Notify; 5]>);
+pub struct Queue(Arc<[Notify; 6]>);
 
 impl Queue {
     /// Wakes whoever waits for this kind of work, or the next one who comes to wait.

@@ -147,7 +147,9 @@ impl From<store::Error> for Problem {
                 Problem::new(Kind::RouteExists, format!("The route {route} belongs to the function {function} already"))
             }
             store::Error::Conflict { .. } => Problem::new(Kind::Taken, "This is taken already"),
-            store::Error::Contended(_) | store::Error::Unavailable(_) => Problem::unavailable(err),
+            store::Error::Contended(_) | store::Error::Unavailable(_) | store::Error::Unknown(_) => {
+                Problem::unavailable(err)
+            }
             store::Error::BadRow { .. } | store::Error::Statement { .. } => Problem::internal(err),
         }
     }

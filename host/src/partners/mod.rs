@@ -3,12 +3,16 @@
 //! * [`Directory`]: partner → [`Tenant`]. Reading takes no lock that cores share; a change swaps one tenant.
 //! * [`doors`]: Host header → partner and door.
 //!
-//! The rule: **whoever changes a partner, key, function, deployment or variable reloads the tenant before answering**.
+//! The rule: **whoever changes a partner, key, function, deployment or variable reloads the tenant before answering**. The
+//! store counts these changes, so every other process finds out by looking at a number: [`watch`](Directory::watch) does
+//! when it is woken and every `partners.poll`, and work that must not be decided by an old snapshot (routing an event,
+//! claiming, firing) asks with [`refresh`](Directory::refresh) first.
 
 pub mod doors;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use chrono_tz::Tz;
@@ -16,7 +20,9 @@ use larder_runtime::{Digest, Exports, Limits};
 use tokio::sync::Semaphore;
 
 use crate::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
-use crate::model::{ApiKey, Function, Partner};
+use crate::lifecycle::Lifecycle;
+use crate::model::{ApiKey, Deployment, Function, Partner, Variable};
+use crate::queue::{Queue, Work};
 use crate::secrets::Secrets;
 use crate::store::listing::Listing;
 use crate::store::{self, Store};
@@ -70,24 +76,30 @@ struct Shared {
     tenants: ArcSwap<HashMap<PartnerId, Arc<Tenant>>>,
     store: Store,
     secrets: Secrets,
+    queue: Queue,
     calls_max: usize,
     /// One reload at a time, so that an older snapshot never replaces a newer one.
     reloading: tokio::sync::Mutex<()>,
+    looked_again: std::sync::Mutex<Option<Instant>>,
 }
+
+/// Between two looks for what a caller says is there and the snapshot does not have: callers must not be able to make the
+/// database work.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 impl Directory {
     /// Reads all partners. `calls_max` is how many calls of one partner may run at once in this process.
-    pub async fn load(store: Store, secrets: Secrets, calls_max: usize) -> store::Result<Directory> {
+    pub async fn load(store: Store, secrets: Secrets, queue: Queue, calls_max: usize) -> store::Result<Directory> {
         let directory = Directory(Arc::new(Shared {
             tenants: ArcSwap::default(),
             store,
             secrets,
+            queue,
             calls_max,
             reloading: tokio::sync::Mutex::new(()),
+            looked_again: std::sync::Mutex::default(),
         }));
-        for partner in directory.0.store.partners().await? {
-            directory.reload(&partner.id).await?;
-        }
+        directory.refresh_all().await?;
         Ok(directory)
     }
 
@@ -105,11 +117,72 @@ impl Directory {
         all
     }
 
-    /// Reads one partner anew and swaps it in.
+    /// After a change of this process's own: reads the partner anew, swaps it in and tells the other processes.
     pub async fn reload(&self, id: &PartnerId) -> store::Result<()> {
+        self.read_anew(id).await?;
+        self.0.queue.push(Work::Tenants);
+        Ok(())
+    }
+
+    /// Makes sure that the snapshot has every change that was committed before this call.
+    pub async fn refresh(&self, id: &PartnerId) -> store::Result<()> {
+        let now = self.0.store.partner(id).await?.map(|partner| partner.version);
+        if now != self.version(id) {
+            self.read_anew(id).await?;
+        }
+        Ok(())
+    }
+
+    /// The same for all partners, with one query where nothing has changed.
+    pub async fn refresh_all(&self) -> store::Result<()> {
+        let now: HashMap<PartnerId, i64> =
+            self.0.store.partners().await?.into_iter().map(|partner| (partner.id, partner.version)).collect();
+        let gone = self.partners().into_iter().map(|partner| partner.id).filter(|id| !now.contains_key(id));
+        for id in now.keys().cloned().chain(gone).collect::<Vec<_>>() {
+            if now.get(&id).copied() != self.version(&id) {
+                self.read_anew(&id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for what another process may have made a moment ago; not more often than a database can bear.
+    pub async fn look_again(&self, id: &PartnerId) {
+        {
+            let mut looked = self.0.looked_again.lock().expect("no panic under the lock");
+            if self.0.store.is_embedded() || looked.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
+                return;
+            }
+            *looked = Some(Instant::now());
+        }
+        if let Err(err) = self.refresh(id).await {
+            tracing::warn!(partner.id = %id, error = %err, "partner {id} could not be read anew");
+        }
+    }
+
+    /// Follows what other processes change, for as long as the process lives.
+    pub async fn watch(self, poll: Duration, life: Lifecycle) {
+        let drain = life.drain();
+        while !drain.is_cancelled() {
+            if let Err(err) = self.refresh_all().await {
+                tracing::warn!(error = %err, "changes of partners could not be looked for; trying again");
+            }
+            tokio::select! {
+                () = self.0.queue.wait(Work::Tenants, poll) => {}
+                () = drain.cancelled() => {}
+            }
+        }
+    }
+
+    /// How many changes of the partner the snapshot has.
+    pub fn version(&self, id: &PartnerId) -> Option<i64> {
+        self.tenant(id).map(|tenant| tenant.partner.version)
+    }
+
+    async fn read_anew(&self, id: &PartnerId) -> store::Result<()> {
         let _one = self.0.reloading.lock().await;
-        let found = self.0.store.partners().await?.into_iter().find(|partner| partner.id == *id);
-        let tenant = match found {
+        // The version is read before the rest: what changes meanwhile is found at the next look.
+        let tenant = match self.0.store.partner(id).await? {
             Some(partner) => Some(Arc::new(self.read(partner).await?)),
             None => None,
         };
@@ -123,11 +196,19 @@ impl Directory {
     }
 
     async fn read(&self, partner: Partner) -> store::Result<Tenant> {
-        let id = partner.id.clone();
-        let keys = self.0.store.keys(&id).await?.into_iter().map(|key| (key.id.clone(), key)).collect();
+        let (store, id) = (&self.0.store, partner.id.clone());
+        let keys = store.keys(&id).await?.into_iter().map(|key| (key.id.clone(), key)).collect();
+        let deployments = store.active_deployments(&id).await?.into_iter().map(|d| (d.id.clone(), d));
+        let mut deployments: HashMap<DeploymentId, Deployment> = deployments.collect();
+        let mut variables: HashMap<FunctionId, Vec<Variable>> = HashMap::new();
+        for variable in store.variables(&id, None).await? {
+            variables.entry(variable.function.clone()).or_default().push(variable);
+        }
         let mut functions = HashMap::new();
-        for function in self.0.store.list_functions(&id, &Listing::first(Listing::LIMIT_MAX)).await?.rows {
-            functions.insert(function.id.clone(), Arc::new(self.view(function).await?));
+        for function in store.list_functions(&id, &Listing::first(Listing::LIMIT_MAX)).await?.rows {
+            let active = function.deployment.as_ref().and_then(|id| deployments.remove(id));
+            let variables = variables.remove(&function.id).unwrap_or_default();
+            functions.insert(function.id.clone(), Arc::new(self.view(function, active, variables)));
         }
         let mut routes: Vec<(String, Arc<FunctionView>)> = functions
             .values()
@@ -140,18 +221,12 @@ impl Directory {
         Ok(Tenant { partner, keys, functions, routes, permits })
     }
 
-    async fn view(&self, function: Function) -> store::Result<FunctionView> {
-        let store = &self.0.store;
-        let active = match &function.deployment {
-            Some(id) => store.deployment(&function.partner, &function.id, id).await?.and_then(|deployment| {
-                Some(Active { deployment: deployment.id, digest: deployment.digest, exports: deployment.exports? })
-            }),
-            None => None,
-        };
+    fn view(&self, function: Function, active: Option<Deployment>, sealed: Vec<Variable>) -> FunctionView {
+        let active = active.and_then(|deployment| {
+            Some(Active { deployment: deployment.id, digest: deployment.digest, exports: deployment.exports? })
+        });
         let mut variables = Vec::new();
-        for variable in
-            store.list_variables(&function.partner, &function.id, &Listing::first(Listing::LIMIT_MAX)).await?.rows
-        {
+        for variable in sealed {
             let place = [function.partner.as_str(), function.id.as_str(), variable.name.as_str()];
             match self.0.secrets.open(&place, &variable.sealed) {
                 Ok(value) => variables.push((variable.name, String::from_utf8_lossy(&value).into_owned())),
@@ -161,13 +236,13 @@ impl Directory {
                 ),
             }
         }
-        Ok(FunctionView {
+        FunctionView {
             limits: function.limits.limits(function.timeout_s),
             timezone: function.timezone.parse().unwrap_or(Tz::UTC),
             variables: Arc::new(variables),
             active,
             function,
-        })
+        }
     }
 }
 

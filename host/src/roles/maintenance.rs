@@ -1,8 +1,9 @@
-//! Retention: what is older than `records.retention` goes, a batch at a time. And the snapshot of the tenants is refreshed.
+//! Retention: what is older than `records.retention` goes, a batch at a time.
 
 use std::time::Duration;
 
 use crate::app::App;
+use crate::crash::{self, Point};
 use crate::store;
 
 /// Events are kept at least that long, however short the retention: their keys make a repeated one a duplicate.
@@ -13,23 +14,6 @@ const BATCH: u32 = 500;
 
 pub fn start(app: &App) {
     app.life.spawn("retention", retention(app.clone()));
-    app.life.spawn("refresh", refresh(app.clone()));
-}
-
-/// Reads the tenants anew now and then, for a change whose own reload failed.
-async fn refresh(app: App) {
-    let drain = app.life.drain();
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(PERIOD) => {}
-            () = drain.cancelled() => return,
-        }
-        for partner in app.directory.partners() {
-            if let Err(err) = app.directory.reload(&partner.id).await {
-                tracing::error!(partner.id = %partner.id, error = %err, "partner {} could not be read anew", partner.id);
-            }
-        }
-    }
 }
 
 async fn retention(app: App) {
@@ -60,6 +44,9 @@ async fn sweep(app: &App) -> store::Result<u64> {
         let deleted = app.store.delete_old_executions(before, BATCH).await?
             + app.store.delete_old_events(events_before, BATCH).await?;
         rows += deleted;
+        if deleted > 0 {
+            crash::point(Point::Swept);
+        }
         if deleted == 0 || app.life.is_draining() {
             return Ok(rows);
         }

@@ -49,14 +49,21 @@ pub async fn start(
     life: &Lifecycle,
 ) -> anyhow::Result<App> {
     let data = settings.data.clone();
-    let store = Store::open_embedded(&data).await.context("the embedded database could not be opened")?;
-    // The database is this process's alone, so whoever held a lease is dead.
-    let taken_over = store.end_all_leases(clock.now_ms()).await?;
-    if taken_over > 0 {
-        tracing::info!(executions = taken_over, "{taken_over} executions of a process that died are taken over");
+    let store = Store::open(&settings.database, &data).await.context("the database could not be opened")?;
+    if store.is_embedded() {
+        // The database is this process's alone, so whoever held a lease is dead.
+        let taken_over = store.end_all_leases(clock.now_ms()).await?;
+        if taken_over > 0 {
+            tracing::info!(executions = taken_over, "{taken_over} executions of a process that died are taken over");
+        }
+    }
+    for warning in store.warnings() {
+        tracing::warn!("database: {warning}");
     }
     let objects = Objects::in_folder(&data.join("objects"))?;
-    let directory = Directory::load(store.clone(), secrets.clone(), settings.server.calls_per_partner).await?;
+    let queue = Queue::default();
+    let calls_max = settings.server.calls_per_partner;
+    let directory = Directory::load(store.clone(), secrets.clone(), queue.clone(), calls_max).await?;
     let runtime = Runtime::new(larder_runtime::Settings {
         cache_dir: data.join("artifacts"),
         seal_key: secrets.artifact_key(),
@@ -79,7 +86,7 @@ pub async fn start(
         objects,
         secrets,
         directory,
-        queue: Queue::default(),
+        queue,
         ledger,
         runtime,
         gates: Gates::default(),
@@ -92,6 +99,7 @@ pub const COMPILE: &str = "__compile";
 
 /// Starts the tasks of all roles: the embedded database serves one process.
 pub fn run(app: &App, listeners: Listeners) -> anyhow::Result<()> {
+    app.life.spawn("partners", app.directory.clone().watch(app.settings.partners.poll, app.life.clone()));
     web::start(app, listeners)?;
     worker::start(app);
     scheduler::start(app);

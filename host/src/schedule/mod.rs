@@ -6,11 +6,14 @@
 
 pub mod cron;
 
+use std::time::{Duration, Instant};
+
 use chrono::{DateTime, Utc};
 use metrics::counter;
 
 use crate::app::App;
 use crate::clock::{Millis, instant};
+use crate::crash::{self, Point};
 use crate::ids::{FunctionId, PartnerId};
 use crate::model::Trigger;
 use crate::partners::FunctionView;
@@ -37,8 +40,10 @@ pub async fn arm(app: &App, partner: &PartnerId, function: &FunctionId) -> store
         }
         None => None,
     };
-    app.store.set_schedule(partner, function, next).await?;
-    app.queue.push(Work::Schedules);
+    if next != app.store.schedule(partner, function).await? {
+        app.store.set_schedule(partner, function, next).await?;
+        app.queue.push(Work::Schedules);
+    }
     Ok(())
 }
 
@@ -51,6 +56,9 @@ pub fn armed(view: &FunctionView) -> Option<Cron> {
 fn next(cron: &Cron, view: &FunctionView, after: Millis) -> Option<Millis> {
     cron.next_after(instant(after), view.timezone).map(|at: DateTime<Utc>| at.timestamp_millis())
 }
+
+/// Between two looks whether every schedule is armed.
+const ARM_ALL: Duration = Duration::from_secs(60);
 
 /// Arms every schedule, for a process that died between a change and the arming after it.
 pub async fn arm_all(app: &App) -> store::Result<()> {
@@ -80,6 +88,8 @@ pub async fn step(app: App) -> store::Result<bool> {
 
 async fn fire(app: &App, due: &(PartnerId, FunctionId, Millis), now: Millis) -> store::Result<()> {
     let (partner, function, nominal) = due;
+    // Another process may have made or changed the schedule a moment ago.
+    app.directory.refresh(partner).await?;
     let Some(view) = app.directory.function(partner, function) else {
         return disarm(app, due).await;
     };
@@ -103,11 +113,13 @@ async fn fire(app: &App, due: &(PartnerId, FunctionId, Millis), now: Millis) -> 
         );
         next(&cron, &view, *nominal)
     };
+    crash::point(Point::FiringComputed);
     if app.store.fire_schedule(due, following, &triggered.executions, &triggered.fanouts).await?
         && !triggered.is_empty()
     {
         let kind = if late > LATE_MS { "late" } else { "on_time" };
         counter!("larder_schedule_firings_total", "kind" => kind).increment(1);
+        crash::point(Point::Fired);
         triggered.wake(app);
     }
     Ok(())
@@ -117,17 +129,21 @@ async fn fire(app: &App, due: &(PartnerId, FunctionId, Millis), now: Millis) -> 
 pub async fn drive(app: App) {
     let poll = app.settings.scheduler.poll;
     let drain = app.life.drain();
-    if let Err(err) = arm_all(&app).await {
-        tracing::error!(error = %err, "schedules could not be armed");
-    }
+    let mut armed: Option<Instant> = None;
     while !drain.is_cancelled() {
+        if armed.is_none_or(|at| at.elapsed() >= ARM_ALL) {
+            armed = Some(Instant::now());
+            if let Err(err) = arm_all(&app).await {
+                tracing::error!(error = %err, "schedules could not be armed");
+            }
+        }
         match step(app.clone()).await {
             Ok(true) => continue,
             Ok(false) => {}
             Err(err) => tracing::error!(error = %err, "schedules could not be fired; trying again at the next poll"),
         }
         let until = match app.store.next_schedule().await {
-            Ok(Some(at)) => poll.min(std::time::Duration::from_millis((at - app.clock.now_ms()).max(1) as u64)),
+            Ok(Some(at)) => poll.min(Duration::from_millis((at - app.clock.now_ms()).max(1) as u64)),
             _ => poll,
         };
         tokio::select! {

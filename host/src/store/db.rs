@@ -1,25 +1,44 @@
-//! The databases behind one face. Today one, embedded SQLite; another is another arm of [`Db`] and [`Tx`].
+//! The databases behind one face: embedded SQLite for one process, MariaDB for many.
 //!
 //! * [`Value`], [`args!`]: what a statement takes. [`Row`]: what it gives, read by position.
 //! * [`Db::rows`], [`Db::row`]: reading outside of a transaction.
 //! * [`Db::tx`]: changes. Its body must not do anything but SQL: a database with several writers runs it again as a whole
 //!   when it lost a race (SQLite, with its one writer, never does).
+//! * [`Tx::locked`]: reads what nobody else shall change before this transaction ends.
 //!
 //! A statement's first line names it (`-- finish_execution`), so that errors and slow-query logs name the caller.
 
 use futures::future::BoxFuture;
 
+use super::mariadb::{MariaDb, MariaTx};
 use super::sqlite::{Sqlite, SqliteTx};
 use super::{Error, Result};
+
+/// The tables, one file after the other.
+const SCHEMA: &[(i64, &str)] =
+    &[(1, include_str!("schema/0001_tables.sql")), (2, include_str!("schema/0002_processes.sql"))];
 
 #[derive(Clone)]
 pub enum Db {
     Sqlite(Sqlite),
+    MariaDb(MariaDb),
 }
 
 /// An open transaction.
 pub enum Tx<'a> {
     Sqlite(SqliteTx<'a>),
+    MariaDb(MariaTx<'a>),
+}
+
+/// How rows that are read are kept from others until the transaction ends. SQLite has one writer, which needs none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lock {
+    /// Nobody changes them.
+    Shared,
+    /// Nobody changes them or locks them.
+    Exclusive,
+    /// The same; rows that somebody else has locked are left out.
+    Skip,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +47,33 @@ pub enum Value {
     Int(i64),
     Text(String),
     Blob(Vec<u8>),
+}
+
+impl Value {
+    /// About what it takes on the wire.
+    fn bytes(&self) -> usize {
+        match self {
+            Value::Null => 1,
+            Value::Int(_) => 8,
+            Value::Text(text) => text.len(),
+            Value::Blob(blob) => blob.len(),
+        }
+    }
+}
+
+/// The inside of an `IN (…)`.
+pub struct OneOf {
+    pub marks: String,
+    pub args: Vec<Value>,
+}
+
+/// Values for an `IN (…)`; the last is repeated up to a power of two, so that few distinct texts are prepared.
+pub fn one_of(values: impl IntoIterator<Item = Value>) -> OneOf {
+    let mut args: Vec<Value> = values.into_iter().collect();
+    if let Some(last) = args.last().cloned() {
+        args.resize(args.len().next_power_of_two(), last);
+    }
+    OneOf { marks: vec!["?"; args.len()].join(", "), args }
 }
 
 /// The arguments of a statement, in the order of its `?`.
@@ -46,6 +92,7 @@ impl Db {
         counted("read");
         match self {
             Db::Sqlite(db) => db.rows(sql, &args).await,
+            Db::MariaDb(db) => db.rows(sql, &args).await,
         }
     }
 
@@ -63,6 +110,7 @@ impl Db {
     {
         match self {
             Db::Sqlite(db) => db.tx(name, with, body).await,
+            Db::MariaDb(db) => db.tx(name, with, body).await,
         }
     }
 
@@ -74,8 +122,6 @@ impl Db {
 
     /// Creates what `schema/` has and the database has not.
     pub(super) async fn migrate(&self) -> Result<()> {
-        const SCHEMA: &[(i64, &str)] =
-            &[(1, include_str!("schema/0001_tables.sql")), (2, include_str!("schema/0002_processes.sql"))];
         const TABLE: &str = "-- create_schema_versions
             CREATE TABLE IF NOT EXISTS schema_versions (version BIGINT NOT NULL PRIMARY KEY)";
         const DONE: &str = "-- schema_versions
@@ -83,18 +129,17 @@ impl Db {
         const ADD: &str = "-- add_schema_version
             INSERT INTO schema_versions (version) VALUES (?)";
 
-        let _ = self.run(TABLE, vec![]).await?;
-        let done: Vec<i64> = self.rows(DONE, vec![]).await?.iter().map(|row| row.int(0)).collect::<Result<_>>()?;
-        let known = SCHEMA.last().map_or(0, |(version, _)| *version);
-        if let Some(newer) = done.iter().find(|version| **version > known) {
-            return Err(Error::Unavailable(format!(
-                "its schema is version {newer}, this program knows {known}: it was written by a newer Larder"
-            )));
-        }
+        let db = match self {
+            Db::MariaDb(db) => return db.migrate(SCHEMA, TABLE, DONE, ADD).await,
+            Db::Sqlite(_) => self,
+        };
+        let _ = db.run(TABLE, vec![]).await?;
+        let done: Vec<i64> = db.rows(DONE, vec![]).await?.iter().map(|row| row.int(0)).collect::<Result<_>>()?;
+        refuse_newer(&done, SCHEMA)?;
         for (version, text) in SCHEMA.iter().filter(|(version, _)| !done.contains(version)) {
-            self.tx("migrate", &(*version, *text), |tx, (version, text)| {
+            db.tx("migrate", &(*version, *text), |tx, (version, text)| {
                 Box::pin(async move {
-                    for statement in text.split(";\n").filter(|part| !part.trim().is_empty()) {
+                    for statement in statements(text) {
                         let _ = tx.run(statement, vec![]).await?;
                     }
                     tx.run(ADD, args![*version]).await?.exactly_one("schema version")
@@ -106,11 +151,33 @@ impl Db {
     }
 }
 
+/// The statements of a file of the schema.
+pub(super) fn statements(text: &str) -> impl Iterator<Item = &str> {
+    text.split(";\n").filter(|part| !part.trim().is_empty())
+}
+
+/// A program must not work on tables that it does not know.
+pub(super) fn refuse_newer(done: &[i64], schema: &[(i64, &str)]) -> Result<()> {
+    let known = schema.last().map_or(0, |(version, _)| *version);
+    match done.iter().find(|version| **version > known) {
+        Some(newer) => Err(Error::Unavailable(format!(
+            "its schema is version {newer}, this program knows {known}: it was written by a newer Larder"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The name in a statement's first line.
+pub(super) fn statement_name(sql: &str) -> &str {
+    sql.lines().next().unwrap_or("").trim_start_matches("-- ").trim()
+}
+
 impl Tx<'_> {
     pub async fn run(&mut self, sql: &str, args: Vec<Value>) -> Result<Changed> {
         counted("write");
         match self {
             Tx::Sqlite(tx) => tx.run(sql, &args),
+            Tx::MariaDb(tx) => tx.run(sql, &args).await,
         }
     }
 
@@ -118,6 +185,16 @@ impl Tx<'_> {
         counted("read");
         match self {
             Tx::Sqlite(tx) => tx.rows(sql, &args),
+            Tx::MariaDb(tx) => tx.rows(sql, &args).await,
+        }
+    }
+
+    /// Reads rows and locks them. `sql` ends where a locking clause would follow.
+    pub async fn locked(&mut self, lock: Lock, sql: &str, args: Vec<Value>) -> Result<Vec<Row>> {
+        counted("read");
+        match self {
+            Tx::Sqlite(tx) => tx.rows(sql, &args),
+            Tx::MariaDb(tx) => tx.locked(lock, sql, &args).await,
         }
     }
 
@@ -125,40 +202,54 @@ impl Tx<'_> {
         Ok(self.rows(sql, args).await?.into_iter().next())
     }
 
-    /// Inserts many rows with as few statements as their number allows. `head` is `INSERT INTO t (columns)`.
+    /// Inserts many rows with as few statements as their number and size allow. `head` is `INSERT INTO t (columns)`.
     pub async fn insert(&mut self, head: &str, rows: Vec<Vec<Value>>) -> Result<()> {
-        /// A power of two, so that few distinct texts are prepared.
-        const ROWS_MAX: usize = 64;
-        let Some(width) = rows.first().map(Vec::len) else { return Ok(()) };
-        let mut rows = rows.into_iter();
-        while rows.len() > 0 {
-            let count = if rows.len() >= ROWS_MAX { ROWS_MAX } else { 1 << rows.len().ilog2() };
-            let marks = format!("({})", vec!["?"; width].join(", "));
-            let sql = format!("{head} VALUES {}", vec![marks; count].join(", "));
-            let _ = self.run(&sql, rows.by_ref().take(count).flatten().collect()).await?;
-        }
-        Ok(())
+        self.many(head, "", rows).await
     }
 
-    /// Sets `set` where `key` stands in `table`, or inserts both: the one place that knows how each database says it.
+    /// Sets the columns `set` of the rows whose `key` stands in `table`, and inserts the others: the one place that knows
+    /// how each database says it. Each row has the values of `key`, then those of `set`.
     pub async fn upsert(
         &mut self,
         table: &'static str,
-        key: &[(&'static str, Value)],
-        set: &[(&'static str, Value)],
+        key: &[&'static str],
+        set: &[&'static str],
+        rows: Vec<Vec<Value>>,
     ) -> Result<()> {
-        let columns: Vec<&str> = key.iter().chain(set).map(|(column, _)| *column).collect();
-        let keys: Vec<&str> = key.iter().map(|(column, _)| *column).collect();
-        let values = key.iter().chain(set).map(|(_, value)| value.clone()).collect();
-        let marks = vec!["?"; columns.len()].join(", ");
-        let insert = format!("-- upsert_{table}\n INSERT INTO {table} ({}) VALUES ({marks})", columns.join(", "));
-        let sql = match self {
+        let columns = [key, set].concat().join(", ");
+        let head = format!("-- upsert_{table}\n INSERT INTO {table} ({columns})");
+        let sets = |of: &dyn Fn(&str) -> String| set.iter().map(|column| of(column)).collect::<Vec<_>>().join(", ");
+        let tail = match self {
             Tx::Sqlite(_) => {
-                let sets: Vec<String> = set.iter().map(|(column, _)| format!("{column} = excluded.{column}")).collect();
-                format!("{insert} ON CONFLICT ({}) DO UPDATE SET {}", keys.join(", "), sets.join(", "))
+                let sets = sets(&|column| format!("{column} = excluded.{column}"));
+                format!(" ON CONFLICT ({}) DO UPDATE SET {sets}", key.join(", "))
             }
+            Tx::MariaDb(_) => format!(" ON DUPLICATE KEY UPDATE {}", sets(&|c| format!("{c} = VALUES({c})"))),
         };
-        self.run(&sql, values).await.map(|_| ())
+        self.many(&head, &tail, rows).await
+    }
+
+    async fn many(&mut self, head: &str, tail: &str, rows: Vec<Vec<Value>>) -> Result<()> {
+        /// A power of two, so that few distinct texts are prepared.
+        const ROWS_MAX: usize = 256;
+        /// Below what a server takes as one packet, unless one row is larger.
+        const BYTES_MAX: usize = 4 << 20;
+        let Some(width) = rows.first().map(Vec::len) else { return Ok(()) };
+        let marks = format!("({})", vec!["?"; width].join(", "));
+        let mut rest = &rows[..];
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fit = rest.iter().take(ROWS_MAX).take_while(|row| {
+                bytes += row.iter().map(Value::bytes).sum::<usize>();
+                bytes <= BYTES_MAX
+            });
+            let count = 1 << fit.count().max(1).ilog2();
+            let (now, later) = rest.split_at(count);
+            let sql = format!("{head} VALUES {}{tail}", vec![marks.as_str(); count].join(", "));
+            let _ = self.run(&sql, now.concat()).await?;
+            rest = later;
+        }
+        Ok(())
     }
 }
 

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use larder_runtime::Digest;
 
-use super::db::{Row, json};
+use super::db::{Lock, Row, json};
 use super::listing::{self, Column, Kind, Listing, Page, Source};
-use super::{Error, Result, Store};
+use super::{Error, Result, Store, partners};
 use crate::args;
 use crate::clock::Millis;
 use crate::ids::{DeploymentId, FunctionId, PartnerId};
@@ -124,28 +124,47 @@ impl Store {
         listing::list(&self.db, &SOURCE, scope, listing, deployment).await
     }
 
-    /// Builds that no one finished, of all partners, oldest first.
-    pub async fn unbuilt_deployments(&self, limit: u32) -> Result<Vec<Deployment>> {
+    /// Takes the oldest build, of all partners, that no one has finished or is at work on. Nobody else gets it before `until`.
+    pub async fn claim_build(&self, holder: &str, now: Millis, until: Millis) -> Result<Option<Deployment>> {
+        const CLAIM: &str = "-- claim_build
+            UPDATE deployments SET build_holder = ?, build_until_ms = ? WHERE partner_id = ? AND id = ?";
         let sql = format!(
-            "-- unbuilt_deployments\n SELECT {COLUMNS} FROM deployments
-            WHERE status IN ('waiting', 'processing', 'building') ORDER BY created_at_ms, id LIMIT {limit}"
+            "-- unbuilt_deployment\n SELECT {COLUMNS} FROM deployments
+            WHERE status IN ('waiting', 'processing', 'building') AND (build_until_ms IS NULL OR build_until_ms <= ?)
+            ORDER BY created_at_ms, id LIMIT 1"
         );
-        self.db.rows(&sql, vec![]).await?.iter().map(deployment).collect()
+        // Most polls find nothing: they must not take the writer's lock.
+        if self.db.row(&sql, args![now]).await?.is_none() {
+            return Ok(None);
+        }
+        self.db
+            .tx("claim_build", &(sql, holder, now, until), |tx, (sql, holder, now, until)| {
+                Box::pin(async move {
+                    let found = tx.locked(Lock::Skip, sql, args![*now]).await?;
+                    let Some(deployment) = found.first().map(deployment).transpose()? else { return Ok(None) };
+                    let args = args![*holder, *until, &deployment.partner, &deployment.id];
+                    tx.run(CLAIM, args).await?.exactly_one("deployment")?;
+                    Ok(Some(deployment))
+                })
+            })
+            .await
     }
 
-    /// Moves an unfinished build on; `false` if it has ended meanwhile (it was cancelled, say). One that is ready and asks
-    /// for it becomes the active one in the same transaction, unless a later deployment is.
-    pub async fn update_build(&self, deployment: &Deployment) -> Result<bool> {
+    /// Moves an unfinished build on; `false` if it has ended meanwhile (it was cancelled, say) or is not this holder's. One that is
+    /// ready and asks for it becomes the active one in the same transaction, unless a later deployment is.
+    pub async fn update_build(&self, deployment: &Deployment, holder: Option<&str>) -> Result<bool> {
         const UPDATE: &str = "-- update_build
             UPDATE deployments SET status = ?, build_bytes = ?, build_ms = ?, build_logs = ?, exports = ?, updated_at_ms = ?
-            WHERE partner_id = ? AND id = ? AND status IN ('waiting', 'processing', 'building')";
+            WHERE partner_id = ? AND id = ? AND (? IS NULL OR build_holder = ?) AND status IN ('waiting', 'processing', 'building')";
         self.db
-            .tx("update_build", deployment, |tx, d| {
+            .tx("update_build", &(deployment, holder), |tx, (d, holder)| {
                 Box::pin(async move {
+                    partners::touch(tx, &d.partner).await?;
                     let exports = d.exports.as_ref().map(json);
                     let logs = &d.build_logs;
                     let state = args![d.status.word(), d.build_bytes, d.build_ms, logs, exports, d.updated_at_ms];
-                    let moved = tx.run(UPDATE, [state, args![&d.partner, &d.id]].concat()).await?.0 == 1;
+                    let moved =
+                        tx.run(UPDATE, [state, args![&d.partner, &d.id, *holder, *holder]].concat()).await?.0 == 1;
                     let activates = d.status == BuildStatus::Ready && d.activate;
                     if moved
                         && activates
@@ -159,9 +178,25 @@ impl Store {
             .await
     }
 
+    /// The active deployments of a partner's functions.
+    pub async fn active_deployments(&self, partner: &PartnerId) -> Result<Vec<Deployment>> {
+        let sql = format!(
+            "-- active_deployments\n SELECT {COLUMNS} FROM deployments WHERE partner_id = ?
+            AND id IN (SELECT deployment_id FROM functions WHERE partner_id = ?)"
+        );
+        self.db.rows(&sql, args![partner, partner]).await?.iter().map(deployment).collect()
+    }
+
     /// Makes a ready deployment the function's active one.
     pub async fn activate_deployment(&self, d: &Deployment, now: Millis) -> Result<()> {
-        self.db.run(ACTIVATE, args![&d.id, now, &d.partner, &d.function]).await?.exactly_one("function")
+        self.db
+            .tx("activate_deployment", &(d, now), |tx, (d, now)| {
+                Box::pin(async move {
+                    partners::touch(tx, &d.partner).await?;
+                    tx.run(ACTIVATE, args![&d.id, *now, &d.partner, &d.function]).await?.exactly_one("function")
+                })
+            })
+            .await
     }
 
     /// Removes a deployment; a function whose active one it was has none then.
@@ -173,6 +208,7 @@ impl Store {
         self.db
             .tx("delete_deployment", deployment, |tx, d| {
                 Box::pin(async move {
+                    partners::touch(tx, &d.partner).await?;
                     tx.run(DELETE, args![&d.partner, &d.id]).await?.exactly_one("deployment")?;
                     let _ = tx.run(DEACTIVATE, args![&d.partner, &d.function, &d.id]).await?;
                     Ok(())

@@ -1,8 +1,11 @@
 //! Accepted events. An event is stored first, under the key of its source and id, and handed to functions later.
 
-use super::db::{Row, Tx, Value};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use super::db::{Lock, Row, Tx, Value, one_of};
 use super::executions::{self, NewExecution};
-use super::{Result, Store};
+use super::{Error, Result, Store};
 use super::{fanouts, functions};
 use crate::args;
 use crate::clock::Millis;
@@ -32,6 +35,14 @@ pub struct WaitingEvent {
 impl Store {
     /// Stores events, all or none. One whose source and id the partner sent before keeps its first row and content.
     pub async fn insert_events(&self, events: &[StoredEvent]) -> Result<Vec<NewEvent>> {
+        match self.insert_events_once(events).await {
+            // Another process stored one of them at the same moment, or the answer of the commit was lost: now it is there.
+            Err(Error::Conflict { .. } | Error::Unknown(_)) => self.insert_events_once(events).await,
+            done => done,
+        }
+    }
+
+    async fn insert_events_once(&self, events: &[StoredEvent]) -> Result<Vec<NewEvent>> {
         self.db
             .tx("insert_events", events, |tx, events| {
                 Box::pin(async move {
@@ -40,7 +51,10 @@ impl Store {
                         let row = row(event);
                         let known = tx.row(FIND_KEY, vec![row[0].clone(), row[2].clone()]).await?;
                         answers.push(match known {
-                            Some(known) => NewEvent { row: known.id(0, "events.row_id")?, duplicate: true },
+                            Some(known) => {
+                                let known: EventId = known.id(0, "events.row_id")?;
+                                NewEvent { duplicate: known != event.row, row: known }
+                            }
                             None => {
                                 insert(tx, vec![row]).await?;
                                 NewEvent { row: event.row.clone(), duplicate: false }
@@ -97,37 +111,94 @@ impl Store {
             .await
     }
 
-    /// Hands an event over: what it triggers and that it did, in one transaction. `false` if somebody else did.
-    pub async fn route_event(
+    /// Hands events over: what they trigger and that they did, in one transaction. `versions` are the snapshots that it was
+    /// found out by: if a partner has changed since, nothing is handed over. What others hand over at this moment is left
+    /// to them.
+    pub async fn route_events(
         &self,
-        event: &WaitingEvent,
-        executions: &[NewExecution],
-        fanouts: &[Fanout],
-    ) -> Result<bool> {
-        const DONE: &str = "-- route_event
-            UPDATE events SET waiting = 0 WHERE partner_id = ? AND row_id = ? AND waiting = 1";
+        events: &[RoutedEvent<'_>],
+        versions: &[(&PartnerId, Option<i64>)],
+    ) -> Result<Routed> {
+        const VERSION: &str = "-- partner_version
+            SELECT version FROM partners WHERE id = ?";
         self.db
-            .tx("route_event", &(event, executions, fanouts), |tx, (event, executions, fanouts)| {
+            .tx("route_events", &(events, versions), |tx, (events, versions)| {
                 Box::pin(async move {
-                    if tx.run(DONE, args![&event.partner, &event.row]).await?.0 == 0 {
-                        return Ok(false);
-                    }
-                    // A function may have been deleted since it was found to listen.
-                    for new in *executions {
-                        if functions::exists(tx, &new.partner, &new.function).await? {
-                            executions::insert_new(tx, std::slice::from_ref(new)).await?;
+                    for (partner, version) in *versions {
+                        let now = tx.row(VERSION, args![*partner]).await?.map(|row| row.int(0)).transpose()?;
+                        if now != *version {
+                            return Ok(Routed::Stale((*partner).clone()));
                         }
                     }
-                    for fanout in *fanouts {
-                        if functions::exists(tx, &fanout.partner, &fanout.function).await? {
-                            fanouts::insert_new(tx, std::slice::from_ref(fanout)).await?;
+                    let ours = take_waiting(tx, events).await?;
+                    let mut there = HashMap::new();
+                    let (mut executions, mut fanouts) = (Vec::new(), Vec::new());
+                    for routed in events.iter().filter(|routed| ours.contains(&routed.event.row)) {
+                        // A function may have been deleted since it was found to listen.
+                        let of = routed.executions.iter().map(|new| (&new.partner, &new.function));
+                        for key in of.chain(routed.fanouts.iter().map(|fanout| (&fanout.partner, &fanout.function))) {
+                            if let Entry::Vacant(entry) = there.entry(key) {
+                                entry.insert(functions::exists(tx, key.0, key.1).await?);
+                            }
                         }
+                        executions.extend(
+                            routed.executions.iter().filter(|new| there[&(&new.partner, &new.function)]).cloned(),
+                        );
+                        fanouts.extend(routed.fanouts.iter().filter(|f| there[&(&f.partner, &f.function)]).cloned());
                     }
-                    Ok(true)
+                    executions::insert_new(tx, &executions).await?;
+                    fanouts::insert_new(tx, &fanouts).await?;
+                    Ok(Routed::Done(ours.len()))
                 })
             })
             .await
     }
+}
+
+/// An event with what it triggers.
+pub struct RoutedEvent<'a> {
+    pub event: &'a WaitingEvent,
+    pub executions: Vec<NewExecution>,
+    pub fanouts: Vec<Fanout>,
+}
+
+/// What became of events that were to be handed over.
+pub enum Routed {
+    /// So many of them were.
+    Done(usize),
+    /// None was: this partner has changed meanwhile.
+    Stale(PartnerId),
+}
+
+/// Marks events as handed over; gives those that nobody else has.
+async fn take_waiting(tx: &mut Tx<'_>, events: &[RoutedEvent<'_>]) -> Result<HashSet<EventId>> {
+    let mut by_partner: BTreeMap<&PartnerId, BTreeSet<&EventId>> = BTreeMap::new();
+    for routed in events {
+        by_partner.entry(&routed.event.partner).or_default().insert(&routed.event.row);
+    }
+    let mut ours = HashSet::new();
+    for (partner, rows) in by_partner {
+        let rows = one_of(rows.into_iter().map(Value::from));
+        let sql = format!(
+            "-- lock_waiting_events
+            SELECT row_id FROM events WHERE partner_id = ? AND row_id IN ({}) AND waiting = 1",
+            rows.marks
+        );
+        let found = tx.locked(Lock::Skip, &sql, [args![partner], rows.args].concat()).await?;
+        let found = found.iter().map(|row| row.id(0, "events.row_id")).collect::<Result<Vec<EventId>>>()?;
+        if found.is_empty() {
+            continue;
+        }
+        let rows = one_of(found.iter().map(Value::from));
+        let sql = format!(
+            "-- route_events
+            UPDATE events SET waiting = 0 WHERE partner_id = ? AND row_id IN ({})",
+            rows.marks
+        );
+        let _ = tx.run(&sql, [args![partner], rows.args].concat()).await?;
+        ours.extend(found);
+    }
+    Ok(ours)
 }
 
 pub(super) fn row(event: &StoredEvent) -> Vec<Value> {

@@ -4,9 +4,9 @@
 //! NULL once it ended. A claim raises `attempt`; an outcome is written only under the holder and attempt of its claim
 //! (see [`super::ledger`]), so that the late result of a claim that ran out is dropped.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use super::db::{Row, Tx, Value, json};
+use super::db::{Lock, Row, Tx, Value, json, one_of};
 use super::listing::{self, Column, Kind, Listing, Page, Source};
 use super::{Error, Result, Store};
 use crate::args;
@@ -61,10 +61,27 @@ pub struct Claimed {
     pub execution: Execution,
     pub body: Vec<u8>,
     pub holder: String,
+    /// Another claim ran out before it came to an end.
+    pub stolen: bool,
 }
 
 impl Store {
     pub async fn insert_execution(&self, new: &NewExecution) -> Result<()> {
+        match self.insert_once(new).await {
+            // The second insert waits for the first one, should that still be under way, and meets its row if it was committed.
+            Err(Error::Unknown(_)) => match self.insert_once(new).await {
+                Err(Error::Conflict { .. })
+                    if self.execution(&new.partner, &new.function, &new.id).await?.is_some() =>
+                {
+                    Ok(())
+                }
+                done => done,
+            },
+            done => done,
+        }
+    }
+
+    async fn insert_once(&self, new: &NewExecution) -> Result<()> {
         self.db
             .tx("insert_execution", new, |tx, new| {
                 Box::pin(async move {
@@ -88,19 +105,14 @@ impl Store {
         held: &HashMap<PartnerId, u32>,
         per_partner: u32,
     ) -> Result<Vec<Claimed>> {
-        const TAKE: &str = "-- claim_execution
-            UPDATE executions SET status = 'processing', attempt = attempt + 1, lost = lost + 1, lease_holder = ?, due_at_ms = ?, updated_at_ms = ?
-            WHERE partner_id = ? AND id = ? AND due_at_ms <= ?";
         let full: Vec<&PartnerId> = held.iter().filter(|(_, count)| **count >= per_partner).map(|(id, _)| id).collect();
-        let others = if full.is_empty() {
-            String::new()
-        } else {
-            format!(" AND partner_id NOT IN ({})", vec!["?"; full.len()].join(", "))
-        };
+        let full = one_of(full.into_iter().map(Value::from));
+        let others =
+            if full.args.is_empty() { String::new() } else { format!(" AND partner_id NOT IN ({})", full.marks) };
         let due = format!(
             "-- due_executions\n SELECT {COLUMNS}, body FROM executions WHERE due_at_ms <= ?{others} ORDER BY due_at_ms LIMIT {limit}"
         );
-        let due_args: Vec<Value> = [Value::from(now)].into_iter().chain(full.into_iter().map(Value::from)).collect();
+        let due_args: Vec<Value> = [args![now], full.args].concat();
         // Most polls find nothing: they must not take the writer's lock.
         if self
             .db
@@ -118,22 +130,22 @@ impl Store {
                     Box::pin(async move {
                         let mut claimed = Vec::new();
                         let mut counts = (*held).clone();
-                        for row in tx.rows(due, due_args.clone()).await? {
+                        // What another process is claiming at this moment is left to it.
+                        for row in tx.locked(Lock::Skip, due, due_args.clone()).await? {
                             let mut execution = execution(&row)?;
                             let count = counts.entry(execution.partner.clone()).or_default();
                             if *count >= per_partner {
                                 continue;
                             }
                             *count += 1;
-                            let args = args![*holder, *lease_until, *now, &execution.partner, &execution.id, *now];
-                            if tx.run(TAKE, args).await?.0 == 1 {
-                                execution.attempt += 1;
-                                execution.lost += 1;
-                                execution.status = ExecutionStatus::Processing;
-                                let body = row.maybe_bytes(WIDTH)?.unwrap_or_default();
-                                claimed.push(Claimed { execution, body, holder: (*holder).to_owned() });
-                            }
+                            let stolen = execution.status == ExecutionStatus::Processing;
+                            execution.attempt += 1;
+                            execution.lost += 1;
+                            execution.status = ExecutionStatus::Processing;
+                            let body = row.maybe_bytes(WIDTH)?.unwrap_or_default();
+                            claimed.push(Claimed { execution, body, holder: (*holder).to_owned(), stolen });
                         }
+                        take(tx, &claimed, *lease_until, *now).await?;
                         Ok(claimed)
                     })
                 },
@@ -141,23 +153,31 @@ impl Store {
             .await
     }
 
-    /// Lengthens this holder's leases on these executions.
-    pub async fn renew_leases(&self, holder: &str, ids: &[ExecutionId], lease_until: Millis) -> Result<()> {
-        const RENEW: &str = "-- renew_lease
-            UPDATE executions SET due_at_ms = ? WHERE id = ? AND lease_holder = ? AND status = 'processing'";
+    /// Lengthens this holder's leases on these executions; gives how many of them it still has.
+    pub async fn renew_leases(&self, holder: &str, ids: &[ExecutionId], lease_until: Millis) -> Result<u64> {
         if ids.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         self.db
             .tx("renew_leases", &(holder, ids, lease_until), |tx, (holder, ids, lease_until)| {
                 Box::pin(async move {
-                    for id in *ids {
-                        let _ = tx.run(RENEW, args![*lease_until, id, *holder]).await?;
-                    }
-                    Ok(())
+                    let ids = one_of(ids.iter().map(Value::from));
+                    let sql = format!(
+                        "-- renew_leases
+                        UPDATE executions SET due_at_ms = ? WHERE lease_holder = ? AND status = 'processing' AND id IN ({})",
+                        ids.marks
+                    );
+                    Ok(tx.run(&sql, [args![*lease_until, *holder], ids.args].concat()).await?.0)
                 })
             })
             .await
+    }
+
+    /// Lets this holder's executions be claimed at once: it runs none of them any more.
+    pub async fn end_leases(&self, holder: &str, now: Millis) -> Result<u64> {
+        const END: &str = "-- end_leases
+            UPDATE executions SET due_at_ms = ? WHERE lease_holder = ? AND status = 'processing' AND due_at_ms > ?";
+        Ok(self.db.run(END, args![now, holder, now]).await?.0)
     }
 
     /// Ends all leases at once. Only a process that has the database for itself may: whoever held them is dead.
@@ -165,16 +185,6 @@ impl Store {
         const END: &str = "-- end_all_leases
             UPDATE executions SET due_at_ms = ? WHERE status = 'processing' AND due_at_ms > ?";
         Ok(self.db.run(END, args![now, now]).await?.0)
-    }
-
-    /// Gives a claim back unused, to be taken again at `due`.
-    pub async fn release_execution(&self, claimed: &Claimed, due: Millis) -> Result<()> {
-        const RELEASE: &str = "-- release_execution
-            UPDATE executions SET status = 'waiting', lost = 0, lease_holder = NULL, due_at_ms = ?
-            WHERE partner_id = ? AND id = ? AND lease_holder = ? AND attempt = ?";
-        let e = &claimed.execution;
-        let _ = self.db.run(RELEASE, args![due, &e.partner, &e.id, &claimed.holder, e.attempt]).await?;
-        Ok(())
     }
 
     /// Removes an execution of a function that is no more.
@@ -237,8 +247,8 @@ impl Store {
         self.db
             .tx("delete_execution", &(partner, function, id), |tx, (partner, function, id)| {
                 Box::pin(async move {
-                    let row = tx.row(STATUS, args![*partner, *function, *id]).await?;
-                    match row.map(|row| row.text(0)).transpose()?.as_deref() {
+                    let rows = tx.locked(Lock::Exclusive, STATUS, args![*partner, *function, *id]).await?;
+                    match rows.first().map(|row| row.text(0)).transpose()?.as_deref() {
                         None => Err(Error::NotFound { what: "execution" }),
                         Some("waiting" | "processing") => Err(Error::Conflict { key: "execution".into() }),
                         Some(_) => tx.run(DELETE, args![*partner, *function, *id]).await?.exactly_one("execution"),
@@ -269,6 +279,25 @@ impl Store {
             })
             .await
     }
+}
+
+/// Writes the leases of what was claimed; the rows are locked.
+async fn take(tx: &mut Tx<'_>, claimed: &[Claimed], lease_until: Millis, now: Millis) -> Result<()> {
+    let mut by_partner: BTreeMap<&PartnerId, Vec<&Claimed>> = BTreeMap::new();
+    for one in claimed {
+        by_partner.entry(&one.execution.partner).or_default().push(one);
+    }
+    for (partner, claimed) in by_partner {
+        let ids = one_of(claimed.iter().map(|one| Value::from(&one.execution.id)));
+        let sql = format!(
+            "-- claim_executions
+            UPDATE executions SET status = 'processing', attempt = attempt + 1, lost = lost + 1, lease_holder = ?, due_at_ms = ?, updated_at_ms = ?
+            WHERE partner_id = ? AND id IN ({})",
+            ids.marks
+        );
+        let _ = tx.run(&sql, [args![&claimed[0].holder, lease_until, now, partner], ids.args].concat()).await?;
+    }
+    Ok(())
 }
 
 pub(super) async fn insert_new(tx: &mut Tx<'_>, new: &[NewExecution]) -> Result<()> {
@@ -311,6 +340,54 @@ pub(super) async fn insert_new(tx: &mut Tx<'_>, new: &[NewExecution]) -> Result<
         })
         .collect();
     tx.insert(&format!("-- insert_new_executions\n INSERT INTO executions ({COLUMNS}, body, due_at_ms)"), rows).await
+}
+
+/// Writes the ends of claimed executions, whose rows are locked. What was private to the request goes.
+pub(super) async fn end(tx: &mut Tx<'_>, ended: Vec<Execution>) -> Result<()> {
+    let (key, set) = (["partner_id", "id"], COLUMNS.split(", ").skip(2).chain(["body", "due_at_ms", "lease_holder"]));
+    let ended = ended.into_iter().map(|mut execution| {
+        execution.request = execution.request.recorded();
+        execution.lost = 0;
+        let mut values = row(&execution);
+        values.extend([Value::Null, Value::Null, Value::Null]);
+        values
+    });
+    tx.upsert("executions", &key, &set.collect::<Vec<_>>(), ended.collect()).await
+}
+
+/// Gives claimed executions up, whose rows are locked: everything of the request stays, so that they can be redriven.
+pub(super) async fn bury(tx: &mut Tx<'_>, e: &Execution) -> Result<()> {
+    const BURY: &str = "-- bury_execution
+        UPDATE executions SET status = ?, deployment_id = ?, response_status = ?, response_headers = ?, logs = ?, errors = ?, wall_us = ?,
+            cpu_us = ?, memory_peak_bytes = ?, updated_at_ms = ?, failures = ?, lost = 0, buried_at_ms = ?, due_at_ms = NULL, lease_holder = NULL
+        WHERE partner_id = ? AND id = ?";
+    let args = args![
+        e.status.word(),
+        e.deployment.as_ref(),
+        e.response_status,
+        json(&e.response_headers),
+        &e.logs,
+        &e.errors,
+        e.wall_us,
+        e.cpu_us,
+        e.memory_peak_bytes,
+        e.updated_at_ms,
+        e.failures,
+        e.buried_at_ms,
+        &e.partner,
+        &e.id
+    ];
+    tx.run(BURY, args).await?.exactly_one("execution")
+}
+
+/// Puts a claimed execution, whose row is locked, back into the queue.
+pub(super) async fn retry(tx: &mut Tx<'_>, e: &Execution, at: Millis) -> Result<()> {
+    const RETRY: &str = "-- retry_execution
+        UPDATE executions SET status = 'waiting', logs = ?, errors = ?, updated_at_ms = ?, failures = ?, lost = 0, due_at_ms = ?,
+            lease_holder = NULL
+        WHERE partner_id = ? AND id = ?";
+    let args = args![&e.logs, &e.errors, e.updated_at_ms, e.failures, at, &e.partner, &e.id];
+    tx.run(RETRY, args).await?.exactly_one("execution")
 }
 
 /// Inserts executions that have ended.

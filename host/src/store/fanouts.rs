@@ -1,10 +1,11 @@
 //! Fan-outs: one trigger for many enrolments is one row with a cursor.
 
-use super::db::{Row, Tx};
+use super::db::{Lock, Row, Tx};
 use super::executions::{self, NewExecution};
-use super::{Error, Result, Store};
+use super::{Result, Store};
 use crate::args;
 use crate::clock::Clock;
+use crate::crash::{self, Point};
 use crate::ids::{EnrolmentId, ExecutionId};
 use crate::model::{Fanout, RequestRecord, Trigger, trigger_key};
 
@@ -20,8 +21,10 @@ impl Store {
     }
 
     /// Gives the next `page` enrolments their executions and moves the cursor behind them, in one transaction. Gives
-    /// how many there were; fewer than `page` is the end. `Contended` if the cursor was moved by somebody else.
-    pub async fn expand_fanout(&self, fanout: &Fanout, page: u32, clock: &Clock) -> Result<u32> {
+    /// how many there were; fewer than `page` is the end. `None` if somebody else moves the cursor or has moved it.
+    pub async fn expand_fanout(&self, fanout: &Fanout, page: u32, clock: &Clock) -> Result<Option<u32>> {
+        const LOCK: &str = "-- lock_fanout
+            SELECT 1 FROM fanouts WHERE partner_id = ? AND id = ? AND cursor_id = ? AND waiting = 1";
         const NEXT: &str = "-- next_enrolments
             SELECT id FROM enrolments WHERE partner_id = ? AND function_id = ? AND topic = ? AND status = 'active'
             AND id > ? AND created_at_ms <= ? ORDER BY id LIMIT ?";
@@ -29,11 +32,14 @@ impl Store {
             SELECT id FROM enrolments WHERE partner_id = ? AND function_id = ? AND status = 'active'
             AND id > ? AND created_at_ms <= ? ORDER BY id LIMIT ?";
         const MOVE: &str = "-- move_fanout
-            UPDATE fanouts SET cursor_id = ?, waiting = ? WHERE partner_id = ? AND id = ? AND cursor_id = ? AND waiting = 1";
+            UPDATE fanouts SET cursor_id = ?, waiting = ? WHERE partner_id = ? AND id = ?";
         self.db
             .tx("expand_fanout", &(fanout, page, clock), |tx, (fanout, page, clock)| {
                 Box::pin(async move {
                     let f = *fanout;
+                    if tx.locked(Lock::Skip, LOCK, args![&f.partner, &f.id, &f.cursor]).await?.is_empty() {
+                        return Ok(None);
+                    }
                     let rows = match &f.topic {
                         Some(topic) => {
                             tx.rows(NEXT, args![&f.partner, &f.function, topic, &f.cursor, f.created_at_ms, *page])
@@ -48,9 +54,7 @@ impl Store {
                         rows.iter().map(|row| row.id::<EnrolmentId>(0, "enrolments.id")).collect::<Result<Vec<_>>>()?;
                     let cursor = enrolments.last().map_or(f.cursor.as_str(), |last| last.as_str());
                     let waiting = enrolments.len() == *page as usize;
-                    if tx.run(MOVE, args![cursor, waiting, &f.partner, &f.id, &f.cursor]).await?.0 == 0 {
-                        return Err(Error::Contended("the fan-out's cursor was moved by another".into()));
-                    }
+                    tx.run(MOVE, args![cursor, waiting, &f.partner, &f.id]).await?.exactly_one("fan-out")?;
                     let now = clock.now_ms();
                     let executions: Vec<NewExecution> = enrolments
                         .into_iter()
@@ -71,7 +75,8 @@ impl Store {
                         })
                         .collect();
                     executions::insert_new(tx, &executions).await?;
-                    Ok(executions.len() as u32)
+                    crash::point(Point::FanoutExpanding);
+                    Ok(Some(executions.len() as u32))
                 })
             })
             .await

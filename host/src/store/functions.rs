@@ -1,8 +1,8 @@
 //! Functions.
 
-use super::db::{Row, Tx, Value, json};
+use super::db::{Lock, Row, Tx, Value, json};
 use super::listing::{self, Column, Kind, Listing, Page, Source};
-use super::{Error, Result, Store};
+use super::{Error, Result, Store, partners};
 use crate::args;
 use crate::ids::{FunctionId, PartnerId};
 use crate::model::{Function, Per, Topics};
@@ -38,6 +38,7 @@ impl Store {
         self.db
             .tx("insert_function", function, |tx, f| {
                 Box::pin(async move {
+                    partners::touch(tx, &f.partner).await?;
                     check_routes(tx, f).await?;
                     let mut values = args![&f.partner, &f.id];
                     values.extend(settings(f));
@@ -53,6 +54,7 @@ impl Store {
         self.db
             .tx("update_function", function, |tx, f| {
                 Box::pin(async move {
+                    partners::touch(tx, &f.partner).await?;
                     check_routes(tx, f).await?;
                     let mut args = settings(f);
                     args.extend(args![f.updated_at_ms, &f.partner, &f.id]);
@@ -93,6 +95,7 @@ impl Store {
         self.db
             .tx("delete_function", &(partner, id), |tx, (partner, id)| {
                 Box::pin(async move {
+                    partners::touch(tx, partner).await?;
                     tx.run(FUNCTION, args![*partner, *id]).await?.exactly_one("function")?;
                     for part in PARTS {
                         let _ = tx.run(part, args![*partner, *id]).await?;
@@ -173,9 +176,9 @@ fn function(row: &Row) -> Result<Function> {
     })
 }
 
-/// Is the function still there? For steps that insert rows of it.
+/// Is the function there, and will be until the transaction ends? For steps that insert rows of it.
 pub(super) async fn exists(tx: &mut Tx<'_>, partner: &PartnerId, id: &FunctionId) -> Result<bool> {
     const EXISTS: &str = "-- function_exists
         SELECT 1 FROM functions WHERE partner_id = ? AND id = ?";
-    Ok(tx.row(EXISTS, args![partner, id]).await?.is_some())
+    Ok(!tx.locked(Lock::Shared, EXISTS, args![partner, id]).await?.is_empty())
 }

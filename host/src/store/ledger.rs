@@ -3,19 +3,27 @@
 //! For each: is its attempt still the holder? would its reads give the same again? can its effects be applied? Only
 //! then anything of it is written; what drops out leaves nothing behind and does not disturb the others. The outcomes
 //! of a group see each other's state in their order.
+//!
+//! A group is three steps, so that the statements do not grow in number with the outcomes: [`load`](Commit::load) locks
+//! and reads what the decisions depend on, [`decide`](Commit::decide) needs no database, [`write`](Commit::write) writes.
+//! Locks are taken in one order everywhere (functions, executions, enrolments, state; each by key), so that groups of
+//! several processes wait for each other rather than for ever.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Mutex;
+use std::time::Duration;
 
-use larder_runtime::imports::state::Read;
+use larder_runtime::imports::state::{Read, Version};
 use larder_runtime::{Effect, Event};
 
-use super::db::{Tx, Value, json};
+use super::db::{Lock, Tx, Value, one_of};
 use super::state::{self, Scope};
-use super::{Result, Store, enrolments, events, executions, functions};
+use super::{Error, Result, Store, events, executions};
 use crate::args;
 use crate::clock::{Clock, Millis, rfc3339};
-use crate::ids::{EventId, FunctionId, PartnerId};
-use crate::model::{Execution, ExecutionStatus, StoredEvent};
+use crate::crash::{self, Point};
+use crate::ids::{EnrolmentId, EventId, ExecutionId, FunctionId, PartnerId};
+use crate::model::{Execution, ExecutionStatus, StoredEvent, Trigger};
 
 /// An execution that has ended, with what it wants to change.
 #[derive(Clone, Debug)]
@@ -42,108 +50,280 @@ pub enum Verdict {
     },
     /// Something that the run read has changed: run it again.
     Conflict,
-    /// The claim ran out and somebody else has it, or the function is gone: the outcome is dropped.
+    /// The claim ran out and somebody else has it, the execution was written already, or the function is gone: the
+    /// outcome is dropped.
     Fenced,
-    /// An effect cannot be applied; the execution is recorded as failed with this text.
-    Refused(String),
+    /// An effect cannot be applied; the execution is recorded as failed with this text, and as given up if the run would
+    /// come to the same again.
+    Refused {
+        why: String,
+        buried: bool,
+    },
 }
 
+/// How often it is asked what became of a commit whose answer was lost, and the time between.
+const LOOKS: u32 = 10;
+const LOOK_AGAIN: Duration = Duration::from_millis(300);
+
 impl Store {
-    /// Writes a group. The verdicts are in its order.
+    /// Writes a group. The verdicts are in its order. `Unknown` if the connection broke during COMMIT and the database
+    /// could not be asked afterwards.
     pub async fn commit_outcomes(&self, group: &[Ended], clock: &Clock) -> Result<Vec<Verdict>> {
-        self.db
-            .tx("commit_outcomes", &(group, clock), |tx, (group, clock)| {
-                Box::pin(async move {
-                    let mut commit =
-                        Commit { now: clock.now_ms(), clock, functions: HashMap::new(), rows: Rows::default() };
-                    let mut verdicts = Vec::with_capacity(group.len());
-                    for ended in *group {
-                        verdicts.push(commit.one(tx, ended).await?);
-                    }
-                    commit.rows.insert(tx).await?;
-                    Ok(verdicts)
+        loop {
+            let decided = Mutex::new(vec![]);
+            let written = self
+                .db
+                .tx("commit_outcomes", &(group, clock, &decided), |tx, (group, clock, decided)| {
+                    Box::pin(async move {
+                        let mut commit = Commit::load(tx, group, clock).await?;
+                        let verdicts = group.iter().map(|ended| commit.decide(ended)).collect();
+                        *decided.lock().expect("no panic under the lock") = verdicts;
+                        commit.write(tx).await?;
+                        crash::point(Point::LedgerWriting);
+                        Ok(())
+                    })
                 })
-            })
-            .await
+                .await;
+            let verdicts = decided.into_inner().expect("no panic under the lock");
+            match written {
+                Ok(()) => {
+                    crash::point(Point::LedgerCommitted);
+                    return Ok(verdicts);
+                }
+                Err(Error::Unknown(why)) => match self.was_written(group, &verdicts).await {
+                    Some(true) => return Ok(verdicts),
+                    // Nothing of it stands, so all of it can be decided again.
+                    Some(false) => {
+                        tracing::info!(why, "a commit whose answer was lost had not taken place; writing again")
+                    }
+                    None => return Err(Error::Unknown(why)),
+                },
+                Err(err) => return Err(err),
+            }
+        }
+    }
+
+    /// Did the transaction take place that wrote these? One of its executions tells. `None`: the database does not answer.
+    async fn was_written(&self, group: &[Ended], verdicts: &[Verdict]) -> Option<bool> {
+        let ends = |(ended, verdict): &(&Ended, &Verdict)| {
+            ended.retry_at_ms.is_none() && matches!(verdict, Verdict::Committed { .. } | Verdict::Refused { .. })
+        };
+        // Without an end nothing of weight was to be written: put back into the queue or dropped, it may be so again.
+        let Some((probe, _)) = group.iter().zip(verdicts).find(ends) else { return Some(false) };
+        for _ in 0..LOOKS {
+            let found = self.db.tx("look_up_commit", probe, |tx, probe| {
+                Box::pin(async move {
+                    // The lock waits for the transaction, should the server still be at it.
+                    let id = [(&probe.execution.partner, &probe.execution.id)];
+                    Ok(holders(tx, id).await?.into_values().next())
+                })
+            });
+            match (found.await, &probe.holder) {
+                (Ok(row), None) => return Some(row.is_some()),
+                (Ok(row), Some(_)) => {
+                    return Some(row.is_some_and(|row| row.holder.is_none() && row.attempt == probe.execution.attempt));
+                }
+                (Err(err), _) => tracing::warn!(error = %err, "a commit whose answer was lost could not be looked up"),
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        None
     }
 }
 
+/// Who has an execution.
+struct Held {
+    holder: Option<String>,
+    attempt: u32,
+}
+
+type Key<'a> = (&'a PartnerId, &'a ExecutionId);
+/// A value and its version; `None` if there is none.
+type Stored = Option<(Vec<u8>, Version)>;
+
+/// A group on its way into the database.
 struct Commit<'a> {
     now: Millis,
     clock: &'a Clock,
+    /// Those that exist, and whether they are enabled.
     functions: HashMap<(PartnerId, FunctionId), bool>,
+    held: HashMap<(PartnerId, ExecutionId), Held>,
+    active_enrolments: HashSet<(PartnerId, EnrolmentId)>,
+    /// End users that functions named, as far as they take part.
+    savers: HashSet<(PartnerId, FunctionId, String)>,
+    /// As it stands after what was decided so far.
+    state: HashMap<(Scope, String), Stored>,
+    /// What of it is to be written.
+    changed: BTreeSet<(Scope, String)>,
+    changed_scopes: HashSet<Scope>,
+    /// Executions that listed state and would be given another list now.
+    stale_lists: HashSet<ExecutionId>,
     rows: Rows,
 }
 
-/// What goes in as multi-row statements at the end.
+/// What is written at the end.
 #[derive(Default)]
 struct Rows {
-    executions: Vec<Vec<Value>>,
+    ended: Vec<Execution>,
+    buried: Vec<Execution>,
+    retried: Vec<(Execution, Millis)>,
+    inserted: Vec<Vec<Value>>,
     transactions: Vec<Vec<Value>>,
     events: Vec<Vec<Value>>,
 }
 
-impl Rows {
-    async fn insert(self, tx: &mut Tx<'_>) -> Result<()> {
-        executions::insert_ended(tx, self.executions).await?;
-        let transactions =
-            format!("-- insert_transactions\n INSERT INTO transactions ({})", super::transactions::COLUMNS);
-        tx.insert(&transactions, self.transactions).await?;
-        events::insert(tx, self.events).await
+impl<'a> Commit<'a> {
+    async fn load(tx: &mut Tx<'_>, group: &[Ended], clock: &'a Clock) -> Result<Commit<'a>> {
+        let functions = functions_of(tx, group).await?;
+        let held = holders(tx, group.iter().map(|ended| (&ended.execution.partner, &ended.execution.id))).await?;
+        let active_enrolments = enrolments_of(tx, group).await?;
+        let savers = savers_of(tx, group).await?;
+        let state = state_of(tx, group).await?;
+        let mut stale_lists = HashSet::new();
+        for ended in group {
+            for read in &ended.reads {
+                if let Read::List { prefix, after, limit, seen } = read
+                    && !list_is_true(tx, &scope(ended), prefix, after.as_deref(), *limit, seen).await?
+                {
+                    stale_lists.insert(ended.execution.id.clone());
+                }
+            }
+        }
+        Ok(Commit {
+            now: clock.now_ms(),
+            clock,
+            functions,
+            held,
+            active_enrolments,
+            savers,
+            state,
+            changed: BTreeSet::new(),
+            changed_scopes: HashSet::new(),
+            stale_lists,
+            rows: Rows::default(),
+        })
     }
-}
 
-/// State after an outcome: the value to stand there, or none.
-type Writes = BTreeMap<String, Option<Vec<u8>>>;
-
-impl Commit<'_> {
-    async fn one(&mut self, tx: &mut Tx<'_>, ended: &Ended) -> Result<Verdict> {
-        const HOLDER: &str = "-- execution_holder
-            SELECT 1 FROM executions WHERE partner_id = ? AND id = ? AND lease_holder = ? AND attempt = ?";
+    fn decide(&mut self, ended: &Ended) -> Verdict {
         let e = &ended.execution;
-        if !self.function_exists(tx, &e.partner, &e.function).await? {
-            return Ok(Verdict::Fenced);
+        let Some(enabled) = self.functions.get(&(e.partner.clone(), e.function.clone())).copied() else {
+            return Verdict::Fenced;
+        };
+        let held = match (&ended.holder, self.held.get(&(e.partner.clone(), e.id.clone()))) {
+            (Some(holder), Some(held)) => held.holder.as_ref() == Some(holder) && held.attempt == e.attempt,
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if !held {
+            return Verdict::Fenced;
         }
-        if let Some(holder) = &ended.holder
-            && tx.row(HOLDER, args![&e.partner, &e.id, holder, e.attempt]).await?.is_none()
-        {
-            return Ok(Verdict::Fenced);
+        let scope = scope(ended);
+        if !ended.reads.iter().all(|read| self.still_true(&scope, &e.id, read)) {
+            return Verdict::Conflict;
         }
-        let scope = Scope { partner: e.partner.clone(), function: e.function.clone(), enrolment: e.enrolment.clone() };
-        for read in &ended.reads {
-            if !still_true(tx, &scope, read).await? {
-                return Ok(Verdict::Conflict);
+        let stopped = if e.trigger != Trigger::Http && !enabled && !ended.effects.is_empty() {
+            Some("the function was disabled during this run".to_owned())
+        } else {
+            self.nobody_to_save_for(ended)
+        };
+        if let Some(why) = stopped {
+            return self.refuse(ended, why, false);
+        }
+        match self.writes(&scope, &ended.effects) {
+            Err(why) => self.refuse(ended, why, ended.holder.is_some()),
+            Ok(writes) => {
+                for (name, value) in writes {
+                    let key = (scope.clone(), name);
+                    self.state.insert(key.clone(), value.map(|value| (value, e.id.to_string())));
+                    self.changed.insert(key);
+                    self.changed_scopes.insert(scope.clone());
+                }
+                let emitted = self.collect(ended);
+                self.record(ended, e.clone());
+                Verdict::Committed { emitted }
             }
         }
-        let checked = match nobody_to_save_for(tx, ended).await? {
-            Some(why) => Err(why),
-            None => writes(tx, &scope, &ended.effects).await?,
-        };
-        let writes = match checked {
-            Ok(writes) => writes,
-            Err(why) => {
-                let mut failed = e.clone();
-                failed.status = ExecutionStatus::Failed;
-                failed.response_status = 500;
-                failed.errors = why.clone();
-                self.record(tx, ended, &failed).await?;
-                return Ok(Verdict::Refused(why));
-            }
-        };
-        write_state(tx, &scope, e.id.as_str(), writes).await?;
-        let emitted = self.collect(ended);
-        self.record(tx, ended, e).await?;
-        Ok(Verdict::Committed { emitted })
     }
 
-    async fn function_exists(&mut self, tx: &mut Tx<'_>, partner: &PartnerId, function: &FunctionId) -> Result<bool> {
-        let key = (partner.clone(), function.clone());
-        if let Some(known) = self.functions.get(&key) {
-            return Ok(*known);
+    /// Would this read give the same again?
+    fn still_true(&self, scope: &Scope, id: &ExecutionId, read: &Read) -> bool {
+        match read {
+            Read::Key { key, version } => {
+                let now = self.state.get(&(scope.clone(), key.clone())).and_then(Option::as_ref);
+                now.map(|(_, version)| version) == version.as_ref()
+            }
+            // What an outcome of this very group wrote is not in the database yet.
+            Read::List { .. } => !self.stale_lists.contains(id) && !self.changed_scopes.contains(scope),
         }
-        let exists = functions::exists(tx, partner, function).await?;
-        self.functions.insert(key, exists);
-        Ok(exists)
+    }
+
+    /// Why effects for this enrolment, or for an end user that the function named, must not be applied: whoever paused or
+    /// withdrew while the run was under way saves nothing more.
+    fn nobody_to_save_for(&self, ended: &Ended) -> Option<String> {
+        let e = &ended.execution;
+        if ended.effects.is_empty() {
+            return None;
+        }
+        if let Some(id) = &e.enrolment {
+            let active = self.active_enrolments.contains(&(e.partner.clone(), id.clone()));
+            return (!active).then(|| "the enrolment was paused or removed during this run".to_owned());
+        }
+        let gone = named_savers(ended)
+            .find(|end_user| !self.savers.contains(&(e.partner.clone(), e.function.clone(), (*end_user).clone())))?;
+        Some(format!("end user {gone:?} has no active enrolment in this function any more"))
+    }
+
+    /// What the state effects come to, or why one cannot be applied.
+    fn writes(&self, scope: &Scope, effects: &[Effect]) -> std::result::Result<Writes, String> {
+        let mut writes = Writes::new();
+        for effect in effects {
+            match effect {
+                Effect::SetState { key, value } => {
+                    writes.insert(key.clone(), Some(value.clone()));
+                }
+                Effect::DeleteState { key } => {
+                    writes.insert(key.clone(), None);
+                }
+                Effect::IncrementState { key, by } => {
+                    let stored =
+                        || self.state.get(&(scope.clone(), key.clone()))?.as_ref().map(|(value, _)| value.clone());
+                    let present = writes.get(key).cloned().unwrap_or_else(stored);
+                    let sum = match present {
+                        None => Some(*by),
+                        Some(bytes) => whole_number(&bytes).and_then(|number| number.checked_add(*by)),
+                    };
+                    let Some(sum) = sum else {
+                        return Err(format!(
+                            "state {key:?} cannot be incremented by {by}: no whole number stands there, or it would leave 64 bits"
+                        ));
+                    };
+                    writes.insert(key.clone(), Some(sum.to_string().into_bytes()));
+                }
+                Effect::Transaction { .. } | Effect::Emit(_) => {}
+            }
+        }
+        Ok(writes)
+    }
+
+    /// Records the execution as failed, without its effects.
+    fn refuse(&mut self, ended: &Ended, why: String, buried: bool) -> Verdict {
+        let mut failed = ended.execution.clone();
+        failed.status = ExecutionStatus::Failed;
+        failed.response_status = 500;
+        failed.errors.clone_from(&why);
+        failed.buried_at_ms = buried.then_some(self.now);
+        self.record(ended, failed);
+        Verdict::Refused { why, buried }
+    }
+
+    fn record(&mut self, ended: &Ended, mut execution: Execution) {
+        execution.updated_at_ms = self.now;
+        match (&ended.holder, ended.retry_at_ms) {
+            (None, _) => self.rows.inserted.push(executions::row(&execution)),
+            (Some(_), Some(at)) => self.rows.retried.push((execution, at)),
+            (Some(_), None) if execution.buried_at_ms.is_some() => self.rows.buried.push(execution),
+            (Some(_), None) => self.rows.ended.push(execution),
+        }
     }
 
     /// Rows of the transactions and events; gives whether there are events.
@@ -191,147 +371,203 @@ impl Commit<'_> {
         }
     }
 
-    async fn record(&mut self, tx: &mut Tx<'_>, ended: &Ended, e: &Execution) -> Result<()> {
-        const END: &str = "-- end_execution
-            UPDATE executions SET status = ?, deployment_id = ?, request = ?, response_status = ?, response_headers = ?, logs = ?, errors = ?, wall_us = ?,
-                cpu_us = ?, memory_peak_bytes = ?, updated_at_ms = ?, due_at_ms = NULL, lease_holder = NULL, body = NULL
-            WHERE partner_id = ? AND id = ? AND lease_holder = ? AND attempt = ?";
-        const RETRY: &str = "-- retry_execution
-            UPDATE executions SET status = 'waiting', errors = ?, updated_at_ms = ?, due_at_ms = ?, failures = ?, lost = 0, lease_holder = NULL
-            WHERE partner_id = ? AND id = ? AND lease_holder = ? AND attempt = ?";
-        match (&ended.holder, ended.retry_at_ms) {
-            (None, _) => {
-                self.rows.executions.push(executions::row(e));
-                Ok(())
-            }
-            (Some(holder), Some(at)) => {
-                let args = args![&e.errors, self.now, at, e.failures, &e.partner, &e.id, holder, e.attempt];
-                tx.run(RETRY, args).await?.exactly_one("execution")
-            }
-            (Some(holder), None) => {
-                let args = args![
-                    e.status.word(),
-                    e.deployment.as_ref(),
-                    json(&e.request.recorded()),
-                    e.response_status,
-                    json(&e.response_headers),
-                    &e.logs,
-                    &e.errors,
-                    e.wall_us,
-                    e.cpu_us,
-                    e.memory_peak_bytes,
-                    self.now,
-                    &e.partner,
-                    &e.id,
-                    holder,
-                    e.attempt
-                ];
-                tx.run(END, args).await?.exactly_one("execution")
+    async fn write(self, tx: &mut Tx<'_>) -> Result<()> {
+        const STATE_KEY: [&str; 4] = ["partner_id", "function_id", "enrolment_id", "name"];
+        executions::end(tx, self.rows.ended).await?;
+        for execution in &self.rows.buried {
+            executions::bury(tx, execution).await?;
+        }
+        for (execution, at) in &self.rows.retried {
+            executions::retry(tx, execution, *at).await?;
+        }
+        executions::insert_ended(tx, self.rows.inserted).await?;
+        let transactions =
+            format!("-- insert_transactions\n INSERT INTO transactions ({})", super::transactions::COLUMNS);
+        tx.insert(&transactions, self.rows.transactions).await?;
+        let (mut set, mut deleted) = (Vec::new(), Vec::new());
+        for key in &self.changed {
+            let (scope, name) = key;
+            let place = args![&scope.partner, &scope.function, scope.enrolment_text(), name];
+            match self.state.get(key).and_then(Option::as_ref) {
+                Some((value, version)) => set.push([place, args![value.as_slice(), version]].concat()),
+                None => deleted.push(place),
             }
         }
+        tx.upsert("state", &STATE_KEY, &["value", "version"], set).await?;
+        for place in deleted {
+            let _ = tx.run(state::DELETE, place).await?;
+        }
+        events::insert(tx, self.rows.events).await
     }
 }
 
-/// Why effects for this enrolment, or for an end user that the function named, must not be applied: whoever paused or
-/// withdrew while the run was under way saves nothing more.
-async fn nobody_to_save_for(tx: &mut Tx<'_>, ended: &Ended) -> Result<Option<String>> {
-    const ENROLMENT: &str = "-- enrolment_is_active
-        SELECT 1 FROM enrolments WHERE partner_id = ? AND id = ? AND status = 'active'";
+/// State after an outcome: the value to stand there, or none.
+type Writes = BTreeMap<String, Option<Vec<u8>>>;
+
+fn scope(ended: &Ended) -> Scope {
     let e = &ended.execution;
-    if ended.effects.is_empty() {
-        return Ok(None);
-    }
-    if let Some(id) = &e.enrolment {
-        let active = tx.row(ENROLMENT, args![&e.partner, id]).await?.is_some();
-        return Ok((!active).then(|| "the enrolment was paused or removed during this run".to_owned()));
-    }
-    for effect in &ended.effects {
-        if let Effect::Transaction { end_user: Some(end_user), .. } = effect
-            && tx.row(enrolments::IS_ENROLLED, args![&e.partner, &e.function, end_user]).await?.is_none()
-        {
-            return Ok(Some(format!("end user {end_user:?} has no active enrolment in this function any more")));
-        }
-    }
-    Ok(None)
+    Scope { partner: e.partner.clone(), function: e.function.clone(), enrolment: e.enrolment.clone() }
 }
 
-/// Would this read give the same again?
-async fn still_true(tx: &mut Tx<'_>, scope: &Scope, read: &Read) -> Result<bool> {
-    match read {
-        Read::Key { key, version } => Ok(get(tx, scope, key).await?.map(|(_, version)| version) == *version),
-        Read::List { prefix, after, limit, seen } => {
-            let rows = tx.rows(state::LIST_VERSIONS, state::list_args(scope, prefix, after.as_deref(), *limit)).await?;
-            let mut now = Vec::with_capacity(rows.len());
-            for row in rows {
-                now.push((row.text(0)?, row.text(1)?));
-            }
-            Ok(now.iter().take_while(|(name, _)| name.starts_with(prefix.as_str())).eq(seen))
-        }
-    }
-}
-
-async fn get(tx: &mut Tx<'_>, scope: &Scope, key: &str) -> Result<Option<(Vec<u8>, String)>> {
-    let row = tx.row(state::GET, args![&scope.partner, &scope.function, scope.enrolment_text(), key]).await?;
-    row.map(|row| Ok((row.bytes(0)?, row.text(1)?))).transpose()
-}
-
-/// What the state effects come to, or why one cannot be applied.
-async fn writes(tx: &mut Tx<'_>, scope: &Scope, effects: &[Effect]) -> Result<Result<Writes, String>> {
-    let mut writes = Writes::new();
-    for effect in effects {
-        match effect {
-            Effect::SetState { key, value } => {
-                writes.insert(key.clone(), Some(value.clone()));
-            }
-            Effect::DeleteState { key } => {
-                writes.insert(key.clone(), None);
-            }
-            Effect::IncrementState { key, by } => {
-                let present = match writes.get(key) {
-                    Some(value) => value.clone(),
-                    None => get(tx, scope, key).await?.map(|(value, _)| value),
-                };
-                let sum = match present {
-                    None => Some(*by),
-                    Some(bytes) => whole_number(&bytes).and_then(|number| number.checked_add(*by)),
-                };
-                match sum {
-                    Some(sum) => writes.insert(key.clone(), Some(sum.to_string().into_bytes())),
-                    None => {
-                        return Ok(Err(format!(
-                            "state {key:?} cannot be incremented by {by}: no whole number stands there, or it would leave 64 bits"
-                        )));
-                    }
-                };
-            }
-            Effect::Transaction { .. } | Effect::Emit(_) => {}
-        }
-    }
-    Ok(Ok(writes))
+/// Whom a function that does not run for one end user saves for.
+fn named_savers(ended: &Ended) -> impl Iterator<Item = &String> {
+    ended.effects.iter().filter_map(|effect| match effect {
+        Effect::Transaction { end_user, .. } => end_user.as_ref(),
+        _ => None,
+    })
 }
 
 fn whole_number(bytes: &[u8]) -> Option<i64> {
     std::str::from_utf8(bytes).ok()?.parse().ok()
 }
 
-async fn write_state(tx: &mut Tx<'_>, scope: &Scope, version: &str, writes: Writes) -> Result<()> {
-    const DELETE: &str = "-- delete_state
-        DELETE FROM state WHERE partner_id = ? AND function_id = ? AND enrolment_id = ? AND name = ?";
-    for (name, value) in writes {
-        match value {
-            Some(value) => {
-                let key = [
-                    ("partner_id", (&scope.partner).into()),
-                    ("function_id", (&scope.function).into()),
-                    ("enrolment_id", scope.enrolment_text().into()),
-                    ("name", name.into()),
-                ];
-                tx.upsert("state", &key, &[("value", value.into()), ("version", version.into())]).await?;
-            }
-            None => {
-                let _ = tx.run(DELETE, args![&scope.partner, &scope.function, scope.enrolment_text(), name]).await?;
-            }
+/// The functions of the group that exist, kept from being deleted; those whose own state it reads or changes are this
+/// transaction's alone, because a key that is not there cannot be locked.
+async fn functions_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(PartnerId, FunctionId), bool>> {
+    const ENABLED: &str = "-- function_is_enabled
+        SELECT enabled FROM functions WHERE partner_id = ? AND id = ?";
+    let mut wanted: BTreeMap<(&PartnerId, &FunctionId), Lock> = BTreeMap::new();
+    for ended in group {
+        let e = &ended.execution;
+        let lock = wanted.entry((&e.partner, &e.function)).or_insert(Lock::Shared);
+        let state = |effect: &Effect| !matches!(effect, Effect::Transaction { .. } | Effect::Emit(_));
+        if e.enrolment.is_none() && (!ended.reads.is_empty() || ended.effects.iter().any(state)) {
+            *lock = Lock::Exclusive;
         }
     }
-    Ok(())
+    let mut found = HashMap::new();
+    for ((partner, function), lock) in wanted {
+        if let Some(row) = tx.locked(lock, ENABLED, args![partner, function]).await?.first() {
+            found.insert((partner.clone(), function.clone()), row.flag(0)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Who has these executions, as far as they have rows, which stay so until the transaction ends.
+async fn holders<'k>(
+    tx: &mut Tx<'_>,
+    keys: impl IntoIterator<Item = Key<'k>>,
+) -> Result<HashMap<(PartnerId, ExecutionId), Held>> {
+    let mut found = HashMap::new();
+    for (partner, ids) in by_partner(keys) {
+        let ids = one_of(ids.into_iter().map(Value::from));
+        let sql = format!(
+            "-- execution_holders
+            SELECT id, lease_holder, attempt FROM executions WHERE partner_id = ? AND id IN ({}) ORDER BY id",
+            ids.marks
+        );
+        for row in tx.locked(Lock::Exclusive, &sql, [args![partner], ids.args].concat()).await? {
+            let held = Held { holder: row.maybe_text(1)?, attempt: row.int(2)? as u32 };
+            found.insert((partner.clone(), row.id(0, "executions.id")?), held);
+        }
+    }
+    Ok(found)
+}
+
+/// The active enrolments that the group has effects for. They stay so until the transaction ends, and so does their state.
+async fn enrolments_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashSet<(PartnerId, EnrolmentId)>> {
+    let with_effects = group.iter().filter(|ended| !ended.effects.is_empty());
+    let keys = with_effects.filter_map(|ended| Some((&ended.execution.partner, ended.execution.enrolment.as_ref()?)));
+    let mut found = HashSet::new();
+    for (partner, ids) in by_partner(keys) {
+        let ids = one_of(ids.into_iter().map(Value::from));
+        let sql = format!(
+            "-- active_enrolments
+            SELECT id FROM enrolments WHERE partner_id = ? AND id IN ({}) AND status = 'active' ORDER BY id",
+            ids.marks
+        );
+        for row in tx.locked(Lock::Exclusive, &sql, [args![partner], ids.args].concat()).await? {
+            found.insert((partner.clone(), row.id(0, "enrolments.id")?));
+        }
+    }
+    Ok(found)
+}
+
+/// Which of the end users that functions named take part in them. They do until the transaction ends.
+async fn savers_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashSet<(PartnerId, FunctionId, String)>> {
+    let mut wanted: BTreeMap<(&PartnerId, &FunctionId), BTreeSet<&String>> = BTreeMap::new();
+    for ended in group.iter().filter(|ended| ended.execution.enrolment.is_none()) {
+        let e = &ended.execution;
+        for end_user in named_savers(ended) {
+            wanted.entry((&e.partner, &e.function)).or_default().insert(end_user);
+        }
+    }
+    let mut found = HashSet::new();
+    for ((partner, function), end_users) in wanted {
+        let end_users = one_of(end_users.into_iter().map(Value::from));
+        let sql = format!(
+            "-- named_savers
+            SELECT end_user FROM enrolments WHERE partner_id = ? AND function_id = ? AND end_user IN ({}) AND status = 'active'
+            ORDER BY end_user, topic",
+            end_users.marks
+        );
+        for row in tx.locked(Lock::Shared, &sql, [args![partner, function], end_users.args].concat()).await? {
+            found.insert((partner.clone(), function.clone(), row.text(0)?));
+        }
+    }
+    Ok(found)
+}
+
+/// The state that decides whether reads still hold and what increments come to. The locks of [`functions_of`] and
+/// [`enrolments_of`] keep it as it is.
+async fn state_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(Scope, String), Stored>> {
+    let mut wanted: BTreeMap<(&PartnerId, &FunctionId), BTreeSet<(&str, &str)>> = BTreeMap::new();
+    for ended in group {
+        let e = &ended.execution;
+        let enrolment = e.enrolment.as_ref().map_or("", EnrolmentId::as_str);
+        let read = ended.reads.iter().filter_map(|read| match read {
+            Read::Key { key, .. } => Some(key),
+            Read::List { .. } => None,
+        });
+        let incremented = ended.effects.iter().filter_map(|effect| match effect {
+            Effect::IncrementState { key, .. } => Some(key),
+            _ => None,
+        });
+        for key in read.chain(incremented) {
+            wanted.entry((&e.partner, &e.function)).or_default().insert((enrolment, key));
+        }
+    }
+    let mut found = HashMap::new();
+    for ((partner, function), places) in wanted {
+        let mut places: Vec<_> = places.into_iter().collect();
+        places.resize(places.len().next_power_of_two(), places[places.len() - 1]);
+        let sql = format!(
+            "-- state_of_group
+            SELECT enrolment_id, name, value, version FROM state WHERE partner_id = ? AND function_id = ? AND ({})",
+            vec!["(enrolment_id = ? AND name = ?)"; places.len()].join(" OR ")
+        );
+        let places = places.into_iter().flat_map(|(enrolment, name)| args![enrolment, name]);
+        for row in tx.rows(&sql, args![partner, function].into_iter().chain(places).collect()).await? {
+            let enrolment = if row.text(0)?.is_empty() { None } else { Some(row.id(0, "state.enrolment_id")?) };
+            let scope = Scope { partner: partner.clone(), function: function.clone(), enrolment };
+            found.insert((scope, row.text(1)?), Some((row.bytes(2)?, row.text(3)?)));
+        }
+    }
+    Ok(found)
+}
+
+/// Is this what the list would give now?
+async fn list_is_true(
+    tx: &mut Tx<'_>,
+    scope: &Scope,
+    prefix: &str,
+    after: Option<&str>,
+    limit: u32,
+    seen: &[(String, Version)],
+) -> Result<bool> {
+    let rows = tx.rows(state::LIST_VERSIONS, state::list_args(scope, prefix, after, limit)).await?;
+    let mut now = Vec::with_capacity(rows.len());
+    for row in rows {
+        now.push((row.text(0)?, row.text(1)?));
+    }
+    Ok(now.iter().take_while(|(name, _)| name.starts_with(prefix)).eq(seen))
+}
+
+fn by_partner<'k, T: Ord>(keys: impl IntoIterator<Item = (&'k PartnerId, T)>) -> BTreeMap<&'k PartnerId, BTreeSet<T>> {
+    let mut sorted: BTreeMap<&PartnerId, BTreeSet<T>> = BTreeMap::new();
+    for (partner, key) in keys {
+        sorted.entry(partner).or_default().insert(key);
+    }
+    sorted
 }

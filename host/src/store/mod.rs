@@ -8,6 +8,11 @@
 //! The rules: **every query binds the partner** (but those of the queue and the operator, which say so), **one text per
 //! query for all databases**, and **what changes together changes in one [`db::Db::tx`]**.
 
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config;
+
 pub mod db;
 mod deployments;
 mod enrolments;
@@ -17,6 +22,7 @@ mod fanouts;
 mod functions;
 pub mod ledger;
 pub mod listing;
+mod mariadb;
 mod partners;
 mod schedules;
 mod sqlite;
@@ -26,7 +32,7 @@ mod variables;
 
 pub use db::Db;
 pub use deployments::Heads;
-pub use events::NewEvent;
+pub use events::{NewEvent, Routed, RoutedEvent, WaitingEvent};
 pub use executions::{Claimed, NewExecution};
 
 /// By what each entity's lists can be filtered.
@@ -43,14 +49,30 @@ pub mod filters {
 #[derive(Clone)]
 pub struct Store {
     pub(crate) db: Db,
+    warnings: Arc<[String]>,
 }
 
 impl Store {
-    /// Opens the embedded database in this folder, alone, and brings its tables up to date.
-    pub async fn open_embedded(folder: &std::path::Path) -> Result<Store> {
-        let db = Db::Sqlite(sqlite::Sqlite::open(folder)?);
+    /// Opens the database of the settings, or the embedded one in this folder, alone, and brings its tables up to date.
+    pub async fn open(settings: &config::Database, folder: &Path) -> Result<Store> {
+        let (db, warnings) = if settings.url.is_empty() {
+            (Db::Sqlite(sqlite::Sqlite::open(folder)?), vec![])
+        } else {
+            let (db, warnings) = mariadb::MariaDb::open(settings).await?;
+            (Db::MariaDb(db), warnings)
+        };
         db.migrate().await?;
-        Ok(Store { db })
+        Ok(Store { db, warnings: warnings.into() })
+    }
+
+    /// Is this process the only one that can use the database?
+    pub fn is_embedded(&self) -> bool {
+        matches!(self.db, Db::Sqlite(_))
+    }
+
+    /// Settings of the database's server under which what was committed can be lost.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// One cheap query: is the database there?
@@ -84,6 +106,9 @@ pub enum Error {
     Contended(String),
     #[error("the database cannot be reached: {0}")]
     Unavailable(String),
+    /// The connection broke during COMMIT: look up what was to be written.
+    #[error("it is unknown whether this was committed: {0}")]
+    Unknown(String),
     /// A row that this program would not have written.
     #[error("broken row in {table}, column {column}: {why}")]
     BadRow { table: &'static str, column: &'static str, why: String },

@@ -1,6 +1,10 @@
 //! Partners and their API keys. These queries are the operator's and the directory's: they cross partners.
+//!
+//! The rule: **whatever changes something of a partner's snapshot begins with [`touch`]**. It counts the change, so that
+//! other processes see that there was one, and makes such changes of one partner wait for each other, so that what one of
+//! them has read stays true until it commits.
 
-use super::db::{Row, json};
+use super::db::{Row, Tx, json};
 use super::{Result, Store};
 use crate::args;
 use crate::clock::Millis;
@@ -10,7 +14,9 @@ use crate::model::{ApiKey, Partner};
 const INSERT: &str = "-- insert_partner
     INSERT INTO partners (id, name, created_at_ms, updated_at_ms) VALUES (?, ?, ?, ?)";
 const LIST: &str = "-- list_partners
-    SELECT id, name, created_at_ms, updated_at_ms FROM partners ORDER BY id";
+    SELECT id, name, version, created_at_ms, updated_at_ms FROM partners ORDER BY id";
+const FIND: &str = "-- find_partner
+    SELECT id, name, version, created_at_ms, updated_at_ms FROM partners WHERE id = ?";
 const INSERT_KEY: &str = "-- insert_api_key
     INSERT INTO api_keys (id, partner_id, name, secret_hash, scopes, created_at_ms, expires_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)";
 const LIST_KEYS: &str = "-- list_api_keys
@@ -22,32 +28,35 @@ const DELETE_KEY: &str = "-- delete_api_key
 impl Store {
     pub async fn insert_partner(&self, id: &PartnerId, name: &str, now: Millis) -> Result<Partner> {
         let _ = self.db.run(INSERT, args![id, name, now, now]).await?;
-        Ok(Partner { id: id.clone(), name: name.to_owned(), created_at_ms: now, updated_at_ms: now })
+        Ok(Partner { id: id.clone(), name: name.to_owned(), version: 0, created_at_ms: now, updated_at_ms: now })
     }
 
     pub async fn partners(&self) -> Result<Vec<Partner>> {
-        let partner = |row: &Row| {
-            Ok(Partner {
-                id: row.id(0, "partners.id")?,
-                name: row.text(1)?,
-                created_at_ms: row.int(2)?,
-                updated_at_ms: row.int(3)?,
-            })
-        };
         self.db.rows(LIST, vec![]).await?.iter().map(partner).collect()
     }
 
+    pub async fn partner(&self, id: &PartnerId) -> Result<Option<Partner>> {
+        self.db.row(FIND, args![id]).await?.as_ref().map(partner).transpose()
+    }
+
     pub async fn insert_key(&self, key: &ApiKey) -> Result<()> {
-        let args = args![
-            &key.id,
-            &key.partner,
-            &key.name,
-            &key.secret_hash,
-            json(&key.scopes),
-            key.created_at_ms,
-            key.expires_at_ms
-        ];
-        self.db.run(INSERT_KEY, args).await?.exactly_one("key")
+        self.db
+            .tx("insert_key", key, |tx, key| {
+                Box::pin(async move {
+                    touch(tx, &key.partner).await?;
+                    let args = args![
+                        &key.id,
+                        &key.partner,
+                        &key.name,
+                        &key.secret_hash,
+                        json(&key.scopes),
+                        key.created_at_ms,
+                        key.expires_at_ms
+                    ];
+                    tx.run(INSERT_KEY, args).await?.exactly_one("key")
+                })
+            })
+            .await
     }
 
     pub async fn keys(&self, partner: &PartnerId) -> Result<Vec<ApiKey>> {
@@ -66,6 +75,30 @@ impl Store {
     }
 
     pub async fn delete_key(&self, partner: &PartnerId, id: &KeyId) -> Result<()> {
-        self.db.run(DELETE_KEY, args![partner, id]).await?.exactly_one("key")
+        self.db
+            .tx("delete_key", &(partner, id), |tx, (partner, id)| {
+                Box::pin(async move {
+                    touch(tx, partner).await?;
+                    tx.run(DELETE_KEY, args![*partner, *id]).await?.exactly_one("key")
+                })
+            })
+            .await
     }
+}
+
+/// Counts a change of what belongs to this partner's snapshot.
+pub(super) async fn touch(tx: &mut Tx<'_>, partner: &PartnerId) -> Result<()> {
+    const TOUCH: &str = "-- touch_partner
+        UPDATE partners SET version = version + 1 WHERE id = ?";
+    tx.run(TOUCH, args![partner]).await?.exactly_one("partner")
+}
+
+fn partner(row: &Row) -> Result<Partner> {
+    Ok(Partner {
+        id: row.id(0, "partners.id")?,
+        name: row.text(1)?,
+        version: row.int(2)?,
+        created_at_ms: row.int(3)?,
+        updated_at_ms: row.int(4)?,
+    })
 }

@@ -17,8 +17,8 @@ impl Store {
                 Box::pin(async move {
                     match next {
                         Some(next) => {
-                            let key = [("partner_id", (*partner).into()), ("function_id", (*function).into())];
-                            tx.upsert("schedules", &key, &[("next_at_ms", (*next).into())]).await
+                            let row = args![*partner, *function, *next];
+                            tx.upsert("schedules", &["partner_id", "function_id"], &["next_at_ms"], vec![row]).await
                         }
                         None => tx.run(DELETE, args![*partner, *function]).await.map(|_| ()),
                     }

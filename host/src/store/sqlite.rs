@@ -93,8 +93,10 @@ impl Sqlite {
             let mut tx = Tx::Sqlite(SqliteTx(&mut writer));
             let done =
                 body(&mut tx, with).now_or_never().expect("a transaction waits for nothing but its own statements")?;
-            let Tx::Sqlite(tx) = &tx;
-            step(tx.0, "COMMIT")?;
+            match &tx {
+                Tx::Sqlite(tx) => step(tx.0, "COMMIT")?,
+                Tx::MariaDb(_) => unreachable!("it was made above"),
+            }
             Ok(done)
         })
     }

@@ -8,7 +8,7 @@ use crate::args;
 use crate::ids::{EnrolmentId, FunctionId, PartnerId};
 
 /// Whose state: a function's own, or that of one enrolment in it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scope {
     pub partner: PartnerId,
     pub function: FunctionId,
@@ -32,6 +32,9 @@ pub(super) const LIST: &str = "-- list_state
 pub(super) const LIST_VERSIONS: &str = "-- list_state_versions
     SELECT name, version FROM state WHERE partner_id = ? AND function_id = ? AND enrolment_id = ? AND name >= ? AND name > ?
     ORDER BY name LIMIT ?";
+
+pub(super) const DELETE: &str = "-- delete_state
+    DELETE FROM state WHERE partner_id = ? AND function_id = ? AND enrolment_id = ? AND name = ?";
 
 impl Store {
     pub async fn get_state(&self, scope: &Scope, name: &str) -> Result<Option<(Vec<u8>, Version)>> {

@@ -1,8 +1,8 @@
 //! Variables of functions, sealed by `secrets` before they come here.
 
-use super::db::Row;
+use super::db::{Row, Value};
 use super::listing::{self, Column, Kind, Listing, Page, Source};
-use super::{Error, Result, Store};
+use super::{Error, Result, Store, partners};
 use crate::args;
 use crate::ids::{FunctionId, PartnerId, VariableId};
 use crate::model::Variable;
@@ -25,6 +25,7 @@ impl Store {
         self.db
             .tx("insert_variable", variable, |tx, v| {
                 Box::pin(async move {
+                    partners::touch(tx, &v.partner).await?;
                     if !super::functions::exists(tx, &v.partner, &v.function).await? {
                         return Err(Error::NotFound { what: "function" });
                     }
@@ -49,13 +50,24 @@ impl Store {
             UPDATE variables SET name = ?, sealed = ?, secret = ?, updated_at_ms = ?
             WHERE partner_id = ? AND function_id = ? AND id = ?";
         let args = args![&v.name, v.sealed.clone(), v.secret, v.updated_at_ms, &v.partner, &v.function, &v.id];
-        self.db.run(UPDATE, args).await?.exactly_one("variable")
+        self.change_variable(&v.partner, UPDATE, args).await
     }
 
     pub async fn delete_variable(&self, partner: &PartnerId, function: &FunctionId, id: &VariableId) -> Result<()> {
         const DELETE: &str = "-- delete_variable
             DELETE FROM variables WHERE partner_id = ? AND function_id = ? AND id = ?";
-        self.db.run(DELETE, args![partner, function, id]).await?.exactly_one("variable")
+        self.change_variable(partner, DELETE, args![partner, function, id]).await
+    }
+
+    async fn change_variable(&self, partner: &PartnerId, sql: &'static str, args: Vec<Value>) -> Result<()> {
+        self.db
+            .tx("change_variable", &(partner, args), |tx, (partner, args)| {
+                Box::pin(async move {
+                    partners::touch(tx, partner).await?;
+                    tx.run(sql, args.clone()).await?.exactly_one("variable")
+                })
+            })
+            .await
     }
 
     pub async fn variable(

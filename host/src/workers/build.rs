@@ -1,22 +1,31 @@
 //! Uploads → artifacts. What a build says stands in its deployment's `buildLogs`.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use larder_runtime::{Artifact, CompileError};
 
 use crate::app::App;
+use crate::crash::{self, Point};
 use crate::model::{BuildStatus, Deployment, hex};
 use crate::schedule;
 use crate::store;
 
-/// Builds the oldest deployment that no build has finished. A process that died in the middle of one left it to this.
+/// Beyond the deadline of compiling: fetching the upload, writing what came of it.
+const MARGIN: Duration = Duration::from_secs(30);
+
+/// Builds the oldest deployment that no build has finished. One whose process died in the middle is taken over when its
+/// claim runs out.
 pub async fn step(app: App) -> store::Result<bool> {
-    let Some(mut deployment) = app.store.unbuilt_deployments(1).await?.pop() else { return Ok(false) };
+    let now = app.clock.now_ms();
+    let until = now + (app.settings.build.deadline + MARGIN).as_millis() as i64;
+    let Some(mut deployment) = app.store.claim_build(&app.holder, now, until).await? else { return Ok(false) };
+    crash::point(Point::BuildClaimed);
     deployment.status = BuildStatus::Building;
     deployment.build_logs =
         format!("upload: {} bytes, sha256 {}\n", deployment.source_bytes, hex(&deployment.digest.0));
     deployment.updated_at_ms = app.clock.now_ms();
-    if !app.store.update_build(&deployment).await? {
+    if !app.store.update_build(&deployment, Some(&app.holder)).await? {
         return Ok(true);
     }
     let compiled = match app.objects.get(&deployment.digest).await {
@@ -34,7 +43,7 @@ pub async fn step(app: App) -> store::Result<bool> {
         }
     }
     deployment.updated_at_ms = app.clock.now_ms();
-    let ended = app.store.update_build(&deployment).await?;
+    let ended = app.store.update_build(&deployment, Some(&app.holder)).await?;
     metrics::counter!("larder_builds_total", "status" => deployment.status.word()).increment(1);
     tracing::info!(
         partner.id = %deployment.partner, function.id = %deployment.function, deployment.id = %deployment.id,

@@ -1,6 +1,6 @@
 //! The worker's loop over executions: claim no more than may run at once, run each, keep the leases alive.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use super::execute::{self, Job};
 use super::input;
 use crate::app::App;
+use crate::crash::{self, Point};
 use crate::ids::{ExecutionId, PartnerId};
 use crate::model::{EnrolmentStatus, Execution, Trigger};
 use crate::queue::Work;
@@ -48,6 +49,12 @@ pub async fn drive(app: App, held: Held) {
             }
             continue;
         }
+        crash::point(Point::Claimed);
+        if claimed.len() == limit as usize {
+            // There may be more than this process has room for.
+            app.queue.push(Work::Executions);
+        }
+        current(&app, &claimed).await;
         let mut first = Some(first);
         for claimed in claimed {
             let permit = match first.take() {
@@ -62,6 +69,24 @@ pub async fn drive(app: App, held: Held) {
                 // There may be room now for one of the same partner.
                 app.queue.push(Work::Executions);
             });
+        }
+    }
+}
+
+/// What runs must be what was deployed before it was claimed. A database that does not answer is not waited for.
+async fn current(app: &App, claimed: &[Claimed]) {
+    let stolen = claimed.iter().filter(|claimed| claimed.stolen).count();
+    if stolen > 0 {
+        metrics::counter!("larder_leases_stolen_total").increment(stolen as u64);
+        tracing::warn!(executions = stolen, "{stolen} executions are taken over: their leases ran out");
+    }
+    if app.store.is_embedded() {
+        return;
+    }
+    let partners: HashSet<&PartnerId> = claimed.iter().map(|claimed| &claimed.execution.partner).collect();
+    for partner in partners {
+        if let Err(err) = app.directory.refresh(partner).await {
+            tracing::warn!(partner.id = %partner, error = %err, "partner {partner} could not be read anew");
         }
     }
 }
@@ -84,7 +109,7 @@ async fn step(app: &App, claimed: Claimed) {
 }
 
 async fn run(app: &App, claimed: Claimed) -> store::Result<()> {
-    let Claimed { execution, body, holder } = &claimed;
+    let Claimed { execution, body, holder, stolen: _ } = &claimed;
     let (partner, function) = (&execution.partner, &execution.function);
     let Some(view) = app.directory.function(partner, function) else {
         // Its rows went with the function; one that was made at that very moment goes now. Should only the directory lag

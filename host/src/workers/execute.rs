@@ -233,7 +233,8 @@ async fn finish(app: &App, job: &Job, deployment: Option<DeploymentId>, mut outc
             tracing::warn!(execution.id = %execution.id, attempt = execution.attempt, "the late outcome of a lost claim is dropped");
             End::Failed(Failure::Host("the claim ran out and another took over, or the function is gone".into()))
         }
-        Ok(Verdict::Refused(why)) => {
+        Ok(Verdict::Refused { why, buried }) => {
+            execution.buried_at_ms = buried.then(|| app.clock.now_ms());
             execution.status = ExecutionStatus::Failed;
             execution.response_status = 500;
             execution.errors.clone_from(&why);

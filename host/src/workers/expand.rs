@@ -1,6 +1,7 @@
 //! Fan-outs → executions, a page of enrolments at a time.
 
 use crate::app::App;
+use crate::crash::{self, Point};
 use crate::queue::Work;
 use crate::store;
 
@@ -18,10 +19,14 @@ pub async fn step(app: App) -> store::Result<bool> {
     if app.store.due_executions(app.clock.now_ms(), due_max).await? >= u64::from(due_max) {
         return Ok(false);
     }
+    let mut moved = false;
     for fanout in fanouts {
-        let made = app.store.expand_fanout(&fanout, PAGE, &app.clock).await?;
+        // `None`: another worker has it, or had it before.
+        let Some(made) = app.store.expand_fanout(&fanout, PAGE, &app.clock).await? else { continue };
+        crash::point(Point::FanoutExpanded);
+        moved = true;
         metrics::counter!("larder_fanout_executions_total").increment(made.into());
         app.queue.push(Work::Executions);
     }
-    Ok(true)
+    Ok(moved)
 }

@@ -1,43 +1,83 @@
 //! Events → executions and fan-outs of the functions that listen to them.
 
+use std::collections::BTreeSet;
+
 use crate::app::App;
 use crate::clock::Millis;
-use crate::ids::{EventId, ExecutionId, FanoutId};
+use crate::crash::{self, Point};
+use crate::ids::{EventId, ExecutionId, FanoutId, PartnerId};
 use crate::model::{Fanout, Function, Per, RequestRecord, Topics, Trigger, delivery_key};
 use crate::queue::Work;
-use crate::store::{self, NewExecution};
+use crate::store::{self, NewExecution, Routed, RoutedEvent, WaitingEvent};
+
+/// Events of one transaction.
+const BATCH: u32 = 100;
 
 /// Hands waiting events over. An event is delivered to the functions that are enabled and deployed at this moment.
 pub async fn step(app: App) -> store::Result<bool> {
-    let events = app.store.waiting_events(100).await?;
-    let mut failed = 0;
-    for event in &events {
-        let listening: Vec<_> = app
-            .directory
-            .tenant(&event.partner)
-            .iter()
-            .flat_map(|tenant| tenant.functions.values())
-            .filter(|view| view.function.enabled && view.active.is_some())
-            .filter(|view| view.function.events.iter().any(|pattern| matches(pattern, &event.kind)))
-            .cloned()
-            .collect();
-        let mut triggered = Triggered::default();
-        for view in &listening {
-            let cause =
-                Cause { trigger: Trigger::Event, event: Some((&event.row, event.subject.as_deref())), nominal: None };
-            triggered.add(&app, &view.function, cause);
-        }
-        match app.store.route_event(event, &triggered.executions, &triggered.fanouts).await {
-            Ok(true) => triggered.wake(&app),
-            Ok(false) => {}
-            // It must not hold the others up; it is looked at again with the next wake-up or poll.
-            Err(err) => {
-                failed += 1;
-                tracing::error!(event.row = %event.row, error = %err, "event {} could not be handed over", event.row);
+    let events = app.store.waiting_events(BATCH).await?;
+    if events.is_empty() {
+        return Ok(false);
+    }
+    match route(&app, &events).await {
+        Ok(routed) => Ok(routed > 0),
+        // One of them is at fault, perhaps: it must not hold the others up. It is looked at again with the next wake-up or poll.
+        Err(store::Error::Conflict { .. } | store::Error::Statement { .. } | store::Error::BadRow { .. }) => {
+            let mut routed = 0;
+            for event in &events {
+                match route(&app, std::slice::from_ref(event)).await {
+                    Ok(one) => routed += one,
+                    Err(err) => {
+                        tracing::error!(event.row = %event.row, error = %err, "event {} could not be handed over", event.row);
+                    }
+                }
             }
+            Ok(routed > 0)
+        }
+        Err(err) => Err(err),
+    }
+}
+
+/// Hands these over, as the newest snapshot wants it; gives how many were.
+async fn route(app: &App, events: &[WaitingEvent]) -> store::Result<usize> {
+    let partners: BTreeSet<&PartnerId> = events.iter().map(|event| &event.partner).collect();
+    loop {
+        // The versions first: if one of them changes from here on, the transaction below sees it.
+        let versions: Vec<_> = partners.iter().map(|partner| (*partner, app.directory.version(partner))).collect();
+        let mut all = Triggered::default();
+        let mut routed = Vec::with_capacity(events.len());
+        for event in events {
+            let triggered = triggered(app, event);
+            all.executions.extend_from_slice(&triggered.executions);
+            all.fanouts.extend_from_slice(&triggered.fanouts);
+            routed.push(RoutedEvent { event, executions: triggered.executions, fanouts: triggered.fanouts });
+        }
+        crash::point(Point::EventMatched);
+        match app.store.route_events(&routed, &versions).await? {
+            Routed::Done(count) => {
+                crash::point(Point::EventRouted);
+                if count > 0 {
+                    all.wake(app);
+                }
+                return Ok(count);
+            }
+            Routed::Stale(partner) => app.directory.refresh(&partner).await?,
         }
     }
-    Ok(events.len() > failed)
+}
+
+/// What the functions that listen to an event are to do.
+fn triggered(app: &App, event: &WaitingEvent) -> Triggered {
+    let mut triggered = Triggered::default();
+    let Some(tenant) = app.directory.tenant(&event.partner) else { return triggered };
+    for view in tenant.functions.values().filter(|view| view.function.enabled && view.active.is_some()) {
+        if view.function.events.iter().any(|pattern| matches(pattern, &event.kind)) {
+            let cause =
+                Cause { trigger: Trigger::Event, event: Some((&event.row, event.subject.as_deref())), nominal: None };
+            triggered.add(app, &view.function, cause);
+        }
+    }
+    triggered
 }
 
 /// What sets functions going.

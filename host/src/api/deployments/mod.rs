@@ -226,7 +226,7 @@ async fn cancel(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json
     deployment.status = BuildStatus::Canceled;
     deployment.build_logs.push_str("canceled\n");
     deployment.updated_at_ms = app.clock.now_ms();
-    if !app.store.update_build(&deployment).await? {
+    if !app.store.update_build(&deployment, None).await? {
         return Err(Problem::new(Kind::BuildCompleted, "The build has ended already"));
     }
     Ok(Json(deployment.into()))
