@@ -15,7 +15,9 @@ impl Random {
     pub fn seeded(seed: u64) -> Random {
         let mut random = Random(seed | 1);
         // Small seeds begin with small numbers.
-        (0..8).for_each(|_| drop(random.below(1)));
+        for _ in 0..8 {
+            random.below(1);
+        }
         random
     }
 

@@ -22,8 +22,7 @@ use mysql_async::{Conn, Opts};
 use crate::Random;
 
 const INSTALL: &str = "MariaDB and Redis are needed and this was not found: ";
-const HOW: &str =
-    "\n  Debian, Ubuntu: apt-get install --no-install-recommends mariadb-server redis-server\n  macOS: brew install mariadb redis\n  \
+const HOW: &str = "\n  Debian, Ubuntu: apt-get install --no-install-recommends mariadb-server redis-server\n  macOS: brew install mariadb redis\n  \
      or set LARDER_TEST_MARIADB_URL (mysql://root@127.0.0.1:3306) and LARDER_TEST_REDIS_URL (redis://127.0.0.1:6379)";
 /// Besides those of PATH.
 const FOLDERS: [&str; 8] = [
