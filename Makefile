@@ -1,10 +1,11 @@
 # What the README names. Everything installs what it needs, or says how.
-.PHONY: run demo test check bench setup
+.PHONY: run demo test check bench setup setup-services
 
 CARGO ?= cargo
 # Always the whole workspace: dependencies then have the same features every time, and nothing large is compiled twice.
 BUILD = $(CARGO) build --workspace --bins
 TARGET = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+APT = env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends
 DEMO = $(TARGET)/debug/demo
 
 # The embedded default, end to end: builds, starts Larder, deploys the examples, sends events, prints what happened, keeps serving.
@@ -18,7 +19,7 @@ demo: setup
 	@$(DEMO) --listen 127.0.0.1:0 --internal 127.0.0.1:0
 
 # Everything: unit tests of all crates, the examples' own, and the system tests against real processes.
-test: setup
+test: setup setup-services
 	$(BUILD)
 	$(CARGO) test --workspace --no-fail-fast
 
@@ -43,3 +44,13 @@ setup:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing: install Rust with rustup (https://rustup.rs)"; exit 1; }
 	@command -v cc >/dev/null || { echo "a C compiler is missing: apt-get install gcc, or xcode-select --install"; exit 1; }
 	@rustup target list --installed 2>/dev/null | grep -qx wasm32-wasip2 || rustup target add wasm32-wasip2
+
+# MariaDB and Redis, which the tests start for themselves, unless addresses of running ones are given.
+setup-services:
+	@PATH="$$PATH:/usr/sbin:/opt/homebrew/opt/mariadb/bin:/opt/homebrew/bin"; \
+	if [ -n "$$LARDER_TEST_MARIADB_URL" ] && [ -n "$$LARDER_TEST_REDIS_URL" ]; then exit 0; fi; \
+	if command -v mariadbd >/dev/null && command -v mariadb-install-db >/dev/null && command -v redis-server >/dev/null; then exit 0; fi; \
+	if command -v brew >/dev/null; then brew install mariadb redis; \
+	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then apt-get update -q && $(APT) mariadb-server redis-server; \
+	elif command -v apt-get >/dev/null && sudo -n true 2>/dev/null; then sudo apt-get update -q && sudo $(APT) mariadb-server redis-server; \
+	else echo "MariaDB and Redis are missing: apt-get install mariadb-server redis-server, or brew install mariadb redis"; exit 1; fi

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use larder_tests::{Larder, Options};
+use larder_tests::{Backend, Larder, Options};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -106,7 +106,7 @@ pub async fn cold(plan: &Plan, hello: &[u8]) -> anyhow::Result<Vec<Row>> {
     say(&format!("cold starts over HTTP: deploying {} functions", plan.functions));
     let folder = TempDir::new()?;
     bare_files(folder.path(), hello, plan.functions)?;
-    let mut larder = Larder::start().await;
+    let mut larder = Larder::start_on(Backend::Embedded).await;
     let api = larder.api();
     api.deploy("hello", hello, json!({ "routes": [HELLO_PATH] })).await;
     for n in 0..plan.functions {

@@ -1,6 +1,6 @@
 //! The wire format of deployments: uploads, builds, activation.
 
-use larder_tests::{Answer, Api, Larder, Options, eventually, guests};
+use larder_tests::{Answer, Api, Larder, Options, both, eventually, guests};
 use reqwest::Method;
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
@@ -17,9 +17,8 @@ async fn sent(request: reqwest::RequestBuilder) -> Answer {
     Api::try_send(request).await.expect("an answer")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn deployments_switch_when_ready_and_only_then() {
-    let larder = Larder::start_with(Options::default().set("LARDER_BUILD__UPLOAD_BYTES_MAX", "3000000")).await;
+both!(deployments_switch_when_ready_and_only_then, async |on| {
+    let larder = Larder::start_with(Options::on(on).set("LARDER_BUILD__UPLOAD_BYTES_MAX", "3000000")).await;
     let api = larder.api();
     api.create_function("f", json!({ "routes": ["/hello"] })).await.is(201);
     let active = async || api.get("/functions/f").await.is(200)["deploymentId"].clone();
@@ -111,11 +110,10 @@ async fn deployments_switch_when_ready_and_only_then() {
     // Of another function, it is not there.
     api.create_function("g", json!({})).await.is(201);
     api.get(&path(&first).replace("/f/", "/g/")).await.is_error(404, "deployment_not_found");
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn uploads_that_cannot_be_taken_are_refused_by_what_is_wrong() {
-    let larder = Larder::start_with(Options::default().set("LARDER_BUILD__UPLOAD_BYTES_MAX", "1000")).await;
+both!(uploads_that_cannot_be_taken_are_refused_by_what_is_wrong, async |on| {
+    let larder = Larder::start_with(Options::on(on).set("LARDER_BUILD__UPLOAD_BYTES_MAX", "1000")).await;
     let api = larder.api();
     api.create_function("f", json!({})).await.is(201);
     let upload = async |form: Form, range: Option<&str>| {
@@ -146,7 +144,7 @@ async fn uploads_that_cannot_be_taken_are_refused_by_what_is_wrong() {
         api.post(&format!("/functions/f/deployments/{kind}"), json!({})).await.is_error(405, "general_not_implemented");
     }
     assert_eq!(api.get("/functions/f/deployments").await.is(200)["total"], 0, "nothing of it is kept");
-}
+});
 
 const BUILDS: u8 = 8;
 
@@ -156,9 +154,8 @@ fn distinct(mut wasm: Vec<u8>, number: u8) -> Vec<u8> {
     wasm
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_build_that_waits_can_be_canceled() {
-    let larder = Larder::start().await;
+both!(a_build_that_waits_can_be_canceled, async |on| {
+    let larder = Larder::start_on(on).await;
     let api = larder.api();
     api.create_function("f", json!({})).await.is(201);
     // Builds run one after the other: what stands behind so many has not begun when it is canceled.
@@ -177,7 +174,7 @@ async fn a_build_that_waits_can_be_canceled() {
     .await;
     assert_eq!(api.get(&path).await.is(200)["status"], "canceled");
     assert_ne!(api.get("/functions/f").await.is(200)["deploymentId"], last["$id"]);
-}
+});
 
 fn query(method: &str, attribute: &str, values: Value) -> Value {
     json!({ "method": method, "attribute": attribute, "values": values })

@@ -1,6 +1,6 @@
 //! The wire format of executions: at once, queued, scheduled, by guests.
 
-use larder_tests::{Larder, Options, eventually, guests};
+use larder_tests::{Larder, Options, both, eventually, guests};
 use serde_json::{Value, json};
 
 fn hello() -> Vec<u8> {
@@ -11,9 +11,8 @@ fn text(value: &Value) -> &str {
     value.as_str().expect("text")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn executions_run_now_or_in_the_queue() {
-    let larder = Larder::start_with(Options::default().set("LARDER_SERVER__CALL_TIMEOUT", "1s")).await;
+both!(executions_run_now_or_in_the_queue, async |on| {
+    let larder = Larder::start_with(Options::on(on).set("LARDER_SERVER__CALL_TIMEOUT", "1s")).await;
     let api = larder.api();
     api.post("/functions/f/executions", json!({})).await.is_error(404, "function_not_found");
     api.deploy("f", &hello(), json!({ "timeout": 10 })).await;
@@ -92,11 +91,10 @@ async fn executions_run_now_or_in_the_queue() {
         let said = api.post(path, body.clone()).await.is_error(status, kind);
         assert!(said.contains(named), "{body}: {said}");
     }
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn logs_are_the_owners_and_guests_call_what_lets_them() {
-    let larder = Larder::start().await;
+both!(logs_are_the_owners_and_guests_call_what_lets_them, async |on| {
+    let larder = Larder::start_on(on).await;
     let api = larder.api();
     api.deploy("f", &hello(), json!({ "execute": ["any"], "events": ["shop.sold"] })).await;
     let guest = larder.api_of(Some("demo"), None);
@@ -130,11 +128,10 @@ async fn logs_are_the_owners_and_guests_call_what_lets_them() {
     guest.post("/functions/f/executions", hello.clone()).await.is_error(401, "user_unauthorized");
     api.put("/functions/f", json!({ "name": "f", "enabled": false, "execute": ["any"] })).await.is(200);
     guest.post("/functions/f/executions", hello).await.is_error(404, "function_not_found");
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_scheduled_waits_and_can_be_canceled() {
-    let larder = Larder::start().await;
+both!(what_is_scheduled_waits_and_can_be_canceled, async |on| {
+    let larder = Larder::start_on(on).await;
     let api = larder.api();
     api.deploy("f", &hello(), json!({})).await;
     let path = "/functions/f/executions";
@@ -156,7 +153,7 @@ async fn what_is_scheduled_waits_and_can_be_canceled() {
     let id = format!("{path}/{}", text(&scheduled["$id"]));
     assert_eq!(api.delete(&id).await.status, 204);
     api.get(&id).await.is_error(404, "execution_not_found");
-}
+});
 
 fn query(method: &str, attribute: &str, values: Value) -> Value {
     json!({ "method": method, "attribute": attribute, "values": values })

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use larder_tests::{Answer, Api, Larder, eventually, guests};
+use larder_tests::{Answer, Api, Larder, both, eventually, guests};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -18,9 +18,8 @@ async fn sent(request: reqwest::RequestBuilder) -> Answer {
     Api::try_send(request).await.expect("an answer")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn functions_are_created_replaced_and_deleted() {
-    let larder = Larder::start().await;
+both!(functions_are_created_replaced_and_deleted, async |on| {
+    let larder = Larder::start_on(on).await;
     let api = larder.api();
     let made = api.create_function("unique()", json!({})).await.is(201);
     let id = text(&made["$id"]);
@@ -70,11 +69,10 @@ async fn functions_are_created_replaced_and_deleted() {
     api.get("/functions/full").await.is_error(404, "function_not_found");
     api.delete("/functions/full").await.is_error(404, "function_not_found");
     api.create_function("full", json!({})).await.is(201);
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_with_a_function_is_named() {
-    let larder = Larder::start().await;
+both!(what_is_wrong_with_a_function_is_named, async |on| {
+    let larder = Larder::start_on(on).await;
     let api = larder.api();
     for (settings, named) in [
         (json!({ "functionId": "-a" }), "functionId"),
@@ -132,12 +130,11 @@ async fn what_is_wrong_with_a_function_is_named() {
         .await
         .is_error(409, "function_route_already_exists");
     assert_eq!(api.get("/functions/g").await.is(200)["routes"], json!(["/b"]));
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn variables_reach_the_guest_and_secrets_are_never_shown() {
+both!(variables_reach_the_guest_and_secrets_are_never_shown, async |on| {
     const VALUE: &str = "s3cret-that-nobody-may-read-at-rest";
-    let larder = Larder::start().await;
+    let larder = Larder::start_on(on).await;
     let api = larder.api();
     api.deploy("f", &hello(), json!({ "routes": ["/hello"] })).await;
     let seen = async || {
@@ -202,11 +199,10 @@ async fn variables_reach_the_guest_and_secrets_are_never_shown() {
     assert_eq!(api.delete(&id).await.status, 204);
     api.get(&id).await.is_error(404, "variable_not_found");
     assert_eq!(seen().await.0, 404);
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_next_firings_are_told_before_they_come() {
-    let larder = Larder::start().await;
+both!(the_next_firings_are_told_before_they_come, async |on| {
+    let larder = Larder::start_on(on).await;
     let api = larder.api();
     let settings = json!({ "schedule": "30 2 * * *", "timezone": "Europe/Stockholm" });
     api.create_function("f", settings.clone()).await.is(201);
@@ -243,11 +239,10 @@ async fn the_next_firings_are_told_before_they_come() {
     disabled["enabled"] = false.into();
     api.put("/functions/f", disabled).await.is(200);
     assert_eq!(api.get("/functions/f/schedule").await.is(200)["armed"], false);
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_document_is_whole_and_its_routes_are_there() {
-    let larder = Larder::start().await;
+both!(the_document_is_whole_and_its_routes_are_there, async |on| {
+    let larder = Larder::start_on(on).await;
     let document = larder.api_of(None, None).get("/openapi.json").await.is(200);
     let mut references = Vec::new();
     collect(&document, &mut references);
@@ -277,7 +272,7 @@ async fn the_document_is_whole_and_its_routes_are_there() {
         }
     }
     assert!(operations.len() > 30, "{operations:?}");
-}
+});
 
 fn collect(value: &Value, references: &mut Vec<String>) {
     match value {

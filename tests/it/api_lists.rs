@@ -1,15 +1,14 @@
 //! The wire format of lists: filters, orders, pages.
 
-use larder_tests::{Api, Larder};
+use larder_tests::{Api, Larder, both};
 use serde_json::{Value, json};
 
 fn text(value: &Value) -> &str {
     value.as_str().expect("text")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn lists_are_filtered_ordered_and_paged() {
-    let larder = Larder::start().await;
+both!(lists_are_filtered_ordered_and_paged, async |on| {
+    let larder = Larder::start_on(on).await;
     let api = larder.api();
     for (id, name, timeout, enabled) in
         [("a", "apple", 5, true), ("b", "Banana", 10, false), ("c", "cherry", 15, true), ("d", "apple pie", 20, true)]
@@ -125,7 +124,7 @@ async fn lists_are_filtered_ordered_and_paged() {
     }
     let many: Vec<Value> = (0..101).map(|_| query("equal", "enabled", json!([true]))).collect();
     api.list("/functions", &many).await.is_error(400, "general_argument_invalid");
-}
+});
 
 fn query(method: &str, attribute: &str, values: Value) -> Value {
     json!({ "method": method, "attribute": attribute, "values": values })

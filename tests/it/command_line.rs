@@ -1,10 +1,9 @@
 //! The integrator's way: from an empty folder to a function that saves.
 
-use larder_tests::{Larder, eventually, workspace};
+use larder_tests::{Larder, both, eventually, workspace};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn from_an_empty_folder_to_a_savehack_that_saves() {
-    let larder = Larder::start().await;
+both!(from_an_empty_folder_to_a_savehack_that_saves, async |on| {
+    let larder = Larder::start_on(on).await;
     let folder = larder.scratch();
     let run = async |folder: &std::path::Path, arguments: &[&str]| {
         let (code, out, err) = larder.cli(folder, arguments).await;
@@ -37,11 +36,10 @@ async fn from_an_empty_folder_to_a_savehack_that_saves() {
     let line = manifest.lines().count() + 3;
     assert_eq!(code, 2, "{err}");
     assert!(err.contains(&format!("larder.toml:{line}:")), "line {line}: {err}");
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_operator_makes_partners_and_keys() {
-    let larder = Larder::start().await;
+both!(the_operator_makes_partners_and_keys, async |on| {
+    let larder = Larder::start_on(on).await;
     let (code, out, err) = larder.cli(workspace(), &["partner", "create", "acme", "--name", "Acme"]).await;
     assert_eq!(code, 0, "{out}{err}");
     let (code, out, err) =
@@ -58,4 +56,4 @@ async fn the_operator_makes_partners_and_keys() {
     assert_eq!(code, 1, "taken: {err}");
     let (code, _, err) = larder.cli(workspace(), &["--endpoint", "http://127.0.0.1:9/v1", "executions", "x"]).await;
     assert_eq!(code, 3, "{err}");
-}
+});

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use larder_tests::{Api, Larder, Options, eventually, guests};
+use larder_tests::{Api, Larder, Options, Random, eventually, guests};
 use serde_json::{Value, json};
 
 const KILLS: u32 = 100;
@@ -189,23 +189,4 @@ fn minor(transaction: &Value) -> u32 {
 fn without_null(mut event: Value) -> Value {
     event.as_object_mut().unwrap().retain(|_, value| !value.is_null());
     event
-}
-
-/// Numbers that differ from run to run.
-struct Random(u64);
-
-impl Random {
-    fn new() -> Random {
-        let mut seed = [0; 8];
-        getrandom::fill(&mut seed).unwrap();
-        Random(u64::from_le_bytes(seed) | 1)
-    }
-
-    /// xorshift64 (Marsaglia 2003).
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
 }

@@ -1,12 +1,11 @@
 //! Events: taking them in, deduplication, patterns, enrolled runs, what functions make of them.
 
-use larder_tests::{Larder, eventually, guests};
+use larder_tests::{Larder, both, eventually, guests};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_event_runs_once_for_each_active_enrolment_of_its_subject() {
-    let larder = Larder::start().await;
+both!(an_event_runs_once_for_each_active_enrolment_of_its_subject, async |on| {
+    let larder = Larder::start_on(on).await;
     let api = larder.api();
     api.deploy("round-up", &guests::guest("round-up"), json!({ "events": ["card.*"], "per": "enrolment" })).await;
     let settings = json!({ "monthlyCap": "100.00" });
@@ -42,11 +41,10 @@ async fn an_event_runs_once_for_each_active_enrolment_of_its_subject() {
 
     let queries = [json!({ "method": "equal", "attribute": "endUser", "values": ["anna"] })];
     assert_eq!(api.list("/transactions", &queries).await.is(200)["total"], 1);
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn all_three_modes_are_taken_and_bad_events_are_named() {
-    let larder = Larder::start().await;
+both!(all_three_modes_are_taken_and_bad_events_are_named, async |on| {
+    let larder = Larder::start_on(on).await;
     let api = larder.api();
     let send = async |content_type: &str, headers: &[(&str, &str)], body: String| {
         let mut request = api.request(Method::POST, "/events").header("content-type", content_type).body(body);
@@ -87,11 +85,10 @@ async fn all_three_modes_are_taken_and_bad_events_are_named() {
     );
     let message = send("application/cloudevents+json", &[], "{".into()).await.is_error(400, "general_argument_invalid");
     assert!(!message.is_empty());
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn emitted_events_reach_functions_and_loops_end() {
-    let larder = Larder::start().await;
+both!(emitted_events_reach_functions_and_loops_end, async |on| {
+    let larder = Larder::start_on(on).await;
     let api = larder.api();
     api.deploy("probe", &guests::guest("probe"), json!({ "events": ["probe.*"] })).await;
     api.enrol("probe", "clock", "clock", json!({})).await;
@@ -109,12 +106,11 @@ async fn emitted_events_reach_functions_and_loops_end() {
     })
     .await;
     assert_eq!((&state["count"], &state["sum"], &state["loops"]), (&json!(1), &json!(300), &json!(8)));
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn retry_is_tried_again_and_given_up_and_reject_is_final() {
+both!(retry_is_tried_again_and_given_up_and_reject_is_final, async |on| {
     let options =
-        larder_tests::Options::default().set("LARDER_WORKER__RETRY_DELAY", "10ms").set("LARDER_WORKER__ATTEMPTS", "3");
+        larder_tests::Options::on(on).set("LARDER_WORKER__RETRY_DELAY", "10ms").set("LARDER_WORKER__ATTEMPTS", "3");
     let larder = Larder::start_with(options).await;
     let api = larder.api();
     api.deploy("probe", &guests::guest("probe"), json!({ "events": ["probe.*"] })).await;
@@ -134,11 +130,10 @@ async fn retry_is_tried_again_and_given_up_and_reject_is_final() {
     })
     .await;
     assert_eq!((&rejected["attempt"], &rejected["status"]), (&json!(1), &json!("failed")));
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn runs_that_conflict_run_again_and_none_is_lost() {
-    let larder = Larder::start().await;
+both!(runs_that_conflict_run_again_and_none_is_lost, async |on| {
+    let larder = Larder::start_on(on).await;
     let api = larder.api();
     api.deploy("probe", &guests::guest("probe"), json!({ "events": ["probe.save"] })).await;
     api.enrol("probe", "clock", "clock", json!({})).await;
@@ -153,11 +148,10 @@ async fn runs_that_conflict_run_again_and_none_is_lost() {
     assert_eq!((&state["count"], &state["sum"]), (&json!(60), &json!(6000)));
     let (_, metrics) = larder.internal("/metrics").await;
     assert!(metrics.contains("larder_state_conflicts_total"), "the runs never conflicted:\n{metrics}");
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_http_component_receives_events_in_binary_mode() {
-    let larder = Larder::start().await;
+both!(an_http_component_receives_events_in_binary_mode, async |on| {
+    let larder = Larder::start_on(on).await;
     let api = larder.api();
     api.deploy("hello", &guests::guest("hello-http"), json!({ "events": ["hello.said"] })).await;
     api.event("h-1", "hello.said", Some("Anna"), json!({ "name": "Anna" })).await.is(202);
@@ -166,11 +160,10 @@ async fn an_http_component_receives_events_in_binary_mode() {
     })
     .await;
     assert_eq!(execution["trigger"], "event");
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn who_pauses_while_a_run_is_under_way_saves_nothing_more() {
-    let larder = Larder::start().await;
+both!(who_pauses_while_a_run_is_under_way_saves_nothing_more, async |on| {
+    let larder = Larder::start_on(on).await;
     let api = larder.api();
     api.deploy("slow", &guests::guest("probe"), json!({ "events": ["probe.slow"], "per": "enrolment" })).await;
     let anna = api.enrol("slow", "anna", "t", json!({})).await;
@@ -189,12 +182,11 @@ async fn who_pauses_while_a_run_is_under_way_saves_nothing_more() {
     assert!(refused["errors"].as_str().unwrap().contains("paused"), "{refused}");
     eventually("bo's saving", async || (api.transactions().await.len() == 1).then_some(())).await;
     assert_eq!(api.transactions().await[0]["endUser"], "bo");
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_the_host_is_at_fault_for_is_tried_until_it_goes_well() {
+both!(what_the_host_is_at_fault_for_is_tried_until_it_goes_well, async |on| {
     let options =
-        larder_tests::Options::default().set("LARDER_WORKER__RETRY_DELAY", "20ms").set("LARDER_WORKER__ATTEMPTS", "2");
+        larder_tests::Options::on(on).set("LARDER_WORKER__RETRY_DELAY", "20ms").set("LARDER_WORKER__ATTEMPTS", "2");
     let mut larder = Larder::start_with(options).await;
     let api = larder.api();
     api.deploy("probe", &guests::guest("probe"), json!({ "events": ["probe.save"] })).await;
@@ -227,4 +219,4 @@ async fn what_the_host_is_at_fault_for_is_tried_until_it_goes_well() {
     .await;
     assert_eq!((&done["status"], &done["errors"]), (&json!("completed"), &json!("")), "{done}");
     assert_eq!(api.transactions().await.len(), 1);
-}
+});

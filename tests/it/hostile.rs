@@ -4,7 +4,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use larder_tests::{Answer, Api, Larder, eventually, guests};
+use larder_tests::{Answer, Api, Backend, Larder, both, eventually, guests};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
@@ -26,8 +26,8 @@ struct Attacked {
 }
 
 impl Arena {
-    async fn new() -> Arena {
-        let larder = Larder::start().await;
+    async fn new(on: Backend) -> Arena {
+        let larder = Larder::start_on(on).await;
         let api = larder.api();
         api.deploy("neighbour", &guests::guest("hello-http"), json!({ "routes": ["/hello"] })).await;
         Arena { pid: larder.pid(), api, larder }
@@ -128,9 +128,8 @@ fn core(text: &str) -> Vec<u8> {
     ))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn endless_loops_end_at_the_cpu_limit_and_hold_up_nobody() {
-    let arena = Arena::new().await;
+both!(endless_loops_end_at_the_cpu_limit_and_hold_up_nobody, async |on| {
+    let arena = Arena::new(on).await;
     arena.deploy("hostile", json!({ "cpuMs": 600 }), 30).await;
     // More of them than there are threads.
     let threads = std::thread::available_parallelism().map_or(2, |threads| threads.get());
@@ -142,11 +141,10 @@ async fn endless_loops_end_at_the_cpu_limit_and_hold_up_nobody() {
         assert!(attacked.neighbours >= 2, "{} calls while the guests span", attacked.neighbours);
     }
     arena.is_well("hostile").await;
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn small_modules_that_start_or_grow_badly() {
-    let arena = Arena::new().await;
+both!(small_modules_that_start_or_grow_badly, async |on| {
+    let arena = Arena::new(on).await;
     let handle = |body: &str| format!(r#"(func (export "handle") (param i32 i32) {body})"#);
     let nothing = handle("");
     // Of the 16 pages each memory takes 7, and neither may take 3 more.
@@ -200,11 +198,10 @@ async fn small_modules_that_start_or_grow_badly() {
         (answer.status() == 200).then_some(())
     })
     .await;
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_call_may_use_is_bounded_and_named() {
-    let arena = Arena::new().await;
+both!(what_a_call_may_use_is_bounded_and_named, async |on| {
+    let arena = Arena::new(on).await;
     let limits = json!({ "memoryBytes": 8 << 20, "cpuMs": 5_000, "logBytes": 10_000, "responseBytes": 100_000 });
     arena.deploy("hostile", limits, 2).await;
     for (path, status, limit) in [
@@ -233,11 +230,10 @@ async fn what_a_call_may_use_is_bounded_and_named() {
         }
         arena.is_well("hostile").await;
     }
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn endless_logs_are_cut_and_marked_and_do_not_fail_a_call() {
-    let arena = Arena::new().await;
+both!(endless_logs_are_cut_and_marked_and_do_not_fail_a_call, async |on| {
+    let arena = Arena::new(on).await;
     arena.deploy("hostile", json!({ "logBytes": 10_000, "cpuMs": 1_000 }), 10).await;
     let cut = "[larder: log limit log_bytes of 10000 reached, ";
 
@@ -255,11 +251,10 @@ async fn endless_logs_are_cut_and_marked_and_do_not_fail_a_call() {
     assert!(attacked.execution["errors"].as_str().expect("errors").len() < 10_500);
     assert!(attacked.neighbours > 0);
     arena.is_well("hostile").await;
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn half_an_answer_never_looks_like_a_whole_one() {
-    let arena = Arena::new().await;
+both!(half_an_answer_never_looks_like_a_whole_one, async |on| {
+    let arena = Arena::new(on).await;
     arena.deploy("hostile", json!({ "responseBytes": 300_000, "cpuMs": 400 }), 10).await;
     for (path, what) in [
         ("trap-midway", "trapped: "),
@@ -285,11 +280,10 @@ async fn half_an_answer_never_looks_like_a_whole_one() {
         says(&attacked.execution, "failed", limit);
         arena.is_well("hostile").await;
     }
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_fails_takes_its_effects_with_it() {
-    let arena = Arena::new().await;
+both!(what_fails_takes_its_effects_with_it, async |on| {
+    let arena = Arena::new(on).await;
     arena.deploy("hostile-saver", json!({ "responseBytes": 100_000, "effects": 50, "cpuMs": 500 }), 3).await;
     let listens = json!({
         "name": "hostile-saver", "routes": ["/hostile-saver"], "events": ["hostile.event"], "timeout": 3,
@@ -339,11 +333,10 @@ async fn what_fails_takes_its_effects_with_it() {
     let attacked = arena.attack("hostile-saver", "/hostile-saver/large-value").await;
     assert!(attacked.body.expect("a body").contains("65537 bytes, up to 65536 are allowed"));
     arena.is_well("hostile-saver").await;
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_outside_is_within_reach() {
-    let arena = Arena::new().await;
+both!(nothing_outside_is_within_reach, async |on| {
+    let arena = Arena::new(on).await;
     arena.deploy("hostile", json!({}), 10).await;
     let outside = TcpListener::bind("127.0.0.1:0").expect("a port");
     outside.set_nonblocking(true).expect("a socket");
@@ -377,4 +370,4 @@ async fn nothing_outside_is_within_reach() {
     })
     .await;
     arena.is_well("hostile").await;
-}
+});

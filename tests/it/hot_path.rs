@@ -1,13 +1,12 @@
 //! The path of a warm call: a synchronous call without effects makes no statement before it answers.
 
-use larder_tests::{Larder, Options, guests};
+use larder_tests::{Larder, Options, both, guests};
 use reqwest::Method;
 use serde_json::json;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn warm_calls_without_effects_make_no_statement() {
+both!(warm_calls_without_effects_make_no_statement, async |on| {
     // Nothing looks by itself, so that whatever is counted was made by the calls.
-    let quiet = Options::default()
+    let quiet = Options::on(on)
         .set("LARDER_WORKER__POLL", "1h")
         .set("LARDER_WORKER__LEASE", "1h")
         .set("LARDER_SCHEDULER__POLL", "1h")
@@ -34,7 +33,7 @@ async fn warm_calls_without_effects_make_no_statement() {
     let before = statements(&larder).await;
     larder.api().get("/functions").await.is(200);
     assert!(statements(&larder).await > before);
-}
+});
 
 async fn statements(larder: &Larder) -> u64 {
     let (_, page) = larder.internal("/metrics").await;

@@ -1,6 +1,6 @@
 //! Partners and keys: everything that a partner owns is invisible to every other, and a key does what its scopes say.
 
-use larder_tests::{Api, Larder, guests};
+use larder_tests::{Api, Larder, both, guests};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -24,9 +24,8 @@ const ALL: [&str; 8] = [
     "transactions.read",
 ];
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_route_with_a_foreign_key_finds_nothing() {
-    let larder = Larder::start().await;
+both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
+    let larder = Larder::start_on(on).await;
     let owner = larder.api();
     owner.deploy("mine", &guests::guest("probe"), json!({ "events": ["probe.save"] })).await;
     let enrolment = owner.enrol("mine", "clock", "clock", json!({})).await;
@@ -90,7 +89,7 @@ async fn every_route_with_a_foreign_key_finds_nothing() {
 
     // The stranger's key opens nothing at the owner's.
     larder.api_of(Some("demo"), Some(&key)).get("/functions").await.is_error(401, "user_unauthorized");
-}
+});
 
 /// A body that passes the route's own checks, so that what answers is the look-up.
 fn body(path: &str) -> Value {
@@ -100,9 +99,8 @@ fn body(path: &str) -> Value {
     })
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_key_does_what_its_scopes_say_and_no_more() {
-    let larder = Larder::start().await;
+both!(a_key_does_what_its_scopes_say_and_no_more, async |on| {
+    let larder = Larder::start_on(on).await;
     let (reader, _) = partner(&larder, "acme", &["functions.read"]).await;
     reader.get("/functions").await.is(200);
     reader.create_function("f", json!({})).await.is_error(401, "general_unauthorized_scope");
@@ -137,11 +135,10 @@ async fn a_key_does_what_its_scopes_say_and_no_more() {
     assert_eq!(api.get("/functions").await.status, 401);
     let listed = operator.get("/partners/acme/keys").await.is(200).to_string();
     assert!(!listed.contains(key["secret"].as_str().unwrap()), "a secret is shown once");
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_doors_are_told_apart_by_the_host() {
-    let larder = Larder::start().await;
+both!(the_doors_are_told_apart_by_the_host, async |on| {
+    let larder = Larder::start_on(on).await;
     larder.api().deploy("hello", &guests::guest("hello-http"), json!({ "routes": ["/"] })).await;
     let ask = async |host: &str, path: &str| {
         let url = format!("http://{}{path}", larder.address());
@@ -153,4 +150,4 @@ async fn the_doors_are_told_apart_by_the_host() {
     assert_eq!(ask("demo.localhost", "/v1/health/version").await, 404);
     assert_eq!(ask("elsewhere.example", "/hello").await, 421);
     assert_eq!(ask("other.localhost", "/hello").await, 404);
-}
+});

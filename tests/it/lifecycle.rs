@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use larder_tests::{Larder, Options, guests};
+use larder_tests::{Backend, Larder, Options, both, guests};
 use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::json;
@@ -12,7 +12,7 @@ const SLOW: &str = "/hello/slow?ms=1500";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_process_on_the_same_folder_is_refused() {
-    let larder = Larder::start().await;
+    let larder = Larder::start_on(Backend::Embedded).await;
     let output = std::process::Command::new(Larder::binary())
         .args(["dev", "--listen", "127.0.0.1:0", "--internal", "127.0.0.1:0", "--data"])
         .arg(larder.data())
@@ -23,9 +23,8 @@ async fn a_second_process_on_the_same_folder_is_refused() {
     assert!(text.contains("another Larder process") && text.contains(larder.data().to_str().unwrap()), "{text}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_runs_at_the_signal_may_finish_and_the_process_ends_well() {
-    let mut larder = Larder::start().await;
+both!(what_runs_at_the_signal_may_finish_and_the_process_ends_well, async |on| {
+    let mut larder = Larder::start_on(on).await;
     larder.api().deploy("hello", &guests::guest("hello-http"), json!({ "routes": ["/hello"] })).await;
     assert_eq!(larder.internal("/health/ready").await.0, 200);
     let slow = tokio::spawn(larder.web("demo", Method::GET, SLOW).send());
@@ -40,13 +39,12 @@ async fn what_runs_at_the_signal_may_finish_and_the_process_ends_well() {
     larder.restart().await;
     let executions = larder.api().executions("hello").await;
     assert_eq!(executions.len(), 1, "{executions:?}");
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_and_the_grace_period_abort() {
+both!(a_second_signal_and_the_grace_period_abort, async |on| {
     for second_signal in [true, false] {
         let grace = if second_signal { "60s" } else { "300ms" };
-        let mut larder = Larder::start_with(Options::default().set("LARDER_SERVER__GRACE", grace)).await;
+        let mut larder = Larder::start_with(Options::on(on).set("LARDER_SERVER__GRACE", grace)).await;
         larder
             .api()
             .deploy("hello", &guests::guest("hello-http"), json!({ "routes": ["/hello"], "timeout": 60 }))
@@ -61,7 +59,7 @@ async fn a_second_signal_and_the_grace_period_abort() {
         assert_eq!(larder.ended().await, Some(0));
         assert!(slow.await.unwrap().is_err());
     }
-}
+});
 
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_that_are_wrong_stop_the_process_and_are_all_named() {

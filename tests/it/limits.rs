@@ -1,6 +1,6 @@
 //! Limits that nobody set hold at their defaults, and no function can be given more than the ceilings.
 
-use larder_tests::{Larder, eventually, guests};
+use larder_tests::{Larder, both, eventually, guests};
 use reqwest::Method;
 use serde_json::json;
 
@@ -13,9 +13,8 @@ const CEILINGS: [(&str, u64); 5] = [
     ("effects", 10_000),
 ];
 
-#[tokio::test(flavor = "multi_thread")]
-async fn no_function_gets_more_than_the_ceilings() {
-    let larder = Larder::start().await;
+both!(no_function_gets_more_than_the_ceilings, async |on| {
+    let larder = Larder::start_on(on).await;
     let api = larder.api();
     api.create_function("kept", json!({ "limits": { "cpuMs": 7 } })).await.is(201);
     for (name, most) in CEILINGS {
@@ -42,11 +41,10 @@ async fn no_function_gets_more_than_the_ceilings() {
     }
     api.get("/functions/wrong").await.is_error(404, "function_not_found");
     assert_eq!(api.get("/functions/kept").await.is(200)["limits"], json!({ "cpuMs": 7 }));
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_nobody_set_holds_at_its_default() {
-    let larder = Larder::start().await;
+both!(what_nobody_set_holds_at_its_default, async |on| {
+    let larder = Larder::start_on(on).await;
     let api = larder.api();
     for guest in ["hostile", "hostile-saver"] {
         api.deploy(guest, &guests::guest(guest), json!({ "routes": [format!("/{guest}")] })).await;
@@ -75,4 +73,4 @@ async fn what_nobody_set_holds_at_its_default() {
         assert!(told.contains(says), "{says:?} is not in what {path} left: {}", execution["errors"]);
     });
     futures::future::join_all(all).await;
-}
+});

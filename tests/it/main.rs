@@ -14,6 +14,7 @@ mod hot_path;
 mod isolation;
 mod lifecycle;
 mod limits;
+mod objects;
 mod schedules;
 mod serve;
 mod settings;

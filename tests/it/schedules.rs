@@ -12,14 +12,18 @@ use larder::store::NewExecution;
 use larder::store::listing::Listing;
 use larder::{app::App, roles, schedule};
 use larder_runtime::Exports;
+use larder_tests::both;
+use larder_tests::services::Database;
 
 /// Half a second after 2026-11-21 12:00 UTC.
 const NOON: i64 = 1_795_262_400_500;
 const MINUTE: i64 = 60_000;
 
-async fn app(folder: &std::path::Path, clock: Clock) -> App {
-    let settings =
-        Settings::load(None, &[("data", folder.display().to_string()), ("scheduler.catch_up", "1h".into())]).unwrap();
+async fn app(folder: &std::path::Path, database: &Option<Database>, clock: Clock) -> App {
+    let url = database.as_ref().map(Database::url).unwrap_or_default();
+    let data = folder.display().to_string();
+    let overrides = [("data", data), ("database.url", url), ("scheduler.catch_up", "1h".into())];
+    let settings = Settings::load(None, &overrides).unwrap();
     roles::start(settings, Secrets::new(&[1; 32]), "operator", clock, &Lifecycle::default()).await.unwrap()
 }
 
@@ -89,12 +93,11 @@ async fn fire(app: &App) {
     while schedule::step(app.clone()).await.unwrap() {}
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn each_time_is_fired_once_also_across_a_restart_and_a_clock_set_back() {
-    let folder = tempfile::tempdir().unwrap();
+both!(each_time_is_fired_once_also_across_a_restart_and_a_clock_set_back, async |on| {
+    let (folder, database) = (tempfile::tempdir().unwrap(), on.database().await);
     let clock = Clock::manual(NOON);
     let of = {
-        let app = app(folder.path(), clock.clone()).await;
+        let app = app(folder.path(), &database, clock.clone()).await;
         let of = scheduled(&app, "* * * * *").await;
         fire(&app).await;
         assert_eq!(fired(&app, &of).await, []);
@@ -107,7 +110,7 @@ async fn each_time_is_fired_once_also_across_a_restart_and_a_clock_set_back() {
     };
     // The process is away for two and a half minutes; what it missed is made up for, marked late.
     clock.advance(2 * MINUTE + MINUTE / 2);
-    let app = app(folder.path(), clock.clone()).await;
+    let app = app(folder.path(), &database, clock.clone()).await;
     fire(&app).await;
     let times = fired(&app, &of).await;
     assert_eq!(times.iter().map(|(at, _)| at.as_str()).collect::<Vec<_>>(), ["12:01", "12:02", "12:03"]);
@@ -122,38 +125,35 @@ async fn each_time_is_fired_once_also_across_a_restart_and_a_clock_set_back() {
     }
     let times: Vec<String> = fired(&app, &of).await.into_iter().map(|(at, _)| at).collect();
     assert_eq!(times, ["12:01", "12:02", "12:03", "12:04", "12:05"]);
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_missed_for_longer_than_the_window_is_left_out() {
-    let folder = tempfile::tempdir().unwrap();
+both!(what_was_missed_for_longer_than_the_window_is_left_out, async |on| {
+    let (folder, database) = (tempfile::tempdir().unwrap(), on.database().await);
     let clock = Clock::manual(NOON);
-    let app = app(folder.path(), clock.clone()).await;
+    let app = app(folder.path(), &database, clock.clone()).await;
     let of = scheduled(&app, "*/10 * * * *").await;
     clock.advance(180 * MINUTE);
     fire(&app).await;
     let times: Vec<String> = fired(&app, &of).await.into_iter().map(|(at, _)| at).collect();
     assert_eq!(times, ["14:10", "14:20", "14:30", "14:40", "14:50", "15:00"], "the last hour only");
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_deployment_does_not_lose_a_firing_that_is_due() {
-    let folder = tempfile::tempdir().unwrap();
+both!(a_deployment_does_not_lose_a_firing_that_is_due, async |on| {
+    let (folder, database) = (tempfile::tempdir().unwrap(), on.database().await);
     let clock = Clock::manual(NOON);
-    let app = app(folder.path(), clock.clone()).await;
+    let app = app(folder.path(), &database, clock.clone()).await;
     let of = scheduled(&app, "0 13 * * *").await;
     // 13:00 in Stockholm is 12:00 UTC, which is over today: tomorrow's is next.
     clock.advance(24 * 60 * MINUTE);
     schedule::arm(&app, &of.0, &of.1).await.unwrap();
     fire(&app).await;
     assert_eq!(fired(&app, &of).await.len(), 1);
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_caller_scheduled_is_due_at_its_time_and_not_before() {
-    let folder = tempfile::tempdir().unwrap();
+both!(what_a_caller_scheduled_is_due_at_its_time_and_not_before, async |on| {
+    let (folder, database) = (tempfile::tempdir().unwrap(), on.database().await);
     let clock = Clock::manual(NOON);
-    let app = app(folder.path(), clock.clone()).await;
+    let app = app(folder.path(), &database, clock.clone()).await;
     let (partner, function) = scheduled(&app, "").await;
     let new = NewExecution {
         partner,
@@ -178,4 +178,4 @@ async fn what_a_caller_scheduled_is_due_at_its_time_and_not_before() {
     let claimed = claim(NOON + MINUTE).await;
     assert_eq!(claimed.iter().map(|c| c.execution.id.as_str()).collect::<Vec<_>>(), [new.id.as_str()]);
     assert!(claim(NOON + MINUTE).await.is_empty(), "it is claimed once");
-}
+});

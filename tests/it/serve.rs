@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use larder::secrets::write_private;
-use larder_tests::{Api, Larder, Options, guests};
+use larder_tests::{Api, Backend, Larder, Options, both, guests};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -78,10 +78,10 @@ async fn what_is_missing_or_unsafe_stops_it_and_is_named() {
 }
 
 /// Serves from a folder of its own; gives the API of a partner whose key was made by the command line.
-async fn serving() -> (Larder, Api, tempfile::TempDir) {
+async fn serving(on: Backend) -> (Larder, Api, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let config = configured(folder.path());
-    let larder = Larder::start_with(Options { serve: Some(config), ..Options::default() }).await;
+    let larder = Larder::start_with(Options { serve: Some(config), ..Options::on(on) }).await;
     let operator = ["--operator-key", OPERATOR];
     let (code, out, err) = larder.cli(folder.path(), &[&["partner", "create", "acme"][..], &operator].concat()).await;
     assert_eq!(code, 0, "{out}{err}");
@@ -101,9 +101,8 @@ async fn hello(larder: &Larder) -> (u16, String) {
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn partners_are_served_by_their_hosts() {
-    let (mut larder, api, _folder) = serving().await;
+both!(partners_are_served_by_their_hosts, async |on| {
+    let (mut larder, api, _folder) = serving(on).await;
     api.deploy("hello", &guests::guest("hello-http"), json!({ "routes": ["/hello"] })).await;
     assert_eq!(hello(&larder).await, (200, "Hello, Anna!\n".into()));
     assert_eq!(larder.internal("/health/ready").await.0, 200);
@@ -111,11 +110,10 @@ async fn partners_are_served_by_their_hosts() {
     assert_eq!(api.clone().at("acme-api.localhost").get("/functions").await.status, 421);
     larder.signal(Signal::TERM);
     assert_eq!(larder.ended().await, Some(0));
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn artifacts_that_are_lost_or_damaged_are_made_again() {
-    let (mut larder, api, _folder) = serving().await;
+both!(artifacts_that_are_lost_or_damaged_are_made_again, async |on| {
+    let (mut larder, api, _folder) = serving(on).await;
     api.deploy("hello", &guests::guest("hello-http"), json!({ "routes": ["/hello"] })).await;
     assert_eq!(hello(&larder).await.0, 200);
     let artifacts = larder.data().join("artifacts");
@@ -149,7 +147,7 @@ async fn artifacts_that_are_lost_or_damaged_are_made_again() {
             assert!(!log.contains("compiling it") && !log.contains("compiled again"), "{damage}: {log}");
         }
     }
-}
+});
 
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -5,16 +5,16 @@
 
 use std::time::{Duration, Instant};
 
-use larder_tests::{Larder, Options, eventually, guests};
+use larder_tests::{Backend, Larder, Options, both, eventually, guests};
 use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-async fn with(settings: &[(&'static str, &str)]) -> Larder {
+async fn with(on: Backend, settings: &[(&'static str, &str)]) -> Larder {
     let set = |options: Options, (name, value): &(&'static str, &str)| options.set(name, *value);
-    Larder::start_with(settings.iter().fold(Options::default(), set)).await
+    Larder::start_with(settings.iter().fold(Options::on(on), set)).await
 }
 
 async fn hello(larder: &Larder) {
@@ -67,14 +67,16 @@ fn names(text: &str) -> Vec<(String, String)> {
     names
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn bodies_uploads_and_timeouts_have_their_bounds() {
-    let larder = with(&[
-        ("LARDER_SERVER__BODY_BYTES_MAX", "1000"),
-        ("LARDER_SERVER__CALL_TIMEOUT", "1s"),
-        ("_APP_COMPUTE_SIZE_LIMIT", "2000000"),
-        ("_APP_FUNCTIONS_TIMEOUT", "20"),
-    ])
+both!(bodies_uploads_and_timeouts_have_their_bounds, async |on| {
+    let larder = with(
+        on,
+        &[
+            ("LARDER_SERVER__BODY_BYTES_MAX", "1000"),
+            ("LARDER_SERVER__CALL_TIMEOUT", "1s"),
+            ("_APP_COMPUTE_SIZE_LIMIT", "2000000"),
+            ("_APP_FUNCTIONS_TIMEOUT", "20"),
+        ],
+    )
     .await;
     hello(&larder).await;
     let echo = async |bytes: usize| {
@@ -100,11 +102,10 @@ async fn bodies_uploads_and_timeouts_have_their_bounds() {
     let said = api.create_function("long", json!({ "timeout": 21 })).await.is_error(400, "general_argument_invalid");
     assert!(said.contains("timeout") && said.contains("20"), "{said}");
     api.create_function("long", json!({ "timeout": 20 })).await.is(201);
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_partner_has_so_many_calls_at_once() {
-    let larder = with(&[("LARDER_SERVER__CALLS_PER_PARTNER", "1")]).await;
+both!(a_partner_has_so_many_calls_at_once, async |on| {
+    let larder = with(on, &[("LARDER_SERVER__CALLS_PER_PARTNER", "1")]).await;
     hello(&larder).await;
     let slow = tokio::spawn(larder.web("demo", Method::GET, "/hello/slow?ms=1500").send());
     tokio::time::sleep(Duration::from_millis(400)).await;
@@ -115,11 +116,10 @@ async fn a_partner_has_so_many_calls_at_once() {
     larder.api().post("/functions/hello/executions", body).await.is_error(429, "general_rate_limit_exceeded");
     assert_eq!(slow.await.unwrap().unwrap().status(), 200);
     assert_eq!(web(&larder, "/hello").await.status(), 200);
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn instances_and_executions_wait_for_their_turn() {
-    let larder = with(&[("LARDER_RUNTIME__INSTANCES_MAX", "1"), ("LARDER_WORKER__EXECUTIONS_MAX", "1")]).await;
+both!(instances_and_executions_wait_for_their_turn, async |on| {
+    let larder = with(on, &[("LARDER_RUNTIME__INSTANCES_MAX", "1"), ("LARDER_WORKER__EXECUTIONS_MAX", "1")]).await;
     hello(&larder).await;
     web(&larder, "/hello").await;
     let slow = || larder.web("demo", Method::GET, "/hello/slow?ms=400").send();
@@ -127,11 +127,10 @@ async fn instances_and_executions_wait_for_their_turn() {
     let (one, two) = tokio::join!(slow(), slow());
     assert_eq!((one.unwrap().status().as_u16(), two.unwrap().status().as_u16()), (200, 200));
     assert!(begun.elapsed() >= Duration::from_millis(800), "two at once: {:?}", begun.elapsed());
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_stops_sending_is_let_go_and_makes_room() {
-    let larder = with(&[("LARDER_SERVER__CLIENT_TIMEOUT", "500ms"), ("LARDER_SERVER__CONNECTIONS_MAX", "1")]).await;
+both!(a_client_that_stops_sending_is_let_go_and_makes_room, async |on| {
+    let larder = with(on, &[("LARDER_SERVER__CLIENT_TIMEOUT", "500ms"), ("LARDER_SERVER__CONNECTIONS_MAX", "1")]).await;
     hello(&larder).await;
     let connect = async |text: &str| {
         let mut stream = TcpStream::connect(larder.address()).await.unwrap();
@@ -171,22 +170,20 @@ async fn a_client_that_stops_sending_is_let_go_and_makes_room() {
         read.expect("an answer").unwrap();
         assert_eq!(String::from_utf8_lossy(&first), format!("HTTP/1.1 {status}"), "{door} {path} {bytes}");
     }
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn draining_begins_after_its_delay() {
-    let mut larder = with(&[("LARDER_SERVER__DRAIN_DELAY", "2s")]).await;
+both!(draining_begins_after_its_delay, async |on| {
+    let mut larder = with(on, &[("LARDER_SERVER__DRAIN_DELAY", "2s")]).await;
     hello(&larder).await;
     larder.signal(Signal::TERM);
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(larder.internal("/health/ready").await.0, 503);
     assert_eq!(web(&larder, "/hello").await.status(), 200);
     assert_eq!(larder.ended().await, Some(0));
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn without_all_records_only_failures_leave_one() {
-    let larder = with(&[("LARDER_RECORDS__ALL", "false"), ("LARDER_SERVER__CALL_TIMEOUT", "1s")]).await;
+both!(without_all_records_only_failures_leave_one, async |on| {
+    let larder = with(on, &[("LARDER_RECORDS__ALL", "false"), ("LARDER_SERVER__CALL_TIMEOUT", "1s")]).await;
     hello(&larder).await;
     let api = larder.api();
     assert_eq!(web(&larder, "/hello").await.status(), 200);
@@ -199,11 +196,10 @@ async fn without_all_records_only_failures_leave_one() {
     .await;
     assert_eq!(executions.len(), 1, "{executions:?}");
     assert_eq!(executions[0]["status"], "failed");
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_older_than_the_retention_goes() {
-    let mut larder = with(&[("_APP_MAINTENANCE_RETENTION_EXECUTION", "1")]).await;
+both!(what_is_older_than_the_retention_goes, async |on| {
+    let mut larder = with(on, &[("_APP_MAINTENANCE_RETENTION_EXECUTION", "1")]).await;
     hello(&larder).await;
     let id = larder.api().execute("hello", json!({ "path": "/hello", "method": "GET" })).await["$id"].clone();
     let path = format!("/functions/hello/executions/{}", id.as_str().unwrap());
@@ -214,11 +210,10 @@ async fn what_is_older_than_the_retention_goes() {
     larder.restart().await;
     let api = larder.api();
     eventually("its end", async || (api.get(&path).await.status == 404).then_some(())).await;
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_execution_is_tried_so_often_and_waits_between() {
-    let larder = with(&[("LARDER_WORKER__ATTEMPTS", "3"), ("LARDER_WORKER__RETRY_DELAY", "300ms")]).await;
+both!(an_execution_is_tried_so_often_and_waits_between, async |on| {
+    let larder = with(on, &[("LARDER_WORKER__ATTEMPTS", "3"), ("LARDER_WORKER__RETRY_DELAY", "300ms")]).await;
     let api = larder.api();
     api.deploy("probe", &guests::guest("probe"), json!({ "events": ["probe.retry"] })).await;
     let begun = Instant::now();
@@ -231,19 +226,18 @@ async fn an_execution_is_tried_so_often_and_waits_between() {
     assert_eq!(ended["attempt"], 3, "{ended}");
     // 300 ms, then 600 ms.
     assert!(begun.elapsed() >= Duration::from_millis(900), "{:?}", begun.elapsed());
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn logs_are_as_they_are_wanted() {
-    let json_log = with(&[("LARDER_LOG__FORMAT", "json"), ("LARDER_LOG__FILTER", "debug")]).await;
+both!(logs_are_as_they_are_wanted, async |on| {
+    let json_log = with(on, &[("LARDER_LOG__FORMAT", "json"), ("LARDER_LOG__FILTER", "debug")]).await;
     let log = json_log.log();
     assert!(log.lines().count() > 0);
     for line in log.lines() {
         let entry: Value = serde_json::from_str(line).unwrap_or_else(|err| panic!("{err}: {line}"));
         assert!(entry["level"].is_string() && entry["timestamp"].is_string(), "{line}");
     }
-    let text = with(&[("LARDER_LOG__FILTER", "debug")]).await;
+    let text = with(on, &[("LARDER_LOG__FILTER", "debug")]).await;
     assert!(!text.log().contains('\u{1b}'), "colours in a file");
-    let silent = with(&[("LARDER_LOG__FILTER", "off")]).await;
+    let silent = with(on, &[("LARDER_LOG__FILTER", "off")]).await;
     assert_eq!(silent.log(), "");
-}
+});

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use larder_tests::{Api, Larder, eventually, guests};
+use larder_tests::{Api, Larder, both, eventually, guests};
 use reqwest::{Body, Method, Response};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -39,10 +39,9 @@ async fn read(answer: &mut Response, text: &str) {
     tokio::time::timeout(Duration::from_secs(20), reading).await.unwrap_or_else(|_| panic!("no {text:?} comes"));
 }
 
-/// The client sends each part only when it has seen the echo of the one before, so neither body can have been held back.
-#[tokio::test(flavor = "multi_thread")]
-async fn both_bodies_stream_at_the_same_time() {
-    let larder = Larder::start().await;
+// The client sends each part only when it has seen the echo of the one before, so neither body can have been held back.
+both!(both_bodies_stream_at_the_same_time, async |on| {
+    let larder = Larder::start_on(on).await;
     let api = deploy(&larder, "hostile", json!({}), 25).await;
     let (parts, body) = mpsc::channel::<Result<Bytes, std::io::Error>>(1);
     let body = futures::stream::unfold(body, async |mut body| Some((body.recv().await?, body)));
@@ -58,12 +57,11 @@ async fn both_bodies_stream_at_the_same_time() {
     drop(parts);
     assert_eq!(answer.chunk().await.expect("a clean end"), None);
     assert_eq!(ended(&api, "hostile", &execution_id(&answer)).await["status"], "completed");
-}
+});
 
-/// A client that gives up in the middle of its body leaves a guest that is told so, and no complete answer.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_breaks_off_is_no_complete_one() {
-    let larder = Larder::start().await;
+// A client that gives up in the middle of its body leaves a guest that is told so, and no complete answer.
+both!(a_request_that_breaks_off_is_no_complete_one, async |on| {
+    let larder = Larder::start_on(on).await;
     let api = deploy(&larder, "hostile", json!({}), 25).await;
     let (parts, body) = mpsc::channel::<Result<Bytes, std::io::Error>>(1);
     let body = futures::stream::unfold(body, async |mut body| Some((body.recv().await?, body)));
@@ -76,12 +74,11 @@ async fn a_request_that_breaks_off_is_no_complete_one() {
     drop(answer);
     let execution = ended(&api, "hostile", &id).await;
     assert_eq!(execution["status"], "failed", "{execution:#}");
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_slow_client_slows_the_guest_and_gets_everything() {
+both!(a_slow_client_slows_the_guest_and_gets_everything, async |on| {
     const BYTES: usize = 24 << 20;
-    let larder = Larder::start().await;
+    let larder = Larder::start_on(on).await;
     // More than all socket buffers on the way hold; the guest gets no further while nobody reads.
     let api = deploy(&larder, "hostile", json!({ "responseBytes": 32 << 20, "cpuMs": 20_000 }), 2).await;
     let pour = format!("/hostile/pour?{BYTES}");
@@ -108,11 +105,10 @@ async fn a_slow_client_slows_the_guest_and_gets_everything() {
     }
     assert_eq!(at, BYTES);
     assert_eq!(ended(&api, "hostile", &id).await["status"], "completed");
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_goes_away_stops_the_guest() {
-    let larder = Larder::start().await;
+both!(a_client_that_goes_away_stops_the_guest, async |on| {
+    let larder = Larder::start_on(on).await;
     let api = deploy(&larder, "hostile", json!({ "cpuMs": 20_000 }), 30).await;
     let begun = Instant::now();
     let mut answer = larder.web("demo", Method::GET, "/hostile/drip").send().await.expect("a head");
@@ -123,12 +119,11 @@ async fn a_client_that_goes_away_stops_the_guest() {
     assert!(begun.elapsed() < Duration::from_secs(25), "it ran to its timeout");
     assert_eq!(execution["status"], "failed");
     assert!(execution["errors"].as_str().expect("errors").contains("the client went away"), "{execution:#}");
-}
+});
 
-/// Its answer was whole before it saved; the client sees it after both have committed.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_answer_with_effects_leaves_after_they_committed() {
-    let larder = Larder::start().await;
+// Its answer was whole before it saved; the client sees it after both have committed.
+both!(an_answer_with_effects_leaves_after_they_committed, async |on| {
+    let larder = Larder::start_on(on).await;
     let api = deploy(&larder, "hostile-saver", json!({}), 15).await;
     api.enrol("hostile-saver", "anna", "everyone", json!({})).await;
     for call in 1..=5 {
@@ -141,12 +136,11 @@ async fn an_answer_with_effects_leaves_after_they_committed() {
         assert_eq!(answer.headers()["content-length"], "23");
         assert_eq!(answer.text().await.expect("a body"), "said before it was done");
     }
-}
+});
 
-/// Hanging up neither stops a call in the middle nor hides it: what it did takes effect, what it used is recorded.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_call_whose_client_hangs_up_before_the_answer_is_recorded() {
-    let larder = Larder::start().await;
+// Hanging up neither stops a call in the middle nor hides it: what it did takes effect, what it used is recorded.
+both!(a_call_whose_client_hangs_up_before_the_answer_is_recorded, async |on| {
+    let larder = Larder::start_on(on).await;
     let saver = deploy(&larder, "hostile-saver", json!({}), 15).await;
     let api = deploy(&larder, "hostile", json!({ "cpuMs": 500 }), 15).await;
     saver.enrol("hostile-saver", "anna", "everyone", json!({})).await;
@@ -170,4 +164,4 @@ async fn a_call_whose_client_hangs_up_before_the_answer_is_recorded() {
             }
         }
     }
-}
+});

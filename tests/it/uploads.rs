@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use larder_tests::{Api, Larder, Options, guests};
+use larder_tests::{Api, Larder, Options, both, guests};
 use reqwest::Method;
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
@@ -34,9 +34,8 @@ fn contains(text: &str, parts: &[&str]) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_component_of_ours_is_named() {
-    let larder = Larder::start().await;
+both!(what_is_no_component_of_ours_is_named, async |on| {
+    let larder = Larder::start_on(on).await;
     let api = larder.api();
     let good = guests::guest("hello-http");
     api.deploy("hello", &good, json!({ "routes": ["/hello"] })).await;
@@ -59,13 +58,12 @@ async fn what_is_no_component_of_ours_is_named() {
     let artifact = std::fs::read(find(&larder.data(), "cwasm").expect("an artifact")).expect("a file");
     contains(&refused(&artifact).await, &["machine code", "upload the WebAssembly component"]);
     assert!(!larder.log().contains("panicked"), "{}", larder.log());
-}
+});
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_upload_that_is_too_large_is_refused_and_not_kept() {
+both!(an_upload_that_is_too_large_is_refused_and_not_kept, async |on| {
     let good = guests::guest("hello-http");
     let max = good.len();
-    let larder = Larder::start_with(Options::default().set("LARDER_BUILD__UPLOAD_BYTES_MAX", max.to_string())).await;
+    let larder = Larder::start_with(Options::on(on).set("LARDER_BUILD__UPLOAD_BYTES_MAX", max.to_string())).await;
     let api = larder.api();
     api.deploy("hello", &good, json!({ "routes": ["/hello"] })).await;
     let kept = bytes(&larder.data());
@@ -83,12 +81,11 @@ async fn an_upload_that_is_too_large_is_refused_and_not_kept() {
     // Nothing but the database grew.
     assert!(bytes(&larder.data()) < kept + 200_000);
     hello(&larder).await;
-}
+});
 
-/// Compiling takes time and memory that grow with the square of the code: a few hundred kilobytes are enough.
-#[tokio::test(flavor = "multi_thread")]
-async fn compile_bombs_are_stopped_by_time_and_by_memory() {
-    let options = Options::default()
+// Compiling takes time and memory that grow with the square of the code: a few hundred kilobytes are enough.
+both!(compile_bombs_are_stopped_by_time_and_by_memory, async |on| {
+    let options = Options::on(on)
         .set("LARDER_BUILD__DEADLINE", "20s")
         .set("LARDER_BUILD__MEMORY_BYTES", (512u64 << 20).to_string());
     let larder = Larder::start_with(options).await;
@@ -120,7 +117,7 @@ async fn compile_bombs_are_stopped_by_time_and_by_memory() {
     assert_eq!(larder.internal("/health/live").await.0, 200);
     let deployment: Value = api.build("hello", &guests::guest("hostile"), false).await;
     assert_eq!(deployment["status"], "ready", "{deployment:#}");
-}
+});
 
 /// A good component with one more module: functions in which every local lives through every loop.
 fn bomb(good: &[u8], locals: u32, loops: u32, functions: u32) -> Vec<u8> {

@@ -6,11 +6,17 @@
 //! A test owns everything it touches, so all run in parallel. Dropping [`Larder`] kills the process and removes the folder.
 
 mod api;
+mod backend;
 pub mod guests;
 mod process;
+mod random;
+pub mod s3;
+pub mod services;
 
 pub use api::{Answer, Api};
+pub use backend::Backend;
 pub use process::{Larder, Options, workspace};
+pub use random::Random;
 
 use std::time::{Duration, Instant};
 

@@ -3,17 +3,19 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::Api;
+use crate::services::Database;
+use crate::{Api, Backend, backend};
 
 /// How the process is started.
 #[derive(Clone)]
 pub struct Options {
+    pub backend: Backend,
     /// Settings by the environment: `("LARDER_WORKER__LEASE", "5s")`.
     pub settings: Vec<(&'static str, String)>,
     /// `larder serve` with this file of settings; `None`: `larder dev`.
@@ -27,11 +29,22 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         let any = || "127.0.0.1:0".to_owned();
-        Options { settings: vec![], serve: None, listen: any(), internal: any(), data: None }
+        Options {
+            backend: Backend::Embedded,
+            settings: vec![],
+            serve: None,
+            listen: any(),
+            internal: any(),
+            data: None,
+        }
     }
 }
 
 impl Options {
+    pub fn on(backend: Backend) -> Options {
+        Options { backend, ..Options::default() }
+    }
+
     pub fn set(mut self, variable: &'static str, value: impl Into<String>) -> Options {
         self.settings.push((variable, value.into()));
         self
@@ -43,6 +56,8 @@ pub struct Larder {
     options: Options,
     /// What the process was told at its last start.
     env: Env,
+    /// Of MariaDB. Dropped after the process has ended.
+    database: Option<Arc<Database>>,
     folder: TempDir,
 }
 
@@ -62,15 +77,35 @@ struct Before {
 }
 
 impl Larder {
-    pub async fn start() -> Larder {
-        Larder::start_with(Options::default()).await
+    pub async fn start_on(backend: Backend) -> Larder {
+        Larder::start_with(Options::on(backend)).await
     }
 
     pub async fn start_with(options: Options) -> Larder {
+        let database = options.backend.database().await.map(Arc::new);
+        Larder::start_in(options, database, None).await
+    }
+
+    /// Another process over the same database, with the same master key and a data folder of its own.
+    pub async fn start_beside(&self, options: Options) -> Larder {
+        let master_key = self.data().join("master.key");
+        Larder::start_in(options, self.database.clone(), Some(&master_key)).await
+    }
+
+    async fn start_in(options: Options, database: Option<Arc<Database>>, master_key: Option<&Path>) -> Larder {
         let folder = tempfile::Builder::new().prefix("larder-test-").tempdir().expect("a temporary folder");
-        let mut larder = Larder { process: None, options, env: Env::default(), folder };
+        let mut larder = Larder { process: None, options, env: Env::default(), database, folder };
+        if let Some(master_key) = master_key {
+            std::fs::create_dir_all(larder.data()).expect("a data folder");
+            std::fs::copy(master_key, larder.data().join("master.key")).expect("a key");
+        }
         larder.restart().await;
         larder
+    }
+
+    /// Of MariaDB, to look or meddle where the API does not reach.
+    pub fn database(&self) -> &Database {
+        self.database.as_ref().expect("it runs on the services")
     }
 
     /// The binary, built once per run from the present sources.
@@ -126,6 +161,7 @@ impl Larder {
                 .arg(self.data()),
         };
         command
+            .envs(self.database.iter().flat_map(backend::settings))
             .envs(self.options.settings.iter().map(|(name, value)| (*name, value.as_str())))
             .stdin(Stdio::null())
             .stdout(stdout)

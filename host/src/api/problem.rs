@@ -159,7 +159,7 @@ impl From<objects::Error> for Problem {
     fn from(err: objects::Error) -> Problem {
         match err {
             objects::Error::Store { .. } => Problem::unavailable(err),
-            objects::Error::Corrupt { .. } | objects::Error::Folder(_) => Problem::internal(err),
+            objects::Error::Corrupt { .. } | objects::Error::Settings { .. } => Problem::internal(err),
         }
     }
 }

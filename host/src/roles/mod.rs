@@ -76,7 +76,7 @@ pub async fn start(
     for warning in store.warnings() {
         tracing::warn!("database: {warning}");
     }
-    let objects = Objects::in_folder(&data.join("objects"))?;
+    let objects = Objects::open(&settings.objects, &data)?;
     let queue = Queue::default();
     let calls_max = settings.server.calls_per_partner;
     let directory = Directory::load(store.clone(), secrets.clone(), queue.clone(), calls_max).await?;
