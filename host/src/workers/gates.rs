@@ -3,6 +3,7 @@
 //! State is optimistic: a run whose reads have changed meanwhile runs again. Under a steady stream of others it could
 //! lose for ever. After [`RACES_MAX`] lost races it closes the gate of its scope: runs that begin after that wait, those
 //! that are under way end, and then it runs alone. While no gate is closed, passing costs one atomic read.
+//! Runs of other processes are kept off by `Store::lock_state`, which the ledger of every process minds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
