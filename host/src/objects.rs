@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::{Stream, StreamExt};
 use larder_runtime::Digest;
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 use object_store::prefix::PrefixStore;
-use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig};
+use object_store::{ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig};
 use sha2::{Digest as _, Sha256};
 
+use crate::clock::Millis;
 use crate::config;
-use crate::model::hex;
+use crate::model::{hex, unhex};
 use crate::secrets::read_private;
 
 /// How long a request to S3 may take, its retries included.
@@ -93,6 +95,37 @@ impl Objects {
         let failed = |source| Error::Store { key: key.clone(), source };
         let bytes = self.0.get(&Key::from(key.as_str())).await.map_err(failed)?.bytes().await.map_err(failed)?;
         if Sha256::digest(&bytes)[..] != digest.0 { Err(Error::Corrupt { key }) } else { Ok(bytes) }
+    }
+}
+
+impl Objects {
+    /// What was put here before that time, in no order.
+    pub fn older(&self, before: Millis) -> impl Stream<Item = Result<Digest, Error>> + Send {
+        let old = move |object: ObjectMeta| {
+            let name = object.location.filename()?;
+            let digest = unhex(name).map(Digest)?;
+            (object.last_modified.timestamp_millis() < before).then_some(digest)
+        };
+        self.0.list(None).filter_map(move |found| {
+            std::future::ready(match found {
+                Ok(object) => old(object).map(Ok),
+                Err(source) => Some(Err(Error::Store { key: "list".into(), source })),
+            })
+        })
+    }
+
+    /// Removes an object, unless it was put here again since that time.
+    pub async fn delete_older(&self, digest: &Digest, before: Millis) -> Result<bool, Error> {
+        let key = key(digest);
+        let path = Key::from(key.as_str());
+        let failed = |source| Error::Store { key: key.clone(), source };
+        match self.0.head(&path).await {
+            Ok(object) if object.last_modified.timestamp_millis() < before => {
+                self.0.delete(&path).await.map_err(failed).map(|()| true)
+            }
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(source) => Err(failed(source)),
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
+
 use crate::app::App;
 use crate::crash::{self, Point};
 use crate::store;
@@ -10,11 +12,14 @@ use crate::store;
 /// Events are kept at least that long, however short the retention: their keys make a repeated one a duplicate.
 const EVENTS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 const PERIOD: Duration = Duration::from_secs(60);
+const UPLOADS_PERIOD: Duration = Duration::from_secs(3_600);
+const UPLOAD_AGE_MIN: Duration = Duration::from_secs(24 * 3_600);
 /// Rows of one transaction, so that the writer is never held for long.
 const BATCH: u32 = 500;
 
 pub fn start(app: &App) {
     app.life.spawn("retention", retention(app.clone()));
+    app.life.spawn("uploads", uploads(app.clone()));
 }
 
 async fn retention(app: App) {
@@ -53,6 +58,42 @@ async fn sweep(app: &App) -> store::Result<u64> {
         }
         tokio::task::yield_now().await;
     }
+}
+
+/// Removes uploads that no deployment has any more, or never had because the process that took it died.
+async fn uploads(app: App) {
+    let drain = app.life.drain();
+    loop {
+        match sweep_uploads(&app).await {
+            Ok(0) => {}
+            Ok(uploads) => {
+                metrics::counter!("larder_orphaned_uploads_total").increment(uploads);
+                tracing::info!(uploads, "{uploads} uploads that no deployment has are gone");
+            }
+            Err(err) => tracing::error!(error = %err, "uploads could not be looked through; trying again in an hour"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(UPLOADS_PERIOD) => {}
+            () = drain.cancelled() => return,
+        }
+    }
+}
+
+async fn sweep_uploads(app: &App) -> anyhow::Result<u64> {
+    // An upload is there before its deployment is; a day is longer than any request takes.
+    let before = app.clock.now_ms() - UPLOAD_AGE_MIN.as_millis() as i64;
+    let mut older = std::pin::pin!(app.objects.older(before));
+    let mut gone = 0;
+    while let Some(digest) = older.next().await {
+        let digest = digest?;
+        if app.life.is_draining() {
+            break;
+        }
+        if !app.store.is_deployed(&digest).await? && app.objects.delete_older(&digest, before).await? {
+            gone += 1;
+        }
+    }
+    Ok(gone)
 }
 
 /// Keeps the artifacts of this process's data folder within `build.cache_bytes_max`.

@@ -91,6 +91,8 @@ impl Store {
             DELETE FROM executions WHERE partner_id = ? AND function_id = ?",
             "-- delete_function_state
             DELETE FROM state WHERE partner_id = ? AND function_id = ?",
+            "-- delete_function_state_locks
+            DELETE FROM state_locks WHERE partner_id = ? AND function_id = ?",
         ];
         self.db
             .tx("delete_function", &(partner, id), |tx, (partner, id)| {
