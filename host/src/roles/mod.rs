@@ -17,7 +17,7 @@ use crate::ledger::{self, Ledger};
 use crate::lifecycle::Lifecycle;
 use crate::objects::Objects;
 use crate::partners::Directory;
-use crate::queue::Queue;
+use crate::queue::{Queue, Work};
 use crate::secrets::{self, Secrets};
 use crate::store::Store;
 use crate::workers::gates::Gates;
@@ -38,6 +38,15 @@ pub enum Role {
 
 impl Role {
     pub const ALL: [Role; 4] = [Role::Web, Role::Worker, Role::Scheduler, Role::Maintenance];
+
+    /// Kinds of work of which one wake-up is for one process.
+    fn works_on(self) -> &'static [Work] {
+        match self {
+            Role::Web | Role::Maintenance => &[],
+            Role::Worker => &[Work::Executions, Work::Events, Work::Fanouts, Work::Builds],
+            Role::Scheduler => &[Work::Schedules],
+        }
+    }
 
     pub fn word(self) -> &'static str {
         match self {
@@ -77,7 +86,7 @@ pub async fn start(
         tracing::warn!("database: {warning}");
     }
     let objects = Objects::open(&settings.objects, &data)?;
-    let queue = Queue::default();
+    let queue = Queue::open(&settings.redis).await?;
     let calls_max = settings.server.calls_per_partner;
     let directory = Directory::load(store.clone(), secrets.clone(), queue.clone(), calls_max).await?;
     let runtime = Runtime::new(larder_runtime::Settings {
@@ -116,6 +125,7 @@ pub const COMPILE: &str = "__compile";
 /// Starts the tasks of these roles, and what every process has.
 pub fn run(app: &App, roles: &[Role], listeners: Listeners) -> anyhow::Result<()> {
     app.life.spawn("partners", app.directory.clone().watch(app.settings.partners.poll, app.life.clone()));
+    app.queue.start(&roles.iter().flat_map(|role| role.works_on()).copied().collect::<Vec<_>>(), &app.life);
     app.life.spawn("artifacts", maintenance::artifacts(app.clone()));
     web::start(app, listeners)?;
     if roles.contains(&Role::Worker) {

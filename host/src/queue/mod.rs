@@ -1,0 +1,96 @@
+//! Wake-ups between the parts of Larder. They carry nothing: the database is the queue of record, and whoever wakes
+//! looks there. A lost wake-up costs the time to the next poll.
+//!
+//! * [`Queue`]: [`push`](Queue::push) and [`wait`](Queue::wait), within one process.
+//! * [`redis`]: the same between processes, as long as there is a Redis.
+
+mod redis;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use self::redis::Redis;
+use crate::config;
+use crate::lifecycle::Lifecycle;
+
+pub use self::redis::Error;
+
+/// What there may be something of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    Executions,
+    Events,
+    Fanouts,
+    Builds,
+    Schedules,
+    /// Something of a partner's snapshot has changed: every process looks, for the other kinds one is enough.
+    Tenants,
+}
+
+impl Work {
+    pub const ALL: [Work; 6] =
+        [Work::Executions, Work::Events, Work::Fanouts, Work::Builds, Work::Schedules, Work::Tenants];
+
+    fn word(self) -> &'static str {
+        match self {
+            Work::Executions => "executions",
+            Work::Events => "events",
+            Work::Fanouts => "fanouts",
+            Work::Builds => "builds",
+            Work::Schedules => "schedules",
+            Work::Tenants => "tenants",
+        }
+    }
+}
+
+#[derive(Clone)]
+pub struct Queue(Arc<Shared>);
+
+struct Shared {
+    local: [Notify; Work::ALL.len()],
+    redis: Option<Redis>,
+}
+
+impl Queue {
+    /// With the Redis of the settings, if they name one. It need not be there yet; one that is too old is refused.
+    pub async fn open(settings: &config::Redis) -> Result<Queue, Error> {
+        let redis = if settings.url.is_empty() { None } else { Some(Redis::open(settings).await?) };
+        Ok(Queue(Arc::new(Shared { local: Default::default(), redis })))
+    }
+
+    /// Wakes whoever waits for this kind of work, or the next one who comes to wait, here and in another process. It never
+    /// waits and never fails.
+    pub fn push(&self, work: Work) {
+        self.wake(work);
+        if let Some(redis) = &self.0.redis {
+            redis.push(work);
+        }
+    }
+
+    fn wake(&self, work: Work) {
+        self.0.local[work as usize].notify_one();
+    }
+
+    /// Until there may be work of this kind, `poll` at most.
+    pub async fn wait(&self, work: Work, poll: Duration) {
+        let _ = tokio::time::timeout(poll, self.0.local[work as usize].notified()).await;
+    }
+
+    /// Carries wake-ups to other processes, and those of the kinds that this process works on from them.
+    pub fn start(&self, wanted: &[Work], life: &Lifecycle) {
+        if self.0.redis.is_none() {
+            return;
+        }
+        // Whoever drains still wakes others.
+        life.spawn_last("wake-ups out", redis::send(self.clone()));
+        life.spawn("wake-ups in", redis::receive(self.clone(), wanted.to_vec(), life.drain()));
+        life.spawn("changes in", redis::listen(self.clone(), life.drain()));
+    }
+
+    /// How it stands with Redis, for people; `None` if there is none.
+    pub fn redis(&self) -> Option<String> {
+        self.0.redis.as_ref().map(Redis::state)
+    }
+}

@@ -1,0 +1,317 @@
+//! Wake-ups between processes, through Redis 6.2 or later.
+//!
+//! One stream for each kind of work with one consumer group, so that an entry wakes one process, the one that has waited
+//! longest. Entries are read without acknowledgement (`NOACK`): they carry nothing, and one that is lost with the process
+//! that read it costs a poll. Many pushes of a kind in a moment are one entry. Changes of partners are published on a
+//! channel instead, because every process must look.
+//!
+//! **Redis may be gone at any moment**, flushed, restarted, cut off or hanging: groups are made again when they are missed,
+//! connections for as long as it takes, and after each time of absence everything is woken once, because wake-ups may have
+//! been lost. Commands: Redis documentation of XADD, XREADGROUP, XGROUP CREATE, PUBLISH.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use fred::clients::{Client, SubscriberClient};
+use fred::prelude::{
+    Builder, ClientLike, Config, EventInterface, PubsubInterface, ReconnectPolicy, StreamsInterface, Value,
+};
+use fred::types::InfoKind;
+use fred::types::config::Options;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::{Queue, Work};
+use crate::config;
+use crate::secrets::read_private;
+
+const GROUP: &str = "larder";
+/// Entries of a stream that nobody reads.
+const ENTRIES_MAX: i64 = 1_000;
+/// How long a read waits in Redis for an entry.
+const BLOCK: Duration = Duration::from_secs(2);
+const OLDEST: (u32, u32) = (6, 2);
+/// Between two tries to reach it.
+const RECONNECT_MS: (u32, u32) = (100, 3_000);
+const PAUSE: Duration = Duration::from_millis(200);
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("redis.{setting}: {why}")]
+    Settings { setting: &'static str, why: String },
+    #[error("redis.url: Redis 6.2 or later is needed, this is {0}")]
+    TooOld(String),
+}
+
+pub struct Redis {
+    config: Config,
+    prefix: String,
+    timeout: Duration,
+    /// Kinds that were pushed and not sent yet.
+    pushed: [AtomicBool; Work::ALL.len()],
+    sender: Notify,
+    /// Since when it is gone; `None` while it is there.
+    gone: Mutex<Option<Instant>>,
+}
+
+impl Redis {
+    pub async fn open(settings: &config::Redis) -> Result<Redis, Error> {
+        let wrong = |setting, why: String| Error::Settings { setting, why };
+        let mut config = Config::from_url(&settings.url).map_err(|err| wrong("url", err.details().to_owned()))?;
+        if !settings.password_file.as_os_str().is_empty() {
+            let password = read_private(&settings.password_file)
+                .map_err(|err| wrong("password_file", format!("{}: {err}", settings.password_file.display())))?;
+            config.password = Some(password.trim().to_owned());
+        }
+        config.fail_fast = false;
+        let redis = Redis {
+            config,
+            prefix: settings.prefix.clone(),
+            timeout: settings.timeout,
+            pushed: Default::default(),
+            sender: Notify::new(),
+            gone: Mutex::new(Some(Instant::now())),
+        };
+        redis.check().await?;
+        Ok(redis)
+    }
+
+    /// Refuses a Redis that is too old. One that does not answer may do so later.
+    async fn check(&self) -> Result<(), Error> {
+        let client = self.client()?;
+        let _connecting = client.connect();
+        let asked = async {
+            client.wait_for_connect().await?;
+            client.info::<String>(Some(InfoKind::Server)).await
+        };
+        match tokio::time::timeout(self.timeout, asked).await {
+            Ok(Ok(info)) => {
+                let version = info.lines().find_map(|line| line.trim().strip_prefix("redis_version:")).unwrap_or("");
+                if !supported(version) {
+                    return Err(Error::TooOld(version.to_owned()));
+                }
+                self.is_there();
+            }
+            Ok(Err(err)) => {
+                tracing::warn!(error = %err, "Redis does not answer; until it does, work is found by polling")
+            }
+            Err(_) => tracing::warn!("Redis cannot be reached; until it can, work is found by polling"),
+        }
+        let _ = client.quit().await;
+        Ok(())
+    }
+
+    pub fn push(&self, work: Work) {
+        self.pushed[work as usize].store(true, Ordering::Release);
+        self.sender.notify_one();
+    }
+
+    pub fn state(&self) -> String {
+        match *self.gone.lock().expect("no panic under the lock") {
+            None => "ok".into(),
+            Some(since) => format!("gone for {} s; work is found by polling", since.elapsed().as_secs()),
+        }
+    }
+
+    /// Notes that it answers; `true` if it did not before.
+    fn is_there(&self) -> bool {
+        metrics::gauge!("larder_redis_up").set(1.0);
+        let gone = self.gone.lock().expect("no panic under the lock").take();
+        if let Some(since) = gone {
+            tracing::info!(gone_ms = since.elapsed().as_millis() as u64, "Redis is there");
+        }
+        gone.is_some()
+    }
+
+    fn is_gone(&self, why: &fred::error::Error) {
+        metrics::gauge!("larder_redis_up").set(0.0);
+        let mut gone = self.gone.lock().expect("no panic under the lock");
+        if gone.is_none() {
+            *gone = Some(Instant::now());
+            tracing::warn!(error = %why, "Redis is gone; until it is back, work is found by polling");
+        }
+    }
+
+    fn builder(&self) -> Builder {
+        let mut builder = Builder::from_config(self.config.clone());
+        builder
+            .with_performance_config(|performance| performance.default_command_timeout = self.timeout)
+            .with_connection_config(|connection| {
+                connection.connection_timeout = self.timeout;
+                connection.internal_command_timeout = self.timeout;
+                connection.max_command_attempts = 1;
+                // One that accepts and never answers is cut off, and tried again.
+                connection.unresponsive.max_timeout = Some(BLOCK + self.timeout);
+            })
+            .set_policy(ReconnectPolicy::new_exponential(0, RECONNECT_MS.0, RECONNECT_MS.1, 2));
+        builder
+    }
+
+    fn client(&self) -> Result<Client, Error> {
+        let made = self.builder().build();
+        made.map_err(|err| Error::Settings { setting: "url", why: err.details().to_owned() })
+    }
+
+    fn stream(&self, work: Work) -> String {
+        format!("{}:wake:{}", self.prefix, work.word())
+    }
+
+    fn channel(&self) -> String {
+        format!("{}:{}", self.prefix, Work::Tenants.word())
+    }
+}
+
+fn supported(version: &str) -> bool {
+    let mut numbers = version.split('.').map_while(|part| part.parse::<u32>().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= OLDEST
+}
+
+fn redis(queue: &Queue) -> &Redis {
+    queue.0.redis.as_ref().expect("only started with one")
+}
+
+/// Sends what is pushed, for as long as the process lives. What cannot be sent is dropped: when Redis is back, everyone is
+/// woken anyway.
+pub async fn send(queue: Queue) {
+    let redis = redis(&queue);
+    let Ok(client) = redis.client() else { return };
+    let _connecting = client.connect();
+    loop {
+        redis.sender.notified().await;
+        for work in Work::ALL {
+            if !redis.pushed[work as usize].swap(false, Ordering::AcqRel) {
+                continue;
+            }
+            let sent = if work == Work::Tenants {
+                client.publish::<(), _, _>(redis.channel(), "").await
+            } else {
+                client.xadd(redis.stream(work), false, ("MAXLEN", "~", ENTRIES_MAX), "*", ("w", "")).await
+            };
+            if let Err(err) = sent {
+                tracing::debug!(error = %err, work = work.word(), "a wake-up was not sent");
+            }
+        }
+    }
+}
+
+/// Wakes this process with what others push, until it drains. One that works on nothing looks whether Redis is there.
+pub async fn receive(queue: Queue, wanted: Vec<Work>, drain: CancellationToken) {
+    let redis = redis(&queue);
+    let Ok(client) = redis.client() else { return };
+    let _connecting = client.connect();
+    let streams: Vec<(String, Work)> = wanted.into_iter().map(|work| (redis.stream(work), work)).collect();
+    let keys: Vec<&str> = streams.iter().map(|(key, _)| key.as_str()).collect();
+    let options = Options { timeout: Some(BLOCK + redis.timeout), ..Options::default() };
+    let mut had_groups = false;
+    while !drain.is_cancelled() {
+        let read = async {
+            if keys.is_empty() {
+                tokio::time::sleep(BLOCK).await;
+                return client.ping::<Value>(None).await.map(|_| Value::Null);
+            }
+            let (keys, new) = (keys.clone(), vec![">"; keys.len()]);
+            // One at a time, so that the next entry finds the next process.
+            let block = Some(BLOCK.as_millis() as u64);
+            client.with_options(&options).xreadgroup(GROUP, GROUP, Some(1), block, true, keys, new).await
+        };
+        let read = tokio::select! {
+            read = read => read,
+            () = drain.cancelled() => break,
+        };
+        match read {
+            Ok(found) => {
+                if redis.is_there() {
+                    Work::ALL.into_iter().for_each(|work| queue.wake(work));
+                }
+                for key in streams_in(found) {
+                    if let Some((_, work)) = streams.iter().find(|(stream, _)| *stream == key) {
+                        queue.wake(*work);
+                    }
+                }
+            }
+            // The group, or the whole stream, is gone: flushed, evicted, or not made yet.
+            Err(err) if ["NOGROUP", "UNBLOCKED"].iter().any(|word| err.details().contains(word)) => {
+                if make_groups(&client, &keys).await && had_groups {
+                    metrics::counter!("larder_queue_groups_recreated_total").increment(1);
+                    tracing::info!("the streams of wake-ups were gone and are made again");
+                    Work::ALL.into_iter().for_each(|work| queue.wake(work));
+                }
+                had_groups = true;
+            }
+            Err(err) => {
+                redis.is_gone(&err);
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    let _ = client.quit().await;
+}
+
+/// Makes the groups that are missing; `false` if none could be.
+async fn make_groups(client: &Client, keys: &[&str]) -> bool {
+    let mut made = false;
+    for key in keys {
+        // From the first entry: one that was pushed before the group was there is not lost on it.
+        match client.xgroup_create::<(), _, _, _>(*key, GROUP, "0", true).await {
+            Ok(()) => made = true,
+            Err(err) if err.details().contains("BUSYGROUP") => {}
+            Err(err) => {
+                tracing::debug!(error = %err, "a group could not be made");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    made
+}
+
+/// The names of the streams in an answer to XREADGROUP: `[[name, entries], …]`, or nothing.
+fn streams_in(found: Value) -> Vec<String> {
+    let names =
+        found.into_array().into_iter().filter_map(|stream| stream.into_array().into_iter().next()?.into_string());
+    names.collect()
+}
+
+/// Wakes this process when others change something of a partner's snapshot, until it drains.
+pub async fn listen(queue: Queue, drain: CancellationToken) {
+    let redis = redis(&queue);
+    let Ok(client): Result<SubscriberClient, _> = redis.builder().build_subscriber_client() else { return };
+    let _connecting = client.connect();
+    // After each reconnection it subscribes again.
+    let _managing = client.manage_subscriptions();
+    let mut messages = client.message_rx();
+    while !drain.is_cancelled() {
+        match client.subscribe(redis.channel()).await {
+            Ok(()) => break,
+            Err(err) => {
+                tracing::debug!(error = %err, "changes cannot be listened to yet");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    loop {
+        tokio::select! {
+            message = messages.recv() => match message {
+                // A reader that was too slow has missed some, which is as good as one.
+                Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => queue.wake(Work::Tenants),
+                Err(tokio::sync::broadcast::error::RecvError::Closed) => break,
+            },
+            () = drain.cancelled() => break,
+        }
+    }
+    let _ = client.quit().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        for (version, expected) in
+            [("7.0.15", true), ("6.2.0", true), ("6.0.16", false), ("5.0.7", false), ("10.1", true), ("", false)]
+        {
+            assert_eq!(supported(version), expected, "{version}");
+        }
+    }
+}
