@@ -15,6 +15,7 @@ mod isolation;
 mod lifecycle;
 mod limits;
 mod objects;
+mod queue;
 mod schedules;
 mod serve;
 mod settings;

@@ -28,7 +28,7 @@ use crate::app::App;
 use crate::auth::{Caller, Scope};
 use crate::ids::{ExecutionId, FunctionId};
 use crate::model::{Enrolment, EnrolmentStatus, Per, Trigger};
-use crate::partners::FunctionView;
+use crate::partners::{FunctionView, Tenant};
 use crate::queue::Work;
 use crate::store::{self, NewExecution, filters};
 use crate::usage;
@@ -110,7 +110,15 @@ async fn create(
     let function = ids.get("functionId")?;
     let input: ExecutionInput = wire::json(body, BODY_MAX).await?;
     let wanted = input.check(&app, peer.map(|Extension(peer)| peer.ip()))?;
-    let view = executable(&caller, &function)?;
+    let view = match executable(&caller.tenant, &caller, &function) {
+        Ok(view) => view,
+        // Another process may have deployed it a moment ago.
+        Err(_) => {
+            app.directory.look_again(&caller.partner).await;
+            let tenant = app.directory.tenant(&caller.partner);
+            executable(tenant.as_ref().unwrap_or(&caller.tenant), &caller, &function)?
+        }
+    };
     let enrolment = enrolment(&app, &caller, &view, &wanted).await?;
     if wanted.asynchronous {
         return Ok((StatusCode::ACCEPTED, Json(enqueue(&app, &view, wanted, enrolment).await?)));
@@ -120,9 +128,9 @@ async fn create(
 }
 
 /// The function, if this caller may execute it and it has something that runs.
-fn executable(caller: &Caller, id: &FunctionId) -> Result<Arc<FunctionView>, Problem> {
+fn executable(tenant: &Tenant, caller: &Caller, id: &FunctionId) -> Result<Arc<FunctionView>, Problem> {
     let not_found = || Problem::not_found(Kind::FunctionNotFound, "Function");
-    let view = caller.tenant.functions.get(id).ok_or_else(not_found)?;
+    let view = tenant.functions.get(id).ok_or_else(not_found)?;
     let function = &view.function;
     if caller.is_guest() {
         // A disabled function does not exist for guests.
