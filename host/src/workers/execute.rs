@@ -15,8 +15,10 @@ use tokio::sync::oneshot;
 
 use super::capabilities::{Savings, State};
 use super::gates::RACES_MAX;
+use super::retries::{self, Next};
 use crate::app::App;
 use crate::clock::{Millis, jitter};
+use crate::crash::{self, Point};
 use crate::ids::{DeploymentId, ExecutionId};
 use crate::model::{Enrolment, Execution, ExecutionStatus, RequestRecord, Trigger};
 use crate::partners::{Active, FunctionView};
@@ -167,7 +169,8 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
         };
         let answer = job.stream.take().map_or(Answer::Buffered, Answer::Streamed);
         let outcome = program.run(call(&mut job.input, answer), run).await;
-        if let Some(done) = finish(app, &job, Some(active.deployment.clone()), outcome).await {
+        crash::point(Point::Ran);
+        if let Some(done) = finish(app, &job, Some(active.deployment.clone()), outcome, None).await {
             if races >= RACES_MAX
                 && let Err(err) = app.store.unlock_state(&scope, &job.execution.id).await
             {
@@ -205,7 +208,16 @@ async fn keep_state(app: &App, scope: &Scope, id: &ExecutionId, wall: Duration) 
 }
 
 /// Ends a job that did not get to run.
-pub async fn fail(app: &App, job: Job, failure: Failure) -> Done {
+async fn fail(app: &App, job: Job, failure: Failure) -> Done {
+    end_unrun(app, job, failure, None).await
+}
+
+/// Ends a claimed job that shall not run, and is not to be tried again.
+pub async fn refuse(app: &App, job: Job, why: String, next: Next) -> Done {
+    end_unrun(app, job, Failure::NoExport(why), Some(next)).await
+}
+
+async fn end_unrun(app: &App, job: Job, failure: Failure, next: Option<Next>) -> Done {
     let outcome = Outcome {
         end: End::Failed(failure),
         effects: vec![],
@@ -213,21 +225,41 @@ pub async fn fail(app: &App, job: Job, failure: Failure) -> Done {
         logs: Default::default(),
         usage: Default::default(),
     };
-    finish(app, &job, job.view.active.as_ref().map(|active| active.deployment.clone()), outcome)
+    finish(app, &job, job.view.active.as_ref().map(|active| active.deployment.clone()), outcome, next)
         .await
         .expect("without reads there is no conflict")
 }
 
-/// Hands the outcome to the ledger. `None`: the run lost a race and must be made again.
-async fn finish(app: &App, job: &Job, deployment: Option<DeploymentId>, mut outcome: Outcome) -> Option<Done> {
+/// Hands the outcome to the ledger. What becomes of it next follows from its end unless it was `decided`. `None`: the run
+/// lost a race and must be made again.
+async fn finish(
+    app: &App,
+    job: &Job,
+    deployment: Option<DeploymentId>,
+    mut outcome: Outcome,
+    decided: Option<Next>,
+) -> Option<Done> {
     if job.depth >= EVENT_DEPTH_MAX && outcome.effects.iter().any(|effect| matches!(effect, Effect::Emit(_))) {
         outcome.effects.clear();
         outcome.end = End::Failed(Failure::Trap(format!(
             "events that cause events may be {EVENT_DEPTH_MAX} deep; this function would emit one more"
         )));
     }
-    let retry_at_ms = retry(app, job, &outcome.end);
-    let mut execution = record(app, job, deployment, &outcome, retry_at_ms.is_some());
+    let attempts = job.view.function.limits.attempts.unwrap_or(app.settings.worker.attempts);
+    let failures = job.execution.failures;
+    let next = match decided {
+        Some(next) => next,
+        // What has no row ends with its caller.
+        None if job.holder.is_none() => Next::Over,
+        None => retries::next(&outcome.end, failures, attempts),
+    };
+    let worker = &app.settings.worker;
+    let retry_at_ms = match next {
+        Next::Again => Some(app.clock.now_ms() + retries::delay_ms(worker, failures)),
+        Next::Later => Some(app.clock.now_ms() + retries::delay_ms(worker, 0)),
+        Next::Over | Next::Bury => None,
+    };
+    let mut execution = record(app, job, deployment, &outcome, next);
     let effects = std::mem::take(&mut outcome.effects);
     let awaited = job.holder.is_some() || !effects.is_empty();
     let ended = Ended {
@@ -257,6 +289,7 @@ async fn finish(app: &App, job: &Job, deployment: Option<DeploymentId>, mut outc
         Ok(Verdict::Fenced) => {
             counter!("larder_fenced_outcomes_total").increment(1);
             tracing::warn!(execution.id = %execution.id, attempt = execution.attempt, "the late outcome of a lost claim is dropped");
+            execution.buried_at_ms = None;
             End::Failed(Failure::Host("the claim ran out and another took over, or the function is gone".into()))
         }
         Ok(Verdict::Refused { why, buried }) => {
@@ -267,7 +300,10 @@ async fn finish(app: &App, job: &Job, deployment: Option<DeploymentId>, mut outc
             End::Failed(Failure::Trap(why))
         }
         // A claimed row comes back when its lease ends; a caller without a row is told that it may try again.
-        Err(err) => End::Failed(Failure::Host(err.to_string())),
+        Err(err) => {
+            execution.buried_at_ms = None;
+            End::Failed(Failure::Host(err.to_string()))
+        }
     };
     if let End::Failed(failure) = &end
         && execution.errors.is_empty()
@@ -295,41 +331,33 @@ fn call(input: &mut Input, answer: Answer) -> Call {
     }
 }
 
-/// When a queued execution is to be tried again, if it is. What the host is at fault for is tried until it goes well and
-/// spends no attempt: an accepted trigger must not be lost to a full disk.
-fn retry(app: &App, job: &Job, end: &End) -> Option<Millis> {
-    let now = app.clock.now_ms();
-    let base = app.settings.worker.retry_delay.as_millis() as Millis;
-    let tried = job.execution.failures + 1;
-    match end {
-        _ if job.holder.is_none() => None,
-        End::Failed(Failure::Host(_)) => Some(now + base),
-        End::Retry(_) if tried < app.settings.worker.attempts => {
-            Some(now + base.saturating_mul(1 << (tried - 1).min(10)))
-        }
-        _ => None,
-    }
-}
-
-fn record(app: &App, job: &Job, deployment: Option<DeploymentId>, outcome: &Outcome, again: bool) -> Execution {
+fn record(app: &App, job: &Job, deployment: Option<DeploymentId>, outcome: &Outcome, next: Next) -> Execution {
     let mut execution = job.execution.clone();
     let (status, response_status, why) = match &outcome.end {
         End::Returned(None) => (ExecutionStatus::Completed, 204, None),
         End::Returned(Some(_)) => (ExecutionStatus::Completed, 200, None),
-        End::Answered(response) => (by_status(response.status().as_u16()), response.status().as_u16(), None),
-        End::Streamed { status, .. } => (by_status(*status), *status, None),
-        End::Failed(Failure::Host(why)) if again => {
-            (ExecutionStatus::Waiting, 0, Some(format!("will be tried again, the host failed: {why}")))
-        }
-        End::Retry(why) if again => {
-            execution.failures += 1;
-            (ExecutionStatus::Waiting, 0, Some(format!("will be tried again: {why}")))
-        }
-        End::Retry(why) => {
-            (ExecutionStatus::Failed, 503, Some(format!("given up after {} attempts: {why}", execution.failures + 1)))
-        }
+        End::Answered(response) => answered(response.status().as_u16()),
+        End::Streamed { status, .. } => answered(*status),
+        End::Retry(why) => (ExecutionStatus::Failed, 503, Some(why.clone())),
         End::Reject(why) => (ExecutionStatus::Failed, 422, Some(format!("rejected: {why}"))),
         End::Failed(failure) => (ExecutionStatus::Failed, 500, Some(failure.to_string())),
+    };
+    execution.status = status;
+    execution.response_status = response_status;
+    let tries = execution.failures + 1;
+    let failed = || why.clone().unwrap_or_else(|| format!("answered with status {response_status}"));
+    let why = match next {
+        Next::Again | Next::Later => {
+            execution.status = ExecutionStatus::Waiting;
+            execution.response_status = 0;
+            execution.failures += u32::from(next == Next::Again);
+            Some(format!("will be tried again: {}", failed()))
+        }
+        Next::Bury => {
+            execution.buried_at_ms = Some(app.clock.now_ms());
+            Some(if tries > 1 { format!("given up after {tries} attempts: {}", failed()) } else { failed() })
+        }
+        Next::Over => why,
     };
     if let End::Answered(response) = &outcome.end {
         execution.response_headers = RECORDED_HEADERS
@@ -337,8 +365,6 @@ fn record(app: &App, job: &Job, deployment: Option<DeploymentId>, outcome: &Outc
             .filter_map(|name| Some(((*name).to_owned(), response.headers().get(*name)?.to_str().ok()?.to_owned())))
             .collect();
     }
-    execution.status = status;
-    execution.response_status = response_status;
     execution.deployment = deployment;
     if job.view.function.logging {
         execution.logs = tail(outcome.logs.stdout.clone());
@@ -358,8 +384,11 @@ fn record(app: &App, job: &Job, deployment: Option<DeploymentId>, outcome: &Outc
     execution
 }
 
-fn by_status(status: u16) -> ExecutionStatus {
-    if status >= 500 { ExecutionStatus::Failed } else { ExecutionStatus::Completed }
+fn answered(status: u16) -> (ExecutionStatus, u16, Option<String>) {
+    match status {
+        500.. => (ExecutionStatus::Failed, status, None),
+        _ => (ExecutionStatus::Completed, status, None),
+    }
 }
 
 /// The end of a text that is too long, with a first line that says so.
@@ -372,6 +401,13 @@ fn tail(text: String) -> String {
 }
 
 fn measure(execution: &Execution) {
+    if execution.buried_at_ms.is_some() {
+        counter!("larder_dead_letters_total").increment(1);
+        tracing::warn!(
+            partner.id = %execution.partner, function.id = %execution.function, execution.id = %execution.id,
+            "execution {} is given up", execution.id
+        );
+    }
     let labels = [("trigger", execution.trigger.word()), ("status", execution.status.word())];
     counter!("larder_executions_total", &labels).increment(1);
     histogram!("larder_execution_seconds").record(Duration::from_micros(execution.wall_us).as_secs_f64());

@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::wire::{Header, datetime};
-use crate::model::Execution;
+use crate::model::{Execution, ExecutionStatus};
 
 /// An execution. The function's names of the formats before and from 2.0 stand side by side.
 #[derive(Serialize, ToSchema)]
@@ -41,7 +41,10 @@ pub struct ExecutionObject {
     /// Seconds.
     duration: f64,
     scheduled_at: Option<String>,
+    /// The present one, or the last if none is under way.
     attempt: u32,
+    /// When it was given up: it is a dead letter since.
+    buried_at: Option<String>,
     /// Seconds.
     cpu_time: f64,
     memory_peak_bytes: u64,
@@ -79,7 +82,11 @@ impl From<Execution> for ExecutionObject {
             errors: e.errors,
             duration: seconds(e.wall_us),
             scheduled_at: e.scheduled_at_ms.map(datetime),
-            attempt: e.attempt,
+            attempt: match e.status {
+                ExecutionStatus::Scheduled | ExecutionStatus::Waiting => e.failures,
+                ExecutionStatus::Processing | ExecutionStatus::Completed | ExecutionStatus::Failed => e.failures + 1,
+            },
+            buried_at: e.buried_at_ms.map(datetime),
             cpu_time: seconds(e.cpu_us),
             memory_peak_bytes: e.memory_peak_bytes,
             enrolment_id: e.enrolment.map(String::from).unwrap_or_default(),
