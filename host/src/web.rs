@@ -80,9 +80,9 @@ async fn answer(
     let broken = Arc::default();
     let body = read(app, body, streams, &broken).await?;
     // Only now: a slow client must not hold the partner's room.
-    let permit = usage::admit(&tenant).map_err(|_| {
-        Refusal::new(StatusCode::TOO_MANY_REQUESTS, "general_rate_limit_exceeded", "too many calls at once")
-            .retry_after(1)
+    let permit = usage::admit(app, &tenant).map_err(|why| {
+        Refusal::new(StatusCode::TOO_MANY_REQUESTS, "general_rate_limit_exceeded", &why.to_string())
+            .retry_after(why.retry_after_s())
     })?;
     let id = ExecutionId::generate(&app.clock);
     prepare(&mut head.headers, &id, peer);

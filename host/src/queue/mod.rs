@@ -89,6 +89,11 @@ impl Queue {
         life.spawn("changes in", redis::listen(self.clone(), life.drain()));
     }
 
+    /// Adds to a count that all processes share and that is forgotten after a time; gives its sum, `None` without Redis.
+    pub async fn count(&self, key: &str, by: u64, forget: Duration) -> Option<u64> {
+        self.0.redis.as_ref()?.count(key, by, forget).await
+    }
+
     /// How it stands with Redis, for people; `None` if there is none.
     pub fn redis(&self) -> Option<String> {
         self.0.redis.as_ref().map(Redis::state)

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use fred::clients::{Client, SubscriberClient};
 use fred::prelude::{
-    Builder, ClientLike, Config, EventInterface, PubsubInterface, ReconnectPolicy, StreamsInterface, Value,
+    Builder, ClientLike, Config, EventInterface, KeysInterface, PubsubInterface, ReconnectPolicy, StreamsInterface,
+    Value,
 };
 use fred::types::InfoKind;
 use fred::types::config::Options;
@@ -48,6 +49,8 @@ pub struct Redis {
     config: Config,
     prefix: String,
     timeout: Duration,
+    /// For what does not block.
+    client: Client,
     /// Kinds that were pushed and not sent yet.
     pushed: [AtomicBool; Work::ALL.len()],
     sender: Notify,
@@ -65,7 +68,9 @@ impl Redis {
             config.password = Some(password.trim().to_owned());
         }
         config.fail_fast = false;
+        let client = builder(&config, settings.timeout).build();
         let redis = Redis {
+            client: client.map_err(|err| wrong("url", err.details().to_owned()))?,
             config,
             prefix: settings.prefix.clone(),
             timeout: settings.timeout,
@@ -79,11 +84,10 @@ impl Redis {
 
     /// Refuses a Redis that is too old. One that does not answer may do so later.
     async fn check(&self) -> Result<(), Error> {
-        let client = self.client()?;
-        let _connecting = client.connect();
+        let _connecting = self.client.connect();
         let asked = async {
-            client.wait_for_connect().await?;
-            client.info::<String>(Some(InfoKind::Server)).await
+            self.client.wait_for_connect().await?;
+            self.client.info::<String>(Some(InfoKind::Server)).await
         };
         match tokio::time::timeout(self.timeout, asked).await {
             Ok(Ok(info)) => {
@@ -98,7 +102,6 @@ impl Redis {
             }
             Err(_) => tracing::warn!("Redis cannot be reached; until it can, work is found by polling"),
         }
-        let _ = client.quit().await;
         Ok(())
     }
 
@@ -133,24 +136,11 @@ impl Redis {
         }
     }
 
-    fn builder(&self) -> Builder {
-        let mut builder = Builder::from_config(self.config.clone());
-        builder
-            .with_performance_config(|performance| performance.default_command_timeout = self.timeout)
-            .with_connection_config(|connection| {
-                connection.connection_timeout = self.timeout;
-                connection.internal_command_timeout = self.timeout;
-                connection.max_command_attempts = 1;
-                // One that accepts and never answers is cut off, and tried again.
-                connection.unresponsive.max_timeout = Some(BLOCK + self.timeout);
-            })
-            .set_policy(ReconnectPolicy::new_exponential(0, RECONNECT_MS.0, RECONNECT_MS.1, 2));
-        builder
-    }
-
-    fn client(&self) -> Result<Client, Error> {
-        let made = self.builder().build();
-        made.map_err(|err| Error::Settings { setting: "url", why: err.details().to_owned() })
+    pub async fn count(&self, key: &str, by: u64, forget: Duration) -> Option<u64> {
+        let key = format!("{}:{key}", self.prefix);
+        let sum: i64 = self.client.incr_by(&key, i64::try_from(by).ok()?).await.ok()?;
+        let _ = self.client.expire::<(), _>(&key, forget.as_secs() as i64, None).await;
+        u64::try_from(sum).ok()
     }
 
     fn stream(&self, work: Work) -> String {
@@ -160,6 +150,21 @@ impl Redis {
     fn channel(&self) -> String {
         format!("{}:{}", self.prefix, Work::Tenants.word())
     }
+}
+
+fn builder(config: &Config, timeout: Duration) -> Builder {
+    let mut builder = Builder::from_config(config.clone());
+    builder
+        .with_performance_config(|performance| performance.default_command_timeout = timeout)
+        .with_connection_config(|connection| {
+            connection.connection_timeout = timeout;
+            connection.internal_command_timeout = timeout;
+            connection.max_command_attempts = 1;
+            // One that accepts and never answers is cut off, and tried again.
+            connection.unresponsive.max_timeout = Some(BLOCK + timeout);
+        })
+        .set_policy(ReconnectPolicy::new_exponential(0, RECONNECT_MS.0, RECONNECT_MS.1, 2));
+    builder
 }
 
 fn supported(version: &str) -> bool {
@@ -175,8 +180,7 @@ fn redis(queue: &Queue) -> &Redis {
 /// woken anyway.
 pub async fn send(queue: Queue) {
     let redis = redis(&queue);
-    let Ok(client) = redis.client() else { return };
-    let _connecting = client.connect();
+    let client = &redis.client;
     loop {
         redis.sender.notified().await;
         for work in Work::ALL {
@@ -198,7 +202,8 @@ pub async fn send(queue: Queue) {
 /// Wakes this process with what others push, until it drains. One that works on nothing looks whether Redis is there.
 pub async fn receive(queue: Queue, wanted: Vec<Work>, drain: CancellationToken) {
     let redis = redis(&queue);
-    let Ok(client) = redis.client() else { return };
+    // A read that waits holds its connection up, so it has one of its own.
+    let client = redis.client.clone_new();
     let _connecting = client.connect();
     let streams: Vec<(String, Work)> = wanted.into_iter().map(|work| (redis.stream(work), work)).collect();
     let keys: Vec<&str> = streams.iter().map(|(key, _)| key.as_str()).collect();
@@ -275,7 +280,10 @@ fn streams_in(found: Value) -> Vec<String> {
 /// Wakes this process when others change something of a partner's snapshot, until it drains.
 pub async fn listen(queue: Queue, drain: CancellationToken) {
     let redis = redis(&queue);
-    let Ok(client): Result<SubscriberClient, _> = redis.builder().build_subscriber_client() else { return };
+    let Ok(client): Result<SubscriberClient, _> = builder(&redis.config, redis.timeout).build_subscriber_client()
+    else {
+        return;
+    };
     let _connecting = client.connect();
     // After each reconnection it subscribes again.
     let _managing = client.manage_subscriptions();

@@ -211,8 +211,7 @@ async fn run(
     wanted: Wanted,
     enrolment: Option<Enrolment>,
 ) -> Result<ExecutionObject, Problem> {
-    let permit = usage::admit(&caller.tenant)
-        .map_err(|_| Problem::new(Kind::TooManyCalls, "The project has as many calls under way as it may"))?;
+    let permit = usage::admit(app, &caller.tenant)?;
     let call_timeout = app.settings.server.call_timeout;
     let capped = view.limits.wall > call_timeout;
     let no_input = Input::Http { head: http::Request::new(()).into_parts().0, body: InputBody::Whole(Bytes::new()) };
