@@ -273,12 +273,15 @@ async fn finish(
     };
     if !awaited {
         measure(&execution);
+        app.queue.tails().tell(&execution);
         if app.settings.records.all || execution.status == ExecutionStatus::Failed {
             app.ledger.record(ended).await;
         }
         return Some(Done { execution, end: outcome.end });
     }
-    let end = match app.ledger.commit(ended).await {
+    let verdict = app.ledger.commit(ended).await;
+    let written = matches!(verdict, Ok(Verdict::Committed { .. } | Verdict::Refused { .. }));
+    let end = match verdict {
         Ok(Verdict::Committed { emitted }) => {
             if emitted {
                 app.queue.push(crate::queue::Work::Events);
@@ -313,6 +316,9 @@ async fn finish(
         execution.errors = failure.to_string();
     }
     measure(&execution);
+    if written && matches!(execution.status, ExecutionStatus::Completed | ExecutionStatus::Failed) {
+        app.queue.tails().tell(&execution);
+    }
     Some(Done { execution, end })
 }
 

@@ -2,6 +2,7 @@
 
 mod input;
 mod object;
+mod tail;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ use crate::workers::request;
 const BODY_MAX: usize = 16 << 20;
 
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, delete))
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, delete)).routes(routes!(tail::tail))
 }
 
 #[derive(Serialize, ToSchema)]
