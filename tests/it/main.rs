@@ -15,6 +15,7 @@ mod isolation;
 mod lifecycle;
 mod limits;
 mod objects;
+mod processes;
 mod queue;
 mod schedules;
 mod serve;
