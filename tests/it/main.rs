@@ -6,6 +6,7 @@ mod api_deployments;
 mod api_executions;
 mod api_functions;
 mod api_lists;
+mod chaos;
 mod command_line;
 mod crash;
 mod events;
