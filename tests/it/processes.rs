@@ -154,7 +154,7 @@ async fn the_cache_of_artifacts_is_bounded_and_what_is_gone_is_compiled_again() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn uploads_that_are_nobodys_go_after_a_day() {
-    let mut larder = Larder::start().await;
+    let mut larder = Larder::start_on(Backend::Embedded).await;
     let api = larder.api();
     api.deploy("kept", &guests::guest("hello-http"), json!({ "routes": ["/hello"] })).await;
     api.deploy("gone", &guests::guest("probe"), json!({})).await;
