@@ -2,6 +2,7 @@
 
 mod input;
 mod object;
+mod tail;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -42,7 +43,7 @@ use crate::workers::request;
 const BODY_MAX: usize = 16 << 20;
 
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, delete))
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, delete)).routes(routes!(tail::tail))
 }
 
 #[derive(Serialize, ToSchema)]
