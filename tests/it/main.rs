@@ -11,6 +11,7 @@ mod command_line;
 mod crash;
 mod dead_letters;
 mod events;
+mod failover;
 mod hostile;
 mod hot_path;
 mod idempotency;

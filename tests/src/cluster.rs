@@ -218,6 +218,11 @@ impl Cluster {
         sum
     }
 
+    /// What this process said of itself when it was last read.
+    pub fn seen(&self, at: usize) -> &Metrics {
+        &self.members[at].seen
+    }
+
     /// Waits until this process is ready.
     pub async fn ready(&self, at: usize) {
         eventually("a process to be ready", async || self.page(at, "/health/ready").await.map(drop)).await;
