@@ -65,12 +65,17 @@ async fn answer(
             "this address names no partner: use P.ROOT, or the header X-Larder-Partner",
         )
     })?;
-    let tenant = app
-        .directory
-        .tenant(&partner)
-        .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "project_not_found", "there is no such partner"))?;
+    let path = request.uri().path();
+    let mut tenant = app.directory.tenant(&partner);
+    if !tenant.as_ref().is_some_and(|tenant| tenant.route(path).is_some()) {
+        // It may have been deployed a moment ago.
+        app.directory.look_again(&partner).await;
+        tenant = app.directory.tenant(&partner);
+    }
+    let tenant =
+        tenant.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "project_not_found", "there is no such partner"))?;
     let view = tenant
-        .route(request.uri().path())
+        .route(path)
         .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "general_route_not_found", "no function serves this path"))?
         .clone();
     let streams = !execute::may_have_effects(app, &view).await.map_err(|_| Refusal::unavailable())?;

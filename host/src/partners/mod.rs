@@ -150,11 +150,11 @@ impl Directory {
         Ok(())
     }
 
-    /// Looks for what another process may have made a moment ago; not more often than a database can bear.
+    /// Looks for what may have been made a moment ago, here or by another process; not more often than a database can bear.
     pub async fn look_again(&self, id: &PartnerId) {
         {
             let mut looked = self.0.looked_again.lock().expect("no panic under the lock");
-            if self.0.store.is_embedded() || looked.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
+            if looked.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
                 return;
             }
             *looked = Some(Instant::now());

@@ -257,6 +257,7 @@ pub async fn receive(queue: Queue, wanted: Vec<Work>, drain: CancellationToken) 
             }
             // The group, or the whole stream, is gone: flushed, evicted, or not made yet.
             Err(err) if ["NOGROUP", "UNBLOCKED"].iter().any(|word| err.details().contains(word)) => {
+                redis.is_there();
                 if make_groups(&client, &keys).await && had_groups {
                     metrics::counter!("larder_queue_groups_recreated_total").increment(1);
                     tracing::info!("the streams of wake-ups were gone and are made again");

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::capabilities::{Savings, State};
 use super::gates::RACES_MAX;
-use super::retries::{self, Next};
+use super::retries::{self, Fate};
 use crate::app::App;
 use crate::clock::{Millis, jitter};
 use crate::crash::{self, Point};
@@ -49,6 +49,9 @@ pub struct Job {
     pub stream: Option<oneshot::Sender<http::Response<StreamedBody>>>,
     /// Wall-clock time that the caller can wait, if that is less than the function may take.
     pub wall_max: Option<Duration>,
+    /// The caller may ask for it again under the same id, so what only the host is at fault for must not take the place of
+    /// its record.
+    pub keyed: bool,
 }
 
 pub enum Input {
@@ -109,7 +112,17 @@ impl Job {
             created_at_ms: now,
             updated_at_ms: now,
         };
-        Job { view, input, enrolment: None, depth: 0, execution, holder: None, stream: None, wall_max: None }
+        Job {
+            view,
+            input,
+            enrolment: None,
+            depth: 0,
+            execution,
+            holder: None,
+            stream: None,
+            wall_max: None,
+            keyed: false,
+        }
     }
 
     fn scope(&self) -> Scope {
@@ -207,17 +220,17 @@ async fn keep_state(app: &App, scope: &Scope, id: &ExecutionId, wall: Duration) 
     }
 }
 
-/// Ends a job that did not get to run.
+/// Ends a claimed job that must not run: `Ended` by somebody's will, `Buried` if it is given up.
+pub async fn refuse(app: &App, job: Job, why: String, fate: Fate) -> Done {
+    end_unrun(app, job, Failure::NoExport(why), Some(fate)).await
+}
+
+/// Ends a job that could not run.
 async fn fail(app: &App, job: Job, failure: Failure) -> Done {
     end_unrun(app, job, failure, None).await
 }
 
-/// Ends a claimed job that shall not run, and is not to be tried again.
-pub async fn refuse(app: &App, job: Job, why: String, next: Next) -> Done {
-    end_unrun(app, job, Failure::NoExport(why), Some(next)).await
-}
-
-async fn end_unrun(app: &App, job: Job, failure: Failure, next: Option<Next>) -> Done {
+async fn end_unrun(app: &App, job: Job, failure: Failure, fate: Option<Fate>) -> Done {
     let outcome = Outcome {
         end: End::Failed(failure),
         effects: vec![],
@@ -225,41 +238,40 @@ async fn end_unrun(app: &App, job: Job, failure: Failure, next: Option<Next>) ->
         logs: Default::default(),
         usage: Default::default(),
     };
-    finish(app, &job, job.view.active.as_ref().map(|active| active.deployment.clone()), outcome, next)
+    finish(app, &job, job.view.active.as_ref().map(|active| active.deployment.clone()), outcome, fate)
         .await
         .expect("without reads there is no conflict")
 }
 
-/// Hands the outcome to the ledger. What becomes of it next follows from its end unless it was `decided`. `None`: the run
-/// lost a race and must be made again.
+/// Hands the outcome to the ledger; `fate` is that of the rule if it is not given. `None`: the run lost a race and must be
+/// made again.
 async fn finish(
     app: &App,
     job: &Job,
     deployment: Option<DeploymentId>,
     mut outcome: Outcome,
-    decided: Option<Next>,
+    mut fate: Option<Fate>,
 ) -> Option<Done> {
     if job.depth >= EVENT_DEPTH_MAX && outcome.effects.iter().any(|effect| matches!(effect, Effect::Emit(_))) {
         outcome.effects.clear();
         outcome.end = End::Failed(Failure::Trap(format!(
             "events that cause events may be {EVENT_DEPTH_MAX} deep; this function would emit one more"
         )));
+        // It would again.
+        fate = Some(Fate::Buried);
     }
-    let attempts = job.view.function.limits.attempts.unwrap_or(app.settings.worker.attempts);
-    let failures = job.execution.failures;
-    let next = match decided {
-        Some(next) => next,
-        // What has no row ends with its caller.
-        None if job.holder.is_none() => Next::Over,
-        None => retries::next(&outcome.end, failures, attempts),
+    let fate = match (&job.holder, fate) {
+        (None, _) => Fate::Ended,
+        (Some(_), Some(fate)) => fate,
+        (Some(_), None) => Fate::of(&outcome.end, job.execution.failures, attempts(app, job)),
     };
-    let worker = &app.settings.worker;
-    let retry_at_ms = match next {
-        Next::Again => Some(app.clock.now_ms() + retries::delay_ms(worker, failures)),
-        Next::Later => Some(app.clock.now_ms() + retries::delay_ms(worker, 0)),
-        Next::Over | Next::Bury => None,
-    };
-    let mut execution = record(app, job, deployment, &outcome, next);
+    let mut execution = record(app, job, deployment, &outcome, fate);
+    let retry_at_ms = matches!(fate, Fate::Again { .. }).then(|| {
+        let worker = &app.settings.worker;
+        let failures = if fate == (Fate::Again { spent: true }) { job.execution.failures } else { 0 };
+        let rest = retries::delay(worker.retry_delay, worker.retry_delay_max, failures);
+        app.clock.now_ms() + rest.as_millis() as Millis
+    });
     let effects = std::mem::take(&mut outcome.effects);
     let awaited = job.holder.is_some() || !effects.is_empty();
     let ended = Ended {
@@ -274,7 +286,8 @@ async fn finish(
     if !awaited {
         measure(&execution);
         app.queue.tails().tell(&execution);
-        if app.settings.records.all || execution.status == ExecutionStatus::Failed {
+        let again_by_caller = job.keyed && matches!(outcome.end, End::Failed(Failure::Host(_)));
+        if (app.settings.records.all || execution.status == ExecutionStatus::Failed) && !again_by_caller {
             app.ledger.record(ended).await;
         }
         return Some(Done { execution, end: outcome.end });
@@ -283,6 +296,7 @@ async fn finish(
     let written = matches!(verdict, Ok(Verdict::Committed { .. } | Verdict::Refused { .. }));
     let end = match verdict {
         Ok(Verdict::Committed { emitted }) => {
+            count_buried(&execution);
             if emitted {
                 app.queue.push(crate::queue::Work::Events);
             }
@@ -292,7 +306,6 @@ async fn finish(
         Ok(Verdict::Fenced) => {
             counter!("larder_fenced_outcomes_total").increment(1);
             tracing::warn!(execution.id = %execution.id, attempt = execution.attempt, "the late outcome of a lost claim is dropped");
-            execution.buried_at_ms = None;
             End::Failed(Failure::Host("the claim ran out and another took over, or the function is gone".into()))
         }
         Ok(Verdict::Refused { why, buried }) => {
@@ -300,13 +313,11 @@ async fn finish(
             execution.status = ExecutionStatus::Failed;
             execution.response_status = 500;
             execution.errors.clone_from(&why);
+            count_buried(&execution);
             End::Failed(Failure::Trap(why))
         }
         // A claimed row comes back when its lease ends; a caller without a row is told that it may try again.
-        Err(err) => {
-            execution.buried_at_ms = None;
-            End::Failed(Failure::Host(err.to_string()))
-        }
+        Err(err) => End::Failed(Failure::Host(err.to_string())),
     };
     if let End::Failed(failure) = &end
         && execution.errors.is_empty()
@@ -337,8 +348,20 @@ fn call(input: &mut Input, answer: Answer) -> Call {
     }
 }
 
-fn record(app: &App, job: &Job, deployment: Option<DeploymentId>, outcome: &Outcome, next: Next) -> Execution {
+/// How often the function may be tried.
+fn attempts(app: &App, job: &Job) -> u32 {
+    job.view.function.limits.attempts.unwrap_or(app.settings.worker.attempts)
+}
+
+fn record(app: &App, job: &Job, deployment: Option<DeploymentId>, outcome: &Outcome, fate: Fate) -> Execution {
     let mut execution = job.execution.clone();
+    // Whoever made a call sees the status of its answer; for one from the queue only the record tells.
+    let answered = |status: u16| match status {
+        500.. => {
+            (ExecutionStatus::Failed, status, job.holder.as_ref().map(|_| format!("the function answered {status}")))
+        }
+        _ => (ExecutionStatus::Completed, status, None),
+    };
     let (status, response_status, why) = match &outcome.end {
         End::Returned(None) => (ExecutionStatus::Completed, 204, None),
         End::Returned(Some(_)) => (ExecutionStatus::Completed, 200, None),
@@ -348,22 +371,18 @@ fn record(app: &App, job: &Job, deployment: Option<DeploymentId>, outcome: &Outc
         End::Reject(why) => (ExecutionStatus::Failed, 422, Some(format!("rejected: {why}"))),
         End::Failed(failure) => (ExecutionStatus::Failed, 500, Some(failure.to_string())),
     };
-    execution.status = status;
-    execution.response_status = response_status;
-    let tries = execution.failures + 1;
-    let failed = || why.clone().unwrap_or_else(|| format!("answered with status {response_status}"));
-    let why = match next {
-        Next::Again | Next::Later => {
-            execution.status = ExecutionStatus::Waiting;
-            execution.response_status = 0;
-            execution.failures += u32::from(next == Next::Again);
-            Some(format!("will be tried again: {}", failed()))
+    let (status, response_status, why) = match fate {
+        Fate::Again { spent } => {
+            execution.failures += u32::from(spent);
+            (ExecutionStatus::Waiting, 0, why.map(|why| format!("will be tried again: {why}")))
         }
-        Next::Bury => {
+        Fate::Buried => {
             execution.buried_at_ms = Some(app.clock.now_ms());
-            Some(if tries > 1 { format!("given up after {tries} attempts: {}", failed()) } else { failed() })
+            let tries = execution.failures + 1;
+            let given_up = |why| if tries > 1 { format!("given up after {tries} attempts: {why}") } else { why };
+            (status, response_status, why.map(given_up))
         }
-        Next::Over => why,
+        Fate::Ended => (status, response_status, why),
     };
     if let End::Answered(response) = &outcome.end {
         execution.response_headers = RECORDED_HEADERS
@@ -371,6 +390,8 @@ fn record(app: &App, job: &Job, deployment: Option<DeploymentId>, outcome: &Outc
             .filter_map(|name| Some(((*name).to_owned(), response.headers().get(*name)?.to_str().ok()?.to_owned())))
             .collect();
     }
+    execution.status = status;
+    execution.response_status = response_status;
     execution.deployment = deployment;
     if job.view.function.logging {
         execution.logs = tail(outcome.logs.stdout.clone());
@@ -390,13 +411,6 @@ fn record(app: &App, job: &Job, deployment: Option<DeploymentId>, outcome: &Outc
     execution
 }
 
-fn answered(status: u16) -> (ExecutionStatus, u16, Option<String>) {
-    match status {
-        500.. => (ExecutionStatus::Failed, status, None),
-        _ => (ExecutionStatus::Completed, status, None),
-    }
-}
-
 /// The end of a text that is too long, with a first line that says so.
 fn tail(text: String) -> String {
     if text.len() <= TEXT_MAX {
@@ -406,14 +420,13 @@ fn tail(text: String) -> String {
     format!("[WARNING] only the last {TEXT_MAX} bytes are kept\n{}", &text[from..])
 }
 
-fn measure(execution: &Execution) {
+fn count_buried(execution: &Execution) {
     if execution.buried_at_ms.is_some() {
         counter!("larder_dead_letters_total").increment(1);
-        tracing::warn!(
-            partner.id = %execution.partner, function.id = %execution.function, execution.id = %execution.id,
-            "execution {} is given up", execution.id
-        );
     }
+}
+
+fn measure(execution: &Execution) {
     let labels = [("trigger", execution.trigger.word()), ("status", execution.status.word())];
     counter!("larder_executions_total", &labels).increment(1);
     histogram!("larder_execution_seconds").record(Duration::from_micros(execution.wall_us).as_secs_f64());

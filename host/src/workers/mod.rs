@@ -1,7 +1,7 @@
 //! What works through the queue: one file per kind of task.
 //!
 //! * [`execute`]: the one way to run a function, and the worker's step for claimed executions. [`input`]: what it is given.
-//!   [`retries`]: what becomes of one that did not go well.
+//!   [`retries`]: what becomes of it then.
 //! * [`build`]: uploads → artifacts. [`route`]: events → executions and fan-outs. [`expand`]: fan-outs → executions.
 //! * [`capabilities`]: the runtime's backends over the store. [`gates`]: how a run that keeps losing races gets to finish.
 

@@ -41,10 +41,9 @@ pub struct ExecutionObject {
     /// Seconds.
     duration: f64,
     scheduled_at: Option<String>,
-    /// The present one, or the last if none is under way.
+    /// Which attempt this is or was, from 1; while it waits, how many have failed so far. Tries that only Larder was at
+    /// fault for do not count.
     attempt: u32,
-    /// When it was given up: it is a dead letter since.
-    buried_at: Option<String>,
     /// Seconds.
     cpu_time: f64,
     memory_peak_bytes: u64,
@@ -55,6 +54,8 @@ pub struct ExecutionObject {
     /// When the schedule wanted it, and how much later that was.
     nominal_at: Option<String>,
     late_ms: Option<i64>,
+    /// When it was given up: it is a dead letter, and can be redriven.
+    buried_at: Option<String>,
 }
 
 impl From<Execution> for ExecutionObject {
@@ -82,17 +83,14 @@ impl From<Execution> for ExecutionObject {
             errors: e.errors,
             duration: seconds(e.wall_us),
             scheduled_at: e.scheduled_at_ms.map(datetime),
-            attempt: match e.status {
-                ExecutionStatus::Scheduled | ExecutionStatus::Waiting => e.failures,
-                ExecutionStatus::Processing | ExecutionStatus::Completed | ExecutionStatus::Failed => e.failures + 1,
-            },
-            buried_at: e.buried_at_ms.map(datetime),
+            attempt: e.failures + u32::from(!matches!(e.status, ExecutionStatus::Scheduled | ExecutionStatus::Waiting)),
             cpu_time: seconds(e.cpu_us),
             memory_peak_bytes: e.memory_peak_bytes,
             enrolment_id: e.enrolment.map(String::from).unwrap_or_default(),
             event_id: e.event.map(String::from).unwrap_or_default(),
             nominal_at: e.nominal_at_ms.map(datetime),
             late_ms: e.late_ms,
+            buried_at: e.buried_at_ms.map(datetime),
         }
     }
 }
