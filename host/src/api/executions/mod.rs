@@ -140,10 +140,15 @@ async fn make(
     let input: ExecutionInput = wire::parse_json(body)?;
     let wanted = input.check(app, peer)?;
     let status = if wanted.asynchronous { StatusCode::ACCEPTED } else { StatusCode::CREATED };
-    if ticket.again
-        && let Some(made) = app.store.execution(&caller.partner, function, &ticket.subject).await?
-    {
-        return Ok(Made { status, body: shown(made.into()), from_record: true });
+    if ticket.again {
+        match app.store.execution(&caller.partner, function, &ticket.subject).await? {
+            Some(made) => return Ok(Made { status, body: shown(made.into()), from_record: true }),
+            None if ticket.answered => {
+                let message = "The answer under this Idempotency-Key was too large to be kept, and there is no record of it";
+                return Err(Problem::new(Kind::ExecutionNotFound, message));
+            }
+            None => {}
+        }
     }
     let view = current(app, caller, function).await?;
     let enrolment = enrolment(app, caller, &view, &wanted).await?;
