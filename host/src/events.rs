@@ -19,7 +19,8 @@ use serde_json::value::RawValue;
 pub const BATCH_MAX: usize = 1_000;
 
 const JSON: &str = "application/json";
-const PREFIX: &str = "ce-";
+/// Of the headers that carry attributes.
+pub const PREFIX: &str = "ce-";
 
 /// An event as it came in, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -261,7 +261,7 @@ words! {
 }
 
 /// One run of a function, as its record tells. Recorded once it ended, or from the start when it waits in the queue.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Execution {
     pub partner: PartnerId,
     pub id: ExecutionId,
@@ -282,7 +282,7 @@ pub struct Execution {
     pub request: RequestRecord,
     /// Claims so far. With the holder it fences: an outcome counts only under the attempt of its claim.
     pub attempt: u32,
-    /// Attempts that failed through the function's fault.
+    /// Attempts before this one that failed through the function's fault.
     pub failures: u32,
     /// Claims in a row, the present one included, that came to no outcome.
     pub lost: u32,

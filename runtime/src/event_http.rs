@@ -49,7 +49,7 @@ pub fn verdict(response: Response<Bytes>) -> End {
     let status = parts.status.as_u16();
     match status {
         200..=299 => End::Returned((!body.is_empty()).then(|| body.into())),
-        429 | 500..=599 => End::Retry(reason(status, &body)),
+        408 | 425 | 429 | 500..=599 => End::Retry(reason(status, &body)),
         _ => End::Reject(reason(status, &body)),
     }
 }

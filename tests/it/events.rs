@@ -120,6 +120,7 @@ both!(retry_is_tried_again_and_given_up_and_reject_is_final, async |on| {
     })
     .await;
     assert_eq!(given_up["attempt"], 3);
+    assert!(given_up["buriedAt"].is_string(), "{given_up}");
     assert!(given_up["errors"].as_str().unwrap().contains("not yet"), "{given_up}");
     api.event("r-2", "probe.reject", None, json!({})).await.is(202);
     let rejected = eventually("the rejection", async || {
@@ -130,6 +131,7 @@ both!(retry_is_tried_again_and_given_up_and_reject_is_final, async |on| {
     })
     .await;
     assert_eq!((&rejected["attempt"], &rejected["status"]), (&json!(1), &json!("failed")));
+    assert_eq!(rejected["buriedAt"], Value::Null);
 });
 
 both!(runs_that_conflict_run_again_and_none_is_lost, async |on| {

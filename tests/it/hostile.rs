@@ -287,7 +287,7 @@ both!(what_fails_takes_its_effects_with_it, async |on| {
     arena.deploy("hostile-saver", json!({ "responseBytes": 100_000, "effects": 50, "cpuMs": 500 }), 3).await;
     let listens = json!({
         "name": "hostile-saver", "routes": ["/hostile-saver"], "events": ["hostile.event"], "timeout": 3,
-        "limits": { "responseBytes": 100_000, "effects": 50, "cpuMs": 500 },
+        "limits": { "responseBytes": 100_000, "effects": 50, "cpuMs": 500, "attempts": 1 },
     });
     arena.api.put("/functions/hostile-saver", listens).await.is(200);
     arena.api.enrol("hostile-saver", "anna", "everyone", json!({})).await;

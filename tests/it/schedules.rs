@@ -19,7 +19,7 @@ use larder_tests::services::Database;
 const NOON: i64 = 1_795_262_400_500;
 const MINUTE: i64 = 60_000;
 
-async fn app(folder: &std::path::Path, database: &Option<Database>, clock: Clock) -> App {
+pub async fn app(folder: &std::path::Path, database: &Option<Database>, clock: Clock) -> App {
     let url = database.as_ref().map(Database::url).unwrap_or_default();
     let data = folder.display().to_string();
     let overrides = [("data", data), ("database.url", url), ("scheduler.catch_up", "1h".into())];
@@ -28,7 +28,7 @@ async fn app(folder: &std::path::Path, database: &Option<Database>, clock: Clock
 }
 
 /// A function with an active deployment, of which only the schedule matters here.
-async fn scheduled(app: &App, schedule: &str) -> (PartnerId, FunctionId) {
+pub async fn scheduled(app: &App, schedule: &str) -> (PartnerId, FunctionId) {
     let (partner, id): (PartnerId, FunctionId) = ("acme".parse().unwrap(), "tick".parse().unwrap());
     let now = app.clock.now_ms();
     app.store.insert_partner(&partner, "Acme", now).await.unwrap();

@@ -1,19 +1,21 @@
 //! Events in.
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::idempotency::{self, Begun, Made};
 use super::problem::Problem;
 use super::wire;
 use crate::app::App;
 use crate::auth::{Caller, Scope};
 use crate::clock::instant;
+use crate::crash::{self, Point};
 use crate::events;
 use crate::ids::EventId;
 use crate::model::StoredEvent;
@@ -46,18 +48,36 @@ struct Accepted {
         (Vec<serde_json::Value> = "application/cloudevents-batch+json"),
         (String = "application/octet-stream"),
     )),
+    params(("Idempotency-Key" = Option<String>, Header, description = idempotency::DESCRIPTION)),
     responses((status = 202, body = Accepted)))]
-async fn create(
-    State(app): State<App>,
-    caller: Caller,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<(StatusCode, Json<Accepted>), Problem> {
+async fn create(State(app): State<App>, caller: Caller, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     caller.may(Scope::EventsWrite)?;
     let body = wire::bytes(body, app.settings.server.body_bytes_max).await?;
+    let attributes = attributes(&headers);
+    let parts = [b"POST".as_slice(), b"/v1/events", &attributes, &body];
+    let ticket = match idempotency::begin(&app, &caller, None, &headers, &parts).await? {
+        Begun::Answered(response) => return Ok(response),
+        Begun::Go(ticket) => ticket,
+    };
+    let accepted = accept(&app, &caller, &headers, &body).await;
+    ticket.end(&app, accepted.map(|accepted| Made::now(StatusCode::ACCEPTED, accepted))).await
+}
+
+/// The headers that are part of an event.
+fn attributes(headers: &HeaderMap) -> Vec<u8> {
+    let is_attribute = |name: &HeaderName| name == header::CONTENT_TYPE || name.as_str().starts_with(events::PREFIX);
+    let mut lines: Vec<Vec<u8>> = headers
+        .iter()
+        .filter(|(name, _)| is_attribute(name))
+        .map(|(name, value)| [name.as_str().as_bytes(), b":", value.as_bytes(), b"\n"].concat())
+        .collect();
+    lines.sort();
+    lines.concat()
+}
+
+async fn accept(app: &App, caller: &Caller, headers: &HeaderMap, body: &[u8]) -> Result<Accepted, Problem> {
     let now = app.clock.now_ms();
-    let parsed =
-        events::parse(&headers, &body, instant(now)).map_err(|err| Problem::argument(&err.name(), &err.why))?;
+    let parsed = events::parse(headers, body, instant(now)).map_err(|err| Problem::argument(&err.name(), &err.why))?;
     let rows: Vec<StoredEvent> = parsed
         .into_iter()
         .map(|event| StoredEvent {
@@ -75,6 +95,7 @@ async fn create(
         })
         .collect();
     let answers = app.store.insert_events(&rows).await?;
+    crash::point(Point::EventStored);
     app.queue.push(Work::Events);
     let accepted = rows.into_iter().zip(answers).map(|(event, answer)| AcceptedEvent {
         row: answer.row.into(),
@@ -83,5 +104,5 @@ async fn create(
         duplicate: answer.duplicate,
     });
     let events: Vec<AcceptedEvent> = accepted.collect();
-    Ok((StatusCode::ACCEPTED, Json(Accepted { total: events.len(), events })))
+    Ok(Accepted { total: events.len(), events })
 }

@@ -1,6 +1,7 @@
 //! The management API: HTTP, one file per resource.
 //!
 //! * [`problem`]: errors → HTTP. [`wire`]: what all resources share. [`queries`]: list calls → `store::listing`.
+//! * [`idempotency`]: the same request, the same answer.
 //! * [`router`]: all routes. The document at `/v1/openapi.json` is made from the same router, so no route can be
 //!   missing from it.
 //!
@@ -8,12 +9,14 @@
 //! confined to this folder. The rule for handlers: **who, may they, is it valid, is it there, do it, say so**, in that
 //! order.
 
+mod dead_letters;
 mod deployments;
 mod enrolments;
 mod events;
 mod executions;
 mod functions;
 mod health;
+mod idempotency;
 mod partners;
 pub mod problem;
 pub mod queries;
@@ -69,6 +72,7 @@ fn parts() -> (Router<App>, OpenApi) {
         .merge(variables::router())
         .merge(deployments::router())
         .merge(executions::router())
+        .merge(dead_letters::router())
         .merge(events::router())
         .merge(enrolments::router())
         .merge(transactions::router())
@@ -127,6 +131,7 @@ mod tests {
             "/v1/functions/{functionId}",
             "/v1/functions/{functionId}/deployments",
             "/v1/functions/{functionId}/executions",
+            "/v1/dead-letters/{executionId}/redrive",
             "/v1/events",
             "/v1/enrolments",
             "/v1/transactions",

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{objects, secrets, store};
+use crate::{objects, secrets, store, usage};
 
 macro_rules! kinds {
     ($($kind:ident = $status:literal $word:literal,)*) => {
@@ -48,6 +48,7 @@ kinds! {
     KeyExpired = 401 "project_key_expired",
     Scope = 401 "general_unauthorized_scope",
     Unauthorized = 401 "user_unauthorized",
+    DeadLetterNotFound = 404 "dead_letter_not_found",
     DeploymentNotFound = 404 "deployment_not_found",
     EnrolmentNotFound = 404 "enrolment_not_found",
     ExecutionNotFound = 404 "execution_not_found",
@@ -63,11 +64,13 @@ kinds! {
     SynchronousTimeout = 408 "function_synchronous_timeout",
     EnrolmentExists = 409 "enrolment_already_exists",
     FunctionExists = 409 "function_already_exists",
+    IdempotencyInFlight = 409 "general_idempotency_in_flight",
     PartnerExists = 409 "project_already_exists",
     RouteExists = 409 "function_route_already_exists",
     Taken = 409 "general_conflict",
     VariableExists = 409 "variable_already_exists",
     StorageRange = 416 "storage_invalid_range",
+    IdempotencyMismatch = 422 "general_idempotency_mismatch",
     TooManyCalls = 429 "general_rate_limit_exceeded",
     Internal = 500 "general_server_error",
     Unavailable = 503 "general_server_error",
@@ -82,6 +85,8 @@ const RETRY_AFTER_S: u32 = 1;
 pub struct Problem {
     pub kind: Kind,
     pub message: String,
+    /// Seconds after which it is worth trying again.
+    pub retry_after_s: Option<u32>,
 }
 
 /// How a [`Problem`] is written.
@@ -97,7 +102,18 @@ pub struct Error {
 
 impl Problem {
     pub fn new(kind: Kind, message: impl Into<String>) -> Problem {
-        Problem { kind, message: message.into() }
+        let retry = matches!(kind, Kind::IdempotencyInFlight | Kind::TooManyCalls | Kind::Unavailable);
+        Problem { kind, message: message.into(), retry_after_s: retry.then_some(RETRY_AFTER_S) }
+    }
+
+    /// As it is written.
+    pub fn body(&self) -> Error {
+        Error {
+            message: self.message.clone(),
+            code: self.kind.status().as_u16(),
+            r#type: self.kind.word(),
+            version: super::FORMAT_VERSION,
+        }
     }
 
     /// A parameter that is not as it must be, by its name.
@@ -135,6 +151,7 @@ impl From<store::Error> for Problem {
         match err {
             store::Error::NotFound { what } => match what {
                 "cursor" => Problem::new(Kind::CursorNotFound, "Invalid `queries`: the cursor's row does not exist"),
+                "dead letter" => Problem::not_found(Kind::DeadLetterNotFound, "Dead letter"),
                 "deployment" => Problem::not_found(Kind::DeploymentNotFound, "Deployment"),
                 "enrolment" => Problem::not_found(Kind::EnrolmentNotFound, "Enrolment"),
                 "execution" => Problem::not_found(Kind::ExecutionNotFound, "Execution"),
@@ -164,6 +181,18 @@ impl From<objects::Error> for Problem {
     }
 }
 
+impl From<usage::TooMany> for Problem {
+    fn from(why: usage::TooMany) -> Problem {
+        let message = match why {
+            usage::TooMany::AtOnce => "The project has as many calls under way as it may".to_owned(),
+            usage::TooMany::InAMinute { .. } => {
+                "The project has made as many calls in this minute as it may".to_owned()
+            }
+        };
+        Problem { retry_after_s: Some(why.retry_after_s()), ..Problem::new(Kind::TooManyCalls, message) }
+    }
+}
+
 impl From<secrets::Error> for Problem {
     fn from(err: secrets::Error) -> Problem {
         Problem::internal(err)
@@ -172,18 +201,11 @@ impl From<secrets::Error> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = self.kind.status();
-        let error = Error {
-            message: self.message,
-            code: status.as_u16(),
-            r#type: self.kind.word(),
-            version: super::FORMAT_VERSION,
-        };
-        let mut response = (status, axum::Json(error)).into_response();
+        let mut response = (self.kind.status(), axum::Json(self.body())).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
-        if matches!(self.kind, Kind::TooManyCalls | Kind::Unavailable) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

@@ -83,7 +83,8 @@ pub async fn json<T: DeserializeOwned>(body: Body, max: usize) -> Result<T, Prob
     parse_json(&bytes(body, max).await?)
 }
 
-fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+/// The same for a body that was read already.
+pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let body = if body.trim_ascii().is_empty() { b"{}" } else { body };
     let mut reader = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|err| {

@@ -56,6 +56,7 @@ pub struct Limits {
     log_bytes: Option<u64>,
     response_bytes: Option<u64>,
     effects: Option<u64>,
+    attempts: Option<u64>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -71,7 +72,7 @@ pub struct Build {
 }
 
 /// Parameters of the wire and the keys that they come from.
-const WIRE_KEYS: [(&str, &str); 16] = [
+const WIRE_KEYS: [(&str, &str); 17] = [
     ("functionId", "function.id"),
     ("name", "function.name"),
     ("per", "function.per"),
@@ -88,6 +89,7 @@ const WIRE_KEYS: [(&str, &str); 16] = [
     ("logBytes", "limits.log_bytes"),
     ("responseBytes", "limits.response_bytes"),
     ("effects", "limits.effects"),
+    ("attempts", "limits.attempts"),
 ];
 
 impl Manifest {
@@ -132,6 +134,7 @@ impl Manifest {
             ("logBytes", self.limits.log_bytes),
             ("responseBytes", self.limits.response_bytes),
             ("effects", self.limits.effects),
+            ("attempts", self.limits.attempts),
         ] {
             limits.extend(value.map(|value| (key.to_owned(), json!(value))));
         }
@@ -240,6 +243,7 @@ fn limits<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> Limits {
         log_bytes: limit("log_bytes"),
         response_bytes: limit("response_bytes"),
         effects: limit("effects"),
+        attempts: limit("attempts"),
     };
     of.finish(reader);
     limits

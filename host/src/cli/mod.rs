@@ -12,6 +12,7 @@ mod client;
 mod component;
 mod connection;
 mod console;
+mod dead_letters;
 mod deploy;
 mod enrolments;
 mod events;
@@ -61,6 +62,9 @@ pub enum Command {
     Logs(logs::Args),
     /// List executions, newest first
     Executions(executions::Args),
+    /// Executions that were given up: list, show, redrive, discard
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
     /// List the savings transactions that functions created, newest first
     Transactions(transactions::Args),
     /// Partners of this installation (needs the operator key)
@@ -106,6 +110,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<()> {
         Command::Enrolments(command) => enrolments::run(command, session).await,
         Command::Logs(args) => logs::run(&args, session).await,
         Command::Executions(args) => executions::run(&args, session).await,
+        Command::DeadLetters(command) => dead_letters::run(command, session).await,
         Command::Transactions(args) => transactions::run(&args, session).await,
         Command::Partner(command) => operator::run_partner(command, session).await,
         Command::Key(command) => operator::run_key(command, session).await,

@@ -48,6 +48,7 @@ async fn sweep(app: &App) -> store::Result<u64> {
     loop {
         let deleted = app.store.delete_old_executions(before(records.retention), BATCH).await?
             + app.store.delete_old_events(before(records.retention.max(EVENTS_KEPT)), BATCH).await?
+            + app.store.delete_old_idempotency_keys(before(records.idempotency_keys), BATCH).await?
             + app.store.delete_old_deployments(now, BATCH).await?;
         rows += deleted;
         if deleted > 0 {

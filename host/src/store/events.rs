@@ -103,11 +103,16 @@ impl Store {
     }
 
     /// Removes up to `limit` events, and as many fan-outs, that are older and were handed over, of all partners. Their
-    /// keys go with them: an event sent again after that counts as new.
+    /// keys go with them: an event sent again after that counts as new. An event stays while an execution or a fan-out may
+    /// still need it, dead letters among them.
     pub async fn delete_old_events(&self, before: Millis, limit: u32) -> Result<u64> {
         let events = format!(
             "-- delete_old_events
-            DELETE FROM events WHERE row_id IN (SELECT row_id FROM (SELECT row_id FROM events WHERE waiting = 0 AND created_at_ms < ? LIMIT {limit}) AS batch)"
+            DELETE FROM events WHERE row_id IN (SELECT row_id FROM (SELECT row_id FROM events WHERE waiting = 0 AND created_at_ms < ?
+                AND NOT EXISTS (SELECT 1 FROM executions WHERE executions.partner_id = events.partner_id AND executions.event_row = events.row_id
+                    AND (executions.due_at_ms IS NOT NULL OR executions.buried_at_ms IS NOT NULL))
+                AND NOT EXISTS (SELECT 1 FROM fanouts WHERE fanouts.waiting = 1 AND fanouts.partner_id = events.partner_id AND fanouts.event_row = events.row_id)
+                LIMIT {limit}) AS batch)"
         );
         let fanouts = format!(
             "-- delete_old_fanouts

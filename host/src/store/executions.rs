@@ -14,7 +14,7 @@ use crate::clock::Millis;
 use crate::ids::{EnrolmentId, EventId, ExecutionId, FunctionId, PartnerId};
 use crate::model::{Execution, ExecutionStatus, RequestRecord, Trigger};
 
-const COLUMNS: &str = "partner_id, id, function_id, deployment_id, trigger_kind, status, trigger_key, event_row, enrolment_id, \
+pub(super) const COLUMNS: &str = "partner_id, id, function_id, deployment_id, trigger_kind, status, trigger_key, event_row, enrolment_id, \
     nominal_at_ms, late_ms, scheduled_at_ms, request, attempt, response_status, response_headers, logs, errors, wall_us, cpu_us, \
     memory_peak_bytes, created_at_ms, updated_at_ms, failures, lost, buried_at_ms";
 /// How many columns `COLUMNS` has: those behind it in a longer select begin here.
@@ -424,7 +424,7 @@ pub(super) fn row(e: &Execution) -> Vec<Value> {
     ]
 }
 
-fn execution(row: &Row) -> Result<Execution> {
+pub(super) fn execution(row: &Row) -> Result<Execution> {
     Ok(Execution {
         partner: row.id(0, "executions.partner_id")?,
         id: row.id(1, "executions.id")?,

@@ -14,12 +14,14 @@ use std::sync::Arc;
 use crate::config;
 
 pub mod db;
+mod dead_letters;
 mod deployments;
 mod enrolments;
 mod events;
 mod executions;
 mod fanouts;
 mod functions;
+mod idempotency;
 pub mod ledger;
 pub mod listing;
 mod mariadb;
@@ -31,12 +33,15 @@ mod transactions;
 mod variables;
 
 pub use db::Db;
+pub use dead_letters::Redriven;
 pub use deployments::Heads;
 pub use events::{NewEvent, Routed, RoutedEvent, WaitingEvent};
 pub use executions::{Claimed, NewExecution};
+pub use idempotency::{KeptAnswer, KeyHolder, KeyRequest, Taken};
 
 /// By what each entity's lists can be filtered.
 pub mod filters {
+    pub use super::dead_letters::FILTERS as DEAD_LETTERS;
     pub use super::deployments::FILTERS as DEPLOYMENTS;
     pub use super::enrolments::FILTERS as ENROLMENTS;
     pub use super::executions::FILTERS as EXECUTIONS;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
-use larder_runtime::Failure;
 use tokio::sync::Semaphore;
 
 use super::execute::{self, Job};
 use super::input;
+use super::retries::Fate;
 use crate::app::App;
 use crate::crash::{self, Point};
 use crate::ids::{EnrolmentId, EventId, ExecutionId, PartnerId};
@@ -146,13 +146,14 @@ async fn run(app: &App, context: &Context, claimed: Claimed) -> store::Result<()
     let enrolment = execution.enrolment.as_ref().and_then(|id| context.enrolments.get(&(partner.clone(), id.clone())));
     let event = execution.event.as_ref().and_then(|row| context.events.get(&(partner.clone(), row.clone())));
     let refusal = if execution.lost > app.settings.worker.attempts_lost {
-        Some(format!("given up after {} attempts that did not come to an end", execution.lost - 1))
+        let why = format!("given up after {} attempts that did not come to an end", execution.lost - 1);
+        Some((why, Fate::Buried))
     } else if execution.trigger != Trigger::Http && !view.function.enabled {
-        Some("the function was disabled before this run".into())
+        Some(("the function was disabled before this run".into(), Fate::Ended))
     } else if execution.enrolment.is_some() && !enrolment.is_some_and(|e| e.status == EnrolmentStatus::Active) {
-        Some("the enrolment was paused or removed before this run".into())
+        Some(("the enrolment was paused or removed before this run".into(), Fate::Ended))
     } else if execution.event.is_some() && event.is_none() {
-        Some("the event is gone".into())
+        Some(("the event is gone".into(), Fate::Ended))
     } else {
         None
     };
@@ -166,9 +167,10 @@ async fn run(app: &App, context: &Context, claimed: Claimed) -> store::Result<()
         holder: Some(holder.clone()),
         stream: None,
         wall_max: None,
+        keyed: false,
     };
     match refusal {
-        Some(why) => execute::fail(app, job, Failure::NoExport(why)).await,
+        Some((why, fate)) => execute::refuse(app, job, why, fate).await,
         None => execute::execute(app, job).await,
     };
     Ok(())

@@ -15,8 +15,10 @@ use tokio::sync::oneshot;
 
 use super::capabilities::{Savings, State};
 use super::gates::RACES_MAX;
+use super::retries::{self, Fate};
 use crate::app::App;
 use crate::clock::{Millis, jitter};
+use crate::crash::{self, Point};
 use crate::ids::{DeploymentId, ExecutionId};
 use crate::model::{Enrolment, Execution, ExecutionStatus, RequestRecord, Trigger};
 use crate::partners::{Active, FunctionView};
@@ -47,6 +49,9 @@ pub struct Job {
     pub stream: Option<oneshot::Sender<http::Response<StreamedBody>>>,
     /// Wall-clock time that the caller can wait, if that is less than the function may take.
     pub wall_max: Option<Duration>,
+    /// The caller may ask for it again under the same id, so what only the host is at fault for must not take the place of
+    /// its record.
+    pub keyed: bool,
 }
 
 pub enum Input {
@@ -107,7 +112,17 @@ impl Job {
             created_at_ms: now,
             updated_at_ms: now,
         };
-        Job { view, input, enrolment: None, depth: 0, execution, holder: None, stream: None, wall_max: None }
+        Job {
+            view,
+            input,
+            enrolment: None,
+            depth: 0,
+            execution,
+            holder: None,
+            stream: None,
+            wall_max: None,
+            keyed: false,
+        }
     }
 
     fn scope(&self) -> Scope {
@@ -167,7 +182,8 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
         };
         let answer = job.stream.take().map_or(Answer::Buffered, Answer::Streamed);
         let outcome = program.run(call(&mut job.input, answer), run).await;
-        if let Some(done) = finish(app, &job, Some(active.deployment.clone()), outcome).await {
+        crash::point(Point::Ran);
+        if let Some(done) = finish(app, &job, Some(active.deployment.clone()), outcome, None).await {
             if races >= RACES_MAX
                 && let Err(err) = app.store.unlock_state(&scope, &job.execution.id).await
             {
@@ -204,8 +220,17 @@ async fn keep_state(app: &App, scope: &Scope, id: &ExecutionId, wall: Duration) 
     }
 }
 
-/// Ends a job that did not get to run.
-pub async fn fail(app: &App, job: Job, failure: Failure) -> Done {
+/// Ends a claimed job that must not run: `Ended` by somebody's will, `Buried` if it is given up.
+pub async fn refuse(app: &App, job: Job, why: String, fate: Fate) -> Done {
+    end_unrun(app, job, Failure::NoExport(why), Some(fate)).await
+}
+
+/// Ends a job that could not run.
+async fn fail(app: &App, job: Job, failure: Failure) -> Done {
+    end_unrun(app, job, failure, None).await
+}
+
+async fn end_unrun(app: &App, job: Job, failure: Failure, fate: Option<Fate>) -> Done {
     let outcome = Outcome {
         end: End::Failed(failure),
         effects: vec![],
@@ -213,21 +238,40 @@ pub async fn fail(app: &App, job: Job, failure: Failure) -> Done {
         logs: Default::default(),
         usage: Default::default(),
     };
-    finish(app, &job, job.view.active.as_ref().map(|active| active.deployment.clone()), outcome)
+    finish(app, &job, job.view.active.as_ref().map(|active| active.deployment.clone()), outcome, fate)
         .await
         .expect("without reads there is no conflict")
 }
 
-/// Hands the outcome to the ledger. `None`: the run lost a race and must be made again.
-async fn finish(app: &App, job: &Job, deployment: Option<DeploymentId>, mut outcome: Outcome) -> Option<Done> {
+/// Hands the outcome to the ledger; `fate` is that of the rule if it is not given. `None`: the run lost a race and must be
+/// made again.
+async fn finish(
+    app: &App,
+    job: &Job,
+    deployment: Option<DeploymentId>,
+    mut outcome: Outcome,
+    mut fate: Option<Fate>,
+) -> Option<Done> {
     if job.depth >= EVENT_DEPTH_MAX && outcome.effects.iter().any(|effect| matches!(effect, Effect::Emit(_))) {
         outcome.effects.clear();
         outcome.end = End::Failed(Failure::Trap(format!(
             "events that cause events may be {EVENT_DEPTH_MAX} deep; this function would emit one more"
         )));
+        // It would again.
+        fate = Some(Fate::Buried);
     }
-    let retry_at_ms = retry(app, job, &outcome.end);
-    let mut execution = record(app, job, deployment, &outcome, retry_at_ms.is_some());
+    let fate = match (&job.holder, fate) {
+        (None, _) => Fate::Ended,
+        (Some(_), Some(fate)) => fate,
+        (Some(_), None) => Fate::of(&outcome.end, job.execution.failures, attempts(app, job)),
+    };
+    let mut execution = record(app, job, deployment, &outcome, fate);
+    let retry_at_ms = matches!(fate, Fate::Again { .. }).then(|| {
+        let worker = &app.settings.worker;
+        let failures = if fate == (Fate::Again { spent: true }) { job.execution.failures } else { 0 };
+        let rest = retries::delay(worker.retry_delay, worker.retry_delay_max, failures);
+        app.clock.now_ms() + rest.as_millis() as Millis
+    });
     let effects = std::mem::take(&mut outcome.effects);
     let awaited = job.holder.is_some() || !effects.is_empty();
     let ended = Ended {
@@ -241,13 +285,18 @@ async fn finish(app: &App, job: &Job, deployment: Option<DeploymentId>, mut outc
     };
     if !awaited {
         measure(&execution);
-        if app.settings.records.all || execution.status == ExecutionStatus::Failed {
+        app.queue.tails().tell(&execution);
+        let again_by_caller = job.keyed && matches!(outcome.end, End::Failed(Failure::Host(_)));
+        if (app.settings.records.all || execution.status == ExecutionStatus::Failed) && !again_by_caller {
             app.ledger.record(ended).await;
         }
         return Some(Done { execution, end: outcome.end });
     }
-    let end = match app.ledger.commit(ended).await {
+    let verdict = app.ledger.commit(ended).await;
+    let written = matches!(verdict, Ok(Verdict::Committed { .. } | Verdict::Refused { .. }));
+    let end = match verdict {
         Ok(Verdict::Committed { emitted }) => {
+            count_buried(&execution);
             if emitted {
                 app.queue.push(crate::queue::Work::Events);
             }
@@ -264,6 +313,7 @@ async fn finish(app: &App, job: &Job, deployment: Option<DeploymentId>, mut outc
             execution.status = ExecutionStatus::Failed;
             execution.response_status = 500;
             execution.errors.clone_from(&why);
+            count_buried(&execution);
             End::Failed(Failure::Trap(why))
         }
         // A claimed row comes back when its lease ends; a caller without a row is told that it may try again.
@@ -277,6 +327,9 @@ async fn finish(app: &App, job: &Job, deployment: Option<DeploymentId>, mut outc
         execution.errors = failure.to_string();
     }
     measure(&execution);
+    if written && matches!(execution.status, ExecutionStatus::Completed | ExecutionStatus::Failed) {
+        app.queue.tails().tell(&execution);
+    }
     Some(Done { execution, end })
 }
 
@@ -295,41 +348,41 @@ fn call(input: &mut Input, answer: Answer) -> Call {
     }
 }
 
-/// When a queued execution is to be tried again, if it is. What the host is at fault for is tried until it goes well and
-/// spends no attempt: an accepted trigger must not be lost to a full disk.
-fn retry(app: &App, job: &Job, end: &End) -> Option<Millis> {
-    let now = app.clock.now_ms();
-    let base = app.settings.worker.retry_delay.as_millis() as Millis;
-    let tried = job.execution.failures + 1;
-    match end {
-        _ if job.holder.is_none() => None,
-        End::Failed(Failure::Host(_)) => Some(now + base),
-        End::Retry(_) if tried < app.settings.worker.attempts => {
-            Some(now + base.saturating_mul(1 << (tried - 1).min(10)))
-        }
-        _ => None,
-    }
+/// How often the function may be tried.
+fn attempts(app: &App, job: &Job) -> u32 {
+    job.view.function.limits.attempts.unwrap_or(app.settings.worker.attempts)
 }
 
-fn record(app: &App, job: &Job, deployment: Option<DeploymentId>, outcome: &Outcome, again: bool) -> Execution {
+fn record(app: &App, job: &Job, deployment: Option<DeploymentId>, outcome: &Outcome, fate: Fate) -> Execution {
     let mut execution = job.execution.clone();
+    // Whoever made a call sees the status of its answer; for one from the queue only the record tells.
+    let answered = |status: u16| match status {
+        500.. => {
+            (ExecutionStatus::Failed, status, job.holder.as_ref().map(|_| format!("the function answered {status}")))
+        }
+        _ => (ExecutionStatus::Completed, status, None),
+    };
     let (status, response_status, why) = match &outcome.end {
         End::Returned(None) => (ExecutionStatus::Completed, 204, None),
         End::Returned(Some(_)) => (ExecutionStatus::Completed, 200, None),
-        End::Answered(response) => (by_status(response.status().as_u16()), response.status().as_u16(), None),
-        End::Streamed { status, .. } => (by_status(*status), *status, None),
-        End::Failed(Failure::Host(why)) if again => {
-            (ExecutionStatus::Waiting, 0, Some(format!("will be tried again, the host failed: {why}")))
-        }
-        End::Retry(why) if again => {
-            execution.failures += 1;
-            (ExecutionStatus::Waiting, 0, Some(format!("will be tried again: {why}")))
-        }
-        End::Retry(why) => {
-            (ExecutionStatus::Failed, 503, Some(format!("given up after {} attempts: {why}", execution.failures + 1)))
-        }
+        End::Answered(response) => answered(response.status().as_u16()),
+        End::Streamed { status, .. } => answered(*status),
+        End::Retry(why) => (ExecutionStatus::Failed, 503, Some(why.clone())),
         End::Reject(why) => (ExecutionStatus::Failed, 422, Some(format!("rejected: {why}"))),
         End::Failed(failure) => (ExecutionStatus::Failed, 500, Some(failure.to_string())),
+    };
+    let (status, response_status, why) = match fate {
+        Fate::Again { spent } => {
+            execution.failures += u32::from(spent);
+            (ExecutionStatus::Waiting, 0, why.map(|why| format!("will be tried again: {why}")))
+        }
+        Fate::Buried => {
+            execution.buried_at_ms = Some(app.clock.now_ms());
+            let tries = execution.failures + 1;
+            let given_up = |why| if tries > 1 { format!("given up after {tries} attempts: {why}") } else { why };
+            (status, response_status, why.map(given_up))
+        }
+        Fate::Ended => (status, response_status, why),
     };
     if let End::Answered(response) = &outcome.end {
         execution.response_headers = RECORDED_HEADERS
@@ -358,10 +411,6 @@ fn record(app: &App, job: &Job, deployment: Option<DeploymentId>, outcome: &Outc
     execution
 }
 
-fn by_status(status: u16) -> ExecutionStatus {
-    if status >= 500 { ExecutionStatus::Failed } else { ExecutionStatus::Completed }
-}
-
 /// The end of a text that is too long, with a first line that says so.
 fn tail(text: String) -> String {
     if text.len() <= TEXT_MAX {
@@ -369,6 +418,12 @@ fn tail(text: String) -> String {
     }
     let from = text.ceil_char_boundary(text.len() - TEXT_MAX);
     format!("[WARNING] only the last {TEXT_MAX} bytes are kept\n{}", &text[from..])
+}
+
+fn count_buried(execution: &Execution) {
+    if execution.buried_at_ms.is_some() {
+        counter!("larder_dead_letters_total").increment(1);
+    }
 }
 
 fn measure(execution: &Execution) {

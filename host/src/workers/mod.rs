@@ -1,6 +1,7 @@
 //! What works through the queue: one file per kind of task.
 //!
 //! * [`execute`]: the one way to run a function, and the worker's step for claimed executions. [`input`]: what it is given.
+//!   [`retries`]: what becomes of it then.
 //! * [`build`]: uploads → artifacts. [`route`]: events → executions and fan-outs. [`expand`]: fan-outs → executions.
 //! * [`capabilities`]: the runtime's backends over the store. [`gates`]: how a run that keeps losing races gets to finish.
 
@@ -12,6 +13,7 @@ pub mod expand;
 pub mod gates;
 pub mod input;
 pub mod request;
+pub mod retries;
 pub mod route;
 
 use std::future::Future;

@@ -2,13 +2,15 @@
 
 mod input;
 mod object;
+mod tail;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use axum::{Extension, Json};
 use bytes::Bytes;
 use larder_runtime::{End, Failure, LimitKind};
@@ -19,16 +21,18 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::input::{ExecutionInput, Wanted};
-use self::object::ExecutionObject;
+pub use self::object::ExecutionObject;
 use super::functions;
+use super::idempotency::{self, Begun, Made, Ticket};
 use super::problem::{Kind, Problem};
 use super::queries::{self, ListParams};
 use super::wire::{self, Deleted, Ids};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
-use crate::ids::{ExecutionId, FunctionId};
+use crate::crash::{self, Point};
+use crate::ids::FunctionId;
 use crate::model::{Enrolment, EnrolmentStatus, Per, Trigger};
-use crate::partners::FunctionView;
+use crate::partners::{FunctionView, Tenant};
 use crate::queue::Work;
 use crate::store::{self, NewExecution, filters};
 use crate::usage;
@@ -39,7 +43,7 @@ use crate::workers::request;
 const BODY_MAX: usize = 16 << 20;
 
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, delete))
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, delete)).routes(routes!(tail::tail))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -95,6 +99,7 @@ async fn delete(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Dele
 /// Runs a function, at once or in the queue. A function that lets anyone execute it needs no key.
 #[utoipa::path(post, path = "/v1/functions/{functionId}/executions", tag = "executions", operation_id = "createExecution",
     security((), ("key" = [])), request_body = ExecutionInput,
+    params(("Idempotency-Key" = Option<String>, Header, description = idempotency::DESCRIPTION)),
     responses((status = 201, description = "It ran, well or not", body = ExecutionObject),
         (status = 202, description = "It will run", body = ExecutionObject)))]
 async fn create(
@@ -102,27 +107,72 @@ async fn create(
     caller: Caller,
     peer: Option<Extension<SocketAddr>>,
     ids: Ids,
+    headers: HeaderMap,
     body: Body,
-) -> Result<(StatusCode, Json<ExecutionObject>), Problem> {
+) -> Result<Response, Problem> {
     if !caller.is_guest() {
         caller.may(Scope::ExecutionsWrite)?;
     }
-    let function = ids.get("functionId")?;
-    let input: ExecutionInput = wire::json(body, BODY_MAX).await?;
-    let wanted = input.check(&app, peer.map(|Extension(peer)| peer.ip()))?;
-    let view = executable(&caller, &function)?;
-    let enrolment = enrolment(&app, &caller, &view, &wanted).await?;
-    if wanted.asynchronous {
-        return Ok((StatusCode::ACCEPTED, Json(enqueue(&app, &view, wanted, enrolment).await?)));
+    let function: FunctionId = ids.get("functionId")?;
+    if caller.is_guest() {
+        // Whom it does not let in must not leave a key behind either.
+        current(&app, &caller, &function).await?;
     }
-    let object = run(&app, &caller, view, wanted, enrolment).await?;
-    Ok((StatusCode::CREATED, Json(if caller.is_guest() { object.without_logs() } else { object })))
+    let body = wire::bytes(body, BODY_MAX).await?;
+    let peer = peer.map(|Extension(peer)| peer.ip());
+    let parts = [b"POST".as_slice(), b"/v1/functions/", function.as_str().as_bytes(), b"/executions", &body];
+    let ticket = match idempotency::begin(&app, &caller, peer, &headers, &parts).await? {
+        Begun::Answered(response) => return Ok(response),
+        Begun::Go(ticket) => ticket,
+    };
+    let made = make(&app, &caller, peer, &function, &body, &ticket).await;
+    ticket.end(&app, made).await
+}
+
+async fn make(
+    app: &App,
+    caller: &Caller,
+    peer: Option<IpAddr>,
+    function: &FunctionId,
+    body: &[u8],
+    ticket: &Ticket,
+) -> Result<Made<ExecutionObject>, Problem> {
+    let shown = |object: ExecutionObject| if caller.is_guest() { object.without_logs() } else { object };
+    let input: ExecutionInput = wire::parse_json(body)?;
+    let wanted = input.check(app, peer)?;
+    let status = if wanted.asynchronous { StatusCode::ACCEPTED } else { StatusCode::CREATED };
+    if ticket.again
+        && let Some(made) = app.store.execution(&caller.partner, function, &ticket.subject).await?
+    {
+        return Ok(Made { status, body: shown(made.into()), from_record: true });
+    }
+    let view = current(app, caller, function).await?;
+    let enrolment = enrolment(app, caller, &view, &wanted).await?;
+    let object = if wanted.asynchronous {
+        enqueue(app, &view, wanted, enrolment, ticket).await?
+    } else {
+        run(app, caller, view, wanted, enrolment, ticket).await?
+    };
+    Ok(Made::now(status, shown(object)))
 }
 
 /// The function, if this caller may execute it and it has something that runs.
-fn executable(caller: &Caller, id: &FunctionId) -> Result<Arc<FunctionView>, Problem> {
+async fn current(app: &App, caller: &Caller, function: &FunctionId) -> Result<Arc<FunctionView>, Problem> {
+    match executable(&caller.tenant, caller, function) {
+        Ok(view) => Ok(view),
+        // Another process may have deployed it a moment ago.
+        Err(_) => {
+            app.directory.look_again(&caller.partner).await;
+            let tenant = app.directory.tenant(&caller.partner);
+            executable(tenant.as_ref().unwrap_or(&caller.tenant), caller, function)
+        }
+    }
+}
+
+/// The function, if this caller may execute it and it has something that runs.
+fn executable(tenant: &Tenant, caller: &Caller, id: &FunctionId) -> Result<Arc<FunctionView>, Problem> {
     let not_found = || Problem::not_found(Kind::FunctionNotFound, "Function");
-    let view = caller.tenant.functions.get(id).ok_or_else(not_found)?;
+    let view = tenant.functions.get(id).ok_or_else(not_found)?;
     let function = &view.function;
     if caller.is_guest() {
         // A disabled function does not exist for guests.
@@ -174,10 +224,11 @@ async fn enqueue(
     view: &FunctionView,
     wanted: Wanted,
     enrolment: Option<Enrolment>,
+    ticket: &Ticket,
 ) -> Result<ExecutionObject, Problem> {
     let new = NewExecution {
         partner: view.function.partner.clone(),
-        id: ExecutionId::generate(&app.clock),
+        id: ticket.subject.clone(),
         function: view.function.id.clone(),
         trigger: if wanted.scheduled_at_ms.is_some() { Trigger::Schedule } else { Trigger::Http },
         trigger_key: None,
@@ -190,7 +241,12 @@ async fn enqueue(
         body: Some(wanted.body.into()),
         now: app.clock.now_ms(),
     };
-    app.store.insert_execution(&new).await?;
+    match app.store.insert_execution(&new).await {
+        // Whoever had this key before queued it a moment ago.
+        Err(store::Error::Conflict { .. }) if ticket.again => {}
+        done => done?,
+    }
+    crash::point(Point::ExecutionQueued);
     app.queue.push(Work::Executions);
     let stored = app.store.execution(&new.partner, &new.function, &new.id).await?;
     Ok(stored.ok_or(store::Error::NotFound { what: "execution" })?.into())
@@ -202,18 +258,20 @@ async fn run(
     view: Arc<FunctionView>,
     wanted: Wanted,
     enrolment: Option<Enrolment>,
+    ticket: &Ticket,
 ) -> Result<ExecutionObject, Problem> {
-    let permit = usage::admit(&caller.tenant)
-        .map_err(|_| Problem::new(Kind::TooManyCalls, "The project has as many calls under way as it may"))?;
+    let permit = usage::admit(app, &caller.tenant)?;
     let call_timeout = app.settings.server.call_timeout;
     let capped = view.limits.wall > call_timeout;
     let no_input = Input::Http { head: http::Request::new(()).into_parts().0, body: InputBody::Whole(Bytes::new()) };
-    let mut job = Job::new(app, ExecutionId::generate(&app.clock), view, Trigger::Http, wanted.request, no_input);
+    let mut job = Job::new(app, ticket.subject.clone(), view, Trigger::Http, wanted.request, no_input);
     job.input = request::of_record(&job.view, &job.execution, wanted.body);
     job.execution.request = job.execution.request.recorded();
     job.execution.enrolment = enrolment.as_ref().map(|enrolment| enrolment.id.clone());
     job.enrolment = enrolment;
     job.wall_max = Some(call_timeout);
+    job.keyed = ticket.is_keyed();
+    ticket.begins();
     // On its own, so that it ends and is recorded also when the caller hangs up.
     let (tell, told) = oneshot::channel();
     let task = app.clone();

@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::wire::{Header, datetime};
-use crate::model::Execution;
+use crate::model::{Execution, ExecutionStatus};
 
 /// An execution. The function's names of the formats before and from 2.0 stand side by side.
 #[derive(Serialize, ToSchema)]
@@ -41,6 +41,8 @@ pub struct ExecutionObject {
     /// Seconds.
     duration: f64,
     scheduled_at: Option<String>,
+    /// Which attempt this is or was, from 1; while it waits, how many have failed so far. Tries that only Larder was at
+    /// fault for do not count.
     attempt: u32,
     /// Seconds.
     cpu_time: f64,
@@ -52,6 +54,8 @@ pub struct ExecutionObject {
     /// When the schedule wanted it, and how much later that was.
     nominal_at: Option<String>,
     late_ms: Option<i64>,
+    /// When it was given up: it is a dead letter, and can be redriven.
+    buried_at: Option<String>,
 }
 
 impl From<Execution> for ExecutionObject {
@@ -79,13 +83,14 @@ impl From<Execution> for ExecutionObject {
             errors: e.errors,
             duration: seconds(e.wall_us),
             scheduled_at: e.scheduled_at_ms.map(datetime),
-            attempt: e.attempt,
+            attempt: e.failures + u32::from(!matches!(e.status, ExecutionStatus::Scheduled | ExecutionStatus::Waiting)),
             cpu_time: seconds(e.cpu_us),
             memory_peak_bytes: e.memory_peak_bytes,
             enrolment_id: e.enrolment.map(String::from).unwrap_or_default(),
             event_id: e.event.map(String::from).unwrap_or_default(),
             nominal_at: e.nominal_at_ms.map(datetime),
             late_ms: e.late_ms,
+            buried_at: e.buried_at_ms.map(datetime),
         }
     }
 }

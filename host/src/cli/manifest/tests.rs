@@ -20,6 +20,7 @@ logging = false
 [limits]
 memory_bytes = 33_554_432
 effects = 0x10
+attempts = 5
 
 [variables]
 CURRENCY = "SEK"
@@ -47,7 +48,7 @@ fn a_whole_manifest_becomes_the_wires_body() {
             "functionId": "round-up", "name": "Round up", "runtime": "wasi-0.2", "per": "enrolment", "topics": "all",
             "events": ["card.purchase", "card.*"], "schedule": "0 6 23-25 * *", "timezone": "Europe/Stockholm",
             "routes": ["/hello"], "timeout": 20, "enabled": false, "logging": false,
-            "limits": { "memoryBytes": 33_554_432, "effects": 16 },
+            "limits": { "memoryBytes": 33_554_432, "effects": 16, "attempts": 5 },
         })
     );
     assert_eq!(manifest.variables["CURRENCY"], Variable { value: "SEK".into(), secret: false });
@@ -79,7 +80,7 @@ fn complaints_name_the_line_to_change() {
         ("[function]\nid = \"a\"\ntopcs = \"all\"", "larder.toml:3: unknown key function.topcs; did you mean topics?"),
         (
             "[function]\nid = \"a\"\n\n[limits]\nmemory = 1",
-            "larder.toml:5: unknown key limits.memory; known are memory_bytes, cpu_ms, log_bytes, response_bytes, effects",
+            "larder.toml:5: unknown key limits.memory; known are memory_bytes, cpu_ms, log_bytes, response_bytes, effects, attempts",
         ),
         ("[function]\nid = \"a\"\n[limit]\ncpu_ms = 5", "larder.toml:3: unknown key limit; did you mean limits?"),
         (

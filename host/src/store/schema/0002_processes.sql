@@ -5,6 +5,7 @@ ALTER TABLE executions ADD COLUMN failures INT NOT NULL DEFAULT 0;
 ALTER TABLE executions ADD COLUMN lost INT NOT NULL DEFAULT 0;
 ALTER TABLE executions ADD COLUMN buried_at_ms BIGINT;
 CREATE INDEX executions_buried ON executions (partner_id, buried_at_ms);
+CREATE INDEX executions_by_event ON executions (partner_id, event_row);
 -- Who builds, and until when nobody else may.
 ALTER TABLE deployments ADD COLUMN build_holder VARCHAR(36);
 ALTER TABLE deployments ADD COLUMN build_until_ms BIGINT;
