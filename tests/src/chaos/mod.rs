@@ -195,6 +195,7 @@ impl Outcome {
                 .filter(|(_, figure)| self.figure(figure) == 0.0)
                 .map(|(state, _)| format!("never reached: {state}")),
         );
+        complaints.extend(self.sent.refused.iter().take(20).cloned());
         complaints.extend(self.arena.crashes.iter().cloned());
         if self.arena.database_proxy.commits_dropped() == 0 {
             complaints.push("no COMMIT lost its answer".into());
