@@ -25,6 +25,7 @@ mod schedules;
 mod serve;
 mod settings;
 mod streaming;
+mod tail;
 mod toolchains;
 mod uploads;
 mod web_door;

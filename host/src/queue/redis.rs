@@ -306,7 +306,7 @@ pub async fn tell(queue: Queue, mut out: mpsc::Receiver<Message>) {
             continue;
         }
         let channel = match &message {
-            Message::Watched(..) => redis.watched_channel(),
+            Message::Ask | Message::Watched(..) => redis.watched_channel(),
             Message::Ended(execution) => redis.tail_channel(&execution.partner, &execution.function),
         };
         let text = serde_json::to_string(&(redis.origin, message)).expect("texts and numbers");
@@ -337,6 +337,7 @@ pub async fn listen(queue: Queue, drain: CancellationToken) {
             }
         }
     }
+    queue.tails().ask();
     let mut followed = BTreeSet::new();
     loop {
         tokio::select! {

@@ -37,6 +37,8 @@ pub const OUT_MAX: usize = 256;
 /// What processes say to each other.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Message {
+    /// What do the others watch?
+    Ask,
     /// Somebody watches this function.
     Watched(PartnerId, FunctionId),
     Ended(Box<Execution>),
@@ -137,6 +139,7 @@ impl Tails {
     pub fn hear(&self, message: Message) {
         let mut functions = self.lock();
         match message {
+            Message::Ask => self.0.changed.notify_one(),
             Message::Watched(partner, function) => {
                 functions.retain(|_, function| function.watches() > 0 || function.is_watched_elsewhere());
                 let key = (partner, function);
@@ -162,6 +165,11 @@ impl Tails {
     /// Until what is watched in this process has changed, [`ANNOUNCE`] at most.
     pub async fn changed(&self) {
         let _ = tokio::time::timeout(ANNOUNCE, self.0.changed.notified()).await;
+    }
+
+    /// Asks the others what they watch.
+    pub fn ask(&self) {
+        let _ = self.0.out.try_send(Message::Ask);
     }
 
     /// Tells the others what is watched here.
