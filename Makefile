@@ -1,5 +1,5 @@
 # What the README names. Everything installs what it needs, or says how.
-.PHONY: run demo test check bench setup setup-services
+.PHONY: run demo test chaos check bench setup setup-services
 
 CARGO ?= cargo
 # Always the whole workspace: dependencies then have the same features every time, and nothing large is compiled twice.
@@ -22,6 +22,11 @@ demo: setup
 test: setup setup-services
 	$(BUILD)
 	$(CARGO) test --workspace --no-fail-fast
+
+# Minutes of kills, restarts and partitions of everything; prints its figures. The same run again: make chaos CHAOS="--seed 7"
+chaos: setup setup-services
+	$(BUILD)
+	@$(TARGET)/debug/chaos $(CHAOS)
 
 # Formatting, lints, licences and advisories.
 check: setup

@@ -261,7 +261,7 @@ words! {
 }
 
 /// One run of a function, as its record tells. Recorded once it ended, or from the start when it waits in the queue.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Execution {
     pub partner: PartnerId,
     pub id: ExecutionId,

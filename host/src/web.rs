@@ -65,12 +65,17 @@ async fn answer(
             "this address names no partner: use P.ROOT, or the header X-Larder-Partner",
         )
     })?;
-    let tenant = app
-        .directory
-        .tenant(&partner)
-        .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "project_not_found", "there is no such partner"))?;
+    let path = request.uri().path();
+    let mut tenant = app.directory.tenant(&partner);
+    if !tenant.as_ref().is_some_and(|tenant| tenant.route(path).is_some()) {
+        // It may have been deployed a moment ago.
+        app.directory.look_again(&partner).await;
+        tenant = app.directory.tenant(&partner);
+    }
+    let tenant =
+        tenant.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "project_not_found", "there is no such partner"))?;
     let view = tenant
-        .route(request.uri().path())
+        .route(path)
         .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "general_route_not_found", "no function serves this path"))?
         .clone();
     let streams = !execute::may_have_effects(app, &view).await.map_err(|_| Refusal::unavailable())?;
@@ -80,9 +85,9 @@ async fn answer(
     let broken = Arc::default();
     let body = read(app, body, streams, &broken).await?;
     // Only now: a slow client must not hold the partner's room.
-    let permit = usage::admit(&tenant).map_err(|_| {
-        Refusal::new(StatusCode::TOO_MANY_REQUESTS, "general_rate_limit_exceeded", "too many calls at once")
-            .retry_after(1)
+    let permit = usage::admit(app, &tenant).map_err(|why| {
+        Refusal::new(StatusCode::TOO_MANY_REQUESTS, "general_rate_limit_exceeded", &why.to_string())
+            .retry_after(why.retry_after_s())
     })?;
     let id = ExecutionId::generate(&app.clock);
     prepare(&mut head.headers, &id, peer);

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use larder::config;
 use larder::lifecycle::Lifecycle;
-use larder::queue::{Queue, Work};
+use larder::model::Execution;
+use larder::queue::{Queue, Told, Watch, Work};
 use larder_tests::eventually;
 use larder_tests::services::Redis;
 
@@ -92,7 +93,7 @@ async fn flushed_or_restarted_it_carries_wake_ups_again() {
     redis.restart();
     // Nobody pushes: what was lost meanwhile is looked for once it is back.
     assert!(is_woken(&worker, Work::Executions, Duration::from_secs(15)).await);
-    assert_eq!(worker.redis().unwrap(), "ok");
+    eventually("its return to be noticed", async || (worker.redis().unwrap() == "ok").then_some(())).await;
     reaches(&web, &worker, Work::Executions).await;
 }
 
@@ -120,4 +121,81 @@ async fn one_that_is_away_or_never_answers_holds_nobody_up() {
         assert!(queue.redis().unwrap().starts_with("gone"));
     }
     accepted.abort();
+}
+
+fn ended(id: &str) -> Execution {
+    let text = r#"{"partner":"acme","id":"ID","function":"round-up","deployment":null,"trigger":"http","status":"completed",
+        "trigger_key":null,"event":null,"enrolment":null,"nominal_at_ms":null,"late_ms":null,"scheduled_at_ms":null,
+        "request":{"method":"GET","path":"/","headers":[["authorization","secret"]]},"attempt":1,"failures":0,"lost":0,
+        "buried_at_ms":null,"response_status":200,"response_headers":[],"logs":"","errors":"","wall_us":1,"cpu_us":1,
+        "memory_peak_bytes":1,"created_at_ms":1,"updated_at_ms":2}"#;
+    serde_json::from_str(&text.replace("ID", id)).unwrap()
+}
+
+/// The id of the next execution that a watch sees.
+async fn next(watch: &mut Watch, within: Duration) -> Option<String> {
+    match tokio::time::timeout(within, watch.next()).await.ok()?? {
+        Told::Ended(execution) => {
+            assert!(execution.request.headers.is_empty(), "a credential went out: {execution:?}");
+            Some(execution.id.to_string())
+        }
+        Told::Dropped(count) => panic!("{count} were dropped"),
+    }
+}
+
+/// Tells of executions with this name until one arrives, and forgets those that follow.
+async fn heard(from: &Queue, watch: &mut Watch, name: &str) {
+    eventually("an execution to be told of", async || {
+        from.tails().tell(&ended(name));
+        next(watch, Duration::from_millis(200)).await.filter(|id| id == name)
+    })
+    .await;
+    while next(watch, Duration::from_millis(150)).await.is_some() {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tail_hears_every_process_once_also_after_redis_was_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut redis = Redis::start(folder.path());
+    let web = process(&redis.url(), &[]).await;
+    let worker = process(&redis.url(), &[Work::Executions]).await;
+    let (partner, function) = ("acme".parse().unwrap(), "round-up".parse().unwrap());
+    let mut watch = web.tails().watch(&partner, &function).unwrap();
+    let mut other = web.tails().watch(&partner, &"payday".parse().unwrap()).unwrap();
+    heard(&worker, &mut watch, "first").await;
+    let short = Duration::from_millis(300);
+    for (from, name) in [(&worker, "theirs"), (&web, "own")] {
+        from.tails().tell(&ended(name));
+        assert_eq!(next(&mut watch, Duration::from_secs(5)).await.as_deref(), Some(name));
+        assert_eq!(next(&mut watch, short).await, None, "{name} came twice");
+    }
+    assert_eq!(next(&mut other, short).await, None);
+
+    redis.kill();
+    web.tails().tell(&ended("alone"));
+    assert_eq!(next(&mut watch, short).await.as_deref(), Some("alone"));
+    redis.restart();
+    heard(&worker, &mut watch, "again").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_tail_is_told_what_it_missed_and_a_partner_has_only_so_many() {
+    let queue = Queue::open(&settings("")).await.unwrap();
+    let (partner, function) = ("acme".parse().unwrap(), "round-up".parse().unwrap());
+    queue.tails().tell(&ended("unheard"));
+    let mut watches: Vec<Watch> = std::iter::from_fn(|| queue.tails().watch(&partner, &function)).take(100).collect();
+    assert!((1..100).contains(&watches.len()), "{}", watches.len());
+    assert!(queue.tails().watch(&"other".parse().unwrap(), &function).is_some());
+    for number in 0..1_000 {
+        queue.tails().tell(&ended(&format!("e{number}")));
+    }
+    let Some(Told::Dropped(dropped)) = watches[0].next().await else { panic!("nothing was dropped") };
+    let mut seen = 0;
+    while let Some(id) = next(&mut watches[0], Duration::from_millis(100)).await {
+        assert_eq!(id, format!("e{}", dropped + seen));
+        seen += 1;
+    }
+    assert_eq!(dropped + seen, 1_000);
+    watches.pop();
+    assert!(queue.tails().watch(&partner, &function).is_some());
 }

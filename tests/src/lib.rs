@@ -7,14 +7,18 @@
 
 mod api;
 mod backend;
+pub mod chaos;
+mod cluster;
 pub mod guests;
 mod process;
+pub mod proxy;
 mod random;
 pub mod s3;
 pub mod services;
 
 pub use api::{Answer, Api};
 pub use backend::Backend;
+pub use cluster::{Cluster, Metrics};
 pub use process::{Larder, Options, workspace};
 pub use random::Random;
 

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{objects, secrets, store};
+use crate::{objects, secrets, store, usage};
 
 macro_rules! kinds {
     ($($kind:ident = $status:literal $word:literal,)*) => {
@@ -85,6 +85,8 @@ const RETRY_AFTER_S: u32 = 1;
 pub struct Problem {
     pub kind: Kind,
     pub message: String,
+    /// Seconds after which it is worth trying again.
+    pub retry_after_s: Option<u32>,
 }
 
 /// How a [`Problem`] is written.
@@ -100,7 +102,8 @@ pub struct Error {
 
 impl Problem {
     pub fn new(kind: Kind, message: impl Into<String>) -> Problem {
-        Problem { kind, message: message.into() }
+        let retry = matches!(kind, Kind::IdempotencyInFlight | Kind::TooManyCalls | Kind::Unavailable);
+        Problem { kind, message: message.into(), retry_after_s: retry.then_some(RETRY_AFTER_S) }
     }
 
     /// As it is written.
@@ -178,6 +181,18 @@ impl From<objects::Error> for Problem {
     }
 }
 
+impl From<usage::TooMany> for Problem {
+    fn from(why: usage::TooMany) -> Problem {
+        let message = match why {
+            usage::TooMany::AtOnce => "The project has as many calls under way as it may".to_owned(),
+            usage::TooMany::InAMinute { .. } => {
+                "The project has made as many calls in this minute as it may".to_owned()
+            }
+        };
+        Problem { retry_after_s: Some(why.retry_after_s()), ..Problem::new(Kind::TooManyCalls, message) }
+    }
+}
+
 impl From<secrets::Error> for Problem {
     fn from(err: secrets::Error) -> Problem {
         Problem::internal(err)
@@ -189,8 +204,8 @@ impl IntoResponse for Problem {
         let mut response = (self.kind.status(), axum::Json(self.body())).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
-        if matches!(self.kind, Kind::IdempotencyInFlight | Kind::TooManyCalls | Kind::Unavailable) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

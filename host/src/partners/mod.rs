@@ -8,6 +8,7 @@
 //! when it is woken and every `partners.poll`, and work that must not be decided by an old snapshot (routing an event,
 //! claiming, firing) asks with [`refresh`](Directory::refresh) first.
 
+mod calls;
 pub mod doors;
 
 use std::collections::HashMap;
@@ -26,6 +27,7 @@ use crate::queue::{Queue, Work};
 use crate::secrets::Secrets;
 use crate::store::listing::Listing;
 use crate::store::{self, Store};
+use calls::Calls;
 
 /// One partner's part of the snapshot.
 pub struct Tenant {
@@ -36,6 +38,8 @@ pub struct Tenant {
     routes: Vec<(String, Arc<FunctionView>)>,
     /// Calls of the partner that may run at once. Outlives reloads.
     pub permits: Arc<Semaphore>,
+    /// Calls of the partner in this minute. Outlives reloads.
+    pub calls: Arc<Calls>,
 }
 
 /// A function as a call sees it.
@@ -146,11 +150,11 @@ impl Directory {
         Ok(())
     }
 
-    /// Looks for what another process may have made a moment ago; not more often than a database can bear.
+    /// Looks for what may have been made a moment ago, here or by another process; not more often than a database can bear.
     pub async fn look_again(&self, id: &PartnerId) {
         {
             let mut looked = self.0.looked_again.lock().expect("no panic under the lock");
-            if self.0.store.is_embedded() || looked.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
+            if looked.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
                 return;
             }
             *looked = Some(Instant::now());
@@ -216,9 +220,11 @@ impl Directory {
             .flat_map(|view| view.function.routes.iter().map(|prefix| (prefix.clone(), view.clone())))
             .collect();
         routes.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        let permits =
-            self.tenant(&id).map_or_else(|| Arc::new(Semaphore::new(self.0.calls_max)), |old| old.permits.clone());
-        Ok(Tenant { partner, keys, functions, routes, permits })
+        let (permits, calls) = match self.tenant(&id) {
+            Some(old) => (old.permits.clone(), old.calls.clone()),
+            None => (Arc::new(Semaphore::new(self.0.calls_max)), Arc::default()),
+        };
+        Ok(Tenant { partner, keys, functions, routes, permits, calls })
     }
 
     fn view(&self, function: Function, active: Option<Deployment>, sealed: Vec<Variable>) -> FunctionView {

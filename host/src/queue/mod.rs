@@ -3,19 +3,22 @@
 //!
 //! * [`Queue`]: [`push`](Queue::push) and [`wait`](Queue::wait), within one process.
 //! * [`redis`]: the same between processes, as long as there is a Redis.
+//! * [`tail`]: executions as they end, for whoever watches.
 
 mod redis;
+mod tail;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use self::redis::Redis;
 use crate::config;
 use crate::lifecycle::Lifecycle;
 
 pub use self::redis::Error;
+pub use self::tail::{Tails, Told, Watch};
 
 /// What there may be something of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,13 +54,18 @@ pub struct Queue(Arc<Shared>);
 struct Shared {
     local: [Notify; Work::ALL.len()],
     redis: Option<Redis>,
+    tails: Tails,
+    /// What other processes should know of the tails, until [`Queue::start`] takes it.
+    out: Mutex<Option<mpsc::Receiver<tail::Message>>>,
 }
 
 impl Queue {
     /// With the Redis of the settings, if they name one. It need not be there yet; one that is too old is refused.
     pub async fn open(settings: &config::Redis) -> Result<Queue, Error> {
         let redis = if settings.url.is_empty() { None } else { Some(Redis::open(settings).await?) };
-        Ok(Queue(Arc::new(Shared { local: Default::default(), redis })))
+        let (out, untold) = mpsc::channel(tail::OUT_MAX);
+        let shared = Shared { local: Default::default(), redis, tails: Tails::new(out), out: Mutex::new(Some(untold)) };
+        Ok(Queue(Arc::new(shared)))
     }
 
     /// Wakes whoever waits for this kind of work, or the next one who comes to wait, here and in another process. It never
@@ -87,6 +95,18 @@ impl Queue {
         life.spawn_last("wake-ups out", redis::send(self.clone()));
         life.spawn("wake-ups in", redis::receive(self.clone(), wanted.to_vec(), life.drain()));
         life.spawn("changes in", redis::listen(self.clone(), life.drain()));
+        if let Some(out) = self.0.out.lock().expect("no panic under the lock").take() {
+            life.spawn_last("tails out", redis::tell(self.clone(), out));
+        }
+    }
+
+    /// Adds to a count that all processes share and that is forgotten after a time; gives its sum, `None` without Redis.
+    pub async fn count(&self, key: &str, by: u64, forget: Duration) -> Option<u64> {
+        self.0.redis.as_ref()?.count(key, by, forget).await
+    }
+
+    pub fn tails(&self) -> &Tails {
+        &self.0.tails
     }
 
     /// How it stands with Redis, for people; `None` if there is none.

@@ -3,27 +3,32 @@
 //! One stream for each kind of work with one consumer group, so that an entry wakes one process, the one that has waited
 //! longest. Entries are read without acknowledgement (`NOACK`): they carry nothing, and one that is lost with the process
 //! that read it costs a poll. Many pushes of a kind in a moment are one entry. Changes of partners are published on a
-//! channel instead, because every process must look.
+//! channel instead, because every process must look, and so is what [`super::tail`] tells.
 //!
 //! **Redis may be gone at any moment**, flushed, restarted, cut off or hanging: groups are made again when they are missed,
 //! connections for as long as it takes, and after each time of absence everything is woken once, because wake-ups may have
 //! been lost. Commands: Redis documentation of XADD, XREADGROUP, XGROUP CREATE, PUBLISH.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fred::clients::{Client, SubscriberClient};
 use fred::prelude::{
-    Builder, ClientLike, Config, EventInterface, PubsubInterface, ReconnectPolicy, StreamsInterface, Value,
+    Builder, ClientLike, Config, EventInterface, KeysInterface, PubsubInterface, ReconnectPolicy, StreamsInterface,
+    Value,
 };
 use fred::types::InfoKind;
 use fred::types::config::Options;
-use tokio::sync::Notify;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::tail::Message;
 use super::{Queue, Work};
 use crate::config;
+use crate::ids::{FunctionId, PartnerId};
 use crate::secrets::read_private;
 
 const GROUP: &str = "larder";
@@ -34,6 +39,8 @@ const BLOCK: Duration = Duration::from_secs(2);
 const OLDEST: (u32, u32) = (6, 2);
 /// Between two tries to reach it.
 const RECONNECT_MS: (u32, u32) = (100, 3_000);
+/// Messages of others that wait to be looked at.
+const MESSAGES_MAX: usize = 1_024;
 const PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +54,11 @@ pub enum Error {
 pub struct Redis {
     config: Config,
     prefix: String,
+    /// Tells this process's messages from others'.
+    origin: u64,
     timeout: Duration,
+    /// For what does not block.
+    client: Client,
     /// Kinds that were pushed and not sent yet.
     pushed: [AtomicBool; Work::ALL.len()],
     sender: Notify,
@@ -65,9 +76,12 @@ impl Redis {
             config.password = Some(password.trim().to_owned());
         }
         config.fail_fast = false;
+        let client = builder(&config, settings.timeout).build();
         let redis = Redis {
+            client: client.map_err(|err| wrong("url", err.details().to_owned()))?,
             config,
             prefix: settings.prefix.clone(),
+            origin: getrandom::u64().expect("the operating system gives random bytes"),
             timeout: settings.timeout,
             pushed: Default::default(),
             sender: Notify::new(),
@@ -79,11 +93,10 @@ impl Redis {
 
     /// Refuses a Redis that is too old. One that does not answer may do so later.
     async fn check(&self) -> Result<(), Error> {
-        let client = self.client()?;
-        let _connecting = client.connect();
+        let _connecting = self.client.connect();
         let asked = async {
-            client.wait_for_connect().await?;
-            client.info::<String>(Some(InfoKind::Server)).await
+            self.client.wait_for_connect().await?;
+            self.client.info::<String>(Some(InfoKind::Server)).await
         };
         match tokio::time::timeout(self.timeout, asked).await {
             Ok(Ok(info)) => {
@@ -98,7 +111,6 @@ impl Redis {
             }
             Err(_) => tracing::warn!("Redis cannot be reached; until it can, work is found by polling"),
         }
-        let _ = client.quit().await;
         Ok(())
     }
 
@@ -133,24 +145,11 @@ impl Redis {
         }
     }
 
-    fn builder(&self) -> Builder {
-        let mut builder = Builder::from_config(self.config.clone());
-        builder
-            .with_performance_config(|performance| performance.default_command_timeout = self.timeout)
-            .with_connection_config(|connection| {
-                connection.connection_timeout = self.timeout;
-                connection.internal_command_timeout = self.timeout;
-                connection.max_command_attempts = 1;
-                // One that accepts and never answers is cut off, and tried again.
-                connection.unresponsive.max_timeout = Some(BLOCK + self.timeout);
-            })
-            .set_policy(ReconnectPolicy::new_exponential(0, RECONNECT_MS.0, RECONNECT_MS.1, 2));
-        builder
-    }
-
-    fn client(&self) -> Result<Client, Error> {
-        let made = self.builder().build();
-        made.map_err(|err| Error::Settings { setting: "url", why: err.details().to_owned() })
+    pub async fn count(&self, key: &str, by: u64, forget: Duration) -> Option<u64> {
+        let key = format!("{}:{key}", self.prefix);
+        let sum: i64 = self.client.incr_by(&key, i64::try_from(by).ok()?).await.ok()?;
+        let _ = self.client.expire::<(), _>(&key, forget.as_secs() as i64, None).await;
+        u64::try_from(sum).ok()
     }
 
     fn stream(&self, work: Work) -> String {
@@ -160,6 +159,32 @@ impl Redis {
     fn channel(&self) -> String {
         format!("{}:{}", self.prefix, Work::Tenants.word())
     }
+
+    fn watched_channel(&self) -> String {
+        format!("{}:watched", self.prefix)
+    }
+
+    fn tail_channel(&self, partner: &PartnerId, function: &FunctionId) -> String {
+        format!("{}:tail:{partner}:{function}", self.prefix)
+    }
+}
+
+fn builder(config: &Config, timeout: Duration) -> Builder {
+    let mut builder = Builder::from_config(config.clone());
+    builder
+        .with_performance_config(|performance| {
+            performance.default_command_timeout = timeout;
+            performance.broadcast_channel_capacity = MESSAGES_MAX;
+        })
+        .with_connection_config(|connection| {
+            connection.connection_timeout = timeout;
+            connection.internal_command_timeout = timeout;
+            connection.max_command_attempts = 1;
+            // One that accepts and never answers is cut off, and tried again.
+            connection.unresponsive.max_timeout = Some(BLOCK + timeout);
+        })
+        .set_policy(ReconnectPolicy::new_exponential(0, RECONNECT_MS.0, RECONNECT_MS.1, 2));
+    builder
 }
 
 fn supported(version: &str) -> bool {
@@ -175,8 +200,7 @@ fn redis(queue: &Queue) -> &Redis {
 /// woken anyway.
 pub async fn send(queue: Queue) {
     let redis = redis(&queue);
-    let Ok(client) = redis.client() else { return };
-    let _connecting = client.connect();
+    let client = &redis.client;
     loop {
         redis.sender.notified().await;
         for work in Work::ALL {
@@ -198,7 +222,8 @@ pub async fn send(queue: Queue) {
 /// Wakes this process with what others push, until it drains. One that works on nothing looks whether Redis is there.
 pub async fn receive(queue: Queue, wanted: Vec<Work>, drain: CancellationToken) {
     let redis = redis(&queue);
-    let Ok(client) = redis.client() else { return };
+    // A read that waits holds its connection up, so it has one of its own.
+    let client = redis.client.clone_new();
     let _connecting = client.connect();
     let streams: Vec<(String, Work)> = wanted.into_iter().map(|work| (redis.stream(work), work)).collect();
     let keys: Vec<&str> = streams.iter().map(|(key, _)| key.as_str()).collect();
@@ -232,6 +257,7 @@ pub async fn receive(queue: Queue, wanted: Vec<Work>, drain: CancellationToken) 
             }
             // The group, or the whole stream, is gone: flushed, evicted, or not made yet.
             Err(err) if ["NOGROUP", "UNBLOCKED"].iter().any(|word| err.details().contains(word)) => {
+                redis.is_there();
                 if make_groups(&client, &keys).await && had_groups {
                     metrics::counter!("larder_queue_groups_recreated_total").increment(1);
                     tracing::info!("the streams of wake-ups were gone and are made again");
@@ -272,16 +298,38 @@ fn streams_in(found: Value) -> Vec<String> {
     names.collect()
 }
 
-/// Wakes this process when others change something of a partner's snapshot, until it drains.
+/// Publishes what other processes should know of the tails. While Redis is gone that is dropped.
+pub async fn tell(queue: Queue, mut out: mpsc::Receiver<Message>) {
+    let redis = redis(&queue);
+    while let Some(message) = out.recv().await {
+        if redis.gone.lock().expect("no panic under the lock").is_some() {
+            continue;
+        }
+        let channel = match &message {
+            Message::Ask | Message::Watched(..) => redis.watched_channel(),
+            Message::Ended(execution) => redis.tail_channel(&execution.partner, &execution.function),
+        };
+        let text = serde_json::to_string(&(redis.origin, message)).expect("texts and numbers");
+        if let Err(err) = redis.client.publish::<(), _, _>(channel, text).await {
+            tracing::debug!(error = %err, "a message of the tails was not sent");
+        }
+    }
+}
+
+/// Wakes this process when others change something of a partner's snapshot, and hears what the tails are told, until it
+/// drains.
 pub async fn listen(queue: Queue, drain: CancellationToken) {
     let redis = redis(&queue);
-    let Ok(client): Result<SubscriberClient, _> = redis.builder().build_subscriber_client() else { return };
+    let Ok(client): Result<SubscriberClient, _> = builder(&redis.config, redis.timeout).build_subscriber_client()
+    else {
+        return;
+    };
     let _connecting = client.connect();
     // After each reconnection it subscribes again.
     let _managing = client.manage_subscriptions();
     let mut messages = client.message_rx();
     while !drain.is_cancelled() {
-        match client.subscribe(redis.channel()).await {
+        match client.subscribe(vec![redis.channel(), redis.watched_channel()]).await {
             Ok(()) => break,
             Err(err) => {
                 tracing::debug!(error = %err, "changes cannot be listened to yet");
@@ -289,17 +337,52 @@ pub async fn listen(queue: Queue, drain: CancellationToken) {
             }
         }
     }
+    queue.tails().ask();
+    let mut followed = BTreeSet::new();
     loop {
         tokio::select! {
             message = messages.recv() => match message {
+                Ok(message) if message.channel == redis.channel() => queue.wake(Work::Tenants),
+                Ok(message) => hear(&queue, message.value),
                 // A reader that was too slow has missed some, which is as good as one.
-                Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => queue.wake(Work::Tenants),
-                Err(tokio::sync::broadcast::error::RecvError::Closed) => break,
+                Err(RecvError::Lagged(_)) => queue.wake(Work::Tenants),
+                Err(RecvError::Closed) => break,
             },
+            () = queue.tails().changed() => {
+                follow(&queue, &client, &mut followed).await;
+                // Only now: whoever is told of a tail speaks at once.
+                queue.tails().announce();
+            }
             () = drain.cancelled() => break,
         }
     }
     let _ = client.quit().await;
+}
+
+fn hear(queue: &Queue, text: Value) {
+    let message = text.as_str().and_then(|text| serde_json::from_str::<(u64, Message)>(&text).ok());
+    match message {
+        Some((origin, message)) if origin != redis(queue).origin => queue.tails().hear(message),
+        Some(_) => {}
+        // During an upgrade, say.
+        None => tracing::debug!("a message of the tails that is not understood"),
+    }
+}
+
+/// Subscribes to what is watched here, and only that. What fails is tried again at the next announcement.
+async fn follow(queue: &Queue, client: &SubscriberClient, followed: &mut BTreeSet<String>) {
+    let redis = redis(queue);
+    let watched = queue.tails().watched_here();
+    let wanted: BTreeSet<String> =
+        watched.iter().map(|(partner, function)| redis.tail_channel(partner, function)).collect();
+    let (new, old): (Vec<_>, Vec<_>) =
+        (wanted.difference(followed).cloned().collect(), followed.difference(&wanted).cloned().collect());
+    if !new.is_empty() && client.subscribe(new.clone()).await.is_ok() {
+        followed.extend(new);
+    }
+    if !old.is_empty() && client.unsubscribe(old.clone()).await.is_ok() {
+        followed.retain(|channel| !old.contains(channel));
+    }
 }
 
 #[cfg(test)]

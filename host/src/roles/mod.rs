@@ -20,6 +20,7 @@ use crate::partners::Directory;
 use crate::queue::{Queue, Work};
 use crate::secrets::{self, Secrets};
 use crate::store::Store;
+use crate::usage;
 use crate::workers::gates::Gates;
 use web::Listeners;
 pub use web::bind;
@@ -126,6 +127,9 @@ pub const COMPILE: &str = "__compile";
 pub fn run(app: &App, roles: &[Role], listeners: Listeners) -> anyhow::Result<()> {
     app.life.spawn("partners", app.directory.clone().watch(app.settings.partners.poll, app.life.clone()));
     app.queue.start(&roles.iter().flat_map(|role| role.works_on()).copied().collect::<Vec<_>>(), &app.life);
+    if app.settings.server.calls_per_minute > 0 {
+        app.life.spawn("calls", usage::share(app.clone()));
+    }
     app.life.spawn("artifacts", maintenance::artifacts(app.clone()));
     web::start(app, listeners)?;
     if roles.contains(&Role::Worker) {

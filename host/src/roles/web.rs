@@ -1,13 +1,14 @@
 //! The listeners: one for the web door and the API, one for probes and metrics.
 
 use std::convert::Infallible;
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::routing::get;
 use http::{Request, Response};
@@ -167,15 +168,30 @@ fn start_internal(app: &App, listener: TcpListener) {
     });
 }
 
-async fn ready(State(app): State<App>) -> (StatusCode, String) {
-    if app.life.is_draining() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".into());
+/// Ready or not, and why; with `?verbose` a line for everything that it depends on.
+async fn ready(State(app): State<App>, RawQuery(query): RawQuery) -> (StatusCode, String) {
+    let draining = app.life.is_draining();
+    let database = match app.store.ping().await {
+        Ok(()) if app.ledger.writes() => Ok("ok".to_owned()),
+        Ok(()) => Err("the last outcome could not be written".to_owned()),
+        Err(err) => Err(err.to_string()),
+    };
+    let (status, mut text) = match (draining, &database) {
+        (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned()),
+        (false, Ok(_)) => (StatusCode::OK, "ready\n".to_owned()),
+        (false, Err(why)) => (StatusCode::SERVICE_UNAVAILABLE, format!("database: {why}\n")),
+    };
+    if query.is_some_and(|query| query.split('&').any(|part| part == "verbose" || part.starts_with("verbose="))) {
+        let kind = if app.store.is_embedded() { "embedded" } else { "MariaDB" };
+        let _ = writeln!(text, "database ({kind}): {}", database.unwrap_or_else(|why| why));
+        for warning in app.store.warnings() {
+            let _ = writeln!(text, "warning: {warning}");
+        }
+        let _ = writeln!(
+            text,
+            "redis: {}",
+            app.queue.redis().unwrap_or_else(|| "none; work of other processes is found by polling".into())
+        );
     }
-    if !app.ledger.writes() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "database: the last outcome could not be written\n".into());
-    }
-    match app.store.ping().await {
-        Ok(()) => (StatusCode::OK, "ready\n".into()),
-        Err(err) => (StatusCode::SERVICE_UNAVAILABLE, format!("database: {err}\n")),
-    }
+    (status, text)
 }

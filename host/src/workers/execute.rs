@@ -285,13 +285,16 @@ async fn finish(
     };
     if !awaited {
         measure(&execution);
+        app.queue.tails().tell(&execution);
         let again_by_caller = job.keyed && matches!(outcome.end, End::Failed(Failure::Host(_)));
         if (app.settings.records.all || execution.status == ExecutionStatus::Failed) && !again_by_caller {
             app.ledger.record(ended).await;
         }
         return Some(Done { execution, end: outcome.end });
     }
-    let end = match app.ledger.commit(ended).await {
+    let verdict = app.ledger.commit(ended).await;
+    let written = matches!(verdict, Ok(Verdict::Committed { .. } | Verdict::Refused { .. }));
+    let end = match verdict {
         Ok(Verdict::Committed { emitted }) => {
             count_buried(&execution);
             if emitted {
@@ -324,6 +327,9 @@ async fn finish(
         execution.errors = failure.to_string();
     }
     measure(&execution);
+    if written && matches!(execution.status, ExecutionStatus::Completed | ExecutionStatus::Failed) {
+        app.queue.tails().tell(&execution);
+    }
     Some(Done { execution, end })
 }
 

@@ -2,6 +2,7 @@
 
 mod input;
 mod object;
+mod tail;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -42,7 +43,7 @@ use crate::workers::request;
 const BODY_MAX: usize = 16 << 20;
 
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, delete))
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, delete)).routes(routes!(tail::tail))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -264,8 +265,7 @@ async fn run(
     enrolment: Option<Enrolment>,
     ticket: &Ticket,
 ) -> Result<ExecutionObject, Problem> {
-    let permit = usage::admit(&caller.tenant)
-        .map_err(|_| Problem::new(Kind::TooManyCalls, "The project has as many calls under way as it may"))?;
+    let permit = usage::admit(app, &caller.tenant)?;
     let call_timeout = app.settings.server.call_timeout;
     let capped = view.limits.wall > call_timeout;
     let no_input = Input::Http { head: http::Request::new(()).into_parts().0, body: InputBody::Whole(Bytes::new()) };

@@ -4,11 +4,12 @@
 //!   and writes `count` (which conflicts), increments `sum` by the amount in minor units, emits `probe.echo`.
 //! * `probe.echo`: increments `echoes`.
 //! * `probe.retry` {until}: asks to be retried until it has run that often, which it cannot remember: always.
+//! * `probe.after` {count}: asks to be retried until `count` is that high, then saves 1.00 for "clock"; the memo is the event's id.
 //! * `probe.reject`: refuses.
 //! * `probe.loop`: emits itself again.
-//! * `probe.slow` {ms}: waits, then saves 1.00 for the enrolment.
+//! * `probe.slow` {ms}: waits, then saves 1.00 for the enrolment, or else for "clock"; the memo is the event's id.
 //! * a schedule's firing: saves 1.00 for "clock"; the memo is the nominal time.
-//! * an execution: answers with all of its state.
+//! * an execution {amount, memo}: saves that for "clock". Without an amount: answers with all of its state.
 
 use larder_sdk::prelude::*;
 use larder_sdk::serde_json::Value;
@@ -29,7 +30,15 @@ fn probe(event: Event<Value>, run: &mut Run) -> Result<Value, Error> {
         "probe.reject" => return Err(Error::reject("never")),
         "probe.slow" => {
             std::thread::sleep(std::time::Duration::from_millis(event.data["ms"].as_u64().unwrap_or(0)));
-            run.save(Money::new(Decimal::ONE, "SEK".parse()?))?;
+            let money = Money::new(Decimal::ONE, "SEK".parse()?).memo(&event.id);
+            run.save(if run.enrolment().is_ok() { money } else { money.end_user("clock") })?;
+        }
+        "probe.after" => {
+            let count: u64 = run.state().get("count")?.unwrap_or(0);
+            if count < event.data["count"].as_u64().unwrap_or(0) {
+                return Err(Error::retry("too early"));
+            }
+            run.save(Money::new(Decimal::ONE, "SEK".parse()?).memo(&event.id).end_user("clock"))?;
         }
         "probe.loop" => {
             run.state().increment("loops", 1)?;
@@ -37,6 +46,11 @@ fn probe(event: Event<Value>, run: &mut Run) -> Result<Value, Error> {
         }
         "larder.schedule" => {
             run.save(Money::new(Decimal::ONE, "SEK".parse()?).memo(&event.time).end_user("clock"))?;
+        }
+        "larder.execution" if event.data["amount"].is_string() => {
+            let amount: Decimal = event.data["amount"].as_str().unwrap_or_default().parse()?;
+            let memo = event.data["memo"].as_str().unwrap_or_default();
+            run.save(Money::new(amount, "SEK".parse()?).memo(memo).end_user("clock"))?;
         }
         "larder.execution" => {
             let entries = run.state().list::<Value>("", None)?;

@@ -1,0 +1,273 @@
+//! What is done to Larder's processes, to MariaDB and to Redis.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use larder::crash::Point;
+use mysql_async::prelude::Queryable;
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::{Arena, LEASE};
+use crate::proxy::Mode;
+use crate::{Random, guests};
+
+/// How long a crash point may take to be reached.
+const REACHED: Duration = Duration::from_secs(75);
+/// Schedulers have work once a minute, and race for it.
+const REACHED_ON_SCHEDULE: Duration = Duration::from_secs(190);
+const STALL: Duration = Duration::from_secs(4);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// SIGKILL of any process.
+    Kill,
+    /// SIGSTOP of a worker for longer than its lease, then SIGCONT.
+    Pause,
+    /// MariaDB ends at once, or in order, and starts again.
+    DatabaseKill,
+    DatabaseStop,
+    /// Answers to COMMIT are dropped; then MariaDB is killed.
+    CommitsDropped,
+    RedisFlush,
+    RedisKill,
+    /// Nothing comes through to Redis, and nobody is told.
+    RedisStall,
+    /// The same for a minute.
+    RedisStallLong,
+    /// Rows are locked in an order that is not Larder's.
+    Deadlock,
+}
+
+/// How often each fault is done, in an order of the seed's.
+pub fn shuffled(plan: &[(Fault, usize)], random: &mut Random) -> Vec<Fault> {
+    let mut faults: Vec<Fault> = plan.iter().flat_map(|(fault, count)| std::iter::repeat_n(*fault, *count)).collect();
+    for at in (1..faults.len()).rev() {
+        faults.swap(at, random.below(at as u64 + 1) as usize);
+    }
+    faults
+}
+
+/// The role whose processes come to this point.
+fn role_of(point: Point) -> &'static str {
+    use Point::*;
+    match point {
+        EventStored | ExecutionQueued | KeyTaken | KeyUnanswered => "web",
+        EventMatched | EventRouted | FanoutExpanding | FanoutExpanded | Claimed | Ran | LedgerWriting
+        | LedgerCommitted | BuildClaimed => "worker",
+        FiringComputed | Fired => "scheduler",
+        Swept => "maintenance",
+    }
+}
+
+fn patience(point: Point) -> Duration {
+    if role_of(point) == "scheduler" { REACHED_ON_SCHEDULE } else { REACHED }
+}
+
+impl Arena {
+    /// Makes processes of each role die at each of its points, several at the same time, each at a point of its own. Gives
+    /// the points that were not reached.
+    pub async fn crash_points(&mut self) -> Vec<Point> {
+        let mut left: BTreeMap<&str, Vec<Point>> = BTreeMap::new();
+        for point in Point::ALL.iter().rev() {
+            left.entry(role_of(*point)).or_default().push(*point);
+        }
+        let mut tried: BTreeMap<usize, (Point, Instant)> = BTreeMap::new();
+        let mut missed = Vec::new();
+        while !(left.values().all(Vec::is_empty) && tried.is_empty()) {
+            for (role, points) in &mut left {
+                for at in self.cluster.with(role) {
+                    if tried.contains_key(&at) {
+                        continue;
+                    }
+                    let Some(point) = points.pop() else { break };
+                    self.cluster.kill(at).await;
+                    self.cluster.launch(at, Some(&format!("{}:1", point.word())));
+                    tried.insert(at, (point, Instant::now()));
+                }
+            }
+            self.provoke(tried.values().map(|(point, _)| *point)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            for (at, (point, since)) in tried.clone() {
+                match self.cluster.ended(at) {
+                    Some(signal) if signal == Signal::ABORT.as_raw() => self.points.push(point),
+                    Some(_) => {
+                        self.cluster.launch(at, Some(&format!("{}:1", point.word())));
+                        continue;
+                    }
+                    None if since.elapsed() < patience(point) => continue,
+                    None => {
+                        missed.push(point);
+                        self.cluster.kill(at).await;
+                    }
+                }
+                tried.remove(&at);
+                self.cluster.restart(at).await;
+            }
+        }
+        missed
+    }
+
+    /// Makes work for points to which the workload does not come: an upload to build, and executions that are old.
+    async fn provoke(&self, points: impl Iterator<Item = Point>) {
+        for point in points {
+            let api = &self.doors[self.doors.len() - 1];
+            match point {
+                Point::BuildClaimed => {
+                    let upload = guests::guest("probe");
+                    let part = reqwest::multipart::Part::bytes(upload).file_name("function.wasm");
+                    let form = reqwest::multipart::Form::new().part("code", part).text("activate", "false");
+                    let request = api.request(reqwest::Method::POST, "/functions/spare/deployments").multipart(form);
+                    let _ = crate::Api::try_send(request).await;
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                Point::Swept => {
+                    let body = json!({ "body": "{}" });
+                    let request = api.request(reqwest::Method::POST, "/functions/spare/executions").json(&body);
+                    let _ = crate::Api::try_send(request).await;
+                    let age = "UPDATE executions SET created_at_ms = 1, updated_at_ms = 1 WHERE function_id = 'spare'";
+                    let _ = self.database.connect().await.query_drop(age).await;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub async fn fault(&mut self, fault: Fault) {
+        *self.done.entry(fault).or_default() += 1;
+        match fault {
+            Fault::Kill => self.kill_one().await,
+            Fault::Pause => {
+                let workers = self.cluster.with("worker");
+                let at = *self.random.pick(&workers);
+                if self.cluster.is_running(at) {
+                    self.cluster.pause(at);
+                    tokio::time::sleep(LEASE + Duration::from_secs(3)).await;
+                    self.cluster.resume(at);
+                }
+            }
+            Fault::DatabaseKill | Fault::DatabaseStop => self.restart_database(fault == Fault::DatabaseKill).await,
+            Fault::CommitsDropped => {
+                let before = self.database_proxy.commits_dropped();
+                self.database_proxy.drop_commit_answers(2);
+                for _ in 0..100 {
+                    if self.database_proxy.commits_dropped() > before {
+                        break;
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                self.restart_database(true).await;
+                self.database_proxy.drop_commit_answers(0);
+            }
+            Fault::RedisFlush => drop(self.redis.send("FLUSHALL")),
+            Fault::RedisKill => {
+                self.redis.kill();
+                self.redis.restart();
+            }
+            Fault::RedisStall | Fault::RedisStallLong => {
+                self.redis_proxy.set(Mode::Stall);
+                tokio::time::sleep(if fault == Fault::RedisStall { STALL } else { Duration::from_secs(60) }).await;
+                self.redis_proxy.set(Mode::Pass);
+            }
+            Fault::Deadlock => self.deadlock().await,
+        }
+    }
+
+    async fn restart_database(&mut self, kill: bool) {
+        if kill {
+            self.mariadb.kill()
+        } else {
+            self.mariadb.stop()
+        }
+        tokio::time::sleep(Duration::from_millis(self.random.below(500))).await;
+        self.mariadb.restart();
+    }
+
+    async fn kill_one(&mut self) {
+        let at = self.random.below(self.cluster.len() as u64) as usize;
+        if !self.cluster.is_running(at) {
+            return;
+        }
+        let worker = self.cluster.with("worker").contains(&at);
+        self.cluster.kill(at).await;
+        if worker {
+            self.watch_recovery();
+        }
+        self.cluster.launch(at, None);
+    }
+
+    /// Measures how long what a killed worker held takes to end. Its claims are those that nobody finished or renewed.
+    fn watch_recovery(&self) {
+        let (url, times, killed) = (self.database.url(), self.recoveries.clone(), Instant::now());
+        tokio::spawn(async move {
+            // MariaDB may be away at this moment; then this kill is not measured.
+            let _ = recovery(&url, killed, &times).await;
+        });
+    }
+
+    /// Locks a row of state, which the ledger wants next, and then what the ledger has locked before it. InnoDB ends the
+    /// transaction that has changed fewer rows: ours has changed many.
+    async fn deadlock(&mut self) {
+        let mut connection = self.database.connect().await;
+        for statement in [
+            "CREATE TABLE IF NOT EXISTS chaos_weight (n INT NOT NULL PRIMARY KEY, m INT NOT NULL)",
+            "INSERT IGNORE INTO chaos_weight SELECT seq, 0 FROM seq_1_to_5000",
+            "SET SESSION innodb_lock_wait_timeout = 7",
+            "START TRANSACTION",
+            "UPDATE chaos_weight SET m = m + 1",
+            "SELECT name FROM state WHERE function_id = 'single' FOR UPDATE",
+            "DO SLEEP(0.5)",
+            "SELECT id FROM executions WHERE status = 'processing' FOR UPDATE",
+            "ROLLBACK",
+        ] {
+            // Whoever is chosen as the victim, the next round is another.
+            if let Err(err) = connection.query_drop(statement).await {
+                eprintln!("deadlock: {statement}: {err}");
+                break;
+            }
+        }
+    }
+
+    /// Starts again what has ended by itself, because MariaDB was away when it started.
+    pub fn tend(&mut self) {
+        for at in 0..self.cluster.len() {
+            let ended = self.cluster.ended(at);
+            if ended.is_some_and(|signal| signal != 0) {
+                self.crashes.push(format!(
+                    "process {at} died of signal {}: {}",
+                    ended.unwrap_or(0),
+                    self.cluster.log(at)
+                ));
+            }
+            if !self.cluster.is_running(at) {
+                self.cluster.launch(at, None);
+            }
+        }
+    }
+}
+
+async fn recovery(url: &str, killed: Instant, times: &Mutex<Vec<Duration>>) -> mysql_async::Result<()> {
+    const HELD: &str = "SELECT id, attempt FROM executions WHERE status = 'processing'";
+    let mut connection = mysql_async::Conn::new(mysql_async::Opts::from_url(url)?).await?;
+    let held: BTreeSet<(String, u32)> = connection.query(HELD).await?.into_iter().collect();
+    // Longer than any run takes; the living have ended theirs by then.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let now: BTreeSet<(String, u32)> = connection.query(HELD).await?.into_iter().collect();
+    let mut orphans: Vec<String> = held.intersection(&now).map(|(id, _)| id.clone()).collect();
+    if orphans.is_empty() {
+        return Ok(());
+    }
+    while !orphans.is_empty() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let ended: Vec<String> = connection
+            .exec("SELECT id FROM executions WHERE due_at_ms IS NULL AND FIND_IN_SET(id, ?)", (orphans.join(","),))
+            .await?;
+        orphans.retain(|id| !ended.contains(id));
+    }
+    times.lock().expect("no panic").push(killed.elapsed());
+    Ok(())
+}
+
+/// Shared with the tasks that measure.
+pub type Recoveries = Arc<Mutex<Vec<Duration>>>;

@@ -1,0 +1,253 @@
+//! Larder is broken in every way that we know of while it works; then an oracle says whether anything is missing, doubled
+//! or stuck.
+//!
+//! * [`workload`]: what is asked of it. * [`faults`]: what is done to it. * [`oracle`]: what must have come of it.
+//!
+//! First each crash point of the code is hit, then processes, MariaDB and Redis are killed, stopped and cut off at random.
+//! A run in which one of the rare states ([`RARE`]) or a crash point was never reached proves nothing, and fails.
+
+pub mod faults;
+pub mod oracle;
+pub mod workload;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use larder::crash::Point;
+
+use crate::proxy::Proxy;
+use crate::services::{Database, MariaDb, Redis};
+use crate::{Api, Cluster, Metrics, Random};
+use faults::{Fault, Recoveries};
+use oracle::{Findings, Oracle};
+use workload::{Senders, Sent, Workload};
+
+pub const LEASE: Duration = Duration::from_secs(5);
+
+/// States that must be reached, and the figures that tell.
+const RARE: [(&str, &str); 6] = [
+    ("lease stolen", "larder_leases_stolen_total"),
+    ("commit unknown", "larder_commits_unknown_total"),
+    ("fenced write", "larder_fenced_outcomes_total"),
+    ("group recreated", "larder_queue_groups_recreated_total"),
+    ("deadlock or lock wait retried", "larder_store_races_total"),
+    ("dead-lettered", "larder_dead_letters_total"),
+];
+
+/// How much is done.
+pub struct Plan {
+    pub seed: u64,
+    pub faults: Vec<(Fault, usize)>,
+    /// The longest pause between two faults.
+    pub pause: Duration,
+}
+
+impl Plan {
+    /// A minute or two.
+    pub fn short(seed: u64) -> Plan {
+        use Fault::*;
+        let faults = vec![
+            (Kill, 30),
+            (Pause, 2),
+            (DatabaseKill, 2),
+            (DatabaseStop, 1),
+            (CommitsDropped, 2),
+            (RedisFlush, 3),
+            (RedisKill, 2),
+            (RedisStall, 1),
+            (Deadlock, 3),
+        ];
+        Plan { seed, faults, pause: Duration::from_millis(800) }
+    }
+
+    /// What the README's figures are from.
+    pub fn long(seed: u64) -> Plan {
+        use Fault::*;
+        let faults = vec![
+            (Kill, 300),
+            (Pause, 12),
+            (DatabaseKill, 13),
+            (DatabaseStop, 25),
+            (CommitsDropped, 12),
+            (RedisFlush, 20),
+            (RedisKill, 20),
+            (RedisStall, 9),
+            (RedisStallLong, 1),
+            (Deadlock, 15),
+        ];
+        Plan { seed, faults, pause: Duration::from_millis(1_200) }
+    }
+}
+
+/// Everything that a run consists of. Processes go before what they stand on.
+pub struct Arena {
+    cluster: Cluster,
+    doors: Vec<Api>,
+    random: Random,
+    points: Vec<Point>,
+    done: BTreeMap<Fault, u32>,
+    recoveries: Recoveries,
+    /// Processes that died though nobody killed them.
+    crashes: Vec<String>,
+    database_proxy: Proxy,
+    redis_proxy: Proxy,
+    database: Database,
+    mariadb: MariaDb,
+    redis: Redis,
+    _folder: tempfile::TempDir,
+}
+
+/// What a run came to.
+pub struct Outcome {
+    arena: Arena,
+    findings: Findings,
+    /// Damage that the oracle did not see when it was done on purpose.
+    unseen: Vec<String>,
+    sent: Sent,
+    metrics: Metrics,
+    missed: Vec<Point>,
+    seed: u64,
+    took: Duration,
+}
+
+pub async fn run(plan: Plan) -> Outcome {
+    let begun = Instant::now();
+    let mut arena = Arena::build(plan.seed).await;
+    let since_ms = now_ms();
+    let workload = Workload::new(plan.seed);
+    let senders = Senders::start(workload, arena.doors.clone());
+    let missed = arena.crash_points().await;
+    for fault in faults::shuffled(&plan.faults, &mut arena.random) {
+        arena.tend();
+        arena.fault(fault).await;
+        let pause = arena.random.below(plan.pause.as_millis() as u64);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+    let sent = tokio::select! {
+        sent = senders.finish() => sent,
+        () = async { loop { arena.tend(); tokio::time::sleep(Duration::from_millis(200)).await; } } => unreachable!(),
+    };
+    arena.tend();
+    for at in 0..arena.cluster.len() {
+        arena.cluster.wait_for(at).await;
+        arena.cluster.ready(at).await;
+    }
+    let oracle = Oracle { workload, sent: sent.count, since_ms, api: arena.doors[0].clone() };
+    let findings = oracle.compare(&arena.database, oracle::SETTLE).await;
+    let unseen = oracle.unseen(&arena.database).await;
+    let metrics = arena.cluster.metrics().await;
+    Outcome { arena, findings, unseen, sent, metrics, missed, seed: plan.seed, took: begun.elapsed() }
+}
+
+fn now_ms() -> i64 {
+    larder::clock::Clock::System.now_ms()
+}
+
+impl Arena {
+    async fn build(seed: u64) -> Arena {
+        let folder = tempfile::Builder::new().prefix("larder-chaos-").tempdir().expect("a temporary folder");
+        let mariadb = MariaDb::start(&folder.path().join("mariadb"));
+        let redis = Redis::start(&folder.path().join("redis"));
+        let database = Database::create_on(&mariadb.url()).await;
+        let (database_proxy, redis_proxy) = (Proxy::start(mariadb.port()).await, Proxy::start(redis.port()).await);
+        let mut cluster = Cluster::new(vec![
+            ("LARDER_DATABASE__URL", format!("mysql://root@127.0.0.1:{}/{}", database_proxy.port(), database.name())),
+            ("LARDER_DATABASE__TIMEOUT", "5s".into()),
+            ("LARDER_REDIS__URL", format!("redis://127.0.0.1:{}", redis_proxy.port())),
+            ("LARDER_REDIS__TIMEOUT", "500ms".into()),
+            ("LARDER_WORKER__LEASE", format!("{}s", LEASE.as_secs())),
+            ("LARDER_WORKER__ATTEMPTS", "20".into()),
+            ("LARDER_WORKER__ATTEMPTS_LOST", "1000".into()),
+            ("LARDER_WORKER__RETRY_DELAY", "200ms".into()),
+            ("LARDER_WORKER__RETRY_DELAY_MAX", "2s".into()),
+        ]);
+        for roles in ["web", "web", "worker", "worker", "scheduler", "scheduler", "maintenance"] {
+            cluster.start(roles).await;
+        }
+        cluster.make_partner().await;
+        let doors: Vec<Api> = cluster.with("web").into_iter().map(|at| cluster.api(at)).collect();
+        // The other processes learn of the partner and its functions by looking.
+        workload::prepare(&doors[0]).await;
+        for door in &doors {
+            crate::eventually("the key to open this door", async || {
+                (door.get("/functions/asked").await.status == 200).then_some(())
+            })
+            .await;
+        }
+        Arena {
+            cluster,
+            doors,
+            random: Random::seeded(seed),
+            points: vec![],
+            done: BTreeMap::new(),
+            recoveries: Recoveries::default(),
+            crashes: vec![],
+            database_proxy,
+            redis_proxy,
+            database,
+            mariadb,
+            redis,
+            _folder: folder,
+        }
+    }
+}
+
+impl Outcome {
+    /// What speaks against the run, if anything does.
+    pub fn complaints(&self) -> Vec<String> {
+        let mut complaints: Vec<String> = self.findings.all().take(50).cloned().collect();
+        complaints
+            .extend(self.missed.iter().map(|point| format!("the crash point {} was never reached", point.word())));
+        complaints.extend(
+            RARE.iter()
+                .filter(|(_, figure)| self.figure(figure) == 0.0)
+                .map(|(state, _)| format!("never reached: {state}")),
+        );
+        complaints.extend(self.sent.refused.iter().take(20).cloned());
+        complaints.extend(self.arena.crashes.iter().cloned());
+        complaints.extend(self.unseen.iter().map(|damage| format!("the oracle does not see: {damage}")));
+        if self.arena.database_proxy.commits_dropped() == 0 {
+            complaints.push("no COMMIT lost its answer".into());
+        }
+        complaints
+    }
+
+    fn figure(&self, name: &str) -> f64 {
+        self.metrics.get(name).copied().unwrap_or(0.0)
+    }
+
+    /// The figures of the run.
+    pub fn table(&self) -> String {
+        let mut table = String::new();
+        let mut row = |name: &str, value: String| writeln!(table, "{name:<34} {value:>10}").expect("memory");
+        row("seed", self.seed.to_string());
+        row("seconds", self.took.as_secs().to_string());
+        row("crash points hit", format!("{} of {}", self.arena.points.len(), Point::ALL.len()));
+        for (fault, count) in &self.arena.done {
+            row(&format!("{fault:?}"), count.to_string());
+        }
+        row("commits done, answer dropped", self.arena.database_proxy.commits_dropped().to_string());
+        row("items sent", self.findings.events.to_string());
+        row("sent again after acceptance", self.sent.repeated.to_string());
+        row("executions", self.findings.executions.to_string());
+        row("transactions", self.findings.transactions.to_string());
+        row("firings", self.findings.firings.to_string());
+        row("lost", self.findings.lost.len().to_string());
+        row("doubled", self.findings.doubled.len().to_string());
+        row("wrong state", self.findings.wrong.len().to_string());
+        row("stuck", self.findings.stuck.len().to_string());
+        for (state, figure) in RARE {
+            row(state, self.figure(figure).to_string());
+        }
+        let mut times = self.arena.recoveries.lock().expect("no panic").clone();
+        times.sort_unstable();
+        if let Some(max) = times.last() {
+            let seconds = |time: &Duration| format!("{:.1} s", time.as_secs_f64());
+            row("killed workers that held claims", times.len().to_string());
+            row("until the last of them ended, median", seconds(&times[times.len() / 2]));
+            row("and at most", seconds(max));
+        }
+        table
+    }
+}
