@@ -245,7 +245,7 @@ impl Outcome {
         if let Some(max) = times.last() {
             let seconds = |time: &Duration| format!("{:.1} s", time.as_secs_f64());
             row("killed workers that held claims", times.len().to_string());
-            row("until the last of them ended, median", seconds(&times[times.len() / 2]));
+            row("until others had all of them, median", seconds(&times[times.len() / 2]));
             row("and at most", seconds(max));
         }
         table
