@@ -10,8 +10,8 @@ use super::workload::{Item, SAVERS, TOPICS, Workload, id};
 use crate::Api;
 use crate::services::Database;
 
-/// What is still to be done when nothing more comes.
-pub const SETTLE: Duration = Duration::from_secs(180);
+/// When nothing more comes and nothing has changed for so long, what is not done is stuck.
+pub const SETTLE: Duration = Duration::from_secs(90);
 
 /// What the comparison came to: texts of what is wrong, and figures.
 #[derive(Default)]
@@ -100,7 +100,7 @@ impl Oracle {
         unseen
     }
 
-    /// Waits for everything to come to rest, `settle` at most, and compares.
+    /// Waits for everything to come to rest, or for nothing to happen any more for `settle`, and compares.
     pub async fn compare(&self, database: &Database, settle: Duration) -> Findings {
         compare(self, database, settle).await
     }
@@ -110,17 +110,23 @@ async fn compare(oracle: &Oracle, database: &Database, settle: Duration) -> Find
     let (workload, api) = (oracle.workload, &oracle.api);
     let mut findings = Findings::default();
     let mut connection = database.connect().await;
-    let begun = Instant::now();
+    let mut changed = Instant::now();
+    let mut before = vec![];
     loop {
         let unfinished: Vec<(String, u64)> = connection.query(UNFINISHED).await.expect("the unfinished");
         if unfinished.is_empty() {
             break;
         }
-        if begun.elapsed() > settle {
+        if unfinished != before {
+            changed = Instant::now();
+            before.clone_from(&unfinished);
+        } else if changed.elapsed() > settle {
             findings.stuck = unfinished.iter().map(|(what, count)| format!("stuck: {count} × {what}")).collect();
             break;
         }
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        if settle > Duration::ZERO {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
     }
 
     let items: Vec<(String, Item)> =
