@@ -145,7 +145,8 @@ async fn make(
         match app.store.execution(&caller.partner, function, &ticket.subject).await? {
             Some(made) => return Ok(Made { status, body: shown(made.into()), from_record: true }),
             None if ticket.answered => {
-                let message = "The answer under this Idempotency-Key was too large to be kept, and there is no record of it";
+                let message =
+                    "The answer under this Idempotency-Key was too large to be kept, and there is no record of it";
                 return Err(Problem::new(Kind::ExecutionNotFound, message));
             }
             None => {}
