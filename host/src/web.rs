@@ -69,7 +69,7 @@ async fn answer(
     let mut tenant = app.directory.tenant(&partner);
     if !tenant.as_ref().is_some_and(|tenant| tenant.route(path).is_some()) {
         // It may have been deployed a moment ago.
-        app.directory.look_again(&partner).await;
+        app.directory.look_again().await;
         tenant = app.directory.tenant(&partner);
     }
     let tenant =

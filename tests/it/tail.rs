@@ -26,7 +26,9 @@ async fn next(answer: &mut Response, text: &mut String) -> Option<(String, Value
 }
 
 both!(a_tail_shows_what_ends_in_any_process, async |on| {
-    let mut larder = Larder::start_on(on).await;
+    let objects = tempfile::tempdir().expect("a temporary folder");
+    let options = || Options::on(on).set("LARDER_OBJECTS__URL", format!("file://{}", objects.path().display()));
+    let mut larder = Larder::start_with(options()).await;
     let api = larder.api();
     api.get(PATH).await.is_error(404, "function_not_found");
     api.deploy("f", &guests::guest("hello-http"), json!({ "routes": ["/"] })).await;
@@ -44,7 +46,7 @@ both!(a_tail_shows_what_ends_in_any_process, async |on| {
     assert_eq!(next(&mut answer, &mut text).await.expect("the queued one").1["$id"], queued["$id"]);
 
     if on == Backend::Services {
-        let other = larder.start_beside(Options::on(on)).await;
+        let other = larder.start_beside(options()).await;
         let mut ids = vec![];
         // Some calls may end before it has heard that somebody watches.
         let watched = async {

@@ -168,7 +168,7 @@ async fn current(app: &App, caller: &Caller, function: &FunctionId) -> Result<Ar
         Ok(view) => Ok(view),
         // Another process may have deployed it a moment ago.
         Err(_) => {
-            app.directory.look_again(&caller.partner).await;
+            app.directory.look_again().await;
             let tenant = app.directory.tenant(&caller.partner);
             executable(tenant.as_ref().unwrap_or(&caller.tenant), caller, function)
         }
@@ -254,8 +254,8 @@ async fn enqueue(
     }
     crash::point(Point::ExecutionQueued);
     app.queue.push(Work::Executions);
-    let stored = app.store.execution(&new.partner, &new.function, &new.id).await?;
-    Ok(stored.ok_or(store::Error::NotFound { what: "execution" })?.into())
+    // As it was queued: by now it may have ended.
+    Ok(new.execution().into())
 }
 
 async fn run(
