@@ -140,7 +140,7 @@ impl savings::Backend for Nothing {
         (currency == "SEK").then_some(2)
     }
 
-    async fn may_save_for(&self, _: &str) -> Result<(), String> {
-        Ok(())
+    async fn may_save_for(&self, _: &str) -> Result<Result<(), String>, BackendError> {
+        Ok(Ok(()))
     }
 }

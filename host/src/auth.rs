@@ -117,7 +117,7 @@ impl FromRequestParts<App> for Caller {
         let known = |tenant: &Tenant| text.and_then(KeyText::id_of).is_none_or(|id| tenant.keys.contains_key(&id));
         let mut tenant = app.directory.tenant(&partner);
         if !tenant.as_deref().is_some_and(known) {
-            app.directory.look_again(&partner).await;
+            app.directory.look_again().await;
             tenant = app.directory.tenant(&partner);
         }
         let tenant = tenant.ok_or_else(|| Problem::not_found(Kind::PartnerNotFound, "Project"))?;

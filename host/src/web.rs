@@ -67,9 +67,9 @@ async fn answer(
     })?;
     let path = request.uri().path();
     let mut tenant = app.directory.tenant(&partner);
-    if !tenant.as_ref().is_some_and(|tenant| tenant.route(path).is_some()) {
+    if tenant.as_ref().is_none_or(|tenant| tenant.route(path).is_none()) {
         // It may have been deployed a moment ago.
-        app.directory.look_again(&partner).await;
+        app.directory.look_again().await;
         tenant = app.directory.tenant(&partner);
     }
     let tenant =
@@ -86,7 +86,7 @@ async fn answer(
     let body = read(app, body, streams, &broken).await?;
     // Only now: a slow client must not hold the partner's room.
     let permit = usage::admit(app, &tenant).map_err(|why| {
-        Refusal::new(StatusCode::TOO_MANY_REQUESTS, "general_rate_limit_exceeded", &why.to_string())
+        Refusal::new(StatusCode::TOO_MANY_REQUESTS, "general_rate_limit_exceeded", why.to_string())
             .retry_after(why.retry_after_s())
     })?;
     let id = ExecutionId::generate(&app.clock);

@@ -164,6 +164,11 @@ both!(what_is_too_large_to_keep_is_told_from_its_record, async |on| {
     assert_eq!((again.status, again.replayed.as_deref()), (201, Some("record")));
     assert_eq!((&again.body["$id"], &again.body["responseBody"]), (&first.body["$id"], &json!("")));
     assert_eq!(api.executions("f").await.len(), 1);
+    // It is not made again for want of a record.
+    assert_eq!(api.delete(&format!("{EXECUTIONS}/{id}")).await.status, 204);
+    let gone = post(&api, EXECUTIONS, "k", &asked).await;
+    assert_eq!((gone.status, &gone.body["type"]), (404, &json!("execution_not_found")));
+    assert_eq!(api.executions("f").await.len(), 0);
 });
 
 /// Asks until the request of the dead process counts as over.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,6 +15,9 @@ use tempfile::TempDir;
 use crate::services::free_port;
 use crate::{Api, Larder, Random, eventually};
 
+/// Leads the group of all processes. At the end of the pipe, which comes also with our own SIGKILL, it ends them.
+const KEEPER: &str = "read -r _; rm -rf \"$0\"; kill -KILL 0";
+
 /// Figures of `/metrics` by their name, labels left out and added up.
 pub type Metrics = BTreeMap<String, f64>;
 
@@ -26,6 +29,7 @@ pub struct Cluster {
     key: String,
     /// Figures of processes that are gone.
     gone: Metrics,
+    keeper: Child,
     folder: TempDir,
 }
 
@@ -56,7 +60,22 @@ impl Cluster {
             ("LARDER_SERVER__ROOT_URL", "http://localhost".into()),
         ];
         all.extend(settings);
-        Cluster { members: vec![], settings: all, operator_key, key: String::new(), gone: Metrics::new(), folder }
+        let keeper = Command::new("sh")
+            .args(["-c", KEEPER])
+            .arg(folder.path())
+            .stdin(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .expect("sh starts");
+        Cluster {
+            members: vec![],
+            settings: all,
+            operator_key,
+            key: String::new(),
+            gone: Metrics::new(),
+            keeper,
+            folder,
+        }
     }
 
     /// Starts one more process with these roles and waits until it lives; gives its number.
@@ -89,6 +108,7 @@ impl Cluster {
         let mut command = Command::new(Larder::binary());
         command
             .args(["serve", "--roles", member.roles])
+            .process_group(self.keeper.id() as i32)
             .env("LARDER_DATA", data)
             .env("LARDER_SERVER__LISTEN", format!("127.0.0.1:{}", member.outer))
             .env("LARDER_SERVER__INTERNAL", format!("127.0.0.1:{}", member.internal))
@@ -231,12 +251,6 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for member in &mut self.members {
-            if let Some(mut process) = member.process.take() {
-                let _ = process.kill();
-                let _ = process.wait();
-            }
-        }
         if std::thread::panicking() {
             for at in 0..self.members.len() {
                 let log = self.log(at);
@@ -247,6 +261,11 @@ impl Drop for Cluster {
                     &log[log.ceil_char_boundary(from)..]
                 );
             }
+        }
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
+        for process in self.members.iter_mut().filter_map(|member| member.process.as_mut()) {
+            let _ = process.wait();
         }
     }
 }

@@ -5,6 +5,8 @@
 //!
 //! A test owns everything it touches, so all run in parallel. Dropping [`Larder`] kills the process and removes the folder.
 
+#![allow(clippy::disallowed_methods, reason = "the harness spawns as it likes and ends with its test")]
+
 mod api;
 mod backend;
 pub mod chaos;

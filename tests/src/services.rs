@@ -80,6 +80,9 @@ impl Keeper {
     }
 }
 
+/// What one says to a server that serves, and whether that is what it answers.
+type Hello = (&'static [u8], fn(&[u8]) -> bool);
+
 /// What MariaDB and Redis have in common.
 struct Server {
     folder: PathBuf,
@@ -87,7 +90,7 @@ struct Server {
     keeper: Option<Keeper>,
     command: fn(&Path, u16) -> Command,
     /// Sent after connecting, and what a server that is ready answers to it.
-    hello: (&'static [u8], fn(&[u8]) -> bool),
+    hello: Hello,
 }
 
 impl Server {

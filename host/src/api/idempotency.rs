@@ -55,8 +55,10 @@ pub enum Begun {
 pub struct Ticket {
     /// The id of what it makes.
     pub subject: ExecutionId,
-    /// It was begun before, or was answered with more than could be kept: look for what it made, and answer with that.
+    /// It was begun before: look for what it made, and answer with that.
     pub again: bool,
+    /// It was answered, with more than could be kept: where the record is gone too, it must not be made again.
+    pub answered: bool,
     /// Something may have happened: a refusal from now on is an answer like any other.
     began: AtomicBool,
     holder: Option<KeyHolder>,
@@ -86,7 +88,7 @@ pub async fn begin(
 ) -> Result<Begun, Problem> {
     let subject = ExecutionId::generate(&app.clock);
     let Some(key) = key(headers, caller.is_guest())? else {
-        return Ok(Begun::Go(Ticket { subject, again: false, began: AtomicBool::new(false), holder: None }));
+        return Ok(Begun::Go(Ticket::new(subject, None)));
     };
     let who = match (caller.is_guest(), peer) {
         (false, _) => "key".to_owned(),
@@ -98,15 +100,14 @@ pub async fn begin(
     let now = app.clock.now_ms();
     let until_ms = now + ms(app.settings.server.call_timeout + MARGIN);
     let forgotten = now - ms(app.settings.records.idempotency_keys);
-    let ticket = |subject, again, holder| Ticket { subject, again, began: AtomicBool::new(false), holder };
     match app.store.take_key(&request, &subject, now, until_ms, forgotten).await? {
         Taken::Free { subject, again } => {
             crash::point(Point::KeyTaken);
-            Ok(Begun::Go(ticket(subject, again, Some(KeyHolder { request, until_ms }))))
+            Ok(Begun::Go(Ticket { again, ..Ticket::new(subject, Some(KeyHolder { request, until_ms })) }))
         }
         Taken::Answered { subject, answer } => match opened(app, &request, &answer) {
             Some(body) => Ok(Begun::Answered(response(answer.status, body, Some("true")))),
-            None => Ok(Begun::Go(ticket(subject, true, None))),
+            None => Ok(Begun::Go(Ticket { again: true, answered: true, ..Ticket::new(subject, None) })),
         },
         Taken::InFlight => {
             Err(Problem::new(Kind::IdempotencyInFlight, "The request with this Idempotency-Key is still under way"))
@@ -119,6 +120,10 @@ pub async fn begin(
 }
 
 impl Ticket {
+    fn new(subject: ExecutionId, holder: Option<KeyHolder>) -> Ticket {
+        Ticket { subject, again: false, answered: false, began: AtomicBool::new(false), holder }
+    }
+
     /// From here on something may happen, so that even a refusal is the answer.
     pub fn begins(&self) {
         self.began.store(true, Ordering::Relaxed);

@@ -84,7 +84,7 @@ struct Shared {
     calls_max: usize,
     /// One reload at a time, so that an older snapshot never replaces a newer one.
     reloading: tokio::sync::Mutex<()>,
-    looked_again: std::sync::Mutex<Option<Instant>>,
+    looked_again: tokio::sync::Mutex<Option<Instant>>,
 }
 
 /// Between two looks for what a caller says is there and the snapshot does not have: callers must not be able to make the
@@ -101,7 +101,7 @@ impl Directory {
             queue,
             calls_max,
             reloading: tokio::sync::Mutex::new(()),
-            looked_again: std::sync::Mutex::default(),
+            looked_again: tokio::sync::Mutex::default(),
         }));
         directory.refresh_all().await?;
         Ok(directory)
@@ -150,17 +150,20 @@ impl Directory {
         Ok(())
     }
 
-    /// Looks for what may have been made a moment ago, here or by another process; not more often than a database can bear.
-    pub async fn look_again(&self, id: &PartnerId) {
-        {
-            let mut looked = self.0.looked_again.lock().expect("no panic under the lock");
-            if looked.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
+    /// Looks for what may have been made before this call, here or by another process. Those who ask at once share a look,
+    /// and the next look waits: no more than a database can bear, whatever callers ask for.
+    pub async fn look_again(&self) {
+        let asked = Instant::now();
+        let mut looked = self.0.looked_again.lock().await;
+        if let Some(at) = *looked {
+            if at > asked {
                 return;
             }
-            *looked = Some(Instant::now());
+            tokio::time::sleep(LOOK_AGAIN.saturating_sub(at.elapsed())).await;
         }
-        if let Err(err) = self.refresh(id).await {
-            tracing::warn!(partner.id = %id, error = %err, "partner {id} could not be read anew");
+        *looked = Some(Instant::now());
+        if let Err(err) = self.refresh_all().await {
+            tracing::warn!(error = %err, "changes of partners could not be looked for");
         }
     }
 

@@ -65,6 +65,41 @@ pub struct Claimed {
     pub stolen: bool,
 }
 
+impl NewExecution {
+    /// As it waits.
+    pub fn execution(&self) -> Execution {
+        let status = if self.scheduled_at_ms.is_some() { ExecutionStatus::Scheduled } else { ExecutionStatus::Waiting };
+        Execution {
+            partner: self.partner.clone(),
+            id: self.id.clone(),
+            function: self.function.clone(),
+            deployment: None,
+            trigger: self.trigger,
+            status,
+            trigger_key: self.trigger_key.clone(),
+            event: self.event.clone(),
+            enrolment: self.enrolment.clone(),
+            nominal_at_ms: self.nominal_at_ms,
+            late_ms: self.late_ms,
+            scheduled_at_ms: self.scheduled_at_ms,
+            request: self.request.clone(),
+            attempt: 0,
+            failures: 0,
+            lost: 0,
+            buried_at_ms: None,
+            response_status: 0,
+            response_headers: vec![],
+            logs: String::new(),
+            errors: String::new(),
+            wall_us: 0,
+            cpu_us: 0,
+            memory_peak_bytes: 0,
+            created_at_ms: self.now,
+            updated_at_ms: self.now,
+        }
+    }
+}
+
 impl Store {
     pub async fn insert_execution(&self, new: &NewExecution) -> Result<()> {
         match self.insert_once(new).await {
@@ -301,37 +336,7 @@ pub(super) async fn insert_new(tx: &mut Tx<'_>, new: &[NewExecution]) -> Result<
     let rows = new
         .iter()
         .map(|new| {
-            let status =
-                if new.scheduled_at_ms.is_some() { ExecutionStatus::Scheduled } else { ExecutionStatus::Waiting };
-            let execution = Execution {
-                partner: new.partner.clone(),
-                id: new.id.clone(),
-                function: new.function.clone(),
-                deployment: None,
-                trigger: new.trigger,
-                status,
-                trigger_key: new.trigger_key.clone(),
-                event: new.event.clone(),
-                enrolment: new.enrolment.clone(),
-                nominal_at_ms: new.nominal_at_ms,
-                late_ms: new.late_ms,
-                scheduled_at_ms: new.scheduled_at_ms,
-                request: new.request.clone(),
-                attempt: 0,
-                failures: 0,
-                lost: 0,
-                buried_at_ms: None,
-                response_status: 0,
-                response_headers: vec![],
-                logs: String::new(),
-                errors: String::new(),
-                wall_us: 0,
-                cpu_us: 0,
-                memory_peak_bytes: 0,
-                created_at_ms: new.now,
-                updated_at_ms: new.now,
-            };
-            let mut values = row(&execution);
+            let mut values = row(&new.execution());
             values.extend(args![new.body.clone(), new.scheduled_at_ms.unwrap_or(new.now)]);
             values
         })

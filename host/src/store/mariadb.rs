@@ -313,15 +313,20 @@ struct Failed {
 
 /// Waits before the next try, or gives up with what it came to.
 async fn again(name: &str, tries: u32, trouble: Trouble, error: Error) -> Result<()> {
-    let (code, most) = match trouble {
-        Trouble::Race(code) => (code.to_string(), TRIES),
-        Trouble::Broken => ("connection".to_owned(), TRIES_BROKEN),
+    let most = match trouble {
+        Trouble::Race(_) => TRIES,
+        Trouble::Broken => TRIES_BROKEN,
     };
     if tries >= most {
         return Err(error);
     }
-    metrics::counter!("larder_store_retries_total", "code" => code.clone()).increment(1);
-    tracing::debug!(statement = statement_name(name), code, tries, error = %error, "a transaction is run again");
+    match trouble {
+        Trouble::Race(code) => {
+            metrics::counter!("larder_store_races_total", "code" => code.to_string()).increment(1);
+        }
+        Trouble::Broken => metrics::counter!("larder_store_broken_connections_total").increment(1),
+    }
+    tracing::debug!(statement = statement_name(name), tries, error = %error, "a statement or transaction is run again");
     let most_ms = 2u64 << tries.min(7);
     tokio::time::sleep(Duration::from_millis(1 + crate::clock::jitter(most_ms))).await;
     Ok(())

@@ -54,14 +54,13 @@ impl savings::Backend for Savings {
         money::exponent(currency)
     }
 
-    async fn may_save_for(&self, end_user: &str) -> Result<(), String> {
-        match self.store.is_enrolled(&self.scope.partner, &self.scope.function, end_user).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(format!("end user {end_user:?} has no active enrolment in this function")),
-            Err(err) => {
-                tracing::error!(error = %err, "an enrolment could not be looked up");
-                Err("enrolments cannot be looked up at the moment".into())
-            }
-        }
+    async fn may_save_for(&self, end_user: &str) -> Result<Result<(), String>, BackendError> {
+        let enrolled = self.store.is_enrolled(&self.scope.partner, &self.scope.function, end_user).await;
+        let enrolled = enrolled.map_err(|err| BackendError(err.to_string()))?;
+        Ok(if enrolled {
+            Ok(())
+        } else {
+            Err(format!("end user {end_user:?} has no active enrolment in this function"))
+        })
     }
 }

@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 
-use super::Host;
+use super::state::BackendError;
+use super::{Host, HostFault};
 use crate::bindings::larder::function::savings;
 use crate::outcome::Effect;
 
@@ -13,16 +14,24 @@ const MEMO_CHARS_MAX: usize = 200;
 pub trait Backend: Send + Sync {
     /// Decimals of a currency's amounts (ISO 4217), `None` for one that does not exist or is not money.
     fn exponent(&self, currency: &str) -> Option<u32>;
-    /// May a run that is not for an enrolment save for this end user? An error text is given to the guest.
-    async fn may_save_for(&self, end_user: &str) -> Result<(), String>;
+    /// May a run that is not for an enrolment save for this end user? The text of a no is given to the guest.
+    async fn may_save_for(&self, end_user: &str) -> Result<Result<(), String>, BackendError>;
 }
 
 impl savings::Host for Host {
     async fn create_transaction(&mut self, wanted: savings::Transaction) -> wasmtime::Result<Result<String, String>> {
-        let (amount, amount_minor) = match self.check_transaction(&wanted).await {
+        let (amount, amount_minor) = match self.check_transaction(&wanted) {
             Ok(amount) => amount,
             Err(wrong) => return Ok(Err(wrong)),
         };
+        if let Some(end_user) = &wanted.end_user {
+            match self.savings.may_save_for(end_user).await {
+                Ok(Ok(())) => {}
+                Ok(Err(no)) => return Ok(Err(no)),
+                // Not the guest's fault, so it must not get to take it for a no.
+                Err(err) => return Err(HostFault(format!("savings: {err}")).into()),
+            }
+        }
         let savings::Transaction { end_user, currency, memo, .. } = wanted;
         self.admit_effect(end_user.as_ref().map_or(0, String::len) + memo.as_ref().map_or(0, String::len))?;
         let id = self.next_id();
@@ -33,7 +42,7 @@ impl savings::Host for Host {
 
 impl Host {
     /// Gives the amount with all the currency's decimals, and in minor units.
-    async fn check_transaction(&self, wanted: &savings::Transaction) -> Result<(String, i64), String> {
+    fn check_transaction(&self, wanted: &savings::Transaction) -> Result<(String, i64), String> {
         let exponent = self
             .savings
             .exponent(&wanted.currency)
@@ -52,7 +61,6 @@ impl Host {
             (None, None) => return Err("end-user is missing: this run is not for an enrolment".into()),
             (None, Some(end_user)) => {
                 super::check_length("end-user", end_user, 1)?;
-                self.savings.may_save_for(end_user).await?;
             }
         }
         Ok(amount)

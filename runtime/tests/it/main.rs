@@ -156,7 +156,7 @@ impl savings::Backend for Money {
         (currency == "SEK").then_some(2)
     }
 
-    async fn may_save_for(&self, end_user: &str) -> Result<(), String> {
-        if end_user == "someone" { Ok(()) } else { Err(format!("{end_user} is not enrolled")) }
+    async fn may_save_for(&self, end_user: &str) -> Result<Result<(), String>, state::BackendError> {
+        Ok(if end_user == "someone" { Ok(()) } else { Err(format!("{end_user} is not enrolled")) })
     }
 }

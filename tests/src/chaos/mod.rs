@@ -20,7 +20,7 @@ use crate::proxy::Proxy;
 use crate::services::{Database, MariaDb, Redis};
 use crate::{Api, Cluster, Metrics, Random};
 use faults::{Fault, Recoveries};
-use oracle::Findings;
+use oracle::{Findings, Oracle};
 use workload::{Senders, Sent, Workload};
 
 pub const LEASE: Duration = Duration::from_secs(5);
@@ -31,7 +31,7 @@ const RARE: [(&str, &str); 6] = [
     ("commit unknown", "larder_commits_unknown_total"),
     ("fenced write", "larder_fenced_outcomes_total"),
     ("group recreated", "larder_queue_groups_recreated_total"),
-    ("deadlock or lock wait retried", "larder_store_retries_total"),
+    ("deadlock or lock wait retried", "larder_store_races_total"),
     ("dead-lettered", "larder_dead_letters_total"),
 ];
 
@@ -102,6 +102,8 @@ pub struct Arena {
 pub struct Outcome {
     arena: Arena,
     findings: Findings,
+    /// Damage that the oracle did not see when it was done on purpose.
+    unseen: Vec<String>,
     sent: Sent,
     metrics: Metrics,
     missed: Vec<Point>,
@@ -112,6 +114,7 @@ pub struct Outcome {
 pub async fn run(plan: Plan) -> Outcome {
     let begun = Instant::now();
     let mut arena = Arena::build(plan.seed).await;
+    let since_ms = now_ms();
     let workload = Workload::new(plan.seed);
     let senders = Senders::start(workload, arena.doors.clone());
     let missed = arena.crash_points().await;
@@ -130,9 +133,15 @@ pub async fn run(plan: Plan) -> Outcome {
         arena.cluster.wait_for(at).await;
         arena.cluster.ready(at).await;
     }
-    let findings = oracle::compare(workload, sent.count, &arena.doors[0], &arena.database).await;
+    let oracle = Oracle { workload, sent: sent.count, since_ms, api: arena.doors[0].clone() };
+    let findings = oracle.compare(&arena.database, oracle::SETTLE).await;
+    let unseen = oracle.unseen(&arena.database).await;
     let metrics = arena.cluster.metrics().await;
-    Outcome { arena, findings, sent, metrics, missed, seed: plan.seed, took: begun.elapsed() }
+    Outcome { arena, findings, unseen, sent, metrics, missed, seed: plan.seed, took: begun.elapsed() }
+}
+
+fn now_ms() -> i64 {
+    larder::clock::Clock::System.now_ms()
 }
 
 impl Arena {
@@ -195,7 +204,9 @@ impl Outcome {
                 .filter(|(_, figure)| self.figure(figure) == 0.0)
                 .map(|(state, _)| format!("never reached: {state}")),
         );
+        complaints.extend(self.sent.refused.iter().take(20).cloned());
         complaints.extend(self.arena.crashes.iter().cloned());
+        complaints.extend(self.unseen.iter().map(|damage| format!("the oracle does not see: {damage}")));
         if self.arena.database_proxy.commits_dropped() == 0 {
             complaints.push("no COMMIT lost its answer".into());
         }
@@ -234,7 +245,7 @@ impl Outcome {
         if let Some(max) = times.last() {
             let seconds = |time: &Duration| format!("{:.1} s", time.as_secs_f64());
             row("killed workers that held claims", times.len().to_string());
-            row("until the last of them ended, median", seconds(&times[times.len() / 2]));
+            row("until others had all of them, median", seconds(&times[times.len() / 2]));
             row("and at most", seconds(max));
         }
         table

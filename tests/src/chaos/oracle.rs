@@ -10,8 +10,8 @@ use super::workload::{Item, SAVERS, TOPICS, Workload, id};
 use crate::Api;
 use crate::services::Database;
 
-/// What is still to be done when nothing more comes.
-const SETTLE: Duration = Duration::from_secs(180);
+/// When nothing more comes and nothing has changed for so long, what is not done is stuck.
+pub const SETTLE: Duration = Duration::from_secs(90);
 
 /// What the comparison came to: texts of what is wrong, and figures.
 #[derive(Default)]
@@ -56,24 +56,82 @@ const UNFINISHED: &str = "SELECT what, COUNT(*) FROM (
     UNION ALL SELECT CONCAT('deployment, ', status) FROM deployments WHERE status IN ('waiting', 'building', 'processing')
 ) AS unfinished GROUP BY what";
 
-pub async fn compare(workload: Workload, sent: u64, api: &Api, database: &Database) -> Findings {
+/// Knows what was sent.
+pub struct Oracle {
+    pub workload: Workload,
+    /// Items of it that were accepted.
+    pub sent: u64,
+    /// From when on the schedule must have fired.
+    pub since_ms: i64,
+    pub api: Api,
+}
+
+/// What the oracle must see, done to a run that was fine.
+const DAMAGE: [(&str, &str); 6] = [
+    ("a transaction that is gone", "DELETE FROM transactions WHERE function_id = 'single' LIMIT 1"),
+    (
+        "a transaction twice",
+        "INSERT INTO transactions SELECT partner_id, CONCAT(id, 'x'), execution_id, function_id, enrolment_id, end_user, amount_minor,
+            currency, memo, created_at_ms FROM transactions WHERE function_id = 'fan' LIMIT 1",
+    ),
+    ("a value that is wrong", "UPDATE state SET value = '7' WHERE function_id = 'single' AND name = 'count'"),
+    ("an execution that is gone", "DELETE FROM executions WHERE function_id = 'fan' LIMIT 1"),
+    ("a firing that is gone", "DELETE FROM executions WHERE function_id = 'minutely' AND trigger_kind = 'schedule' LIMIT 1"),
+    (
+        "an execution that never ends",
+        "UPDATE executions SET status = 'waiting', due_at_ms = 4102444800000 WHERE function_id = 'asked' LIMIT 1",
+    ),
+];
+
+impl Oracle {
+    /// Damages what a run has left, once in each way, and gives the damage that makes no difference to the findings.
+    pub async fn unseen(&self, database: &Database) -> Vec<String> {
+        let mut connection = database.connect().await;
+        let findings = async || self.compare(database, Duration::ZERO).await.all().cloned().collect::<Vec<String>>();
+        let mut before = findings().await;
+        let mut unseen = Vec::new();
+        for (what, sql) in DAMAGE {
+            connection.query_drop(sql).await.expect("the damage is done");
+            let found = findings().await;
+            if connection.affected_rows() == 0 || found == before {
+                unseen.push(what.to_owned());
+            }
+            before = found;
+        }
+        unseen
+    }
+
+    /// Waits for everything to come to rest, or for nothing to happen any more for `settle`, and compares.
+    pub async fn compare(&self, database: &Database, settle: Duration) -> Findings {
+        compare(self, database, settle).await
+    }
+}
+
+async fn compare(oracle: &Oracle, database: &Database, settle: Duration) -> Findings {
+    let (workload, api) = (oracle.workload, &oracle.api);
     let mut findings = Findings::default();
     let mut connection = database.connect().await;
-    let begun = Instant::now();
+    let mut changed = Instant::now();
+    let mut before = vec![];
     loop {
         let unfinished: Vec<(String, u64)> = connection.query(UNFINISHED).await.expect("the unfinished");
         if unfinished.is_empty() {
             break;
         }
-        if begun.elapsed() > SETTLE {
+        if unfinished != before {
+            changed = Instant::now();
+            before.clone_from(&unfinished);
+        } else if changed.elapsed() > settle {
             findings.stuck = unfinished.iter().map(|(what, count)| format!("stuck: {count} × {what}")).collect();
             break;
         }
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        if settle > Duration::ZERO {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
     }
 
     let items: Vec<(String, Item)> =
-        workload.items().take(sent as usize).enumerate().map(|(at, item)| (id(at as u64), item)).collect();
+        workload.items().take(oracle.sent as usize).enumerate().map(|(at, item)| (id(at as u64), item)).collect();
     transactions(&mut findings, &items, api).await;
     state(&mut findings, &items, api).await;
 
@@ -97,7 +155,7 @@ pub async fn compare(workload: Workload, sent: u64, api: &Api, database: &Databa
     findings.executions = rows.iter().map(|(_, count)| *count as u64).sum();
     findings.compare("execution", &executions(&items), &rows.into_iter().collect());
     findings.events = items.len() as u64;
-    firings(&mut findings, &mut connection).await;
+    firings(&mut findings, oracle.since_ms, &mut connection).await;
     findings
 }
 
@@ -174,8 +232,12 @@ async fn state(findings: &mut Findings, items: &[(String, Item)], api: &Api) {
     }
 }
 
-/// Every minute from the first firing to the last, once, each with its transaction.
-async fn firings(findings: &mut Findings, connection: &mut mysql_async::Conn) {
+/// How late a firing may be when nothing is broken any more.
+const LATE_MS: i64 = 10_000;
+
+/// Every minute since then and from the first firing to the last, once, each with its transaction.
+async fn firings(findings: &mut Findings, since_ms: i64, connection: &mut mysql_async::Conn) {
+    let until = (super::now_ms() - LATE_MS).div_euclid(60_000);
     let rows: Vec<(i64, i64, i64)> = connection
         .query(
             "SELECT x.nominal_at_ms DIV 60000, COUNT(DISTINCT x.id), COUNT(t.id) FROM executions x
@@ -189,7 +251,8 @@ async fn firings(findings: &mut Findings, connection: &mut mysql_async::Conn) {
         findings.lost.push("the schedule never fired".into());
         return;
     };
-    let expected = (first.0..=last.0).map(|minute| (format!("{minute}"), 1)).collect();
+    let minutes = first.0.min(since_ms.div_euclid(60_000) + 1)..=last.0.max(until);
+    let expected = minutes.map(|minute| (format!("{minute}"), 1)).collect();
     findings.compare("firing", &expected, &rows.iter().map(|row| (format!("{}", row.0), row.1)).collect());
     findings.compare(
         "firing's transaction",

@@ -141,10 +141,16 @@ async fn make(
     let input: ExecutionInput = wire::parse_json(body)?;
     let wanted = input.check(app, peer)?;
     let status = if wanted.asynchronous { StatusCode::ACCEPTED } else { StatusCode::CREATED };
-    if ticket.again
-        && let Some(made) = app.store.execution(&caller.partner, function, &ticket.subject).await?
-    {
-        return Ok(Made { status, body: shown(made.into()), from_record: true });
+    if ticket.again {
+        match app.store.execution(&caller.partner, function, &ticket.subject).await? {
+            Some(made) => return Ok(Made { status, body: shown(made.into()), from_record: true }),
+            None if ticket.answered => {
+                let message =
+                    "The answer under this Idempotency-Key was too large to be kept, and there is no record of it";
+                return Err(Problem::new(Kind::ExecutionNotFound, message));
+            }
+            None => {}
+        }
     }
     let view = current(app, caller, function).await?;
     let enrolment = enrolment(app, caller, &view, &wanted).await?;
@@ -162,7 +168,7 @@ async fn current(app: &App, caller: &Caller, function: &FunctionId) -> Result<Ar
         Ok(view) => Ok(view),
         // Another process may have deployed it a moment ago.
         Err(_) => {
-            app.directory.look_again(&caller.partner).await;
+            app.directory.look_again().await;
             let tenant = app.directory.tenant(&caller.partner);
             executable(tenant.as_ref().unwrap_or(&caller.tenant), caller, function)
         }
@@ -248,8 +254,8 @@ async fn enqueue(
     }
     crash::point(Point::ExecutionQueued);
     app.queue.push(Work::Executions);
-    let stored = app.store.execution(&new.partner, &new.function, &new.id).await?;
-    Ok(stored.ok_or(store::Error::NotFound { what: "execution" })?.into())
+    // As it was queued: by now it may have ended.
+    Ok(new.execution().into())
 }
 
 async fn run(
