@@ -18,10 +18,12 @@ demo: setup
 	$(BUILD)
 	@$(DEMO) --listen 127.0.0.1:0 --internal 127.0.0.1:0
 
-# Everything: unit tests of all crates, the examples' own, and the system tests against real processes.
+# Everything: unit tests of all crates, the examples' own, the system tests against real processes, and by itself, as it
+# needs the machine, the short form of `make chaos`.
 test: setup setup-services
 	$(BUILD)
 	$(CARGO) test --workspace --no-fail-fast
+	@$(TARGET)/debug/chaos --short
 
 # Minutes of kills, restarts and partitions of everything; prints its figures. The same run again: make chaos CHAOS="--seed 7"
 chaos: setup setup-services

@@ -6,7 +6,6 @@ mod api_deployments;
 mod api_executions;
 mod api_functions;
 mod api_lists;
-mod chaos;
 mod command_line;
 mod crash;
 mod dead_letters;

@@ -124,6 +124,7 @@ pub async fn run(plan: Plan) -> Outcome {
         let pause = arena.random.below(plan.pause.as_millis() as u64);
         tokio::time::sleep(Duration::from_millis(pause)).await;
     }
+    arena.reach_rare_states().await;
     let sent = tokio::select! {
         sent = senders.finish() => sent,
         () = async { loop { arena.tend(); tokio::time::sleep(Duration::from_millis(200)).await; } } => unreachable!(),
@@ -189,6 +190,29 @@ impl Arena {
             mariadb,
             redis,
             _folder: folder,
+        }
+    }
+}
+
+impl Arena {
+    /// Does again what leads to a rare state that chance has not led to.
+    async fn reach_rare_states(&mut self) {
+        const TRIES: usize = 5;
+        for _ in 0..TRIES {
+            let metrics = self.cluster.metrics().await;
+            let missing = RARE.iter().filter(|(_, figure)| metrics.get(*figure).copied().unwrap_or(0.0) == 0.0);
+            let faults: Vec<Fault> = missing
+                .map(|(_, figure)| match *figure {
+                    "larder_commits_unknown_total" => Fault::CommitsDropped,
+                    "larder_queue_groups_recreated_total" => Fault::RedisFlush,
+                    "larder_store_races_total" => Fault::Deadlock,
+                    _ => Fault::Pause,
+                })
+                .collect();
+            for fault in faults {
+                self.tend();
+                self.fault(fault).await;
+            }
         }
     }
 }
