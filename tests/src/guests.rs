@@ -26,12 +26,23 @@ pub fn wat(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|err| panic!("{err}"))
 }
 
+/// Cargo, without what the one that runs the tests says of their package: build scripts of dependencies look at it, and
+/// would have everything above them compiled again.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
+    for (name, _) in std::env::vars() {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CFG_"].iter().any(|prefix| name.starts_with(prefix)) {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
+}
+
 /// Builds all guests; gives the folder that they are in.
 fn built() -> &'static PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-        let mut build = Command::new(cargo);
+        let mut build = cargo();
         build.args(["build", "--quiet", "--release", "--target", "wasm32-wasip2"]).current_dir(workspace());
         for name in EXAMPLES.iter().chain(&TEST_GUESTS) {
             build.args(["-p", name]);
@@ -46,7 +57,7 @@ fn built() -> &'static PathBuf {
 
 /// What cargo makes, and what tests may keep beside it.
 pub fn target_folder() -> PathBuf {
-    let output = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
+    let output = cargo()
         .args(["metadata", "--format-version", "1", "--no-deps"])
         .current_dir(workspace())
         .output()

@@ -113,8 +113,7 @@ impl Larder {
         static BINARY: OnceLock<PathBuf> = OnceLock::new();
         BINARY
             .get_or_init(|| {
-                let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-                let mut build = Command::new(cargo);
+                let mut build = crate::guests::cargo();
                 // Of the whole workspace, so that dependencies have the features that the tests were built with.
                 build.args(["build", "--quiet", "--workspace", "--bins"]);
                 let own = std::env::current_exe().expect("the path of this test");
