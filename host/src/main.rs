@@ -116,8 +116,7 @@ async fn run_serve(options: Serve) -> anyhow::Result<ExitCode> {
     let app = roles::start(settings, secrets, &operator_key, Clock::System, &life).await?;
     roles::run(&app, &options.roles, listeners)?;
     let (server, version) = (&app.settings.server, larder::VERSION);
-    let roles: Vec<&str> =
-        Role::ALL.iter().filter(|role| options.roles.contains(role)).map(|role| role.word()).collect();
+    let roles: Vec<String> = options.roles.iter().map(|role| format!("{role:?}").to_lowercase()).collect();
     let roles = roles.join(",");
     if web {
         tracing::info!(listen = %server.listen, internal = %server.internal, root_url = server.root_url, roles, "larder {version} serves");

@@ -105,6 +105,37 @@ pub struct Function {
     pub updated_at_ms: Millis,
 }
 
+impl Function {
+    /// One of which nothing is set.
+    pub fn new(partner: PartnerId, id: FunctionId, now: Millis) -> Function {
+        Function {
+            partner,
+            id,
+            name: String::new(),
+            runtime: String::new(),
+            execute: vec![],
+            events: vec![],
+            schedule: String::new(),
+            timezone: String::new(),
+            timeout_s: 0,
+            enabled: true,
+            logging: true,
+            entrypoint: String::new(),
+            commands: String::new(),
+            scopes: vec![],
+            specification: String::new(),
+            deployment_retention: 0,
+            per: Per::Event,
+            topics: Topics::Subject,
+            routes: vec![],
+            limits: LimitSettings::default(),
+            deployment: None,
+            created_at_ms: now,
+            updated_at_ms: now,
+        }
+    }
+}
+
 /// The limits that a function sets itself; `None` is the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -298,6 +329,47 @@ pub struct Execution {
     pub memory_peak_bytes: u64,
     pub created_at_ms: Millis,
     pub updated_at_ms: Millis,
+}
+
+impl Execution {
+    /// One that has not run.
+    pub fn new(
+        partner: PartnerId,
+        id: ExecutionId,
+        function: FunctionId,
+        trigger: Trigger,
+        status: ExecutionStatus,
+        now: Millis,
+    ) -> Execution {
+        Execution {
+            partner,
+            id,
+            function,
+            deployment: None,
+            trigger,
+            status,
+            trigger_key: None,
+            event: None,
+            enrolment: None,
+            nominal_at_ms: None,
+            late_ms: None,
+            scheduled_at_ms: None,
+            request: RequestRecord::default(),
+            attempt: 0,
+            failures: 0,
+            lost: 0,
+            buried_at_ms: None,
+            response_status: 0,
+            response_headers: vec![],
+            logs: String::new(),
+            errors: String::new(),
+            wall_us: 0,
+            cpu_us: 0,
+            memory_peak_bytes: 0,
+            created_at_ms: now,
+            updated_at_ms: now,
+        }
+    }
 }
 
 /// What of a request is kept with its execution.

@@ -55,7 +55,9 @@ pub fn admit(app: &App, tenant: &Tenant) -> Result<OwnedSemaphorePermit, TooMany
         }
     }
     let permit = tenant.permits.clone().try_acquire_owned().map_err(|_| refused(TooMany::AtOnce, "concurrency"))?;
-    tenant.calls.add();
+    if most > 0 {
+        tenant.calls.add();
+    }
     Ok(permit)
 }
 
@@ -68,10 +70,9 @@ pub async fn share(app: App) {
             () = drain.cancelled() => return,
         }
         let minute = app.clock.now_ms().div_euclid(MINUTE_MS);
-        for partner in app.directory.partners() {
-            let Some(tenant) = app.directory.tenant(&partner.id) else { continue };
+        for (partner, tenant) in app.directory.tenants().iter() {
             let Some(own) = tenant.calls.own(minute) else { continue };
-            let key = format!("calls:{}:{minute}", partner.id);
+            let key = format!("calls:{partner}:{minute}");
             if let Some(all) = app.queue.count(&key, tenant.calls.untold(own), KEPT).await {
                 tenant.calls.shared(own, all);
             }

@@ -178,3 +178,25 @@ async fn uploads_that_are_nobodys_go_after_a_day() {
     eventually("the upload to go", async || (all().len() == 1).then_some(())).await;
     assert_eq!(hello(&larder).await.status(), 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deployments_go_after_the_days_that_their_function_keeps_them_but_not_the_active_one() {
+    use mysql_async::prelude::Queryable;
+    let mut larder = Larder::start_on(Backend::Services).await;
+    let api = larder.api();
+    for (function, days) in [("kept", 0), ("short", 7)] {
+        api.deploy(function, &guests::guest("hello-http"), json!({ "deploymentRetention": days })).await;
+        assert_eq!(api.build(function, &guests::guest("hello-http"), false).await["status"], "ready");
+    }
+    let mut connection = larder.database().connect().await;
+    connection.query_drop("UPDATE deployments SET created_at_ms = created_at_ms - 8 * 86400000").await.unwrap();
+    larder.kill();
+    larder.restart().await;
+    let api = larder.api();
+    let deployments =
+        async |function: &str| api.all(&format!("/functions/{function}/deployments"), "deployments").await;
+    eventually("the old deployment to go", async || (deployments("short").await.len() == 1).then_some(())).await;
+    let active = api.get("/functions/short").await.is(200)["deploymentId"].clone();
+    assert_eq!(deployments("short").await[0]["$id"], active);
+    assert_eq!(deployments("kept").await.len(), 2);
+}

@@ -111,6 +111,11 @@ impl Directory {
         self.0.tenants.load().get(partner).cloned()
     }
 
+    /// All of them, as they are at this moment.
+    pub fn tenants(&self) -> Arc<HashMap<PartnerId, Arc<Tenant>>> {
+        self.0.tenants.load_full()
+    }
+
     pub fn function(&self, partner: &PartnerId, function: &FunctionId) -> Option<Arc<FunctionView>> {
         self.0.tenants.load().get(partner)?.functions.get(function).cloned()
     }
@@ -141,10 +146,10 @@ impl Directory {
     pub async fn refresh_all(&self) -> store::Result<()> {
         let now: HashMap<PartnerId, i64> =
             self.0.store.partners().await?.into_iter().map(|partner| (partner.id, partner.version)).collect();
-        let gone = self.partners().into_iter().map(|partner| partner.id).filter(|id| !now.contains_key(id));
-        for id in now.keys().cloned().chain(gone).collect::<Vec<_>>() {
-            if now.get(&id).copied() != self.version(&id) {
-                self.read_anew(&id).await?;
+        let known = self.tenants();
+        for id in now.keys().chain(known.keys().filter(|id| !now.contains_key(id))) {
+            if now.get(id).copied() != self.version(id) {
+                self.read_anew(id).await?;
             }
         }
         Ok(())

@@ -96,15 +96,14 @@ impl Redis {
         let _connecting = self.client.connect();
         let asked = async {
             self.client.wait_for_connect().await?;
-            self.client.info::<String>(Some(InfoKind::Server)).await
+            self.version().await
         };
         match tokio::time::timeout(self.timeout, asked).await {
-            Ok(Ok(info)) => {
-                let version = info.lines().find_map(|line| line.trim().strip_prefix("redis_version:")).unwrap_or("");
-                if !supported(version) {
-                    return Err(Error::TooOld(version.to_owned()));
+            Ok(Ok(version)) => {
+                if !supported(&version) {
+                    return Err(Error::TooOld(version));
                 }
-                self.is_there();
+                let _ = self.is_there();
             }
             Ok(Err(err)) => {
                 tracing::warn!(error = %err, "Redis does not answer; until it does, work is found by polling")
@@ -112,6 +111,21 @@ impl Redis {
             Err(_) => tracing::warn!("Redis cannot be reached; until it can, work is found by polling"),
         }
         Ok(())
+    }
+
+    async fn version(&self) -> Result<String, fred::error::Error> {
+        let info: String = self.client.info(Some(InfoKind::Server)).await?;
+        Ok(info.lines().find_map(|line| line.trim().strip_prefix("redis_version:")).unwrap_or("").to_owned())
+    }
+
+    /// It was gone, or had lost everything: wake-ups may be missing, and it may be another one.
+    async fn back(&self, queue: &Queue) {
+        Work::ALL.into_iter().for_each(|work| queue.wake(work));
+        if let Ok(version) = self.version().await
+            && !supported(&version)
+        {
+            tracing::error!("{}; what goes wrong with it goes wrong without a word", Error::TooOld(version));
+        }
     }
 
     pub fn push(&self, work: Work) {
@@ -146,6 +160,9 @@ impl Redis {
     }
 
     pub async fn count(&self, key: &str, by: u64, forget: Duration) -> Option<u64> {
+        if self.gone.lock().expect("no panic under the lock").is_some() {
+            return None;
+        }
         let key = format!("{}:{key}", self.prefix);
         let sum: i64 = self.client.incr_by(&key, i64::try_from(by).ok()?).await.ok()?;
         let _ = self.client.expire::<(), _>(&key, forget.as_secs() as i64, None).await;
@@ -247,7 +264,7 @@ pub async fn receive(queue: Queue, wanted: Vec<Work>, drain: CancellationToken) 
         match read {
             Ok(found) => {
                 if redis.is_there() {
-                    Work::ALL.into_iter().for_each(|work| queue.wake(work));
+                    redis.back(&queue).await;
                 }
                 for key in streams_in(found) {
                     if let Some((_, work)) = streams.iter().find(|(stream, _)| *stream == key) {
@@ -257,13 +274,13 @@ pub async fn receive(queue: Queue, wanted: Vec<Work>, drain: CancellationToken) 
             }
             // The group, or the whole stream, is gone: flushed, evicted, or not made yet.
             Err(err) if ["NOGROUP", "UNBLOCKED"].iter().any(|word| err.details().contains(word)) => {
-                redis.is_there();
                 if make_groups(&client, &keys).await && had_groups {
                     metrics::counter!("larder_queue_groups_recreated_total").increment(1);
                     tracing::info!("the streams of wake-ups were gone and are made again");
-                    Work::ALL.into_iter().for_each(|work| queue.wake(work));
                 }
                 had_groups = true;
+                let _ = redis.is_there();
+                redis.back(&queue).await;
             }
             Err(err) => {
                 redis.is_gone(&err);

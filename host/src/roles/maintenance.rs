@@ -17,24 +17,57 @@ const UPLOAD_AGE_MIN: Duration = Duration::from_secs(24 * 3_600);
 /// Rows of one transaction, so that the writer is never held for long.
 const BATCH: u32 = 500;
 
-pub fn start(app: &App) {
-    app.life.spawn("retention", retention(app.clone()));
-    app.life.spawn("uploads", uploads(app.clone()));
+/// Something that goes away now and then.
+struct Sweep {
+    /// What goes, for people.
+    what: &'static str,
+    metric: &'static str,
+    period: Duration,
 }
 
-async fn retention(app: App) {
-    let drain = app.life.drain();
+pub fn start(app: &App) {
+    let rows = Sweep {
+        what: "rows that were kept as long as they are to be",
+        metric: "larder_retention_rows_total",
+        period: PERIOD,
+    };
+    app.life.spawn("retention", every(app.clone(), rows, async |app| Ok(sweep(app).await?)));
+    let uploads = Sweep {
+        what: "uploads that no deployment has",
+        metric: "larder_orphaned_uploads_total",
+        period: UPLOADS_PERIOD,
+    };
+    app.life.spawn("uploads", every(app.clone(), uploads, sweep_uploads));
+}
+
+/// What every process does: keeps the artifacts of its data folder within `build.cache_bytes_max`.
+pub fn start_own(app: &App) {
+    let artifacts = Sweep {
+        what: "artifacts beyond build.cache_bytes_max",
+        metric: "larder_artifacts_evicted_total",
+        period: PERIOD,
+    };
+    let evict = async |app: &App| Ok(app.runtime.evict_artifacts(app.settings.build.cache_bytes_max).await?);
+    app.life.spawn("artifacts", every(app.clone(), artifacts, evict));
+}
+
+/// Sweeps at once and then once in each period, until the process drains.
+async fn every<F>(app: App, sweep: Sweep, run: F)
+where
+    F: AsyncFn(&App) -> anyhow::Result<u64>,
+{
+    let (Sweep { what, metric, period }, drain) = (sweep, app.life.drain());
     loop {
-        match sweep(&app).await {
+        match run(&app).await {
             Ok(0) => {}
-            Ok(rows) => {
-                metrics::counter!("larder_retention_rows_total").increment(rows);
-                tracing::info!(rows, "{rows} rows were kept for as long as they are to be and are gone");
+            Ok(gone) => {
+                metrics::counter!(metric).increment(gone);
+                tracing::info!(gone, "{gone} {what} are gone");
             }
-            Err(err) => tracing::error!(error = %err, "retention failed; trying again in a minute"),
+            Err(err) => tracing::error!(error = %err, "{what} could not be removed; trying again in {period:?}"),
         }
         tokio::select! {
-            () = tokio::time::sleep(PERIOD) => {}
+            () = tokio::time::sleep(period) => {}
             () = drain.cancelled() => return,
         }
     }
@@ -62,24 +95,6 @@ async fn sweep(app: &App) -> store::Result<u64> {
 }
 
 /// Removes uploads that no deployment has any more, or never had because the process that took it died.
-async fn uploads(app: App) {
-    let drain = app.life.drain();
-    loop {
-        match sweep_uploads(&app).await {
-            Ok(0) => {}
-            Ok(uploads) => {
-                metrics::counter!("larder_orphaned_uploads_total").increment(uploads);
-                tracing::info!(uploads, "{uploads} uploads that no deployment has are gone");
-            }
-            Err(err) => tracing::error!(error = %err, "uploads could not be looked through; trying again in an hour"),
-        }
-        tokio::select! {
-            () = tokio::time::sleep(UPLOADS_PERIOD) => {}
-            () = drain.cancelled() => return,
-        }
-    }
-}
-
 async fn sweep_uploads(app: &App) -> anyhow::Result<u64> {
     // An upload is there before its deployment is; a day is longer than any request takes.
     let before = app.clock.now_ms() - UPLOAD_AGE_MIN.as_millis() as i64;
@@ -95,26 +110,4 @@ async fn sweep_uploads(app: &App) -> anyhow::Result<u64> {
         }
     }
     Ok(gone)
-}
-
-/// Keeps the artifacts of this process's data folder within `build.cache_bytes_max`.
-pub async fn artifacts(app: App) {
-    let drain = app.life.drain();
-    loop {
-        match app.runtime.evict_artifacts(app.settings.build.cache_bytes_max).await {
-            Ok(0) => {}
-            Ok(evicted) => {
-                metrics::counter!("larder_artifacts_evicted_total").increment(evicted);
-                tracing::info!(
-                    artifacts = evicted,
-                    "{evicted} artifacts beyond build.cache_bytes_max are gone from the cache"
-                );
-            }
-            Err(err) => tracing::error!(error = %err, "the cache of artifacts could not be looked through"),
-        }
-        tokio::select! {
-            () = tokio::time::sleep(PERIOD) => {}
-            () = drain.cancelled() => return,
-        }
-    }
 }

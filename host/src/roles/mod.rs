@@ -48,15 +48,6 @@ impl Role {
             Role::Scheduler => &[Work::Schedules],
         }
     }
-
-    pub fn word(self) -> &'static str {
-        match self {
-            Role::Web => "web",
-            Role::Worker => "worker",
-            Role::Scheduler => "scheduler",
-            Role::Maintenance => "maintenance",
-        }
-    }
 }
 
 /// Opens everything and makes what the roles share. Nothing runs yet but the ledger.
@@ -130,7 +121,7 @@ pub fn run(app: &App, roles: &[Role], listeners: Listeners) -> anyhow::Result<()
     if app.settings.server.calls_per_minute > 0 {
         app.life.spawn("calls", usage::share(app.clone()));
     }
-    app.life.spawn("artifacts", maintenance::artifacts(app.clone()));
+    maintenance::start_own(app);
     web::start(app, listeners)?;
     if roles.contains(&Role::Worker) {
         worker::start(app);

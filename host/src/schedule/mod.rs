@@ -62,10 +62,9 @@ const ARM_ALL: Duration = Duration::from_secs(60);
 
 /// Arms every schedule, for a process that died between a change and the arming after it.
 pub async fn arm_all(app: &App) -> store::Result<()> {
-    for partner in app.directory.partners() {
-        let Some(tenant) = app.directory.tenant(&partner.id) else { continue };
+    for (partner, tenant) in app.directory.tenants().iter() {
         for view in tenant.functions.values().filter(|view| !view.function.schedule.is_empty()) {
-            arm(app, &partner.id, &view.function.id).await?;
+            arm(app, partner, &view.function.id).await?;
         }
     }
     Ok(())

@@ -69,13 +69,8 @@ impl NewExecution {
     /// As it waits.
     pub fn execution(&self) -> Execution {
         let status = if self.scheduled_at_ms.is_some() { ExecutionStatus::Scheduled } else { ExecutionStatus::Waiting };
+        let (partner, id, function) = (self.partner.clone(), self.id.clone(), self.function.clone());
         Execution {
-            partner: self.partner.clone(),
-            id: self.id.clone(),
-            function: self.function.clone(),
-            deployment: None,
-            trigger: self.trigger,
-            status,
             trigger_key: self.trigger_key.clone(),
             event: self.event.clone(),
             enrolment: self.enrolment.clone(),
@@ -83,19 +78,7 @@ impl NewExecution {
             late_ms: self.late_ms,
             scheduled_at_ms: self.scheduled_at_ms,
             request: self.request.clone(),
-            attempt: 0,
-            failures: 0,
-            lost: 0,
-            buried_at_ms: None,
-            response_status: 0,
-            response_headers: vec![],
-            logs: String::new(),
-            errors: String::new(),
-            wall_us: 0,
-            cpu_us: 0,
-            memory_peak_bytes: 0,
-            created_at_ms: self.now,
-            updated_at_ms: self.now,
+            ..Execution::new(partner, id, function, self.trigger, status, self.now)
         }
     }
 }
@@ -188,10 +171,10 @@ impl Store {
             .await
     }
 
-    /// Lengthens this holder's leases on these executions; gives how many of them it still has.
-    pub async fn renew_leases(&self, holder: &str, ids: &[ExecutionId], lease_until: Millis) -> Result<u64> {
+    /// Lengthens this holder's leases on these executions, as far as it still has them.
+    pub async fn renew_leases(&self, holder: &str, ids: &[ExecutionId], lease_until: Millis) -> Result<()> {
         if ids.is_empty() {
-            return Ok(0);
+            return Ok(());
         }
         self.db
             .tx("renew_leases", &(holder, ids, lease_until), |tx, (holder, ids, lease_until)| {
@@ -202,7 +185,7 @@ impl Store {
                         UPDATE executions SET due_at_ms = ? WHERE lease_holder = ? AND status = 'processing' AND id IN ({})",
                         ids.marks
                     );
-                    Ok(tx.run(&sql, [args![*lease_until, *holder], ids.args].concat()).await?.0)
+                    tx.run(&sql, [args![*lease_until, *holder], ids.args].concat()).await.map(|_| ())
                 })
             })
             .await
@@ -299,15 +282,27 @@ impl Store {
             "-- old_executions
             SELECT partner_id, id FROM executions WHERE due_at_ms IS NULL AND updated_at_ms < ? LIMIT {limit}"
         );
-        const DELETE: &str = "-- delete_old_execution
-            DELETE FROM executions WHERE partner_id = ? AND id = ? AND due_at_ms IS NULL";
         let old = self.db.rows(&sql, args![before]).await?;
+        if old.is_empty() {
+            return Ok(0);
+        }
+        let old: Vec<(PartnerId, ExecutionId)> = old
+            .iter()
+            .map(|row| Ok((row.id(0, "executions.partner_id")?, row.id(1, "executions.id")?)))
+            .collect::<Result<_>>()?;
         self.db
-            .tx("delete_old_executions", &old, |tx, old| {
+            .tx("delete_old_executions", &(old, before), |tx, (old, before)| {
                 Box::pin(async move {
                     let mut deleted = 0;
-                    for row in old {
-                        deleted += tx.run(DELETE, args![row.text(0)?, row.text(1)?]).await?.0;
+                    for (partner, ids) in by_partner(old.iter().map(|(partner, id)| (partner, id))) {
+                        let ids = one_of(ids.into_iter().map(Value::from));
+                        // One that was redriven meanwhile stays.
+                        let sql = format!(
+                            "-- delete_old_executions
+                            DELETE FROM executions WHERE partner_id = ? AND due_at_ms IS NULL AND updated_at_ms < ? AND id IN ({})",
+                            ids.marks
+                        );
+                        deleted += tx.run(&sql, [args![partner, *before], ids.args].concat()).await?.0;
                     }
                     Ok(deleted)
                 })

@@ -120,3 +120,57 @@ pub(super) fn listed(rows: Vec<Row>, prefix: &str) -> Result<Vec<(String, Vec<u8
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use larder_runtime::Effect;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::model::{Execution, ExecutionStatus, Function, Trigger};
+    use crate::store::ledger::{Ended, Verdict};
+
+    fn ended(id: &ExecutionId, scope: &Scope, now: Millis) -> Ended {
+        let (partner, function) = (scope.partner.clone(), scope.function.clone());
+        Ended {
+            execution: Execution::new(partner, id.clone(), function, Trigger::Http, ExecutionStatus::Completed, now),
+            holder: None,
+            retry_at_ms: None,
+            reads: vec![],
+            effects: vec![Effect::IncrementState { key: "count".into(), by: 1 }],
+            end_user: None,
+            depth: 1,
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn state_that_is_kept_for_one_execution_is_nobody_elses_until_it_is_given_back_or_runs_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = crate::config::Settings::load(None, &[]).unwrap();
+        let store = Store::open(&settings.database, folder.path()).await.unwrap();
+        let clock = Clock::manual(1_000);
+        let scope = Scope { partner: "p".parse().unwrap(), function: "f".parse().unwrap(), enrolment: None };
+        store.insert_partner(&scope.partner, "P", 0).await.unwrap();
+        store.insert_function(&Function::new(scope.partner.clone(), scope.function.clone(), 0)).await.unwrap();
+        let ids: Vec<ExecutionId> = (0..6).map(|_| ExecutionId::generate(&clock)).collect();
+        let commit =
+            async |id: &ExecutionId| store.commit_outcomes(&[ended(id, &scope, 0)], &clock).await.unwrap().remove(0);
+        let committed = Verdict::Committed { emitted: false };
+
+        assert!(store.lock_state(&scope, &ids[0], 1_000, 2_000).await.unwrap());
+        assert!(!store.lock_state(&scope, &ids[1], 1_000, 2_000).await.unwrap());
+        assert_eq!(commit(&ids[1]).await, Verdict::Conflict);
+        assert_eq!(commit(&ids[0]).await, committed);
+        store.unlock_state(&scope, &ids[0]).await.unwrap();
+        assert_eq!(commit(&ids[1]).await, committed);
+        // What was written is not written again.
+        assert_eq!(commit(&ids[1]).await, Verdict::Fenced);
+
+        assert!(store.lock_state(&scope, &ids[2], 1_000, 2_000).await.unwrap());
+        clock.advance(1_001);
+        assert_eq!(commit(&ids[3]).await, committed);
+        assert!(store.lock_state(&scope, &ids[4], clock.now_ms(), 3_000).await.unwrap());
+        let (value, _) = store.get_state(&scope, "count").await.unwrap().unwrap();
+        assert_eq!(value, b"3");
+    }
+}

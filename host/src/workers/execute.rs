@@ -83,34 +83,11 @@ impl Job {
         request: RequestRecord,
         input: Input,
     ) -> Job {
-        let now = app.clock.now_ms();
+        let (partner, function) = (view.function.partner.clone(), view.function.id.clone());
         let execution = Execution {
-            partner: view.function.partner.clone(),
-            id,
-            function: view.function.id.clone(),
-            deployment: None,
-            trigger,
-            status: ExecutionStatus::Processing,
-            trigger_key: None,
-            event: None,
-            enrolment: None,
-            nominal_at_ms: None,
-            late_ms: None,
-            scheduled_at_ms: None,
             request,
             attempt: 1,
-            failures: 0,
-            lost: 0,
-            buried_at_ms: None,
-            response_status: 0,
-            response_headers: vec![],
-            logs: String::new(),
-            errors: String::new(),
-            wall_us: 0,
-            cpu_us: 0,
-            memory_peak_bytes: 0,
-            created_at_ms: now,
-            updated_at_ms: now,
+            ..Execution::new(partner, id, function, trigger, ExecutionStatus::Processing, app.clock.now_ms())
         };
         Job {
             view,

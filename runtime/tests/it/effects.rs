@@ -88,3 +88,21 @@ async fn too_many_effects_end_the_run() {
     }
     assert_eq!(outcome.effects, []);
 }
+
+#[tokio::test]
+async fn a_no_to_an_end_user_is_the_guests_to_hear_and_a_backend_that_is_away_is_not() {
+    let t = Bench::new();
+    let saves_for = |name: &str| {
+        let create = format!(
+            "(call $create (i32.const 1) {name} (i32.const 16) (i32.const 4) (i32.const 12) (i32.const 3)
+              (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 256))"
+        );
+        let answer = "(call $answer (i32.load (i32.const 260)) (i32.load (i32.const 264)))";
+        guests::typed(&format!("(func $run (param i32 i32) (result i32) {create} {answer})"))
+    };
+    let told = t.program(saves_for("(i32.const 4) (i32.const 5)")).await.run(event(b""), run(Limits::DEFAULT)).await;
+    assert!(matches!(told.end, End::Returned(Some(why)) if why == b"value is not enrolled"));
+    let away = t.program(saves_for("(i32.const 0) (i32.const 3)")).await.run(event(b""), run(Limits::DEFAULT)).await;
+    assert!(matches!(&away.end, End::Failed(Failure::Host(why)) if why.contains("away")));
+    assert!(told.effects.is_empty() && away.effects.is_empty());
+}

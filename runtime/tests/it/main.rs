@@ -157,6 +157,11 @@ impl savings::Backend for Money {
     }
 
     async fn may_save_for(&self, end_user: &str) -> Result<Result<(), String>, state::BackendError> {
-        Ok(if end_user == "someone" { Ok(()) } else { Err(format!("{end_user} is not enrolled")) })
+        match end_user {
+            "someone" => Ok(Ok(())),
+            // A name that stands in the memory of guests.
+            "key" => Err(state::BackendError("away".into())),
+            other => Ok(Err(format!("{other} is not enrolled"))),
+        }
     }
 }

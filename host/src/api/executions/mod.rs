@@ -175,7 +175,7 @@ async fn current(app: &App, caller: &Caller, function: &FunctionId) -> Result<Ar
     }
 }
 
-/// The function, if this caller may execute it and it has something that runs.
+/// The same by this snapshot.
 fn executable(tenant: &Tenant, caller: &Caller, id: &FunctionId) -> Result<Arc<FunctionView>, Problem> {
     let not_found = || Problem::not_found(Kind::FunctionNotFound, "Function");
     let view = tenant.functions.get(id).ok_or_else(not_found)?;

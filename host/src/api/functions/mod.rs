@@ -20,7 +20,7 @@ use super::wire::{self, Deleted, Ids};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
 use crate::ids::{DeploymentId, FunctionId, PartnerId};
-use crate::model::{BuildStatus, Function, LimitSettings, Per, Topics};
+use crate::model::{BuildStatus, Function};
 use crate::schedule;
 use crate::store::filters;
 use crate::store::listing::Listing;
@@ -98,32 +98,8 @@ async fn create(
 
 /// A function of which nothing is set.
 fn fresh(app: &App, partner: &PartnerId, id: FunctionId) -> Function {
-    let now = app.clock.now_ms();
-    Function {
-        partner: partner.clone(),
-        id,
-        name: String::new(),
-        runtime: String::new(),
-        execute: vec![],
-        events: vec![],
-        schedule: String::new(),
-        timezone: String::new(),
-        timeout_s: 0,
-        enabled: true,
-        logging: true,
-        entrypoint: String::new(),
-        commands: String::new(),
-        scopes: vec![],
-        specification: super::runtimes::SPECIFICATION_DEFAULT.to_owned(),
-        deployment_retention: 0,
-        per: Per::Event,
-        topics: Topics::Subject,
-        routes: vec![],
-        limits: LimitSettings::default(),
-        deployment: None,
-        created_at_ms: now,
-        updated_at_ms: now,
-    }
+    let specification = super::runtimes::SPECIFICATION_DEFAULT.to_owned();
+    Function { specification, ..Function::new(partner.clone(), id, app.clock.now_ms()) }
 }
 
 #[utoipa::path(get, path = "/v1/functions/{functionId}", tag = "functions", operation_id = "getFunction",
