@@ -48,10 +48,12 @@ impl Around {
         Run {
             execution: "01K00000000000000000000000".into(),
             limits: Limits::DEFAULT,
+            grants: Arc::default(),
             variables: self.variables.clone(),
             enrolment,
             state: self.nothing.clone(),
             savings: self.nothing.clone(),
+            http: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use larder_runtime::{Digest, Exports, Limits};
+use larder_runtime::{Digest, Exports, Grants, Limits};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Millis;
@@ -99,6 +99,8 @@ pub struct Function {
     /// Path prefixes that the web door serves from this function.
     pub routes: Vec<String>,
     pub limits: LimitSettings,
+    /// In force: those of the active deployment, as approved.
+    pub grants: Grants,
     /// The active deployment.
     pub deployment: Option<DeploymentId>,
     pub created_at_ms: Millis,
@@ -129,6 +131,7 @@ impl Function {
             topics: Topics::Subject,
             routes: vec![],
             limits: LimitSettings::default(),
+            grants: Grants::default(),
             deployment: None,
             created_at_ms: now,
             updated_at_ms: now,

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use tokio::sync::oneshot;
 
-use crate::imports::{savings, state};
+use crate::grants::Grants;
+use crate::imports::{http as outgoing, savings, state};
 use crate::limits::Limits;
 use crate::stream::StreamedBody;
 
@@ -59,9 +60,12 @@ pub struct Run {
     /// The execution's id. Ids of transactions and events are made of it and an ordinal, so that a re-run makes the same.
     pub execution: String,
     pub limits: Limits,
+    pub grants: Arc<Grants>,
     /// The guest's whole environment.
     pub variables: Arc<Vec<(String, String)>>,
     pub enrolment: Option<Enrolment>,
     pub state: Arc<dyn state::Backend>,
     pub savings: Arc<dyn savings::Backend>,
+    /// `None`: every outgoing request is refused.
+    pub http: Option<Arc<dyn outgoing::Backend>>,
 }

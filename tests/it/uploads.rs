@@ -1,7 +1,7 @@
 //! Uploads that are no function: each is refused with what it is, nothing of it ever runs, and what ran before goes on.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use larder_tests::{Api, Larder, Options, both, guests};
 use reqwest::Method;
@@ -85,21 +85,22 @@ both!(an_upload_that_is_too_large_is_refused_and_not_kept, async |on| {
 
 // Compiling takes time and memory that grow with the square of the code: a few hundred kilobytes are enough.
 both!(compile_bombs_are_stopped_by_time_and_by_memory, async |on| {
-    let options = Options::on(on)
-        .set("LARDER_BUILD__DEADLINE", "20s")
-        .set("LARDER_BUILD__MEMORY_BYTES", (512u64 << 20).to_string());
-    let larder = Larder::start_with(options).await;
-    let (api, pid) = (larder.api(), larder.pid());
     let good = guests::guest("hello-http");
-    api.deploy("hello", &good, json!({ "routes": ["/hello"] })).await;
-    for (bomb, says) in [
-        (bomb(&good, 4_000, 4_000, 1), "compiling needed more than 512 MiB of memory"),
-        (bomb(&good, 600, 600, 1_000), "compiling needed more than 20 s"),
+    // Each is stopped by its own bound, however slow the machine is: the other one is far away.
+    for (bomb, deadline, memory_bytes, says) in [
+        (bomb(&good, 4_000, 4_000, 1), "150s", 512u64 << 20, "compiling needed more than 512 MiB of memory"),
+        (bomb(&good, 600, 600, 1_000), "10s", 4 << 30, "compiling needed more than 10 s"),
     ] {
+        let options = Options::on(on)
+            .set("LARDER_BUILD__DEADLINE", deadline)
+            .set("LARDER_BUILD__MEMORY_BYTES", memory_bytes.to_string());
+        let larder = Larder::start_with(options).await;
+        let (api, pid) = (larder.api(), larder.pid());
+        api.deploy("hello", &good, json!({ "routes": ["/hello"] })).await;
         assert!(bomb.len() < 16 << 20);
         let attack = refused(&larder, &api, &bomb);
         let mut attack = std::pin::pin!(attack);
-        let (begun, mut neighbours) = (Instant::now(), 0);
+        let mut neighbours = 0;
         let log = loop {
             tokio::select! {
                 biased;
@@ -108,15 +109,14 @@ both!(compile_bombs_are_stopped_by_time_and_by_memory, async |on| {
             }
         };
         contains(&log, &[says]);
-        assert!(begun.elapsed() < Duration::from_secs(60), "the compiler was not stopped in time");
         assert!(neighbours > 5, "{neighbours} calls while it compiled");
+        // Nothing is left of the compiler, and the next upload is built.
+        assert_eq!(larder.pid(), pid);
+        assert_eq!(children(pid), Vec::<String>::new());
+        assert_eq!(larder.internal("/health/live").await.0, 200);
+        let deployment: Value = api.build("hello", &guests::guest("hostile"), false).await;
+        assert_eq!(deployment["status"], "ready", "{deployment:#}");
     }
-    // Nothing is left of the compilers, and the next upload is built.
-    assert_eq!(larder.pid(), pid);
-    assert_eq!(children(pid), Vec::<String>::new());
-    assert_eq!(larder.internal("/health/live").await.0, 200);
-    let deployment: Value = api.build("hello", &guests::guest("hostile"), false).await;
-    assert_eq!(deployment["status"], "ready", "{deployment:#}");
 });
 
 /// A good component with one more module: functions in which every local lives through every loop.

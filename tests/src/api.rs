@@ -7,7 +7,7 @@ use reqwest::multipart::{Form, Part};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::eventually;
+use crate::within;
 
 /// One client for all tests.
 pub(crate) fn http() -> &'static reqwest::Client {
@@ -151,7 +151,7 @@ impl Api {
     pub async fn build(&self, function: &str, wasm: &[u8], activate: bool) -> Value {
         let deployment = self.upload(function, wasm, activate).await.is(202);
         let path = format!("/functions/{function}/deployments/{}", deployment["$id"].as_str().expect("an id"));
-        eventually("the build to end", async || {
+        within(Duration::from_secs(180), "the build to end", async || {
             let deployment = self.get(&path).await.is(200);
             matches!(deployment["status"].as_str(), Some("ready" | "failed" | "canceled")).then_some(deployment)
         })

@@ -27,13 +27,18 @@ pub use random::Random;
 use std::time::{Duration, Instant};
 
 /// Polls until `check` gives something, or panics with `what` after half a minute.
-pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn eventually<T>(what: &str, check: impl AsyncFnMut() -> Option<T>) -> T {
+    within(Duration::from_secs(30), what, check).await
+}
+
+/// The same for what takes longer on a busy machine.
+pub async fn within<T>(most: Duration, what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = check().await {
             return found;
         }
-        assert!(begun.elapsed() < Duration::from_secs(30), "waited in vain: {what}");
+        assert!(begun.elapsed() < most, "waited in vain: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use chrono_tz::Tz;
-use larder_runtime::{Digest, Exports, Limits};
+use larder_runtime::{Digest, Exports, Grants, Limits};
 use tokio::sync::Semaphore;
 
 use crate::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
@@ -48,6 +48,7 @@ pub struct FunctionView {
     /// What runs; `None` while no deployment is active.
     pub active: Option<Active>,
     pub limits: Limits,
+    pub grants: Arc<Grants>,
     pub timezone: Tz,
     /// The guest's environment.
     pub variables: Arc<Vec<(String, String)>>,
@@ -252,6 +253,7 @@ impl Directory {
         }
         FunctionView {
             limits: function.limits.limits(function.timeout_s),
+            grants: Arc::new(function.grants.clone()),
             timezone: function.timezone.parse().unwrap_or(Tz::UTC),
             variables: Arc::new(variables),
             active,

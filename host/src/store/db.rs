@@ -19,7 +19,11 @@ use crate::ids::PartnerId;
 
 /// The tables, one file after the other.
 const SCHEMA: &[(i64, &str)] =
-    &[(1, include_str!("schema/0001_tables.sql")), (2, include_str!("schema/0002_processes.sql"))];
+    &[
+    (1, include_str!("schema/0001_tables.sql")),
+    (2, include_str!("schema/0002_processes.sql")),
+    (3, include_str!("schema/0003_grants.sql")),
+];
 
 #[derive(Clone)]
 pub enum Db {

@@ -8,7 +8,7 @@ use crate::ids::{FunctionId, PartnerId};
 use crate::model::{Function, Per, Topics};
 
 const COLUMNS: &str = "partner_id, id, name, runtime, execute_roles, events, schedule, timezone, timeout_s, enabled, logging, entrypoint, \
-    commands, scopes, specification, deployment_retention, per, topics, routes, limits, deployment_id, created_at_ms, updated_at_ms";
+    commands, scopes, specification, deployment_retention, per, topics, routes, limits, grants, deployment_id, created_at_ms, updated_at_ms";
 const SOURCE: Source = Source { name: "functions", table: "functions", columns: COLUMNS, id: "id" };
 
 /// What lists of functions can be filtered by.
@@ -42,7 +42,7 @@ impl Store {
                     check_routes(tx, f).await?;
                     let mut values = args![&f.partner, &f.id];
                     values.extend(settings(f));
-                    values.extend(args![f.deployment.as_ref(), f.created_at_ms, f.updated_at_ms]);
+                    values.extend(args![json(&f.grants), f.deployment.as_ref(), f.created_at_ms, f.updated_at_ms]);
                     tx.insert(&format!("-- insert_function\n INSERT INTO functions ({COLUMNS})"), vec![values]).await
                 })
             })
@@ -172,9 +172,10 @@ fn function(row: &Row) -> Result<Function> {
         topics: row.parse(17, "functions.topics", Topics::from_word)?,
         routes: row.json(18, "functions.routes")?,
         limits: row.json(19, "functions.limits")?,
-        deployment: row.maybe_id(20, "functions.deployment_id")?,
-        created_at_ms: row.int(21)?,
-        updated_at_ms: row.int(22)?,
+        grants: row.json(20, "functions.grants")?,
+        deployment: row.maybe_id(21, "functions.deployment_id")?,
+        created_at_ms: row.int(22)?,
+        updated_at_ms: row.int(23)?,
     })
 }
 

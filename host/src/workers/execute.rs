@@ -148,6 +148,7 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
         let run = Run {
             execution: job.execution.id.to_string(),
             limits,
+            grants: job.view.grants.clone(),
             variables: job.view.variables.clone(),
             enrolment: job.enrolment.as_ref().map(|e| larder_runtime::Enrolment {
                 end_user: app.secrets.pseudonym(&e.partner, &e.function, &e.end_user),
@@ -156,6 +157,7 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
             }),
             state: state.clone(),
             savings: savings.clone(),
+            http: None,
         };
         let answer = job.stream.take().map_or(Answer::Buffered, Answer::Streamed);
         let outcome = program.run(call(&mut job.input, answer), run).await;

@@ -8,9 +8,9 @@
 //! **everything a guest can make the host keep has a bound** below.
 
 pub(crate) mod clocks;
-mod egress;
 mod enrolment;
 mod events;
+pub mod http;
 pub(crate) mod logs;
 pub mod savings;
 pub mod state;
@@ -24,6 +24,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::bindings::larder::function;
 use crate::call::{Enrolment, Run};
+use crate::grants::Grants;
 use crate::limits::LimitKind;
 use crate::meter::{Allowance, Meter};
 use crate::outcome::Effect;
@@ -53,7 +54,7 @@ pub(crate) struct State {
     pub table: ResourceTable,
     wasi: WasiCtx,
     http: WasiHttpCtx,
-    egress: egress::Egress,
+    egress: http::Egress,
 }
 
 impl State {
@@ -72,15 +73,16 @@ impl State {
         }
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
-        let mut http = WasiHttpCtx::new();
-        http.set_field_size_limit(FIELDS_BYTES_MAX);
+        let mut fields = WasiHttpCtx::new();
+        fields.set_field_size_limit(FIELDS_BYTES_MAX);
+        let egress = http::Egress { backend: run.http.clone() };
         State {
             host: Host::new(run, meter.clone()),
             allowance: Allowance::new(meter.clone()),
             table,
             wasi: wasi.build(),
-            http,
-            egress: egress::Egress,
+            http: fields,
+            egress,
         }
     }
 }
@@ -116,6 +118,7 @@ fn host(state: &mut State) -> &mut Host {
 pub(crate) struct Host {
     execution: String,
     effects_max: u32,
+    grants: Arc<Grants>,
     enrolment: Option<Enrolment>,
     savings: Arc<dyn savings::Backend>,
     state: state::View,
@@ -131,6 +134,7 @@ impl Host {
         Host {
             execution: run.execution,
             effects_max: run.limits.effects,
+            grants: run.grants,
             enrolment: run.enrolment,
             savings: run.savings,
             state: state::View::new(run.state),

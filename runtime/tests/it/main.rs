@@ -115,10 +115,12 @@ fn run(limits: Limits) -> Run {
     Run {
         execution: "run".into(),
         limits,
+        grants: Arc::default(),
         variables: Arc::default(),
         enrolment: None,
         state: Arc::new(NoState),
         savings: Arc::new(Money),
+        http: None,
     }
 }
 
