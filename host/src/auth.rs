@@ -38,11 +38,13 @@ pub enum Scope {
     EnrolmentsRead,
     EnrolmentsWrite,
     TransactionsRead,
+    UpstreamsRead,
+    UpstreamsWrite,
     HealthRead,
 }
 
 impl Scope {
-    pub const ALL: [Scope; 9] = [
+    pub const ALL: [Scope; 11] = [
         Scope::FunctionsRead,
         Scope::FunctionsWrite,
         Scope::ExecutionsRead,
@@ -51,6 +53,8 @@ impl Scope {
         Scope::EnrolmentsRead,
         Scope::EnrolmentsWrite,
         Scope::TransactionsRead,
+        Scope::UpstreamsRead,
+        Scope::UpstreamsWrite,
         Scope::HealthRead,
     ];
 
@@ -65,6 +69,8 @@ impl Scope {
             Scope::EnrolmentsRead => &["enrolments.read"],
             Scope::EnrolmentsWrite => &["enrolments.write"],
             Scope::TransactionsRead => &["transactions.read"],
+            Scope::UpstreamsRead => &["upstreams.read"],
+            Scope::UpstreamsWrite => &["upstreams.write"],
             Scope::HealthRead => &["health.read"],
         }
     }
