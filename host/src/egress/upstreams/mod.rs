@@ -1,7 +1,7 @@
 //! Named outside services: `http://NAME.upstream/path`.
 //!
-//! * [`Upstreams::call`]: a function's request, if it is granted the upstream. [`Upstreams::send`]: the same for Larder's
-//!   own parts, outside of any execution. [`Upstreams::signer`]: signatures under an upstream's key.
+//! * [`Upstreams::granted`]: the upstream that a function may call. [`Upstreams::send`]: one request to it, of a function or
+//!   of Larder's own. [`Upstreams::signer`]: signatures under an upstream's key.
 //! * On its way a request meets [`cache`] (by [`freshness`]), [`flights`] (the same question at once is asked once),
 //!   [`breaker`], [`turns`] (rate, concurrency), then [`service`] adds the credential, and [`scrub`] looks through the answer.
 //!
@@ -101,18 +101,9 @@ impl Upstreams {
         }))
     }
 
-    /// A function's request to the upstream of this name; the host of its URI is not looked at.
-    pub async fn call(
-        &self,
-        partner: &PartnerId,
-        grants: &Grants,
-        name: &str,
-        request: Request<Body>,
-        patience: Patience,
-    ) -> Result<Response<Body>, Error> {
-        grants.allow_upstream(name).map_err(Error::Denied)?;
-        let view = self.find(partner, name).map_err(Error::Denied)?;
-        self.send(partner, &view, request, patience).await
+    /// The upstream that a function calls by this name, if it is granted and there.
+    pub fn granted(&self, partner: &PartnerId, grants: &Grants, name: &str) -> Result<Arc<UpstreamView>, Error> {
+        grants.allow_upstream(name).and_then(|()| self.find(partner, name)).map_err(Error::Denied)
     }
 
     /// Sends a request on behalf of the partner. Of its URI path and query are used, below the upstream's own path.
