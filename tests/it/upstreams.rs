@@ -106,7 +106,9 @@ fn assert_absent(text: &str, place: &str) {
             encoded[4..encoded.len() - 4].to_owned()
         })
         .collect();
-    for form in [SECRET.to_owned(), SECRET.replace('/', "%2F").replace('+', "%2B"), hex, percent, basic].iter().chain(&inside) {
+    for form in
+        [SECRET.to_owned(), SECRET.replace('/', "%2F").replace('+', "%2B"), hex, percent, basic].iter().chain(&inside)
+    {
         assert!(!text.contains(form.as_str()), "{place} has {form}:\n{text}");
     }
 }
@@ -127,7 +129,9 @@ both!(a_credential_arrives_and_no_function_sees_it, async |on| {
     let arrived = |received: &Received, name: &str| match name {
         "bearer" => received.header("authorization") == format!("Bearer {SECRET}"),
         "token" => received.header("x-api-key") == format!("Token {SECRET}!"),
-        "basic" => received.header("authorization") == format!("Basic {}", base64(format!("larder:{SECRET}").as_bytes())),
+        "basic" => {
+            received.header("authorization") == format!("Basic {}", base64(format!("larder:{SECRET}").as_bytes()))
+        }
         _ => received.target == "/echo?q=1&api_key=k-9f8e7d6c5b4a%2F%2Bz",
     };
     for (name, _) in &kinds {
@@ -135,7 +139,8 @@ both!(a_credential_arrives_and_no_function_sees_it, async |on| {
         let forged = [("authorization", "forged"), ("x-api-key", "forged")];
         let path = "/echo?q=1&API_KEY=forged";
         let path = if *name == "query" { path } else { "/echo?q=1" };
-        let said = call(&larder, json!({ "authority": format!("{name}.upstream"), "path": path, "headers": forged })).await;
+        let said =
+            call(&larder, json!({ "authority": format!("{name}.upstream"), "path": path, "headers": forged })).await;
         assert_eq!(said["status"], 200, "{said}");
         let received = service.received().pop().unwrap();
         assert!(arrived(&received, name), "{name}: {received:?}");
@@ -176,13 +181,25 @@ both!(paths_stay_below_the_base, async |on| {
     let service = Service::start(|received| Reply::new(200, received.target.clone())).await;
     let base = json!({ "url": format!("{}/v2/public", service.url()) });
     let larder = started(on, &[upstream("api", &service, base)]).await;
-    for (asked, arrived) in [("/", "/v2/public/"), ("/a/b?c=../d", "/v2/public/a/b?c=../d"), ("/%41", "/v2/public/%41")] {
+    for (asked, arrived) in [("/", "/v2/public/"), ("/a/b?c=../d", "/v2/public/a/b?c=../d"), ("/%41", "/v2/public/%41")]
+    {
         assert_eq!(get(&larder, "api", asked).await["text"], arrived, "{asked}");
     }
     let before = service.count();
     for escape in [
-        "/..", "/../private", "/a/../../private", "//private", "/a//b", "/./a", "/%2e%2e/private", "/%2E%2e/private",
-        "/..%2fprivate", "/..%5cprivate", "/%252e%252e/private", "/..;/private", "/%00",
+        "/..",
+        "/../private",
+        "/a/../../private",
+        "//private",
+        "/a//b",
+        "/./a",
+        "/%2e%2e/private",
+        "/%2E%2e/private",
+        "/..%2fprivate",
+        "/..%5cprivate",
+        "/%252e%252e/private",
+        "/..;/private",
+        "/%00",
     ] {
         assert_eq!(get(&larder, "api", escape).await["error"], "HttpRequestUriInvalid", "{escape}");
     }
@@ -253,7 +270,12 @@ both!(answers_are_kept_by_their_headers, async |on| {
     assert_eq!(first, second["text"]);
     assert_eq!(second["headers"]["cache-status"], "larder; hit");
     assert!(second["headers"]["age"].is_string(), "{second}");
-    for path in ["/b?cache-control=no-store,max-age=60", "/b?cache-control=private,max-age=60", "/b", "/b?cache-control=max-age=60&vary=*"] {
+    for path in [
+        "/b?cache-control=no-store,max-age=60",
+        "/b?cache-control=private,max-age=60",
+        "/b",
+        "/b?cache-control=max-age=60&vary=*",
+    ] {
         let (first, second) = twice("kept", path).await;
         assert_ne!(first, second["text"], "{path}");
     }
@@ -307,7 +329,10 @@ both!(nothing_is_shared_between_partners_but_what_is_the_operators, async |on| {
     let operator = larder.operator();
     let cache = || json!({ "cache": { "enabled": true } });
     operator.post("/operator/upstreams", upstream("shared", &service, cache())).await.is(201);
-    operator.post("/operator/upstreams", upstream("hidden", &service, json!({ "url": "http://127.0.0.1:1" }))).await.is(201);
+    operator
+        .post("/operator/upstreams", upstream("hidden", &service, json!({ "url": "http://127.0.0.1:1" })))
+        .await
+        .is(201);
     let scopes: Vec<&str> = larder::auth::Scope::ALL.iter().map(|scope| scope.words()[0]).collect();
     let mut apis = vec![("demo", larder.api())];
     operator.post("/partners", json!({ "partnerId": "bank", "name": "Bank" })).await.is(201);
@@ -319,7 +344,12 @@ both!(nothing_is_shared_between_partners_but_what_is_the_operators, async |on| {
         }
         caller(api, "caller", &["own", "shared", "hidden"], json!({})).await;
         let listed = api.get("/upstreams").await.is(200);
-        let listed: Vec<_> = listed["upstreams"].as_array().unwrap().iter().map(|u| (&u["name"], &u["owner"], u["url"].is_string())).collect();
+        let listed: Vec<_> = listed["upstreams"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|u| (&u["name"], &u["owner"], u["url"].is_string()))
+            .collect();
         let (own, shared) = (json!("partner"), json!("operator"));
         assert_eq!(
             listed,
@@ -340,7 +370,10 @@ both!(nothing_is_shared_between_partners_but_what_is_the_operators, async |on| {
     // One partner cannot touch another's or the operator's.
     let stranger = &apis[1].1;
     stranger.delete("/upstreams/shared").await.is_error(404, "upstream_not_found");
-    stranger.patch("/upstreams/shared", json!({ "url": "http://127.0.0.1:2" })).await.is_error(404, "upstream_not_found");
+    stranger
+        .patch("/upstreams/shared", json!({ "url": "http://127.0.0.1:2" }))
+        .await
+        .is_error(404, "upstream_not_found");
     stranger.get("/operator/upstreams").await.is_error(401, "user_unauthorized");
     // What the operator takes away is gone for all.
     operator.delete("/operator/upstreams/shared").await.is(204);
@@ -351,7 +384,8 @@ both!(nothing_is_shared_between_partners_but_what_is_the_operators, async |on| {
 async fn processes_share_what_is_kept_until_redis_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let mut redis = Redis::start(folder.path());
-    let options = || Options::on(Backend::Services).set("LARDER_REDIS__URL", redis.url()).set("LARDER_REDIS__TIMEOUT", "500ms");
+    let options =
+        || Options::on(Backend::Services).set("LARDER_REDIS__URL", redis.url()).set("LARDER_REDIS__TIMEOUT", "500ms");
     let service = counting().await;
     let one = Larder::start_with(options()).await;
     made(&one, &[upstream("kept", &service, json!({ "cache": { "enabled": true } }))]).await;
@@ -386,7 +420,8 @@ both!(the_same_question_at_once_is_asked_once, async |on| {
         Reply::new(200, "answer").header("cache-control", cache).after(Duration::from_millis(delay))
     })
     .await;
-    let larder = started(on, &[upstream("kept", &service, json!({ "cache": { "enabled": true }, "concurrency": 32 }))]).await;
+    let larder =
+        started(on, &[upstream("kept", &service, json!({ "cache": { "enabled": true }, "concurrency": 32 }))]).await;
     let many = async |path: &str| {
         let before = service.count();
         let answers = futures::future::join_all((0..8).map(|_| get(&larder, "kept", path))).await;
@@ -399,7 +434,9 @@ both!(the_same_question_at_once_is_asked_once, async |on| {
     // The one who asked is stopped: another one asks, and the rest still wait for one answer.
     caller(&larder.api(), "hasty", &["kept"], json!({ "timeout": 1 })).await;
     let before = service.count();
-    let hasty = larder.web("demo", Method::POST, "/hasty").body(json!([{ "authority": "kept.upstream", "path": "/slow" }]).to_string());
+    let hasty = larder
+        .web("demo", Method::POST, "/hasty")
+        .body(json!([{ "authority": "kept.upstream", "path": "/slow" }]).to_string());
     let hasty = tokio::spawn(hasty.send());
     eventually("it asks", async || (service.count() > before).then_some(())).await;
     let answers = futures::future::join_all((0..4).map(|_| get(&larder, "kept", "/slow"))).await;
@@ -454,7 +491,8 @@ both!(old_answers_stand_in_for_a_service_that_fails, async |on| {
         let broken = broken.clone();
         move |received| match broken.load(SeqCst) {
             true => Reply::new(500, "no"),
-            false => Reply::new(200, "old").header("cache-control", received.target.trim_start_matches("/?").replace('&', ", ")),
+            false => Reply::new(200, "old")
+                .header("cache-control", received.target.trim_start_matches("/?").replace('&', ", ")),
         }
     })
     .await;
@@ -464,7 +502,10 @@ both!(old_answers_stand_in_for_a_service_that_fails, async |on| {
     }
     broken.store(true, SeqCst);
     let stale = get(&larder, "kept", "/?max-age=0&stale-if-error=60").await;
-    assert_eq!((&stale["text"], &stale["headers"]["cache-status"]), (&json!("old"), &json!("larder; hit; detail=stale-if-error")));
+    assert_eq!(
+        (&stale["text"], &stale["headers"]["cache-status"]),
+        (&json!("old"), &json!("larder; hit; detail=stale-if-error"))
+    );
     assert_eq!(get(&larder, "kept", "/?max-age=0&stale-if-error=60&must-revalidate").await["status"], 500);
 });
 
@@ -604,7 +645,10 @@ both!(upstreams_are_made_by_those_who_may_and_never_told_in_full, async |on| {
         "connectMs": 100,
     });
     let upstream = api.post("/upstreams", made.clone()).await.is(201);
-    assert_eq!((&upstream["hasSecret"], &upstream["connectMs"], &upstream["totalMs"]), (&json!(true), &json!(100), &json!(10_000)));
+    assert_eq!(
+        (&upstream["hasSecret"], &upstream["connectMs"], &upstream["totalMs"]),
+        (&json!(true), &json!(100), &json!(10_000))
+    );
     assert_eq!(upstream["credential"], json!({ "kind": "header", "name": "X-Key", "template": "Bearer {secret}" }));
     api.post("/upstreams", made.clone()).await.is_error(409, "upstream_already_exists");
     let changed = |change: Value| {
@@ -639,7 +683,10 @@ both!(upstreams_are_made_by_those_who_may_and_never_told_in_full, async |on| {
     assert!(said.contains("`secret`"), "{said}");
     patch(json!({ "credential": { "kind": "query", "name": "k" } })).await.is_error(400, "general_argument_invalid");
     assert_eq!(patch(json!({ "url": "https://bank.example/v2" })).await.is(200)["hasSecret"], true);
-    assert_eq!(patch(json!({ "url": "https://new.example", "secret": SECRET })).await.is(200)["url"], "https://new.example");
+    assert_eq!(
+        patch(json!({ "url": "https://new.example", "secret": SECRET })).await.is(200)["url"],
+        "https://new.example"
+    );
     assert_eq!(patch(json!({ "credential": { "kind": "none" } })).await.is(200)["hasSecret"], false);
     api.patch("/upstreams/none", json!({})).await.is_error(404, "upstream_not_found");
 
@@ -654,14 +701,32 @@ both!(upstreams_are_made_by_those_who_may_and_never_told_in_full, async |on| {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("token"), format!("{SECRET}\n")).unwrap();
     let cli = async |arguments: &[&str]| larder.cli(folder.path(), &[&["upstream"], arguments].concat()).await;
-    let create = ["create", "feed", "--url", "https://feed.example", "--credential", "header", "--secret-file", "token", "--cache", "--rate", "60"];
+    let create = [
+        "create",
+        "feed",
+        "--url",
+        "https://feed.example",
+        "--credential",
+        "header",
+        "--secret-file",
+        "token",
+        "--cache",
+        "--rate",
+        "60",
+    ];
     let (code, out, err) = cli(&create).await;
     assert_eq!((code, out.trim()), (0, "feed"), "{err}");
     assert!(err.contains("upstreams = [\"feed\"]"), "{err}");
     let (_, shown, _) = cli(&["show", "feed", "--json"]).await;
     let shown: Value = serde_json::from_str(&shown).unwrap();
-    assert_eq!((&shown["ratePerMinute"], &shown["cache"]["enabled"], &shown["hasSecret"]), (&json!(60), &json!(true), &json!(true)));
-    assert_eq!(cli(&["set-credential", "feed", "--credential", "query", "--parameter", "k", "--secret-file", "token"]).await.0, 0);
+    assert_eq!(
+        (&shown["ratePerMinute"], &shown["cache"]["enabled"], &shown["hasSecret"]),
+        (&json!(60), &json!(true), &json!(true))
+    );
+    assert_eq!(
+        cli(&["set-credential", "feed", "--credential", "query", "--parameter", "k", "--secret-file", "token"]).await.0,
+        0
+    );
     assert_eq!(api.get("/upstreams/feed").await.is(200)["credential"], json!({ "kind": "query", "name": "k" }));
     assert_eq!(cli(&["set-credential", "feed"]).await.0, 2);
     assert_eq!(cli(&["create", "shared", "--url", "https://shared.example", "--operator"]).await.0, 0);

@@ -152,17 +152,14 @@ impl Calls {
         let (open, times) = self.open(patience)?;
         self.mark(&mut request, ordinal)?;
         let over = || format!("the bodies of one execution's calls of upstreams may have {UPSTREAM_BYTES_MAX} bytes");
-        let request = request.map(|body| {
-            bounded(body, self.named_bytes.clone(), move |_| Error::RequestTooLarge(over()), ())
-        });
+        let request =
+            request.map(|body| bounded(body, self.named_bytes.clone(), move |_| Error::RequestTooLarge(over()), ()));
         // How long each part may take is the upstream's own.
         let answer = self.upstreams.send(&self.partner, &upstream, request, patience);
         let answer = tokio::time::timeout(times.total, answer).await.unwrap_or_else(|_| {
             Err(Error::Timeout(format!("the call was not over within {} ms (egress.timeout)", times.total.as_millis())))
         })?;
-        Ok(answer.map(|body| {
-            bounded(body, self.named_bytes.clone(), move |_| Error::ResponseTooLarge(over()), open)
-        }))
+        Ok(answer.map(|body| bounded(body, self.named_bytes.clone(), move |_| Error::ResponseTooLarge(over()), open)))
     }
 
     /// Room for one more call, and how long it may take.

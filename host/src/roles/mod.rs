@@ -94,8 +94,7 @@ pub async fn start(
     .map_err(anyhow::Error::msg)
     .context("the runtime could not be started")?;
     let egress = Client::new(&settings.egress)?;
-    let upstreams =
-        Upstreams::new(egress.clone(), clock.clone(), queue.clone(), secrets.clone(), directory.clone());
+    let upstreams = Upstreams::new(egress.clone(), clock.clone(), queue.clone(), secrets.clone(), directory.clone());
     let ledger_settings = ledger::Settings { flush: settings.records.flush, buffer: settings.records.buffer };
     let (ledger, writer) = Ledger::new(store.clone(), clock.clone(), &ledger_settings);
     life.spawn_last("ledger", writer);

@@ -190,7 +190,10 @@ fn outgoing(app: &App, job: &Job) -> Option<Arc<dyn Backend>> {
     let grants = &job.view.grants;
     let any = !grants.http.is_empty() || !grants.upstreams.is_empty();
     let (partner, settings) = (job.execution.partner.clone(), &app.settings.egress);
-    any.then(|| Arc::new(Calls::new(app.egress.clone(), app.upstreams.clone(), settings, partner, &job.execution.id, grants)) as _)
+    any.then(|| {
+        Arc::new(Calls::new(app.egress.clone(), app.upstreams.clone(), settings, partner, &job.execution.id, grants))
+            as _
+    })
 }
 
 /// Keeps the runs of other processes off this state, as the gate does with those of this one. Each has it for no longer than

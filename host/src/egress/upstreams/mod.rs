@@ -141,7 +141,8 @@ impl Upstreams {
             let (own, of) = entry.key();
             *of == place && partner.is_none_or(|partner| own == partner)
         });
-        let here = here.map(|entry| entry.value().told()).max_by_key(|told| (told.state, told.since_ms)).unwrap_or_default();
+        let here =
+            here.map(|entry| entry.value().told()).max_by_key(|told| (told.state, told.since_ms)).unwrap_or_default();
         let Some(partner) = partner else { return here };
         let theirs = self.0.queue.kept(&told_key(partner, &place)).await;
         match theirs.and_then(|text| serde_json::from_slice::<Told>(&text).ok()) {
@@ -157,7 +158,9 @@ impl Upstreams {
 
     fn find(&self, partner: &PartnerId, name: &str) -> Result<Arc<UpstreamView>, String> {
         let found = self.0.directory.upstream(partner, name);
-        found.ok_or_else(|| format!("there is no upstream {name:?}; make it: larder upstream create {name} --url https://.."))
+        found.ok_or_else(|| {
+            format!("there is no upstream {name:?}; make it: larder upstream create {name} --url https://..")
+        })
     }
 
     fn service(&self, view: &UpstreamView) -> Result<Arc<Service>, Error> {
@@ -209,7 +212,8 @@ impl Shared {
                 return Ok(asked.response(&none, Some("fwd=miss")));
             }
             // Another's answer is fresh for whoever asks for nothing better, and a HEAD's is no answer to a GET.
-            let alone = asked.method == Method::HEAD || ["no-cache", "max-age", "min-fresh"].iter().any(|d| said.has(d));
+            let alone =
+                asked.method == Method::HEAD || ["no-cache", "max-age", "min-fresh"].iter().any(|d| said.has(d));
             if alone {
                 return self.ask(asked, key, kept).await.map(|(response, _)| response);
             }
@@ -246,22 +250,24 @@ impl Shared {
         kept: Option<Arc<Kept>>,
     ) -> Result<(Response<Body>, Option<Arc<Kept>>), Error> {
         let settings = &asked.service.upstream.settings.cache;
-        let fresh = |kept: &Arc<Kept>, now| kept.is_fresh(&Directives::of(&HeaderMap::new()), now).then(|| kept.clone());
+        let fresh =
+            |kept: &Arc<Kept>, now| kept.is_fresh(&Directives::of(&HeaderMap::new()), now).then(|| kept.clone());
         let mut headers = asked.headers.clone();
         if let Some(kept) = &kept {
             kept.ask(&mut headers);
         }
-        let fetched = match self.fetch(asked, headers, Full::default().map_err(|never| match never {}).boxed_unsync()).await {
-            Ok(fetched) if fetched.answer.status < 500 => fetched,
-            failed => {
-                let now = self.clock.now_ms();
-                return match (kept.filter(|kept| kept.may_be_stale(now)), failed) {
-                    (Some(kept), _) => Ok((asked.reuse(&kept, now, "hit; detail=stale-if-error"), None)),
-                    (None, Ok(fetched)) => Ok((asked.response(&fetched.answer, Some("fwd=miss")), None)),
-                    (None, Err(err)) => Err(err),
-                };
-            }
-        };
+        let fetched =
+            match self.fetch(asked, headers, Full::default().map_err(|never| match never {}).boxed_unsync()).await {
+                Ok(fetched) if fetched.answer.status < 500 => fetched,
+                failed => {
+                    let now = self.clock.now_ms();
+                    return match (kept.filter(|kept| kept.may_be_stale(now)), failed) {
+                        (Some(kept), _) => Ok((asked.reuse(&kept, now, "hit; detail=stale-if-error"), None)),
+                        (None, Ok(fetched)) => Ok((asked.response(&fetched.answer, Some("fwd=miss")), None)),
+                        (None, Err(err)) => Err(err),
+                    };
+                }
+            };
         let Fetched { answer, requested_ms, received_ms } = fetched;
         if answer.status == StatusCode::NOT_MODIFIED.as_u16()
             && let Some(kept) = kept
@@ -280,7 +286,8 @@ impl Shared {
         if asked.method != Method::GET || answer.body.len() as u64 > settings.bytes_max {
             return Ok((response, None));
         }
-        let Some(kept) = Kept::new(key, answer, settings.max_age_seconds, requested_ms, received_ms).map(Arc::new) else {
+        let Some(kept) = Kept::new(key, answer, settings.max_age_seconds, requested_ms, received_ms).map(Arc::new)
+        else {
             return Ok((response, None));
         };
         self.cache.keep(key, kept.clone(), received_ms).await;
@@ -333,7 +340,8 @@ impl Shared {
         let upstream = &asked.service.upstream;
         let key = (asked.partner.clone(), (upstream.owner.clone(), upstream.name.clone()));
         if self.breakers.len() >= STATES_MAX && !self.breakers.contains_key(&key) {
-            self.breakers.retain(|_, breaker| Arc::strong_count(breaker) > 1 || breaker.told().state != breaker::State::Closed);
+            self.breakers
+                .retain(|_, breaker| Arc::strong_count(breaker) > 1 || breaker.told().state != breaker::State::Closed);
         }
         self.breakers.entry(key).or_default().clone()
     }
@@ -367,14 +375,21 @@ impl Asked<'_> {
     fn times(&self) -> Times {
         let settings = self.settings();
         let between = Duration::from_millis(settings.answer_ms);
-        Times { connect: Duration::from_millis(settings.connect_ms), first_byte: between, between_bytes: between, total: self.left() }
+        Times {
+            connect: Duration::from_millis(settings.connect_ms),
+            first_byte: between,
+            between_bytes: between,
+            total: self.left(),
+        }
     }
 
     /// Was it a time that the function itself had set?
     fn gave_up_waiting(&self, err: &Error) -> bool {
         let (ours, used) = (self.times(), self.times().at_most(self.patience));
         matches!(err, Error::Timeout(_) | Error::ConnectTimeout(_))
-            && (used.connect < ours.connect || used.first_byte < ours.first_byte || used.between_bytes < ours.between_bytes)
+            && (used.connect < ours.connect
+                || used.first_byte < ours.first_byte
+                || used.between_bytes < ours.between_bytes)
     }
 
     fn too_long(&self) -> Error {
