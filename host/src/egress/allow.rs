@@ -50,12 +50,7 @@ impl Rule {
             let known = METHODS.iter().find(|method| method.as_str() == name).cloned();
             known.ok_or_else(|| format!("{name:?} is none of the methods {METHODS:?}"))
         });
-        let paths = grant.paths.iter().map(|path| match path.starts_with('/') && is_plain(path) {
-            true => Ok(path.trim_end_matches('/').to_owned()),
-            false => Err(format!(
-                "{path:?} is no path: it begins with / and has no empty, . or .. segment, \\ or escape of these"
-            )),
-        });
+        let paths = grant.paths.iter().map(|path| check_path(path).map(|()| path.trim_end_matches('/').to_owned()));
         Ok(Rule {
             scheme: grant.scheme,
             hosts: grant.hosts.iter().map(|host| pattern(host)).collect::<Result<_, _>>()?,
@@ -102,6 +97,29 @@ pub fn network(text: &str) -> Result<IpNet, String> {
         }
         _ => Ok(network),
     }
+}
+
+/// Can it be the prefix of a grant?
+pub fn check_path(path: &str) -> Result<(), String> {
+    match path.starts_with('/') && is_plain(path) {
+        true => Ok(()),
+        false => Err(format!(
+            "{path:?} is no path: it begins with / and has no empty, . or .. segment, \\ or escape of these"
+        )),
+    }
+}
+
+/// A host of a grant in its one form: lower case, ASCII, without the port that is the scheme's anyway.
+pub fn canonical_host(text: &str, scheme: Scheme) -> Result<String, String> {
+    let (pattern, port) = pattern(text)?;
+    let host = match pattern {
+        Pattern::Exactly(host) => host.to_string(),
+        Pattern::Below(end) => format!("*{end}"),
+    };
+    Ok(match port.filter(|port| *port != default_port(scheme)) {
+        Some(port) => format!("{host}:{port}"),
+        None => host,
+    })
 }
 
 fn pattern(text: &str) -> Result<(Pattern, Option<u16>), String> {
