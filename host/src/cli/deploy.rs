@@ -57,6 +57,12 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
     };
     let bytes = component::read(&file)?;
     let id = manifest.function.id.as_str();
+    for (key, _) in manifest.variables.iter().filter(|(_, variable)| variable.secret) {
+        if !manifest.grants.secrets.contains(key) {
+            let why = format!("the function cannot read this secret; [grants]: secrets = [\"{key}\"]");
+            console.note(&manifest.complaint(&format!("variables.{key}"), why));
+        }
+    }
 
     put_function(&client, &manifest, console).await?;
     let difference = grants::difference(&client, id, &manifest.grants).await?;
