@@ -69,10 +69,11 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
     variables::sync(&client, &manifest, args.prune_variables, console).await?;
     let deployment = upload(&client, &manifest, &file, bytes, console).await?;
     let deployment = wait(&client, id, deployment, console).await?;
-    if let Some(difference) = difference {
+    let waited =
+        grants::settle(&client, id, &field(&deployment, "$id"), connection.dev || args.approve, console).await?;
+    if let Some(difference) = difference.filter(|_| !waited) {
         difference.narrows.iter().chain(&difference.widens).for_each(|what| console.note(&format!("{id} {what}")));
     }
-    grants::settle(&client, id, &field(&deployment, "$id"), connection.dev || args.approve, console).await?;
     let activate = json!({ "deploymentId": deployment["$id"] });
     let function = client.call(Method::PATCH, &["functions", id, "deployment"], &activate).await;
     let function = function.map_err(grants::waits)?;
