@@ -1,7 +1,7 @@
 //! The tenants, as a snapshot in memory: all that a call needs to know before it runs.
 //!
 //! * [`Directory`]: partner → [`Tenant`]. Reading takes no lock that cores share; a change swaps one tenant.
-//! * [`doors`]: Host header → partner and door.
+//! * [`doors`]: Host header → partner and door. [`proxies`]: who made a request that came through a proxy.
 //!
 //! The rule: **whoever changes a partner, key, function, deployment, variable or upstream reloads the tenant before answering**. The
 //! store counts these changes, so every other process finds out by looking at a number: [`watch`](Directory::watch) does
@@ -10,6 +10,7 @@
 
 mod calls;
 pub mod doors;
+pub mod proxies;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use chrono_tz::Tz;
-use larder_runtime::{Digest, Exports, Grants, Limits};
+use larder_runtime::{Digest, Exports, Grants, Lane, Limits};
 use tokio::sync::Semaphore;
 
 use crate::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
@@ -42,6 +43,8 @@ pub struct Tenant {
     pub permits: Arc<Semaphore>,
     /// Calls of the partner in this minute. Outlives reloads.
     pub calls: Arc<Calls>,
+    /// Where its runs take turns. Outlives reloads.
+    lane: Arc<Lane>,
 }
 
 /// A function as a call sees it.
@@ -50,6 +53,8 @@ pub struct FunctionView {
     /// What runs; `None` while no deployment is active.
     pub active: Option<Active>,
     pub limits: Limits,
+    /// The partner's.
+    pub lane: Arc<Lane>,
     pub grants: Arc<Grants>,
     pub timezone: Tz,
     /// The guest's environment.
@@ -244,11 +249,15 @@ impl Directory {
         for variable in store.variables(&id, None).await? {
             variables.entry(variable.function.clone()).or_default().push(variable);
         }
+        let (permits, calls, lane) = match self.tenant(&id) {
+            Some(old) => (old.permits.clone(), old.calls.clone(), old.lane.clone()),
+            None => (Arc::new(Semaphore::new(self.0.calls_max)), Arc::default(), Arc::default()),
+        };
         let mut functions = HashMap::new();
         for function in store.list_functions(&id, &Listing::first(Listing::LIMIT_MAX)).await?.rows {
             let active = function.deployment.as_ref().and_then(|id| deployments.remove(id));
             let variables = variables.remove(&function.id).unwrap_or_default();
-            functions.insert(function.id.clone(), Arc::new(self.view(function, active, variables)));
+            functions.insert(function.id.clone(), Arc::new(self.view(function, active, variables, &lane)));
         }
         let mut routes: Vec<(String, Arc<FunctionView>)> = functions
             .values()
@@ -260,14 +269,16 @@ impl Directory {
         let upstreams = operators.chain(store.upstreams(Some(&id)).await?);
         let upstreams =
             upstreams.map(|upstream| (upstream.name.clone(), Arc::new(self.0.upstream(upstream)))).collect();
-        let (permits, calls) = match self.tenant(&id) {
-            Some(old) => (old.permits.clone(), old.calls.clone()),
-            None => (Arc::new(Semaphore::new(self.0.calls_max)), Arc::default()),
-        };
-        Ok(Tenant { partner, keys, functions, upstreams, routes, permits, calls })
+        Ok(Tenant { partner, keys, functions, upstreams, routes, permits, calls, lane })
     }
 
-    fn view(&self, function: Function, active: Option<Deployment>, sealed: Vec<Variable>) -> FunctionView {
+    fn view(
+        &self,
+        function: Function,
+        active: Option<Deployment>,
+        sealed: Vec<Variable>,
+        lane: &Arc<Lane>,
+    ) -> FunctionView {
         let active = active.and_then(|deployment| {
             Some(Active { deployment: deployment.id, digest: deployment.digest, exports: deployment.exports? })
         });
@@ -286,6 +297,7 @@ impl Directory {
         }
         FunctionView {
             limits: function.limits.limits(function.timeout_s),
+            lane: lane.clone(),
             grants: Arc::new(function.grants.clone()),
             timezone: function.timezone.parse().unwrap_or(Tz::UTC),
             variables: Arc::new(variables),
