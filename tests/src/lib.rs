@@ -12,6 +12,7 @@ mod backend;
 pub mod chaos;
 mod cluster;
 pub mod guests;
+pub mod hostile;
 pub mod outside;
 mod process;
 pub mod proxy;
