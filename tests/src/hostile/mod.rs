@@ -22,7 +22,7 @@ use process::Holds;
 
 /// What every attacker may use, unless it waits for its timeout.
 pub const CPU: Duration = Duration::from_millis(200);
-const TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(30);
 const TIMEOUT_OF_WAITERS: Duration = Duration::from_secs(1);
 
 pub struct Arena {
