@@ -33,6 +33,9 @@ impl App {
         if let Err(err) = self.store.end_leases(&self.holder, self.clock.now_ms()).await {
             tracing::warn!(error = %err, "claims could not be given back; they run out");
         }
+        if let Err(err) = crate::rotation::leave(self).await {
+            tracing::warn!(error = %err, "others take this process for alive a little longer");
+        }
     }
 }
 

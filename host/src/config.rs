@@ -111,6 +111,8 @@ section! { Records {
 } }
 section! { Secrets {
     master_key_file: PathBuf,
+    #[serde(with = "humantime_serde")] poll: Duration,
+    #[serde(with = "humantime_serde")] settle: Duration,
     operator_key_file: PathBuf,
 } }
 section! { Log {
@@ -264,6 +266,8 @@ impl Settings {
         found.unless(!self.scheduler.poll.is_zero(), "scheduler.poll", "must be more than 0");
         found.unless(self.records.buffer > 0, "records.buffer", "must be at least 1");
         found.unless(!self.records.flush.is_zero(), "records.flush", "must be more than 0");
+        found.unless(!self.secrets.poll.is_zero(), "secrets.poll", "must be more than 0");
+        found.unless(self.secrets.settle >= self.secrets.poll, "secrets.settle", "must be at least secrets.poll");
         if found.0.is_empty() { Ok(()) } else { Err(found) }
     }
 

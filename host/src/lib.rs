@@ -9,6 +9,8 @@ pub mod config;
 pub mod crash;
 pub mod dev;
 pub mod events;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod ids;
 pub mod ledger;
 pub mod lifecycle;
@@ -18,6 +20,7 @@ pub mod objects;
 pub mod partners;
 pub mod queue;
 pub mod roles;
+pub mod rotation;
 pub mod schedule;
 pub mod secrets;
 pub mod store;

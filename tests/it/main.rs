@@ -21,6 +21,7 @@ mod objects;
 mod processes;
 mod queue;
 mod schedules;
+mod secrets;
 mod serve;
 mod settings;
 mod streaming;

@@ -11,6 +11,7 @@ mod api;
 mod backend;
 pub mod chaos;
 mod cluster;
+mod dump;
 pub mod guests;
 mod process;
 pub mod proxy;
@@ -21,6 +22,7 @@ pub mod services;
 pub use api::{Answer, Api};
 pub use backend::Backend;
 pub use cluster::{Cluster, Metrics};
+pub use dump::holds;
 pub use process::{Larder, Options, workspace};
 pub use random::Random;
 

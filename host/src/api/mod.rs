@@ -17,6 +17,7 @@ mod executions;
 mod functions;
 mod health;
 mod idempotency;
+mod master_keys;
 mod partners;
 pub mod problem;
 pub mod queries;
@@ -77,6 +78,7 @@ fn parts() -> (Router<App>, OpenApi) {
         .merge(enrolments::router())
         .merge(transactions::router())
         .merge(partners::router())
+        .merge(master_keys::router())
         .split_for_parts();
     complete(&mut document);
     (router, document)
@@ -136,6 +138,7 @@ mod tests {
             "/v1/enrolments",
             "/v1/transactions",
             "/v1/partners/{partnerId}/keys",
+            "/v1/operator/master-keys/rotation",
         ] {
             assert!(paths.contains_key(path), "{path}");
         }

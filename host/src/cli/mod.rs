@@ -22,6 +22,7 @@ mod input;
 mod invoke;
 mod logs;
 pub mod manifest;
+mod master_keys;
 mod new;
 mod operator;
 mod transactions;
@@ -73,6 +74,9 @@ pub enum Command {
     /// API keys of a partner (needs the operator key)
     #[command(subcommand)]
     Key(operator::KeyCommand),
+    /// Master keys of this installation (needs the operator key)
+    #[command(subcommand)]
+    Keys(master_keys::MasterKeysCommand),
 }
 
 /// What a command works with.
@@ -114,6 +118,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<()> {
         Command::Transactions(args) => transactions::run(&args, session).await,
         Command::Partner(command) => operator::run_partner(command, session).await,
         Command::Key(command) => operator::run_key(command, session).await,
+        Command::Keys(command) => master_keys::run(command, session).await,
     }
 }
 

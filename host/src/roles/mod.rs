@@ -18,6 +18,7 @@ use crate::lifecycle::Lifecycle;
 use crate::objects::Objects;
 use crate::partners::Directory;
 use crate::queue::{Queue, Work};
+use crate::rotation;
 use crate::secrets::{self, Secrets};
 use crate::store::Store;
 use crate::usage;
@@ -77,6 +78,8 @@ pub async fn start(
     for warning in store.warnings() {
         tracing::warn!("database: {warning}");
     }
+    let holder = clock.ulid();
+    rotation::join(&store, &secrets, &holder, clock.now_ms()).await?;
     let objects = Objects::open(&settings.objects, &data)?;
     let queue = Queue::open(&settings.redis).await?;
     let calls_max = settings.server.calls_per_partner;
@@ -95,7 +98,7 @@ pub async fn start(
     let (ledger, writer) = Ledger::new(store.clone(), clock.clone(), &ledger_settings);
     life.spawn_last("ledger", writer);
     Ok(App::new(Parts {
-        holder: clock.ulid(),
+        holder,
         operator_key_hash: crate::auth::hash(operator_key),
         settings,
         clock,
@@ -117,6 +120,7 @@ pub const COMPILE: &str = "__compile";
 /// Starts the tasks of these roles, and what every process has.
 pub fn run(app: &App, roles: &[Role], listeners: Listeners) -> anyhow::Result<()> {
     app.life.spawn("partners", app.directory.clone().watch(app.settings.partners.poll, app.life.clone()));
+    app.life.spawn("master keys", rotation::watch(app.clone()));
     app.queue.start(&roles.iter().flat_map(|role| role.works_on()).copied().collect::<Vec<_>>(), &app.life);
     if app.settings.server.calls_per_minute > 0 {
         app.life.spawn("calls", usage::share(app.clone()));

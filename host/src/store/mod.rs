@@ -25,8 +25,10 @@ mod idempotency;
 pub mod ledger;
 pub mod listing;
 mod mariadb;
+mod master_keys;
 mod partners;
 mod schedules;
+pub mod sealed;
 mod sqlite;
 pub mod state;
 mod transactions;
@@ -38,6 +40,7 @@ pub use deployments::Heads;
 pub use events::{NewEvent, Routed, RoutedEvent, WaitingEvent};
 pub use executions::{Claimed, NewExecution};
 pub use idempotency::{KeptAnswer, KeyHolder, KeyRequest, Taken};
+pub use master_keys::{Agreed, KeyUser, SealingKey};
 
 /// By what each entity's lists can be filtered.
 pub mod filters {
