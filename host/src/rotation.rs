@@ -9,7 +9,10 @@
 //! A key seals once every process that lives knows it (`store/master_keys`), and each process seals with it as soon as it
 //! has looked, so nobody meets a value that it cannot open. A process that was taken for dead and lives meets a key that it
 //! does not know: it reads its file again, and if the key is not there either, what needs the value fails as Larder's own
-//! fault. An old key may be dropped when nothing is under it and whatever was sealed before the change has been written.
+//! fault.
+//!
+//! An old key may be dropped when nothing is under it and nothing can come any more: what was sealed before the change, or
+//! read before it was rewrapped, may be on its way into the database for `secrets.settle`.
 
 use std::time::{Duration, Instant};
 
@@ -229,7 +232,10 @@ async fn rewrap(app: &App, limit: u64) -> Result<Rewrapped, Error> {
                     }
                 }
             }
-            done.values += app.store.replace_sealed(column, &anew).await?;
+            if !anew.is_empty() {
+                app.store.note_rewrap(app.clock.now_ms()).await?;
+                done.values += app.store.replace_sealed(column, &anew).await?;
+            }
         }
     }
     Ok(done)
@@ -245,7 +251,12 @@ pub async fn overview(app: &App) -> Result<Overview, Error> {
     let users = app.store.key_users(alive(app, now)).await?;
     let follow = users.iter().all(|user| user.sealing == sealing.id);
     let settle = app.settings.secrets.settle.as_millis() as Millis;
-    let since = users.iter().map(|user| user.sealing_since_ms).chain([sealing.since_ms]).max().unwrap_or(now);
+    let since = users
+        .iter()
+        .map(|user| user.sealing_since_ms)
+        .chain([sealing.since_ms, sealing.rewrapped_at_ms])
+        .max()
+        .unwrap_or(now);
     let settled_at_ms = follow.then_some(since + settle);
     // Counted after it is known whether anything may still come.
     let known = app.secrets.known();

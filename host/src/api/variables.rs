@@ -195,7 +195,7 @@ async fn update(State(app): State<App>, caller: Caller, ids: Ids, body: Body) ->
     if variable.secret && input.secret == Some(false) {
         return Err(Problem::new(Kind::UnsetSecret, "A secret variable cannot be made plain again"));
     }
-    // Sealed anew in any case: the key is a part of the place, and a rotation may have replaced what was read.
+    // Sealed anew in any case: the key is a part of the place.
     let old = new_value.is_none().then(|| app.secrets.open(&place(&variable), &variable.sealed)).transpose()?;
     variable.name = new_key.unwrap_or(variable.name);
     let value = old.as_deref().or(new_value.as_deref().map(str::as_bytes)).unwrap_or_default();

@@ -16,8 +16,7 @@
 //!
 //! Format 1, `1 nonce value`, sealed by a key derived from the master key, is still opened.
 //!
-//! The rules: **what was opened is [`Plain`]**, wiped after use and never printed; **whoever writes a sealed column writes
-//! what it has sealed just now**, never what it read before, or a rotation would be undone.
+//! The rule: **what was opened is [`Plain`]**, wiped after use and never printed.
 
 pub mod keyring;
 

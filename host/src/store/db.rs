@@ -18,7 +18,7 @@ use super::{Error, Result};
 use crate::ids::PartnerId;
 
 /// The tables, one file after the other.
-const SCHEMA: &[(i64, &str)] = &[
+pub(super) const SCHEMA: &[(i64, &str)] = &[
     (1, include_str!("schema/0001_tables.sql")),
     (2, include_str!("schema/0002_processes.sql")),
     (3, include_str!("schema/0003_grants.sql")),

@@ -10,7 +10,7 @@ use crate::clock::Millis;
 use crate::secrets::keyring::MasterKeyId;
 
 const SEALING: &str = "-- sealing_key
-    SELECT key_id, since_ms FROM sealing_key WHERE one = 1";
+    SELECT key_id, since_ms, rewrapped_at_ms FROM sealing_key WHERE one = 1";
 const PROCESSES: &str = "-- list_processes
     SELECT id, name, known, sealing, sealing_since_ms, seen_at_ms FROM processes WHERE seen_at_ms >= ? ORDER BY name, id";
 
@@ -31,6 +31,8 @@ pub struct KeyUser {
 pub struct SealingKey {
     pub id: MasterKeyId,
     pub since_ms: Millis,
+    /// When values of others were last put under it.
+    pub rewrapped_at_ms: Millis,
 }
 
 /// How replacing the sealing key went.
@@ -45,7 +47,7 @@ impl Store {
     /// Says what this process knows; gives the key that seals, which is this process's own while there is none.
     pub async fn tell_keys(&self, user: &KeyUser) -> Result<SealingKey> {
         const FIRST: &str = "-- first_sealing_key
-            INSERT INTO sealing_key (one, key_id, since_ms) VALUES (1, ?, ?)";
+            INSERT INTO sealing_key (one, key_id, since_ms, rewrapped_at_ms) VALUES (1, ?, ?, 0)";
         let told = || {
             self.db.tx("tell_keys", user, |tx, user| {
                 Box::pin(async move {
@@ -54,7 +56,7 @@ impl Store {
                         None => {
                             let args = args![user.sealing.to_string(), user.seen_at_ms];
                             tx.run(FIRST, args).await?.exactly_one("sealing key")?;
-                            SealingKey { id: user.sealing, since_ms: user.seen_at_ms }
+                            SealingKey { id: user.sealing, since_ms: user.seen_at_ms, rewrapped_at_ms: 0 }
                         }
                     };
                     let known: Vec<String> = user.known.iter().map(ToString::to_string).collect();
@@ -82,7 +84,7 @@ impl Store {
     /// Makes this the key that seals, if every process knows it that was seen since `alive`.
     pub async fn agree_on_key(&self, id: MasterKeyId, now: Millis, alive: Millis) -> Result<Agreed> {
         const REPLACE: &str = "-- replace_sealing_key
-            UPDATE sealing_key SET key_id = ?, since_ms = ? WHERE one = 1";
+            UPDATE sealing_key SET key_id = ?, since_ms = ?, rewrapped_at_ms = 0 WHERE one = 1";
         self.db
             .tx("agree_on_key", &(id, now, alive), |tx, (id, now, alive)| {
                 Box::pin(async move {
@@ -97,10 +99,17 @@ impl Store {
                         return Ok(Agreed::Unknown(users));
                     }
                     tx.run(REPLACE, args![id.to_string(), *now]).await?.exactly_one("sealing key")?;
-                    Ok(Agreed::Yes(SealingKey { id: *id, since_ms: *now }))
+                    Ok(Agreed::Yes(SealingKey { id: *id, since_ms: *now, rewrapped_at_ms: 0 }))
                 })
             })
             .await
+    }
+
+    /// Values were put under the key that seals.
+    pub async fn note_rewrap(&self, now: Millis) -> Result<()> {
+        const NOTE: &str = "-- note_rewrap
+            UPDATE sealing_key SET rewrapped_at_ms = ? WHERE one = 1";
+        self.db.run(NOTE, args![now]).await?.exactly_one("sealing key")
     }
 
     /// The processes that were seen since then.
@@ -135,7 +144,9 @@ impl Store {
 
 async fn sealing(tx: &mut Tx<'_>, lock: Lock) -> Result<Option<SealingKey>> {
     let rows = tx.locked(lock, SEALING, vec![]).await?;
-    let read = |row: &Row| Ok(SealingKey { id: row.id(0, "sealing_key.key_id")?, since_ms: row.int(1)? });
+    let read = |row: &Row| {
+        Ok(SealingKey { id: row.id(0, "sealing_key.key_id")?, since_ms: row.int(1)?, rewrapped_at_ms: row.int(2)? })
+    };
     rows.first().map(read).transpose()
 }
 

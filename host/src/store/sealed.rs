@@ -1,8 +1,8 @@
 //! Columns with sealed values, and how another master key takes them over. These queries are the installation's and cross
 //! partners.
 //!
-//! **Whoever adds a sealed column adds it to [`SEALED`]**, or its values are lost when an old master key is dropped. A test
-//! compares the list with what is in a database.
+//! **Whoever adds a sealed column names it `sealed…` and adds it to [`SEALED`]**, or its values are lost when an old master
+//! key is dropped. A test compares the list with the schema.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -209,5 +209,28 @@ impl Store {
         let row = self.db.row(&sql, heads).await?.ok_or(Error::NotFound { what: "count" })?;
         let number = |at| Ok(row.maybe_int(at)?.unwrap_or(0) as u64);
         Ok(SealedCount { all: number(0)?, under: (1..=under).map(number).collect::<Result<_>>()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::db::{SCHEMA, statements};
+
+    #[test]
+    fn every_sealed_column_is_rotated() {
+        let mut seen = 0;
+        for statement in SCHEMA.iter().flat_map(|(_, text)| statements(text)) {
+            let statement: String =
+                statement.lines().filter(|line| !line.starts_with("--")).collect::<Vec<_>>().join("\n");
+            let mut words = statement.split_whitespace().skip_while(|word| *word != "TABLE").skip(1);
+            let Some(table) = words.next() else { continue };
+            for word in words.filter(|word| word.starts_with("sealed")) {
+                seen += 1;
+                let listed = SEALED.iter().any(|column| column.table == table && column.column == word);
+                assert!(listed, "{table}.{word} is not in SEALED: its values would be lost with the old master key");
+            }
+        }
+        assert!(seen >= 2, "{seen} columns");
     }
 }

@@ -1,8 +1,9 @@
--- The master key that seals, by its id: one row.
+-- The master key that seals, by its id, and when values were last rewrapped: one row.
 CREATE TABLE sealing_key (
     one INT NOT NULL PRIMARY KEY,
     key_id CHAR(16) NOT NULL,
-    since_ms BIGINT NOT NULL
+    since_ms BIGINT NOT NULL,
+    rewrapped_at_ms BIGINT NOT NULL
 );
 -- Which master keys each process knows, as JSON, and with which it seals. One that was not seen for a while is gone.
 CREATE TABLE processes (
