@@ -36,6 +36,7 @@ section! { Settings {
     runtime: Runtime,
     worker: Worker,
     scheduler: Scheduler,
+    egress: Egress,
     records: Records,
     secrets: Secrets,
     log: Log,
@@ -101,6 +102,21 @@ section! { Worker {
 section! { Scheduler {
     #[serde(with = "humantime_serde")] poll: Duration,
     #[serde(with = "humantime_serde")] catch_up: Duration,
+} }
+section! { Egress {
+    private_networks: Vec<String>,
+    ca_file: PathBuf,
+    dns_servers: Vec<SocketAddr>,
+    #[serde(with = "humantime_serde")] connect_timeout: Duration,
+    #[serde(with = "humantime_serde")] first_byte_timeout: Duration,
+    #[serde(with = "humantime_serde")] between_bytes_timeout: Duration,
+    #[serde(with = "humantime_serde")] timeout: Duration,
+    #[serde(with = "humantime_serde")] idle_timeout: Duration,
+    connections_max: usize,
+    connections_per_partner: usize,
+    body_bytes_max: u64,
+    calls_at_once: usize,
+    #[serde(with = "humantime_serde")] time_per_execution: Duration,
 } }
 section! { Records {
     all: bool,
@@ -264,6 +280,30 @@ impl Settings {
         found.unless(self.worker.attempts_lost > 0, "worker.attempts_lost", "must be at least 1");
         found.unless(!self.worker.poll.is_zero(), "worker.poll", "must be more than 0");
         found.unless(!self.scheduler.poll.is_zero(), "scheduler.poll", "must be more than 0");
+        let egress = &self.egress;
+        for network in &egress.private_networks {
+            if let Err(why) = crate::egress::allow::network(network) {
+                found.unless(false, "egress.private_networks", &why);
+            }
+        }
+        for (key, time) in [
+            ("egress.connect_timeout", egress.connect_timeout),
+            ("egress.first_byte_timeout", egress.first_byte_timeout),
+            ("egress.between_bytes_timeout", egress.between_bytes_timeout),
+            ("egress.timeout", egress.timeout),
+            ("egress.idle_timeout", egress.idle_timeout),
+            ("egress.time_per_execution", egress.time_per_execution),
+        ] {
+            found.unless(!time.is_zero(), key, "must be more than 0");
+        }
+        found.unless(egress.connections_per_partner > 0, "egress.connections_per_partner", "must be at least 1");
+        found.unless(
+            egress.connections_max >= egress.connections_per_partner,
+            "egress.connections_max",
+            "must be at least egress.connections_per_partner",
+        );
+        found.unless(egress.body_bytes_max > 0, "egress.body_bytes_max", "must be at least 1");
+        found.unless(egress.calls_at_once > 0, "egress.calls_at_once", "must be at least 1");
         found.unless(self.records.buffer > 0, "records.buffer", "must be at least 1");
         found.unless(!self.records.flush.is_zero(), "records.flush", "must be more than 0");
         found.unless(!self.secrets.poll.is_zero(), "secrets.poll", "must be more than 0");

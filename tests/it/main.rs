@@ -9,6 +9,7 @@ mod api_lists;
 mod command_line;
 mod crash;
 mod dead_letters;
+mod egress;
 mod events;
 mod failover;
 mod hostile;

@@ -13,6 +13,7 @@ pub mod chaos;
 mod cluster;
 mod dump;
 pub mod guests;
+pub mod outside;
 mod process;
 pub mod proxy;
 mod random;
