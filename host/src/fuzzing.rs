@@ -7,12 +7,15 @@ use std::sync::LazyLock;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use larder_runtime::{HttpGrant, Scheme};
 use serde_json::json;
 
 use crate::api::queries;
 use crate::cli::manifest::Manifest;
 use crate::clock::instant;
 use crate::config::Settings;
+use crate::egress::allow::Rule;
+use crate::egress::authority::Authority;
 use crate::events::{self, BATCH_MAX};
 use crate::ids::{FunctionId, PartnerId};
 use crate::store::listing::Listing;
@@ -69,6 +72,79 @@ pub fn events(data: &[u8]) {
     }
 }
 
+/// Whom an authority names: whoever else reads it reads the same, and so do we when it is written down.
+pub fn authority(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(read) = text.parse::<Authority>() else { return };
+    assert_eq!(read.to_string().parse(), Ok(read.clone()), "{text:?} reads differently again");
+    // As browsers read it.
+    let url = reqwest::Url::parse(&format!("http://{text}/x")).unwrap_or_else(|err| panic!("{text:?}: {err}"));
+    assert_eq!(url.host_str(), Some(read.host.to_string().as_str()), "{text:?}");
+    assert_eq!(url.port_or_known_default(), Some(read.port.unwrap_or(80)), "{text:?}");
+    assert_eq!((url.path(), url.username(), url.password()), ("/x", "", None), "{text:?}");
+    // As HTTP libraries do, which know ASCII only.
+    if text.is_ascii() {
+        let uri: http::Uri = format!("http://{text}/x").parse().unwrap_or_else(|err| panic!("{text:?}: {err}"));
+        assert_eq!(uri.host().map(str::to_ascii_lowercase), Some(read.host.to_string()), "{text:?}");
+        assert_eq!(uri.port_u16(), read.port, "{text:?}");
+    }
+}
+
+/// Four lines: a host and a path that are granted, an authority and a path that are asked for. What is covered lies below
+/// both, however a server reads the path.
+pub fn allow(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let [granted, below, asked, path] = text.splitn(4, '\n').collect::<Vec<_>>()[..] else { return };
+    let grant = HttpGrant {
+        scheme: Scheme::Https,
+        hosts: [granted.to_owned()].into(),
+        methods: ["GET".to_owned()].into(),
+        paths: [below.to_owned()].into(),
+        calls: 1,
+        bytes: 1,
+        network: None,
+    };
+    let (Ok(rule), Ok(authority)) = (Rule::of(&grant), asked.parse::<Authority>()) else { return };
+    let is_path = path.parse::<http::uri::PathAndQuery>().is_ok_and(|parsed| parsed.path() == path);
+    let port = authority.port.unwrap_or(443);
+    if !is_path || !rule.covers(Scheme::Https, &authority.host, port, &http::Method::GET, path) {
+        return;
+    }
+    let (any, end) = match granted.strip_prefix("*.") {
+        Some(end) => (true, end),
+        None => (false, granted),
+    };
+    let (end, host): (Authority, _) = (end.parse().expect("the rule has read it"), authority.host.to_string());
+    assert_eq!(port, end.port.unwrap_or(443), "{text:?}");
+    let end = end.host.to_string();
+    assert!(if any { host.ends_with(&format!(".{end}")) } else { host == end }, "{text:?}");
+    if below.trim_end_matches('/').is_empty() {
+        return;
+    }
+    // Dots resolved, escapes resolved, and what was escaped resolved again.
+    let resolved = |path: &str| reqwest::Url::parse(&format!("https://a{path}")).map(|url| url.path().to_owned());
+    let (mut path, mut below) = (path.to_owned(), below.trim_end_matches('/').to_owned());
+    for _ in 0..3 {
+        path = resolved(&path).unwrap_or_else(|err| panic!("{text:?}: {err}"));
+        let rest = path.strip_prefix(&below).unwrap_or_else(|| panic!("{text:?}: {path} is not below {below}"));
+        assert!(rest.is_empty() || rest.starts_with('/'), "{text:?}: {path}");
+        (path, below) = (decoded(&path), decoded(&below));
+    }
+}
+
+/// With escapes resolved, but not those that end a path, which no server resolves before it has cut there.
+fn decoded(path: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = path.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        let escaped = behind.get(..2).and_then(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok());
+        let escaped = escaped.filter(|byte| *first == b'%' && !b"?#".contains(byte));
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { &behind[2..] } else { behind };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// A list call's query string is refused in words, or the database reads what becomes of it.
 pub fn queries(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -115,7 +191,14 @@ mod tests {
 
     #[test]
     fn what_was_found_before() {
-        for (target, run) in [("manifest", manifest as fn(&[u8])), ("events", events), ("queries", queries)] {
+        let targets: [(&str, fn(&[u8])); 5] = [
+            ("manifest", manifest),
+            ("events", events),
+            ("authority", authority),
+            ("allow", allow),
+            ("queries", queries),
+        ];
+        for (target, run) in targets {
             let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/cases").join(target);
             for case in std::fs::read_dir(cases).expect("a folder of cases") {
                 run(&std::fs::read(case.expect("a case").path()).expect("a file"));

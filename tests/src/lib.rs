@@ -23,7 +23,7 @@ pub mod services;
 pub use api::{Answer, Api};
 pub use backend::Backend;
 pub use cluster::{Cluster, Metrics};
-pub use dump::holds;
+pub use dump::{Search, forms, holds};
 pub use process::{Larder, Options, workspace};
 pub use random::Random;
 
