@@ -12,6 +12,7 @@ pub mod egress;
 pub mod events;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod grants;
 pub mod ids;
 pub mod ledger;
 pub mod lifecycle;

@@ -17,7 +17,7 @@ mod engine;
 mod event_http;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
-mod grants;
+pub mod grants;
 pub mod imports;
 mod inspect;
 mod limits;

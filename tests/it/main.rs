@@ -12,6 +12,7 @@ mod dead_letters;
 mod egress;
 mod events;
 mod failover;
+mod grants;
 mod hostile;
 mod hot_path;
 mod idempotency;

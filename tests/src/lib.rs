@@ -20,7 +20,7 @@ mod random;
 pub mod s3;
 pub mod services;
 
-pub use api::{Answer, Api};
+pub use api::{Answer, Api, wide};
 pub use backend::Backend;
 pub use cluster::{Cluster, Metrics};
 pub use dump::{Search, forms, holds};

@@ -15,6 +15,7 @@ mod enrolments;
 mod events;
 mod executions;
 mod functions;
+mod grants;
 mod health;
 mod idempotency;
 mod master_keys;
@@ -72,6 +73,7 @@ fn parts() -> (Router<App>, OpenApi) {
         .merge(schedules::router())
         .merge(variables::router())
         .merge(deployments::router())
+        .merge(grants::router())
         .merge(executions::router())
         .merge(dead_letters::router())
         .merge(events::router())
@@ -133,6 +135,7 @@ mod tests {
             "/v1/functions/{functionId}",
             "/v1/functions/{functionId}/deployments",
             "/v1/functions/{functionId}/executions",
+            "/v1/functions/{functionId}/grants",
             "/v1/dead-letters/{executionId}/redrive",
             "/v1/events",
             "/v1/enrolments",

@@ -22,6 +22,7 @@ pub(super) const SCHEMA: &[(i64, &str)] = &[
     (1, include_str!("schema/0001_tables.sql")),
     (2, include_str!("schema/0002_processes.sql")),
     (3, include_str!("schema/0003_grants.sql")),
+    (4, include_str!("schema/0004_approvals.sql")),
     (7, include_str!("schema/0007_master_keys.sql")),
 ];
 

@@ -9,6 +9,8 @@
 //! Locks are taken in one order everywhere (functions, executions, enrolments, state; each by key), so that groups of
 //! several processes wait for each other rather than for ever.
 
+mod load;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -16,14 +18,18 @@ use std::time::Duration;
 use larder_runtime::imports::state::{Read, Version};
 use larder_runtime::{Effect, Event};
 
-use super::db::{Lock, Tx, Value, by_partner, one_of};
+use self::load::{
+    Account, FunctionNow, Held, Takers, functions_of, holders, list_is_true, saved_by, state_of, takers_of,
+};
+use super::db::{Tx, Value};
 use super::state::{self, Scope};
 use super::{Error, Result, Store, events, executions};
 use crate::args;
 use crate::clock::{Clock, Millis, rfc3339};
 use crate::crash::{self, Point};
-use crate::ids::{EnrolmentId, EventId, ExecutionId, FunctionId, PartnerId};
+use crate::ids::{EventId, ExecutionId, FunctionId, PartnerId};
 use crate::model::{Execution, ExecutionStatus, StoredEvent, Trigger};
+use crate::money;
 
 /// An execution that has ended, with what it wants to change.
 #[derive(Clone, Debug)]
@@ -131,13 +137,6 @@ impl Store {
     }
 }
 
-/// Who has an execution.
-struct Held {
-    holder: Option<String>,
-    attempt: u32,
-}
-
-type Key<'a> = (&'a PartnerId, &'a ExecutionId);
 /// A value and its version; `None` if there is none.
 type Stored = Option<(Vec<u8>, Version)>;
 
@@ -145,12 +144,12 @@ type Stored = Option<(Vec<u8>, Version)>;
 struct Commit<'a> {
     now: Millis,
     clock: &'a Clock,
-    /// Those that exist, and whether they are enabled.
-    functions: HashMap<(PartnerId, FunctionId), bool>,
+    /// Those that exist.
+    functions: HashMap<(PartnerId, FunctionId), FunctionNow>,
     held: HashMap<(PartnerId, ExecutionId), Held>,
-    active_enrolments: HashSet<(PartnerId, EnrolmentId)>,
-    /// End users that functions named, as far as they take part.
-    savers: HashSet<(PartnerId, FunctionId, String)>,
+    takers: Takers,
+    /// What was saved within the period of the grant that it counts for, with what was decided so far.
+    saved: HashMap<Account, i64>,
     /// As it stands after what was decided so far.
     state: HashMap<(Scope, String), Stored>,
     /// What of it is to be written.
@@ -178,10 +177,10 @@ impl<'a> Commit<'a> {
     async fn load(tx: &mut Tx<'_>, group: &[Ended], clock: &'a Clock) -> Result<Commit<'a>> {
         let functions = functions_of(tx, group).await?;
         let held = holders(tx, group.iter().map(|ended| (&ended.execution.partner, &ended.execution.id))).await?;
-        let active_enrolments = enrolments_of(tx, group).await?;
-        let savers = savers_of(tx, group).await?;
+        let takers = takers_of(tx, group).await?;
         let state = state_of(tx, group).await?;
         let now = clock.now_ms();
+        let saved = saved_by(tx, group, &functions, now).await?;
         let locks = if group.iter().any(touches_state) { state::locks(tx, now).await? } else { HashMap::new() };
         let mut stale_lists = HashSet::new();
         for ended in group {
@@ -198,8 +197,8 @@ impl<'a> Commit<'a> {
             clock,
             functions,
             held,
-            active_enrolments,
-            savers,
+            takers,
+            saved,
             state,
             changed: BTreeSet::new(),
             changed_scopes: HashSet::new(),
@@ -211,7 +210,8 @@ impl<'a> Commit<'a> {
 
     fn decide(&mut self, ended: &Ended) -> Verdict {
         let e = &ended.execution;
-        let Some(enabled) = self.functions.get(&(e.partner.clone(), e.function.clone())).copied() else {
+        let function = self.functions.get(&(e.partner.clone(), e.function.clone()));
+        let Some(enabled) = function.map(|function| function.enabled) else {
             return Verdict::Fenced;
         };
         let held = match (&ended.holder, self.held.get(&(e.partner.clone(), e.id.clone()))) {
@@ -235,9 +235,11 @@ impl<'a> Commit<'a> {
         if let Some(why) = stopped {
             return self.refuse(ended, why, false);
         }
-        match self.writes(&scope, &ended.effects) {
+        let applied = self.granted(ended).and_then(|saved| Ok((saved, self.writes(&scope, &ended.effects)?)));
+        match applied {
             Err(why) => self.refuse(ended, why, ended.holder.is_some()),
-            Ok(writes) => {
+            Ok((saved, writes)) => {
+                self.saved.extend(saved);
                 for (name, value) in writes {
                     let key = (scope.clone(), name);
                     self.state.insert(key.clone(), value.map(|value| (value, e.id.to_string())));
@@ -271,12 +273,46 @@ impl<'a> Commit<'a> {
             return None;
         }
         if let Some(id) = &e.enrolment {
-            let active = self.active_enrolments.contains(&(e.partner.clone(), id.clone()));
+            let active = self.takers.enrolments.contains(&(e.partner.clone(), id.clone()));
             return (!active).then(|| "the enrolment was paused or removed during this run".to_owned());
         }
-        let gone = named_savers(ended)
-            .find(|end_user| !self.savers.contains(&(e.partner.clone(), e.function.clone(), (*end_user).clone())))?;
+        let gone = named_savers(ended).find(|end_user| {
+            !self.takers.end_users.contains(&(e.partner.clone(), e.function.clone(), (*end_user).clone()))
+        })?;
         Some(format!("end user {gone:?} has no active enrolment in this function any more"))
+    }
+
+    /// What it comes to for those whom it saves for, or why the grants that are in force now do not cover it.
+    fn granted(&self, ended: &Ended) -> std::result::Result<HashMap<Account, i64>, String> {
+        let e = &ended.execution;
+        let mut saved = HashMap::new();
+        // Most outcomes that come here change nothing, and are asked for nothing.
+        let Some(grants) = self.functions.get(&(e.partner.clone(), e.function.clone())).and_then(|f| f.grants.as_ref())
+        else {
+            return Ok(saved);
+        };
+        for effect in &ended.effects {
+            grants.allow(effect, money::exponent)?;
+            let Effect::Transaction { end_user, amount_minor, currency, .. } = effect else { continue };
+            let grant = &grants.transactions[currency];
+            let account = account(ended, saver(ended, end_user.as_ref()), currency);
+            let before = *saved.get(&account).or_else(|| self.saved.get(&account)).unwrap_or(&0);
+            let after = before.saturating_add(*amount_minor);
+            if money::minor(&grant.sum, currency).is_ok_and(|sum| after <= sum) {
+                saved.insert(account, after);
+                continue;
+            }
+            let days = grant.period.days();
+            return Err(format!(
+                "the grant transactions.{currency} is for {} {currency} within {days} day{} for one end user, {} are \
+                 saved already and this would save {} more (larder.toml, [grants]: transactions.{currency}.sum)",
+                grant.sum,
+                if days == 1 { "" } else { "s" },
+                money::decimal(before, currency),
+                money::decimal(*amount_minor, currency)
+            ));
+        }
+        Ok(saved)
     }
 
     /// What the state effects come to, or why one cannot be applied.
@@ -339,8 +375,7 @@ impl<'a> Commit<'a> {
         for effect in &ended.effects {
             match effect {
                 Effect::Transaction { id, end_user, amount_minor, currency, memo, .. } => {
-                    // The runtime has checked that exactly one of the two is there.
-                    let end_user = ended.end_user.as_ref().or(end_user.as_ref()).map_or("", String::as_str);
+                    let end_user = saver(ended, end_user.as_ref());
                     self.rows.transactions.push(args![
                         &e.partner,
                         id,
@@ -421,6 +456,16 @@ fn touches_state(ended: &Ended) -> bool {
     !ended.reads.is_empty() || ended.effects.iter().any(state)
 }
 
+/// Whose saving it is; the runtime has checked that exactly one of the two is there.
+fn saver<'e>(ended: &'e Ended, named: Option<&'e String>) -> &'e str {
+    ended.end_user.as_ref().or(named).map_or("", String::as_str)
+}
+
+fn account(ended: &Ended, end_user: &str, currency: &str) -> Account {
+    let e = &ended.execution;
+    (e.partner.clone(), e.function.clone(), end_user.to_owned(), currency.to_owned())
+}
+
 /// Whom a function that does not run for one end user saves for.
 fn named_savers(ended: &Ended) -> impl Iterator<Item = &String> {
     ended.effects.iter().filter_map(|effect| match effect {
@@ -431,146 +476,4 @@ fn named_savers(ended: &Ended) -> impl Iterator<Item = &String> {
 
 fn whole_number(bytes: &[u8]) -> Option<i64> {
     std::str::from_utf8(bytes).ok()?.parse().ok()
-}
-
-/// The functions of the group that exist, kept from being deleted; those whose own state it reads or changes are this
-/// transaction's alone, because a key that is not there cannot be locked.
-async fn functions_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(PartnerId, FunctionId), bool>> {
-    const ENABLED: &str = "-- function_is_enabled
-        SELECT enabled FROM functions WHERE partner_id = ? AND id = ?";
-    let mut wanted: BTreeMap<(&PartnerId, &FunctionId), Lock> = BTreeMap::new();
-    for ended in group {
-        let e = &ended.execution;
-        let lock = wanted.entry((&e.partner, &e.function)).or_insert(Lock::Shared);
-        if e.enrolment.is_none() && touches_state(ended) {
-            *lock = Lock::Exclusive;
-        }
-    }
-    let mut found = HashMap::new();
-    for ((partner, function), lock) in wanted {
-        if let Some(row) = tx.locked(lock, ENABLED, args![partner, function]).await?.first() {
-            found.insert((partner.clone(), function.clone()), row.flag(0)?);
-        }
-    }
-    Ok(found)
-}
-
-/// Who has these executions, as far as they have rows, which stay so until the transaction ends.
-async fn holders<'k>(
-    tx: &mut Tx<'_>,
-    keys: impl IntoIterator<Item = Key<'k>>,
-) -> Result<HashMap<(PartnerId, ExecutionId), Held>> {
-    let mut found = HashMap::new();
-    for (partner, ids) in by_partner(keys) {
-        let ids = one_of(ids.into_iter().map(Value::from));
-        let sql = format!(
-            "-- execution_holders
-            SELECT id, lease_holder, attempt FROM executions WHERE partner_id = ? AND id IN ({}) ORDER BY id",
-            ids.marks
-        );
-        for row in tx.locked(Lock::Exclusive, &sql, [args![partner], ids.args].concat()).await? {
-            let held = Held { holder: row.maybe_text(1)?, attempt: row.int(2)? as u32 };
-            found.insert((partner.clone(), row.id(0, "executions.id")?), held);
-        }
-    }
-    Ok(found)
-}
-
-/// The active enrolments that the group has effects for. They stay so until the transaction ends, and so does their state.
-async fn enrolments_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashSet<(PartnerId, EnrolmentId)>> {
-    let with_effects = group.iter().filter(|ended| !ended.effects.is_empty());
-    let keys = with_effects.filter_map(|ended| Some((&ended.execution.partner, ended.execution.enrolment.as_ref()?)));
-    let mut found = HashSet::new();
-    for (partner, ids) in by_partner(keys) {
-        let ids = one_of(ids.into_iter().map(Value::from));
-        let sql = format!(
-            "-- active_enrolments
-            SELECT id FROM enrolments WHERE partner_id = ? AND id IN ({}) AND status = 'active' ORDER BY id",
-            ids.marks
-        );
-        for row in tx.locked(Lock::Exclusive, &sql, [args![partner], ids.args].concat()).await? {
-            found.insert((partner.clone(), row.id(0, "enrolments.id")?));
-        }
-    }
-    Ok(found)
-}
-
-/// Which of the end users that functions named take part in them. They do until the transaction ends.
-async fn savers_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashSet<(PartnerId, FunctionId, String)>> {
-    let mut wanted: BTreeMap<(&PartnerId, &FunctionId), BTreeSet<&String>> = BTreeMap::new();
-    for ended in group.iter().filter(|ended| ended.execution.enrolment.is_none()) {
-        let e = &ended.execution;
-        for end_user in named_savers(ended) {
-            wanted.entry((&e.partner, &e.function)).or_default().insert(end_user);
-        }
-    }
-    let mut found = HashSet::new();
-    for ((partner, function), end_users) in wanted {
-        let end_users = one_of(end_users.into_iter().map(Value::from));
-        let sql = format!(
-            "-- named_savers
-            SELECT end_user FROM enrolments WHERE partner_id = ? AND function_id = ? AND end_user IN ({}) AND status = 'active'
-            ORDER BY end_user, topic",
-            end_users.marks
-        );
-        for row in tx.locked(Lock::Shared, &sql, [args![partner, function], end_users.args].concat()).await? {
-            found.insert((partner.clone(), function.clone(), row.text(0)?));
-        }
-    }
-    Ok(found)
-}
-
-/// The state that decides whether reads still hold and what increments come to. The locks of [`functions_of`] and
-/// [`enrolments_of`] keep it as it is.
-async fn state_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(Scope, String), Stored>> {
-    let mut wanted: BTreeMap<(&PartnerId, &FunctionId), BTreeSet<(&str, &str)>> = BTreeMap::new();
-    for ended in group {
-        let e = &ended.execution;
-        let enrolment = e.enrolment.as_ref().map_or("", EnrolmentId::as_str);
-        let read = ended.reads.iter().filter_map(|read| match read {
-            Read::Key { key, .. } => Some(key),
-            Read::List { .. } => None,
-        });
-        let incremented = ended.effects.iter().filter_map(|effect| match effect {
-            Effect::IncrementState { key, .. } => Some(key),
-            _ => None,
-        });
-        for key in read.chain(incremented) {
-            wanted.entry((&e.partner, &e.function)).or_default().insert((enrolment, key));
-        }
-    }
-    let mut found = HashMap::new();
-    for ((partner, function), places) in wanted {
-        let mut places: Vec<_> = places.into_iter().collect();
-        places.resize(places.len().next_power_of_two(), places[places.len() - 1]);
-        let sql = format!(
-            "-- state_of_group
-            SELECT enrolment_id, name, value, version FROM state WHERE partner_id = ? AND function_id = ? AND ({})",
-            vec!["(enrolment_id = ? AND name = ?)"; places.len()].join(" OR ")
-        );
-        let places = places.into_iter().flat_map(|(enrolment, name)| args![enrolment, name]);
-        for row in tx.rows(&sql, args![partner, function].into_iter().chain(places).collect()).await? {
-            let enrolment = if row.text(0)?.is_empty() { None } else { Some(row.id(0, "state.enrolment_id")?) };
-            let scope = Scope { partner: partner.clone(), function: function.clone(), enrolment };
-            found.insert((scope, row.text(1)?), Some((row.bytes(2)?, row.text(3)?)));
-        }
-    }
-    Ok(found)
-}
-
-/// Is this what the list would give now?
-async fn list_is_true(
-    tx: &mut Tx<'_>,
-    scope: &Scope,
-    prefix: &str,
-    after: Option<&str>,
-    limit: u32,
-    seen: &[(String, Version)],
-) -> Result<bool> {
-    let rows = tx.rows(state::LIST_VERSIONS, state::list_args(scope, prefix, after, limit)).await?;
-    let mut now = Vec::with_capacity(rows.len());
-    for row in rows {
-        now.push((row.text(0)?, row.text(1)?));
-    }
-    Ok(now.iter().take_while(|(name, _)| name.starts_with(prefix)).eq(seen))
 }

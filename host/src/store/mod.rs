@@ -21,6 +21,7 @@ mod events;
 mod executions;
 mod fanouts;
 mod functions;
+mod grants;
 mod idempotency;
 pub mod ledger;
 pub mod listing;
@@ -39,6 +40,7 @@ pub use dead_letters::Redriven;
 pub use deployments::Heads;
 pub use events::{NewEvent, Routed, RoutedEvent, WaitingEvent};
 pub use executions::{Claimed, NewExecution};
+pub use grants::Approved;
 pub use idempotency::{KeptAnswer, KeyHolder, KeyRequest, Taken};
 pub use master_keys::{Agreed, KeyUser, SealingKey};
 
@@ -49,6 +51,7 @@ pub mod filters {
     pub use super::enrolments::FILTERS as ENROLMENTS;
     pub use super::executions::FILTERS as EXECUTIONS;
     pub use super::functions::FILTERS as FUNCTIONS;
+    pub use super::grants::FILTERS as GRANT_CHANGES;
     pub use super::transactions::FILTERS as TRANSACTIONS;
     pub use super::variables::FILTERS as VARIABLES;
 }
