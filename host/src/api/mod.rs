@@ -25,6 +25,7 @@ pub mod queries;
 mod runtimes;
 mod schedules;
 mod transactions;
+mod upstreams;
 mod variables;
 mod wire;
 
@@ -79,6 +80,7 @@ fn parts() -> (Router<App>, OpenApi) {
         .merge(events::router())
         .merge(enrolments::router())
         .merge(transactions::router())
+        .merge(upstreams::router())
         .merge(partners::router())
         .merge(master_keys::router())
         .split_for_parts();
@@ -140,6 +142,8 @@ mod tests {
             "/v1/events",
             "/v1/enrolments",
             "/v1/transactions",
+            "/v1/upstreams/{name}",
+            "/v1/operator/upstreams/{name}",
             "/v1/partners/{partnerId}/keys",
             "/v1/operator/master-keys/rotation",
         ] {

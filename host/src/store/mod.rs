@@ -33,6 +33,7 @@ pub mod sealed;
 mod sqlite;
 pub mod state;
 mod transactions;
+mod upstreams;
 mod variables;
 
 pub use db::Db;

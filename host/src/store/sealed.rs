@@ -55,6 +55,13 @@ pub const SEALED: &[SealedColumn] = &[
         place: &[Column("partner_id"), Column("function_id"), Column("name")],
     },
     SealedColumn {
+        table: "upstreams",
+        key: &["partner_id", "name"],
+        column: "sealed",
+        kept: Kept::Bytes,
+        place: &[Text("upstream"), Column("partner_id"), Column("name"), Column("origin"), Column("credential")],
+    },
+    SealedColumn {
         table: "idempotency_keys",
         key: &["partner_id", "key_hash"],
         column: "answer",
