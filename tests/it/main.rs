@@ -6,6 +6,7 @@ mod api_deployments;
 mod api_executions;
 mod api_functions;
 mod api_lists;
+mod canary;
 mod command_line;
 mod crash;
 mod dead_letters;

@@ -271,16 +271,14 @@ impl Directory {
         routes.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         let operators = store.upstreams(None).await?.into_iter();
         let upstreams = operators.chain(store.upstreams(Some(&id)).await?);
-        let upstreams =
+        let upstreams: HashMap<String, Arc<UpstreamView>> =
             upstreams.map(|upstream| (upstream.name.clone(), Arc::new(self.0.upstream(upstream)))).collect();
         let (permits, calls) = match self.tenant(&id) {
             Some(old) => (old.permits.clone(), old.calls.clone()),
             None => (Arc::new(Semaphore::new(self.0.calls_max)), Arc::default()),
         };
         let shut = functions.values().any(|view| view.unopened.is_some())
-            || upstreams
-                .values()
-                .any(|view: &Arc<UpstreamView>| view.upstream.sealed.is_some() && view.secret.is_none());
+            || upstreams.values().any(|view| view.upstream.sealed.is_some() && view.secret.is_none());
         let unopened_with = shut.then_some(known);
         Ok(Tenant { partner, keys, functions, upstreams, routes, permits, calls, unopened_with })
     }
