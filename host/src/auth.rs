@@ -37,12 +37,14 @@ pub enum Scope {
     EventsWrite,
     EnrolmentsRead,
     EnrolmentsWrite,
+    FeedsRead,
+    FeedsWrite,
     TransactionsRead,
     HealthRead,
 }
 
 impl Scope {
-    pub const ALL: [Scope; 9] = [
+    pub const ALL: [Scope; 11] = [
         Scope::FunctionsRead,
         Scope::FunctionsWrite,
         Scope::ExecutionsRead,
@@ -50,6 +52,8 @@ impl Scope {
         Scope::EventsWrite,
         Scope::EnrolmentsRead,
         Scope::EnrolmentsWrite,
+        Scope::FeedsRead,
+        Scope::FeedsWrite,
         Scope::TransactionsRead,
         Scope::HealthRead,
     ];
@@ -64,6 +68,8 @@ impl Scope {
             Scope::EventsWrite => &["events.write"],
             Scope::EnrolmentsRead => &["enrolments.read"],
             Scope::EnrolmentsWrite => &["enrolments.write"],
+            Scope::FeedsRead => &["feeds.read"],
+            Scope::FeedsWrite => &["feeds.write"],
             Scope::TransactionsRead => &["transactions.read"],
             Scope::HealthRead => &["health.read"],
         }
@@ -123,6 +129,17 @@ impl FromRequestParts<App> for Caller {
         let tenant = tenant.ok_or_else(|| Problem::not_found(Kind::PartnerNotFound, "Project"))?;
         let scopes = text.map(|text| scopes(&tenant, text, app.clock.now_ms())).transpose()?;
         Ok(Caller { partner, tenant, scopes })
+    }
+}
+
+/// The partner that a request is for, from whoever it comes: the handler asks for another credential than a key.
+pub struct OfPartner(pub PartnerId);
+
+impl FromRequestParts<App> for OfPartner {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<OfPartner, Problem> {
+        Ok(OfPartner(partner(parts)?))
     }
 }
 

@@ -9,6 +9,7 @@ pub mod config;
 pub mod crash;
 pub mod dev;
 pub mod events;
+pub mod feeds;
 pub mod ids;
 pub mod ledger;
 pub mod lifecycle;

@@ -11,6 +11,7 @@ mod crash;
 mod dead_letters;
 mod events;
 mod failover;
+mod feeds;
 mod hostile;
 mod hot_path;
 mod idempotency;

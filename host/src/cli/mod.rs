@@ -18,6 +18,7 @@ mod enrolments;
 mod events;
 mod executions;
 mod failure;
+mod feeds;
 mod input;
 mod invoke;
 mod logs;
@@ -55,6 +56,9 @@ pub enum Command {
     /// Send events
     #[command(subcommand)]
     Events(events::Command),
+    /// Outside services whose items become events
+    #[command(subcommand)]
+    Feed(feeds::Command),
     /// End users who take part in a function
     #[command(subcommand, visible_alias = "enrollments")]
     Enrolments(enrolments::Command),
@@ -107,6 +111,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<()> {
         Command::Deploy(args) => deploy::run(&args, session).await,
         Command::Invoke(args) => invoke::run(&args, session).await,
         Command::Events(command) => events::run(command, session).await,
+        Command::Feed(command) => feeds::run(command, session).await,
         Command::Enrolments(command) => enrolments::run(command, session).await,
         Command::Logs(args) => logs::run(&args, session).await,
         Command::Executions(args) => executions::run(&args, session).await,

@@ -20,6 +20,7 @@ mod enrolments;
 mod events;
 mod executions;
 mod fanouts;
+mod feeds;
 mod functions;
 mod idempotency;
 pub mod ledger;
@@ -37,6 +38,7 @@ pub use dead_letters::Redriven;
 pub use deployments::Heads;
 pub use events::{NewEvent, Routed, RoutedEvent, WaitingEvent};
 pub use executions::{Claimed, NewExecution};
+pub use feeds::{Moved, Taken};
 pub use idempotency::{KeptAnswer, KeyHolder, KeyRequest, Taken};
 
 /// By what each entity's lists can be filtered.

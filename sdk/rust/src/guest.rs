@@ -26,6 +26,7 @@ pub use wasm::*;
 #[cfg(target_arch = "wasm32")]
 mod wasm {
     use super::*;
+    use crate::http::{Request, Response};
     use crate::bindings::larder::function::{enrolment, events, savings, state};
 
     pub fn handle<T: DeserializeOwned, A: Answer>(
@@ -65,6 +66,9 @@ mod wasm {
         }
         pub fn emit(&mut self, event: &events::NewEvent) -> Result<String, String> {
             events::emit(event)
+        }
+        pub fn send(&mut self, request: &Request) -> Result<Response, Error> {
+            crate::http::wasm::send(request)
         }
     }
 }
