@@ -54,6 +54,7 @@ impl Around {
             state: self.nothing.clone(),
             savings: self.nothing.clone(),
             http: None,
+            signing: None,
         }
     }
 }

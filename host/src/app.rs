@@ -6,6 +6,7 @@ use larder_runtime::Runtime;
 
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::egress::upstreams::Upstreams;
 use crate::ledger::Ledger;
 use crate::lifecycle::Lifecycle;
 use crate::objects::Objects;
@@ -57,6 +58,7 @@ pub struct Parts {
     pub ledger: Ledger,
     pub runtime: Arc<Runtime>,
     pub gates: Gates,
+    pub upstreams: Upstreams,
     pub life: Lifecycle,
     /// SHA-256 of the operator key's text.
     pub operator_key_hash: [u8; 32],

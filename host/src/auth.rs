@@ -40,6 +40,8 @@ pub enum Scope {
     FeedsRead,
     FeedsWrite,
     TransactionsRead,
+    UpstreamsRead,
+    UpstreamsWrite,
     HealthRead,
 }
 
@@ -55,6 +57,8 @@ impl Scope {
         Scope::FeedsRead,
         Scope::FeedsWrite,
         Scope::TransactionsRead,
+        Scope::UpstreamsRead,
+        Scope::UpstreamsWrite,
         Scope::HealthRead,
     ];
 
@@ -71,6 +75,8 @@ impl Scope {
             Scope::FeedsRead => &["feeds.read"],
             Scope::FeedsWrite => &["feeds.write"],
             Scope::TransactionsRead => &["transactions.read"],
+            Scope::UpstreamsRead => &["upstreams.read"],
+            Scope::UpstreamsWrite => &["upstreams.write"],
             Scope::HealthRead => &["health.read"],
         }
     }

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod crash;
 pub mod dev;
+pub mod egress;
 pub mod events;
 pub mod feeds;
 pub mod ids;

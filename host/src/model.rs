@@ -11,6 +11,8 @@ use crate::ids::*;
 
 pub mod feeds;
 pub use feeds::{Feed, FeedSettings, Progress};
+pub mod upstreams;
+pub use upstreams::{Upstream, UpstreamSettings};
 
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)* }) => {

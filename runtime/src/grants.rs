@@ -25,6 +25,19 @@ pub struct Grants {
     pub secrets: BTreeSet<String>,
 }
 
+impl Grants {
+    /// May this upstream be called, and signed for? A no says what to add.
+    pub fn allow_upstream(&self, name: &str) -> Result<(), String> {
+        if self.upstreams.contains(name) {
+            return Ok(());
+        }
+        let all: Vec<&str> = self.upstreams.iter().map(String::as_str).chain([name]).collect();
+        Err(format!(
+            "the upstream {name:?} is not granted to this function; larder.toml, [grants]: upstreams = {all:?}"
+        ))
+    }
+}
+
 /// Requests to some hosts, with what one execution may spend on them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -23,6 +23,7 @@ const SCHEMA: &[(i64, &str)] =
     (1, include_str!("schema/0001_tables.sql")),
     (2, include_str!("schema/0002_processes.sql")),
     (3, include_str!("schema/0003_grants.sql")),
+    (5, include_str!("schema/0005_upstreams.sql")),
     (6, include_str!("schema/0006_feeds.sql")),
 ];
 

@@ -136,6 +136,7 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
     let scope = job.scope();
     let state = Arc::new(State::new(app.store.clone(), scope.clone()));
     let savings = Arc::new(Savings::new(app.store.clone(), scope.clone()));
+    let signer = app.upstreams.signer(&scope.partner);
     let mut limits = job.view.limits;
     limits.wall = limits.wall.min(job.wall_max.unwrap_or(limits.wall));
     let may_have_effects = program.artifact().may_have_effects;
@@ -158,6 +159,7 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
             state: state.clone(),
             savings: savings.clone(),
             http: None,
+            signing: Some(signer.clone()),
         };
         let answer = job.stream.take().map_or(Answer::Buffered, Answer::Streamed);
         let outcome = program.run(call(&mut job.input, answer), run).await;

@@ -26,8 +26,8 @@ pub use wasm::*;
 #[cfg(target_arch = "wasm32")]
 mod wasm {
     use super::*;
+    use crate::bindings::larder::function::{enrolment, events, savings, signing, state};
     use crate::http::{Request, Response};
-    use crate::bindings::larder::function::{enrolment, events, savings, state};
 
     pub fn handle<T: DeserializeOwned, A: Answer>(
         event: Event,
@@ -69,6 +69,9 @@ mod wasm {
         }
         pub fn send(&mut self, request: &Request) -> Result<Response, Error> {
             crate::http::wasm::send(request)
+        }
+        pub fn sign(&self, upstream: &str, data: &[u8]) -> Result<Vec<u8>, String> {
+            signing::sign(upstream, data)
         }
     }
 }
