@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
+use larder_runtime::grants::{Grants, Period, TransactionGrant};
 use larder_runtime::imports::state::{BackendError, Version};
 use larder_runtime::imports::{savings, state};
 use larder_runtime::{Answer, Call, Digest, Enrolment, Event, Limits, LoadError, Program, Run, Runtime, Source};
@@ -36,19 +37,23 @@ pub fn hello_request() -> Request<Full<Bytes>> {
 #[derive(Clone)]
 pub struct Around {
     variables: Arc<Vec<(String, String)>>,
+    grants: Arc<Grants>,
     nothing: Arc<Nothing>,
 }
 
 impl Around {
     pub fn new() -> Around {
-        Around { variables: Arc::default(), nothing: Arc::new(Nothing) }
+        let savings = TransactionGrant { max: "500.00".into(), sum: "1000.00".into(), period: Period::Day };
+        let transactions = [("SEK".to_owned(), savings)].into();
+        let grants = Arc::new(Grants { state: true, transactions, ..Grants::default() });
+        Around { variables: Arc::default(), grants, nothing: Arc::new(Nothing) }
     }
 
     fn run(&self, enrolment: Option<Enrolment>) -> Run {
         Run {
             execution: "01K00000000000000000000000".into(),
             limits: Limits::DEFAULT,
-            grants: Arc::default(),
+            grants: self.grants.clone(),
             variables: self.variables.clone(),
             enrolment,
             state: self.nothing.clone(),

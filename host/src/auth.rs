@@ -20,7 +20,7 @@ use crate::api::problem::{Kind, Problem};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::ids::{KeyId, PartnerId};
-use crate::model::{hex, unhex};
+use crate::model::{ApiKey, hex, unhex};
 use crate::partners::Tenant;
 use crate::partners::doors::{Door, PARTNER_HEADERS};
 
@@ -40,13 +40,16 @@ pub enum Scope {
     FeedsRead,
     FeedsWrite,
     TransactionsRead,
+    GrantsRead,
+    /// Saying yes to what functions may reach.
+    GrantsWrite,
     UpstreamsRead,
     UpstreamsWrite,
     HealthRead,
 }
 
 impl Scope {
-    pub const ALL: [Scope; 11] = [
+    pub const ALL: [Scope; 15] = [
         Scope::FunctionsRead,
         Scope::FunctionsWrite,
         Scope::ExecutionsRead,
@@ -57,6 +60,8 @@ impl Scope {
         Scope::FeedsRead,
         Scope::FeedsWrite,
         Scope::TransactionsRead,
+        Scope::GrantsRead,
+        Scope::GrantsWrite,
         Scope::UpstreamsRead,
         Scope::UpstreamsWrite,
         Scope::HealthRead,
@@ -75,6 +80,8 @@ impl Scope {
             Scope::FeedsRead => &["feeds.read"],
             Scope::FeedsWrite => &["feeds.write"],
             Scope::TransactionsRead => &["transactions.read"],
+            Scope::GrantsRead => &["grants.read"],
+            Scope::GrantsWrite => &["grants.write"],
             Scope::UpstreamsRead => &["upstreams.read"],
             Scope::UpstreamsWrite => &["upstreams.write"],
             Scope::HealthRead => &["health.read"],
@@ -92,18 +99,14 @@ pub struct Caller {
     pub partner: PartnerId,
     pub tenant: Arc<Tenant>,
     /// `None`: a guest.
-    scopes: Option<Vec<String>>,
+    pub key: Option<KeyId>,
+    /// The key's; a guest has none.
+    scopes: Vec<String>,
 }
 
 impl Caller {
     pub fn may(&self, scope: Scope) -> Result<(), Problem> {
-        let allowed = match &self.scopes {
-            Some(scopes) => {
-                scope == Scope::HealthRead || scope.words().iter().any(|word| scopes.iter().any(|s| s == word))
-            }
-            None => false,
-        };
-        if allowed {
+        if self.has(scope) {
             return Ok(());
         }
         let word = scope.words()[0];
@@ -115,8 +118,13 @@ impl Caller {
         Err(Problem::new(Kind::Scope, message))
     }
 
+    pub fn has(&self, scope: Scope) -> bool {
+        let named = || scope.words().iter().any(|word| self.scopes.iter().any(|s| s == word));
+        !self.is_guest() && (scope == Scope::HealthRead || named())
+    }
+
     pub fn is_guest(&self) -> bool {
-        self.scopes.is_none()
+        self.key.is_none()
     }
 }
 
@@ -133,8 +141,9 @@ impl FromRequestParts<App> for Caller {
             tenant = app.directory.tenant(&partner);
         }
         let tenant = tenant.ok_or_else(|| Problem::not_found(Kind::PartnerNotFound, "Project"))?;
-        let scopes = text.map(|text| scopes(&tenant, text, app.clock.now_ms())).transpose()?;
-        Ok(Caller { partner, tenant, scopes })
+        let key = text.map(|text| key(&tenant, text, app.clock.now_ms())).transpose()?;
+        let (key, scopes) = key.map(|key| (key.id.clone(), key.scopes.clone())).unzip();
+        Ok(Caller { partner, tenant, key, scopes: scopes.unwrap_or_default() })
     }
 }
 
@@ -192,8 +201,8 @@ fn unknown_key() -> Problem {
     Problem::new(Kind::Unauthorized, "The key is not one of this project")
 }
 
-/// What the key may do, if it is one of this partner's and still good.
-fn scopes(tenant: &Tenant, text: &str, now: i64) -> Result<Vec<String>, Problem> {
+/// The key, if it is one of this partner's and still good.
+fn key<'t>(tenant: &'t Tenant, text: &str, now: i64) -> Result<&'t ApiKey, Problem> {
     if !text.starts_with(PREFIX) {
         return Err(Problem::new(Kind::Scope, "The key is of an unknown kind"));
     }
@@ -206,7 +215,7 @@ fn scopes(tenant: &Tenant, text: &str, now: i64) -> Result<Vec<String>, Problem>
     if key.expires_at_ms.is_some_and(|at| at <= now) {
         return Err(Problem::new(Kind::KeyExpired, "The key has expired"));
     }
-    Ok(key.scopes.clone())
+    Ok(key)
 }
 
 /// The operator of the installation, who belongs to no partner.

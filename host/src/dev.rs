@@ -44,12 +44,17 @@ pub async fn prepare(app: &App, operator_key: &str) -> anyhow::Result<String> {
     Ok(endpoint)
 }
 
-/// The key of an earlier start, if it still opens the door.
+/// The key of an earlier start, if it still opens the door and may do all that there is to do.
 fn kept_key(app: &App, partner: &PartnerId, file: &Path) -> Option<String> {
     let text = std::fs::read_to_string(file).ok()?;
     let key = text.lines().find_map(|line| line.strip_prefix("LARDER_KEY="))?.to_owned();
     let hash = crate::model::hex(&auth::hash(&key));
-    app.directory.tenant(partner)?.keys.values().any(|known| known.secret_hash == hash).then_some(key)
+    let all = |known: &ApiKey| scopes().all(|scope| known.scopes.contains(&scope));
+    app.directory.tenant(partner)?.keys.values().any(|known| known.secret_hash == hash && all(known)).then_some(key)
+}
+
+fn scopes() -> impl Iterator<Item = String> {
+    auth::Scope::ALL.iter().map(|scope| scope.words()[0].to_owned())
 }
 
 async fn make_key(app: &App, partner: &PartnerId, clock: &Clock) -> anyhow::Result<String> {
@@ -59,7 +64,7 @@ async fn make_key(app: &App, partner: &PartnerId, clock: &Clock) -> anyhow::Resu
         partner: partner.clone(),
         name: "larder dev".into(),
         secret_hash: crate::model::hex(&auth::hash(&key)),
-        scopes: auth::Scope::ALL.iter().map(|scope| scope.words()[0].to_owned()).collect(),
+        scopes: scopes().collect(),
         created_at_ms: clock.now_ms(),
         expires_at_ms: None,
     };

@@ -11,6 +11,7 @@ pub mod dev;
 pub mod egress;
 pub mod events;
 pub mod feeds;
+pub mod grants;
 pub mod ids;
 pub mod ledger;
 pub mod lifecycle;

@@ -39,6 +39,8 @@ macro_rules! words {
 pub struct Partner {
     pub id: PartnerId,
     pub name: String,
+    /// Grants that an upload widens are approved by another key than the one that uploaded it.
+    pub approval_by_another: bool,
     /// Counts the changes of the partner and of its keys, functions, deployments and variables.
     pub version: i64,
     pub created_at_ms: Millis,
@@ -229,8 +231,48 @@ pub struct Deployment {
     pub build_logs: String,
     /// Known once it is ready.
     pub exports: Option<Exports>,
+    /// What it asks for; `None`: whatever the function has.
+    pub grants: Option<Grants>,
+    /// The key that uploaded it.
+    pub uploader: Option<KeyId>,
+    /// Of what it asks for, if that was needed.
+    pub approval: Option<Approval>,
     pub created_at_ms: Millis,
     pub updated_at_ms: Millis,
+}
+
+/// Somebody's yes to the grants that a deployment asks for.
+#[derive(Clone, Debug)]
+pub struct Approval {
+    pub by: KeyId,
+    pub at_ms: Millis,
+}
+
+words! {
+    /// How a function's grants came to change.
+    GrantChangeKind {
+        /// A key set them.
+        Set = "set",
+        /// A key approved what a deployment asks for; they are in force once it is active.
+        Approved = "approved",
+        /// A deployment became active that asks for other ones.
+        Activated = "activated",
+    }
+}
+
+/// One line of a function's history of grants.
+#[derive(Clone, Debug)]
+pub struct GrantChange {
+    pub partner: PartnerId,
+    pub id: String,
+    pub function: FunctionId,
+    pub kind: GrantChangeKind,
+    pub deployment: Option<DeploymentId>,
+    /// Who did it; `None`: a build that ended.
+    pub key: Option<KeyId>,
+    pub old: Grants,
+    pub new: Grants,
+    pub created_at_ms: Millis,
 }
 
 #[derive(Clone, Debug)]

@@ -7,6 +7,12 @@ pub fn exponent(currency: &str) -> Option<u32> {
     Currency::from_code(currency)?.exponent().map(u32::from)
 }
 
+/// Minor units of decimal text that is more than zero: `12.5` in SEK is 1250.
+pub fn minor(text: &str, currency: &str) -> Result<i64, String> {
+    let exponent = exponent(currency).ok_or_else(|| format!("{currency:?} is no currency"))?;
+    Ok(larder_runtime::imports::savings::parse_amount(text, exponent, currency)?.1)
+}
+
 /// Decimal text of an amount, with all decimals of its currency: `1250` in SEK is `12.50`.
 pub fn decimal(minor: i64, currency: &str) -> String {
     let exponent = exponent(currency).unwrap_or(0) as usize;

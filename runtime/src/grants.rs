@@ -7,6 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::imports::savings::parse_amount;
+use crate::outcome::Effect;
+
 /// The default reaches nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -36,6 +39,64 @@ impl Grants {
             "the upstream {name:?} is not granted to this function; larder.toml, [grants]: upstreams = {all:?}"
         ))
     }
+
+    /// Does what is granted cover this effect? If not, the text names what is missing. What an end user's transactions sum
+    /// up to is for whoever knows what was saved before. `exponent` is that of a currency, `None` for one that is none.
+    pub fn allow(&self, effect: &Effect, exponent: impl Fn(&str) -> Option<u32>) -> Result<(), String> {
+        match effect {
+            Effect::SetState { .. } | Effect::DeleteState { .. } | Effect::IncrementState { .. } => self.allow_state(),
+            Effect::Transaction { amount_minor, currency, .. } => {
+                self.allow_transaction(currency, exponent(currency).unwrap_or(0), *amount_minor)
+            }
+            Effect::Emit(event) => self.allow_event(&event.kind),
+        }
+    }
+
+    pub(crate) fn allow_state(&self) -> Result<(), String> {
+        if self.state {
+            return Ok(());
+        }
+        Err("state is not granted to this function; larder.toml, [grants]: state = true".into())
+    }
+
+    pub(crate) fn allow_transaction(&self, currency: &str, exponent: u32, minor: i64) -> Result<(), String> {
+        let Some(grant) = self.transactions.get(currency) else {
+            return Err(format!(
+                "transactions in {currency} are not granted to this function; larder.toml, [grants]: \
+                 transactions.{currency} = {{ max = \"..\", sum = \"..\", period = \"day\" }}"
+            ));
+        };
+        // Whoever took it in has checked it; one that cannot be read grants nothing.
+        match parse_amount(&grant.max, exponent, currency) {
+            Ok((_, max)) if minor <= max => Ok(()),
+            _ => Err(format!(
+                "the grant transactions.{currency} is for up to {} {currency} each (larder.toml, [grants]: \
+                 transactions.{currency}.max)",
+                grant.max
+            )),
+        }
+    }
+
+    pub(crate) fn allow_event(&self, kind: &str) -> Result<(), String> {
+        if self.events.iter().any(|pattern| covers_type(pattern, kind)) {
+            return Ok(());
+        }
+        Err(format!(
+            "events of type {kind:?} are not granted to this function; larder.toml, [grants]: events = [\"{kind}\"]"
+        ))
+    }
+}
+
+/// Does a pattern of dotted words (`card.*`, `*` for any one word) cover this type, or this pattern?
+pub fn covers_type(pattern: &str, kind: &str) -> bool {
+    let (mut pattern, mut kind) = (pattern.split('.'), kind.split('.'));
+    loop {
+        match (pattern.next(), kind.next()) {
+            (None, None) => return true,
+            (Some(wanted), Some(word)) if wanted == "*" || wanted == word => {}
+            _ => return false,
+        }
+    }
 }
 
 /// Requests to some hosts, with what one execution may spend on them.
@@ -60,6 +121,21 @@ pub struct HttpGrant {
     /// The private network (CIDR) in which the hosts may lie; without it every address must be public.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
+}
+
+/// Reads, of no host.
+impl Default for HttpGrant {
+    fn default() -> HttpGrant {
+        HttpGrant {
+            scheme: Scheme::default(),
+            hosts: BTreeSet::new(),
+            methods: HttpGrant::methods(),
+            paths: HttpGrant::paths(),
+            calls: HttpGrant::calls(),
+            bytes: HttpGrant::bytes(),
+            network: None,
+        }
+    }
 }
 
 impl HttpGrant {
@@ -109,4 +185,55 @@ pub enum Period {
     Week,
     /// 30 days.
     Month,
+}
+
+impl Period {
+    pub const fn days(self) -> u32 {
+        match self {
+            Period::Day => 1,
+            Period::Week => 7,
+            Period::Month => 30,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_is_one_word() {
+        for (pattern, kind, expected) in [
+            ("card.purchase", "card.purchase", true),
+            ("card.*", "card.purchase", true),
+            ("*.purchase", "card.purchase", true),
+            ("card.*", "card", false),
+            ("card.*", "card.purchase.refund", false),
+            ("*", "card.purchase", false),
+            ("card.purchase", "card.Purchase", false),
+            // Patterns below a pattern.
+            ("card.*", "card.*", true),
+            ("*.*", "card.*", true),
+            ("card.purchase", "card.*", false),
+        ] {
+            assert_eq!(covers_type(pattern, kind), expected, "{pattern} {kind}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_grant() {
+        let grants: Grants = serde_json::from_str(
+            r#"{"events":["card.*"],"transactions":{"SEK":{"max":"500.00","sum":"1000.00","period":"day"}}}"#,
+        )
+        .unwrap();
+        assert!(grants.allow_state().unwrap_err().ends_with("[grants]: state = true"));
+        assert_eq!(grants.allow_event("card.purchase"), Ok(()));
+        assert!(grants.allow_event("account.closed").unwrap_err().ends_with(r#"events = ["account.closed"]"#));
+        assert_eq!(grants.allow_transaction("SEK", 2, 50_000), Ok(()));
+        assert!(grants.allow_transaction("SEK", 2, 50_001).unwrap_err().contains("transactions.SEK.max"));
+        assert!(grants.allow_transaction("EUR", 2, 1).unwrap_err().contains("transactions.EUR = {"));
+        let broken = TransactionGrant { max: "-5".into(), sum: "x".into(), period: Period::Day };
+        let grants = Grants { transactions: [("SEK".into(), broken)].into(), ..Grants::default() };
+        assert!(grants.allow_transaction("SEK", 2, 1).is_err());
+    }
 }

@@ -15,7 +15,7 @@ mod compile;
 mod compiler;
 mod engine;
 mod event_http;
-mod grants;
+pub mod grants;
 pub mod imports;
 mod inspect;
 mod limits;

@@ -13,7 +13,7 @@ async fn partner(larder: &Larder, id: &str, scopes: &[&str]) -> (Api, String) {
     (larder.api_of(Some(id), Some(&key)), key)
 }
 
-const ALL: [&str; 8] = [
+const ALL: [&str; 10] = [
     "functions.read",
     "functions.write",
     "executions.read",
@@ -22,6 +22,8 @@ const ALL: [&str; 8] = [
     "enrolments.read",
     "enrolments.write",
     "transactions.read",
+    "grants.read",
+    "grants.write",
 ];
 
 both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
@@ -80,8 +82,12 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
     assert!(walked >= 20, "only {walked} routes were walked");
 
     // Lists are the stranger's own: empty. And nothing of the owner's has changed.
-    for (path, rows) in [("/functions", "functions"), ("/enrolments", "enrolments"), ("/transactions", "transactions")]
-    {
+    for (path, rows) in [
+        ("/functions", "functions"),
+        ("/enrolments", "enrolments"),
+        ("/transactions", "transactions"),
+        ("/grants/changes", "grantChanges"),
+    ] {
         assert_eq!(stranger.get(path).await.is(200)[rows], json!([]), "{path}");
     }
     assert_eq!(owner.get("/functions/mine").await.is(200)["deploymentId"], function["deploymentId"]);
@@ -93,7 +99,11 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
 
 /// A body that passes the route's own checks, so that what answers is the look-up.
 fn body(path: &str) -> Value {
+    if path.ends_with("/grants") {
+        return json!({ "state": true });
+    }
     json!({
+        "digest": "d",
         "name": "x", "functionId": "mine", "deploymentId": "any", "status": "paused", "key": "K", "value": "v", "variableId": "v",
         "buildId": "", "scopes": [], "runtime": "wasi-0.2", "path": "/", "unused": path,
     })

@@ -85,7 +85,7 @@ async fn serving(on: Backend) -> (Larder, Api, tempfile::TempDir) {
     let operator = ["--operator-key", OPERATOR];
     let (code, out, err) = larder.cli(folder.path(), &[&["partner", "create", "acme"][..], &operator].concat()).await;
     assert_eq!(code, 0, "{out}{err}");
-    let scopes = "functions.read,functions.write,executions.read";
+    let scopes = "functions.read,functions.write,executions.read,grants.read,grants.write";
     let make = ["--partner", "acme", "key", "create", "--scopes", scopes];
     let (code, out, err) = larder.cli(folder.path(), &[&make[..], &operator].concat()).await;
     assert_eq!(code, 0, "{err}");

@@ -51,6 +51,15 @@ impl Answer {
     }
 }
 
+/// Everything that a function can be granted within Larder.
+pub fn wide() -> Value {
+    let most = json!({ "max": "1000000000", "sum": "1000000000", "period": "day" });
+    json!({
+        "state": true, "events": ["*", "*.*", "*.*.*"], "secrets": ["TOKEN", "SECRET"],
+        "transactions": { "SEK": most, "EUR": most, "DKK": most, "NOK": most, "USD": most, "JPY": most },
+    })
+}
+
 impl Api {
     pub(crate) fn new(endpoint: &str, partner: Option<&str>, key: Option<&str>) -> Api {
         Api { endpoint: endpoint.into(), partner: partner.map(Into::into), key: key.map(Into::into), host: None }
@@ -147,9 +156,35 @@ impl Api {
         Api::send(self.request(Method::POST, &format!("/functions/{function}/deployments")).multipart(form)).await
     }
 
-    /// Uploads and waits for the end of the build; gives the deployment.
+    /// An upload that asks for grants.
+    pub async fn upload_asking(&self, function: &str, wasm: &[u8], activate: bool, grants: Value) -> Answer {
+        let code = Part::bytes(wasm.to_vec()).file_name("function.wasm");
+        let form =
+            Form::new().part("code", code).text("activate", activate.to_string()).text("grants", grants.to_string());
+        Api::send(self.request(Method::POST, &format!("/functions/{function}/deployments")).multipart(form)).await
+    }
+
+    /// Puts grants in force.
+    pub async fn grant(&self, function: &str, grants: Value) {
+        self.put(&format!("/functions/{function}/grants"), grants).await.is(200);
+    }
+
+    /// Uploads and waits for the end of the build; gives the deployment. A function to which nothing is granted yet is first
+    /// granted all that does not reach outside.
     pub async fn build(&self, function: &str, wasm: &[u8], activate: bool) -> Value {
+        let path = format!("/functions/{function}/grants");
+        let granted = self.get(&path).await.is(200)["grants"].clone();
+        if granted
+            == json!({ "http": [], "upstreams": [], "state": false, "transactions": {}, "events": [], "secrets": [] })
+        {
+            self.grant(function, wide()).await;
+        }
         let deployment = self.upload(function, wasm, activate).await.is(202);
+        self.built(function, &deployment).await
+    }
+
+    /// Waits for the end of a deployment's build.
+    pub async fn built(&self, function: &str, deployment: &Value) -> Value {
         let path = format!("/functions/{function}/deployments/{}", deployment["$id"].as_str().expect("an id"));
         within(Duration::from_secs(180), "the build to end", async || {
             let deployment = self.get(&path).await.is(200);

@@ -21,7 +21,7 @@ pub mod s3;
 pub mod services;
 
 pub use aggregator::Aggregator;
-pub use api::{Answer, Api};
+pub use api::{Answer, Api, wide};
 pub use backend::Backend;
 pub use cluster::{Cluster, Metrics};
 pub use process::{Larder, Options, workspace};

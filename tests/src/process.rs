@@ -296,15 +296,30 @@ impl Larder {
         (answer.status().as_u16(), answer.text().await.expect("a body"))
     }
 
-    /// The command line against this process; `(exit code, stdout, stderr)`.
+    /// The command line against this process; `(exit code, stdout, stderr)`. A `larder dev` is found by its file.
     pub async fn cli(&self, folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+        let file = self.env_file();
+        match &self.options.serve {
+            None => {
+                self.cli_in(folder, &[("LARDER_DEV_ENV", file.to_str().expect("a path in UTF-8"))], arguments).await
+            }
+            Some(_) => self.cli_as(folder, &self.env.key, arguments).await,
+        }
+    }
+
+    /// The same as somebody who was given the endpoint and a key.
+    pub async fn cli_as(&self, folder: &Path, key: &str, arguments: &[&str]) -> (i32, String, String) {
+        self.cli_in(folder, &[("LARDER_ENDPOINT", &self.env.endpoint), ("LARDER_KEY", key)], arguments).await
+    }
+
+    async fn cli_in(&self, folder: &Path, env: &[(&str, &str)], arguments: &[&str]) -> (i32, String, String) {
         let output = tokio::process::Command::new(Larder::binary())
             .args(arguments)
             .current_dir(folder)
-            .env("LARDER_ENDPOINT", &self.env.endpoint)
             .env("LARDER_PARTNER", "demo")
             .env("LARDER_KEY", &self.env.key)
             .env("LARDER_OPERATOR_KEY", &self.env.operator_key)
+            .envs(env.iter().copied())
             .stdin(Stdio::null())
             .output()
             .await

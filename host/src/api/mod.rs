@@ -16,6 +16,7 @@ mod events;
 mod executions;
 mod feeds;
 mod functions;
+mod grants;
 mod health;
 mod idempotency;
 mod partners;
@@ -73,6 +74,7 @@ fn parts() -> (Router<App>, OpenApi) {
         .merge(schedules::router())
         .merge(variables::router())
         .merge(deployments::router())
+        .merge(grants::router())
         .merge(executions::router())
         .merge(dead_letters::router())
         .merge(events::router())
@@ -135,6 +137,7 @@ mod tests {
             "/v1/functions/{functionId}",
             "/v1/functions/{functionId}/deployments",
             "/v1/functions/{functionId}/executions",
+            "/v1/functions/{functionId}/grants",
             "/v1/dead-letters/{executionId}/redrive",
             "/v1/events",
             "/v1/feeds/{name}/push",

@@ -23,12 +23,13 @@ const KEYS_MAX: usize = 100;
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list, create))
-        .routes(routes!(get))
+        .routes(routes!(get, update))
         .routes(routes!(list_keys, create_key))
         .routes(routes!(delete_key))
 }
 
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 #[schema(as = Partner)]
 struct PartnerObject {
     #[serde(rename = "$id")]
@@ -38,6 +39,8 @@ struct PartnerObject {
     #[serde(rename = "$updatedAt")]
     updated_at: String,
     name: String,
+    /// Grants that an upload widens are approved by another key than the one that uploaded it.
+    approval_by_another: bool,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -52,6 +55,14 @@ struct NewPartner {
     /// A DNS label; it becomes the partner's subdomain.
     partner_id: Option<String>,
     name: Option<String>,
+}
+
+/// What is left out stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct PartnerPatch {
+    name: Option<String>,
+    approval_by_another: Option<bool>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -90,6 +101,7 @@ impl From<Partner> for PartnerObject {
             created_at: datetime(p.created_at_ms),
             updated_at: datetime(p.updated_at_ms),
             name: p.name,
+            approval_by_another: p.approval_by_another,
         }
     }
 }
@@ -143,6 +155,24 @@ async fn create(State(app): State<App>, _: Operator, body: Body) -> Result<(Stat
     security(("operator" = [])), responses((status = 200, body = PartnerObject)))]
 async fn get(State(app): State<App>, _: Operator, ids: Ids) -> Result<Json<PartnerObject>, Problem> {
     Ok(Json(find(&app, &ids).await?.into()))
+}
+
+#[utoipa::path(patch, path = "/v1/partners/{partnerId}", tag = "partners", operation_id = "updatePartner",
+    security(("operator" = [])), request_body = PartnerPatch, responses((status = 200, body = PartnerObject)))]
+async fn update(State(app): State<App>, _: Operator, ids: Ids, body: Body) -> Result<Json<PartnerObject>, Problem> {
+    let body: PartnerPatch = wire::json(body, wire::BODY_MAX).await?;
+    let name = body.name.map(|name| wire::text("name", name, 1..=128)).transpose()?;
+    let mut partner = find(&app, &ids).await?;
+    partner.name = name.unwrap_or(partner.name);
+    partner.approval_by_another = body.approval_by_another.unwrap_or(partner.approval_by_another);
+    partner.updated_at_ms = app.clock.now_ms();
+    app.store.update_partner(&partner).await?;
+    app.directory.reload(&partner.id).await?;
+    tracing::info!(
+        partner.id = %partner.id, approval_by_another = partner.approval_by_another,
+        "the operator changed partner {}", partner.id
+    );
+    Ok(Json(partner.into()))
 }
 
 #[utoipa::path(get, path = "/v1/partners/{partnerId}/keys", tag = "partners", operation_id = "listKeys",

@@ -1,4 +1,5 @@
-//! Whom to speak to and as whom: flags, then `LARDER_…` variables, then the nearest `larder-data/dev.env`.
+//! Whom to speak to and as whom: flags, then `LARDER_…` variables, then the nearest `larder-data/dev.env`, or the file that
+//! `LARDER_DEV_ENV` names.
 //!
 //! The file fills in only for an endpoint that nobody named, so a development key never goes to another installation.
 
@@ -25,6 +26,9 @@ pub struct Globals {
     /// Operator key, for `partner` and `key`
     #[arg(long, global = true, env = "LARDER_OPERATOR_KEY", value_name = "KEY", hide_env_values = true)]
     pub operator_key: Option<String>,
+    /// File that `larder dev` wrote, if it is not in larder-data of this folder or one above
+    #[arg(long, global = true, env = "LARDER_DEV_ENV", value_name = "FILE")]
+    pub dev_env: Option<String>,
     /// Print the API's own objects as JSON, for scripts
     #[arg(long, global = true, help_heading = "Output")]
     pub json: bool,
@@ -36,6 +40,8 @@ pub struct Connection {
     pub partner: Option<String>,
     pub key: Option<String>,
     pub operator_key: Option<String>,
+    /// To a `larder dev`, as its file says.
+    pub dev: bool,
 }
 
 impl Globals {
@@ -56,11 +62,13 @@ impl Globals {
             partner: given(&self.partner),
             key: given(&self.key),
             operator_key: given(&self.operator_key),
+            dev: false,
         };
         if !connection.endpoint.is_empty() {
             return Ok((connection, None));
         }
-        let Some(file) = folder.ancestors().map(|folder| folder.join(DEV_ENV)).find(|file| file.is_file()) else {
+        let nearest = || folder.ancestors().map(|folder| folder.join(DEV_ENV)).find(|file| file.is_file());
+        let Some(file) = given(&self.dev_env).map(PathBuf::from).or_else(nearest) else {
             return Err(Failure::usage(
                 "no endpoint: give --endpoint or LARDER_ENDPOINT, or start `larder dev` in this folder or one above it",
             ));
@@ -72,6 +80,7 @@ impl Globals {
             return Err(Failure::usage(format!("{} has no LARDER_ENDPOINT", file.display())));
         };
         connection.endpoint = endpoint;
+        connection.dev = true;
         connection.partner = connection.partner.or_else(|| dev.remove("LARDER_PARTNER"));
         connection.key = connection.key.or_else(|| dev.remove("LARDER_KEY"));
         connection.operator_key = connection.operator_key.or_else(|| dev.remove("LARDER_OPERATOR_KEY"));
@@ -114,6 +123,7 @@ mod tests {
                 partner: Some("other".into()),
                 key: Some("dev-key".into()),
                 operator_key: Some("op=key=".into()),
+                dev: true,
             }
         );
         assert_eq!(file, Some(folder.path().join(DEV_ENV)));

@@ -1,7 +1,7 @@
 //! `larder deploy`: the manifest and the component → a running function.
 //!
-//! The steps are those of the API, in an order that leaves the old deployment serving until the new one is ready:
-//! function, variables, upload, build, activation.
+//! The steps are those of the API, in an order that leaves the old deployment serving until the new one is ready and what it
+//! asks for is granted: function, variables, upload, build, grants, activation.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use super::client::{Client, is_local};
 use super::console::{Console, field, size};
 use super::failure::{Failure, Result};
 use super::manifest::Manifest;
-use super::{Session, component, variables};
+use super::{Session, component, grants, variables};
 
 const POLL: Duration = Duration::from_millis(300);
 const BUILD_TIMEOUT: Duration = Duration::from_secs(15 * 60);
@@ -24,6 +24,9 @@ const FIRINGS_SHOWN: &str = "3";
 #[command(after_help = "\
 Creates the function of larder.toml or updates it, sets its variables, uploads its component, waits until \
 Larder has compiled and checked it, activates it, and prints its address. Until then the old deployment goes on serving.
+
+If [grants] asks for more than is in force, it stops and says what and who can approve it. Under `larder dev` it approves \
+that itself.
 
 Examples:
   larder build && larder deploy
@@ -38,11 +41,15 @@ pub struct Args {
     /// Delete the function's variables that larder.toml does not name
     #[arg(long)]
     prune_variables: bool,
+    /// Approve what the deployment asks for, with this key
+    #[arg(long)]
+    approve: bool,
 }
 
 pub async fn run(args: &Args, session: &Session) -> Result<()> {
     let (folder, manifest) = args.project.open()?;
-    let client = session.client()?;
+    let connection = session.globals.connect()?;
+    let client = Client::of_partner(&connection)?;
     let console = &session.console;
     let file = match &args.component {
         Some(file) => file.clone(),
@@ -52,11 +59,17 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
     let id = manifest.function.id.as_str();
 
     put_function(&client, &manifest, console).await?;
+    let difference = grants::difference(&client, id, &manifest.grants).await?;
     variables::sync(&client, &manifest, args.prune_variables, console).await?;
-    let deployment = upload(&client, id, &file, bytes, console).await?;
+    let deployment = upload(&client, &manifest, &file, bytes, console).await?;
     let deployment = wait(&client, id, deployment, console).await?;
+    if let Some(difference) = difference {
+        difference.narrows.iter().chain(&difference.widens).for_each(|what| console.note(&format!("{id} {what}")));
+    }
+    grants::settle(&client, id, &field(&deployment, "$id"), connection.dev || args.approve, console).await?;
     let activate = json!({ "deploymentId": deployment["$id"] });
-    let function = client.call(Method::PATCH, &["functions", id, "deployment"], &activate).await?;
+    let function = client.call(Method::PATCH, &["functions", id, "deployment"], &activate).await;
+    let function = function.map_err(grants::waits)?;
     console.note(&format!("activated deployment {}", field(&deployment, "$id")));
     if !manifest.function.schedule.is_empty() {
         show_firings(&client, id, console).await?;
@@ -93,15 +106,18 @@ fn is_about_partner(failure: &Failure) -> bool {
     matches!(failure, Failure::Refused(refusal) if refusal.kind != "function_not_found")
 }
 
-async fn upload(client: &Client, id: &str, file: &Path, bytes: Vec<u8>, console: &Console) -> Result<Value> {
+async fn upload(client: &Client, manifest: &Manifest, file: &Path, bytes: Vec<u8>, console: &Console) -> Result<Value> {
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     console.note(&format!("uploading {name} ({})", size(bytes.len() as u64)));
     let code = multipart::Part::bytes(bytes)
         .file_name(name)
         .mime_str("application/wasm")
         .map_err(|err| Failure::failed(format!("cannot describe the upload: {err}")))?;
-    let form = multipart::Form::new().part("code", code).text("activate", "false");
-    client.upload(&["functions", id, "deployments"], form).await
+    let asked = serde_json::to_string(&manifest.grants).expect("plain values serialise");
+    // Should its grants wait for a yes, it becomes active by that.
+    let form = multipart::Form::new().part("code", code).text("activate", "true").text("grants", asked);
+    let path = ["functions", &manifest.function.id, "deployments"];
+    client.upload(&path, form).await
 }
 
 /// Follows the build to its end, telling what is new.

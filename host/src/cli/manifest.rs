@@ -6,12 +6,14 @@
 //!
 //! A key that this file does not know is refused: a misspelt limit must not become no limit.
 
+mod grants;
 mod reader;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
+use larder_runtime::Grants;
 use serde_json::{Map, Value, json};
 
 use self::reader::{Reader, Section};
@@ -30,6 +32,8 @@ pub struct Manifest {
     pub function: Function,
     pub limits: Limits,
     pub variables: BTreeMap<String, Variable>,
+    /// What it asks for.
+    pub grants: Grants,
     pub build: Build,
 }
 
@@ -106,14 +110,15 @@ impl Manifest {
             let function = function(&mut reader, &mut root);
             let limits = limits(&mut reader, &mut root);
             let variables = variables(&mut reader, &mut root);
+            let grants = grants::read(&mut reader, &mut root);
             let build = build(&mut reader, &mut root);
             root.finish(&mut reader);
-            Some((function?, limits, variables, build))
+            Some((function?, limits, variables, grants, build))
         });
         let (lines, complaints) = reader.into_parts();
         match manifest {
-            Some((function, limits, variables, build)) if complaints.is_empty() => {
-                Ok(Manifest { file: file.to_owned(), lines, function, limits, variables, build })
+            Some((function, limits, variables, grants, build)) if complaints.is_empty() => {
+                Ok(Manifest { file: file.to_owned(), lines, function, limits, variables, grants, build })
             }
             _ => {
                 let complaints: Vec<String> =

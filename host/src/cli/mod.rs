@@ -19,6 +19,7 @@ mod events;
 mod executions;
 mod failure;
 mod feeds;
+mod grants;
 mod input;
 mod invoke;
 mod logs;
@@ -52,6 +53,9 @@ pub enum Command {
     Build(build::Args),
     /// Create or update the function from larder.toml, upload its component and activate it
     Deploy(deploy::Args),
+    /// What functions may do: show, approve, set, history
+    #[command(subcommand)]
+    Grants(grants::Command),
     /// Run a function once and print its answer
     Invoke(invoke::Args),
     /// Send events
@@ -113,6 +117,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<()> {
         Command::New(args) => new::run(&args, session),
         Command::Build(args) => build::run(&args, session).await,
         Command::Deploy(args) => deploy::run(&args, session).await,
+        Command::Grants(command) => grants::run(command, session).await,
         Command::Invoke(args) => invoke::run(&args, session).await,
         Command::Events(command) => events::run(command, session).await,
         Command::Feed(command) => feeds::run(command, session).await,

@@ -18,6 +18,21 @@ pub enum PartnerCommand {
         #[arg(long)]
         name: Option<String>,
     },
+    /// Change a partner
+    #[command(after_help = "\
+Examples:
+  larder partner update acme --approval-by-another true
+  larder partner update acme --name 'Acme Bank'")]
+    Update {
+        /// The partner's id
+        id: String,
+        /// Its name for people
+        #[arg(long)]
+        name: Option<String>,
+        /// Grants that an upload widens must be approved by another key than the uploader's
+        #[arg(long, value_name = "true|false")]
+        approval_by_another: Option<bool>,
+    },
     /// List partners
     #[command(after_help = "Examples:\n  larder partner list --json")]
     List,
@@ -59,6 +74,21 @@ pub async fn run_partner(command: PartnerCommand, session: &Session) -> Result<(
                 return console.object(&partner);
             }
             console.note(&format!("created partner {}", field(&partner, "name")));
+            console.line(&field(&partner, "$id"))
+        }
+        PartnerCommand::Update { id, name, approval_by_another } => {
+            let mut body = json!({});
+            if let Some(name) = name {
+                body["name"] = name.into();
+            }
+            if let Some(another) = approval_by_another {
+                body["approvalByAnother"] = another.into();
+            }
+            let partner = client.call(reqwest::Method::PATCH, &["partners", &id], &body).await?;
+            if console.json {
+                return console.object(&partner);
+            }
+            console.note(&format!("updated partner {}", field(&partner, "name")));
             console.line(&field(&partner, "$id"))
         }
         PartnerCommand::List => {

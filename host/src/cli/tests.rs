@@ -113,6 +113,9 @@ schedule = \"0 6 25 * *\"
 PLAIN = \"same\"
 TOKEN = { value = \"s\", secret = true }
 
+[grants]
+state = true
+
 [build]
 component = \"x.wasm\"
 ";
@@ -148,9 +151,16 @@ fn deployable() -> Server {
         .answer("POST /v1/functions/round-up/deployments", 202, deployment("waiting", ""))
         .answer("GET /v1/functions/round-up/deployments/d1", 200, deployment("building", "one\n"))
         .answer("GET /v1/functions/round-up/deployments/d1", 200, deployment("ready", "one\ntwo"))
+        .answer("GET /v1/functions/round-up/grants", 200, json!({ "grants": { "state": true, "secrets": ["OLD"] } }))
+        .answer("GET /v1/functions/round-up/deployments/d1/grants", 200, asked(false))
         .answer("PATCH /v1/functions/round-up/deployment", 200, json!({ "$id": "round-up", "deploymentId": "d1" }))
         .answer("GET /v1/functions/round-up/schedule", 200, json!({ "schedule": "0 6 25 * *", "next": [] }));
     server
+}
+
+fn asked(waits: bool) -> Value {
+    let difference = json!({ "widens": ["may now keep state"], "narrows": [] });
+    json!({ "grants": {}, "deployment": { "deploymentId": "d1", "waits": waits, "digest": "abc", "difference": difference } })
 }
 
 #[test]
@@ -177,11 +187,13 @@ async fn deploy_takes_the_steps_in_order() {
         [
             "GET /v1/functions/round-up",
             "POST /v1/functions",
+            "GET /v1/functions/round-up/grants",
             "GET /v1/functions/round-up/variables",
             "POST /v1/functions/round-up/variables",
             "POST /v1/functions/round-up/deployments",
             "GET /v1/functions/round-up/deployments/d1",
             "GET /v1/functions/round-up/deployments/d1",
+            "GET /v1/functions/round-up/deployments/d1/grants",
             "PATCH /v1/functions/round-up/deployment",
             "GET /v1/functions/round-up/schedule",
         ]
@@ -199,7 +211,8 @@ async fn deploy_takes_the_steps_in_order() {
     assert!(upload.headers["content-type"].to_str().unwrap().starts_with("multipart/form-data; boundary="));
     let parts = String::from_utf8_lossy(&upload.body);
     assert!(parts.contains("name=\"code\"; filename=\"x.wasm\"") && parts.contains("\0asm\x0d\0\x01\0rest"));
-    assert!(parts.contains("name=\"activate\"\r\n\r\nfalse"));
+    assert!(parts.contains("name=\"activate\"\r\n\r\ntrue"));
+    assert!(parts.contains("name=\"grants\"\r\n\r\n{\"http\":[],\"upstreams\":[],\"state\":true,"), "{parts}");
     assert_eq!(server.asked("PATCH /v1/functions/round-up/deployment").json(), json!({ "deploymentId": "d1" }));
 }
 
@@ -217,6 +230,28 @@ async fn deploying_again_keeps_what_the_manifest_has_no_key_for() {
     assert_eq!((&body["name"], &body["timeout"]), (&json!("round-up"), &json!(15)));
     assert_eq!(body.get("functionId"), None);
     server.asked("DELETE /v1/functions/round-up/variables/v2");
+}
+
+#[tokio::test]
+async fn what_widens_waits_unless_it_may_be_approved_here() {
+    let waiting = || {
+        let server = deployable();
+        server.answers.lock().unwrap().remove("GET /v1/functions/round-up/deployments/d1/grants");
+        server.answer("GET /v1/functions/round-up/deployments/d1/grants", 200, asked(true));
+        server
+    };
+    let approval = "POST /v1/functions/round-up/deployments/d1/grants/approval";
+    let (server, project) = (waiting(), project());
+    let failure = server.run(&["deploy", "--dir", text(project.path())]).await.unwrap_err();
+    assert_eq!(failure.exit_code(), 1);
+    let said = failure.text().unwrap();
+    assert!(said.contains("may now keep state") && said.contains("larder grants approve round-up d1"), "{said}");
+    assert!(!server.lines().iter().any(|line| line.starts_with("PATCH") || line == approval));
+
+    let server = waiting();
+    server.answer(approval, 200, json!({ "active": true }));
+    server.run(&["deploy", "--dir", text(project.path()), "--approve"]).await.unwrap();
+    assert_eq!(server.asked(approval).json(), json!({ "digest": "abc" }));
 }
 
 #[tokio::test]
@@ -321,6 +356,7 @@ async fn nobody_there_and_not_allowed_are_exit_code_3() {
         partner: Some("demo".into()),
         key: Some("secret".into()),
         operator_key: None,
+        dev: false,
     };
     let failure = Client::of_partner(&connection).unwrap().get(&["functions"]).await.unwrap_err();
     assert_eq!(failure.exit_code(), 3);
@@ -334,6 +370,7 @@ fn ids_cannot_leave_their_place_in_the_path() {
         partner: Some("demo".into()),
         key: Some("secret".into()),
         operator_key: None,
+        dev: false,
     };
     let client = Client::of_partner(&connection("http://demo-api.localhost:8080/v1/")).unwrap();
     assert_eq!(

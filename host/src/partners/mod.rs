@@ -271,7 +271,9 @@ impl Directory {
             Some(Active { deployment: deployment.id, digest: deployment.digest, exports: deployment.exports? })
         });
         let mut variables = Vec::new();
-        for variable in sealed {
+        // A secret stands in the environment only if it is granted.
+        let granted = |variable: &Variable| !variable.secret || function.grants.secrets.contains(&variable.name);
+        for variable in sealed.into_iter().filter(granted) {
             let place = [function.partner.as_str(), function.id.as_str(), variable.name.as_str()];
             match self.0.secrets.open(&place, &variable.sealed) {
                 Ok(value) => variables.push((variable.name, String::from_utf8_lossy(&value).into_owned())),

@@ -4,16 +4,16 @@ use std::collections::HashMap;
 
 use larder_runtime::Digest;
 
-use super::db::{Lock, Row, json};
+use super::db::{Lock, Row, Tx, json};
 use super::listing::{self, Column, Kind, Listing, Page, Source};
-use super::{Error, Result, Store, partners};
+use super::{Error, Result, Store, grants, partners};
 use crate::args;
-use crate::clock::Millis;
-use crate::ids::{DeploymentId, FunctionId, PartnerId};
-use crate::model::{BuildStatus, Deployment, hex, unhex};
+use crate::clock::{Clock, Millis};
+use crate::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
+use crate::model::{Approval, BuildStatus, Deployment, hex, unhex};
 
 const COLUMNS: &str = "partner_id, id, function_id, status, activate, kind, entrypoint, digest, source_bytes, build_bytes, build_ms, \
-    build_logs, exports, created_at_ms, updated_at_ms";
+    build_logs, exports, grants, uploader, approved_by, approved_at_ms, created_at_ms, updated_at_ms";
 const SOURCE: Source = Source { name: "deployments", table: "deployments", columns: COLUMNS, id: "id" };
 
 /// What lists of deployments can be filtered by.
@@ -36,12 +36,6 @@ pub struct Heads {
     /// The newest one, active or not.
     pub latest: Option<(DeploymentId, BuildStatus, Millis)>,
 }
-
-const NEWER: &str = "-- newer_active_deployment
-    SELECT 1 FROM functions, deployments WHERE functions.partner_id = ? AND functions.id = ?
-    AND deployments.partner_id = functions.partner_id AND deployments.id = functions.deployment_id AND deployments.created_at_ms > ?";
-const ACTIVATE: &str = "-- activate_deployment
-    UPDATE functions SET deployment_id = ?, updated_at_ms = ? WHERE partner_id = ? AND id = ?";
 
 impl Store {
     /// The newest and the active deployments of this function, or of each of the partner's.
@@ -96,6 +90,10 @@ impl Store {
                         d.build_ms,
                         &d.build_logs,
                         d.exports.as_ref().map(json),
+                        d.grants.as_ref().map(json),
+                        d.uploader.as_ref(),
+                        d.approval.as_ref().map(|approval| &approval.by),
+                        d.approval.as_ref().map(|approval| approval.at_ms),
                         d.created_at_ms,
                         d.updated_at_ms
                     ];
@@ -151,13 +149,14 @@ impl Store {
     }
 
     /// Moves an unfinished build on; `false` if it has ended meanwhile (it was cancelled, say) or is not this holder's. One that is
-    /// ready and asks for it becomes the active one in the same transaction, unless a later deployment is.
-    pub async fn update_build(&self, deployment: &Deployment, holder: Option<&str>) -> Result<bool> {
+    /// ready and was uploaded for it becomes the active one in the same transaction, unless a later deployment is or its grants
+    /// wait for a yes.
+    pub async fn update_build(&self, deployment: &Deployment, holder: Option<&str>, clock: &Clock) -> Result<bool> {
         const UPDATE: &str = "-- update_build
             UPDATE deployments SET status = ?, build_bytes = ?, build_ms = ?, build_logs = ?, exports = ?, updated_at_ms = ?
             WHERE partner_id = ? AND id = ? AND (? IS NULL OR build_holder = ?) AND status IN ('waiting', 'processing', 'building')";
         self.db
-            .tx("update_build", &(deployment, holder), |tx, (d, holder)| {
+            .tx("update_build", &(deployment, holder, clock), |tx, (d, holder, clock)| {
                 Box::pin(async move {
                     partners::touch(tx, &d.partner).await?;
                     let exports = d.exports.as_ref().map(json);
@@ -166,11 +165,8 @@ impl Store {
                     let moved =
                         tx.run(UPDATE, [state, args![&d.partner, &d.id, *holder, *holder]].concat()).await?.0 == 1;
                     let activates = d.status == BuildStatus::Ready && d.activate;
-                    if moved
-                        && activates
-                        && tx.row(NEWER, args![&d.partner, &d.function, d.created_at_ms]).await?.is_none()
-                    {
-                        let _ = tx.run(ACTIVATE, args![&d.id, d.updated_at_ms, &d.partner, &d.function]).await?;
+                    if moved && activates && !newer_is_active(tx, d).await? {
+                        grants::activate(tx, d, None, clock).await?;
                     }
                     Ok(moved)
                 })
@@ -222,13 +218,13 @@ impl Store {
         self.db.rows(&sql, args![partner, partner]).await?.iter().map(deployment).collect()
     }
 
-    /// Makes a ready deployment the function's active one.
-    pub async fn activate_deployment(&self, d: &Deployment, now: Millis) -> Result<()> {
+    /// Makes a ready deployment the function's active one. `false`: its grants wait for a yes.
+    pub async fn activate_deployment(&self, d: &Deployment, by: Option<&KeyId>, clock: &Clock) -> Result<bool> {
         self.db
-            .tx("activate_deployment", &(d, now), |tx, (d, now)| {
+            .tx("activate_deployment", &(d, by, clock), |tx, (d, by, clock)| {
                 Box::pin(async move {
                     partners::touch(tx, &d.partner).await?;
-                    tx.run(ACTIVATE, args![&d.id, *now, &d.partner, &d.function]).await?.exactly_one("function")
+                    grants::activate(tx, d, *by, clock).await
                 })
             })
             .await
@@ -253,7 +249,19 @@ impl Store {
     }
 }
 
+/// Is a deployment active that was uploaded after this one?
+pub(super) async fn newer_is_active(tx: &mut Tx<'_>, d: &Deployment) -> Result<bool> {
+    const NEWER: &str = "-- newer_active_deployment
+        SELECT 1 FROM functions, deployments WHERE functions.partner_id = ? AND functions.id = ?
+        AND deployments.partner_id = functions.partner_id AND deployments.id = functions.deployment_id AND deployments.created_at_ms > ?";
+    Ok(tx.row(NEWER, args![&d.partner, &d.function, d.created_at_ms]).await?.is_some())
+}
+
 fn deployment(row: &Row) -> Result<Deployment> {
+    let approval = match (row.maybe_id(15, "deployments.approved_by")?, row.maybe_int(16)?) {
+        (Some(by), Some(at_ms)) => Some(Approval { by, at_ms }),
+        _ => None,
+    };
     Ok(Deployment {
         partner: row.id(0, "deployments.partner_id")?,
         id: row.id(1, "deployments.id")?,
@@ -268,7 +276,10 @@ fn deployment(row: &Row) -> Result<Deployment> {
         build_ms: row.int(10)? as u64,
         build_logs: row.text(11)?,
         exports: if row.maybe_text(12)?.is_some() { Some(row.json(12, "deployments.exports")?) } else { None },
-        created_at_ms: row.int(13)?,
-        updated_at_ms: row.int(14)?,
+        grants: if row.maybe_text(13)?.is_some() { Some(row.json(13, "deployments.grants")?) } else { None },
+        uploader: row.maybe_id(14, "deployments.uploader")?,
+        approval,
+        created_at_ms: row.int(17)?,
+        updated_at_ms: row.int(18)?,
     })
 }

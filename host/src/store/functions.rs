@@ -72,7 +72,7 @@ impl Store {
         listing::list(&self.db, &SOURCE, vec![("partner_id", partner.into())], listing, function).await
     }
 
-    /// Removes the function and everything of it but transactions and events, which outlive it.
+    /// Removes the function and everything of it but transactions, events and the history of its grants, which outlive it.
     pub async fn delete_function(&self, partner: &PartnerId, id: &FunctionId) -> Result<()> {
         const FUNCTION: &str = "-- delete_function
             DELETE FROM functions WHERE partner_id = ? AND id = ?";

@@ -14,7 +14,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use larder_runtime::imports::state::{Read, Version};
-use larder_runtime::{Effect, Event};
+use larder_runtime::{Effect, Event, Grants};
 
 use super::db::{Lock, Tx, Value, by_partner, one_of};
 use super::state::{self, Scope};
@@ -24,6 +24,7 @@ use crate::clock::{Clock, Millis, rfc3339};
 use crate::crash::{self, Point};
 use crate::ids::{EnrolmentId, EventId, ExecutionId, FunctionId, PartnerId};
 use crate::model::{Execution, ExecutionStatus, StoredEvent, Trigger};
+use crate::money;
 
 /// An execution that has ended, with what it wants to change.
 #[derive(Clone, Debug)]
@@ -61,6 +62,7 @@ pub enum Verdict {
     },
 }
 
+const DAY_MS: Millis = 24 * 60 * 60 * 1_000;
 /// How often it is asked what became of a commit whose answer was lost, and the time between.
 const LOOKS: u32 = 10;
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
@@ -131,6 +133,20 @@ impl Store {
     }
 }
 
+/// A function as it stands while the group is written.
+struct FunctionNow {
+    enabled: bool,
+    /// In force; read if the group has effects of it.
+    grants: Option<Grants>,
+}
+
+/// Who takes part, of those that the group has effects for.
+#[derive(Default)]
+struct Takers {
+    enrolments: HashSet<(PartnerId, EnrolmentId)>,
+    end_users: HashSet<(PartnerId, FunctionId, String)>,
+}
+
 /// Who has an execution.
 struct Held {
     holder: Option<String>,
@@ -145,12 +161,12 @@ type Stored = Option<(Vec<u8>, Version)>;
 struct Commit<'a> {
     now: Millis,
     clock: &'a Clock,
-    /// Those that exist, and whether they are enabled.
-    functions: HashMap<(PartnerId, FunctionId), bool>,
+    /// Those that exist.
+    functions: HashMap<(PartnerId, FunctionId), FunctionNow>,
     held: HashMap<(PartnerId, ExecutionId), Held>,
-    active_enrolments: HashSet<(PartnerId, EnrolmentId)>,
-    /// End users that functions named, as far as they take part.
-    savers: HashSet<(PartnerId, FunctionId, String)>,
+    takers: Takers,
+    /// What was saved within the period of the grant that it counts for, with what was decided so far.
+    saved: HashMap<Account, i64>,
     /// As it stands after what was decided so far.
     state: HashMap<(Scope, String), Stored>,
     /// What of it is to be written.
@@ -178,10 +194,10 @@ impl<'a> Commit<'a> {
     async fn load(tx: &mut Tx<'_>, group: &[Ended], clock: &'a Clock) -> Result<Commit<'a>> {
         let functions = functions_of(tx, group).await?;
         let held = holders(tx, group.iter().map(|ended| (&ended.execution.partner, &ended.execution.id))).await?;
-        let active_enrolments = enrolments_of(tx, group).await?;
-        let savers = savers_of(tx, group).await?;
+        let takers = takers_of(tx, group).await?;
         let state = state_of(tx, group).await?;
         let now = clock.now_ms();
+        let saved = saved_by(tx, group, &functions, now).await?;
         let locks = if group.iter().any(touches_state) { state::locks(tx, now).await? } else { HashMap::new() };
         let mut stale_lists = HashSet::new();
         for ended in group {
@@ -198,8 +214,8 @@ impl<'a> Commit<'a> {
             clock,
             functions,
             held,
-            active_enrolments,
-            savers,
+            takers,
+            saved,
             state,
             changed: BTreeSet::new(),
             changed_scopes: HashSet::new(),
@@ -211,7 +227,8 @@ impl<'a> Commit<'a> {
 
     fn decide(&mut self, ended: &Ended) -> Verdict {
         let e = &ended.execution;
-        let Some(enabled) = self.functions.get(&(e.partner.clone(), e.function.clone())).copied() else {
+        let function = self.functions.get(&(e.partner.clone(), e.function.clone()));
+        let Some(enabled) = function.map(|function| function.enabled) else {
             return Verdict::Fenced;
         };
         let held = match (&ended.holder, self.held.get(&(e.partner.clone(), e.id.clone()))) {
@@ -235,9 +252,11 @@ impl<'a> Commit<'a> {
         if let Some(why) = stopped {
             return self.refuse(ended, why, false);
         }
-        match self.writes(&scope, &ended.effects) {
+        let applied = self.granted(ended).and_then(|saved| Ok((saved, self.writes(&scope, &ended.effects)?)));
+        match applied {
             Err(why) => self.refuse(ended, why, ended.holder.is_some()),
-            Ok(writes) => {
+            Ok((saved, writes)) => {
+                self.saved.extend(saved);
                 for (name, value) in writes {
                     let key = (scope.clone(), name);
                     self.state.insert(key.clone(), value.map(|value| (value, e.id.to_string())));
@@ -271,12 +290,46 @@ impl<'a> Commit<'a> {
             return None;
         }
         if let Some(id) = &e.enrolment {
-            let active = self.active_enrolments.contains(&(e.partner.clone(), id.clone()));
+            let active = self.takers.enrolments.contains(&(e.partner.clone(), id.clone()));
             return (!active).then(|| "the enrolment was paused or removed during this run".to_owned());
         }
-        let gone = named_savers(ended)
-            .find(|end_user| !self.savers.contains(&(e.partner.clone(), e.function.clone(), (*end_user).clone())))?;
+        let gone = named_savers(ended).find(|end_user| {
+            !self.takers.end_users.contains(&(e.partner.clone(), e.function.clone(), (*end_user).clone()))
+        })?;
         Some(format!("end user {gone:?} has no active enrolment in this function any more"))
+    }
+
+    /// What it comes to for those whom it saves for, or why the grants that are in force now do not cover it.
+    fn granted(&self, ended: &Ended) -> std::result::Result<HashMap<Account, i64>, String> {
+        let e = &ended.execution;
+        let mut saved = HashMap::new();
+        // Most outcomes that come here change nothing, and are asked for nothing.
+        let Some(grants) = self.functions.get(&(e.partner.clone(), e.function.clone())).and_then(|f| f.grants.as_ref())
+        else {
+            return Ok(saved);
+        };
+        for effect in &ended.effects {
+            grants.allow(effect, money::exponent)?;
+            let Effect::Transaction { end_user, amount_minor, currency, .. } = effect else { continue };
+            let grant = &grants.transactions[currency];
+            let account = account(ended, saver(ended, end_user.as_ref()), currency);
+            let before = *saved.get(&account).or_else(|| self.saved.get(&account)).unwrap_or(&0);
+            let after = before.saturating_add(*amount_minor);
+            if money::minor(&grant.sum, currency).is_ok_and(|sum| after <= sum) {
+                saved.insert(account, after);
+                continue;
+            }
+            let days = grant.period.days();
+            return Err(format!(
+                "the grant transactions.{currency} is for {} {currency} within {days} day{} for one end user, {} are \
+                 saved already and this would save {} more (larder.toml, [grants]: transactions.{currency}.sum)",
+                grant.sum,
+                if days == 1 { "" } else { "s" },
+                money::decimal(before, currency),
+                money::decimal(*amount_minor, currency)
+            ));
+        }
+        Ok(saved)
     }
 
     /// What the state effects come to, or why one cannot be applied.
@@ -339,8 +392,7 @@ impl<'a> Commit<'a> {
         for effect in &ended.effects {
             match effect {
                 Effect::Transaction { id, end_user, amount_minor, currency, memo, .. } => {
-                    // The runtime has checked that exactly one of the two is there.
-                    let end_user = ended.end_user.as_ref().or(end_user.as_ref()).map_or("", String::as_str);
+                    let end_user = saver(ended, end_user.as_ref());
                     self.rows.transactions.push(args![
                         &e.partner,
                         id,
@@ -421,6 +473,19 @@ fn touches_state(ended: &Ended) -> bool {
     !ended.reads.is_empty() || ended.effects.iter().any(state)
 }
 
+/// Whose saving it is; the runtime has checked that exactly one of the two is there.
+fn saver<'e>(ended: &'e Ended, named: Option<&'e String>) -> &'e str {
+    ended.end_user.as_ref().or(named).map_or("", String::as_str)
+}
+
+/// What a function saves for one end user in one currency.
+type Account = (PartnerId, FunctionId, String, String);
+
+fn account(ended: &Ended, end_user: &str, currency: &str) -> Account {
+    let e = &ended.execution;
+    (e.partner.clone(), e.function.clone(), end_user.to_owned(), currency.to_owned())
+}
+
 /// Whom a function that does not run for one end user saves for.
 fn named_savers(ended: &Ended) -> impl Iterator<Item = &String> {
     ended.effects.iter().filter_map(|effect| match effect {
@@ -435,21 +500,23 @@ fn whole_number(bytes: &[u8]) -> Option<i64> {
 
 /// The functions of the group that exist, kept from being deleted; those whose own state it reads or changes are this
 /// transaction's alone, because a key that is not there cannot be locked.
-async fn functions_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(PartnerId, FunctionId), bool>> {
-    const ENABLED: &str = "-- function_is_enabled
-        SELECT enabled FROM functions WHERE partner_id = ? AND id = ?";
-    let mut wanted: BTreeMap<(&PartnerId, &FunctionId), Lock> = BTreeMap::new();
+async fn functions_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(PartnerId, FunctionId), FunctionNow>> {
+    const NOW: &str = "-- function_of_group
+        SELECT enabled, grants FROM functions WHERE partner_id = ? AND id = ?";
+    let mut wanted: BTreeMap<(&PartnerId, &FunctionId), (Lock, bool)> = BTreeMap::new();
     for ended in group {
         let e = &ended.execution;
-        let lock = wanted.entry((&e.partner, &e.function)).or_insert(Lock::Shared);
+        let (lock, effects) = wanted.entry((&e.partner, &e.function)).or_insert((Lock::Shared, false));
         if e.enrolment.is_none() && touches_state(ended) {
             *lock = Lock::Exclusive;
         }
+        *effects |= !ended.effects.is_empty();
     }
     let mut found = HashMap::new();
-    for ((partner, function), lock) in wanted {
-        if let Some(row) = tx.locked(lock, ENABLED, args![partner, function]).await?.first() {
-            found.insert((partner.clone(), function.clone()), row.flag(0)?);
+    for ((partner, function), (lock, effects)) in wanted {
+        if let Some(row) = tx.locked(lock, NOW, args![partner, function]).await?.first() {
+            let grants = if effects { Some(row.json(1, "functions.grants")?) } else { None };
+            found.insert((partner.clone(), function.clone()), FunctionNow { enabled: row.flag(0)?, grants });
         }
     }
     Ok(found)
@@ -476,52 +543,80 @@ async fn holders<'k>(
     Ok(found)
 }
 
-/// The active enrolments that the group has effects for. They stay so until the transaction ends, and so does their state.
-async fn enrolments_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashSet<(PartnerId, EnrolmentId)>> {
-    let with_effects = group.iter().filter(|ended| !ended.effects.is_empty());
-    let keys = with_effects.filter_map(|ended| Some((&ended.execution.partner, ended.execution.enrolment.as_ref()?)));
-    let mut found = HashSet::new();
-    for (partner, ids) in by_partner(keys) {
-        let ids = one_of(ids.into_iter().map(Value::from));
+/// The active enrolments of all end users that the group has effects for. They stay so until the transaction ends, and so do
+/// their state and, as everybody who saves for one of them has locked these too, what is saved for them.
+async fn takers_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<Takers> {
+    let mut wanted: BTreeMap<(&PartnerId, &FunctionId), BTreeSet<&String>> = BTreeMap::new();
+    for ended in group.iter().filter(|ended| !ended.effects.is_empty()) {
+        let e = &ended.execution;
+        let end_users: BTreeSet<&String> = ended.end_user.iter().chain(named_savers(ended)).collect();
+        if !end_users.is_empty() {
+            wanted.entry((&e.partner, &e.function)).or_default().extend(end_users);
+        }
+    }
+    let mut found = Takers::default();
+    for ((partner, function), end_users) in wanted {
+        let end_users = one_of(end_users.into_iter().map(Value::from));
         let sql = format!(
             "-- active_enrolments
-            SELECT id FROM enrolments WHERE partner_id = ? AND id IN ({}) AND status = 'active' ORDER BY id",
-            ids.marks
+            SELECT id, end_user FROM enrolments WHERE partner_id = ? AND function_id = ? AND end_user IN ({}) AND status = 'active'
+            ORDER BY end_user, topic",
+            end_users.marks
         );
-        for row in tx.locked(Lock::Exclusive, &sql, [args![partner], ids.args].concat()).await? {
-            found.insert((partner.clone(), row.id(0, "enrolments.id")?));
+        for row in tx.locked(Lock::Exclusive, &sql, [args![partner, function], end_users.args].concat()).await? {
+            found.enrolments.insert((partner.clone(), row.id(0, "enrolments.id")?));
+            found.end_users.insert((partner.clone(), function.clone(), row.text(1)?));
         }
     }
     Ok(found)
 }
 
-/// Which of the end users that functions named take part in them. They do until the transaction ends.
-async fn savers_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashSet<(PartnerId, FunctionId, String)>> {
-    let mut wanted: BTreeMap<(&PartnerId, &FunctionId), BTreeSet<&String>> = BTreeMap::new();
-    for ended in group.iter().filter(|ended| ended.execution.enrolment.is_none()) {
-        let e = &ended.execution;
-        for end_user in named_savers(ended) {
-            wanted.entry((&e.partner, &e.function)).or_default().insert(end_user);
+/// What was saved for those whom the group saves for, each within the period of its grant. Without transactions in the group
+/// nothing is asked. The locks of [`takers_of`] keep it as it is.
+async fn saved_by(
+    tx: &mut Tx<'_>,
+    group: &[Ended],
+    functions: &HashMap<(PartnerId, FunctionId), FunctionNow>,
+    now: Millis,
+) -> Result<HashMap<Account, i64>> {
+    let mut wanted: BTreeMap<(&PartnerId, &FunctionId), (BTreeSet<&str>, BTreeSet<&str>)> = BTreeMap::new();
+    for ended in group {
+        for effect in &ended.effects {
+            if let Effect::Transaction { end_user, currency, .. } = effect {
+                let e = &ended.execution;
+                let (end_users, currencies) = wanted.entry((&e.partner, &e.function)).or_default();
+                end_users.insert(saver(ended, end_user.as_ref()));
+                currencies.insert(currency);
+            }
         }
     }
-    let mut found = HashSet::new();
-    for ((partner, function), end_users) in wanted {
+    let mut found = HashMap::new();
+    for ((partner, function), (end_users, currencies)) in wanted {
+        let of = (partner.clone(), function.clone());
+        let Some(grants) = functions.get(&of).and_then(|function| function.grants.as_ref()) else { continue };
         let end_users = one_of(end_users.into_iter().map(Value::from));
-        let sql = format!(
-            "-- named_savers
-            SELECT end_user FROM enrolments WHERE partner_id = ? AND function_id = ? AND end_user IN ({}) AND status = 'active'
-            ORDER BY end_user, topic",
-            end_users.marks
-        );
-        for row in tx.locked(Lock::Shared, &sql, [args![partner, function], end_users.args].concat()).await? {
-            found.insert((partner.clone(), function.clone(), row.text(0)?));
+        for (currency, grant) in
+            grants.transactions.iter().filter(|(currency, _)| currencies.contains(currency.as_str()))
+        {
+            let after = now - Millis::from(grant.period.days()) * DAY_MS;
+            let sql = format!(
+                "-- saved_within_period
+                SELECT end_user, CAST(SUM(amount_minor) AS SIGNED INTEGER) FROM transactions
+                WHERE partner_id = ? AND function_id = ? AND end_user IN ({}) AND currency = ? AND created_at_ms > ?
+                GROUP BY end_user",
+                end_users.marks
+            );
+            let args = [args![partner, function], end_users.args.clone(), args![currency, after]].concat();
+            for row in tx.rows(&sql, args).await? {
+                found.insert((of.0.clone(), of.1.clone(), row.text(0)?, currency.clone()), row.int(1)?);
+            }
         }
     }
     Ok(found)
 }
 
 /// The state that decides whether reads still hold and what increments come to. The locks of [`functions_of`] and
-/// [`enrolments_of`] keep it as it is.
+/// [`takers_of`] keep it as it is.
 async fn state_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(Scope, String), Stored>> {
     let mut wanted: BTreeMap<(&PartnerId, &FunctionId), BTreeSet<(&str, &str)>> = BTreeMap::new();
     for ended in group {

@@ -85,6 +85,11 @@ impl Listing {
         Listing { filters: vec![], orders: vec![], limit, offset: 0, cursor: None, total: false }
     }
 
+    /// The last that were made, up to `limit`.
+    pub fn newest(limit: u32) -> Listing {
+        Listing { orders: vec![Order { column: "created_at_ms", descending: true }], ..Listing::first(limit) }
+    }
+
     pub fn equal(mut self, column: &'static str, value: impl Into<Value>) -> Listing {
         self.filters.push(Filter::Compare { column, op: Op::Equal, values: vec![value.into()] });
         self

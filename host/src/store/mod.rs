@@ -22,6 +22,7 @@ mod executions;
 mod fanouts;
 mod feeds;
 mod functions;
+mod grants;
 mod idempotency;
 pub mod ledger;
 pub mod listing;
@@ -40,6 +41,7 @@ pub use deployments::Heads;
 pub use events::{NewEvent, Routed, RoutedEvent, WaitingEvent};
 pub use executions::{Claimed, NewExecution};
 pub use feeds::{Moved, Taken};
+pub use grants::Approved;
 pub use idempotency::{KeptAnswer, KeyHolder, KeyRequest, Taken};
 
 /// By what each entity's lists can be filtered.
@@ -49,6 +51,7 @@ pub mod filters {
     pub use super::enrolments::FILTERS as ENROLMENTS;
     pub use super::executions::FILTERS as EXECUTIONS;
     pub use super::functions::FILTERS as FUNCTIONS;
+    pub use super::grants::FILTERS as GRANT_CHANGES;
     pub use super::transactions::FILTERS as TRANSACTIONS;
     pub use super::variables::FILTERS as VARIABLES;
 }

@@ -14,9 +14,9 @@ use crate::model::{ApiKey, Partner};
 const INSERT: &str = "-- insert_partner
     INSERT INTO partners (id, name, created_at_ms, updated_at_ms) VALUES (?, ?, ?, ?)";
 const LIST: &str = "-- list_partners
-    SELECT id, name, version, created_at_ms, updated_at_ms FROM partners ORDER BY id";
+    SELECT id, name, approval_by_another, version, created_at_ms, updated_at_ms FROM partners ORDER BY id";
 const FIND: &str = "-- find_partner
-    SELECT id, name, version, created_at_ms, updated_at_ms FROM partners WHERE id = ?";
+    SELECT id, name, approval_by_another, version, created_at_ms, updated_at_ms FROM partners WHERE id = ?";
 const INSERT_KEY: &str = "-- insert_api_key
     INSERT INTO api_keys (id, partner_id, name, secret_hash, scopes, created_at_ms, expires_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)";
 const LIST_KEYS: &str = "-- list_api_keys
@@ -28,7 +28,22 @@ const DELETE_KEY: &str = "-- delete_api_key
 impl Store {
     pub async fn insert_partner(&self, id: &PartnerId, name: &str, now: Millis) -> Result<Partner> {
         let _ = self.db.run(INSERT, args![id, name, now, now]).await?;
-        Ok(Partner { id: id.clone(), name: name.to_owned(), version: 0, created_at_ms: now, updated_at_ms: now })
+        let (id, name) = (id.clone(), name.to_owned());
+        Ok(Partner { id, name, approval_by_another: false, version: 0, created_at_ms: now, updated_at_ms: now })
+    }
+
+    pub async fn update_partner(&self, partner: &Partner) -> Result<()> {
+        const UPDATE: &str = "-- update_partner
+            UPDATE partners SET name = ?, approval_by_another = ?, updated_at_ms = ? WHERE id = ?";
+        self.db
+            .tx("update_partner", partner, |tx, p| {
+                Box::pin(async move {
+                    touch(tx, &p.id).await?;
+                    let args = args![&p.name, p.approval_by_another, p.updated_at_ms, &p.id];
+                    tx.run(UPDATE, args).await?.exactly_one("partner")
+                })
+            })
+            .await
     }
 
     pub async fn partners(&self) -> Result<Vec<Partner>> {
@@ -104,8 +119,9 @@ fn partner(row: &Row) -> Result<Partner> {
     Ok(Partner {
         id: row.id(0, "partners.id")?,
         name: row.text(1)?,
-        version: row.int(2)?,
-        created_at_ms: row.int(3)?,
-        updated_at_ms: row.int(4)?,
+        approval_by_another: row.flag(2)?,
+        version: row.int(3)?,
+        created_at_ms: row.int(4)?,
+        updated_at_ms: row.int(5)?,
     })
 }

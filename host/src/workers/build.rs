@@ -7,6 +7,7 @@ use larder_runtime::{Artifact, CompileError};
 
 use crate::app::App;
 use crate::crash::{self, Point};
+use crate::grants::{self, Difference};
 use crate::model::{BuildStatus, Deployment, hex};
 use crate::schedule;
 use crate::store;
@@ -25,7 +26,7 @@ pub async fn step(app: App) -> store::Result<bool> {
     deployment.build_logs =
         format!("upload: {} bytes, sha256 {}\n", deployment.source_bytes, hex(&deployment.digest.0));
     deployment.updated_at_ms = app.clock.now_ms();
-    if !app.store.update_build(&deployment, Some(&app.holder)).await? {
+    if !app.store.update_build(&deployment, Some(&app.holder), &app.clock).await? {
         return Ok(true);
     }
     let compiled = match app.objects.get(&deployment.digest).await {
@@ -33,7 +34,7 @@ pub async fn step(app: App) -> store::Result<bool> {
         Err(err) => Err(CompileError::Host(err.to_string())),
     };
     match compiled {
-        Ok(artifact) => ready(&mut deployment, &artifact),
+        Ok(artifact) => judge(&app, &mut deployment, &artifact).await?,
         Err(err) => {
             if let CompileError::Host(why) = &err {
                 tracing::error!(deployment.id = %deployment.id, error = why, "a build failed through the host's fault");
@@ -43,7 +44,7 @@ pub async fn step(app: App) -> store::Result<bool> {
         }
     }
     deployment.updated_at_ms = app.clock.now_ms();
-    let ended = app.store.update_build(&deployment, Some(&app.holder)).await?;
+    let ended = app.store.update_build(&deployment, Some(&app.holder), &app.clock).await?;
     metrics::counter!("larder_builds_total", "status" => deployment.status.word()).increment(1);
     tracing::info!(
         partner.id = %deployment.partner, function.id = %deployment.function, deployment.id = %deployment.id,
@@ -56,7 +57,31 @@ pub async fn step(app: App) -> store::Result<bool> {
     Ok(true)
 }
 
-fn ready(deployment: &mut Deployment, artifact: &Artifact) {
+/// What it imports against what it asks for, or else has.
+async fn judge(app: &App, deployment: &mut Deployment, artifact: &Artifact) -> store::Result<()> {
+    let function = app.store.function(&deployment.partner, &deployment.function).await?;
+    let in_force = function.map(|function| function.grants).unwrap_or_default();
+    let grants = deployment.grants.as_ref().unwrap_or(&in_force);
+    if let Some(why) = grants::missing(&artifact.imports, grants, &deployment.function) {
+        deployment.status = BuildStatus::Failed;
+        deployment.build_logs.push_str(&why);
+        return Ok(());
+    }
+    let reaches_out = !grants.http.is_empty() || !grants.upstreams.is_empty();
+    let widens = Difference::between(&in_force, grants).widens;
+    ready(deployment, artifact, reaches_out);
+    let log = &mut deployment.build_logs;
+    if !widens.is_empty() && deployment.approval.is_none() {
+        let _ = writeln!(log, "waits until somebody says yes to its grants. The function");
+        for what in widens {
+            let _ = writeln!(log, "  {what}");
+        }
+        let _ = writeln!(log, "larder grants approve {} {}", deployment.function, deployment.id);
+    }
+    Ok(())
+}
+
+fn ready(deployment: &mut Deployment, artifact: &Artifact, reaches_out: bool) {
     let log = &mut deployment.build_logs;
     let mut kinds = Vec::new();
     if artifact.exports.http {
@@ -71,8 +96,11 @@ fn ready(deployment: &mut Deployment, artifact: &Artifact) {
     if artifact.may_have_effects {
         let _ = writeln!(log, "may have effects: HTTP answers leave after they are committed");
     }
-    if artifact.imports.iter().any(|import| import.starts_with("wasi:http/outgoing-handler")) {
-        let _ = writeln!(log, "imports wasi:http/outgoing-handler: every outgoing call is refused, as none is granted");
+    if grants::calls_out(&artifact.imports) && !reaches_out {
+        let _ = writeln!(
+            log,
+            "imports wasi:http/outgoing-handler: every outgoing call is refused, as no http or upstreams are granted"
+        );
     }
     let _ = writeln!(
         log,

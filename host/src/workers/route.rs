@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use larder_runtime::grants::covers_type;
+
 use crate::app::App;
 use crate::clock::Millis;
 use crate::crash::{self, Point};
@@ -71,7 +73,7 @@ fn triggered(app: &App, event: &WaitingEvent) -> Triggered {
     let mut triggered = Triggered::default();
     let Some(tenant) = app.directory.tenant(&event.partner) else { return triggered };
     for view in tenant.functions.values().filter(|view| view.function.enabled && view.active.is_some()) {
-        if view.function.events.iter().any(|pattern| matches(pattern, &event.kind)) {
+        if view.function.events.iter().any(|pattern| covers_type(pattern, &event.kind)) {
             let cause =
                 Cause { trigger: Trigger::Event, event: Some((&event.row, event.subject.as_deref())), nominal: None };
             triggered.add(app, &view.function, cause);
@@ -152,38 +154,6 @@ impl Triggered {
         }
         if !self.fanouts.is_empty() {
             app.queue.push(Work::Fanouts);
-        }
-    }
-}
-
-/// Does a pattern (`card.*`, `*` for a whole segment) cover this type?
-fn matches(pattern: &str, kind: &str) -> bool {
-    let (mut pattern, mut kind) = (pattern.split('.'), kind.split('.'));
-    loop {
-        match (pattern.next(), kind.next()) {
-            (None, None) => return true,
-            (Some(wanted), Some(segment)) if wanted == "*" || wanted == segment => {}
-            _ => return false,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::matches;
-
-    #[test]
-    fn a_star_is_one_segment() {
-        for (pattern, kind, expected) in [
-            ("card.purchase", "card.purchase", true),
-            ("card.*", "card.purchase", true),
-            ("*.purchase", "card.purchase", true),
-            ("card.*", "card", false),
-            ("card.*", "card.purchase.refund", false),
-            ("*", "card.purchase", false),
-            ("card.purchase", "card.Purchase", false),
-        ] {
-            assert_eq!(matches(pattern, kind), expected, "{pattern} {kind}");
         }
     }
 }

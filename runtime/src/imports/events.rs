@@ -9,7 +9,7 @@ use crate::outcome::Effect;
 
 impl events::Host for Host {
     async fn emit(&mut self, event: events::NewEvent) -> wasmtime::Result<Result<String, String>> {
-        if let Err(wrong) = check(&event) {
+        if let Err(wrong) = check(&event).and_then(|()| self.grants.allow_event(&event.type_)) {
             return Ok(Err(wrong));
         }
         let subject_bytes = event.subject.as_ref().map_or(0, String::len);

@@ -48,6 +48,7 @@ impl Host {
             .exponent(&wanted.currency)
             .ok_or_else(|| format!("unknown currency {:?}, expected an ISO 4217 code such as SEK", wanted.currency))?;
         let amount = parse_amount(&wanted.amount, exponent, &wanted.currency)?;
+        self.grants.allow_transaction(&wanted.currency, exponent, amount.1)?;
         if let Some(memo) = &wanted.memo {
             check_memo(memo)?;
         }
@@ -69,7 +70,7 @@ impl Host {
 
 /// `12.5` of a currency with two decimals is `("12.50", 1250)`. Digits and one dot, nothing else: no sign, no
 /// exponent, no spaces, digits on both sides of the dot.
-fn parse_amount(text: &str, exponent: u32, currency: &str) -> Result<(String, i64), String> {
+pub fn parse_amount(text: &str, exponent: u32, currency: &str) -> Result<(String, i64), String> {
     let malformed = || format!("amount {text:?} is not decimal text such as \"12.50\"");
     let (whole, decimals) = match text.split_once('.') {
         Some((_, "")) => return Err(malformed()),

@@ -228,7 +228,7 @@ impl Host {
 
 impl wit::Host for Host {
     async fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<Vec<u8>>, String>> {
-        if let Err(wrong) = check_length("key", &key, 1) {
+        if let Err(wrong) = self.check_key(&key) {
             return Ok(Err(wrong));
         }
         self.admit_read()?;
@@ -236,7 +236,7 @@ impl wit::Host for Host {
     }
 
     async fn set(&mut self, key: String, value: Vec<u8>) -> wasmtime::Result<Result<(), String>> {
-        if let Err(wrong) = check_length("key", &key, 1).and_then(|()| check_value("value", &value)) {
+        if let Err(wrong) = self.check_key(&key).and_then(|()| check_value("value", &value)) {
             return Ok(Err(wrong));
         }
         self.admit_effect(key.len() + value.len())?;
@@ -246,7 +246,7 @@ impl wit::Host for Host {
     }
 
     async fn delete(&mut self, key: String) -> wasmtime::Result<Result<(), String>> {
-        if let Err(wrong) = check_length("key", &key, 1) {
+        if let Err(wrong) = self.check_key(&key) {
             return Ok(Err(wrong));
         }
         self.admit_effect(key.len())?;
@@ -256,7 +256,7 @@ impl wit::Host for Host {
     }
 
     async fn increment(&mut self, key: String, by: String) -> wasmtime::Result<Result<(), String>> {
-        if let Err(wrong) = check_length("key", &key, 1) {
+        if let Err(wrong) = self.check_key(&key) {
             return Ok(Err(wrong));
         }
         let Some(by) = whole_number(&by) else {
@@ -275,7 +275,8 @@ impl wit::Host for Host {
         prefix: String,
         after: Option<String>,
     ) -> wasmtime::Result<Result<Vec<wit::Entry>, String>> {
-        if let Err(wrong) = check_length("prefix", &prefix, 0)
+        if let Err(wrong) = (self.grants.allow_state())
+            .and_then(|()| check_length("prefix", &prefix, 0))
             .and_then(|()| after.as_ref().map_or(Ok(()), |after| check_length("after", after, 0)))
         {
             return Ok(Err(wrong));
@@ -283,6 +284,13 @@ impl wit::Host for Host {
         self.admit_read()?;
         let entries = self.state.list(&prefix, after).await;
         answer(entries.map(|entries| entries.into_iter().map(|(key, value)| wit::Entry { key, value }).collect()))
+    }
+}
+
+impl Host {
+    fn check_key(&self, key: &str) -> Result<(), String> {
+        self.grants.allow_state()?;
+        check_length("key", key, 1)
     }
 }
 

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use larder_runtime::imports::{savings, state};
 use larder_runtime::{
-    Answer, Call, CompileError, Digest, Enrolment, Event, Limits, Outcome, Program, RequestBody, Run, Runtime,
+    Answer, Call, CompileError, Digest, Enrolment, Event, Grants, Limits, Outcome, Program, RequestBody, Run, Runtime,
     Settings, Source,
 };
 use tempfile::TempDir;
@@ -115,7 +115,7 @@ fn run(limits: Limits) -> Run {
     Run {
         execution: "run".into(),
         limits,
-        grants: Arc::default(),
+        grants: Arc::new(everything()),
         variables: Arc::default(),
         enrolment: None,
         state: Arc::new(NoState),
@@ -123,6 +123,13 @@ fn run(limits: Limits) -> Run {
         http: None,
             signing: None,
     }
+}
+
+fn everything() -> Grants {
+    let grants = r#"{
+        "state": true, "events": ["test.*"], "transactions": { "SEK": { "max": "500", "sum": "500", "period": "day" } }
+    }"#;
+    serde_json::from_str(grants).unwrap()
 }
 
 fn enrolled() -> Run {

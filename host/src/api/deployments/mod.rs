@@ -7,7 +7,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
-use larder_runtime::Digest;
+use larder_runtime::{Digest, Grants};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as JsonValue;
 use utoipa::ToSchema;
@@ -20,7 +20,7 @@ use super::queries::{self, ListParams};
 use super::wire::{self, Deleted, Ids, datetime};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
-use crate::ids::{DeploymentId, FunctionId, PartnerId};
+use crate::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
 use crate::model::{BuildStatus, Deployment, Function};
 use crate::queue::Work;
 use crate::store::filters;
@@ -64,6 +64,12 @@ struct DeploymentObject {
     /// `waiting`, `processing`, `building`, `ready`, `failed` or `canceled`.
     status: &'static str,
     build_logs: String,
+    /// What it asks for; null: it was uploaded without, and has whatever the function has.
+    #[schema(value_type = Option<Object>)]
+    grants: Option<Grants>,
+    /// The key that said yes to them, or empty.
+    grants_approved_by: String,
+    grants_approved_at: String,
     provider_repository_name: &'static str,
     provider_repository_owner: &'static str,
     provider_repository_url: &'static str,
@@ -97,6 +103,9 @@ impl From<Deployment> for DeploymentObject {
             screenshot_dark: "",
             status: d.status.word(),
             build_logs: d.build_logs,
+            grants: d.grants,
+            grants_approved_at: d.approval.as_ref().map(|approval| datetime(approval.at_ms)).unwrap_or_default(),
+            grants_approved_by: d.approval.map(|approval| approval.by.into()).unwrap_or_default(),
             provider_repository_name: "",
             provider_repository_owner: "",
             provider_repository_url: "",
@@ -129,7 +138,7 @@ pub async fn find(
     found.ok_or_else(|| Problem::not_found(Kind::DeploymentNotFound, "Deployment"))
 }
 
-async fn find_by_path(app: &App, caller: &Caller, ids: &Ids) -> Result<Deployment, Problem> {
+pub(super) async fn find_by_path(app: &App, caller: &Caller, ids: &Ids) -> Result<Deployment, Problem> {
     let (function, id) = (ids.get("functionId")?, ids.get("deploymentId")?);
     functions::find(app, &caller.partner, &function).await?;
     find(app, &caller.partner, &function, &id).await
@@ -152,6 +161,9 @@ async fn begin(app: &App, function: &Function, new: NewDeployment) -> Result<Dep
         build_ms: 0,
         build_logs: String::new(),
         exports: None,
+        grants: new.grants,
+        uploader: new.uploader,
+        approval: None,
         created_at_ms: now,
         updated_at_ms: now,
     };
@@ -166,6 +178,8 @@ struct NewDeployment {
     entrypoint: String,
     digest: Digest,
     source_bytes: u64,
+    grants: Option<Grants>,
+    uploader: Option<KeyId>,
 }
 
 #[utoipa::path(get, path = "/v1/functions/{functionId}/deployments", tag = "deployments", operation_id = "listDeployments",
@@ -226,7 +240,7 @@ async fn cancel(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json
     deployment.status = BuildStatus::Canceled;
     deployment.build_logs.push_str("canceled\n");
     deployment.updated_at_ms = app.clock.now_ms();
-    if !app.store.update_build(&deployment, None).await? {
+    if !app.store.update_build(&deployment, None, &app.clock).await? {
         return Err(Problem::new(Kind::BuildCompleted, "The build has ended already"));
     }
     Ok(Json(deployment.into()))
@@ -238,7 +252,7 @@ struct Duplicate {
     deployment_id: Option<String>,
 }
 
-/// Builds the same upload again; it becomes active when it is ready.
+/// Builds the same upload again, with the grants that it asks for; it becomes active when it is ready.
 #[utoipa::path(post, path = "/v1/functions/{functionId}/deployments/duplicate", tag = "deployments",
     operation_id = "createDuplicateDeployment", request_body = Duplicate, responses((status = 202, body = DeploymentObject)))]
 async fn duplicate(
@@ -259,6 +273,8 @@ async fn duplicate(
         entrypoint: if function.entrypoint.is_empty() { source.entrypoint } else { function.entrypoint.clone() },
         digest: source.digest,
         source_bytes: source.source_bytes,
+        grants: source.grants,
+        uploader: caller.key.clone(),
     };
     Ok((StatusCode::ACCEPTED, Json(begin(&app, &function, new).await?)))
 }

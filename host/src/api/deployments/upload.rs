@@ -8,13 +8,14 @@ use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use bytes::{Bytes, BytesMut};
 use http_body_util::Limited;
+use larder_runtime::Grants;
 use utoipa::ToSchema;
 
 use super::{DeploymentObject, NewDeployment, begin};
-use crate::api::functions;
 use crate::api::problem::{Kind, Problem};
 use crate::api::queries::flag;
 use crate::api::wire::{Ids, text};
+use crate::api::{functions, grants};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
 
@@ -33,6 +34,8 @@ pub(super) struct Upload {
     activate: Option<bool>,
     entrypoint: Option<String>,
     commands: Option<String>,
+    /// What it asks to be granted, as JSON; without it, it has whatever the function has.
+    grants: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +43,7 @@ struct Parts {
     file: Option<(String, Bytes)>,
     activate: bool,
     entrypoint: Option<String>,
+    grants: Option<Grants>,
 }
 
 #[utoipa::path(post, path = "/v1/functions/{functionId}/deployments", tag = "deployments", operation_id = "createDeployment",
@@ -77,6 +81,8 @@ pub(super) async fn create(
         entrypoint: if entrypoint.is_empty() { name } else { entrypoint },
         source_bytes: bytes.len() as u64,
         digest: app.objects.put(bytes).await?,
+        grants: parts.grants,
+        uploader: caller.key.clone(),
     };
     Ok((StatusCode::ACCEPTED, Json(begin(&app, &function, new).await?)))
 }
@@ -137,6 +143,7 @@ async fn read(request: Request, max: usize) -> Result<Parts, Problem> {
             "entrypoint" => {
                 parts.entrypoint = Some(text("entrypoint", part_text(&mut field, "entrypoint").await?, 0..=1_028)?);
             }
+            "grants" => parts.grants = Some(grants::parse(part_text(&mut field, "grants").await?.as_bytes())?),
             // `commands` would tell how to build from source.
             _ => {}
         }

@@ -159,7 +159,7 @@ async fn activate(
     let function = ids.get("functionId")?;
     let body: Activation = wire::json(body, wire::BODY_MAX).await?;
     let deployment = wire::id("deploymentId", &wire::required("deploymentId", body.deployment_id)?)?;
-    make_active(&app, &caller.partner, &function, &deployment).await
+    make_active(&app, &caller, &function, &deployment).await
 }
 
 /// The older path of the same.
@@ -167,22 +167,26 @@ async fn activate(
     operation_id = "updateDeployment", responses((status = 200, body = FunctionObject)))]
 async fn activate_by_path(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<FunctionObject>, Problem> {
     caller.may(Scope::FunctionsWrite)?;
-    make_active(&app, &caller.partner, &ids.get("functionId")?, &ids.get("deploymentId")?).await
+    make_active(&app, &caller, &ids.get("functionId")?, &ids.get("deploymentId")?).await
 }
 
 async fn make_active(
     app: &App,
-    partner: &PartnerId,
+    caller: &Caller,
     function: &FunctionId,
     deployment: &DeploymentId,
 ) -> Result<Json<FunctionObject>, Problem> {
+    let partner = &caller.partner;
     find(app, partner, function).await?;
     let deployment = super::deployments::find(app, partner, function, deployment).await?;
     if deployment.status != BuildStatus::Ready {
         let status = deployment.status.word();
         return Err(Problem::new(Kind::BuildNotReady, format!("The build of this deployment is {status}, not ready")));
     }
-    app.store.activate_deployment(&deployment, app.clock.now_ms()).await?;
+    if !app.store.activate_deployment(&deployment, caller.key.as_ref(), &app.clock).await? {
+        let present = find(app, partner, function).await?;
+        return Err(super::grants::not_approved(&caller.tenant.partner, &present, &deployment));
+    }
     changed(app, partner, function).await?;
     object(app, find(app, partner, function).await?).await
 }

@@ -46,8 +46,14 @@ impl<'a> Reader<'a> {
 
     /// About a key that was read.
     pub fn complain_at(&mut self, path: &str, text: impl Display) {
-        let line = self.lines.get(path).copied().unwrap_or(1);
+        let line = self.line_of(path).unwrap_or(1);
         self.complain(line, format!("{path} {text}"));
+    }
+
+    /// Of a key, or of the nearest one above it that was written.
+    fn line_of(&self, path: &str) -> Option<usize> {
+        let above = |path: &&str| path.rfind(['.', '[']).map(|end| &path[..end]);
+        std::iter::successors(Some(path), above).find_map(|path| self.lines.get(path).copied())
     }
 
     /// Lines by key, and complaints in the order of the file.
@@ -85,6 +91,32 @@ impl<'a> Section<'a> {
             DeValue::Table(table) => Some(reader.open(path, line, table)),
             other => wrong(reader, line, &path, "a table", &other),
         }
+    }
+
+    /// A list of tables (`[[key]]`), each by the path `key[0]`.
+    pub fn sections(&mut self, reader: &mut Reader<'a>, key: &str) -> Vec<Section<'a>> {
+        let path = self.path_of(key);
+        let Some((line, value)) = self.take(reader, key) else { return Vec::new() };
+        let DeValue::Array(items) = value else {
+            return wrong(reader, line, &path, "a list of tables", &value).unwrap_or_default();
+        };
+        let mut sections = Vec::new();
+        for (at, item) in items.into_iter().enumerate() {
+            let line = reader.line(item.span());
+            match item.into_inner() {
+                DeValue::Table(table) => {
+                    let path = format!("{path}[{at}]");
+                    reader.lines.insert(path.clone(), line);
+                    sections.push(reader.open(path, line, table));
+                }
+                other => sections.extend(wrong::<Section>(reader, line, &path, "a list of tables", &other)),
+            }
+        }
+        sections
+    }
+
+    pub fn has(&self, key: &str) -> bool {
+        self.rest.contains_key(key)
     }
 
     pub fn text(&mut self, reader: &mut Reader<'a>, key: &str) -> Option<String> {
@@ -131,13 +163,15 @@ impl<'a> Section<'a> {
     }
 
     /// One of the words, the first unless the key is there.
-    pub fn choice(&mut self, reader: &mut Reader<'a>, key: &str, words: [&str; 2]) -> String {
-        let [default, other] = words;
+    pub fn choice<const N: usize>(&mut self, reader: &mut Reader<'a>, key: &str, words: [&str; N]) -> String {
+        let default = words[0];
         let Some((line, value)) = self.take(reader, key) else { return default.to_owned() };
         match value.as_str() {
             Some(word) if words.contains(&word) => word.to_owned(),
-            _ => wrong(reader, line, &self.path_of(key), &format!("{default:?} or {other:?}"), &value)
-                .unwrap_or_else(|| default.to_owned()),
+            _ => {
+                let words = words.map(|word| format!("{word:?}")).join(" or ");
+                wrong(reader, line, &self.path_of(key), &words, &value).unwrap_or_else(|| default.to_owned())
+            }
         }
     }
 
@@ -161,7 +195,7 @@ impl<'a> Section<'a> {
         Some((line, value.into_inner()))
     }
 
-    fn path_of(&self, key: &str) -> String {
+    pub fn path_of(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 }

@@ -139,6 +139,84 @@ fn complaints_name_the_line_to_change() {
     assert!(complaints("[function]\nid = a").starts_with("larder.toml:2: "), "not TOML");
 }
 
+const GRANTS: &str = r#"
+[function]
+id = "a"
+[grants]
+state = true
+events = ["card.*"]
+secrets = ["API_TOKEN"]
+upstreams = ["aggregator"]
+transactions.SEK = { max = "500", sum = "1000.00", period = "week" }
+[[grants.http]]
+hosts = ["api.sports.example"]
+[[grants.http]]
+scheme = "http"
+hosts = ["intra.example:8080"]
+methods = ["POST"]
+paths = ["/v1"]
+calls = 2
+bytes = 4096
+network = "10.1.0.0/16"
+"#;
+
+#[test]
+fn grants_are_asked_for_in_the_wires_form() {
+    assert_eq!(
+        serde_json::to_value(parse(GRANTS).unwrap().grants).unwrap(),
+        json!({
+            "http": [
+                { "scheme": "https", "hosts": ["api.sports.example"], "methods": ["GET", "HEAD"], "paths": ["/"],
+                  "calls": 10, "bytes": 1_048_576 },
+                { "scheme": "http", "hosts": ["intra.example:8080"], "methods": ["POST"], "paths": ["/v1"],
+                  "calls": 2, "bytes": 4096, "network": "10.1.0.0/16" },
+            ],
+            "upstreams": ["aggregator"], "state": true, "events": ["card.*"], "secrets": ["API_TOKEN"],
+            "transactions": { "SEK": { "max": "500.00", "sum": "1000.00", "period": "week" } },
+        })
+    );
+    assert_eq!(parse("function = { id = \"a\" }").unwrap().grants, Grants::default());
+}
+
+#[test]
+fn a_wrong_grant_names_its_line() {
+    for (from, to, complaint) in [
+        ("state = true", "stat = true", "larder.toml:5: unknown key grants.stat; did you mean state?"),
+        ("max = \"500\"", "max = 500", "larder.toml:9: grants.transactions.SEK.max must be a text in quotes, not 500"),
+        (
+            "max = \"500\"",
+            "max = \"0\"",
+            "larder.toml:9: grants.transactions.SEK.max amount \"0\" is not more than zero",
+        ),
+        ("max = \"500\", ", "", "larder.toml:9: grants.transactions.SEK.max is missing"),
+        ("1000.00", "100.00", "larder.toml:9: grants.transactions.SEK.sum 100.00 is less than max, 500.00"),
+        (
+            "period = \"week\"",
+            "period = \"year\"",
+            "larder.toml:9: grants.transactions.SEK.period must be \"day\" or \"week\" or \"month\", not \"year\"",
+        ),
+        (", period = \"week\"", "", "larder.toml:9: grants.transactions.SEK.period is missing"),
+        (
+            "transactions.SEK",
+            "transactions.SKE",
+            "larder.toml:9: grants.transactions.SKE \"SKE\" is no currency; an ISO 4217 code such as SEK is",
+        ),
+        (
+            "methods = [\"POST\"]",
+            "methods = [\"post\"]",
+            "larder.toml:15: grants.http[1].methods \"post\" is none of GET HEAD POST PUT PATCH DELETE OPTIONS",
+        ),
+        ("calls = 2", "calls = 0", "larder.toml:17: grants.http[1].calls must be a number from 1 to 1000, not 0"),
+        (
+            "hosts = [\"api.sports.example\"]",
+            "paths = [\"/\"]",
+            "larder.toml:10: grants.http[0].hosts must have at least one value",
+        ),
+    ] {
+        assert_eq!(complaints(&GRANTS.replacen(from, to, 1)), complaint);
+    }
+}
+
 #[test]
 fn all_complaints_come_at_once_in_the_files_order() {
     let found = complaints("[function]\nid = \"a\"\ntimeout = 901\nper = \"x\"\nfoo = 1\n[build]\nkomponent = \"y\"");

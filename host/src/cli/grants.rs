@@ -1,0 +1,219 @@
+//! `larder grants`: what functions may do, and saying yes to it.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::client::{Client, equal, limit, newest_first};
+use super::console::{Console, field};
+use super::failure::{Failure, Refusal, Result};
+use super::{Session, input};
+use crate::grants::{self, Difference};
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Show what a function may do, and what its newest deployment asks for
+    Show(Show),
+    /// Say yes to what a deployment asks for; it becomes active
+    Approve(Approve),
+    /// Put grants in force, for functions that are uploaded without a larder.toml
+    Set(Set),
+    /// Who changed or approved what, newest first
+    History(History),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  larder grants show round-up
+  larder grants show round-up --deployment 01K9Z4
+  larder grants show round-up --json | jq .grants")]
+pub struct Show {
+    /// The function's id
+    function: String,
+    /// What this deployment asks for, instead of the newest one
+    #[arg(long, value_name = "ID")]
+    deployment: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Needs a key with the scope grants.write; where the partner wants it, another one than the uploader's. What is printed is \
+what is approved: if anything has changed since, it is refused.
+
+Examples:
+  larder grants approve round-up 01K9Z4
+  larder grants approve round-up 01K9Z4 --digest 5f0c")]
+pub struct Approve {
+    /// The function's id
+    function: String,
+    /// The deployment's id
+    deployment: String,
+    /// Only if this is still what `larder grants show --json` told as digest
+    #[arg(long)]
+    digest: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+All grants at once: what is left out is taken away, from this moment on. Needs a key with the scope grants.write.
+
+Examples:
+  larder grants set round-up '{\"state\":true,\"transactions\":{\"SEK\":{\"max\":\"500.00\",\"sum\":\"1000.00\",\"period\":\"day\"}}}'
+  larder grants set hello-http '{\"http\":[{\"hosts\":[\"api.sports.example\"]}]}'
+  larder grants set round-up @grants.json
+  larder grants set round-up '{}'")]
+pub struct Set {
+    /// The function's id
+    function: String,
+    /// The grants: a JSON object, @FILE, or - for stdin
+    #[arg(value_name = "DATA")]
+    grants: String,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  larder grants history
+  larder grants history --function round-up --json")]
+pub struct History {
+    /// Only of this function
+    #[arg(long, value_name = "ID")]
+    function: Option<String>,
+    /// At most so many
+    #[arg(long, default_value_t = 25, value_name = "N")]
+    limit: usize,
+}
+
+pub async fn run(command: Command, session: &Session) -> Result<()> {
+    let client = session.client()?;
+    let console = &session.console;
+    match command {
+        Command::Show(args) => show(&args, &client, console).await,
+        Command::Approve(Approve { function, deployment, digest }) => {
+            let read = client.get(&["functions", &function, "deployments", &deployment, "grants"]).await?;
+            let digest = digest.unwrap_or_else(|| field(&read["deployment"], "digest"));
+            let answer = approve(&client, &function, &read, &digest, console).await?;
+            if console.json { console.object(&answer) } else { Ok(()) }
+        }
+        Command::Set(Set { function, grants }) => {
+            let body = input::json(&input::data(&grants)?, &grants)?;
+            let before = in_force(&client.get(&["functions", &function, "grants"]).await?)?;
+            let answer = client.call(Method::PUT, &["functions", &function, "grants"], &body).await?;
+            let Difference { widens, narrows } = Difference::between(&before, &in_force(&answer)?);
+            narrows.iter().chain(&widens).for_each(|what| console.note(&format!("{function} {what}")));
+            if console.json { console.object(&answer) } else { Ok(()) }
+        }
+        Command::History(args) => history(&args, &client, console).await,
+    }
+}
+
+/// From what is in force to what is asked for; `None`: the key may not see it.
+pub async fn difference(client: &Client, function: &str, asked: &larder_runtime::Grants) -> Result<Option<Difference>> {
+    match client.get(&["functions", function, "grants"]).await {
+        Ok(read) => Ok(Some(Difference::between(&in_force(&read)?, asked))),
+        Err(Failure::Refused(Refusal { status: 401, kind, .. })) if kind == "general_unauthorized_scope" => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// If the deployment waits for a yes: says it, where this one may, and else what has to be said and by whom.
+pub async fn settle(client: &Client, function: &str, deployment: &str, may: bool, console: &Console) -> Result<()> {
+    let read = match client.get(&["functions", function, "deployments", deployment, "grants"]).await {
+        Ok(read) => read,
+        // Activating tells as well.
+        Err(Failure::Refused(Refusal { status: 401, kind, .. })) if kind == "general_unauthorized_scope" => {
+            return Ok(());
+        }
+        Err(failure) => return Err(failure),
+    };
+    if read["deployment"]["waits"] != true {
+        return Ok(());
+    }
+    if may {
+        return approve(client, function, &read, &field(&read["deployment"], "digest"), console).await.map(drop);
+    }
+    Err(Failure::failed(format!(
+        "deployment {deployment} is ready and waits: it asks for more than is granted. The function\n{}\nA key with the \
+         scope grants.write approves that, and it becomes active:\n  larder grants approve {function} {deployment}",
+        sentences(&read["deployment"]["difference"]["widens"]).join("\n")
+    )))
+}
+
+/// A deployment that cannot be activated was tried and did not succeed; it is not the key that is wrong.
+pub fn waits(failure: Failure) -> Failure {
+    match failure {
+        Failure::Refused(Refusal { status: 403, message, .. }) => Failure::Failed(message),
+        other => other,
+    }
+}
+
+async fn approve(client: &Client, function: &str, read: &Value, digest: &str, console: &Console) -> Result<Value> {
+    let asked = &read["deployment"];
+    let deployment = field(asked, "deploymentId");
+    let path = ["functions", function, "deployments", &deployment, "grants", "approval"];
+    let answer = client.post(&path, &json!({ "digest": digest })).await?;
+    console.note(&format!("approved for deployment {deployment}: {function}"));
+    let difference = &asked["difference"];
+    for what in [&difference["widens"], &difference["narrows"]].into_iter().flat_map(sentences) {
+        console.note(&what);
+    }
+    let state = if answer["active"] == true { "it is active now" } else { "it is not active yet" };
+    console.note(state);
+    Ok(answer)
+}
+
+async fn show(args: &Show, client: &Client, console: &Console) -> Result<()> {
+    let read = match &args.deployment {
+        Some(deployment) => client.get(&["functions", &args.function, "deployments", deployment, "grants"]).await?,
+        None => client.get(&["functions", &args.function, "grants"]).await?,
+    };
+    if console.json {
+        return console.object(&read);
+    }
+    let words = grants::in_words(&in_force(&read)?);
+    if words.is_empty() {
+        console.line(&format!("{} may reach nothing", args.function))?;
+    }
+    for what in words {
+        console.line(&format!("{} {what}", args.function))?;
+    }
+    let asked = &read["deployment"];
+    if asked["waits"] == true {
+        let id = field(asked, "deploymentId");
+        console.line(&format!("deployment {id} waits for a yes; with it, {}", args.function))?;
+        for what in [&asked["difference"]["widens"], &asked["difference"]["narrows"]].into_iter().flat_map(sentences) {
+            console.line(&what)?;
+        }
+        console.line(&format!("larder grants approve {} {id}", args.function))?;
+    }
+    Ok(())
+}
+
+async fn history(args: &History, client: &Client, console: &Console) -> Result<()> {
+    let mut queries: Vec<Value> = args.function.iter().map(|function| equal("functionId", function)).collect();
+    queries.extend([newest_first(), limit(args.limit)]);
+    let answer = client.list(&["grants", "changes"], &queries).await?;
+    if console.json {
+        return console.object(&answer);
+    }
+    for row in answer["grantChanges"].as_array().into_iter().flatten() {
+        let [at, function, kind, deployment, key] =
+            ["$createdAt", "functionId", "kind", "deploymentId", "keyId"].map(|name| field(row, name));
+        let by = if key.is_empty() { "a build".to_owned() } else { format!("key {key}") };
+        let of = if deployment.is_empty() { String::new() } else { format!(" deployment {deployment}") };
+        console.line(&format!("{at}  {function}  {kind}{of} by {by}"))?;
+        for what in [&row["difference"]["widens"], &row["difference"]["narrows"]].into_iter().flat_map(sentences) {
+            console.line(&what)?;
+        }
+    }
+    Ok(())
+}
+
+fn in_force(read: &Value) -> Result<larder_runtime::Grants> {
+    serde_json::from_value(read["grants"].clone())
+        .map_err(|err| Failure::failed(format!("these grants are of another version of Larder: {err}")))
+}
+
+fn sentences(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(|text| Some(format!("  {}", text.as_str()?))).collect()
+}

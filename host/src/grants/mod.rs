@@ -1,0 +1,290 @@
+//! What may be granted to a function.
+//!
+//! * [`check`]: grants that somebody sends → their canonical form, or every complaint, each with its key.
+//! * [`Difference`]: what widens and what narrows between two, in words for a person.
+//! * [`requests`]: what an upload's imports need, as lines for `larder.toml`.
+//!
+//! The rule: **what is not provably covered by what is in force widens it**. Asking grants nothing.
+
+mod difference;
+mod requests;
+
+use std::collections::BTreeSet;
+
+use larder_runtime::grants::{Grants, HttpGrant, TransactionGrant};
+
+pub use difference::{Difference, covers};
+pub use requests::{calls_out, missing};
+
+use crate::model::trigger_key;
+use crate::money;
+
+const HTTP_MAX: usize = 20;
+const NAMES_MAX: usize = 100;
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+pub const CALLS_MAX: u32 = 1_000;
+pub const BYTES_MAX: u64 = 64 << 20;
+const PATH_CHARS_MAX: usize = 256;
+
+/// Something to change, by its key: `grants.transactions.SEK.max`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complaint {
+    pub key: String,
+    pub why: String,
+}
+
+/// Names what was read when somebody says yes to it: what is in force, and what is asked for.
+pub fn digest(in_force: &Grants, asked: &Grants) -> String {
+    let json = |grants| serde_json::to_string(grants).expect("plain values serialise");
+    trigger_key(&["grants", &json(in_force), &json(asked)])
+}
+
+/// What they come to, in sentences about the function.
+pub fn in_words(grants: &Grants) -> Vec<String> {
+    let all = Difference::between(&Grants::default(), grants).widens;
+    all.into_iter().map(|text| text.replacen("may now", "may", 1)).collect()
+}
+
+/// The same grants with amounts and hosts in the one form that is kept.
+pub fn check(mut grants: Grants) -> Result<Grants, Vec<Complaint>> {
+    let mut found = Found(vec![]);
+    if grants.http.len() > HTTP_MAX {
+        found.complain("grants.http", format!("may have at most {HTTP_MAX} entries"));
+    }
+    for (at, grant) in grants.http.iter_mut().enumerate() {
+        http(&mut found, &format!("grants.http[{at}]"), grant);
+    }
+    let (mut once, all) = (Vec::new(), std::mem::take(&mut grants.http));
+    for grant in all {
+        if !once.contains(&grant) {
+            once.push(grant);
+        }
+    }
+    grants.http = once;
+    found.names("grants.upstreams", &grants.upstreams, |name| {
+        let label = (1..=40).contains(&name.len())
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !name.starts_with('-')
+            && !name.ends_with('-');
+        label.then_some(()).ok_or("must be 1 to 40 of a-z 0-9 - and neither begin nor end with -")
+    });
+    found.names("grants.events", &grants.events, check_pattern);
+    found.names("grants.secrets", &grants.secrets, |name| {
+        (1..=255).contains(&name.chars().count()).then_some(()).ok_or("must have 1 to 255 characters")
+    });
+    for (currency, grant) in &mut grants.transactions {
+        transactions(&mut found, currency, grant);
+    }
+    if found.0.is_empty() { Ok(grants) } else { Err(found.0) }
+}
+
+/// A pattern over the type of events: words between dots, `*` for any one.
+pub fn check_pattern(text: &str) -> Result<(), &'static str> {
+    if !(1..=255).contains(&text.chars().count()) {
+        return Err("must have 1 to 255 characters");
+    }
+    if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err("has a space or a control character");
+    }
+    for segment in text.split('.') {
+        if segment.is_empty() {
+            return Err("has an empty segment");
+        }
+        if segment.contains('*') && segment != "*" {
+            return Err("has a * that is not a whole segment");
+        }
+    }
+    Ok(())
+}
+
+struct Found(Vec<Complaint>);
+
+impl Found {
+    fn complain(&mut self, key: &str, why: impl Into<String>) {
+        self.0.push(Complaint { key: key.to_owned(), why: why.into() });
+    }
+
+    fn names(&mut self, key: &str, names: &BTreeSet<String>, check: impl Fn(&str) -> Result<(), &'static str>) {
+        if names.len() > NAMES_MAX {
+            self.complain(key, format!("may have at most {NAMES_MAX} values"));
+        }
+        for name in names {
+            if let Err(why) = check(name) {
+                self.complain(key, format!("{name:?} {why}"));
+            }
+        }
+    }
+}
+
+fn http(found: &mut Found, key: &str, grant: &mut HttpGrant) {
+    grant.hosts = grant.hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+    let part = |name: &str| format!("{key}.{name}");
+    for (name, empty) in
+        [("hosts", grant.hosts.is_empty()), ("methods", grant.methods.is_empty()), ("paths", grant.paths.is_empty())]
+    {
+        if empty {
+            found.complain(&part(name), "must have at least one value");
+        }
+    }
+    found.names(&part("hosts"), &grant.hosts, host);
+    found.names(&part("methods"), &grant.methods, |method| {
+        METHODS.contains(&method).then_some(()).ok_or("is none of GET HEAD POST PUT PATCH DELETE OPTIONS")
+    });
+    found.names(&part("paths"), &grant.paths, path);
+    if !(1..=CALLS_MAX).contains(&grant.calls) {
+        found.complain(&part("calls"), format!("must be 1 to {CALLS_MAX}, not {}", grant.calls));
+    }
+    if !(1..=BYTES_MAX).contains(&grant.bytes) {
+        found.complain(&part("bytes"), format!("must be 1 to {BYTES_MAX}, not {}", grant.bytes));
+    }
+    if let Some(network) = &grant.network
+        && !is_network(network)
+    {
+        found.complain(&part("network"), format!("must be a network such as \"10.1.0.0/16\", not {network:?}"));
+    }
+}
+
+/// `api.example`, `*.example`, either with a port.
+fn host(text: &str) -> Result<(), &'static str> {
+    const WRONG: &str = "must be a host such as api.example, *.example or api.example:8443";
+    let (name, port) = text.rsplit_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
+    let digits = |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && !port.starts_with('0');
+    if port.is_some_and(|port| !digits(port) || port.parse::<u16>().is_err()) {
+        return Err(WRONG);
+    }
+    let name = name.strip_prefix("*.").unwrap_or(name);
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    (name.len() <= 253 && name.split('.').all(label)).then_some(()).ok_or(WRONG)
+}
+
+fn path(text: &str) -> Result<(), &'static str> {
+    if !text.starts_with('/') {
+        return Err("must begin with /");
+    }
+    if text.len() > PATH_CHARS_MAX {
+        return Err("must have at most 256 characters");
+    }
+    if !text.bytes().all(|b| b.is_ascii_graphic()) || text.contains(['?', '#', '\\']) {
+        return Err("must be a plain path, without a query, and percent-encoded");
+    }
+    if text.contains("//") || text.split('/').any(|segment| matches!(segment, "." | "..")) {
+        return Err("must not have an empty segment, . or ..");
+    }
+    Ok(())
+}
+
+/// CIDR: an address whose bits behind the prefix are zero.
+fn is_network(text: &str) -> bool {
+    use std::net::IpAddr;
+    let Some((address, bits)) = text.split_once('/') else { return false };
+    let (Ok(address), Ok(bits)) = (address.parse::<IpAddr>(), bits.parse::<u32>()) else { return false };
+    match address {
+        IpAddr::V4(v4) => bits <= 32 && u64::from(v4.to_bits()) << bits & 0xffff_ffff == 0,
+        IpAddr::V6(v6) => bits <= 128 && v6.to_bits().checked_shl(bits).unwrap_or(0) == 0,
+    }
+}
+
+fn transactions(found: &mut Found, currency: &str, grant: &mut TransactionGrant) {
+    let key = format!("grants.transactions.{currency}");
+    if money::exponent(currency).is_none() {
+        return found.complain(&key, format!("{currency:?} is no currency; an ISO 4217 code such as SEK is"));
+    }
+    let mut minor = [0; 2];
+    for ((name, text), minor) in [("max", &mut grant.max), ("sum", &mut grant.sum)].into_iter().zip(&mut minor) {
+        match money::minor(text, currency) {
+            Ok(amount) => {
+                *minor = amount;
+                *text = money::decimal(amount, currency);
+            }
+            Err(why) => found.complain(&format!("{key}.{name}"), why),
+        }
+    }
+    let [max, sum] = minor;
+    if max > sum && sum > 0 {
+        found.complain(&format!("{key}.sum"), format!("{} is less than max, {}", grant.sum, grant.max));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grants(json: &str) -> Grants {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn amounts_and_hosts_have_one_form() {
+        let checked = check(grants(
+            r#"{"http":[{"hosts":["API.Example"]},{"hosts":["api.example"]}],
+                "transactions":{"SEK":{"max":"500","sum":"1000.5","period":"day"},"JPY":{"max":"7","sum":"7","period":"week"}}}"#,
+        ))
+        .unwrap();
+        assert_eq!(checked.http.len(), 1);
+        let sek = &checked.transactions["SEK"];
+        assert_eq!((sek.max.as_str(), sek.sum.as_str()), ("500.00", "1000.50"));
+        assert_eq!(checked.transactions["JPY"].max, "7");
+        assert_eq!(check(checked.clone()), Ok(checked));
+    }
+
+    #[test]
+    fn every_complaint_names_its_key() {
+        let wrong = |json: &str| -> Vec<String> {
+            check(grants(json)).unwrap_err().into_iter().map(|complaint| complaint.key).collect()
+        };
+        let http = |rest: &str| wrong(&format!(r#"{{"http":[{{"hosts":["a.example"]{rest}}}]}}"#));
+        assert_eq!(http(r#","calls":0"#), ["grants.http[0].calls"]);
+        assert_eq!(http(r#","calls":1001"#), ["grants.http[0].calls"]);
+        assert_eq!(http(r#","bytes":67108865"#), ["grants.http[0].bytes"]);
+        assert_eq!(http(r#","methods":["get"]"#), ["grants.http[0].methods"]);
+        assert_eq!(http(r#","methods":[]"#), ["grants.http[0].methods"]);
+        for path in ["v1", "/a?b", "/a#b", "//", "/../b", "/a\\\\b"] {
+            assert_eq!(http(&format!(r#","paths":["{path}"]"#)), ["grants.http[0].paths"], "{path}");
+        }
+        for network in ["10.0.0.1/8", "10.0.0.0/33", "10.0.0.0", "x/8", "fc00::1/7"] {
+            assert_eq!(http(&format!(r#","network":"{network}""#)), ["grants.http[0].network"], "{network}");
+        }
+        for host in
+            ["", "*", "a..b", "a b", "a/b", "https://a", "a:0", "a:65536", "a:b", "-a.b", "*.*.b", "a@b", "a*.b"]
+        {
+            assert_eq!(wrong(&format!(r#"{{"http":[{{"hosts":["{host}"]}}]}}"#)), ["grants.http[0].hosts"], "{host}");
+        }
+        assert_eq!(wrong(r#"{"http":[{"hosts":[]}]}"#), ["grants.http[0].hosts"]);
+        assert_eq!(wrong(r#"{"upstreams":["Bank"]}"#), ["grants.upstreams"]);
+        assert_eq!(wrong(r#"{"events":["a..b","a.b*"]}"#), ["grants.events", "grants.events"]);
+        assert_eq!(wrong(r#"{"secrets":[""]}"#), ["grants.secrets"]);
+        let sek = |max: &str, sum: &str| {
+            wrong(&format!(r#"{{"transactions":{{"SEK":{{"max":"{max}","sum":"{sum}","period":"day"}}}}}}"#))
+        };
+        assert_eq!(sek("0", "1"), ["grants.transactions.SEK.max"]);
+        assert_eq!(sek("1.005", "2"), ["grants.transactions.SEK.max"]);
+        assert_eq!(sek("1", "-2"), ["grants.transactions.SEK.sum"]);
+        assert_eq!(sek("2", "1.99"), ["grants.transactions.SEK.sum"]);
+        assert_eq!(
+            wrong(r#"{"transactions":{"XXX":{"max":"1","sum":"1","period":"day"}}}"#),
+            ["grants.transactions.XXX"]
+        );
+    }
+
+    #[test]
+    fn networks() {
+        for network in ["10.0.0.0/8", "0.0.0.0/0", "127.0.0.1/32", "fc00::/7", "::1/128", "::/0"] {
+            assert!(is_network(network), "{network}");
+        }
+    }
+
+    #[test]
+    fn patterns_are_whole_segments() {
+        for text in ["goal.scored", "com.bank.*.booked", "*", "a"] {
+            assert_eq!(check_pattern(text), Ok(()), "{text}");
+        }
+        for text in ["", ".", "a..b", "a.", "a.b*", "a b", &"x".repeat(256)] {
+            assert!(check_pattern(text).is_err(), "{text}");
+        }
+    }
+}
