@@ -22,8 +22,10 @@ async fn deploy(api: &Api) {
         "state": true, "upstreams": ["aggregator"],
         "transactions": { "SEK": { "max": "500.00", "sum": "50000.00", "period": "day" } },
     });
-    let settings = json!({ "events": ["match.goal"], "per": "enrolment", "grants": grants });
-    api.deploy("save-league", &guests::guest("save-league"), settings).await;
+    api.create_function("save-league", json!({ "events": ["match.goal"], "per": "enrolment" })).await.is(201);
+    api.grant("save-league", grants).await;
+    let deployment = api.build("save-league", &guests::guest("save-league"), true).await;
+    assert_eq!(deployment["status"], "ready", "{}", deployment["buildLogs"]);
     api.enrol("save-league", "anna", "AIK", json!({ "stake": "1.00" })).await;
 }
 
