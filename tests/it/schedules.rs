@@ -6,7 +6,7 @@ use larder::clock::{Clock, rfc3339};
 use larder::config::Settings;
 use larder::ids::{DeploymentId, ExecutionId, FunctionId, PartnerId};
 use larder::lifecycle::Lifecycle;
-use larder::model::{BuildStatus, Deployment, Function, LimitSettings, Per, RequestRecord, Topics, Trigger};
+use larder::model::{BuildStatus, Deployment, Function, RequestRecord, Trigger};
 use larder::secrets::Secrets;
 use larder::store::NewExecution;
 use larder::store::listing::Listing;
@@ -33,30 +33,12 @@ pub async fn scheduled(app: &App, schedule: &str) -> (PartnerId, FunctionId) {
     let now = app.clock.now_ms();
     app.store.insert_partner(&partner, "Acme", now).await.unwrap();
     let function = Function {
-        partner: partner.clone(),
-        id: id.clone(),
         name: "Tick".into(),
         runtime: "wasi-0.2".into(),
-        execute: vec![],
-        events: vec![],
         schedule: schedule.into(),
         timezone: "Europe/Stockholm".into(),
         timeout_s: 15,
-        enabled: true,
-        logging: true,
-        entrypoint: String::new(),
-        commands: String::new(),
-        scopes: vec![],
-        specification: String::new(),
-        deployment_retention: 0,
-        per: Per::Event,
-        topics: Topics::Subject,
-        routes: vec![],
-        limits: LimitSettings::default(),
-        grants: Default::default(),
-        deployment: None,
-        created_at_ms: now,
-        updated_at_ms: now,
+        ..Function::new(partner.clone(), id.clone(), now)
     };
     app.store.insert_function(&function).await.unwrap();
     let deployment = Deployment {
@@ -73,14 +55,11 @@ pub async fn scheduled(app: &App, schedule: &str) -> (PartnerId, FunctionId) {
         build_ms: 0,
         build_logs: String::new(),
         exports: Some(Exports { http: false, handler: true }),
-        grants: None,
-        uploader: None,
-        approval: None,
         created_at_ms: now,
         updated_at_ms: now,
     };
     app.store.insert_deployment(&deployment).await.unwrap();
-    assert!(app.store.activate_deployment(&deployment, None, &app.clock).await.unwrap());
+    app.store.activate_deployment(&deployment, now).await.unwrap();
     app.directory.reload(&partner).await.unwrap();
     schedule::arm(app, &partner, &id).await.unwrap();
     (partner, id)
