@@ -29,22 +29,27 @@ const JSON: &str = "application/json";
 pub struct Mapping {
     /// Where in a page the items are; empty: the page is the items, or the item.
     #[serde(default)]
+    #[schema(value_type = String)]
     pub items: Pointer,
     /// Unique for its source, and another for each thing that is told: `{/goal}-{/revision}`.
+    #[schema(value_type = String)]
     pub id: Template,
+    #[schema(value_type = String)]
     pub source: Template,
     #[serde(rename = "type")]
+    #[schema(value_type = String)]
     pub kind: Template,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub subject: Option<Template>,
     /// When the item was published, RFC 3339.
+    #[schema(value_type = String)]
     pub time: Template,
 }
 
 /// A JSON pointer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-#[schema(value_type = String)]
 pub struct Pointer(String);
 
 impl TryFrom<String> for Pointer {
@@ -64,9 +69,8 @@ impl From<Pointer> for String {
 }
 
 /// Text in which `{/pointer}` stands for a value of an item.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-#[schema(value_type = String)]
 pub struct Template {
     text: String,
     /// What stands before each pointer, and it; the last has none.

@@ -18,7 +18,7 @@ use crate::clock::Millis;
 use crate::crash::{self, Point};
 use crate::model::Feed;
 use crate::queue::Work;
-use crate::store::{self, Moved, Taken};
+use crate::store::{self, Moved, Received};
 use mapping::Page;
 
 const DAY_MS: Millis = 24 * 3_600 * 1_000;
@@ -38,7 +38,7 @@ fn times(app: &App) -> RangeInclusive<Millis> {
 }
 
 /// Stores what a page came to and, if it was polled, moves the feed on. `None`: it is somebody else's by now, or gone.
-pub async fn take(app: &App, feed: &Feed, page: &Page, moved: Option<&Moved>) -> store::Result<Option<Taken>> {
+pub async fn take(app: &App, feed: &Feed, page: &Page, moved: Option<&Moved>) -> store::Result<Option<Received>> {
     let Some(taken) = app.store.take_page(feed, page, moved, &app.clock).await? else { return Ok(None) };
     crash::point(Point::FeedTaken);
     if taken.new > 0 {

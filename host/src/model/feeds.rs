@@ -66,6 +66,7 @@ pub struct FeedSettings {
     pub mapping: Mapping,
     /// Of a feed of the operator: the partners whose functions get its events.
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     pub partners: BTreeSet<PartnerId>,
 }
 
@@ -88,6 +89,7 @@ pub struct PollSettings {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CursorSettings {
     /// Where in an answer the cursor of the next page stands.
+    #[schema(value_type = String)]
     pub next: Pointer,
     /// The parameter of the query in which it is sent.
     #[serde(default = "CursorSettings::parameter")]

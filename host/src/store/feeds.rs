@@ -33,7 +33,7 @@ pub struct Moved {
 
 /// What came of a page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
+pub struct Received {
     /// Items that nobody of the feed's partners had.
     pub new: u64,
     pub duplicates: u64,
@@ -166,9 +166,9 @@ impl Store {
         page: &Page,
         moved: Option<&Moved>,
         clock: &Clock,
-    ) -> Result<Option<Taken>> {
+    ) -> Result<Option<Received>> {
         let at_once = (EVENTS_MAX / feed.receivers().len().max(1)).max(1);
-        let mut taken = Taken { refused: page.refused, ..Taken::default() };
+        let mut taken = Received { refused: page.refused, ..Received::default() };
         let mut rest = &page.events[..];
         loop {
             let (events, later) = rest.split_at(rest.len().min(at_once));
@@ -189,7 +189,7 @@ impl Store {
         }
     }
 
-    async fn take_part(&self, part: &Part<'_>) -> Result<Option<Taken>> {
+    async fn take_part(&self, part: &Part<'_>) -> Result<Option<Received>> {
         self.db
             .tx("take_feed_page", part, |tx, part| {
                 Box::pin(async move {
@@ -243,7 +243,7 @@ async fn lock(tx: &mut Tx<'_>, part: &Part<'_>) -> Result<Option<Feed>> {
 }
 
 /// Stores the events for each partner that gets them now.
-async fn deliver(tx: &mut Tx<'_>, part: &Part<'_>, now: &Feed) -> Result<Taken> {
+async fn deliver(tx: &mut Tx<'_>, part: &Part<'_>, now: &Feed) -> Result<Received> {
     let created_at_ms = part.clock.now_ms();
     let mut rows = Vec::with_capacity(part.events.len() * now.receivers().len());
     for partner in now.receivers() {
@@ -265,10 +265,10 @@ async fn deliver(tx: &mut Tx<'_>, part: &Part<'_>, now: &Feed) -> Result<Taken> 
     let new = stored.iter().enumerate().filter(|(_, answer)| !answer.duplicate);
     let new: HashSet<usize> = new.map(|(at, _)| at % part.events.len()).collect();
     let (new, all) = (new.len() as u64, part.events.len() as u64);
-    Ok(Taken { new, duplicates: all - new, refused: 0 })
+    Ok(Received { new, duplicates: all - new, refused: 0 })
 }
 
-async fn count(tx: &mut Tx<'_>, part: &Part<'_>, now: &Feed, taken: Taken) -> Result<()> {
+async fn count(tx: &mut Tx<'_>, part: &Part<'_>, now: &Feed, taken: Received) -> Result<()> {
     const COUNT: &str = "-- count_feed
         UPDATE feeds SET items = items + ?, duplicates = duplicates + ?, refused = refused + ?,
             last_refused = COALESCE(?, last_refused), newest_at_ms = ?, good_at_ms = ?

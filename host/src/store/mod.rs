@@ -40,7 +40,7 @@ pub use dead_letters::Redriven;
 pub use deployments::Heads;
 pub use events::{NewEvent, Routed, RoutedEvent, WaitingEvent};
 pub use executions::{Claimed, NewExecution};
-pub use feeds::{Moved, Taken};
+pub use feeds::{Moved, Received};
 pub use grants::Approved;
 pub use idempotency::{KeptAnswer, KeyHolder, KeyRequest, Taken};
 
