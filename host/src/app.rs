@@ -6,6 +6,7 @@ use larder_runtime::Runtime;
 
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::egress::Client;
 use crate::egress::upstreams::Upstreams;
 use crate::ledger::Ledger;
 use crate::lifecycle::Lifecycle;
@@ -59,6 +60,8 @@ pub struct Parts {
     pub runtime: Arc<Runtime>,
     pub gates: Gates,
     pub upstreams: Upstreams,
+    /// Through which everything goes that leaves by HTTP.
+    pub egress: Client,
     pub life: Lifecycle,
     /// SHA-256 of the operator key's text.
     pub operator_key_hash: [u8; 32],

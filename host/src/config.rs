@@ -37,6 +37,7 @@ section! { Settings {
     worker: Worker,
     scheduler: Scheduler,
     feeds: Feeds,
+    egress: Egress,
     records: Records,
     secrets: Secrets,
     log: Log,
@@ -110,6 +111,21 @@ section! { Feeds {
     bytes_max: usize,
     items_max: usize,
     #[serde(with = "humantime_serde")] rest_max: Duration,
+} }
+section! { Egress {
+    private_networks: Vec<String>,
+    ca_file: PathBuf,
+    dns_servers: Vec<SocketAddr>,
+    #[serde(with = "humantime_serde")] connect_timeout: Duration,
+    #[serde(with = "humantime_serde")] first_byte_timeout: Duration,
+    #[serde(with = "humantime_serde")] between_bytes_timeout: Duration,
+    #[serde(with = "humantime_serde")] timeout: Duration,
+    #[serde(with = "humantime_serde")] idle_timeout: Duration,
+    connections_max: usize,
+    connections_per_partner: usize,
+    body_bytes_max: u64,
+    calls_at_once: usize,
+    #[serde(with = "humantime_serde")] time_per_execution: Duration,
 } }
 section! { Records {
     all: bool,
@@ -286,6 +302,30 @@ impl Settings {
         found.unless((1..=32 << 20).contains(&self.feeds.bytes_max), "feeds.bytes_max", "must be 1 to 33554432");
         found.unless((1..=10_000).contains(&self.feeds.items_max), "feeds.items_max", "must be 1 to 10000");
         found.unless(self.feeds.rest_max >= second, "feeds.rest_max", "must be at least 1s");
+        let egress = &self.egress;
+        for network in &egress.private_networks {
+            if let Err(why) = crate::egress::allow::network(network) {
+                found.unless(false, "egress.private_networks", &why);
+            }
+        }
+        for (key, time) in [
+            ("egress.connect_timeout", egress.connect_timeout),
+            ("egress.first_byte_timeout", egress.first_byte_timeout),
+            ("egress.between_bytes_timeout", egress.between_bytes_timeout),
+            ("egress.timeout", egress.timeout),
+            ("egress.idle_timeout", egress.idle_timeout),
+            ("egress.time_per_execution", egress.time_per_execution),
+        ] {
+            found.unless(!time.is_zero(), key, "must be more than 0");
+        }
+        found.unless(egress.connections_per_partner > 0, "egress.connections_per_partner", "must be at least 1");
+        found.unless(
+            egress.connections_max >= egress.connections_per_partner,
+            "egress.connections_max",
+            "must be at least egress.connections_per_partner",
+        );
+        found.unless(egress.body_bytes_max > 0, "egress.body_bytes_max", "must be at least 1");
+        found.unless(egress.calls_at_once > 0, "egress.calls_at_once", "must be at least 1");
         found.unless(self.records.buffer > 0, "records.buffer", "must be at least 1");
         found.unless(!self.records.flush.is_zero(), "records.flush", "must be more than 0");
         if found.0.is_empty() { Ok(()) } else { Err(found) }

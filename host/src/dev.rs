@@ -13,6 +13,9 @@ use crate::secrets::write_private;
 
 pub const PARTNER: &str = "demo";
 
+/// What functions may be granted beside the public internet: services on the developer's own machine.
+pub const PRIVATE_NETWORKS: [&str; 2] = ["127.0.0.0/8", "::1/128"];
+
 /// The operator key of a data folder, made at the first start.
 pub fn operator_key(data: &Path) -> anyhow::Result<String> {
     std::fs::create_dir_all(data).with_context(|| format!("data: {}", data.display()))?;

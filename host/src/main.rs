@@ -134,6 +134,9 @@ async fn run_dev(options: Dev) -> anyhow::Result<ExitCode> {
     ];
     let mut settings = Settings::load(options.config.as_deref(), &overrides)?;
     telemetry::logs(&settings.log)?;
+    if settings.egress.private_networks.is_empty() {
+        settings.egress.private_networks = dev::PRIVATE_NETWORKS.map(Into::into).into();
+    }
     let operator_key = dev::operator_key(&settings.data)?;
     let secrets = Secrets::from_file_or_new(&settings.data.join("master.key"))?;
     let life = Lifecycle::default();

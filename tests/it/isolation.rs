@@ -22,8 +22,12 @@ const ALL: [&str; 10] = [
     "enrolments.read",
     "enrolments.write",
     "transactions.read",
+    "feeds.read",
+    "feeds.write",
     "grants.read",
     "grants.write",
+    "upstreams.read",
+    "upstreams.write",
 ];
 
 both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
@@ -37,6 +41,7 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
         .post("/functions/mine/variables", json!({ "variableId": "unique()", "key": "TOKEN", "value": "s3cret" }))
         .await
         .is(201);
+    owner.post("/upstreams", json!({ "name": "mine", "url": "https://mine.example" })).await.is(201);
     let function = owner.get("/functions/mine").await.is(200);
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let known = |parameter: &str| match parameter {
@@ -48,6 +53,7 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
         "transactionId" => text(&transaction["$id"]),
         "partnerId" => "demo".to_owned(),
         "keyId" => "any".to_owned(),
+        "name" => "mine".to_owned(),
         other => panic!("the walk does not know the path parameter {other}"),
     };
 
@@ -70,7 +76,7 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
                 if matches!(method, Method::GET | Method::DELETE) { request } else { request.json(&body(path)) };
             let answer = Api::try_send(request).await.unwrap();
             let expected: &[u16] = match path.as_str() {
-                path if path.contains("{partnerId}") => &[401],
+                path if path.contains("{partnerId}") || path.starts_with("/v1/operator/") => &[401],
                 // Not offered to anybody.
                 path if path.ends_with("/template") || path.ends_with("/vcs") => &[404, 405],
                 _ => &[404],

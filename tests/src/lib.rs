@@ -14,11 +14,13 @@ mod backend;
 pub mod chaos;
 mod cluster;
 pub mod guests;
+pub mod outside;
 mod process;
 pub mod proxy;
 mod random;
 pub mod s3;
 pub mod services;
+pub mod upstream;
 
 pub use aggregator::Aggregator;
 pub use api::{Answer, Api, wide};

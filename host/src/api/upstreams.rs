@@ -151,7 +151,9 @@ async fn update_of(app: &App, owner: Owner, ids: &Ids, body: Body) -> Result<Jso
         Some(secret) => Some(seal(app, &new, &secret)?),
         None if new.settings.credential == CredentialKind::None => None,
         // Sealed anew: what was read may be of a master key that is being replaced.
-        None if old.place() == new.place() => old.sealed.as_deref().map(|sealed| reseal(app, &new, sealed)).transpose()?,
+        None if old.place() == new.place() => {
+            old.sealed.as_deref().map(|sealed| reseal(app, &new, sealed)).transpose()?
+        }
         None => {
             let why = "must be given again: it belongs to the origin of the old `url` and to its kind of credential";
             return Err(Problem::argument("secret", why));

@@ -224,7 +224,10 @@ async fn create(args: &Create, session: &Session) -> Result<()> {
     if console.json {
         return console.object(&upstream);
     }
-    console.note(&format!("functions call it as http://{}.upstream/ once they are granted it; larder.toml, [grants]:", args.name));
+    console.note(&format!(
+        "functions call it as http://{}.upstream/ once they are granted it; larder.toml, [grants]:",
+        args.name
+    ));
     console.note(&format!("  upstreams = [\"{}\"]", args.name));
     console.line(&args.name)
 }

@@ -381,9 +381,15 @@ mod tests {
 
     #[test]
     fn names_are_dns_labels() {
-        for (name, expected) in
-            [("aggregator", true), ("a-1", true), ("", false), ("A", false), ("-a", false), ("a-", false), ("a.b", false)]
-        {
+        for (name, expected) in [
+            ("aggregator", true),
+            ("a-1", true),
+            ("", false),
+            ("A", false),
+            ("-a", false),
+            ("a-", false),
+            ("a.b", false),
+        ] {
             assert_eq!(is_name(name), expected, "{name}");
         }
         assert!(!is_name(&"a".repeat(64)));
@@ -422,7 +428,8 @@ mod tests {
         assert_eq!(named(&|s| s.connect_ms = 0), "connectMs");
         assert_eq!(named(&|s| s.concurrency = 0), "concurrency");
         assert_eq!(named(&|s| s.breaker.window_ms = 1), "breaker.windowMs");
-        let header = |name: &str, template: &str| CredentialKind::Header { name: name.into(), template: template.into() };
+        let header =
+            |name: &str, template: &str| CredentialKind::Header { name: name.into(), template: template.into() };
         assert_eq!(named(&|s| s.credential = header("Host", "{secret}")), "credential.name");
         assert_eq!(named(&|s| s.credential = header("a b", "{secret}")), "credential.name");
         assert_eq!(named(&|s| s.credential = header("X-Key", "secret")), "credential.template");

@@ -258,7 +258,8 @@ impl Directory {
         routes.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         let operators = store.upstreams(None).await?.into_iter();
         let upstreams = operators.chain(store.upstreams(Some(&id)).await?);
-        let upstreams = upstreams.map(|upstream| (upstream.name.clone(), Arc::new(self.0.upstream(upstream)))).collect();
+        let upstreams =
+            upstreams.map(|upstream| (upstream.name.clone(), Arc::new(self.0.upstream(upstream)))).collect();
         let (permits, calls) = match self.tenant(&id) {
             Some(old) => (old.permits.clone(), old.calls.clone()),
             None => (Arc::new(Semaphore::new(self.0.calls_max)), Arc::default()),
@@ -300,8 +301,10 @@ impl Shared {
             let place = upstream.place();
             let opened = self.secrets.open(&place.each_ref().map(String::as_str), sealed);
             let text = opened.map(|text| String::from_utf8_lossy(&text).into_owned());
-            text.inspect_err(|err| tracing::error!(upstream = %upstream.name, error = %err, "the upstream cannot be called"))
-                .ok()
+            text.inspect_err(
+                |err| tracing::error!(upstream = %upstream.name, error = %err, "the upstream cannot be called"),
+            )
+            .ok()
         });
         UpstreamView { upstream, secret }
     }

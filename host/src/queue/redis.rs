@@ -20,8 +20,8 @@ use fred::prelude::{
     Builder, ClientLike, Config, EventInterface, KeysInterface, PubsubInterface, ReconnectPolicy, StreamsInterface,
     Value,
 };
-use fred::types::{Expiration, InfoKind};
 use fred::types::config::Options;
+use fred::types::{Expiration, InfoKind};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;

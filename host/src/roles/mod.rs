@@ -13,6 +13,8 @@ use larder_runtime::Runtime;
 use crate::app::{App, Parts};
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::egress::Client;
+use crate::egress::upstreams::Upstreams;
 use crate::ledger::{self, Ledger};
 use crate::lifecycle::Lifecycle;
 use crate::objects::Objects;
@@ -92,6 +94,8 @@ pub async fn start(
     })
     .map_err(anyhow::Error::msg)
     .context("the runtime could not be started")?;
+    let egress = Client::new(&settings.egress)?;
+    let upstreams = Upstreams::new(egress.clone(), clock.clone(), queue.clone(), secrets.clone(), directory.clone());
     let ledger_settings = ledger::Settings { flush: settings.records.flush, buffer: settings.records.buffer };
     let (ledger, writer) = Ledger::new(store.clone(), clock.clone(), &ledger_settings);
     life.spawn_last("ledger", writer);
@@ -108,6 +112,8 @@ pub async fn start(
         ledger,
         runtime,
         gates: Gates::default(),
+        egress,
+        upstreams,
         life: life.clone(),
     }))
 }
@@ -122,6 +128,7 @@ pub fn run(app: &App, roles: &[Role], listeners: Listeners) -> anyhow::Result<()
     if app.settings.server.calls_per_minute > 0 {
         app.life.spawn("calls", usage::share(app.clone()));
     }
+    app.life.spawn("egress", app.egress.clone().tend(app.life.drain()));
     maintenance::start_own(app);
     web::start(app, listeners)?;
     if roles.contains(&Role::Worker) {

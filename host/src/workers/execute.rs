@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
+use larder_runtime::imports::http::Backend;
 use larder_runtime::{Answer, Call, Effect, End, Event, Failure, LoadError, Outcome, Program, Run, StreamedBody};
 use metrics::{counter, histogram};
 use tokio::sync::oneshot;
@@ -19,6 +20,7 @@ use super::retries::{self, Fate};
 use crate::app::App;
 use crate::clock::{Millis, jitter};
 use crate::crash::{self, Point};
+use crate::egress::Calls;
 use crate::ids::{DeploymentId, ExecutionId};
 use crate::model::{Enrolment, Execution, ExecutionStatus, RequestRecord, Trigger};
 use crate::partners::{Active, FunctionView};
@@ -158,7 +160,7 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
             }),
             state: state.clone(),
             savings: savings.clone(),
-            http: None,
+            http: outgoing(app, &job),
             signing: Some(signer.clone()),
         };
         let answer = job.stream.take().map_or(Answer::Buffered, Answer::Streamed);
@@ -181,6 +183,17 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
             keep_state(app, &scope, &job.execution.id, limits.wall).await;
         }
     }
+}
+
+/// Where its calls go. Made for each run: one that is made again counts from the start.
+fn outgoing(app: &App, job: &Job) -> Option<Arc<dyn Backend>> {
+    let grants = &job.view.grants;
+    let any = !grants.http.is_empty() || !grants.upstreams.is_empty();
+    let (partner, settings) = (job.execution.partner.clone(), &app.settings.egress);
+    any.then(|| {
+        Arc::new(Calls::new(app.egress.clone(), app.upstreams.clone(), settings, partner, &job.execution.id, grants))
+            as _
+    })
 }
 
 /// Keeps the runs of other processes off this state, as the gate does with those of this one. Each has it for no longer than

@@ -76,7 +76,7 @@ impl State {
         table.set_max_capacity(RESOURCES_MAX);
         let mut fields = WasiHttpCtx::new();
         fields.set_field_size_limit(FIELDS_BYTES_MAX);
-        let egress = http::Egress { backend: run.http.clone() };
+        let egress = http::Egress::new(run.http.clone(), logs.clone());
         State {
             host: Host::new(run, meter.clone()),
             allowance: Allowance::new(meter.clone()),

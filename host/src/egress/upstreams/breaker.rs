@@ -60,7 +60,11 @@ impl Breaker {
     pub fn admit(self: &Arc<Breaker>, now: Instant, now_ms: Millis) -> Result<Pass, String> {
         let mut inner = self.0.lock().expect("no panic under the lock");
         let refused = |inner: &Inner, when: String| {
-            Err(format!("it is left alone since it failed: {} (breaker {}, {when})", inner.told.reason, word(inner.told.state)))
+            Err(format!(
+                "it is left alone since it failed: {} (breaker {}, {when})",
+                inner.told.reason,
+                word(inner.told.state)
+            ))
         };
         let probe = match inner.told.state {
             State::Closed => false,
@@ -86,7 +90,13 @@ impl Breaker {
 
 impl Pass {
     /// How the request ended, with why the service failed if it did. Gives how the breaker stands if that changes it.
-    pub fn settle(mut self, failure: Option<&str>, settings: &BreakerSettings, now: Instant, now_ms: Millis) -> Option<Told> {
+    pub fn settle(
+        mut self,
+        failure: Option<&str>,
+        settings: &BreakerSettings,
+        now: Instant,
+        now_ms: Millis,
+    ) -> Option<Told> {
         self.settled = true;
         let mut inner = self.breaker.0.lock().expect("no panic under the lock");
         let window = Duration::from_millis(settings.window_ms);

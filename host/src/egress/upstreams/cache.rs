@@ -60,7 +60,13 @@ pub struct Kept {
 
 impl Kept {
     /// `None`: it must not be kept.
-    pub fn new(key: &Key, answer: Answer, max_age_s: Option<u32>, requested_ms: Millis, received_ms: Millis) -> Option<Kept> {
+    pub fn new(
+        key: &Key,
+        answer: Answer,
+        max_age_s: Option<u32>,
+        requested_ms: Millis,
+        received_ms: Millis,
+    ) -> Option<Kept> {
         let usable = freshness::usable(answer.status, &answer.headers, max_age_s)?;
         Some(Kept { variant: key.1, answer, usable, requested_ms, received_ms })
     }
@@ -92,7 +98,13 @@ impl Kept {
     }
 
     /// It is still right, and these are its headers now (RFC 9111, section 3.2); `None` if they are of another answer.
-    pub fn renewed(&self, said: &HeaderMap, max_age_s: Option<u32>, requested_ms: Millis, received_ms: Millis) -> Option<Kept> {
+    pub fn renewed(
+        &self,
+        said: &HeaderMap,
+        max_age_s: Option<u32>,
+        requested_ms: Millis,
+        received_ms: Millis,
+    ) -> Option<Kept> {
         if said.get(header::ETAG).is_some_and(|tag| self.answer.headers.get(header::ETAG) != Some(tag)) {
             return None;
         }
@@ -100,7 +112,9 @@ impl Kept {
         // An age that was told then is none that is told now.
         answer.headers.remove(header::AGE);
         for name in said.keys() {
-            if [header::CONTENT_LENGTH, header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_RANGE].contains(name) {
+            if [header::CONTENT_LENGTH, header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_RANGE]
+                .contains(name)
+            {
                 continue;
             }
             answer.headers.remove(name);
@@ -346,14 +360,23 @@ mod tests {
         };
         let own = upstream(Some("acme"));
         let plain = get(&own, "/x", &[]).unwrap();
-        assert_eq!(get(&own, "/x", &[("traceparent", "00-1"), ("idempotency-key", "1"), ("cache-control", "max-age=1")]), Some(plain));
+        assert_eq!(
+            get(&own, "/x", &[("traceparent", "00-1"), ("idempotency-key", "1"), ("cache-control", "max-age=1")]),
+            Some(plain)
+        );
         assert_ne!(get(&own, "/x", &[("accept-language", "sv")]), Some(plain));
         assert_ne!(get(&own, "/y", &[]), Some(plain));
         assert_ne!(get(&upstream(Some("bank")), "/x", &[]), Some(plain));
         assert_ne!(get(&upstream(None), "/x", &[]), Some(plain));
         let changed = Upstream { updated_at_ms: 1, ..own.clone() };
         assert_ne!(get(&changed, "/x", &[]), Some(plain));
-        for past in [("authorization", "x"), ("cookie", "x"), ("range", "bytes=0-1"), ("if-none-match", "x"), ("cache-control", "no-store")] {
+        for past in [
+            ("authorization", "x"),
+            ("cookie", "x"),
+            ("range", "bytes=0-1"),
+            ("if-none-match", "x"),
+            ("cache-control", "no-store"),
+        ] {
             assert_eq!(get(&own, "/x", &[past]), None, "{past:?}");
         }
         assert_eq!(key(&own, &Method::POST, "/x", &headers(&[])), None);
@@ -385,19 +408,30 @@ mod tests {
 
     #[test]
     fn an_entry_is_written_and_read_as_it_was() {
-        let mut one = kept(7, b"\x00\xffbody", 1_000, &[("cache-control", "max-age=60, stale-if-error=5"), ("etag", "\"a\"")]);
+        let mut one =
+            kept(7, b"\x00\xffbody", 1_000, &[("cache-control", "max-age=60, stale-if-error=5"), ("etag", "\"a\"")]);
         one.answer.headers.insert("x-odd", HeaderValue::from_bytes(b"\xe5\xff").unwrap());
-        let read = serde_json::from_str::<Line>(&serde_json::to_string(&Line::of(&one)).unwrap()).unwrap().kept().unwrap();
-        assert_eq!((read.answer.headers, read.answer.body, read.usable), (one.answer.headers, one.answer.body, one.usable));
+        let read =
+            serde_json::from_str::<Line>(&serde_json::to_string(&Line::of(&one)).unwrap()).unwrap().kept().unwrap();
+        assert_eq!(
+            (read.answer.headers, read.answer.body, read.usable),
+            (one.answer.headers, one.answer.body, one.usable)
+        );
     }
 
     #[test]
     fn it_grows_old_is_renewed_and_may_be_used_stale_after_an_error() {
-        let one = kept(0, b"x", 0, &[("cache-control", "max-age=60, stale-if-error=30"), ("etag", "\"a\""), ("x-old", "1")]);
+        let one =
+            kept(0, b"x", 0, &[("cache-control", "max-age=60, stale-if-error=30"), ("etag", "\"a\""), ("x-old", "1")]);
         let any = Directives::of(&HeaderMap::new());
         assert!(one.is_fresh(&any, 59_999) && !one.is_fresh(&any, 60_000));
         assert!(one.may_be_stale(90_000) && !one.may_be_stale(90_001));
-        let renewed = one.renewed(&headers(&[("etag", "\"a\""), ("cache-control", "max-age=10"), ("x-new", "1")]), None, 60_000, 60_000);
+        let renewed = one.renewed(
+            &headers(&[("etag", "\"a\""), ("cache-control", "max-age=10"), ("x-new", "1")]),
+            None,
+            60_000,
+            60_000,
+        );
         let renewed = renewed.unwrap();
         assert!(renewed.is_fresh(&any, 69_999) && !renewed.is_fresh(&any, 70_000));
         assert!(renewed.answer.headers.contains_key("x-new") && renewed.answer.headers.contains_key("x-old"));

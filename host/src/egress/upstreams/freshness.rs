@@ -46,7 +46,8 @@ impl Directives {
             }
         }
         // Section 5.4: what older clients say instead.
-        let pragma = headers.get(header::PRAGMA).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"no-cache"));
+        let pragma =
+            headers.get(header::PRAGMA).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"no-cache"));
         if all.is_empty() && pragma {
             all.push(("no-cache".into(), None));
         }
@@ -99,7 +100,11 @@ pub struct Use {
 /// and the same for all whom an entry is shown to, so section 3.5 asks for nothing more.
 pub fn usable(status: u16, headers: &HeaderMap, max_age_s: Option<u32>) -> Option<Use> {
     let said = Directives::of(headers);
-    if !STATUSES.contains(&status) || said.has("no-store") || said.has("private") || !varies_by_what_is_compared(headers) {
+    if !STATUSES.contains(&status)
+        || said.has("no-store")
+        || said.has("private")
+        || !varies_by_what_is_compared(headers)
+    {
         return None;
     }
     let asked_each_time = said.has("no-cache");
@@ -126,7 +131,10 @@ fn by_expires(headers: &HeaderMap) -> Option<u64> {
 
 /// The key has all of a request's headers but those that are not compared, so any other may be named.
 fn varies_by_what_is_compared(headers: &HeaderMap) -> bool {
-    let named = headers.get_all(header::VARY).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase());
+    let named = headers
+        .get_all(header::VARY)
+        .iter()
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase());
     named.flat_map(|value| value.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>()).all(|name| {
         // Asked for by the host, always the same.
         name == "accept-encoding" || name != "*" && !NOT_COMPARED.contains(&name.as_str())
@@ -217,14 +225,17 @@ mod tests {
             assert_eq!(found, *expected, "{lines:?}");
         }
         let fresh = headers(&[("cache-control", "max-age=60")]);
-        for (status, kept) in [(200, true), (404, true), (201, false), (206, false), (302, false), (304, false), (500, false)] {
+        for (status, kept) in
+            [(200, true), (404, true), (201, false), (206, false), (302, false), (304, false), (500, false)]
+        {
             assert_eq!(usable(status, &fresh, None).is_some(), kept, "{status}");
         }
     }
 
     #[test]
     fn the_upstreams_own_lifetime_replaces_the_stated_one_and_nothing_else() {
-        let fresh_s = |status, lines: &[(&str, &str)]| usable(status, &headers(lines), Some(10)).map(|found| found.fresh_s);
+        let fresh_s =
+            |status, lines: &[(&str, &str)]| usable(status, &headers(lines), Some(10)).map(|found| found.fresh_s);
         assert_eq!(fresh_s(200, &[]), Some(10));
         assert_eq!(fresh_s(200, &[("cache-control", "max-age=60")]), Some(10));
         assert_eq!(fresh_s(200, &[("cache-control", "no-store")]), None);
@@ -245,7 +256,11 @@ mod tests {
             (&[DATE, ("age", "old")], date, date, 0),
             (&[], date, date + 500, 500),
         ] {
-            assert_eq!(initial_age_ms(&headers(lines), requested, received), expected, "{lines:?} {requested} {received}");
+            assert_eq!(
+                initial_age_ms(&headers(lines), requested, received),
+                expected,
+                "{lines:?} {requested} {received}"
+            );
         }
     }
 
@@ -262,7 +277,11 @@ mod tests {
             ("min-fresh=30", 30_001, false),
             ("max-stale=100", 70_000, false),
         ] {
-            assert_eq!(satisfies(&Directives::of(&headers(&[("cache-control", line)])), 60, age_ms), expected, "{line} {age_ms}");
+            assert_eq!(
+                satisfies(&Directives::of(&headers(&[("cache-control", line)])), 60, age_ms),
+                expected,
+                "{line} {age_ms}"
+            );
         }
         assert!(!satisfies(&Directives::of(&headers(&[("pragma", "no-cache")])), 60, 0));
     }

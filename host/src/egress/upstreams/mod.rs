@@ -1,7 +1,7 @@
 //! Named outside services: `http://NAME.upstream/path`.
 //!
-//! * [`Upstreams::call`]: a function's request, if it is granted the upstream. [`Upstreams::send`]: the same for Larder's
-//!   own parts, outside of any execution. [`Upstreams::signer`]: signatures under an upstream's key.
+//! * [`Upstreams::granted`]: the upstream that a function may call. [`Upstreams::send`]: one request to it, of a function or
+//!   of Larder's own. [`Upstreams::signer`]: signatures under an upstream's key.
 //! * On its way a request meets [`cache`] (by [`freshness`]), [`flights`] (the same question at once is asked once),
 //!   [`breaker`], [`turns`] (rate, concurrency), then [`service`] adds the credential, and [`scrub`] looks through the answer.
 //!
@@ -101,18 +101,9 @@ impl Upstreams {
         }))
     }
 
-    /// A function's request to the upstream of this name; the host of its URI is not looked at.
-    pub async fn call(
-        &self,
-        partner: &PartnerId,
-        grants: &Grants,
-        name: &str,
-        request: Request<Body>,
-        patience: Patience,
-    ) -> Result<Response<Body>, Error> {
-        grants.allow_upstream(name).map_err(Error::Denied)?;
-        let view = self.find(partner, name).map_err(Error::Denied)?;
-        self.send(partner, &view, request, patience).await
+    /// The upstream that a function calls by this name, if it is granted and there.
+    pub fn granted(&self, partner: &PartnerId, grants: &Grants, name: &str) -> Result<Arc<UpstreamView>, Error> {
+        grants.allow_upstream(name).and_then(|()| self.find(partner, name)).map_err(Error::Denied)
     }
 
     /// Sends a request on behalf of the partner. Of its URI path and query are used, below the upstream's own path.
@@ -150,7 +141,8 @@ impl Upstreams {
             let (own, of) = entry.key();
             *of == place && partner.is_none_or(|partner| own == partner)
         });
-        let here = here.map(|entry| entry.value().told()).max_by_key(|told| (told.state, told.since_ms)).unwrap_or_default();
+        let here =
+            here.map(|entry| entry.value().told()).max_by_key(|told| (told.state, told.since_ms)).unwrap_or_default();
         let Some(partner) = partner else { return here };
         let theirs = self.0.queue.kept(&told_key(partner, &place)).await;
         match theirs.and_then(|text| serde_json::from_slice::<Told>(&text).ok()) {
@@ -166,7 +158,9 @@ impl Upstreams {
 
     fn find(&self, partner: &PartnerId, name: &str) -> Result<Arc<UpstreamView>, String> {
         let found = self.0.directory.upstream(partner, name);
-        found.ok_or_else(|| format!("there is no upstream {name:?}; make it: larder upstream create {name} --url https://.."))
+        found.ok_or_else(|| {
+            format!("there is no upstream {name:?}; make it: larder upstream create {name} --url https://..")
+        })
     }
 
     fn service(&self, view: &UpstreamView) -> Result<Arc<Service>, Error> {
@@ -218,7 +212,8 @@ impl Shared {
                 return Ok(asked.response(&none, Some("fwd=miss")));
             }
             // Another's answer is fresh for whoever asks for nothing better, and a HEAD's is no answer to a GET.
-            let alone = asked.method == Method::HEAD || ["no-cache", "max-age", "min-fresh"].iter().any(|d| said.has(d));
+            let alone =
+                asked.method == Method::HEAD || ["no-cache", "max-age", "min-fresh"].iter().any(|d| said.has(d));
             if alone {
                 return self.ask(asked, key, kept).await.map(|(response, _)| response);
             }
@@ -255,22 +250,24 @@ impl Shared {
         kept: Option<Arc<Kept>>,
     ) -> Result<(Response<Body>, Option<Arc<Kept>>), Error> {
         let settings = &asked.service.upstream.settings.cache;
-        let fresh = |kept: &Arc<Kept>, now| kept.is_fresh(&Directives::of(&HeaderMap::new()), now).then(|| kept.clone());
+        let fresh =
+            |kept: &Arc<Kept>, now| kept.is_fresh(&Directives::of(&HeaderMap::new()), now).then(|| kept.clone());
         let mut headers = asked.headers.clone();
         if let Some(kept) = &kept {
             kept.ask(&mut headers);
         }
-        let fetched = match self.fetch(asked, headers, Full::default().map_err(|never| match never {}).boxed_unsync()).await {
-            Ok(fetched) if fetched.answer.status < 500 => fetched,
-            failed => {
-                let now = self.clock.now_ms();
-                return match (kept.filter(|kept| kept.may_be_stale(now)), failed) {
-                    (Some(kept), _) => Ok((asked.reuse(&kept, now, "hit; detail=stale-if-error"), None)),
-                    (None, Ok(fetched)) => Ok((asked.response(&fetched.answer, Some("fwd=miss")), None)),
-                    (None, Err(err)) => Err(err),
-                };
-            }
-        };
+        let fetched =
+            match self.fetch(asked, headers, Full::default().map_err(|never| match never {}).boxed_unsync()).await {
+                Ok(fetched) if fetched.answer.status < 500 => fetched,
+                failed => {
+                    let now = self.clock.now_ms();
+                    return match (kept.filter(|kept| kept.may_be_stale(now)), failed) {
+                        (Some(kept), _) => Ok((asked.reuse(&kept, now, "hit; detail=stale-if-error"), None)),
+                        (None, Ok(fetched)) => Ok((asked.response(&fetched.answer, Some("fwd=miss")), None)),
+                        (None, Err(err)) => Err(err),
+                    };
+                }
+            };
         let Fetched { answer, requested_ms, received_ms } = fetched;
         if answer.status == StatusCode::NOT_MODIFIED.as_u16()
             && let Some(kept) = kept
@@ -289,7 +286,8 @@ impl Shared {
         if asked.method != Method::GET || answer.body.len() as u64 > settings.bytes_max {
             return Ok((response, None));
         }
-        let Some(kept) = Kept::new(key, answer, settings.max_age_seconds, requested_ms, received_ms).map(Arc::new) else {
+        let Some(kept) = Kept::new(key, answer, settings.max_age_seconds, requested_ms, received_ms).map(Arc::new)
+        else {
             return Ok((response, None));
         };
         self.cache.keep(key, kept.clone(), received_ms).await;
@@ -342,7 +340,8 @@ impl Shared {
         let upstream = &asked.service.upstream;
         let key = (asked.partner.clone(), (upstream.owner.clone(), upstream.name.clone()));
         if self.breakers.len() >= STATES_MAX && !self.breakers.contains_key(&key) {
-            self.breakers.retain(|_, breaker| Arc::strong_count(breaker) > 1 || breaker.told().state != breaker::State::Closed);
+            self.breakers
+                .retain(|_, breaker| Arc::strong_count(breaker) > 1 || breaker.told().state != breaker::State::Closed);
         }
         self.breakers.entry(key).or_default().clone()
     }
@@ -376,14 +375,21 @@ impl Asked<'_> {
     fn times(&self) -> Times {
         let settings = self.settings();
         let between = Duration::from_millis(settings.answer_ms);
-        Times { connect: Duration::from_millis(settings.connect_ms), first_byte: between, between_bytes: between, total: self.left() }
+        Times {
+            connect: Duration::from_millis(settings.connect_ms),
+            first_byte: between,
+            between_bytes: between,
+            total: self.left(),
+        }
     }
 
     /// Was it a time that the function itself had set?
     fn gave_up_waiting(&self, err: &Error) -> bool {
         let (ours, used) = (self.times(), self.times().at_most(self.patience));
         matches!(err, Error::Timeout(_) | Error::ConnectTimeout(_))
-            && (used.connect < ours.connect || used.first_byte < ours.first_byte || used.between_bytes < ours.between_bytes)
+            && (used.connect < ours.connect
+                || used.first_byte < ours.first_byte
+                || used.between_bytes < ours.between_bytes)
     }
 
     fn too_long(&self) -> Error {

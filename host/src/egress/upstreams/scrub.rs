@@ -60,7 +60,8 @@ impl Scrubber {
             if lower.iter().any(|secret| find(name.as_str().as_bytes(), secret).next().is_some()) {
                 continue;
             }
-            let value = self.cleaned(value.as_bytes()).map_or(Ok(value.clone()), |clean| HeaderValue::from_bytes(&clean));
+            let value =
+                self.cleaned(value.as_bytes()).map_or(Ok(value.clone()), |clean| HeaderValue::from_bytes(&clean));
             if let Ok(value) = value {
                 clean.append(name.clone(), value);
             }
@@ -72,7 +73,8 @@ impl Scrubber {
     fn cleaned(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         let mut spans: Vec<(usize, usize)> = vec![];
         for view in [percent_decoded(bytes), unescaped(bytes)].into_iter().flatten() {
-            let found = self.secrets.iter().flat_map(|secret| find(&view.bytes, secret).map(|at| (at, at + secret.len())));
+            let found =
+                self.secrets.iter().flat_map(|secret| find(&view.bytes, secret).map(|at| (at, at + secret.len())));
             spans.extend(found.map(|(from, to)| (view.spans[from].0, view.spans[to - 1].1)));
         }
         let plain = self.secrets.iter().chain(&self.encoded);
@@ -194,7 +196,10 @@ mod tests {
                     let found = clean(&text);
                     assert!(found.contains("[credential]"), "{plain} {text}");
                     // What is left of it does not give a single byte of the middle back.
-                    assert!(found.len() <= "[credential]".len() + 4 * (before.len() + after.len()).div_ceil(3) + 8, "{found}");
+                    assert!(
+                        found.len() <= "[credential]".len() + 4 * (before.len() + after.len()).div_ceil(3) + 8,
+                        "{found}"
+                    );
                 }
             }
         }

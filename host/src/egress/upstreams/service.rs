@@ -187,8 +187,20 @@ mod tests {
             assert_eq!(sent(&service, asked).0, expected, "{asked}");
         }
         for escape in [
-            "/..", "/../x", "/x/../../y", "/./x", "//x", "/x//y", "/%2e%2e/x", "/%2E./x", "/x%2f..%2fy", "/x%5c..%5cy",
-            "/%252e%252e/x", "/..;/x", "/x/..;a=b/y", "/%00",
+            "/..",
+            "/../x",
+            "/x/../../y",
+            "/./x",
+            "//x",
+            "/x//y",
+            "/%2e%2e/x",
+            "/%2E./x",
+            "/x%2f..%2fy",
+            "/x%5c..%5cy",
+            "/%252e%252e/x",
+            "/..;/x",
+            "/x/..;a=b/y",
+            "/%00",
         ] {
             let asked: Uri = format!("http://a.upstream{escape}").parse().unwrap();
             assert!(matches!(service.target(&asked), Err(Error::BadUri(_))), "{escape}");

@@ -39,7 +39,14 @@ impl Turns {
     }
 
     /// Counts one more in this minute, or in the next one if that begins within `wait`. `key` is the upstream's in Redis.
-    pub async fn in_a_minute(&self, clock: &Clock, queue: &Queue, key: &str, most: u64, wait: Duration) -> Result<(), Error> {
+    pub async fn in_a_minute(
+        &self,
+        clock: &Clock,
+        queue: &Queue,
+        key: &str,
+        most: u64,
+        wait: Duration,
+    ) -> Result<(), Error> {
         if most == 0 || self.count(clock, queue, key).await <= most {
             return Ok(());
         }

@@ -134,7 +134,8 @@ impl Host {
     }
 
     pub fn sign(&self, upstream: &str, data: &[u8]) -> Result<Vec<u8>, String> {
-        let key = self.keys.get(upstream).ok_or_else(|| format!("there is no signing key of the upstream {upstream:?}"))?;
+        let key =
+            self.keys.get(upstream).ok_or_else(|| format!("there is no signing key of the upstream {upstream:?}"))?;
         Ok(hmac(key, data))
     }
 }
