@@ -1,9 +1,17 @@
 //! Grants: nothing is granted by asking, what is granted has bounds, and what is taken away is gone at once.
 
-use larder_tests::{Answer, Api, Backend, Larder, Options, both, eventually, guests, within};
-use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
+
+use larder::clock::Clock;
+use larder::ids::{EnrolmentId, ExecutionId, FunctionId, KeyId, PartnerId};
+use larder::model::{Enrolment, EnrolmentStatus, Execution, ExecutionStatus, Trigger};
+use larder::store::ledger::{Ended, Verdict};
+use larder_runtime::Effect;
+use larder_tests::{Answer, Api, Backend, Larder, Options, both, eventually, guests, within};
+use serde_json::{Value, json};
+
+use crate::schedules;
 
 fn probe() -> Vec<u8> {
     guests::guest("probe")
@@ -337,6 +345,79 @@ both!(the_sum_of_an_end_user_holds_in_a_race_of_many_runs, async |on| {
     assert!(refused.clone().all(|e| e["errors"].as_str().unwrap().contains("7.00 are saved already")));
     assert_eq!(refused.count(), 60 - 14);
     drop(other);
+});
+
+/// The outcome of a run that saved these amounts for somebody who is enrolled.
+fn outcome(clock: &Clock, of: &(PartnerId, FunctionId), end_user: &str, amounts: &[i64]) -> Ended {
+    let id = ExecutionId::generate(clock);
+    let saving = |(at, minor): (usize, &i64)| Effect::Transaction {
+        id: format!("{id}-{at}"),
+        end_user: Some(end_user.into()),
+        amount: String::new(),
+        amount_minor: *minor,
+        currency: "SEK".into(),
+        memo: None,
+    };
+    Ended {
+        effects: amounts.iter().enumerate().map(saving).collect(),
+        execution: Execution::new(
+            of.0.clone(),
+            id,
+            of.1.clone(),
+            Trigger::Http,
+            ExecutionStatus::Completed,
+            clock.now_ms(),
+        ),
+        holder: None,
+        retry_at_ms: None,
+        reads: vec![],
+        end_user: None,
+        depth: 1,
+    }
+}
+
+both!(a_sum_is_over_a_rolling_period_and_over_all_of_a_group, async |on| {
+    const HOUR: i64 = 60 * 60 * 1_000;
+    let (folder, database) = (tempfile::tempdir().unwrap(), on.database().await);
+    let clock = Clock::manual(1_795_262_400_500);
+    let app = schedules::app(folder.path(), &database, clock.clone()).await;
+    let of = schedules::scheduled(&app, "").await;
+    for end_user in ["anna", "bo"] {
+        let enrolment = Enrolment {
+            partner: of.0.clone(),
+            id: EnrolmentId::generate(&clock),
+            function: of.1.clone(),
+            end_user: end_user.into(),
+            topic: "t".into(),
+            settings: "{}".into(),
+            status: EnrolmentStatus::Active,
+            created_at_ms: clock.now_ms(),
+            updated_at_ms: clock.now_ms(),
+        };
+        app.store.insert_enrolment(&enrolment).await.unwrap();
+    }
+    let grants = serde_json::from_value(may("10.00", "10.00")).unwrap();
+    let key = KeyId::generate(&clock);
+    assert!(app.store.set_grants(&of.0, &of.1, &grants, &key, true, &clock).await.unwrap());
+    let commit = async |group: &[(&str, &[i64])]| -> Vec<bool> {
+        let group: Vec<Ended> =
+            group.iter().map(|(end_user, amounts)| outcome(&clock, &of, end_user, amounts)).collect();
+        let verdicts = app.store.commit_outcomes(&group, &clock).await.unwrap();
+        verdicts.iter().map(|verdict| matches!(verdict, Verdict::Committed { .. })).collect()
+    };
+    // In one group, and of one run, they add up; what is refused counts for nothing.
+    assert_eq!(
+        commit(&[("anna", &[400]), ("bo", &[1_000]), ("anna", &[300, 301]), ("anna", &[300, 300]), ("bo", &[1])]).await,
+        [true, true, false, true, false]
+    );
+    clock.advance(HOUR);
+    assert_eq!(commit(&[("anna", &[1])]).await, [false]);
+    // One millisecond before the first 24 hours are over, and then.
+    clock.advance(23 * HOUR - 1);
+    assert_eq!(commit(&[("anna", &[1])]).await, [false]);
+    clock.advance(1);
+    assert_eq!(commit(&[("anna", &[999]), ("anna", &[1]), ("anna", &[1])]).await, [true, true, false]);
+    app.ledger.close().await;
 });
 
 both!(deploy_tells_what_changes_in_business_words, async |on| {

@@ -9,14 +9,19 @@
 //! Locks are taken in one order everywhere (functions, executions, enrolments, state; each by key), so that groups of
 //! several processes wait for each other rather than for ever.
 
+mod load;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use larder_runtime::imports::state::{Read, Version};
-use larder_runtime::{Effect, Event, Grants};
+use larder_runtime::{Effect, Event};
 
-use super::db::{Lock, Tx, Value, by_partner, one_of};
+use self::load::{
+    Account, FunctionNow, Held, Takers, functions_of, holders, list_is_true, saved_by, state_of, takers_of,
+};
+use super::db::{Tx, Value};
 use super::state::{self, Scope};
 use super::{Error, Result, Store, events, executions};
 use crate::args;
@@ -62,7 +67,6 @@ pub enum Verdict {
     },
 }
 
-const DAY_MS: Millis = 24 * 60 * 60 * 1_000;
 /// How often it is asked what became of a commit whose answer was lost, and the time between.
 const LOOKS: u32 = 10;
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
@@ -133,27 +137,6 @@ impl Store {
     }
 }
 
-/// A function as it stands while the group is written.
-struct FunctionNow {
-    enabled: bool,
-    /// In force; read if the group has effects of it.
-    grants: Option<Grants>,
-}
-
-/// Who takes part, of those that the group has effects for.
-#[derive(Default)]
-struct Takers {
-    enrolments: HashSet<(PartnerId, EnrolmentId)>,
-    end_users: HashSet<(PartnerId, FunctionId, String)>,
-}
-
-/// Who has an execution.
-struct Held {
-    holder: Option<String>,
-    attempt: u32,
-}
-
-type Key<'a> = (&'a PartnerId, &'a ExecutionId);
 /// A value and its version; `None` if there is none.
 type Stored = Option<(Vec<u8>, Version)>;
 
@@ -478,9 +461,6 @@ fn saver<'e>(ended: &'e Ended, named: Option<&'e String>) -> &'e str {
     ended.end_user.as_ref().or(named).map_or("", String::as_str)
 }
 
-/// What a function saves for one end user in one currency.
-type Account = (PartnerId, FunctionId, String, String);
-
 fn account(ended: &Ended, end_user: &str, currency: &str) -> Account {
     let e = &ended.execution;
     (e.partner.clone(), e.function.clone(), end_user.to_owned(), currency.to_owned())
@@ -496,176 +476,4 @@ fn named_savers(ended: &Ended) -> impl Iterator<Item = &String> {
 
 fn whole_number(bytes: &[u8]) -> Option<i64> {
     std::str::from_utf8(bytes).ok()?.parse().ok()
-}
-
-/// The functions of the group that exist, kept from being deleted; those whose own state it reads or changes are this
-/// transaction's alone, because a key that is not there cannot be locked.
-async fn functions_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(PartnerId, FunctionId), FunctionNow>> {
-    const NOW: &str = "-- function_of_group
-        SELECT enabled, grants FROM functions WHERE partner_id = ? AND id = ?";
-    let mut wanted: BTreeMap<(&PartnerId, &FunctionId), (Lock, bool)> = BTreeMap::new();
-    for ended in group {
-        let e = &ended.execution;
-        let (lock, effects) = wanted.entry((&e.partner, &e.function)).or_insert((Lock::Shared, false));
-        if e.enrolment.is_none() && touches_state(ended) {
-            *lock = Lock::Exclusive;
-        }
-        *effects |= !ended.effects.is_empty();
-    }
-    let mut found = HashMap::new();
-    for ((partner, function), (lock, effects)) in wanted {
-        if let Some(row) = tx.locked(lock, NOW, args![partner, function]).await?.first() {
-            let grants = if effects { Some(row.json(1, "functions.grants")?) } else { None };
-            found.insert((partner.clone(), function.clone()), FunctionNow { enabled: row.flag(0)?, grants });
-        }
-    }
-    Ok(found)
-}
-
-/// Who has these executions, as far as they have rows, which stay so until the transaction ends.
-async fn holders<'k>(
-    tx: &mut Tx<'_>,
-    keys: impl IntoIterator<Item = Key<'k>>,
-) -> Result<HashMap<(PartnerId, ExecutionId), Held>> {
-    let mut found = HashMap::new();
-    for (partner, ids) in by_partner(keys) {
-        let ids = one_of(ids.into_iter().map(Value::from));
-        let sql = format!(
-            "-- execution_holders
-            SELECT id, lease_holder, attempt FROM executions WHERE partner_id = ? AND id IN ({}) ORDER BY id",
-            ids.marks
-        );
-        for row in tx.locked(Lock::Exclusive, &sql, [args![partner], ids.args].concat()).await? {
-            let held = Held { holder: row.maybe_text(1)?, attempt: row.int(2)? as u32 };
-            found.insert((partner.clone(), row.id(0, "executions.id")?), held);
-        }
-    }
-    Ok(found)
-}
-
-/// The active enrolments of all end users that the group has effects for. They stay so until the transaction ends, and so do
-/// their state and, as everybody who saves for one of them has locked these too, what is saved for them.
-async fn takers_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<Takers> {
-    let mut wanted: BTreeMap<(&PartnerId, &FunctionId), BTreeSet<&String>> = BTreeMap::new();
-    for ended in group.iter().filter(|ended| !ended.effects.is_empty()) {
-        let e = &ended.execution;
-        let end_users: BTreeSet<&String> = ended.end_user.iter().chain(named_savers(ended)).collect();
-        if !end_users.is_empty() {
-            wanted.entry((&e.partner, &e.function)).or_default().extend(end_users);
-        }
-    }
-    let mut found = Takers::default();
-    for ((partner, function), end_users) in wanted {
-        let end_users = one_of(end_users.into_iter().map(Value::from));
-        let sql = format!(
-            "-- active_enrolments
-            SELECT id, end_user FROM enrolments WHERE partner_id = ? AND function_id = ? AND end_user IN ({}) AND status = 'active'
-            ORDER BY end_user, topic",
-            end_users.marks
-        );
-        for row in tx.locked(Lock::Exclusive, &sql, [args![partner, function], end_users.args].concat()).await? {
-            found.enrolments.insert((partner.clone(), row.id(0, "enrolments.id")?));
-            found.end_users.insert((partner.clone(), function.clone(), row.text(1)?));
-        }
-    }
-    Ok(found)
-}
-
-/// What was saved for those whom the group saves for, each within the period of its grant. Without transactions in the group
-/// nothing is asked. The locks of [`takers_of`] keep it as it is.
-async fn saved_by(
-    tx: &mut Tx<'_>,
-    group: &[Ended],
-    functions: &HashMap<(PartnerId, FunctionId), FunctionNow>,
-    now: Millis,
-) -> Result<HashMap<Account, i64>> {
-    let mut wanted: BTreeMap<(&PartnerId, &FunctionId), (BTreeSet<&str>, BTreeSet<&str>)> = BTreeMap::new();
-    for ended in group {
-        for effect in &ended.effects {
-            if let Effect::Transaction { end_user, currency, .. } = effect {
-                let e = &ended.execution;
-                let (end_users, currencies) = wanted.entry((&e.partner, &e.function)).or_default();
-                end_users.insert(saver(ended, end_user.as_ref()));
-                currencies.insert(currency);
-            }
-        }
-    }
-    let mut found = HashMap::new();
-    for ((partner, function), (end_users, currencies)) in wanted {
-        let of = (partner.clone(), function.clone());
-        let Some(grants) = functions.get(&of).and_then(|function| function.grants.as_ref()) else { continue };
-        let end_users = one_of(end_users.into_iter().map(Value::from));
-        for (currency, grant) in
-            grants.transactions.iter().filter(|(currency, _)| currencies.contains(currency.as_str()))
-        {
-            let after = now - Millis::from(grant.period.days()) * DAY_MS;
-            let sql = format!(
-                "-- saved_within_period
-                SELECT end_user, CAST(SUM(amount_minor) AS SIGNED INTEGER) FROM transactions
-                WHERE partner_id = ? AND function_id = ? AND end_user IN ({}) AND currency = ? AND created_at_ms > ?
-                GROUP BY end_user",
-                end_users.marks
-            );
-            let args = [args![partner, function], end_users.args.clone(), args![currency, after]].concat();
-            for row in tx.rows(&sql, args).await? {
-                found.insert((of.0.clone(), of.1.clone(), row.text(0)?, currency.clone()), row.int(1)?);
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// The state that decides whether reads still hold and what increments come to. The locks of [`functions_of`] and
-/// [`takers_of`] keep it as it is.
-async fn state_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(Scope, String), Stored>> {
-    let mut wanted: BTreeMap<(&PartnerId, &FunctionId), BTreeSet<(&str, &str)>> = BTreeMap::new();
-    for ended in group {
-        let e = &ended.execution;
-        let enrolment = e.enrolment.as_ref().map_or("", EnrolmentId::as_str);
-        let read = ended.reads.iter().filter_map(|read| match read {
-            Read::Key { key, .. } => Some(key),
-            Read::List { .. } => None,
-        });
-        let incremented = ended.effects.iter().filter_map(|effect| match effect {
-            Effect::IncrementState { key, .. } => Some(key),
-            _ => None,
-        });
-        for key in read.chain(incremented) {
-            wanted.entry((&e.partner, &e.function)).or_default().insert((enrolment, key));
-        }
-    }
-    let mut found = HashMap::new();
-    for ((partner, function), places) in wanted {
-        let mut places: Vec<_> = places.into_iter().collect();
-        places.resize(places.len().next_power_of_two(), places[places.len() - 1]);
-        let sql = format!(
-            "-- state_of_group
-            SELECT enrolment_id, name, value, version FROM state WHERE partner_id = ? AND function_id = ? AND ({})",
-            vec!["(enrolment_id = ? AND name = ?)"; places.len()].join(" OR ")
-        );
-        let places = places.into_iter().flat_map(|(enrolment, name)| args![enrolment, name]);
-        for row in tx.rows(&sql, args![partner, function].into_iter().chain(places).collect()).await? {
-            let enrolment = if row.text(0)?.is_empty() { None } else { Some(row.id(0, "state.enrolment_id")?) };
-            let scope = Scope { partner: partner.clone(), function: function.clone(), enrolment };
-            found.insert((scope, row.text(1)?), Some((row.bytes(2)?, row.text(3)?)));
-        }
-    }
-    Ok(found)
-}
-
-/// Is this what the list would give now?
-async fn list_is_true(
-    tx: &mut Tx<'_>,
-    scope: &Scope,
-    prefix: &str,
-    after: Option<&str>,
-    limit: u32,
-    seen: &[(String, Version)],
-) -> Result<bool> {
-    let rows = tx.rows(state::LIST_VERSIONS, state::list_args(scope, prefix, after, limit)).await?;
-    let mut now = Vec::with_capacity(rows.len());
-    for row in rows {
-        now.push((row.text(0)?, row.text(1)?));
-    }
-    Ok(now.iter().take_while(|(name, _)| name.starts_with(prefix)).eq(seen))
 }

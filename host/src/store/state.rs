@@ -123,7 +123,7 @@ pub(super) fn listed(rows: Vec<Row>, prefix: &str) -> Result<Vec<(String, Vec<u8
 
 #[cfg(test)]
 mod tests {
-    use larder_runtime::Effect;
+    use larder_runtime::{Effect, Grants};
 
     use super::*;
     use crate::clock::Clock;
@@ -151,7 +151,9 @@ mod tests {
         let clock = Clock::manual(1_000);
         let scope = Scope { partner: "p".parse().unwrap(), function: "f".parse().unwrap(), enrolment: None };
         store.insert_partner(&scope.partner, "P", 0).await.unwrap();
-        store.insert_function(&Function::new(scope.partner.clone(), scope.function.clone(), 0)).await.unwrap();
+        let grants = Grants { state: true, ..Grants::default() };
+        let function = Function { grants, ..Function::new(scope.partner.clone(), scope.function.clone(), 0) };
+        store.insert_function(&function).await.unwrap();
         let ids: Vec<ExecutionId> = (0..6).map(|_| ExecutionId::generate(&clock)).collect();
         let commit =
             async |id: &ExecutionId| store.commit_outcomes(&[ended(id, &scope, 0)], &clock).await.unwrap().remove(0);

@@ -52,7 +52,9 @@ impl<'a> Reader<'a> {
 
     /// Of a key, or of the nearest one above it that was written.
     fn line_of(&self, path: &str) -> Option<usize> {
-        let above = |path: &&str| path.rfind(['.', '[']).map(|end| &path[..end]);
+        fn above<'p>(path: &&'p str) -> Option<&'p str> {
+            path.rfind(['.', '[']).map(|end| &path[..end])
+        }
         std::iter::successors(Some(path), above).find_map(|path| self.lines.get(path).copied())
     }
 
