@@ -66,7 +66,10 @@ both!(items_become_savings_once_also_over_a_kill, async |on| {
         aggregator.goal(&format!("g-{goal}"), "AIK").await;
     }
     let made = larder.api().post("/feeds", polled("goals", "/goals?limit=2", true)).await.is(201);
-    assert_eq!((&made["status"], &made["owner"], &made["lag"]["goodSeconds"]), (&json!("waiting"), &json!("partner"), &Value::Null));
+    assert_eq!(
+        (&made["status"], &made["owner"], &made["lag"]["goodSeconds"]),
+        (&json!("waiting"), &json!("partner"), &Value::Null)
+    );
     saved(&larder.api(), 5).await;
     larder.kill();
     aggregator.goal("g-5", "AIK").await;
@@ -108,7 +111,11 @@ both!(what_has_not_changed_is_not_read_again, async |on| {
     eventually("answers without a body", async || (aggregator.asked("notModified").await >= 2).then_some(())).await;
     aggregator.goal("g-1", "AIK").await;
     let feed = feed_when(&api, "goals", "the new item", |feed| feed["items"] == 2).await;
-    assert_eq!((&feed["duplicates"], &feed["status"]), (&json!(1), &json!("ok")), "the first one once more, with the second");
+    assert_eq!(
+        (&feed["duplicates"], &feed["status"]),
+        (&json!(1), &json!("ok")),
+        "the first one once more, with the second"
+    );
     saved(&api, 2).await;
 });
 
@@ -149,7 +156,8 @@ both!(an_aggregator_that_misbehaves_harms_its_own_feed_only, async |on| {
         (json!({ "is": "wrongCursor" }), "the cursor at \"/next\" is not"),
     ] {
         bad.behave(behaviour.clone()).await;
-        let failing = feed_when(&api, "bad", why, |feed| feed["error"].as_str().is_some_and(|error| error.contains(why))).await;
+        let failing =
+            feed_when(&api, "bad", why, |feed| feed["error"].as_str().is_some_and(|error| error.contains(why))).await;
         assert_eq!(failing["status"], "failing", "{failing}");
         assert!(failing["failures"].as_u64() > Some(0), "{failing}");
         // Meanwhile everything else goes on.
@@ -262,7 +270,9 @@ both!(what_is_pushed_must_be_signed_just_now_and_takes_effect_once, async |on| {
     let newest = api.post("/feeds/goals/secret", json!({ "keepSeconds": 0 })).await.is(200);
     let body = item("p-5");
     for secret in [&secret, &newer] {
-        push(&larder, "goals", &signed(secret, "msg_6", now(), &body), &body).await.is_error(401, "feed_signature_invalid");
+        push(&larder, "goals", &signed(secret, "msg_6", now(), &body), &body)
+            .await
+            .is_error(401, "feed_signature_invalid");
     }
     let newest = newest["secret"].as_str().unwrap();
     assert_eq!(push(&larder, "goals", &signed(newest, "msg_6", now(), &body), &body).await.is(200)["new"], 1);
@@ -283,7 +293,8 @@ both!(what_is_the_operators_goes_to_those_it_names_and_no_other, async |on| {
     for partner in ["acme", "zeta"] {
         operator.post("/partners", json!({ "partnerId": partner, "name": partner })).await.is(201);
         let scopes: Vec<&str> = larder::auth::Scope::ALL.iter().map(|scope| scope.words()[0]).collect();
-        let key = operator.post(&format!("/partners/{partner}/keys"), json!({ "name": "k", "scopes": scopes })).await.is(201);
+        let key =
+            operator.post(&format!("/partners/{partner}/keys"), json!({ "name": "k", "scopes": scopes })).await.is(201);
         let api = larder.api_of(Some(partner), key["secret"].as_str());
         deploy(&api).await;
         partners.push(api);
@@ -404,14 +415,21 @@ both!(the_command_line_makes_shows_and_ends_feeds, async |on| {
     aggregator.name_to(&larder.api(), "").await;
     let run = async |line: &str| larder.cli(larder.scratch(), &line.split(' ').collect::<Vec<_>>()).await;
     let mapping = "--items /items --id {/goal}-{/revision} --source /matches --type match.goal --subject {/team} --time {/published}";
-    let (code, _, err) = run(&format!("feed create goals --upstream aggregator --path /goals --period 1s --cursor /next {mapping}")).await;
+    let (code, _, err) =
+        run(&format!("feed create goals --upstream aggregator --path /goals --period 1s --cursor /next {mapping}"))
+            .await;
     assert_eq!(code, 0, "{err}");
     feed_when(&larder.api(), "goals", "the matchday", |feed| feed["items"] == 18).await;
     let (code, out, err) = run("feed list").await;
     assert_eq!(code, 0, "{err}");
     assert!(out.lines().any(|line| line.starts_with("goals  partner  ok")), "{out}");
     let (_, out, _) = run("feed show goals").await;
-    for line in ["status       ok", "items        18 new, 0 known, 0 refused", "position     18", "id           {/goal}-{/revision}"] {
+    for line in [
+        "status       ok",
+        "items        18 new, 0 known, 0 refused",
+        "position     18",
+        "id           {/goal}-{/revision}",
+    ] {
         assert!(out.lines().any(|shown| shown == line), "{line}: {out}");
     }
     let (code, out, err) = run(&format!("feed create pushed --push {mapping}")).await;
@@ -422,7 +440,9 @@ both!(the_command_line_makes_shows_and_ends_feeds, async |on| {
     let (code, _, err) = run(&format!("feed create bad --upstream aggregator --path goals {mapping}")).await;
     assert_eq!(code, 1);
     assert!(err.contains("poll.path"), "{err}");
-    let (code, _, _) = run(&format!("feed create shared --operator --partners demo --upstream aggregator --path /goals {mapping}")).await;
+    let (code, _, _) =
+        run(&format!("feed create shared --operator --partners demo --upstream aggregator --path /goals {mapping}"))
+            .await;
     assert_eq!(code, 0);
     let (_, out, _) = run("feed list --operator").await;
     assert!(out.contains("shared  operator"), "{out}");

@@ -42,7 +42,8 @@ impl Aggregator {
         let mut line = String::new();
         let stdout = process.stdout.take().expect("it is piped");
         BufReader::new(stdout).read_line(&mut line).expect("its first line");
-        let url = line.trim().rsplit(' ').next().filter(|url| url.starts_with("http://")).expect("its address").to_owned();
+        let url =
+            line.trim().rsplit(' ').next().filter(|url| url.starts_with("http://")).expect("its address").to_owned();
         Aggregator { process, url }
     }
 

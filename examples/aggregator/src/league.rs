@@ -100,9 +100,7 @@ mod tests {
     #[test]
     fn the_newest_revision_of_a_confirmed_goal_counts_in_whatever_order_it_was_told() {
         let mut league = League::empty();
-        let goal = |goal, revision, team, status| {
-            json!({ "goal": goal, "revision": revision, "match": "AIK-Malmö FF", "team": team, "status": status })
-        };
+        let goal = |goal, revision, team, status| json!({ "goal": goal, "revision": revision, "match": "AIK-Malmö FF", "team": team, "status": status });
         for item in [
             goal("a", 2, "AIK", "confirmed"),
             goal("a", 1, "AIK", "provisional"),

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 use super::problem::{Kind, Problem};
 use super::wire::{self, Deleted, Ids, datetime};
 use crate::app::App;
-use crate::auth::{Caller, Operator, OfPartner, Scope};
+use crate::auth::{Caller, OfPartner, Operator, Scope};
 use crate::clock::Millis;
 use crate::feeds::{
     self,
@@ -230,11 +230,8 @@ async fn update_of(app: &App, owner: Owner, ids: &Ids, body: Body) -> Result<Jso
     };
     whole.extend(input.into_iter().filter(|(name, _)| name != "name"));
     let now = app.clock.now_ms();
-    let mut new = Feed {
-        settings: settings(app, &owner, whole)?,
-        updated_at_ms: now.max(old.updated_at_ms + 1),
-        ..old.clone()
-    };
+    let mut new =
+        Feed { settings: settings(app, &owner, whole)?, updated_at_ms: now.max(old.updated_at_ms + 1), ..old.clone() };
     new.progress.due_at_ms = new.settings.poll.as_ref().map(|_| now);
     // A cursor and a tag belong to what was asked for.
     let asks = |feed: &Feed| feed.settings.poll.clone().map(|poll| (poll.upstream, poll.path, poll.cursor));
@@ -271,10 +268,9 @@ async fn rotate_of(app: &App, owner: Owner, ids: &Ids, body: Body) -> Result<Jso
     }
     let now = app.clock.now_ms();
     let until = now + Millis::from(keep) * 1_000;
-    let kept = secrets(app, &old)?.into_iter().map(|secret| Secret {
-        until_ms: Some(secret.until_ms.map_or(until, |known| known.min(until))),
-        ..secret
-    });
+    let kept = secrets(app, &old)?
+        .into_iter()
+        .map(|secret| Secret { until_ms: Some(secret.until_ms.map_or(until, |known| known.min(until))), ..secret });
     let kept = kept.filter(|secret| secret.until_ms.is_none_or(|until| now < until)).take(SECRETS_MAX - 1).collect();
     let mut new = Feed { updated_at_ms: now.max(old.updated_at_ms + 1), ..old.clone() };
     let secret = renew(app, &mut new, kept);
@@ -319,7 +315,12 @@ fn settings(app: &App, owner: &Owner, input: Map<String, Value>) -> Result<FeedS
 /// Answers when it is stored, once, however often it is sent.
 async fn take(app: &App, owner: Owner, ids: &Ids, headers: &HeaderMap, body: Body) -> Result<Json<Pushed>, Problem> {
     // One answer to all, whether or not there is such a feed.
-    let refused = || Problem::new(Kind::SignatureInvalid, "The push is not signed, not signed just now, or not by a secret of this feed");
+    let refused = || {
+        Problem::new(
+            Kind::SignatureInvalid,
+            "The push is not signed, not signed just now, or not by a secret of this feed",
+        )
+    };
     let now = app.clock.now_ms();
     let signed = Signed::read(headers, now).map_err(|_| refused())?;
     let body = wire::bytes(body, app.settings.feeds.bytes_max).await?;

@@ -118,7 +118,8 @@ pub struct Rotate {
 
 /// Whole seconds.
 fn parse_period(text: &str) -> std::result::Result<u64, String> {
-    let duration: Duration = text.parse::<humantime_serde::re::humantime::Duration>().map_err(|err| err.to_string())?.into();
+    let duration: Duration =
+        text.parse::<humantime_serde::re::humantime::Duration>().map_err(|err| err.to_string())?.into();
     if duration.subsec_nanos() == 0 { Ok(duration.as_secs()) } else { Err("must be whole seconds".into()) }
 }
 
@@ -179,7 +180,8 @@ async fn create(args: &Create, session: &Session) -> Result<()> {
         }
         if let Some(next) = &args.cursor {
             let mut cursor = Map::from_iter([("next".to_owned(), Value::from(next.as_str()))]);
-            cursor.extend(args.cursor_parameter.iter().map(|name| ("parameter".to_owned(), Value::from(name.as_str()))));
+            cursor
+                .extend(args.cursor_parameter.iter().map(|name| ("parameter".to_owned(), Value::from(name.as_str()))));
             poll["cursor"] = cursor.into();
         }
         body["poll"] = poll;
@@ -212,12 +214,13 @@ async fn list(feeds: &Feeds, session: &Session) -> Result<()> {
     if session.console.json {
         return session.console.object(&answer);
     }
-    let rows = answer["feeds"].as_array().ok_or_else(|| Failure::failed("the answer has no `feeds`"))?.iter().map(|row| {
-        let [name, owner, status, items, refused, failures] =
-            ["name", "owner", "status", "items", "refused", "failures"].map(|name| field(row, name));
-        let [good, newest] = ["goodSeconds", "newestItemSeconds"].map(|name| age(&row["lag"][name]));
-        [name, owner, status, good, newest, items, refused, failures]
-    });
+    let rows =
+        answer["feeds"].as_array().ok_or_else(|| Failure::failed("the answer has no `feeds`"))?.iter().map(|row| {
+            let [name, owner, status, items, refused, failures] =
+                ["name", "owner", "status", "items", "refused", "failures"].map(|name| field(row, name));
+            let [good, newest] = ["goodSeconds", "newestItemSeconds"].map(|name| age(&row["lag"][name]));
+            [name, owner, status, good, newest, items, refused, failures]
+        });
     let heads = ["NAME", "OWNER", "STATUS", "LAST GOOD", "NEWEST ITEM", "ITEMS", "REFUSED", "FAILURES"];
     session.console.table(heads, &rows.collect::<Vec<_>>())
 }
@@ -251,7 +254,10 @@ fn show(feed: &Value, session: &Session) -> Result<()> {
         ("type", text(&mapping["type"])),
         ("subject", text(&mapping["subject"])),
         ("time", text(&mapping["time"])),
-        ("partners", feed["partners"].as_array().map_or("null".into(), |all| all.iter().map(text).collect::<Vec<_>>().join(" "))),
+        (
+            "partners",
+            feed["partners"].as_array().map_or("null".into(), |all| all.iter().map(text).collect::<Vec<_>>().join(" ")),
+        ),
     ] {
         if !value.is_empty() && value != "null" {
             console.line(&format!("{label:<13}{value}"))?;

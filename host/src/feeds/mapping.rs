@@ -14,8 +14,8 @@ use std::ops::RangeInclusive;
 
 use chrono::DateTime;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::clock::{Millis, instant};
@@ -110,7 +110,9 @@ impl Template {
             let Some(Pointer(pointer)) = pointer else { continue };
             match item.pointer(pointer) {
                 Some(Value::String(text)) => filled.push_str(text),
-                Some(Value::Number(number)) if number.is_i64() || number.is_u64() => filled.push_str(&number.to_string()),
+                Some(Value::Number(number)) if number.is_i64() || number.is_u64() => {
+                    filled.push_str(&number.to_string())
+                }
                 Some(_) => return Err(format!("{pointer:?} is neither a string nor a whole number")),
                 None => return Err(format!("{pointer:?} is not there")),
             }
@@ -165,9 +167,15 @@ pub fn page(
     if let Some(next) = next {
         read.next = match at(page, next)?.map(|raw| serde_json::from_str(raw.get())) {
             None | Some(Ok(Value::Null)) => None,
-            Some(Ok(Value::String(text))) if text.len() <= CURSOR_BYTES_MAX => Some(text).filter(|text| !text.is_empty()),
+            Some(Ok(Value::String(text))) if text.len() <= CURSOR_BYTES_MAX => {
+                Some(text).filter(|text| !text.is_empty())
+            }
             Some(Ok(Value::Number(number))) => Some(number.to_string()),
-            _ => return Err(format!("the cursor at {next} is not a string of up to {CURSOR_BYTES_MAX} bytes or a number")),
+            _ => {
+                return Err(format!(
+                    "the cursor at {next} is not a string of up to {CURSOR_BYTES_MAX} bytes or a number"
+                ));
+            }
         };
     }
     Ok(read)
@@ -254,7 +262,10 @@ mod tests {
         let item = goal(2);
         let page = read(&format!(r#"{{"data": {{"items": [{item}]}}, "next": "c-2"}}"#)).unwrap();
         let event = &page.events[0];
-        assert_eq!((event.id.as_str(), event.source.as_str(), event.kind.as_str()), ("g-1-2", "/matches", "match.goal"));
+        assert_eq!(
+            (event.id.as_str(), event.source.as_str(), event.kind.as_str()),
+            ("g-1-2", "/matches", "match.goal")
+        );
         assert_eq!((event.subject.as_deref(), event.time.as_str()), (Some("AIK"), "2026-11-21T12:00:00Z"));
         assert_eq!((event.data_content_type.as_str(), event.data.as_slice()), (JSON, item.as_bytes()));
         assert_eq!((page.refused, page.newest_at_ms, page.next.as_deref()), (0, Some(NOON), Some("c-2")));

@@ -185,7 +185,8 @@ async fn fetch(app: &App, feed: &Feed, settings: &PollSettings) -> Result<Option
         .body(Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync())
         .map_err(|err| format!("its path cannot be asked for: {err}"))?;
     let (partner, upstream) = upstream(app, feed, &settings.upstream).await?;
-    let answer = app.upstreams.send(&partner, &upstream, request, Times::default()).await.map_err(|err| err.to_string())?;
+    let answer =
+        app.upstreams.send(&partner, &upstream, request, Times::default()).await.map_err(|err| err.to_string())?;
     let (head, body) = answer.into_parts();
     if head.status == StatusCode::NOT_MODIFIED && feed.progress.etag.is_some() {
         return Ok(None);
@@ -240,7 +241,8 @@ fn next(app: &App, feed: &Feed, settings: &PollSettings, answer: Option<Answer>)
 }
 
 async fn fail(app: &App, feed: &Feed, settings: &PollSettings, failed: Failed) -> &'static str {
-    let rest = retries::delay(settings.period(), app.settings.feeds.rest_max.max(settings.period()), feed.progress.failures);
+    let rest =
+        retries::delay(settings.period(), app.settings.feeds.rest_max.max(settings.period()), feed.progress.failures);
     let rest = rest.max(failed.retry_after.unwrap_or_default());
     let why: String = failed.why.chars().take(WHY_CHARS_MAX).collect();
     tracing::warn!(

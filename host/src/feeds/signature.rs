@@ -158,7 +158,8 @@ mod tests {
     fn five_minutes_either_way_are_tolerated() {
         let (key, headers) = example();
         let keys = std::slice::from_ref(&key);
-        for (offset, expected) in [(300_000, Ok(())), (-300_000, Ok(())), (300_001, Err(Forged::Time)), (-300_001, Err(Forged::Time))]
+        for (offset, expected) in
+            [(300_000, Ok(())), (-300_000, Ok(())), (300_001, Err(Forged::Time)), (-300_001, Err(Forged::Time))]
         {
             assert_eq!(check(&headers, BODY, keys, NOW + offset), expected, "{offset}");
         }

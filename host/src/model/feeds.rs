@@ -126,7 +126,10 @@ impl FeedSettings {
             }
             let printable = poll.path.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
             if !poll.path.starts_with('/') || !printable || poll.path.len() > PATH_BYTES_MAX {
-                return wrong("poll.path", format!("must begin with / and have at most {PATH_BYTES_MAX} printable bytes"));
+                return wrong(
+                    "poll.path",
+                    format!("must begin with / and have at most {PATH_BYTES_MAX} printable bytes"),
+                );
             }
             if !PERIOD_SECONDS.contains(&poll.period_seconds) {
                 let (least, most) = PERIOD_SECONDS.into_inner();

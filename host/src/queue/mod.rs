@@ -35,15 +35,8 @@ pub enum Work {
 }
 
 impl Work {
-    pub const ALL: [Work; 7] = [
-        Work::Executions,
-        Work::Events,
-        Work::Fanouts,
-        Work::Builds,
-        Work::Schedules,
-        Work::Feeds,
-        Work::Tenants,
-    ];
+    pub const ALL: [Work; 7] =
+        [Work::Executions, Work::Events, Work::Fanouts, Work::Builds, Work::Schedules, Work::Feeds, Work::Tenants];
 
     fn word(self) -> &'static str {
         match self {

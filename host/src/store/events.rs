@@ -41,11 +41,7 @@ impl Store {
     }
 
     async fn insert_events_once(&self, events: &[StoredEvent]) -> Result<Vec<NewEvent>> {
-        self.db
-            .tx("insert_events", events, |tx, events| {
-                Box::pin(insert_unknown(tx, events))
-            })
-            .await
+        self.db.tx("insert_events", events, |tx, events| Box::pin(insert_unknown(tx, events))).await
     }
 
     /// Those of these events that are there.

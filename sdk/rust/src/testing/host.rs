@@ -124,7 +124,8 @@ impl Host {
 
     pub fn send(&mut self, request: &Request) -> Result<Response, Error> {
         let of = request.name();
-        let answer = self.answers.get(&of).ok_or_else(|| Error::reject(format!("{of} was refused: it is not granted")))?;
+        let answer =
+            self.answers.get(&of).ok_or_else(|| Error::reject(format!("{of} was refused: it is not granted")))?;
         self.requests.push(request.clone());
         let (status, body) = answer.clone().ok_or_else(|| Error::retry(format!("{of} failed: there is no answer")))?;
         if body.len() > request.bytes_max {
