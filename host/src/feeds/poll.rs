@@ -51,11 +51,12 @@ pub async fn drive(app: App) {
             told_at = Some(std::time::Instant::now());
             told.tell(&app).await;
         }
-        if let Err(err) = step(&app, &polls).await {
+        let crowded = step(&app, &polls).await.unwrap_or_else(|err| {
             tracing::error!(error = %err, "feeds could not be polled; trying again at the next poll");
-        }
+            true
+        });
         let until = match app.store.next_feed().await {
-            Ok(Some(at)) => poll.min(Duration::from_millis((at - app.clock.now_ms()).max(20) as u64)),
+            Ok(Some(at)) if !crowded => poll.min(Duration::from_millis((at - app.clock.now_ms()).max(20) as u64)),
             _ => poll,
         };
         tokio::select! {
@@ -65,12 +66,16 @@ pub async fn drive(app: App) {
     }
 }
 
-/// Begins the polls that are due, as many as there is room for.
-async fn step(app: &App, polls: &Polls) -> store::Result<()> {
+/// Begins the polls that are due; gives whether there was no room for some, which wait until one ends.
+async fn step(app: &App, polls: &Polls) -> store::Result<bool> {
     let settings = &app.settings.feeds;
     let most = settings.polls_max;
+    let mut crowded = false;
     for mut feed in app.store.due_feeds(app.clock.now_ms(), BATCH).await? {
-        let Some(turn) = polls.begin(&feed.owner, most) else { continue };
+        let Some(turn) = polls.begin(&feed.owner, most) else {
+            crowded = true;
+            continue;
+        };
         let until = app.clock.now_ms() + (settings.timeout + LEASE_SPARE).as_millis() as Millis;
         if !app.store.claim_feed(&mut feed, &app.holder, until).await? {
             continue;
@@ -83,7 +88,7 @@ async fn step(app: &App, polls: &Polls) -> store::Result<()> {
             app.queue.push(Work::Feeds);
         });
     }
-    Ok(())
+    Ok(crowded)
 }
 
 /// How many polls are under way, by owner.
