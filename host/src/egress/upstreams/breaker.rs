@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn few_failures_among_many_and_failures_far_apart_leave_it_closed() {
-        let mut t = Test::new();
+        let t = Test::new();
         for _ in 0..4 {
             t.call(None);
         }
