@@ -358,9 +358,18 @@ mod tests {
     fn all_complaints_come_at_once_and_name_their_keys() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("larder.toml");
-        std::fs::write(&file, "[worker]\nlease = \"1s\"\nattempts = 0\n[server]\nroot_url = \"ftp://x\"\n").unwrap();
+        let text = "[worker]\nlease = \"1s\"\nattempts = 0\n[server]\nroot_url = \"ftp://x\"\n\
+                    [egress]\nprivate_networks = [\"10.0.0.1/8\"]\ntimeout = \"0s\"\nconnections_max = 1\n";
+        std::fs::write(&file, text).unwrap();
         let text = Settings::load(Some(&file), &[]).unwrap_err().to_string();
-        for key in ["worker.lease", "worker.attempts", "server.root_url"] {
+        for key in [
+            "worker.lease",
+            "worker.attempts",
+            "server.root_url",
+            "egress.private_networks",
+            "egress.timeout",
+            "egress.connections_max",
+        ] {
             assert!(text.contains(key), "{text}");
         }
         std::fs::write(&file, "[worker]\nleese = \"1s\"\n").unwrap();

@@ -23,7 +23,7 @@ impl World {
     }
 
     async fn grant(&self, http: Value) {
-        self.larder.api().put("/functions/caller/grants", json!({ "http": http })).await.is(200);
+        self.larder.api().grant("caller", json!({ "http": http })).await;
     }
 
     /// One call after the other; what the guest tells of each.
@@ -60,7 +60,7 @@ impl World {
 
 /// Plain HTTP to these hosts, which may lie on this machine.
 fn here(hosts: &[String]) -> Value {
-    json!([{ "scheme": "http", "hosts": hosts, "methods": ["GET", "HEAD", "POST"], "calls": 1000, "bytes": 100 << 20, "network": "127.0.0.0/8" }])
+    json!([{ "scheme": "http", "hosts": hosts, "methods": ["GET", "HEAD", "POST"], "calls": 1000, "bytes": 64 << 20, "network": "127.0.0.0/8" }])
 }
 
 both!(a_call_goes_where_a_grant_lets_it_and_says_whose_it_is, async |on| {
@@ -282,7 +282,7 @@ async fn no_spelling_of_an_address_leads_to_this_machine() {
         }
     }
     assert!(granted.len() > 30, "{granted:?}");
-    let grant = |network: Value| json!([{ "scheme": "http", "hosts": granted, "methods": ["GET"], "calls": 10000, "network": network }]);
+    let grant = |network: Value| json!([{ "scheme": "http", "hosts": granted, "methods": ["GET"], "calls": 1000, "network": network }]);
     world.grant(grant(Value::Null)).await;
     let calls: Vec<Value> =
         spellings.iter().map(|authority| json!({ "authority": authority, "path": "/secrets" })).collect();
@@ -293,7 +293,7 @@ async fn no_spelling_of_an_address_leads_to_this_machine() {
             .iter()
             .any(|code| told["error"] == *code);
         assert!(by_setter || by_us, "{spelling:?} was answered with {told}");
-        if granted.contains(spelling) {
+        if granted.contains(spelling) && !by_setter {
             assert_eq!(told["error"], "DestinationIpProhibited", "{spelling:?}");
         }
     }
@@ -392,19 +392,19 @@ async fn redirects_and_proxies_lead_nowhere() {
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_that_misbehave_harm_only_the_call() {
     let options = Options::default()
-        .set("LARDER_EGRESS__FIRST_BYTE_TIMEOUT", "700ms")
-        .set("LARDER_EGRESS__BETWEEN_BYTES_TIMEOUT", "600ms")
-        .set("LARDER_EGRESS__TIMEOUT", "2s")
+        .set("LARDER_EGRESS__FIRST_BYTE_TIMEOUT", "1500ms")
+        .set("LARDER_EGRESS__BETWEEN_BYTES_TIMEOUT", "1400ms")
+        .set("LARDER_EGRESS__TIMEOUT", "4s")
         .set("LARDER_EGRESS__BODY_BYTES_MAX", "1000000");
     let world = World::new(options).await;
     let server = Outside::start().await;
     let at = server.address.to_string();
     world.grant(here(&[at.clone()])).await;
     for (path, error, body_error, why) in [
-        ("/never", "HttpResponseTimeout", "", "the answer did not begin within 700 ms"),
-        ("/interim", "HttpResponseTimeout", "", "the answer did not begin within 700 ms"),
-        ("/slow-body", "", "HttpResponseTimeout", "nothing of the answer's body came for 600 ms"),
-        ("/trickle", "", "HttpResponseTimeout", "the call was not over within 2000 ms"),
+        ("/never", "HttpResponseTimeout", "", "the answer did not begin within 1500 ms"),
+        ("/interim", "HttpResponseTimeout", "", "the answer did not begin within 1500 ms"),
+        ("/slow-body", "", "HttpResponseTimeout", "nothing of the answer's body came for 1400 ms"),
+        ("/trickle", "", "HttpResponseTimeout", "the call was not over within 4000 ms"),
         ("/huge", "", "HttpResponseBodySize", "more than 1000000 bytes (egress.body_bytes_max)"),
         ("/short", "", "HttpResponseIncomplete", "ended before the answer was complete"),
         ("/cut-chunks", "", "HttpResponseIncomplete", "ended before the answer was complete"),
@@ -420,7 +420,7 @@ async fn servers_that_misbehave_harm_only_the_call() {
         let told = world.get(&at, path).await;
         let text = |key: &str| told[key].as_str().unwrap_or_default().to_owned();
         assert_eq!((text("error").as_str(), text("bodyError").as_str()), (error, body_error), "{path}: {told}");
-        assert!(begun.elapsed() < Duration::from_secs(5), "{path} took {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(9), "{path} took {:?}", begun.elapsed());
         assert!(told["bytes"].as_u64().unwrap_or_default() <= 1_000_000, "{path}: {told}");
         let errors = world.owner_reads().await;
         let line = format!("larder: GET http://{at}{path} ");
@@ -445,7 +445,7 @@ async fn every_bound_holds_and_is_named() {
         .set("LARDER_EGRESS__CALLS_AT_ONCE", "3")
         .set("LARDER_EGRESS__CONNECTIONS_PER_PARTNER", "4")
         .set("LARDER_EGRESS__BODY_BYTES_MAX", "300000")
-        .set("LARDER_EGRESS__TIME_PER_EXECUTION", "1s");
+        .set("LARDER_EGRESS__TIME_PER_EXECUTION", "3s");
     let world = World::new(options).await;
     let server = Outside::start().await;
     let at = server.address.to_string();
@@ -480,7 +480,7 @@ async fn every_bound_holds_and_is_named() {
         "{told:?}"
     );
     // One body.
-    world.grant(grant(100, 100_000_000)).await;
+    world.grant(grant(100, 60_000_000)).await;
     let told =
         world.call(json!([get("/big?bytes=300000"), get("/big?bytes=300001"), post(300_000), post(300_001)])).await;
     assert_eq!(
@@ -493,14 +493,15 @@ async fn every_bound_holds_and_is_named() {
     let told = world.call(json!([keep("/slow-body"), keep("/slow-body"), keep("/slow-body"), get("/")])).await;
     assert_eq!([&told[2]["status"], &told[3]["error"]], [&json!(200), &json!("ConnectionLimitReached")], "{told:?}");
     // Connections of the partner, over all its runs.
-    let waiting = || world.call(json!([{ "authority": at, "path": "/never", "first_byte_ms": 900 }]));
+    let waiting = || world.call(json!([{ "authority": at, "path": "/never", "first_byte_ms": 2500 }]));
     let told = tokio::join!(waiting(), waiting(), waiting(), waiting(), waiting(), waiting());
     let told: Vec<String> =
         [told.0, told.1, told.2, told.3, told.4, told.5].iter().map(|told| told[0]["error"].to_string()).collect();
     assert_eq!(told.iter().filter(|error| error.contains("ConnectionLimitReached")).count(), 2, "{told:?}");
     // Time of all calls together.
-    let told =
-        world.call(json!([{ "authority": at, "path": "/never", "first_byte_ms": 800 }, get("/never"), get("/")])).await;
+    let told = world
+        .call(json!([{ "authority": at, "path": "/never", "first_byte_ms": 2000 }, get("/never"), get("/")]))
+        .await;
     let told: Vec<&Value> = told.iter().map(|told| &told["error"]).collect();
     assert_eq!(told, ["HttpResponseTimeout", "HttpResponseTimeout", "HttpRequestDenied"]);
 
@@ -512,7 +513,7 @@ async fn every_bound_holds_and_is_named() {
         "the request's body has more than 300000 bytes (egress.body_bytes_max)",
         "3 calls of the execution are open, the most at once (egress.calls_at_once)",
         "4 connections of the partner are in use, the most it may have in this process (egress.connections_per_partner)",
-        "the calls of one execution may take 1 s together (egress.time_per_execution)",
+        "the calls of one execution may take 3 s together (egress.time_per_execution)",
     ] {
         assert!(errors.contains(named), "{named}\n{errors}");
     }
@@ -522,9 +523,9 @@ async fn every_bound_holds_and_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_shorter_of_two_timeouts_counts() {
     let options = Options::default()
-        .set("LARDER_EGRESS__CONNECT_TIMEOUT", "1s")
-        .set("LARDER_EGRESS__FIRST_BYTE_TIMEOUT", "1s")
-        .set("LARDER_EGRESS__BETWEEN_BYTES_TIMEOUT", "1s");
+        .set("LARDER_EGRESS__CONNECT_TIMEOUT", "3s")
+        .set("LARDER_EGRESS__FIRST_BYTE_TIMEOUT", "3s")
+        .set("LARDER_EGRESS__BETWEEN_BYTES_TIMEOUT", "3s");
     let world = World::new(options).await;
     let server = Outside::start().await;
     let at = server.address.to_string();
@@ -533,36 +534,36 @@ async fn the_shorter_of_two_timeouts_counts() {
     let secure = json!({ "scheme": "https", "hosts": [silent], "network": "127.0.0.0/8" });
     world.grant(json!([secure, here(&[at.clone()])[0]])).await;
     for (call, key, error, least, most) in [
-        (json!({ "authority": at, "path": "/never", "first_byte_ms": 200 }), "error", "HttpResponseTimeout", 200, 900),
+        (json!({ "authority": at, "path": "/never", "first_byte_ms": 200 }), "error", "HttpResponseTimeout", 200, 2900),
         (
             json!({ "authority": at, "path": "/never", "first_byte_ms": 60000 }),
             "error",
             "HttpResponseTimeout",
-            1000,
-            4000,
+            3000,
+            9000,
         ),
         (
             json!({ "authority": at, "path": "/slow-body", "between_bytes_ms": 200 }),
             "bodyError",
             "HttpResponseTimeout",
             200,
-            900,
+            2900,
         ),
         (
             json!({ "authority": at, "path": "/slow-body", "between_bytes_ms": 60000 }),
             "bodyError",
             "HttpResponseTimeout",
-            1000,
-            4000,
+            3000,
+            9000,
         ),
         // A server that accepts and never says a word of TLS.
-        (json!({ "authority": silent, "scheme": "https", "connect_ms": 200 }), "error", "ConnectionTimeout", 200, 900),
+        (json!({ "authority": silent, "scheme": "https", "connect_ms": 200 }), "error", "ConnectionTimeout", 200, 2900),
         (
             json!({ "authority": silent, "scheme": "https", "connect_ms": 60000 }),
             "error",
             "ConnectionTimeout",
-            1000,
-            4000,
+            3000,
+            9000,
         ),
     ] {
         let begun = Instant::now();
@@ -619,11 +620,12 @@ async fn connections_are_used_again_by_the_same_partner_only() {
     assert_eq!((server.asked().len(), server.connections()), (4, 1));
     // Another partner's function, with the same grant.
     world.larder.operator().post("/partners", json!({ "partnerId": "other", "name": "Other" })).await.is(201);
-    let key = world.larder.operator().post("/partners/other/keys", json!({ "name": "k", "scopes": ["*"] })).await;
+    let scopes = ["functions.read", "functions.write", "grants.read", "grants.write", "executions.read"];
+    let key = world.larder.operator().post("/partners/other/keys", json!({ "name": "k", "scopes": scopes })).await;
     let key = key.body["secret"].as_str().unwrap_or_default().to_owned();
     let other: Api = world.larder.api_of(Some("other"), Some(&key));
     other.deploy("caller", &guests::guest("caller"), json!({ "routes": ["/call"] })).await;
-    other.put("/functions/caller/grants", json!({ "http": here(&[at.clone()]) })).await.is(200);
+    other.grant("caller", json!({ "http": here(&[at.clone()]) })).await;
     let body = json!([get]).to_string();
     let answer = world.larder.web("other", Method::POST, "/call").body(body).send().await.expect("an answer");
     assert_eq!(answer.status(), 200);

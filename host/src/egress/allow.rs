@@ -4,7 +4,9 @@
 //! a request by scheme, host, port, method and path. **What cannot be told for sure is not covered**: a path that servers
 //! read in different ways (`//`, `/../`, `%2e`, a backslash) only is where a grant has all paths.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use http::Method;
 use ipnet::IpNet;
@@ -19,7 +21,7 @@ pub const METHODS: [Method; 7] =
 #[derive(Clone, Debug)]
 pub struct Rule {
     scheme: Scheme,
-    hosts: Vec<(Pattern, Option<u16>)>,
+    hosts: Vec<Pattern>,
     methods: Vec<Method>,
     paths: Vec<String>,
     /// In which the hosts may lie.
@@ -28,11 +30,13 @@ pub struct Rule {
     pub bytes: u64,
 }
 
+/// `api.sports.example`, `*.sports.example`, either with a port. Shown in the one form that is kept.
 #[derive(Clone, Debug)]
-enum Pattern {
-    Exactly(Host),
-    /// `.sports.example` of `*.sports.example`.
-    Below(String),
+pub struct Pattern {
+    /// Any name below it, and not itself.
+    below: bool,
+    host: Host,
+    port: Option<u16>,
 }
 
 impl Rule {
@@ -58,7 +62,7 @@ impl Rule {
         });
         Ok(Rule {
             scheme: grant.scheme,
-            hosts: grant.hosts.iter().map(|host| pattern(host)).collect::<Result<_, _>>()?,
+            hosts: grant.hosts.iter().map(|host| host.parse()).collect::<Result<_, _>>()?,
             methods: methods.collect::<Result<_, _>>()?,
             paths: paths.collect::<Result<_, _>>()?,
             network,
@@ -71,14 +75,7 @@ impl Rule {
     pub fn covers(&self, scheme: Scheme, host: &Host, port: u16, method: &Method, path: &str) -> bool {
         self.scheme == scheme
             && self.methods.contains(method)
-            && self.hosts.iter().any(|(pattern, own)| {
-                own.unwrap_or(default_port(scheme)) == port
-                    && match (pattern, host) {
-                        (Pattern::Exactly(granted), host) => granted == host,
-                        (Pattern::Below(end), Host::Name(name)) => name.ends_with(end.as_str()),
-                        (Pattern::Below(_), Host::Address(_)) => false,
-                    }
-            })
+            && self.hosts.iter().any(|pattern| pattern.covers(host, port, default_port(scheme)))
             && self.paths.iter().any(|prefix| prefix.is_empty() || (is_plain(path) && is_below(prefix, path)))
     }
 }
@@ -104,16 +101,40 @@ pub fn network(text: &str) -> Result<IpNet, String> {
     }
 }
 
-fn pattern(text: &str) -> Result<(Pattern, Option<u16>), String> {
-    let (below, text) = match text.strip_prefix("*.") {
-        Some(rest) => (true, rest),
-        None => (false, text),
-    };
-    let Authority { host, port } = text.parse().map_err(|err| format!("{err}"))?;
-    match (below, host) {
-        (false, host) => Ok((Pattern::Exactly(host), port)),
-        (true, Host::Name(name)) => Ok((Pattern::Below(format!(".{name}")), port)),
-        (true, Host::Address(address)) => Err(format!("*.{address}: there is nothing below an address")),
+impl Pattern {
+    fn covers(&self, host: &Host, port: u16, default_port: u16) -> bool {
+        self.port.unwrap_or(default_port) == port
+            && match (self.below, &self.host, host) {
+                (false, granted, host) => granted == host,
+                (true, Host::Name(end), Host::Name(name)) => {
+                    name.strip_suffix(end.as_str()).is_some_and(|rest| rest.ends_with('.'))
+                }
+                (true, _, _) => false,
+            }
+    }
+}
+
+impl FromStr for Pattern {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Pattern, String> {
+        let (below, rest) = match text.strip_prefix("*.") {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let wrong = |why| format!("{text:?} is no host such as api.example, *.example or api.example:8443: {why}");
+        let Authority { host, port } = rest.parse().map_err(|err| wrong(format!("{err}")))?;
+        match host {
+            Host::Address(_) if below => Err(wrong("there is nothing below an address".into())),
+            host => Ok(Pattern { below, host, port }),
+        }
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let authority = Authority { host: self.host.clone(), port: self.port };
+        write!(f, "{}{authority}", if self.below { "*." } else { "" })
     }
 }
 

@@ -183,3 +183,23 @@ impl Drop for Slot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_bounded_for_one_partner_and_for_all() {
+        let pool = Pool::new(3, 2, Duration::from_secs(1));
+        let (one, other): (PartnerId, PartnerId) = ("one".parse().unwrap(), "other".parse().unwrap());
+        let refused = |partner: &PartnerId| pool.admit(partner).err().map(|err| err.to_string()).unwrap_or_default();
+        let first = pool.admit(&one).unwrap();
+        let _second = pool.admit(&one).unwrap();
+        assert!(refused(&one).contains("egress.connections_per_partner"));
+        let _third = pool.admit(&other).unwrap();
+        assert!(refused(&other).contains("egress.connections_max"));
+        drop(first);
+        let _fourth = pool.admit(&other).unwrap();
+        assert!(refused(&one).contains("egress.connections_max"));
+    }
+}

@@ -16,6 +16,7 @@ use larder_runtime::grants::{Grants, HttpGrant, TransactionGrant};
 pub use difference::{Difference, covers};
 pub use requests::{calls_out, missing};
 
+use crate::egress::allow::{self, Pattern, Rule};
 use crate::model::trigger_key;
 use crate::money;
 
@@ -117,8 +118,22 @@ impl Found {
 }
 
 fn http(found: &mut Found, key: &str, grant: &mut HttpGrant) {
-    grant.hosts = grant.hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+    let before = found.0.len();
     let part = |name: &str| format!("{key}.{name}");
+    let hosts = std::mem::take(&mut grant.hosts);
+    grant.hosts = hosts
+        .into_iter()
+        .map(|host| match host.parse::<Pattern>() {
+            Ok(pattern) => pattern.to_string(),
+            Err(why) => {
+                found.complain(&part("hosts"), why);
+                host
+            }
+        })
+        .collect();
+    if grant.hosts.len() > NAMES_MAX {
+        found.complain(&part("hosts"), format!("may have at most {NAMES_MAX} values"));
+    }
     for (name, empty) in
         [("hosts", grant.hosts.is_empty()), ("methods", grant.methods.is_empty()), ("paths", grant.paths.is_empty())]
     {
@@ -126,7 +141,6 @@ fn http(found: &mut Found, key: &str, grant: &mut HttpGrant) {
             found.complain(&part(name), "must have at least one value");
         }
     }
-    found.names(&part("hosts"), &grant.hosts, host);
     found.names(&part("methods"), &grant.methods, |method| {
         METHODS.contains(&method).then_some(()).ok_or("is none of GET HEAD POST PUT PATCH DELETE OPTIONS")
     });
@@ -138,28 +152,16 @@ fn http(found: &mut Found, key: &str, grant: &mut HttpGrant) {
         found.complain(&part("bytes"), format!("must be 1 to {BYTES_MAX}, not {}", grant.bytes));
     }
     if let Some(network) = &grant.network
-        && !is_network(network)
+        && let Err(why) = allow::network(network)
     {
-        found.complain(&part("network"), format!("must be a network such as \"10.1.0.0/16\", not {network:?}"));
+        found.complain(&part("network"), why);
     }
-}
-
-/// `api.example`, `*.example`, either with a port.
-fn host(text: &str) -> Result<(), &'static str> {
-    const WRONG: &str = "must be a host such as api.example, *.example or api.example:8443";
-    let (name, port) = text.rsplit_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
-    let digits = |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && !port.starts_with('0');
-    if port.is_some_and(|port| !digits(port) || port.parse::<u16>().is_err()) {
-        return Err(WRONG);
+    // Whoever enforces it has the last word: what it would not read must not stand there as if it were granted.
+    if found.0.len() == before
+        && let Err(why) = Rule::of(grant)
+    {
+        found.complain(key, why);
     }
-    let name = name.strip_prefix("*.").unwrap_or(name);
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    (name.len() <= 253 && name.split('.').all(label)).then_some(()).ok_or(WRONG)
 }
 
 fn path(text: &str) -> Result<(), &'static str> {
@@ -176,17 +178,6 @@ fn path(text: &str) -> Result<(), &'static str> {
         return Err("must not have an empty segment, . or ..");
     }
     Ok(())
-}
-
-/// CIDR: an address whose bits behind the prefix are zero.
-fn is_network(text: &str) -> bool {
-    use std::net::IpAddr;
-    let Some((address, bits)) = text.split_once('/') else { return false };
-    let (Ok(address), Ok(bits)) = (address.parse::<IpAddr>(), bits.parse::<u32>()) else { return false };
-    match address {
-        IpAddr::V4(v4) => bits <= 32 && u64::from(v4.to_bits()) << bits & 0xffff_ffff == 0,
-        IpAddr::V6(v6) => bits <= 128 && v6.to_bits().checked_shl(bits).unwrap_or(0) == 0,
-    }
 }
 
 fn transactions(found: &mut Found, currency: &str, grant: &mut TransactionGrant) {
@@ -246,6 +237,7 @@ mod tests {
         for path in ["v1", "/a?b", "/a#b", "//", "/../b", "/a\\\\b"] {
             assert_eq!(http(&format!(r#","paths":["{path}"]"#)), ["grants.http[0].paths"], "{path}");
         }
+        assert_eq!(http(r#","paths":["/%2e%2e/b"]"#), ["grants.http[0]"]);
         for network in ["10.0.0.1/8", "10.0.0.0/33", "10.0.0.0", "x/8", "fc00::1/7"] {
             assert_eq!(http(&format!(r#","network":"{network}""#)), ["grants.http[0].network"], "{network}");
         }
