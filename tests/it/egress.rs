@@ -58,8 +58,11 @@ impl World {
     }
 }
 
+/// The host's text of `http-response-body-size`: errors of streams have no code for guests.
+const TOO_LARGE: &str = "HTTP response body size exceeds limit";
+
 /// Plain HTTP to these hosts, which may lie on this machine.
-fn here(hosts: &[String]) -> Value {
+fn here(hosts: &[&str]) -> Value {
     json!([{ "scheme": "http", "hosts": hosts, "methods": ["GET", "HEAD", "POST"], "calls": 1000, "bytes": 64 << 20, "network": "127.0.0.0/8" }])
 }
 
@@ -313,7 +316,7 @@ async fn a_private_network_needs_the_grant_and_the_operator() {
     let world = World::new(Options::default().set("LARDER_EGRESS__PRIVATE_NETWORKS", networks)).await;
     let (near, far) = (Outside::at("127.0.0.1:0").await, Outside::at("127.0.0.9:0").await);
     let (near, far) = (near.address.to_string(), far.address.to_string());
-    world.grant(here(&[near.clone(), far.clone()])).await;
+    world.grant(here(&[&near, &far])).await;
     assert_eq!(world.get(&near, "/").await["status"], 200);
     assert_eq!(world.get(&far, "/").await["error"], "DestinationIpProhibited");
     assert!(
@@ -375,7 +378,7 @@ async fn redirects_and_proxies_lead_nowhere() {
         .set("all_proxy", &proxy);
     let world = World::new(options).await;
     let server = Outside::start().await;
-    world.grant(here(&[server.address.to_string()])).await;
+    world.grant(here(&[&server.address.to_string()])).await;
     let told = world.get(&server.address.to_string(), &format!("/redirect?to={proxy}/secrets")).await;
     assert_eq!((&told["status"], &told["headers"]["location"]), (&json!(302), &json!(format!("{proxy}/secrets"))));
     // A guest that follows it comes back to the door.
@@ -399,16 +402,16 @@ async fn servers_that_misbehave_harm_only_the_call() {
     let world = World::new(options).await;
     let server = Outside::start().await;
     let at = server.address.to_string();
-    world.grant(here(&[at.clone()])).await;
+    world.grant(here(&[&at])).await;
     for (path, error, body_error, why) in [
         ("/never", "HttpResponseTimeout", "", "the answer did not begin within 1500 ms"),
         ("/interim", "HttpResponseTimeout", "", "the answer did not begin within 1500 ms"),
-        ("/slow-body", "", "HttpResponseTimeout", "nothing of the answer's body came for 1400 ms"),
-        ("/trickle", "", "HttpResponseTimeout", "the call was not over within 4000 ms"),
-        ("/huge", "", "HttpResponseBodySize", "more than 1000000 bytes (egress.body_bytes_max)"),
-        ("/short", "", "HttpResponseIncomplete", "ended before the answer was complete"),
-        ("/cut-chunks", "", "HttpResponseIncomplete", "ended before the answer was complete"),
-        ("/bad-chunk", "", "HttpResponseIncomplete", "ended before the answer was complete"),
+        ("/slow-body", "", "HTTP response timeout", "nothing of the answer's body came for 1400 ms"),
+        ("/trickle", "", "HTTP response timeout", "the call was not over within 4000 ms"),
+        ("/huge", "", "HTTP response body size exceeds limit", "more than 1000000 bytes (egress.body_bytes_max)"),
+        ("/short", "", "incomplete HTTP response", "ended before the answer was complete"),
+        ("/cut-chunks", "", "incomplete HTTP response", "ended before the answer was complete"),
+        ("/bad-chunk", "", "incomplete HTTP response", "ended before the answer was complete"),
         ("/two-lengths", "HttpProtocolError", "", "not valid HTTP"),
         ("/endless-header", "HttpProtocolError", "", "the head of the answer has more than"),
         ("/many-headers", "HttpProtocolError", "", "the head of the answer has more than"),
@@ -469,7 +472,7 @@ async fn every_bound_holds_and_is_named() {
     assert_eq!(told[0]["bytes"], 60_000, "{told:?}");
     assert_eq!(
         (&told[1]["bodyError"], &told[2]["error"]),
-        (&json!("HttpResponseBodySize"), &json!("HttpRequestDenied")),
+        (&json!(TOO_LARGE), &json!("HttpRequestDenied")),
         "{told:?}"
     );
     // Bytes up.
@@ -483,11 +486,7 @@ async fn every_bound_holds_and_is_named() {
     world.grant(grant(100, 60_000_000)).await;
     let told =
         world.call(json!([get("/big?bytes=300000"), get("/big?bytes=300001"), post(300_000), post(300_001)])).await;
-    assert_eq!(
-        (&told[0]["bytes"], &told[1]["bodyError"]),
-        (&json!(300_000), &json!("HttpResponseBodySize")),
-        "{told:?}"
-    );
+    assert_eq!((&told[0]["bytes"], &told[1]["bodyError"]), (&json!(300_000), &json!(TOO_LARGE)), "{told:?}");
     assert_eq!((&told[2]["status"], &told[3]["error"]), (&json!(200), &json!("HttpRequestBodySize")), "{told:?}");
     // Calls at once.
     let told = world.call(json!([keep("/slow-body"), keep("/slow-body"), keep("/slow-body"), get("/")])).await;
@@ -532,7 +531,7 @@ async fn the_shorter_of_two_timeouts_counts() {
     let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let silent = mute.local_addr().expect("an address").to_string();
     let secure = json!({ "scheme": "https", "hosts": [silent], "network": "127.0.0.0/8" });
-    world.grant(json!([secure, here(&[at.clone()])[0]])).await;
+    world.grant(json!([secure, here(&[&at])[0]])).await;
     for (call, key, error, least, most) in [
         (json!({ "authority": at, "path": "/never", "first_byte_ms": 200 }), "error", "HttpResponseTimeout", 200, 2900),
         (
@@ -545,14 +544,14 @@ async fn the_shorter_of_two_timeouts_counts() {
         (
             json!({ "authority": at, "path": "/slow-body", "between_bytes_ms": 200 }),
             "bodyError",
-            "HttpResponseTimeout",
+            "HTTP response timeout",
             200,
             2900,
         ),
         (
             json!({ "authority": at, "path": "/slow-body", "between_bytes_ms": 60000 }),
             "bodyError",
-            "HttpResponseTimeout",
+            "HTTP response timeout",
             3000,
             9000,
         ),
@@ -582,7 +581,7 @@ async fn nothing_outlives_its_execution() {
     let world = World::new(Options::default()).await;
     let server = Outside::start().await;
     let at = server.address.to_string();
-    world.grant(here(&[at.clone()])).await;
+    world.grant(here(&[&at])).await;
     let left_open = json!([
         { "authority": at, "path": "/slow-body", "keep": true },
         { "authority": at, "path": "/trickle", "keep": true },
@@ -613,7 +612,7 @@ async fn connections_are_used_again_by_the_same_partner_only() {
     let world = World::new(Options::default().set("LARDER_EGRESS__IDLE_TIMEOUT", "2s")).await;
     let server = Outside::start().await;
     let at = server.address.to_string();
-    world.grant(here(&[at.clone()])).await;
+    world.grant(here(&[&at])).await;
     let get = json!({ "authority": at, "path": "/" });
     world.call(json!([get, get, get])).await;
     world.call(json!([get])).await;
@@ -625,7 +624,7 @@ async fn connections_are_used_again_by_the_same_partner_only() {
     let key = key.body["secret"].as_str().unwrap_or_default().to_owned();
     let other: Api = world.larder.api_of(Some("other"), Some(&key));
     other.deploy("caller", &guests::guest("caller"), json!({ "routes": ["/call"] })).await;
-    other.grant("caller", json!({ "http": here(&[at.clone()]) })).await;
+    other.grant("caller", json!({ "http": here(&[&at]) })).await;
     let body = json!([get]).to_string();
     let answer = world.larder.web("other", Method::POST, "/call").body(body).send().await.expect("an answer");
     assert_eq!(answer.status(), 200);
@@ -637,7 +636,7 @@ async fn connections_are_used_again_by_the_same_partner_only() {
     // Another name of the same server has another connection.
     world.names.set("alias.example", &["127.0.0.1"]);
     let alias = format!("alias.example:{}", server.port());
-    world.grant(here(&[at.clone(), alias.clone()])).await;
+    world.grant(here(&[&at, &alias])).await;
     world.call(json!([get, { "authority": alias }])).await;
     assert_eq!(server.connections(), 5);
     assert_eq!(server.asked().last().expect("a request").header("host"), alias);
@@ -684,23 +683,23 @@ async fn both_bodies_of_a_call_flow_at_the_same_time() {
     let world = World::new(Options::default()).await;
     let server = Outside::start().await;
     let at = server.address.to_string();
-    world.grant(here(&[at.clone()])).await;
+    world.grant(here(&[&at])).await;
     let told = world
         .call(json!([
             { "authority": at, "path": "/echo", "method": "POST", "dialogue": ["one", "two", "three"] },
-            { "authority": at, "path": "/echo", "method": "POST", "body_bytes": 3_000_000 },
+            { "authority": at, "path": "/", "method": "POST", "body_bytes": 3_000_000 },
         ]))
         .await;
     assert_eq!((&told[0]["status"], &told[0]["bodyError"]), (&json!(200), &Value::Null), "{told:?}");
-    // A guest that sends everything before it reads is answered as far as the host may keep the answer.
     assert_eq!(told[1]["status"], 200, "{told:?}");
+    assert_eq!(server.asked().last().expect("a request").body.len(), 3_000_000);
 }
 
 both!(a_call_that_is_made_again_has_the_key_of_the_first, async |on| {
     let world = World::new(Options::on(on).set("LARDER_WORKER__RETRY_DELAY", "50ms")).await;
     let server = Outside::start().await;
     let at = server.address.to_string();
-    world.grant(here(&[at.clone()])).await;
+    world.grant(here(&[&at])).await;
     let calls = json!([
         { "authority": at, "path": "/first" }, { "authority": at, "path": "/refused", "method": "DELETE" }, { "authority": at, "path": "/last" },
         { "authority": at, "path": "/own", "headers": [["idempotency-key", "october"]] },
@@ -720,7 +719,7 @@ async fn calls_sent_at_once_run_side_by_side() {
     let world = World::new(Options::default()).await;
     let server = Outside::start().await;
     let at = server.address.to_string();
-    world.grant(here(&[at.clone()])).await;
+    world.grant(here(&[&at])).await;
     let waits: Vec<Value> =
         (0..8).map(|n| json!({ "authority": at, "path": format!("/never?{n}"), "first_byte_ms": 500 })).collect();
     let begun = Instant::now();

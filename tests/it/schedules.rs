@@ -55,11 +55,14 @@ pub async fn scheduled(app: &App, schedule: &str) -> (PartnerId, FunctionId) {
         build_ms: 0,
         build_logs: String::new(),
         exports: Some(Exports { http: false, handler: true }),
+        grants: None,
+        uploader: None,
+        approval: None,
         created_at_ms: now,
         updated_at_ms: now,
     };
     app.store.insert_deployment(&deployment).await.unwrap();
-    app.store.activate_deployment(&deployment, now).await.unwrap();
+    assert!(app.store.activate_deployment(&deployment, None, &app.clock).await.unwrap());
     app.directory.reload(&partner).await.unwrap();
     schedule::arm(app, &partner, &id).await.unwrap();
     (partner, id)

@@ -213,7 +213,8 @@ async fn goals(State(server): State<Server>, Query(page): Query<Page>, headers: 
     let mut items = all[..all.len().min(page.limit.unwrap_or(100).min(PAGE_MAX))].to_vec();
     let to = from + items.len();
     let tag = format!("\"{from}-{to}\"");
-    if headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+    let honest = !matches!(behaviour, Behaviour::Repeating | Behaviour::WrongCursor);
+    if honest && headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
         locked(&server.0.asked).not_modified += 1;
         return StatusCode::NOT_MODIFIED.into_response();
     }

@@ -123,10 +123,14 @@ impl Calls {
         }
         let port = to.port.unwrap_or(default_port(scheme));
         let covering = self.grants.iter().filter(|g| g.rule.covers(scheme, &to.host, port, &method, uri.path()));
-        let granted = covering.fold(Err(Error::not_granted(&method, &uri)), |found, next| match found {
-            Ok(granted) => Ok(granted),
-            Err(_) => next.admit().map(|()| next),
-        })?;
+        let mut granted = Err(Error::not_granted(&method, &uri));
+        for grant in covering {
+            granted = grant.admit().map(|()| grant);
+            if granted.is_ok() {
+                break;
+            }
+        }
+        let granted = granted?;
         let (open, times) = self.open(times)?;
         self.mark(&mut request, ordinal)?;
         let budget = granted.bytes.clone();

@@ -84,7 +84,7 @@ struct Shared {
 
 /// A request that was not sent, or what became of it.
 enum Trouble {
-    Unsent(Request<Body>),
+    Unsent(Box<Request<Body>>),
     Failed(Error),
 }
 
@@ -174,7 +174,7 @@ impl Client {
             match head(connection, request, times).await {
                 Ok(answered) => break answered,
                 // The server hung up on a connection that waited; nothing of the request has left.
-                Err(Trouble::Unsent(unsent)) if !fresh => request = unsent,
+                Err(Trouble::Unsent(unsent)) if !fresh => request = *unsent,
                 Err(Trouble::Unsent(_)) => {
                     return Err(Error::Incomplete("the server closed the connection at once".into()));
                 }
@@ -186,7 +186,11 @@ impl Client {
             return Err(Error::Protocol("the server switches protocols, which nobody asked for".into()));
         }
         strip(&mut head.headers);
-        std::future::poll_fn(|cx| Poll::Ready(connection.drive(cx))).await;
+        std::future::poll_fn(|cx| {
+            connection.drive(cx);
+            Poll::Ready(())
+        })
+        .await;
         let mut received = Received {
             incoming,
             owned: Some((key, connection)),
@@ -292,7 +296,7 @@ async fn head(
     match tokio::time::timeout(times.first_byte, answered).await {
         Ok(Ok(response)) => Ok((connection, response)),
         Ok(Err(mut err)) => Err(match err.take_message() {
-            Some(unsent) => Trouble::Unsent(unsent),
+            Some(unsent) => Trouble::Unsent(Box::new(unsent)),
             None => Trouble::Failed(explain(err.into_error())),
         }),
         Err(_) => Err(Trouble::Failed(Error::Timeout(format!(

@@ -240,8 +240,10 @@ fn next(app: &App, feed: &Feed, settings: &PollSettings, answer: Option<Answer>)
     };
     let next = answer.page.next.clone().or_else(|| cursor.clone());
     let again_at_ms = if next == cursor { due_at_ms } else { due_at_ms.min(now + AGAIN_MS) };
-    // Under another cursor it is another page that would be tagged.
-    let etag = answer.etag.filter(|_| next == cursor);
+    // Behind a cursor a tag is kept of an empty page only: that there is still nothing. Of a page with items it would say that
+    // they are the same, and a service that once gave the cursor of a page that we have would keep us there.
+    let at_the_end = answer.page.events.is_empty() && answer.page.refused == 0 && next == cursor;
+    let etag = answer.etag.filter(|_| settings.cursor.is_none() || at_the_end);
     (answer.page, Moved { holder, cursor: next, etag, due_at_ms, again_at_ms })
 }
 

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue};
 pub const MARK: &[u8] = b"[credential]";
 
 pub struct Scrubber {
-    /// The credential's text, and what is sent if that is another text (basic).
+    /// The credential's text, and what is sent where that is another text (basic, query).
     secrets: Vec<Vec<u8>>,
     /// What their base64 has in common wherever they stand in what is encoded.
     encoded: Vec<Vec<u8>>,

@@ -70,7 +70,11 @@ impl Service {
                 scrubbed.push(token.into_bytes());
                 Credential::Header(header::AUTHORIZATION, value)
             }
-            CredentialKind::Query { name } => Credential::Query { name: name.clone(), value: secret.to_owned() },
+            CredentialKind::Query { name } => {
+                // An echo may encode again what was sent encoded.
+                scrubbed.push(form_urlencoded::byte_serialize(secret.as_bytes()).collect::<String>().into_bytes());
+                Credential::Query { name: name.clone(), value: secret.to_owned() }
+            }
             kind @ CredentialKind::Hmac { .. } => {
                 let key = kind.key(secret).ok_or_else(|| unusable("its signing key is not base64"))?;
                 scrubbed.push(key.clone());
