@@ -10,6 +10,7 @@ pub mod crash;
 pub mod dev;
 pub mod egress;
 pub mod events;
+pub mod feeds;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod grants;

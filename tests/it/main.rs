@@ -13,6 +13,7 @@ mod dead_letters;
 mod egress;
 mod events;
 mod failover;
+mod feeds;
 mod grants;
 mod hostile;
 mod hot_path;

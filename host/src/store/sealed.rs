@@ -62,6 +62,13 @@ pub const SEALED: &[SealedColumn] = &[
         place: &[Text("upstream"), Column("partner_id"), Column("name"), Column("origin"), Column("credential")],
     },
     SealedColumn {
+        table: "feeds",
+        key: &["partner_id", "name"],
+        column: "sealed",
+        kept: Kept::Bytes,
+        place: &[Text("feed"), Column("partner_id"), Column("name")],
+    },
+    SealedColumn {
         table: "idempotency_keys",
         key: &["partner_id", "key_hash"],
         column: "answer",
