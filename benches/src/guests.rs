@@ -59,6 +59,7 @@ impl Around {
             state: self.nothing.clone(),
             savings: self.nothing.clone(),
             http: None,
+            signing: None,
         }
     }
 }

@@ -7,6 +7,7 @@ use larder_runtime::Runtime;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::egress::Client;
+use crate::egress::upstreams::Upstreams;
 use crate::ledger::Ledger;
 use crate::lifecycle::Lifecycle;
 use crate::objects::Objects;
@@ -56,6 +57,7 @@ pub struct Parts {
     pub ledger: Ledger,
     pub runtime: Arc<Runtime>,
     pub gates: Gates,
+    pub upstreams: Upstreams,
     /// Through which everything goes that leaves by HTTP.
     pub egress: Client,
     pub life: Lifecycle,

@@ -38,6 +38,8 @@ pub enum Scope {
     EnrolmentsRead,
     EnrolmentsWrite,
     TransactionsRead,
+    UpstreamsRead,
+    UpstreamsWrite,
     GrantsRead,
     /// Saying yes to what functions may reach.
     GrantsWrite,
@@ -45,7 +47,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    pub const ALL: [Scope; 11] = [
+    pub const ALL: [Scope; 13] = [
         Scope::FunctionsRead,
         Scope::FunctionsWrite,
         Scope::ExecutionsRead,
@@ -54,6 +56,8 @@ impl Scope {
         Scope::EnrolmentsRead,
         Scope::EnrolmentsWrite,
         Scope::TransactionsRead,
+        Scope::UpstreamsRead,
+        Scope::UpstreamsWrite,
         Scope::GrantsRead,
         Scope::GrantsWrite,
         Scope::HealthRead,
@@ -70,6 +74,8 @@ impl Scope {
             Scope::EnrolmentsRead => &["enrolments.read"],
             Scope::EnrolmentsWrite => &["enrolments.write"],
             Scope::TransactionsRead => &["transactions.read"],
+            Scope::UpstreamsRead => &["upstreams.read"],
+            Scope::UpstreamsWrite => &["upstreams.write"],
             Scope::GrantsRead => &["grants.read"],
             Scope::GrantsWrite => &["grants.write"],
             Scope::HealthRead => &["health.read"],

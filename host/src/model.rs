@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Millis;
 use crate::ids::*;
 
+pub mod upstreams;
+pub use upstreams::{Upstream, UpstreamSettings};
+
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)* }) => {
         $(#[$doc])*

@@ -7,7 +7,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use tokio::sync::oneshot;
 
 use crate::grants::Grants;
-use crate::imports::{http as outgoing, savings, state};
+use crate::imports::{http as outgoing, savings, signing, state};
 use crate::limits::Limits;
 use crate::stream::StreamedBody;
 
@@ -68,4 +68,6 @@ pub struct Run {
     pub savings: Arc<dyn savings::Backend>,
     /// `None`: every outgoing request is refused.
     pub http: Option<Arc<dyn outgoing::Backend>>,
+    /// `None`: nothing is signed.
+    pub signing: Option<Arc<dyn signing::Backend>>,
 }

@@ -29,6 +29,17 @@ pub struct Grants {
 }
 
 impl Grants {
+    /// May this upstream be called, and signed for? A no says what to add.
+    pub fn allow_upstream(&self, name: &str) -> Result<(), String> {
+        if self.upstreams.contains(name) {
+            return Ok(());
+        }
+        let all: Vec<&str> = self.upstreams.iter().map(String::as_str).chain([name]).collect();
+        Err(format!(
+            "the upstream {name:?} is not granted to this function; larder.toml, [grants]: upstreams = {all:?}"
+        ))
+    }
+
     /// Does what is granted cover this effect? If not, the text names what is missing. What an end user's transactions sum
     /// up to is for whoever knows what was saved before. `exponent` is that of a currency, `None` for one that is none.
     pub fn allow(&self, effect: &Effect, exponent: impl Fn(&str) -> Option<u32>) -> Result<(), String> {

@@ -52,7 +52,7 @@ const WASI: &[(&str, &[&str])] = &[
     ),
     ("http", &["types", "outgoing-handler"]),
 ];
-const LARDER: &[&str] = &["event-types", "savings", "state", "events", "enrolment"];
+const LARDER: &[&str] = &["event-types", "savings", "state", "events", "enrolment", "signing"];
 /// Those of ours through which a run can change something.
 const EFFECTFUL: &[&str] = &["savings", "state", "events"];
 

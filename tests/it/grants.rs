@@ -77,9 +77,9 @@ both!(an_import_without_a_grant_is_refused_with_the_lines_to_add, async |on| {
     assert_eq!(active(&api).await, "");
 
     // Outgoing HTTP is imported out of habit: it is linked, and the log says what it is worth.
-    let hello = api.built("f", &api.upload("f", &guests::guest("hello-http"), true).await.is(202)).await;
-    assert_eq!(hello["status"], "ready");
-    assert!(hello["buildLogs"].as_str().unwrap().contains("every outgoing call is refused"), "{hello}");
+    let caller = api.built("f", &api.upload("f", &guests::guest("caller"), true).await.is(202)).await;
+    assert_eq!((&caller["status"], &active(&api).await), (&json!("ready"), &caller["$id"]));
+    assert!(caller["buildLogs"].as_str().unwrap().contains("every outgoing call is refused"), "{caller}");
 
     for (grants, key) in [
         (
@@ -245,6 +245,7 @@ both!(a_secret_is_read_only_if_it_is_granted, async |on| {
     let variable =
         |key: &str, secret: bool| json!({ "variableId": "unique()", "key": key, "value": "s3cret", "secret": secret });
     api.post("/functions/f/variables", variable("GREETING", true)).await.is(201);
+    api.grant("f", json!({ "secrets": ["OTHER"] })).await;
     assert_eq!(api.build("f", &guests::guest("hello-http"), true).await["status"], "ready");
     let read = async || {
         let answer = larder.web("demo", reqwest::Method::GET, "/hello/variable").send().await.unwrap();

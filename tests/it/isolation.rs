@@ -13,7 +13,7 @@ async fn partner(larder: &Larder, id: &str, scopes: &[&str]) -> (Api, String) {
     (larder.api_of(Some(id), Some(&key)), key)
 }
 
-const ALL: [&str; 10] = [
+const ALL: [&str; 12] = [
     "functions.read",
     "functions.write",
     "executions.read",
@@ -22,6 +22,8 @@ const ALL: [&str; 10] = [
     "enrolments.read",
     "enrolments.write",
     "transactions.read",
+    "upstreams.read",
+    "upstreams.write",
     "grants.read",
     "grants.write",
 ];
@@ -37,6 +39,7 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
         .post("/functions/mine/variables", json!({ "variableId": "unique()", "key": "TOKEN", "value": "s3cret" }))
         .await
         .is(201);
+    owner.post("/upstreams", json!({ "name": "mine", "url": "https://mine.example" })).await.is(201);
     let function = owner.get("/functions/mine").await.is(200);
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let known = |parameter: &str| match parameter {
@@ -48,6 +51,7 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
         "transactionId" => text(&transaction["$id"]),
         "partnerId" => "demo".to_owned(),
         "keyId" => "any".to_owned(),
+        "name" => "mine".to_owned(),
         other => panic!("the walk does not know the path parameter {other}"),
     };
 
@@ -70,7 +74,7 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
                 if matches!(method, Method::GET | Method::DELETE) { request } else { request.json(&body(path)) };
             let answer = Api::try_send(request).await.unwrap();
             let expected: &[u16] = match path.as_str() {
-                path if path.contains("{partnerId}") => &[401],
+                path if path.contains("{partnerId}") || path.starts_with("/v1/operator/") => &[401],
                 // Not offered to anybody.
                 path if path.ends_with("/template") || path.ends_with("/vcs") => &[404, 405],
                 _ => &[404],

@@ -29,4 +29,5 @@ mod streaming;
 mod tail;
 mod toolchains;
 mod uploads;
+mod upstreams;
 mod web_door;

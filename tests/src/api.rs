@@ -55,7 +55,7 @@ impl Answer {
 pub fn wide() -> Value {
     let most = json!({ "max": "1000000000", "sum": "1000000000", "period": "day" });
     json!({
-        "state": true, "events": ["*", "*.*", "*.*.*"], "secrets": ["TOKEN", "SECRET"],
+        "state": true, "events": ["*", "*.*", "*.*.*"], "secrets": ["GREETING", "TOKEN"],
         "transactions": { "SEK": most, "EUR": most, "DKK": most, "NOK": most, "USD": most, "JPY": most },
     })
 }

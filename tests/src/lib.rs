@@ -18,6 +18,7 @@ pub mod proxy;
 mod random;
 pub mod s3;
 pub mod services;
+pub mod upstream;
 
 pub use api::{Answer, Api, wide};
 pub use backend::Backend;

@@ -24,6 +24,7 @@ pub mod queries;
 mod runtimes;
 mod schedules;
 mod transactions;
+mod upstreams;
 mod variables;
 mod wire;
 
@@ -78,6 +79,7 @@ fn parts() -> (Router<App>, OpenApi) {
         .merge(events::router())
         .merge(enrolments::router())
         .merge(transactions::router())
+        .merge(upstreams::router())
         .merge(partners::router())
         .split_for_parts();
     complete(&mut document);
@@ -138,6 +140,8 @@ mod tests {
             "/v1/events",
             "/v1/enrolments",
             "/v1/transactions",
+            "/v1/upstreams/{name}",
+            "/v1/operator/upstreams/{name}",
             "/v1/partners/{partnerId}/keys",
         ] {
             assert!(paths.contains_key(path), "{path}");

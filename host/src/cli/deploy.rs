@@ -57,16 +57,23 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
     };
     let bytes = component::read(&file)?;
     let id = manifest.function.id.as_str();
+    for (key, _) in manifest.variables.iter().filter(|(_, variable)| variable.secret) {
+        if !manifest.grants.secrets.contains(key) {
+            let why = format!("the function cannot read this secret; [grants]: secrets = [\"{key}\"]");
+            console.note(&manifest.complaint(&format!("variables.{key}"), why));
+        }
+    }
 
     put_function(&client, &manifest, console).await?;
     let difference = grants::difference(&client, id, &manifest.grants).await?;
     variables::sync(&client, &manifest, args.prune_variables, console).await?;
     let deployment = upload(&client, &manifest, &file, bytes, console).await?;
     let deployment = wait(&client, id, deployment, console).await?;
-    if let Some(difference) = difference {
+    let waited =
+        grants::settle(&client, id, &field(&deployment, "$id"), connection.dev || args.approve, console).await?;
+    if let Some(difference) = difference.filter(|_| !waited) {
         difference.narrows.iter().chain(&difference.widens).for_each(|what| console.note(&format!("{id} {what}")));
     }
-    grants::settle(&client, id, &field(&deployment, "$id"), connection.dev || args.approve, console).await?;
     let activate = json!({ "deploymentId": deployment["$id"] });
     let function = client.call(Method::PATCH, &["functions", id, "deployment"], &activate).await;
     let function = function.map_err(grants::waits)?;

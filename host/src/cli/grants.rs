@@ -111,32 +111,40 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
 pub async fn difference(client: &Client, function: &str, asked: &larder_runtime::Grants) -> Result<Option<Difference>> {
     match client.get(&["functions", function, "grants"]).await {
         Ok(read) => Ok(Some(Difference::between(&in_force(&read)?, asked))),
-        Err(Failure::Refused(Refusal { status: 401, kind, .. })) if kind == "general_unauthorized_scope" => Ok(None),
+        Err(failure) if is_scope(&failure) => Ok(None),
         Err(failure) => Err(failure),
     }
 }
 
-/// If the deployment waits for a yes: says it, where this one may, and else what has to be said and by whom.
-pub async fn settle(client: &Client, function: &str, deployment: &str, may: bool, console: &Console) -> Result<()> {
+/// If the deployment waits for a yes: says it, where this one may, and else what has to be said and by whom. Gives whether
+/// it waited.
+pub async fn settle(client: &Client, function: &str, deployment: &str, may: bool, console: &Console) -> Result<bool> {
     let read = match client.get(&["functions", function, "deployments", deployment, "grants"]).await {
         Ok(read) => read,
         // Activating tells as well.
-        Err(Failure::Refused(Refusal { status: 401, kind, .. })) if kind == "general_unauthorized_scope" => {
-            return Ok(());
-        }
+        Err(failure) if is_scope(&failure) => return Ok(false),
         Err(failure) => return Err(failure),
     };
     if read["deployment"]["waits"] != true {
-        return Ok(());
+        return Ok(false);
     }
+    let mut why = String::new();
     if may {
-        return approve(client, function, &read, &field(&read["deployment"], "digest"), console).await.map(drop);
+        match approve(client, function, &read, &field(&read["deployment"], "digest"), console).await {
+            Ok(_) => return Ok(true),
+            Err(Failure::Refused(Refusal { status: 401 | 403, message, .. })) => why = format!(" ({message})"),
+            Err(failure) => return Err(failure),
+        }
     }
     Err(Failure::failed(format!(
-        "deployment {deployment} is ready and waits: it asks for more than is granted. The function\n{}\nA key with the \
-         scope grants.write approves that, and it becomes active:\n  larder grants approve {function} {deployment}",
+        "deployment {deployment} is ready and waits: it asks for more than is granted{why}. The function\n{}\nA key with \
+         the scope grants.write approves that, and it becomes active:\n  larder grants approve {function} {deployment}",
         sentences(&read["deployment"]["difference"]["widens"]).join("\n")
     )))
+}
+
+fn is_scope(failure: &Failure) -> bool {
+    matches!(failure, Failure::Refused(Refusal { status: 401, kind, .. }) if kind == "general_unauthorized_scope")
 }
 
 /// A deployment that cannot be activated was tried and did not succeed; it is not the key that is wrong.

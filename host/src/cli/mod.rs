@@ -26,6 +26,7 @@ pub mod manifest;
 mod new;
 mod operator;
 mod transactions;
+mod upstreams;
 mod variables;
 
 use std::process::ExitCode;
@@ -71,6 +72,9 @@ pub enum Command {
     DeadLetters(dead_letters::Command),
     /// List the savings transactions that functions created, newest first
     Transactions(transactions::Args),
+    /// Outside services that functions can be granted
+    #[command(subcommand)]
+    Upstream(upstreams::Command),
     /// Partners of this installation (needs the operator key)
     #[command(subcommand)]
     Partner(operator::PartnerCommand),
@@ -117,6 +121,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<()> {
         Command::Executions(args) => executions::run(&args, session).await,
         Command::DeadLetters(command) => dead_letters::run(command, session).await,
         Command::Transactions(args) => transactions::run(&args, session).await,
+        Command::Upstream(command) => upstreams::run(command, session).await,
         Command::Partner(command) => operator::run_partner(command, session).await,
         Command::Key(command) => operator::run_key(command, session).await,
     }

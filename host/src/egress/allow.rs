@@ -144,7 +144,7 @@ fn is_below(prefix: &str, path: &str) -> bool {
 }
 
 /// Does every server read the same segments in it?
-fn is_plain(path: &str) -> bool {
+pub fn is_plain(path: &str) -> bool {
     let lower = path.to_ascii_lowercase();
     // An escaped percent sign is an escape to whoever decodes twice.
     let escapes = ["%2e", "%2f", "%5c", "%25", "%00", "\\"];

@@ -3,7 +3,6 @@
 //! Checks go from the cheap and certain to the network: method, scheme, authority, grant, bounds, and only then a name is
 //! resolved ([`Client`]). A run that is made again counts anew, so its calls carry the keys of the first.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -19,12 +18,16 @@ use ulid::Ulid;
 use super::allow::{METHODS, Rule, default_port};
 use super::authority::{Authority, Host};
 use super::body::{Budget, bounded};
+use super::upstreams::Upstreams;
 use super::{Client, Destination, Times};
 use crate::config;
 use crate::ids::{ExecutionId, PartnerId};
 
 /// What a function calls instead of a host.
 const UPSTREAM: &str = ".upstream";
+/// Of one execution, both bodies of all its calls of upstreams together.
+const UPSTREAM_BYTES_MAX: u64 = 32 << 20;
+const UPSTREAM_CALLS_MAX: u32 = 100;
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 pub struct Calls {
@@ -32,7 +35,11 @@ pub struct Calls {
     partner: PartnerId,
     execution: String,
     grants: Vec<Granted>,
-    upstreams: BTreeSet<String>,
+    upstreams: Upstreams,
+    /// Those that may be called, and what is left for all of them together.
+    named: Arc<Grants>,
+    named_calls: AtomicU32,
+    named_bytes: Budget,
     times: Times,
     open: Arc<Semaphore>,
     open_max: usize,
@@ -64,10 +71,11 @@ impl Drop for Open {
 impl Calls {
     pub fn new(
         client: Client,
+        upstreams: Upstreams,
         settings: &config::Egress,
         partner: PartnerId,
         execution: &ExecutionId,
-        grants: &Grants,
+        grants: &Arc<Grants>,
     ) -> Calls {
         // Grants were read when they were taken in; one that cannot be read any more covers nothing.
         let rules = grants.http.iter().filter_map(|grant| Rule::of(grant).ok());
@@ -77,7 +85,10 @@ impl Calls {
             partner,
             execution: execution.to_string(),
             grants: rules.map(granted).collect(),
-            upstreams: grants.upstreams.clone(),
+            upstreams,
+            named: grants.clone(),
+            named_calls: AtomicU32::new(0),
+            named_bytes: Budget::new(UPSTREAM_BYTES_MAX),
             times: Times::of(settings),
             open: Arc::new(Semaphore::new(settings.calls_at_once)),
             open_max: settings.calls_at_once,
@@ -108,7 +119,7 @@ impl Calls {
         if let Host::Name(name) = &to.host
             && let Some(name) = name.strip_suffix(UPSTREAM)
         {
-            return self.to_upstream(name);
+            return self.to_upstream(name, ordinal, request, times).await;
         }
         let port = to.port.unwrap_or(default_port(scheme));
         let covering = self.grants.iter().filter(|g| g.rule.covers(scheme, &to.host, port, &method, uri.path()));
@@ -131,12 +142,28 @@ impl Calls {
         Ok(answer.map(|body| bounded(body, budget, over, open)))
     }
 
-    fn to_upstream(&self, name: &str) -> Result<Response<Body>, Error> {
-        Err(Error::Denied(if self.upstreams.contains(name) {
-            format!("there is no upstream {name}")
-        } else {
-            format!("no grant covers it; add to larder.toml: [grants] upstreams = [\"{name}\"]")
-        }))
+    async fn to_upstream(
+        &self,
+        name: &str,
+        ordinal: u32,
+        mut request: Request<Body>,
+        patience: outgoing::Times,
+    ) -> Result<Response<Body>, Error> {
+        let upstream = self.upstreams.granted(&self.partner, &self.named, name)?;
+        if self.named_calls.fetch_add(1, Ordering::Relaxed) >= UPSTREAM_CALLS_MAX {
+            return Err(Error::Denied(format!("one execution may call upstreams {UPSTREAM_CALLS_MAX} times")));
+        }
+        let (open, times) = self.open(patience)?;
+        self.mark(&mut request, ordinal)?;
+        let over = || format!("the bodies of one execution's calls of upstreams may have {UPSTREAM_BYTES_MAX} bytes");
+        let request =
+            request.map(|body| bounded(body, self.named_bytes.clone(), move |_| Error::RequestTooLarge(over()), ()));
+        // How long each part may take is the upstream's own.
+        let answer = self.upstreams.send(&self.partner, &upstream, request, patience);
+        let answer = tokio::time::timeout(times.total, answer).await.unwrap_or_else(|_| {
+            Err(Error::Timeout(format!("the call was not over within {} ms (egress.timeout)", times.total.as_millis())))
+        })?;
+        Ok(answer.map(|body| bounded(body, self.named_bytes.clone(), move |_| Error::ResponseTooLarge(over()), open)))
     }
 
     /// Room for one more call, and how long it may take.

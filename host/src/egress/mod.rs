@@ -3,6 +3,7 @@
 //! * [`Client`] speaks to a [`Destination`] on behalf of a partner; everything that a tenant can make Larder call goes
 //!   through it: functions, upstreams, feeds, notices.
 //! * [`allow`] says what a function's grants cover, [`authority`] whom a request is for, [`address`] what is public.
+//! * [`upstreams`] are outside services by name, with what the host adds to reach them.
 //! * [`Calls`] are those of one execution: grants, bounds, and what every call carries.
 //!
 //! The rules: **a name is resolved once, every address it has must be allowed, and the connection goes to one of these**;
@@ -16,6 +17,7 @@ mod calls;
 mod client;
 mod pool;
 mod resolve;
+pub mod upstreams;
 
 use std::time::Duration;
 

@@ -16,7 +16,7 @@ use larder_runtime::grants::{Grants, HttpGrant, TransactionGrant};
 pub use difference::{Difference, covers};
 pub use requests::{calls_out, missing};
 
-use crate::egress::allow::{self, Pattern};
+use crate::egress::allow::{self, Pattern, Rule};
 use crate::model::trigger_key;
 use crate::money;
 
@@ -118,6 +118,7 @@ impl Found {
 }
 
 fn http(found: &mut Found, key: &str, grant: &mut HttpGrant) {
+    let before = found.0.len();
     let part = |name: &str| format!("{key}.{name}");
     let hosts = std::mem::take(&mut grant.hosts);
     grant.hosts = hosts
@@ -154,6 +155,12 @@ fn http(found: &mut Found, key: &str, grant: &mut HttpGrant) {
         && let Err(why) = allow::network(network)
     {
         found.complain(&part("network"), why);
+    }
+    // Whoever enforces it has the last word: what it would not read must not stand there as if it were granted.
+    if found.0.len() == before
+        && let Err(why) = Rule::of(grant)
+    {
+        found.complain(key, why);
     }
 }
 
@@ -230,6 +237,7 @@ mod tests {
         for path in ["v1", "/a?b", "/a#b", "//", "/../b", "/a\\\\b"] {
             assert_eq!(http(&format!(r#","paths":["{path}"]"#)), ["grants.http[0].paths"], "{path}");
         }
+        assert_eq!(http(r#","paths":["/%2e%2e/b"]"#), ["grants.http[0]"]);
         for network in ["10.0.0.1/8", "10.0.0.0/33", "10.0.0.0", "x/8", "fc00::1/7"] {
             assert_eq!(http(&format!(r#","network":"{network}""#)), ["grants.http[0].network"], "{network}");
         }

@@ -3,7 +3,7 @@
 //! * [`Directory`]: partner → [`Tenant`]. Reading takes no lock that cores share; a change swaps one tenant.
 //! * [`doors`]: Host header → partner and door.
 //!
-//! The rule: **whoever changes a partner, key, function, deployment or variable reloads the tenant before answering**. The
+//! The rule: **whoever changes a partner, key, function, deployment, variable or upstream reloads the tenant before answering**. The
 //! store counts these changes, so every other process finds out by looking at a number: [`watch`](Directory::watch) does
 //! when it is woken and every `partners.poll`, and work that must not be decided by an old snapshot (routing an event,
 //! claiming, firing) asks with [`refresh`](Directory::refresh) first.
@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 
 use crate::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
 use crate::lifecycle::Lifecycle;
-use crate::model::{ApiKey, Deployment, Function, Partner, Variable};
+use crate::model::{ApiKey, Deployment, Function, Partner, Upstream, Variable};
 use crate::queue::{Queue, Work};
 use crate::secrets::Secrets;
 use crate::store::listing::Listing;
@@ -34,6 +34,8 @@ pub struct Tenant {
     pub partner: Partner,
     pub keys: HashMap<KeyId, ApiKey>,
     pub functions: HashMap<FunctionId, Arc<FunctionView>>,
+    /// Its own and the operator's by name; its own hides one of the operator's.
+    pub upstreams: HashMap<String, Arc<UpstreamView>>,
     /// The longest prefix first.
     routes: Vec<(String, Arc<FunctionView>)>,
     /// Calls of the partner that may run at once. Outlives reloads.
@@ -52,6 +54,13 @@ pub struct FunctionView {
     pub timezone: Tz,
     /// The guest's environment.
     pub variables: Arc<Vec<(String, String)>>,
+}
+
+/// A named outside service as a call sees it. Without `Debug`: it must not be printed.
+pub struct UpstreamView {
+    pub upstream: Upstream,
+    /// The credential's text; `None` if there is none, or if it does not open: then nothing may be sent.
+    pub secret: Option<String>,
 }
 
 /// The deployment that runs.
@@ -117,6 +126,17 @@ impl Directory {
         self.0.tenants.load_full()
     }
 
+    /// The upstream that the partner's functions know by this name.
+    pub fn upstream(&self, partner: &PartnerId, name: &str) -> Option<Arc<UpstreamView>> {
+        self.0.tenants.load().get(partner)?.upstreams.get(name).cloned()
+    }
+
+    /// The operator's of this name, for what is done on behalf of no partner.
+    pub async fn operators_upstream(&self, name: &str) -> store::Result<Option<Arc<UpstreamView>>> {
+        let found = self.0.store.upstreams(None).await?.into_iter().find(|upstream| upstream.name == name);
+        Ok(found.map(|upstream| Arc::new(self.0.upstream(upstream))))
+    }
+
     pub fn function(&self, partner: &PartnerId, function: &FunctionId) -> Option<Arc<FunctionView>> {
         self.0.tenants.load().get(partner)?.functions.get(function).cloned()
     }
@@ -130,6 +150,13 @@ impl Directory {
     /// After a change of this process's own: reads the partner anew, swaps it in and tells the other processes.
     pub async fn reload(&self, id: &PartnerId) -> store::Result<()> {
         self.read_anew(id).await?;
+        self.0.queue.push(Work::Tenants);
+        Ok(())
+    }
+
+    /// After a change of this process's own to what stands in the snapshots of all partners.
+    pub async fn reload_all(&self) -> store::Result<()> {
+        self.refresh_all().await?;
         self.0.queue.push(Work::Tenants);
         Ok(())
     }
@@ -229,11 +256,15 @@ impl Directory {
             .flat_map(|view| view.function.routes.iter().map(|prefix| (prefix.clone(), view.clone())))
             .collect();
         routes.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        let operators = store.upstreams(None).await?.into_iter();
+        let upstreams = operators.chain(store.upstreams(Some(&id)).await?);
+        let upstreams =
+            upstreams.map(|upstream| (upstream.name.clone(), Arc::new(self.0.upstream(upstream)))).collect();
         let (permits, calls) = match self.tenant(&id) {
             Some(old) => (old.permits.clone(), old.calls.clone()),
             None => (Arc::new(Semaphore::new(self.0.calls_max)), Arc::default()),
         };
-        Ok(Tenant { partner, keys, functions, routes, permits, calls })
+        Ok(Tenant { partner, keys, functions, upstreams, routes, permits, calls })
     }
 
     fn view(&self, function: Function, active: Option<Deployment>, sealed: Vec<Variable>) -> FunctionView {
@@ -261,6 +292,21 @@ impl Directory {
             active,
             function,
         }
+    }
+}
+
+impl Shared {
+    fn upstream(&self, upstream: Upstream) -> UpstreamView {
+        let secret = upstream.sealed.as_ref().and_then(|sealed| {
+            let place = upstream.place();
+            let opened = self.secrets.open(&place.each_ref().map(String::as_str), sealed);
+            let text = opened.map(|text| String::from_utf8_lossy(&text).into_owned());
+            text.inspect_err(
+                |err| tracing::error!(upstream = %upstream.name, error = %err, "the upstream cannot be called"),
+            )
+            .ok()
+        });
+        UpstreamView { upstream, secret }
     }
 }
 

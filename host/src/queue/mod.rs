@@ -11,6 +11,7 @@ mod tail;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 
 use self::redis::Redis;
@@ -103,6 +104,24 @@ impl Queue {
     /// Adds to a count that all processes share and that is forgotten after a time; gives its sum, `None` without Redis.
     pub async fn count(&self, key: &str, by: u64, forget: Duration) -> Option<u64> {
         self.0.redis.as_ref()?.count(key, by, forget).await
+    }
+
+    /// Keeps a value for all processes, if it can be kept.
+    pub async fn keep(&self, key: &str, value: Bytes, forget: Duration) {
+        if let Some(redis) = &self.0.redis {
+            redis.keep(key, value, forget).await;
+        }
+    }
+
+    /// What was kept; `None` also without Redis.
+    pub async fn kept(&self, key: &str) -> Option<Bytes> {
+        self.0.redis.as_ref()?.kept(key).await
+    }
+
+    pub async fn forget(&self, key: &str) {
+        if let Some(redis) = &self.0.redis {
+            redis.forget(key).await;
+        }
     }
 
     pub fn tails(&self) -> &Tails {

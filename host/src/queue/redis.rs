@@ -14,13 +14,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use fred::clients::{Client, SubscriberClient};
 use fred::prelude::{
     Builder, ClientLike, Config, EventInterface, KeysInterface, PubsubInterface, ReconnectPolicy, StreamsInterface,
     Value,
 };
-use fred::types::InfoKind;
 use fred::types::config::Options;
+use fred::types::{Expiration, InfoKind};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -159,10 +160,30 @@ impl Redis {
         }
     }
 
-    pub async fn count(&self, key: &str, by: u64, forget: Duration) -> Option<u64> {
-        if self.gone.lock().expect("no panic under the lock").is_some() {
-            return None;
+    /// What is only worth having at once does not wait for a Redis that is gone.
+    fn unless_gone(&self) -> Option<&Client> {
+        self.gone.lock().expect("no panic under the lock").is_none().then_some(&self.client)
+    }
+
+    pub async fn keep(&self, key: &str, value: Bytes, forget: Duration) {
+        let Some(client) = self.unless_gone() else { return };
+        let ms = Expiration::PX(i64::try_from(forget.as_millis()).unwrap_or(i64::MAX).max(1));
+        if let Err(err) = client.set::<(), _, _>(format!("{}:{key}", self.prefix), value, Some(ms), None, false).await {
+            tracing::debug!(error = %err, "a value was not kept");
         }
+    }
+
+    pub async fn kept(&self, key: &str) -> Option<Bytes> {
+        self.unless_gone()?.get(format!("{}:{key}", self.prefix)).await.ok()?
+    }
+
+    pub async fn forget(&self, key: &str) {
+        let Some(client) = self.unless_gone() else { return };
+        let _ = client.del::<(), _>(format!("{}:{key}", self.prefix)).await;
+    }
+
+    pub async fn count(&self, key: &str, by: u64, forget: Duration) -> Option<u64> {
+        self.unless_gone()?;
         let key = format!("{}:{key}", self.prefix);
         let sum: i64 = self.client.incr_by(&key, i64::try_from(by).ok()?).await.ok()?;
         let _ = self.client.expire::<(), _>(&key, forget.as_secs() as i64, None).await;

@@ -14,6 +14,7 @@ use crate::app::{App, Parts};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::egress::Client;
+use crate::egress::upstreams::Upstreams;
 use crate::ledger::{self, Ledger};
 use crate::lifecycle::Lifecycle;
 use crate::objects::Objects;
@@ -93,6 +94,7 @@ pub async fn start(
     .map_err(anyhow::Error::msg)
     .context("the runtime could not be started")?;
     let egress = Client::new(&settings.egress)?;
+    let upstreams = Upstreams::new(egress.clone(), clock.clone(), queue.clone(), secrets.clone(), directory.clone());
     let ledger_settings = ledger::Settings { flush: settings.records.flush, buffer: settings.records.buffer };
     let (ledger, writer) = Ledger::new(store.clone(), clock.clone(), &ledger_settings);
     life.spawn_last("ledger", writer);
@@ -110,6 +112,7 @@ pub async fn start(
         runtime,
         gates: Gates::default(),
         egress,
+        upstreams,
         life: life.clone(),
     }))
 }

@@ -23,6 +23,7 @@ const SCHEMA: &[(i64, &str)] = &[
     (2, include_str!("schema/0002_processes.sql")),
     (3, include_str!("schema/0003_grants.sql")),
     (4, include_str!("schema/0004_approvals.sql")),
+    (5, include_str!("schema/0005_upstreams.sql")),
 ];
 
 #[derive(Clone)]

@@ -27,7 +27,7 @@ use super::{Error, Result, Store, events, executions};
 use crate::args;
 use crate::clock::{Clock, Millis, rfc3339};
 use crate::crash::{self, Point};
-use crate::ids::{EnrolmentId, EventId, ExecutionId, FunctionId, PartnerId};
+use crate::ids::{EventId, ExecutionId, FunctionId, PartnerId};
 use crate::model::{Execution, ExecutionStatus, StoredEvent, Trigger};
 use crate::money;
 

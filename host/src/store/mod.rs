@@ -31,6 +31,7 @@ mod schedules;
 mod sqlite;
 pub mod state;
 mod transactions;
+mod upstreams;
 mod variables;
 
 pub use db::Db;

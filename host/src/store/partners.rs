@@ -108,6 +108,13 @@ pub(super) async fn touch(tx: &mut Tx<'_>, partner: &PartnerId) -> Result<()> {
     tx.run(TOUCH, args![partner]).await?.exactly_one("partner")
 }
 
+/// The same for what stands in the snapshots of all partners.
+pub(super) async fn touch_all(tx: &mut Tx<'_>) -> Result<()> {
+    const TOUCH: &str = "-- touch_partners
+        UPDATE partners SET version = version + 1";
+    tx.run(TOUCH, args![]).await.map(|_| ())
+}
+
 fn partner(row: &Row) -> Result<Partner> {
     Ok(Partner {
         id: row.id(0, "partners.id")?,

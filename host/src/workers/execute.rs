@@ -138,6 +138,7 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
     let scope = job.scope();
     let state = Arc::new(State::new(app.store.clone(), scope.clone()));
     let savings = Arc::new(Savings::new(app.store.clone(), scope.clone()));
+    let signer = app.upstreams.signer(&scope.partner);
     let mut limits = job.view.limits;
     limits.wall = limits.wall.min(job.wall_max.unwrap_or(limits.wall));
     let may_have_effects = program.artifact().may_have_effects;
@@ -160,6 +161,7 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
             state: state.clone(),
             savings: savings.clone(),
             http: outgoing(app, &job),
+            signing: Some(signer.clone()),
         };
         let answer = job.stream.take().map_or(Answer::Buffered, Answer::Streamed);
         let outcome = program.run(call(&mut job.input, answer), run).await;
@@ -188,7 +190,10 @@ fn outgoing(app: &App, job: &Job) -> Option<Arc<dyn Backend>> {
     let grants = &job.view.grants;
     let any = !grants.http.is_empty() || !grants.upstreams.is_empty();
     let (partner, settings) = (job.execution.partner.clone(), &app.settings.egress);
-    any.then(|| Arc::new(Calls::new(app.egress.clone(), settings, partner, &job.execution.id, grants)) as _)
+    any.then(|| {
+        Arc::new(Calls::new(app.egress.clone(), app.upstreams.clone(), settings, partner, &job.execution.id, grants))
+            as _
+    })
 }
 
 /// Keeps the runs of other processes off this state, as the gate does with those of this one. Each has it for no longer than

@@ -13,6 +13,7 @@ mod events;
 pub mod http;
 pub(crate) mod logs;
 pub mod savings;
+pub mod signing;
 pub mod state;
 
 use std::sync::Arc;
@@ -107,7 +108,8 @@ pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     function::savings::add_to_linker::<_, HasSelf<Host>>(linker, host)?;
     function::state::add_to_linker::<_, HasSelf<Host>>(linker, host)?;
     function::events::add_to_linker::<_, HasSelf<Host>>(linker, host)?;
-    function::enrolment::add_to_linker::<_, HasSelf<Host>>(linker, host)
+    function::enrolment::add_to_linker::<_, HasSelf<Host>>(linker, host)?;
+    function::signing::add_to_linker::<_, HasSelf<Host>>(linker, host)
 }
 
 fn host(state: &mut State) -> &mut Host {
@@ -121,6 +123,8 @@ pub(crate) struct Host {
     grants: Arc<Grants>,
     enrolment: Option<Enrolment>,
     savings: Arc<dyn savings::Backend>,
+    signing: Option<Arc<dyn signing::Backend>>,
+    signed: signing::Signed,
     state: state::View,
     effects: Vec<Effect>,
     effects_bytes: u64,
@@ -137,6 +141,8 @@ impl Host {
             grants: run.grants,
             enrolment: run.enrolment,
             savings: run.savings,
+            signing: run.signing,
+            signed: signing::Signed::default(),
             state: state::View::new(run.state),
             effects: Vec::new(),
             effects_bytes: 0,

@@ -121,6 +121,7 @@ fn run(limits: Limits) -> Run {
         state: Arc::new(NoState),
         savings: Arc::new(Money),
         http: None,
+        signing: None,
     }
 }
 

@@ -26,7 +26,7 @@ pub use wasm::*;
 #[cfg(target_arch = "wasm32")]
 mod wasm {
     use super::*;
-    use crate::bindings::larder::function::{enrolment, events, savings, state};
+    use crate::bindings::larder::function::{enrolment, events, savings, signing, state};
 
     pub fn handle<T: DeserializeOwned, A: Answer>(
         event: Event,
@@ -65,6 +65,9 @@ mod wasm {
         }
         pub fn emit(&mut self, event: &events::NewEvent) -> Result<String, String> {
             events::emit(event)
+        }
+        pub fn sign(&self, upstream: &str, data: &[u8]) -> Result<Vec<u8>, String> {
+            signing::sign(upstream, data)
         }
     }
 }

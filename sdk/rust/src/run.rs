@@ -57,6 +57,13 @@ impl Run {
         self.host.emit(&event).map_err(|why| Error::Reject(format!("cannot emit {type_}: {why}")))
     }
 
+    /// The HMAC-SHA256 (32 bytes) of the data under the signing key of an upstream, for requests that must be signed. The
+    /// key stays with Larder.
+    pub fn sign(&self, upstream: &str, data: impl AsRef<[u8]>) -> Result<Vec<u8>, Error> {
+        let signature = self.host.sign(upstream, data.as_ref());
+        signature.map_err(|why| Error::Reject(format!("cannot sign for {upstream}: {why}")))
+    }
+
     /// Values that outlive the run. They belong to the function and, in a run for an enrolment, to that enrolment.
     pub fn state(&mut self) -> State<'_> {
         State { host: &mut self.host }

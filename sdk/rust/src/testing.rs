@@ -131,6 +131,12 @@ impl TestRun {
         self
     }
 
+    /// Requests to this upstream can be signed, under this key.
+    pub fn signing_key(mut self, upstream: &str, key: &[u8]) -> TestRun {
+        self.host.keys.insert(upstream.to_owned(), key.to_owned());
+        self
+    }
+
     /// What is stored under a key now.
     pub fn stored(&self, key: &str) -> Option<Value> {
         let value = self.host.state.get(key)?;

@@ -198,3 +198,23 @@ fn days_are_read_from_times_and_nonsense_is_refused() {
 fn an_event_file_without_an_id_is_none() {
     TestEvent::from_json(r#"{"specversion":"1.0","source":"/s","type":"t","time":"2026-11-21T12:00:00Z"}"#);
 }
+
+/// RFC 4231, test cases 2 and 6: a key shorter and one longer than a block.
+#[test]
+fn signatures_are_hmac_sha256_under_the_upstreams_key() {
+    let mut run = TestRun::new().signing_key("short", b"Jefe").signing_key("long", &[0xaa; 131]);
+    let signed = |run: &mut TestRun, upstream: &'static str, data: &'static str| {
+        run.handle(move |_: Event<Value>, run: &mut Run| run.sign(upstream, data), event()).result
+    };
+    let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    assert_eq!(
+        hex(signed(&mut run, "short", "what do ya want for nothing?").unwrap().unwrap()),
+        "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+    );
+    assert_eq!(
+        hex(signed(&mut run, "long", "Test Using Larger Than Block-Size Key - Hash Key First").unwrap().unwrap()),
+        "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"
+    );
+    let unknown = signed(&mut run, "other", "x").unwrap_err();
+    assert!(unknown.to_string().contains("cannot sign for other"), "{unknown}");
+}

@@ -64,8 +64,9 @@ struct DeploymentObject {
     /// `waiting`, `processing`, `building`, `ready`, `failed` or `canceled`.
     status: &'static str,
     build_logs: String,
-    /// What it asks for; null: it was uploaded without, and has whatever the function has.
+    /// What it asks for; not there: it was uploaded without, and has whatever the function has.
     #[schema(value_type = Option<Object>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     grants: Option<Grants>,
     /// The key that said yes to them, or empty.
     grants_approved_by: String,

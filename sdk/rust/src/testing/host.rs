@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rust_decimal::Decimal;
+use sha2::{Digest, Sha256};
 
 use super::{Emitted, Transaction};
 use crate::bindings::larder::function::{enrolment, events, savings, state};
@@ -20,6 +21,7 @@ pub(crate) struct Host {
     pub(super) state: BTreeMap<String, Vec<u8>>,
     pub(super) transactions: Vec<Transaction>,
     pub(super) events: Vec<Emitted>,
+    pub(super) keys: BTreeMap<String, Vec<u8>>,
 }
 
 impl Host {
@@ -115,6 +117,24 @@ impl Host {
         self.events.push(Emitted { type_: event.type_.clone(), subject: event.subject.clone(), data });
         Ok(format!("event-{}", self.events.len()))
     }
+
+    pub fn sign(&self, upstream: &str, data: &[u8]) -> Result<Vec<u8>, String> {
+        let key =
+            self.keys.get(upstream).ok_or_else(|| format!("there is no signing key of the upstream {upstream:?}"))?;
+        Ok(hmac(key, data))
+    }
+}
+
+/// HMAC-SHA256 (RFC 2104).
+fn hmac(key: &[u8], data: &[u8]) -> Vec<u8> {
+    let mut block = [0; 64];
+    match key.len() {
+        0..=64 => block[..key.len()].copy_from_slice(key),
+        _ => block[..32].copy_from_slice(&Sha256::digest(key)),
+    }
+    let padded = |pad: u8| block.map(|byte| byte ^ pad);
+    let inner = Sha256::new().chain_update(padded(0x36)).chain_update(data).finalize();
+    Sha256::new().chain_update(padded(0x5c)).chain_update(inner).finalize().to_vec()
 }
 
 fn check_text(what: &str, text: &str, min: usize, max: usize) -> Result<(), String> {

@@ -1,0 +1,288 @@
+//! May an answer be kept, and for how long is it fresh? The part of RFC 9111 that upstreams need; section numbers are its.
+//!
+//! Everything here is a function of headers and times, so that it can be read off a table in the tests.
+
+use std::time::SystemTime;
+
+use http::header::{self, HeaderMap, HeaderName};
+
+use crate::clock::Millis;
+
+/// Headers that the host adds to a request or reads itself. They are no part of what tells two requests apart, so an answer
+/// that depends on one of them (section 4.1) is not kept.
+pub const NOT_COMPARED: [&str; 12] = [
+    "accept-encoding",
+    "baggage",
+    "cache-control",
+    "connection",
+    "content-length",
+    "host",
+    "idempotency-key",
+    "pragma",
+    "te",
+    "traceparent",
+    "tracestate",
+    "transfer-encoding",
+];
+
+/// Statuses of answers that may be kept (section 3, RFC 9110 section 15.1), but for those of ranges.
+const STATUSES: [u16; 8] = [200, 203, 204, 300, 301, 308, 404, 410];
+/// Lifetimes beyond this are as good as this one.
+const LIFETIME_MAX_S: u64 = 31_536_000;
+
+/// The directives of Cache-Control (section 5.2).
+pub struct Directives(Vec<(String, Option<String>)>);
+
+impl Directives {
+    pub fn of(headers: &HeaderMap) -> Directives {
+        let mut all = vec![];
+        for value in headers.get_all(header::CACHE_CONTROL) {
+            for part in outside_quotes(&String::from_utf8_lossy(value.as_bytes())) {
+                let (name, argument) = match part.split_once('=') {
+                    Some((name, argument)) => (name, Some(argument.trim().trim_matches('"').to_owned())),
+                    None => (part.as_str(), None),
+                };
+                all.push((name.trim().to_ascii_lowercase(), argument));
+            }
+        }
+        // Section 5.4: what older clients say instead.
+        let pragma =
+            headers.get(header::PRAGMA).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"no-cache"));
+        if all.is_empty() && pragma {
+            all.push(("no-cache".into(), None));
+        }
+        Directives(all)
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == name)
+    }
+
+    /// Of several the smallest; what is no number is 0, which is stale (section 4.2.1).
+    pub fn seconds(&self, name: &str) -> Option<u64> {
+        let named = self.0.iter().filter(|(known, _)| known == name);
+        named.map(|(_, argument)| argument.as_deref().map_or(0, delta_seconds)).min()
+    }
+}
+
+/// Section 1.2.2: a number too large for us is the largest.
+fn delta_seconds(text: &str) -> u64 {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return 0;
+    }
+    text.parse().unwrap_or(u64::MAX).min(LIFETIME_MAX_S)
+}
+
+fn outside_quotes(text: &str) -> Vec<String> {
+    let (mut parts, mut quoted) = (vec![String::new()], false);
+    for c in text.chars() {
+        quoted ^= c == '"';
+        match c {
+            ',' if !quoted => parts.push(String::new()),
+            _ => parts.last_mut().expect("at least one").push(c),
+        }
+    }
+    parts.retain(|part| !part.trim().is_empty());
+    parts
+}
+
+/// How long an answer may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Use {
+    /// Without asking again (section 4.2.1).
+    pub fresh_s: u64,
+    /// Beyond that, when asking again fails (RFC 5861, section 4).
+    pub stale_if_error_s: u64,
+}
+
+/// Whether the answer to a GET may be kept (section 3); `None`: no. `max_age_s` takes the place of the freshness that it
+/// states. The host's cache is one that several users share, so `private` forbids it; the credential is the upstream's own
+/// and the same for all whom an entry is shown to, so section 3.5 asks for nothing more.
+pub fn usable(status: u16, headers: &HeaderMap, max_age_s: Option<u32>) -> Option<Use> {
+    let said = Directives::of(headers);
+    if !STATUSES.contains(&status)
+        || said.has("no-store")
+        || said.has("private")
+        || !varies_by_what_is_compared(headers)
+    {
+        return None;
+    }
+    let asked_each_time = said.has("no-cache");
+    let stated = max_age_s.filter(|_| status < 400).map(u64::from);
+    let fresh_s = match stated {
+        _ if asked_each_time => 0,
+        Some(seconds) => seconds,
+        None => said.seconds("s-maxage").or(said.seconds("max-age")).or_else(|| by_expires(headers)).unwrap_or(0),
+    };
+    let strict = asked_each_time || ["must-revalidate", "proxy-revalidate", "s-maxage"].iter().any(|d| said.has(d));
+    let stale_if_error_s = if strict { 0 } else { said.seconds("stale-if-error").unwrap_or(0) };
+    let worth_it = fresh_s > 0 || stale_if_error_s > 0 || has_validator(headers);
+    worth_it.then_some(Use { fresh_s, stale_if_error_s })
+}
+
+/// Section 5.3. A date that cannot be read is past.
+fn by_expires(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::EXPIRES)?;
+    let (Some(expires), Some(date)) = (date_ms(headers, header::EXPIRES), date_ms(headers, header::DATE)) else {
+        return Some(0);
+    };
+    Some(u64::try_from((expires - date) / 1_000).unwrap_or(0).min(LIFETIME_MAX_S))
+}
+
+/// The key has all of a request's headers but those that are not compared, so any other may be named.
+fn varies_by_what_is_compared(headers: &HeaderMap) -> bool {
+    let named = headers
+        .get_all(header::VARY)
+        .iter()
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase());
+    named.flat_map(|value| value.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>()).all(|name| {
+        // Asked for by the host, always the same.
+        name == "accept-encoding" || name != "*" && !NOT_COMPARED.contains(&name.as_str())
+    })
+}
+
+pub fn has_validator(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::ETAG) || headers.contains_key(header::LAST_MODIFIED)
+}
+
+/// Its age when it came (section 4.2.3), in milliseconds.
+pub fn initial_age_ms(headers: &HeaderMap, requested_ms: Millis, received_ms: Millis) -> Millis {
+    let apparent = date_ms(headers, header::DATE).map_or(0, |date| (received_ms - date).max(0));
+    let told = headers.get(header::AGE).and_then(|age| age.to_str().ok()).map_or(0, |age| delta_seconds(age.trim()));
+    let corrected = told as Millis * 1_000 + (received_ms - requested_ms).max(0);
+    apparent.max(corrected)
+}
+
+fn date_ms(headers: &HeaderMap, name: HeaderName) -> Option<Millis> {
+    let date = httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()?;
+    Some(date.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_millis() as Millis)
+}
+
+/// May an answer of this age be used for a request that says so (sections 4.2, 5.2.1)?
+pub fn satisfies(request: &Directives, fresh_s: u64, age_ms: Millis) -> bool {
+    let (fresh_ms, age_ms) = (fresh_s.saturating_mul(1_000), age_ms.max(0) as u64);
+    let left = fresh_ms.saturating_sub(age_ms);
+    left > 0
+        && !request.has("no-cache")
+        && request.seconds("max-age").is_none_or(|most| age_ms <= most * 1_000)
+        && request.seconds("min-fresh").is_none_or(|least| left >= least * 1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    const DATE: (&str, &str) = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+
+    #[test]
+    fn what_is_kept_and_for_how_long() {
+        let table: &[(&[(&str, &str)], Option<(u64, u64)>)] = &[
+            (&[], None),
+            (&[("cache-control", "max-age=60")], Some((60, 0))),
+            (&[("Cache-Control", "public, MAX-AGE=60")], Some((60, 0))),
+            (&[("cache-control", "max-age=\"60\"")], Some((60, 0))),
+            (&[("cache-control", "max-age=60, s-maxage=5")], Some((5, 0))),
+            (&[("cache-control", "max-age=60"), ("cache-control", "max-age=5")], Some((5, 0))),
+            (&[("cache-control", "no-store, max-age=60")], None),
+            (&[("cache-control", "private, max-age=60")], None),
+            (&[("cache-control", "private=\"set-cookie\", max-age=60")], None),
+            (&[("cache-control", "no-cache, max-age=60")], None),
+            (&[("cache-control", "no-cache, max-age=60"), ("etag", "\"a\"")], Some((0, 0))),
+            (&[("cache-control", "max-age=0")], None),
+            (&[("cache-control", "max-age=-1")], None),
+            (&[("cache-control", "max-age=x"), ("etag", "\"a\"")], Some((0, 0))),
+            (&[("cache-control", "max-age=99999999999999999999")], Some((LIFETIME_MAX_S, 0))),
+            (&[("cache-control", "community=\"max-age=60, x\", max-age=7")], Some((7, 0))),
+            (&[("etag", "\"a\"")], Some((0, 0))),
+            (&[("last-modified", DATE.1)], Some((0, 0))),
+            (&[DATE, ("expires", "Sun, 06 Nov 1994 08:50:37 GMT")], Some((60, 0))),
+            (&[DATE, ("expires", "Sunday, 06-Nov-94 08:50:37 GMT")], Some((60, 0))),
+            (&[DATE, ("expires", "Sun, 06 Nov 1994 08:48:37 GMT")], None),
+            (&[DATE, ("expires", "0")], None),
+            (&[("expires", "Sun, 06 Nov 1994 08:50:37 GMT")], None),
+            (&[DATE, ("expires", "Sun, 06 Nov 1994 08:50:37 GMT"), ("cache-control", "max-age=5")], Some((5, 0))),
+            (&[("cache-control", "max-age=60"), ("vary", "Accept-Language, X-Any")], Some((60, 0))),
+            (&[("cache-control", "max-age=60"), ("vary", "Accept-Encoding")], Some((60, 0))),
+            (&[("cache-control", "max-age=60"), ("vary", "*")], None),
+            (&[("cache-control", "max-age=60"), ("vary", "accept, Idempotency-Key")], None),
+            (&[("cache-control", "max-age=60, stale-if-error=30")], Some((60, 30))),
+            (&[("cache-control", "max-age=0, stale-if-error=30")], Some((0, 30))),
+            (&[("cache-control", "max-age=60, stale-if-error=30, must-revalidate")], Some((60, 0))),
+            (&[("cache-control", "s-maxage=60, stale-if-error=30")], Some((60, 0))),
+        ];
+        for (lines, expected) in table {
+            let found = usable(200, &headers(lines), None).map(|found| (found.fresh_s, found.stale_if_error_s));
+            assert_eq!(found, *expected, "{lines:?}");
+        }
+        let fresh = headers(&[("cache-control", "max-age=60")]);
+        for (status, kept) in
+            [(200, true), (404, true), (201, false), (206, false), (302, false), (304, false), (500, false)]
+        {
+            assert_eq!(usable(status, &fresh, None).is_some(), kept, "{status}");
+        }
+    }
+
+    #[test]
+    fn the_upstreams_own_lifetime_replaces_the_stated_one_and_nothing_else() {
+        let fresh_s =
+            |status, lines: &[(&str, &str)]| usable(status, &headers(lines), Some(10)).map(|found| found.fresh_s);
+        assert_eq!(fresh_s(200, &[]), Some(10));
+        assert_eq!(fresh_s(200, &[("cache-control", "max-age=60")]), Some(10));
+        assert_eq!(fresh_s(200, &[("cache-control", "no-store")]), None);
+        assert_eq!(fresh_s(200, &[("cache-control", "private")]), None);
+        assert_eq!(fresh_s(200, &[("cache-control", "no-cache"), ("etag", "\"a\"")]), Some(0));
+        assert_eq!(fresh_s(200, &[("vary", "*")]), None);
+        assert_eq!(fresh_s(404, &[]), None);
+    }
+
+    #[test]
+    fn age_is_the_larger_of_what_is_seen_and_what_is_told() {
+        let date = 784_111_777_000;
+        for (lines, requested, received, expected) in [
+            (&[DATE][..], date, date + 1_000, 1_000),
+            (&[DATE], date - 9_000, date - 5_000, 4_000),
+            (&[DATE, ("age", "30")], date, date + 1_000, 31_000),
+            (&[DATE, ("age", "3")], date + 60_000, date + 60_000, 60_000),
+            (&[DATE, ("age", "old")], date, date, 0),
+            (&[], date, date + 500, 500),
+        ] {
+            assert_eq!(
+                initial_age_ms(&headers(lines), requested, received),
+                expected,
+                "{lines:?} {requested} {received}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_request_may_want_it_fresher() {
+        for (line, age_ms, expected) in [
+            ("", 59_999, true),
+            ("", 60_000, false),
+            ("no-cache", 0, false),
+            ("max-age=10", 10_000, true),
+            ("max-age=10", 10_001, false),
+            ("max-age=0", 1, false),
+            ("min-fresh=30", 30_000, true),
+            ("min-fresh=30", 30_001, false),
+            ("max-stale=100", 70_000, false),
+        ] {
+            assert_eq!(
+                satisfies(&Directives::of(&headers(&[("cache-control", line)])), 60, age_ms),
+                expected,
+                "{line} {age_ms}"
+            );
+        }
+        assert!(!satisfies(&Directives::of(&headers(&[("pragma", "no-cache")])), 60, 0));
+    }
+}
