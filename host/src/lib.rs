@@ -10,6 +10,7 @@ pub mod crash;
 pub mod dev;
 pub mod egress;
 pub mod events;
+pub mod feeds;
 pub mod grants;
 pub mod ids;
 pub mod ledger;

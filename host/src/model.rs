@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Millis;
 use crate::ids::*;
 
+pub mod feeds;
+pub use feeds::{Feed, FeedSettings, Progress};
 pub mod upstreams;
 pub use upstreams::{Upstream, UpstreamSettings};
 

@@ -12,6 +12,7 @@ mod dead_letters;
 mod egress;
 mod events;
 mod failover;
+mod feeds;
 mod grants;
 mod hostile;
 mod hot_path;

@@ -14,6 +14,7 @@ mod deployments;
 mod enrolments;
 mod events;
 mod executions;
+mod feeds;
 mod functions;
 mod grants;
 mod health;
@@ -77,6 +78,7 @@ fn parts() -> (Router<App>, OpenApi) {
         .merge(executions::router())
         .merge(dead_letters::router())
         .merge(events::router())
+        .merge(feeds::router())
         .merge(enrolments::router())
         .merge(transactions::router())
         .merge(upstreams::router())
@@ -138,6 +140,8 @@ mod tests {
             "/v1/functions/{functionId}/grants",
             "/v1/dead-letters/{executionId}/redrive",
             "/v1/events",
+            "/v1/feeds/{name}/push",
+            "/v1/operator/feeds/{name}",
             "/v1/enrolments",
             "/v1/transactions",
             "/v1/upstreams/{name}",

@@ -18,6 +18,7 @@ mod enrolments;
 mod events;
 mod executions;
 mod failure;
+mod feeds;
 mod grants;
 mod input;
 mod invoke;
@@ -60,6 +61,9 @@ pub enum Command {
     /// Send events
     #[command(subcommand)]
     Events(events::Command),
+    /// Outside services whose items become events
+    #[command(subcommand)]
+    Feed(feeds::Command),
     /// End users who take part in a function
     #[command(subcommand, visible_alias = "enrollments")]
     Enrolments(enrolments::Command),
@@ -116,6 +120,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<()> {
         Command::Grants(command) => grants::run(command, session).await,
         Command::Invoke(args) => invoke::run(&args, session).await,
         Command::Events(command) => events::run(command, session).await,
+        Command::Feed(command) => feeds::run(command, session).await,
         Command::Enrolments(command) => enrolments::run(command, session).await,
         Command::Logs(args) => logs::run(&args, session).await,
         Command::Executions(args) => executions::run(&args, session).await,

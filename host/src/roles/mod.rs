@@ -33,7 +33,7 @@ pub enum Role {
     Web,
     /// Executions, builds, events and fan-outs.
     Worker,
-    /// Schedules.
+    /// Schedules and feeds.
     Scheduler,
     /// Retention.
     Maintenance,
@@ -47,7 +47,7 @@ impl Role {
         match self {
             Role::Web | Role::Maintenance => &[],
             Role::Worker => &[Work::Executions, Work::Events, Work::Fanouts, Work::Builds],
-            Role::Scheduler => &[Work::Schedules],
+            Role::Scheduler => &[Work::Schedules, Work::Feeds],
         }
     }
 }
@@ -65,6 +65,7 @@ pub async fn start(
     if store.is_embedded() {
         // The database is this process's alone, so whoever held a lease is dead.
         let taken_over = store.end_all_leases(clock.now_ms()).await?;
+        store.end_feed_leases(None, clock.now_ms()).await?;
         if taken_over > 0 {
             tracing::info!(executions = taken_over, "{taken_over} executions of a process that died are taken over");
         }

@@ -24,6 +24,7 @@ const SCHEMA: &[(i64, &str)] = &[
     (3, include_str!("schema/0003_grants.sql")),
     (4, include_str!("schema/0004_approvals.sql")),
     (5, include_str!("schema/0005_upstreams.sql")),
+    (6, include_str!("schema/0006_feeds.sql")),
 ];
 
 #[derive(Clone)]

@@ -20,6 +20,7 @@ mod enrolments;
 mod events;
 mod executions;
 mod fanouts;
+mod feeds;
 mod functions;
 mod grants;
 mod idempotency;
@@ -39,6 +40,7 @@ pub use dead_letters::Redriven;
 pub use deployments::Heads;
 pub use events::{NewEvent, Routed, RoutedEvent, WaitingEvent};
 pub use executions::{Claimed, NewExecution};
+pub use feeds::{Moved, Received};
 pub use grants::Approved;
 pub use idempotency::{KeptAnswer, KeyHolder, KeyRequest, Taken};
 
