@@ -66,7 +66,10 @@ fn nothing_of_a_failed_run_is_applied() {
         Ok(())
     };
     let failed = in_a_run(&mut world, |run| work(run).and(Err(Error::retry("later"))));
-    assert_eq!(failed, Ended { result: Err(Error::retry("later")), transactions: vec![], events: vec![] });
+    assert_eq!(
+        failed,
+        Ended { result: Err(Error::retry("later")), transactions: vec![], events: vec![], requests: vec![] }
+    );
     assert_eq!(world.stored("count"), Some(json!(1)));
 
     let ended = in_a_run(&mut world, work);
