@@ -1,5 +1,5 @@
 # What the README names. Everything installs what it needs, or says how.
-.PHONY: run demo test chaos fuzz check bench setup setup-services
+.PHONY: run demo test chaos hostile fuzz check bench setup setup-services
 
 CARGO ?= cargo
 # Always the whole workspace: dependencies then have the same features every time, and nothing large is compiled twice.
@@ -18,17 +18,23 @@ demo: setup
 	$(BUILD)
 	@$(DEMO) --listen 127.0.0.1:0 --internal 127.0.0.1:0
 
-# Everything: unit tests of all crates, the examples' own, the system tests against real processes, and by itself, as it
-# needs the machine, the short form of `make chaos`.
+# Everything: unit tests of all crates, the examples' own, the system tests against real processes, and by themselves, as
+# they need the machine, the short forms of `make hostile` and `make chaos`.
 test: setup setup-services
 	$(BUILD)
 	$(CARGO) test --workspace --no-fail-fast
+	@$(TARGET)/debug/corpus --short
 	@$(TARGET)/debug/chaos --short
 
 # Minutes of kills, restarts and partitions of everything; prints its figures. The same run again: make chaos CHAOS="--seed 7"
 chaos: setup setup-services
 	$(BUILD)
 	@$(TARGET)/debug/chaos $(CHAOS)
+
+# Every hostile guest many times side by side, against one process: how each ended, and what it cost anybody else.
+hostile: setup
+	$(BUILD)
+	@$(TARGET)/debug/corpus
 
 # A minute of arbitrary bytes for everything that reads what strangers send. One target, longer: FUZZ_SECONDS=600 fuzz/run upload
 fuzz: setup

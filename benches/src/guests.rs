@@ -58,6 +58,7 @@ impl Around {
             enrolment,
             state: self.nothing.clone(),
             savings: self.nothing.clone(),
+            lane: Arc::default(),
             http: None,
             signing: None,
         }

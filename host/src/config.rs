@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 /// The defaults, which are also the reference.
@@ -69,7 +70,9 @@ section! { Server {
     internal: SocketAddr,
     root_url: String,
     connections_max: usize,
+    #[serde(with = "networks")] proxies: Vec<IpNet>,
     #[serde(with = "humantime_serde")] client_timeout: Duration,
+    #[serde(with = "humantime_serde")] answer_timeout: Duration,
     body_bytes_max: usize,
     #[serde(with = "humantime_serde")] call_timeout: Duration,
     calls_per_partner: usize,
@@ -144,6 +147,28 @@ section! { Log {
     format: LogFormat,
     filter: String,
 } }
+
+/// Networks as `10.0.0.0/8`, or single addresses.
+mod networks {
+    use std::net::IpAddr;
+
+    use ipnet::IpNet;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(networks: &[IpNet], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(networks.iter().map(IpNet::to_string))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
+        let texts = Vec::<String>::deserialize(from)?;
+        let network = |text: &String| match text.parse::<IpAddr>() {
+            Ok(address) => Ok(IpNet::from(address)),
+            Err(_) => text.parse().map_err(|_| D::Error::custom(format!("{text:?} is no network such as 10.0.0.0/8"))),
+        };
+        texts.iter().map(network).collect()
+    }
+}
 
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
@@ -271,6 +296,7 @@ impl Settings {
         found.unless(self.server.connections_max > 0, "server.connections_max", "must be at least 1");
         found.unless(self.server.calls_per_partner > 0, "server.calls_per_partner", "must be at least 1");
         found.unless(!self.server.client_timeout.is_zero(), "server.client_timeout", "must be more than 0");
+        found.unless(!self.server.answer_timeout.is_zero(), "server.answer_timeout", "must be more than 0");
         found.unless(self.server.call_timeout >= second, "server.call_timeout", "must be at least 1s");
         found.unless(
             (second..=Duration::from_secs(900)).contains(&self.functions.timeout_max),

@@ -36,8 +36,8 @@ const RECORDED_HEADERS: [HeaderName; 4] =
 const HOP_BY_HOP: [&str; 7] =
     ["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
 /// What would change the browser's view of more than this answer: the platform's to set, not a function's.
-const PLATFORM_HEADERS: [&str; 5] =
-    ["clear-site-data", "service-worker-allowed", "alt-svc", "strict-transport-security", "x-appwrite-execution-id"];
+const NOT_A_FUNCTIONS: [&str; 5] =
+    ["clear-site-data", "service-worker-allowed", "alt-svc", "strict-transport-security", "public-key-pins"];
 
 /// Answers one request at a partner's web door; `None` for a host that names no partner.
 pub async fn serve(
@@ -225,24 +225,27 @@ fn record(head: &http::request::Parts, peer: SocketAddr) -> RequestRecord {
 
 /// What the guest sees: no header about the connection, none that pretends to come from the platform.
 fn prepare(headers: &mut HeaderMap, id: &ExecutionId, peer: SocketAddr) {
+    strip(headers);
+    request::platform_headers(headers, Trigger::Http, id, Some(peer.ip()));
+}
+
+/// Removes what is about the connection or pretends to come from the platform, in either direction.
+fn strip(headers: &mut HeaderMap) {
     let forged: Vec<HeaderName> = headers
         .keys()
         .filter(|name| name.as_str().starts_with("x-appwrite-") || name.as_str().starts_with("x-larder-"))
         .cloned()
         .collect();
-    for name in forged {
+    for name in forged.iter().map(HeaderName::as_str).chain(HOP_BY_HOP) {
         headers.remove(name);
     }
-    for name in HOP_BY_HOP {
-        headers.remove(name);
-    }
-    request::platform_headers(headers, Trigger::Http, id, Some(peer.ip()));
 }
 
 /// What the client sees of the guest's headers.
 fn polish(headers: &mut HeaderMap, id: &ExecutionId) {
-    for name in HOP_BY_HOP.iter().chain(&PLATFORM_HEADERS) {
-        headers.remove(*name);
+    strip(headers);
+    for name in NOT_A_FUNCTIONS {
+        headers.remove(name);
     }
     if headers.contains_key(header::SET_COOKIE) {
         // A cookie for a parent domain would reach other partners.

@@ -51,7 +51,7 @@ pub async fn drive<S>(
             Answer::Streamed(to) => Out::Undecided { to, since: None },
         },
         parts: None,
-        kept: Vec::new(),
+        kept: Kept::default(),
         bytes: 0,
         bytes_max: response_bytes,
         to_head_request,
@@ -79,12 +79,45 @@ struct Answering {
     stage: Stage,
     out: Out,
     parts: Option<Parts>,
-    /// Frames that have not left.
-    kept: Vec<Frame<Bytes>>,
+    kept: Kept,
     /// Data bytes seen so far.
     bytes: u64,
     bytes_max: u64,
     to_head_request: bool,
+}
+
+/// What of the body has not left. Its data is one piece: a guest that writes byte by byte must not make the host keep a
+/// frame for each.
+#[derive(Default)]
+struct Kept {
+    /// While there is one frame it is kept as it came.
+    first: Bytes,
+    joined: BytesMut,
+    trailers: Option<HeaderMap>,
+}
+
+impl Kept {
+    fn push(&mut self, frame: Frame<Bytes>) {
+        match frame.into_data() {
+            Ok(data) if self.first.is_empty() && self.joined.is_empty() => self.first = data,
+            Ok(data) => {
+                self.joined.extend_from_slice(&std::mem::take(&mut self.first));
+                self.joined.extend_from_slice(&data);
+            }
+            Err(frame) => self.trailers = frame.into_trailers().ok(),
+        }
+    }
+
+    fn frames(self) -> Vec<Frame<Bytes>> {
+        let trailers = self.trailers.clone().map(Frame::trailers);
+        let data = Some(self.whole()).filter(|data| !data.is_empty()).map(Frame::data);
+        data.into_iter().chain(trailers).collect()
+    }
+
+    /// Trailers have no place in a whole answer and are left out.
+    fn whole(self) -> Bytes {
+        if self.joined.is_empty() { self.first } else { self.joined.freeze() }
+    }
 }
 
 enum Stage {
@@ -209,7 +242,7 @@ impl Answering {
     fn go_live(&mut self) -> Result<(), Failure> {
         let parts = self.parts.take().unwrap_or_else(|| unreachable!("a body has a head"));
         let (status, length) = (parts.status.as_u16(), content_length(&parts.headers));
-        let (feed, body) = stream::channel(std::mem::take(&mut self.kept));
+        let (feed, body) = stream::channel(std::mem::take(&mut self.kept).frames());
         match std::mem::replace(&mut self.out, Out::Live { feed, status, length }) {
             Out::Undecided { to, .. } => to.send(Response::from_parts(parts, body)).map_err(|_| client_went_away()),
             Out::Whole | Out::Live { .. } => unreachable!("only an undecided answer goes live"),
@@ -244,7 +277,7 @@ impl Answering {
             }
         }
         if let Out::Live { feed, status, .. } = self.out {
-            feed.end(self.kept);
+            feed.end(self.kept.frames());
             return Ok(End::Streamed { status, body_bytes: self.bytes });
         }
         let parts = self.parts.unwrap_or_else(|| unreachable!("a complete body has a head"));
@@ -258,7 +291,7 @@ impl Answering {
                 self.bytes
             )));
         }
-        Ok(End::Answered(Response::from_parts(parts, joined(self.kept))))
+        Ok(End::Answered(Response::from_parts(parts, self.kept.whole())))
     }
 }
 
@@ -272,17 +305,6 @@ fn count(bytes: &mut u64, max: u64, frame: &Frame<Bytes>) -> Result<(), Failure>
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// Trailers have no place in a whole answer and are left out.
-fn joined(frames: Vec<Frame<Bytes>>) -> Bytes {
-    let mut data: Vec<Bytes> = frames.into_iter().filter_map(|frame| frame.into_data().ok()).collect();
-    if data.len() <= 1 {
-        return data.pop().unwrap_or_default();
-    }
-    let mut whole = BytesMut::with_capacity(data.iter().map(Bytes::len).sum());
-    data.iter().for_each(|part| whole.extend_from_slice(part));
-    whole.freeze()
 }
 
 fn client_went_away() -> Failure {

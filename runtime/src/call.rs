@@ -10,6 +10,7 @@ use crate::grants::Grants;
 use crate::imports::{http as outgoing, savings, signing, state};
 use crate::limits::Limits;
 use crate::stream::StreamedBody;
+use crate::turns::Lane;
 
 /// The body of a request on its way to a guest. An error ends the guest's reading with an error of its own.
 pub type RequestBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
@@ -60,6 +61,8 @@ pub struct Run {
     /// The execution's id. Ids of transactions and events are made of it and an ordinal, so that a re-run makes the same.
     pub execution: String,
     pub limits: Limits,
+    /// What the runs of one tenant share, so that no tenant keeps the others from computing.
+    pub lane: Arc<Lane>,
     pub grants: Arc<Grants>,
     /// The guest's whole environment.
     pub variables: Arc<Vec<(String, String)>>,

@@ -57,6 +57,8 @@ pub enum CompileError {
 /// The first line to the child.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Order {
+    /// Who wants it; nobody does any more when that process is gone.
+    pub parent: u32,
     pub artifact: PathBuf,
     pub memory_bytes: u64,
     pub cpu_seconds: u64,
@@ -99,9 +101,10 @@ pub(crate) async fn compile(settings: &Settings, wasm: &[u8], artifact: &Path) -
         .spawn()
         .map_err(|err| CompileError::Host(format!("cannot start the compiler {}: {err}", program.display())))?;
     let order = Order {
+        parent: std::process::id(),
         artifact: artifact.into(),
         memory_bytes: settings.compile_memory_bytes,
-        // All threads together. The deadline comes first; this ends a child whose parent died.
+        // All threads together. The deadline comes first.
         cpu_seconds: settings.compile_deadline.as_secs().max(1) * threads as u64,
     };
     let talked = tokio::time::timeout(settings.compile_deadline, talk(&mut child, &order, wasm)).await;

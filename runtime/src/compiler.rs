@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, Read, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 use wasmtime::component::{Component, Linker};
@@ -35,6 +36,7 @@ fn work() -> Result<Report, String> {
     let mut line = Vec::new();
     stdin.by_ref().take(1 << 20).read_until(b'\n', &mut line).map_err(|err| format!("no order: {err}"))?;
     let order: Order = serde_json::from_slice(&line).map_err(|err| format!("not an order: {err}"))?;
+    end_with(order.parent)?;
     // From here on the component is read, and nothing can exceed this.
     for (resource, value) in
         [(Resource::As, order.memory_bytes), (Resource::Cpu, order.cpu_seconds), (Resource::Core, 0)]
@@ -84,6 +86,20 @@ pub(crate) fn compile(wasm: &[u8]) -> Result<Result<(Found, Vec<u8>), Report>, S
     }
     let artifact = component.serialize().map_err(|err| format!("cannot serialize: {err:#}"))?;
     Ok(Ok((found, artifact)))
+}
+
+/// Ends this process soon after its parent, which may have been killed. (The kernel could do it, but it goes by the thread
+/// that started us, and those come and go.)
+fn end_with(parent: u32) -> Result<(), String> {
+    let gone = move || rustix::process::getppid().is_none_or(|pid| pid.as_raw_nonzero().get() as u32 != parent);
+    let watch = move || {
+        while !gone() {
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        std::process::exit(1);
+    };
+    let thread = std::thread::Builder::new().name("parent".into()).stack_size(64 << 10);
+    thread.spawn(watch).map(drop).map_err(|err| format!("cannot watch the parent: {err}"))
 }
 
 /// What it takes just to instantiate it, against what there ever is.

@@ -15,6 +15,8 @@ const FUNCTION_LOCALS_MAX: u64 = 20_000;
 const FUNCTIONS_MAX: u64 = 200_000;
 const TYPES_MAX: u64 = 50_000;
 const SEGMENTS_MAX: u64 = 100_000;
+const NAMED_MAX: u64 = 100_000;
+const GLOBALS_MAX: u64 = 100_000;
 const MODULES_MAX: u64 = 200;
 const NESTING_MAX: usize = 16;
 
@@ -169,6 +171,8 @@ struct Shape {
     functions: u64,
     types: u64,
     segments: u64,
+    named: u64,
+    globals: u64,
 }
 
 impl Shape {
@@ -186,6 +190,12 @@ impl Shape {
             Payload::CoreTypeSection(section) => self.types += u64::from(section.count()),
             Payload::ComponentTypeSection(section) => self.types += u64::from(section.count()),
             Payload::FunctionSection(section) => self.functions += u64::from(section.count()),
+            Payload::ImportSection(section) => self.named += u64::from(section.count()),
+            Payload::ExportSection(section) => self.named += u64::from(section.count()),
+            Payload::ComponentImportSection(section) => self.named += u64::from(section.count()),
+            Payload::ComponentExportSection(section) => self.named += u64::from(section.count()),
+            Payload::ComponentAliasSection(section) => self.named += u64::from(section.count()),
+            Payload::GlobalSection(section) => self.globals += u64::from(section.count()),
             Payload::DataSection(section) => self.segments += u64::from(section.count()),
             Payload::ElementSection(section) => self.segments += u64::from(section.count()),
             Payload::CodeSectionEntry(body) => {
@@ -212,6 +222,8 @@ impl Shape {
             (self.functions, FUNCTIONS_MAX, "functions"),
             (self.types, TYPES_MAX, "types"),
             (self.segments, SEGMENTS_MAX, "data and element segments"),
+            (self.named, NAMED_MAX, "imports and exports"),
+            (self.globals, GLOBALS_MAX, "globals"),
         ] {
             if count > max {
                 return Ok(Err(format!("it has {count} {what}, up to {max} are compiled")));

@@ -26,6 +26,7 @@ mod outcome;
 mod runtime;
 mod seal;
 mod stream;
+mod turns;
 mod world;
 
 pub use call::{Answer, Call, Enrolment, Event, RequestBody, Run};
@@ -36,4 +37,5 @@ pub use limits::{Exceeded, LimitKind, Limits, Usage};
 pub use outcome::{Effect, End, Failure, Logs, Outcome};
 pub use runtime::{Digest, LoadError, Runtime, Settings, Source};
 pub use stream::StreamedBody;
+pub use turns::Lane;
 pub use world::Program;

@@ -6,7 +6,8 @@
 //!
 //! CPU time is read from the thread's clock around each poll of the guest, so waiting is free. The engine's ticks
 //! interrupt a poll that does not end: [`Meter::may_go_on`] charges what has passed of it, not a number of ticks,
-//! because one bulk instruction can span many of them.
+//! because one bulk instruction can span many of them. A guest that has computed for long waits for its turn
+//! ([`crate::turns`]) before each further poll.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -19,12 +20,14 @@ use rustix::time::{ClockId, clock_gettime};
 use wasmtime::ResourceLimiter;
 
 use crate::limits::{Exceeded, LimitKind, Limits, Usage};
+use crate::turns::{self, Lane, Place};
 
 /// A table element's share of the memory limit.
 const TABLE_ELEMENT_BYTES: u64 = 8;
 
 pub struct Meter {
     limits: Limits,
+    lane: Arc<Lane>,
     started: Instant,
     /// CPU time of the polls that are over.
     spent_ns: AtomicU64,
@@ -37,9 +40,10 @@ pub struct Meter {
 }
 
 impl Meter {
-    pub fn new(limits: Limits) -> Arc<Meter> {
+    pub fn new(limits: Limits, lane: Arc<Lane>) -> Arc<Meter> {
         Arc::new(Meter {
             limits,
+            lane,
             started: Instant::now(),
             spent_ns: AtomicU64::new(0),
             entered_ns: AtomicU64::new(0),
@@ -52,11 +56,28 @@ impl Meter {
     /// Polls the guest to its end, or until its CPU or wall-clock time is gone; then the guest is dropped.
     pub async fn watch<T>(&self, guest: impl Future<Output = T>) -> Result<T, Exceeded> {
         let mut guest = pin!(guest);
+        let mut place = Place::new(&self.lane);
+        let mut turn = None;
+        let mut waited = false;
         let metered = poll_fn(|cx| {
+            if turn.is_none() {
+                let Poll::Ready(mine) = place.poll_turn(cx, self.is_long(self.spent_ns.load(Relaxed))) else {
+                    waited = true;
+                    return Poll::Pending;
+                };
+                turn = Some(mine);
+                if std::mem::take(&mut waited) {
+                    turns::rest(cx);
+                    return Poll::Pending;
+                }
+            }
             self.entered_ns.store(thread_cpu_ns(), Relaxed);
             let polled = guest.as_mut().poll(cx);
-            let spent = self.spent_ns.load(Relaxed) + self.present_poll_ns();
+            let poll = self.present_poll_ns();
+            let spent = self.spent_ns.load(Relaxed) + poll;
             self.spent_ns.store(spent, Relaxed);
+            self.lane.spend(poll);
+            turn = None;
             match polled {
                 Poll::Ready(value) => Poll::Ready(Ok(value)),
                 Poll::Pending if spent > nanoseconds(self.limits.cpu) => {
@@ -104,6 +125,10 @@ impl Meter {
             cpu: Duration::from_nanos(self.spent_ns.load(Relaxed)),
             memory_peak_bytes: self.memory_peak_bytes.load(Relaxed),
         }
+    }
+
+    fn is_long(&self, spent_ns: u64) -> bool {
+        spent_ns > nanoseconds(turns::LONG)
     }
 
     fn present_poll_ns(&self) -> u64 {
@@ -181,7 +206,7 @@ mod tests {
 
     #[test]
     fn memory_is_the_sum_and_a_failed_growth_is_taken_back() {
-        let meter = Meter::new(Limits { memory_bytes: 1_000, ..Limits::DEFAULT });
+        let meter = Meter::new(Limits { memory_bytes: 1_000, ..Limits::DEFAULT }, Arc::default());
         let mut allowance = Allowance::new(meter.clone());
         assert!(allowance.memory_growing(0, 600, None).unwrap());
         assert!(allowance.table_growing(0, 50, None).unwrap());
@@ -195,7 +220,7 @@ mod tests {
     #[tokio::test]
     async fn waiting_is_free_and_wall_time_ends_it() {
         let limits = Limits { cpu: Duration::from_millis(1), wall: Duration::from_millis(30), ..Limits::DEFAULT };
-        let meter = Meter::new(limits);
+        let meter = Meter::new(limits, Arc::default());
         let ended = meter.watch(std::future::pending::<()>()).await.unwrap_err();
         assert_eq!((ended.limit, ended.value), (LimitKind::WallMs, 30));
         assert!(meter.usage().cpu < limits.cpu);

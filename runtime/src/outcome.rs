@@ -58,7 +58,7 @@ pub enum Failure {
 pub enum Effect {
     SetState {
         key: String,
-        value: Vec<u8>,
+        value: Bytes,
     },
     DeleteState {
         key: String,

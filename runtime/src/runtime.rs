@@ -117,6 +117,12 @@ impl Runtime {
         self.cache.get(digest)
     }
 
+    /// Slots of the pool that are in use: instances, and the memories, tables and stacks that go with them.
+    pub fn slots_used(&self) -> u64 {
+        let Some(pool) = self.engine.pooling_allocator_metrics() else { return 0 };
+        pool.component_instances() + pool.core_instances() + (pool.memories() + pool.tables() + pool.stacks()) as u64
+    }
+
     /// Removes the artifacts that were not loaded for longest, until the others have no more than `bytes_max` in the cache
     /// folder; gives how many. They are compiled again when they are wanted again.
     pub async fn evict_artifacts(&self, bytes_max: u64) -> Result<u64, CompileError> {

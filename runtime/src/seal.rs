@@ -73,15 +73,12 @@ impl Folder {
     pub fn open(path: &Path, key: [u8; 32], engine: &Engine) -> Result<Folder, String> {
         let say = |err: io::Error| format!("the cache folder {}: {err}", path.display());
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(say)?;
-        let mode = fs::metadata(path).map_err(say)?.mode();
-        if mode & 0o022 != 0 {
-            return Err(format!(
-                "others may write to the cache folder {} (mode {:03o}): machine code is loaded from it, so only its \
-                 owner may",
-                path.display(),
-                mode & 0o777
-            ));
-        }
+        check_owner(&fs::metadata(path).map_err(say)?).map_err(|why| {
+            format!(
+                "the cache folder {}: {why}: machine code is loaded from it, so only its owner may write to it",
+                path.display()
+            )
+        })?;
         sweep(path);
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
@@ -122,7 +119,9 @@ impl Folder {
         let seal = blake3::Hash::from_hex(&sidecar.seal)
             .map_err(|err| Unusable::Foreign(format!("its sidecar's seal: {err}")))?;
         let mut code = File::open(self.code(digest)).map_err(unreadable)?;
-        let identity = Identity::of(&code.metadata().map_err(unreadable)?, blake3::hash(&bytes));
+        let file = code.metadata().map_err(unreadable)?;
+        check_owner(&file).map_err(Unusable::Foreign)?;
+        let identity = Identity::of(&file, blake3::hash(&bytes));
         if self.checked().get(digest) == Some(&identity) {
             return Ok(sidecar.artifact);
         }
@@ -218,6 +217,18 @@ impl Identity {
             sidecar,
         }
     }
+}
+
+/// Nobody but this user can change it, neither now nor while it is mapped.
+fn check_owner(file: &Metadata) -> Result<(), String> {
+    let (mode, owner, own) = (file.mode() & 0o7777, file.uid(), rustix::process::geteuid().as_raw());
+    if owner != own {
+        return Err(format!("it belongs to user {owner}, and this is user {own}"));
+    }
+    if mode & 0o022 != 0 {
+        return Err(format!("others may write to it (mode {mode:03o})"));
+    }
+    Ok(())
 }
 
 fn unreadable(err: io::Error) -> Unusable {

@@ -83,7 +83,11 @@ impl Program {
             Err(_) => tokio::time::timeout(ADMISSION_WAIT, self.instances.acquire()).await.ok().and_then(Result::ok),
         };
         let limits = run.limits;
-        let running = Running { limits, meter: Meter::new(limits), logs: Arc::new(Collector::new(limits.log_bytes)) };
+        let running = Running {
+            limits,
+            meter: Meter::new(limits, run.lane.clone()),
+            logs: Arc::new(Collector::new(limits.log_bytes)),
+        };
         let (end, state) = match permit {
             Some(_permit) => self.call(call, run, &running).await,
             None => (failed(Failure::Host(format!("no free instance within {} s", ADMISSION_WAIT.as_secs()))), None),
@@ -169,8 +173,8 @@ impl Running {
         let end = match self.meter.watch(guest).await {
             Ok(Ok(Ok(Some(answer)))) if answer.len() > answer_bytes => failed(self.answer_too_large(answer.len())),
             Ok(Ok(Ok(answer))) => End::Returned(answer),
-            Ok(Ok(Err(event_types::HandlerError::Retry(why)))) => End::Retry(why),
-            Ok(Ok(Err(event_types::HandlerError::Reject(why)))) => End::Reject(why),
+            Ok(Ok(Err(event_types::HandlerError::Retry(why)))) => End::Retry(reason(why)),
+            Ok(Ok(Err(event_types::HandlerError::Reject(why)))) => End::Reject(reason(why)),
             // Raised outside of the guest's code: its answer was too large to be taken out.
             Ok(Err(err)) if is_hostcall_exhausted(&err) && err.downcast_ref::<WasmBacktrace>().is_none() => {
                 failed(self.answer_too_large(hostcall_bytes))
@@ -268,6 +272,18 @@ impl Running {
         let value = self.limits.response_bytes;
         Failure::Limit(Exceeded { limit: LimitKind::ResponseBytes, value, used: used as u64 })
     }
+}
+
+/// A handler's words for why it did not do its work. They are kept for people to read, and no answer.
+const REASON_BYTES_MAX: usize = 16 << 10;
+
+fn reason(mut why: String) -> String {
+    if why.len() > REASON_BYTES_MAX {
+        why.truncate(why.floor_char_boundary(REASON_BYTES_MAX));
+        why.shrink_to_fit();
+        why.push_str("…");
+    }
+    why
 }
 
 /// What surrounds a handler's answer when it is taken out.

@@ -207,7 +207,7 @@ both!(what_a_call_may_use_is_bounded_and_named, async |on| {
     for (path, status, limit) in [
         ("grow", 502, "limit memory_bytes of 8388608 exceeded: used "),
         ("recurse", 502, "limit stack_bytes of 524288 exceeded"),
-        ("handles", 502, "limit host_resources of 2048 exceeded"),
+        ("handles", 502, "limit host_resources of 1024 exceeded"),
         ("random", 502, "limit host_resources of 65536 exceeded"),
         ("headers", 502, "limit host_resources of 32768 exceeded"),
         ("sleep", 504, "limit wall_ms of 2000 exceeded: used "),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use larder_tests::hostile::bombs::slow_to_compile;
 use larder_tests::{Api, Larder, Options, both, guests};
 use reqwest::Method;
 use reqwest::multipart::{Form, Part};
@@ -88,8 +89,8 @@ both!(compile_bombs_are_stopped_by_time_and_by_memory, async |on| {
     let good = guests::guest("hello-http");
     // Each is stopped by its own bound, however slow the machine is: the other one is far away.
     for (bomb, deadline, memory_bytes, says) in [
-        (bomb(&good, 4_000, 4_000, 1), "150s", 512u64 << 20, "compiling needed more than 512 MiB of memory"),
-        (bomb(&good, 600, 600, 1_000), "15s", 4 << 30, "compiling needed more than 15 s"),
+        (slow_to_compile(&good, 4_000, 4_000, 1), "150s", 512u64 << 20, "compiling needed more than 512 MiB of memory"),
+        (slow_to_compile(&good, 600, 600, 1_000), "15s", 4 << 30, "compiling needed more than 15 s"),
     ] {
         let options = Options::on(on)
             .set("LARDER_BUILD__DEADLINE", deadline)
@@ -118,57 +119,6 @@ both!(compile_bombs_are_stopped_by_time_and_by_memory, async |on| {
         assert_eq!(deployment["status"], "ready", "{deployment:#}");
     }
 });
-
-/// A good component with one more module: functions in which every local lives through every loop.
-fn bomb(good: &[u8], locals: u32, loops: u32, functions: u32) -> Vec<u8> {
-    let mut body = vec![1]; // one group of locals
-    leb(&mut body, locals);
-    body.push(0x7f); // i32
-    for at in 0..loops {
-        let (one, other) = (at % locals, (at * 7 + 1) % locals);
-        body.extend([0x03, 0x40, 0x20]); // loop, local.get
-        leb(&mut body, one);
-        body.push(0x20); // local.get
-        leb(&mut body, other);
-        body.extend([0x6a, 0x21]); // i32.add, local.set
-        leb(&mut body, one);
-        body.push(0x20); // local.get
-        leb(&mut body, other);
-        body.extend([0x0d, 0x00, 0x0b]); // br_if 0, end
-    }
-    body.push(0x0b); // end
-    let mut code = Vec::new();
-    leb(&mut code, functions);
-    for _ in 0..functions {
-        leb(&mut code, body.len() as u32);
-        code.extend(&body);
-    }
-    let mut types = Vec::new();
-    leb(&mut types, functions);
-    types.resize(types.len() + functions as usize, 0);
-    let mut module = b"\0asm\x01\0\0\0".to_vec();
-    section(&mut module, 1, &[1, 0x60, 0, 0]); // the type of a function of nothing
-    section(&mut module, 3, &types);
-    section(&mut module, 10, &code);
-    let mut component = good.to_vec();
-    section(&mut component, 1, &module);
-    component
-}
-
-fn section(to: &mut Vec<u8>, id: u8, content: &[u8]) {
-    to.push(id);
-    leb(to, content.len() as u32);
-    to.extend(content);
-}
-
-/// LEB128, the variable-length numbers of WebAssembly.
-fn leb(to: &mut Vec<u8>, mut number: u32) {
-    while number > 0x7f {
-        to.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    to.push(number as u8);
-}
 
 /// The first file under the folder with this extension.
 fn find(folder: &Path, extension: &str) -> Option<PathBuf> {

@@ -15,6 +15,7 @@ pub mod chaos;
 mod cluster;
 mod dump;
 pub mod guests;
+pub mod hostile;
 pub mod outside;
 mod process;
 pub mod proxy;

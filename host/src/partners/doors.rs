@@ -39,23 +39,19 @@ pub fn door(root: &str, uri: &Uri, headers: &HeaderMap) -> Option<Door> {
     Some(if api { Door::Api(partner) } else { Door::Web(partner) })
 }
 
-/// The host without port, in lower case. HTTP/2 has it in the URI, HTTP/1.1 in exactly one Host header.
+/// The host without port, in lower case. It stands in exactly one Host header, and what a request line names beside it
+/// must be the same: whoever is in front of us may have looked at the other one.
 fn host(uri: &Uri, headers: &HeaderMap) -> Option<String> {
-    let text = match uri.host() {
-        Some(host) => host,
-        None => {
-            let mut all = headers.get_all(header::HOST).iter();
-            let only = all.next()?.to_str().ok()?;
-            if all.next().is_some() {
-                return None;
-            }
-            match only.rsplit_once(':') {
-                Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
-                _ => only,
-            }
-        }
+    let mut all = headers.get_all(header::HOST).iter();
+    let only = all.next()?.to_str().ok()?;
+    if all.next().is_some() || uri.authority().is_some_and(|named| !named.as_str().eq_ignore_ascii_case(only)) {
+        return None;
+    }
+    let host = match only.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => only,
     };
-    Some(text.to_ascii_lowercase())
+    Some(host.to_ascii_lowercase())
 }
 
 #[cfg(test)]
@@ -89,5 +85,28 @@ mod tests {
         assert_eq!(at("[::1]:8080", "/v1", None), Some(Door::Api(None)));
         assert_eq!(at("evil.test", "/v1", Some("acme")), None);
         assert_eq!(at("evillarder.test", "/v1", Some("acme")), None);
+        for nobodys in [
+            "larder.test.",
+            "acme.larder.test.",
+            "a.acme.larder.test",
+            "acme.larder.test@evil.test",
+            "-api.larder.test",
+            "",
+        ] {
+            assert_eq!(at(nobodys, "/", Some("acme")), None, "{nobodys}");
+        }
+    }
+
+    #[test]
+    fn there_is_exactly_one_host() {
+        let door = |uri: &str, hosts: &[&str]| {
+            let hosts = hosts.iter().map(|host| (header::HOST, host.parse().unwrap()));
+            super::door("larder.test", &uri.parse().unwrap(), &hosts.collect())
+        };
+        assert_eq!(door("http://Acme.larder.test/", &["acme.larder.test"]), Some(Door::Web(id("acme"))));
+        assert_eq!(door("/", &[]), None);
+        assert_eq!(door("/", &["acme.larder.test", "acme.larder.test"]), None);
+        assert_eq!(door("http://acme.larder.test/", &["other.larder.test"]), None);
+        assert_eq!(door("http://acme.larder.test/", &[]), None);
     }
 }

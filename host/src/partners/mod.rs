@@ -1,7 +1,7 @@
 //! The tenants, as a snapshot in memory: all that a call needs to know before it runs.
 //!
 //! * [`Directory`]: partner → [`Tenant`]. Reading takes no lock that cores share; a change swaps one tenant.
-//! * [`doors`]: Host header → partner and door.
+//! * [`doors`]: Host header → partner and door. [`proxies`]: who made a request that came through a proxy.
 //!
 //! The rule: **whoever changes a partner, key, function, deployment, variable or upstream reloads the tenant before answering**. The
 //! store counts these changes, so every other process finds out by looking at a number: [`watch`](Directory::watch) does
@@ -10,6 +10,7 @@
 
 mod calls;
 pub mod doors;
+pub mod proxies;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use chrono_tz::Tz;
-use larder_runtime::{Digest, Exports, Grants, Limits};
+use larder_runtime::{Digest, Exports, Grants, Lane, Limits};
 use tokio::sync::Semaphore;
 
 use crate::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
@@ -45,6 +46,8 @@ pub struct Tenant {
     pub calls: Arc<Calls>,
     /// The master keys that were known when something of it did not open: with others it is read again.
     unopened_with: Option<Vec<MasterKeyId>>,
+    /// Where its runs take turns. Outlives reloads.
+    lane: Arc<Lane>,
 }
 
 /// A function as a call sees it.
@@ -53,6 +56,8 @@ pub struct FunctionView {
     /// What runs; `None` while no deployment is active.
     pub active: Option<Active>,
     pub limits: Limits,
+    /// The partner's.
+    pub lane: Arc<Lane>,
     pub grants: Arc<Grants>,
     pub timezone: Tz,
     /// The guest's environment.
@@ -257,11 +262,15 @@ impl Directory {
             variables.entry(variable.function.clone()).or_default().push(variable);
         }
         let known = self.0.secrets.known();
+        let (permits, calls, lane) = match self.tenant(&id) {
+            Some(old) => (old.permits.clone(), old.calls.clone(), old.lane.clone()),
+            None => (Arc::new(Semaphore::new(self.0.calls_max)), Arc::default(), Arc::default()),
+        };
         let mut functions = HashMap::new();
         for function in store.list_functions(&id, &Listing::first(Listing::LIMIT_MAX)).await?.rows {
             let active = function.deployment.as_ref().and_then(|id| deployments.remove(id));
             let variables = variables.remove(&function.id).unwrap_or_default();
-            functions.insert(function.id.clone(), Arc::new(self.view(function, active, variables)));
+            functions.insert(function.id.clone(), Arc::new(self.view(function, active, variables, &lane)));
         }
         let mut routes: Vec<(String, Arc<FunctionView>)> = functions
             .values()
@@ -273,17 +282,19 @@ impl Directory {
         let upstreams = operators.chain(store.upstreams(Some(&id)).await?);
         let upstreams: HashMap<String, Arc<UpstreamView>> =
             upstreams.map(|upstream| (upstream.name.clone(), Arc::new(self.0.upstream(upstream)))).collect();
-        let (permits, calls) = match self.tenant(&id) {
-            Some(old) => (old.permits.clone(), old.calls.clone()),
-            None => (Arc::new(Semaphore::new(self.0.calls_max)), Arc::default()),
-        };
         let shut = functions.values().any(|view| view.unopened.is_some())
             || upstreams.values().any(|view| view.upstream.sealed.is_some() && view.secret.is_none());
         let unopened_with = shut.then_some(known);
-        Ok(Tenant { partner, keys, functions, upstreams, routes, permits, calls, unopened_with })
+        Ok(Tenant { partner, keys, functions, upstreams, routes, permits, calls, lane, unopened_with })
     }
 
-    fn view(&self, function: Function, active: Option<Deployment>, sealed: Vec<Variable>) -> FunctionView {
+    fn view(
+        &self,
+        function: Function,
+        active: Option<Deployment>,
+        sealed: Vec<Variable>,
+        lane: &Arc<Lane>,
+    ) -> FunctionView {
         let active = active.and_then(|deployment| {
             Some(Active { deployment: deployment.id, digest: deployment.digest, exports: deployment.exports? })
         });
@@ -306,6 +317,7 @@ impl Directory {
         }
         FunctionView {
             limits: function.limits.limits(function.timeout_s),
+            lane: lane.clone(),
             grants: Arc::new(function.grants.clone()),
             timezone: function.timezone.parse().unwrap_or(Tz::UTC),
             variables: Arc::new(variables),

@@ -1,6 +1,7 @@
 //! What a process does: for each role the tasks it starts, and nothing else. [`start`] makes what they share.
 
 pub mod maintenance;
+mod patient;
 pub mod scheduler;
 pub mod web;
 pub mod worker;
@@ -65,6 +66,7 @@ pub async fn start(
     let store = Store::open(&settings.database, &data).await.context("the database could not be opened")?;
     if store.is_embedded() {
         // The database is this process's alone, so whoever held a lease is dead.
+        store.end_build_claims(clock.now_ms()).await?;
         let taken_over = store.end_all_leases(clock.now_ms()).await?;
         store.end_feed_leases(None, clock.now_ms()).await?;
         if taken_over > 0 {

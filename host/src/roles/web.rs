@@ -20,14 +20,18 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
+use tokio::time::Instant;
 use tower::ServiceExt;
 use tower_http::timeout::TimeoutBody;
 
 use crate::app::App;
 use crate::config::Server;
 use crate::partners::doors::{self, Door};
+use crate::partners::proxies;
 use crate::web::{self, AnswerBody};
 use crate::{api, telemetry};
+
+use super::patient::{Deadline, Patient};
 
 /// Headers of one request: number and bytes.
 const HEADERS_MAX: usize = 100;
@@ -99,11 +103,13 @@ async fn accept(app: App, listener: TcpListener, router: Router, root: Arc<str>)
         };
         let _ = TcpStream::set_nodelay(&stream, true);
         let (app, router, root) = (app.clone(), router.clone(), root.clone());
+        let deadline = Deadline::default();
+        let stream = Patient::new(stream, settings.client_timeout, deadline.clone());
         let service = {
             let app = app.clone();
             service_fn(move |request| {
-                let (app, router, root) = (app.clone(), router.clone(), root.clone());
-                async move { Ok::<_, Infallible>(dispatch(&app, router, &root, peer, request).await) }
+                let (app, router, root, deadline) = (app.clone(), router.clone(), root.clone(), deadline.clone());
+                async move { Ok::<_, Infallible>(dispatch(&app, router, &root, peer, deadline, request).await) }
             })
         };
         let connection = graceful.watch(server.serve_connection(TokioIo::new(stream), service));
@@ -124,10 +130,17 @@ async fn dispatch(
     router: Router,
     root: &str,
     peer: SocketAddr,
-    request: Request<Incoming>,
+    deadline: Deadline,
+    mut request: Request<Incoming>,
 ) -> Response<AnswerBody> {
+    deadline.set(None);
+    let peer = proxies::client(&app.settings.server.proxies, peer, request.headers_mut());
     match doors::door(root, request.uri(), request.headers()) {
-        Some(Door::Web(partner)) => web::serve(app, partner, peer, request).await,
+        Some(Door::Web(partner)) => {
+            let answer = web::serve(app, partner, peer, request).await;
+            deadline.set(Some(Instant::now() + app.settings.server.answer_timeout));
+            answer
+        }
         Some(door @ Door::Api(_)) => {
             let patience = app.settings.server.client_timeout;
             let mut request = request.map(|body| axum::body::Body::new(TimeoutBody::new(patience, body)));

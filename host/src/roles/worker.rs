@@ -11,5 +11,7 @@ pub fn start(app: &App) {
     life.spawn_last("renew", claim::renew(app.clone(), held));
     life.spawn("route", workers::drive(app.clone(), Work::Events, poll, route::step));
     life.spawn("expand", workers::drive(app.clone(), Work::Fanouts, poll, expand::step));
-    life.spawn("build", workers::drive(app.clone(), Work::Builds, poll, build::step));
+    for _ in 0..build::AT_ONCE {
+        life.spawn("build", workers::drive(app.clone(), Work::Builds, poll, build::step));
+    }
 }

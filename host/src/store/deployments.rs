@@ -122,30 +122,44 @@ impl Store {
         listing::list(&self.db, &SOURCE, scope, listing, deployment).await
     }
 
-    /// Takes the oldest build, of all partners, that no one has finished or is at work on. Nobody else gets it before `until`.
+    /// Takes a build that no one has finished or is at work on: the oldest one of the partner whose last build began longest
+    /// ago. A partner has one at a time, so neither many uploads nor slow ones hold up other partners'. Nobody else gets it
+    /// before `until`.
     pub async fn claim_build(&self, holder: &str, now: Millis, until: Millis) -> Result<Option<Deployment>> {
-        const CLAIM: &str = "-- claim_build
-            UPDATE deployments SET build_holder = ?, build_until_ms = ? WHERE partner_id = ? AND id = ?";
-        let sql = format!(
-            "-- unbuilt_deployment\n SELECT {COLUMNS} FROM deployments
-            WHERE status IN ('waiting', 'processing', 'building') AND (build_until_ms IS NULL OR build_until_ms <= ?)
-            ORDER BY created_at_ms, id LIMIT 1"
-        );
+        const NEXT: &str = "-- next_to_build
+            SELECT w.partner_id FROM (SELECT partner_id, MIN(created_at_ms) AS since_ms FROM deployments
+                WHERE status IN ('waiting', 'processing', 'building') AND (build_until_ms IS NULL OR build_until_ms <= ?)
+                GROUP BY partner_id) AS w
+            WHERE NOT EXISTS (SELECT 1 FROM deployments b WHERE b.partner_id = w.partner_id
+                AND b.status IN ('waiting', 'processing', 'building', 'canceled') AND b.build_until_ms > ?)
+            ORDER BY COALESCE((SELECT MAX(l.build_until_ms) FROM deployments l WHERE l.partner_id = w.partner_id), 0), w.since_ms
+            LIMIT 1";
         // Most polls find nothing: they must not take the writer's lock.
-        if self.db.row(&sql, args![now]).await?.is_none() {
-            return Ok(None);
+        while let Some(next) = self.db.row(NEXT, args![now, now]).await? {
+            let claim = (next.id::<PartnerId>(0, "deployments.partner_id")?, holder, now, until);
+            let claimed = self.db.tx("claim_build", &claim, |tx, claim| Box::pin(claim_build_of(tx, claim))).await?;
+            if claimed.is_some() {
+                return Ok(claimed);
+            }
+            // Somebody else was faster, and has moved the partner to the end of the line.
         }
-        self.db
-            .tx("claim_build", &(sql, holder, now, until), |tx, (sql, holder, now, until)| {
-                Box::pin(async move {
-                    let found = tx.locked(Lock::Skip, sql, args![*now]).await?;
-                    let Some(deployment) = found.first().map(deployment).transpose()? else { return Ok(None) };
-                    let args = args![*holder, *until, &deployment.partner, &deployment.id];
-                    tx.run(CLAIM, args).await?.exactly_one("deployment")?;
-                    Ok(Some(deployment))
-                })
-            })
-            .await
+        Ok(None)
+    }
+
+    /// The builder has stopped working on a build that was cancelled meanwhile: its partner may have the next one built.
+    pub async fn release_build(&self, deployment: &Deployment, holder: &str, now: Millis) -> Result<()> {
+        const RELEASE: &str = "-- release_build
+            UPDATE deployments SET build_until_ms = ? WHERE partner_id = ? AND id = ? AND build_holder = ?";
+        let _ = self.db.run(RELEASE, args![now, &deployment.partner, &deployment.id, holder]).await?;
+        Ok(())
+    }
+
+    /// For the start of a process whose database is its own: whoever was at work on a build is dead.
+    pub async fn end_build_claims(&self, now: Millis) -> Result<()> {
+        const END: &str = "-- end_build_claims
+            UPDATE deployments SET build_until_ms = ? WHERE build_until_ms > ? AND status IN ('waiting', 'processing', 'building')";
+        let _ = self.db.run(END, args![now, now]).await?;
+        Ok(())
     }
 
     /// Moves an unfinished build on; `false` if it has ended meanwhile (it was cancelled, say) or is not this holder's. One that is
@@ -255,6 +269,32 @@ pub(super) async fn newer_is_active(tx: &mut Tx<'_>, d: &Deployment) -> Result<b
         SELECT 1 FROM functions, deployments WHERE functions.partner_id = ? AND functions.id = ?
         AND deployments.partner_id = functions.partner_id AND deployments.id = functions.deployment_id AND deployments.created_at_ms > ?";
     Ok(tx.row(NEWER, args![&d.partner, &d.function, d.created_at_ms]).await?.is_some())
+}
+
+async fn claim_build_of(
+    tx: &mut Tx<'_>,
+    (partner, holder, now, until): &(PartnerId, &str, Millis, Millis),
+) -> Result<Option<Deployment>> {
+    const PARTNER: &str = "-- partner_to_build
+        SELECT id FROM partners WHERE id = ?";
+    const UNDER_WAY: &str = "-- build_under_way
+        SELECT 1 FROM deployments WHERE partner_id = ? AND status IN ('waiting', 'processing', 'building', 'canceled') AND build_until_ms > ?";
+    const CLAIM: &str = "-- claim_build
+        UPDATE deployments SET build_holder = ?, build_until_ms = ? WHERE partner_id = ? AND id = ?";
+    let unbuilt = format!(
+        "-- unbuilt_deployment
+        SELECT {COLUMNS} FROM deployments WHERE partner_id = ? AND status IN ('waiting', 'processing', 'building')
+        AND (build_until_ms IS NULL OR build_until_ms <= ?) ORDER BY created_at_ms, id LIMIT 1"
+    );
+    // Whoever wants a build of this partner's comes one after the other.
+    let _ = tx.locked(Lock::Exclusive, PARTNER, args![partner]).await?;
+    if tx.row(UNDER_WAY, args![partner, *now]).await?.is_some() {
+        return Ok(None);
+    }
+    let found = tx.locked(Lock::Exclusive, &unbuilt, args![partner, *now]).await?;
+    let Some(deployment) = found.first().map(deployment).transpose()? else { return Ok(None) };
+    tx.run(CLAIM, args![*holder, *until, partner, &deployment.id]).await?.exactly_one("deployment")?;
+    Ok(Some(deployment))
 }
 
 fn deployment(row: &Row) -> Result<Deployment> {

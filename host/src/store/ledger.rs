@@ -321,7 +321,7 @@ impl<'a> Commit<'a> {
         for effect in effects {
             match effect {
                 Effect::SetState { key, value } => {
-                    writes.insert(key.clone(), Some(value.clone()));
+                    writes.insert(key.clone(), Some(value.to_vec()));
                 }
                 Effect::DeleteState { key } => {
                     writes.insert(key.clone(), None);

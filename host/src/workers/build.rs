@@ -12,24 +12,38 @@ use crate::model::{BuildStatus, Deployment, hex};
 use crate::schedule;
 use crate::store;
 
+/// Builds at once, of different partners: one that lasts must not hold up everybody.
+pub const AT_ONCE: usize = 2;
+/// How often a build is begun again because its process died: it may be what killed it.
+const LOST_MAX: usize = 3;
+const LOST: &str = "the process that built it is gone; it begins again\n";
 /// Beyond the deadline of compiling: fetching the upload, writing what came of it.
 const MARGIN: Duration = Duration::from_secs(30);
 
-/// Builds the oldest deployment that no build has finished. One whose process died in the middle is taken over when its
+/// Builds the next deployment that no build has finished. One whose process died in the middle is taken over when its
 /// claim runs out.
 pub async fn step(app: App) -> store::Result<bool> {
     let now = app.clock.now_ms();
     let until = now + (app.settings.build.deadline + MARGIN).as_millis() as i64;
     let Some(mut deployment) = app.store.claim_build(&app.holder, now, until).await? else { return Ok(false) };
     crash::point(Point::BuildClaimed);
+    let lost = match deployment.status {
+        BuildStatus::Building => deployment.build_logs.matches(LOST).count() + 1,
+        _ => 0,
+    };
     deployment.status = BuildStatus::Building;
-    deployment.build_logs =
-        format!("upload: {} bytes, sha256 {}\n", deployment.source_bytes, hex(&deployment.digest.0));
+    deployment.build_logs = format!(
+        "upload: {} bytes, sha256 {}\n{}",
+        deployment.source_bytes,
+        hex(&deployment.digest.0),
+        LOST.repeat(lost)
+    );
     deployment.updated_at_ms = app.clock.now_ms();
     if !app.store.update_build(&deployment, Some(&app.holder), &app.clock).await? {
         return Ok(true);
     }
     let compiled = match app.objects.get(&deployment.digest).await {
+        Ok(_) if lost > LOST_MAX => Err(CompileError::Rejected(format!("{lost} processes died while they built it"))),
         Ok(wasm) => app.runtime.compile(wasm).await,
         Err(err) => Err(CompileError::Host(err.to_string())),
     };
@@ -45,6 +59,9 @@ pub async fn step(app: App) -> store::Result<bool> {
     }
     deployment.updated_at_ms = app.clock.now_ms();
     let ended = app.store.update_build(&deployment, Some(&app.holder), &app.clock).await?;
+    if !ended {
+        app.store.release_build(&deployment, &app.holder, app.clock.now_ms()).await?;
+    }
     metrics::counter!("larder_builds_total", "status" => deployment.status.word()).increment(1);
     tracing::info!(
         partner.id = %deployment.partner, function.id = %deployment.function, deployment.id = %deployment.id,

@@ -164,6 +164,7 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
             }),
             state: state.clone(),
             savings: savings.clone(),
+            lane: job.view.lane.clone(),
             http: outgoing(app, &job),
             signing: Some(signer.clone()),
         };

@@ -180,11 +180,13 @@ pub struct Egress {
     backend: Option<Arc<dyn Backend>>,
     logs: Arc<Collector>,
     calls: u32,
+    /// Of one write to a body.
+    pub(super) chunk_bytes: usize,
 }
 
 impl Egress {
     pub(crate) fn new(backend: Option<Arc<dyn Backend>>, logs: Arc<Collector>) -> Egress {
-        Egress { backend, logs, calls: 0 }
+        Egress { backend, logs, calls: 0, chunk_bytes: crate::answer::CHUNK_BYTES }
     }
 }
 
@@ -223,7 +225,7 @@ impl WasiHttpHooks for Egress {
 
     /// Bounds what one write to a body makes the host keep.
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        crate::answer::CHUNK_BYTES
+        self.chunk_bytes
     }
 }
 

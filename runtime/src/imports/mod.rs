@@ -33,18 +33,29 @@ use crate::outcome::Effect;
 /// Live resources of the component model, in the guest's hands.
 pub(crate) const HANDLES_MAX: usize = 4_096;
 /// Live things behind them on the host's side: streams, bodies, header maps.
-pub(crate) const RESOURCES_MAX: usize = 2_048;
-/// Bytes of one header map. With `RESOURCES_MAX` it bounds what headers can cost to 64 MiB.
+pub(crate) const RESOURCES_MAX: usize = 1_024;
+/// More of them than an honest guest has at a time. Beyond, each may carry little: the limits of one multiplied by
+/// `RESOURCES_MAX` would be 32 MiB of headers and 43 MiB of bodies that the guest's memory limit never sees.
+const CROWD: usize = 64;
+/// They are counted at every so many calls: counting takes longer than most calls.
+const CROWD_COUNTED_EVERY: u32 = 32;
+/// Bytes of one header map.
 pub(crate) const FIELDS_BYTES_MAX: usize = 32 << 10;
+const FIELDS_BYTES_IN_A_CROWD: usize = 2 << 10;
+/// Bytes of one write to a body; the guest may be two such writes ahead of the host.
+const CHUNK_BYTES: usize = crate::answer::CHUNK_BYTES;
+const CHUNK_BYTES_IN_A_CROWD: usize = 1 << 10;
 /// Random bytes in one call.
 pub(crate) const RANDOM_BYTES_MAX: u64 = 64 << 10;
 /// Bytes a guest hands to the host in one call. Above every size that an interface of ours allows (65,536 bytes of
 /// state or event data); what the host hands to a guest is bounded by the guest's memory instead.
 pub(crate) const HOSTCALL_BYTES_MAX: usize = 2 << 20;
 /// Bytes of all effects together, which the host keeps until the run has ended.
-const EFFECTS_BYTES_MAX: u64 = 16 << 20;
-/// Reads of state in one run; each costs a query and is kept until the run has ended.
-const READS_MAX: usize = 1_000;
+const EFFECTS_BYTES_MAX: u64 = 4 << 20;
+/// Questions of one run to a backend: reads of state, and whether somebody may be saved for. Each costs a query.
+const QUESTIONS_MAX: u64 = 1_000;
+/// Bytes of what a run's reads depended on, which is kept until the run has ended.
+const READS_BYTES_MAX: u64 = 2 << 20;
 /// Bytes of a state value and of an event's data.
 const VALUE_BYTES_MAX: usize = 65_536;
 
@@ -56,6 +67,8 @@ pub(crate) struct State {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     egress: http::Egress,
+    /// Calls of wasi:http since its resources were counted.
+    uncounted: u32,
 }
 
 impl State {
@@ -84,6 +97,7 @@ impl State {
             wasi: wasi.build(),
             http: fields,
             egress,
+            uncounted: 0,
         }
     }
 }
@@ -96,6 +110,13 @@ impl WasiView for State {
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.uncounted += 1;
+        if self.uncounted >= CROWD_COUNTED_EVERY {
+            self.uncounted = 0;
+            let crowd = self.table.iter_mut().nth(CROWD).is_some();
+            self.http.set_field_size_limit(if crowd { FIELDS_BYTES_IN_A_CROWD } else { FIELDS_BYTES_MAX });
+            self.egress.chunk_bytes = if crowd { CHUNK_BYTES_IN_A_CROWD } else { CHUNK_BYTES };
+        }
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.egress }
     }
 }
@@ -128,6 +149,7 @@ pub(crate) struct Host {
     state: state::View,
     effects: Vec<Effect>,
     effects_bytes: u64,
+    questions: u64,
     /// Counts transactions and events together; their ids are made of it.
     ordinal: u32,
     meter: Arc<Meter>,
@@ -146,6 +168,7 @@ impl Host {
             state: state::View::new(run.state),
             effects: Vec::new(),
             effects_bytes: 0,
+            questions: 0,
             ordinal: 0,
             meter,
         }
@@ -171,6 +194,15 @@ impl Host {
         self.effects_bytes += bytes as u64;
         if self.effects_bytes > EFFECTS_BYTES_MAX {
             return Err(self.over(LimitKind::HostResources, EFFECTS_BYTES_MAX, self.effects_bytes));
+        }
+        Ok(())
+    }
+
+    /// Room for one more question to a backend, whatever its answer will be; an error traps the guest.
+    fn admit_question(&mut self) -> wasmtime::Result<()> {
+        self.questions += 1;
+        if self.questions > QUESTIONS_MAX {
+            return Err(self.over(LimitKind::HostResources, QUESTIONS_MAX, self.questions));
         }
         Ok(())
     }

@@ -25,6 +25,7 @@ impl savings::Host for Host {
             Err(wrong) => return Ok(Err(wrong)),
         };
         if let Some(end_user) = &wanted.end_user {
+            self.admit_question()?;
             match self.savings.may_save_for(end_user).await {
                 Ok(Ok(())) => {}
                 Ok(Err(no)) => return Ok(Err(no)),

@@ -8,8 +8,9 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
-use super::{Host, HostFault, READS_MAX, check_length, check_value};
+use super::{Host, HostFault, READS_BYTES_MAX, check_length, check_value};
 use crate::bindings::larder::function::state as wit;
 use crate::limits::LimitKind;
 use crate::outcome::Effect;
@@ -48,18 +49,33 @@ pub enum Read {
     List { prefix: String, after: Option<String>, limit: u32, seen: Vec<(String, Version)> },
 }
 
+impl Read {
+    /// What keeping it costs, about.
+    fn bytes(&self) -> u64 {
+        let texts = match self {
+            Read::Key { key, version } => key.len() + version.as_ref().map_or(0, String::len),
+            Read::List { prefix, after, seen, .. } => {
+                let seen: usize =
+                    seen.iter().map(|(key, version)| key.len() + version.len() + size_of::<(String, Version)>()).sum();
+                prefix.len() + after.as_ref().map_or(0, String::len) + seen
+            }
+        };
+        (texts + size_of::<Read>()) as u64
+    }
+}
+
 /// The state as the run sees it.
 pub(super) struct View {
     backend: Arc<dyn Backend>,
     own: BTreeMap<String, Own>,
     reads: Vec<Read>,
-    /// Calls that asked the backend.
-    asked: usize,
+    reads_bytes: u64,
 }
 
 /// What the run itself did to a key.
 enum Own {
-    Value(Vec<u8>),
+    /// Shared with the effect that it is.
+    Value(Bytes),
     Deleted,
     /// Added to whatever the backend has.
     Added(i64),
@@ -81,7 +97,14 @@ impl From<BackendError> for Wrong {
 
 impl View {
     pub fn new(backend: Arc<dyn Backend>) -> View {
-        View { backend, own: BTreeMap::new(), reads: Vec::new(), asked: 0 }
+        View { backend, own: BTreeMap::new(), reads: Vec::new(), reads_bytes: 0 }
+    }
+
+    fn note(&mut self, read: Read) {
+        if !self.reads.contains(&read) {
+            self.reads_bytes += read.bytes();
+            self.reads.push(read);
+        }
     }
 
     pub fn into_reads(self) -> Vec<Read> {
@@ -90,7 +113,7 @@ impl View {
 
     async fn get(&mut self, key: String) -> Result<Option<Vec<u8>>, Wrong> {
         let added = match self.own.get(&key) {
-            Some(Own::Value(value)) => return Ok(Some(value.clone())),
+            Some(Own::Value(value)) => return Ok(Some(value.to_vec())),
             Some(Own::Deleted) => return Ok(None),
             Some(Own::Added(added)) => Some(*added),
             None => None,
@@ -100,14 +123,11 @@ impl View {
             Some(added) => Some(sum(&key, value.as_deref(), added)?),
             None => value,
         };
-        let read = Read::Key { key, version };
-        if !self.reads.contains(&read) {
-            self.reads.push(read);
-        }
+        self.note(Read::Key { key, version });
         Ok(value)
     }
 
-    fn set(&mut self, key: String, value: Vec<u8>) {
+    fn set(&mut self, key: String, value: Bytes) {
         self.own.insert(key, Own::Value(value));
     }
 
@@ -117,8 +137,8 @@ impl View {
 
     fn increment(&mut self, key: String, by: i64) -> Result<(), String> {
         let own = match self.own.get(&key) {
-            Some(Own::Value(value)) => Own::Value(sum(&key, Some(value), by)?),
-            Some(Own::Deleted) => Own::Value(by.to_string().into_bytes()),
+            Some(Own::Value(value)) => Own::Value(sum(&key, Some(value), by)?.into()),
+            Some(Own::Deleted) => Own::Value(by.to_string().into()),
             Some(Own::Added(added)) => {
                 Own::Added(added.checked_add(by).ok_or_else(|| format!("the increments of {key:?} are too large"))?)
             }
@@ -135,7 +155,7 @@ impl View {
         loop {
             let page = self.backend.list(prefix, cursor.as_deref(), LIST_MAX as u32).await?;
             let last = (page.len() == LIST_MAX).then(|| page[LIST_MAX - 1].0.clone());
-            self.reads.push(Read::List {
+            self.note(Read::List {
                 prefix: prefix.into(),
                 after: cursor.clone(),
                 limit: LIST_MAX as u32,
@@ -145,7 +165,7 @@ impl View {
             for (key, own) in self.own_within(prefix, cursor.as_deref(), last.as_deref()) {
                 match own {
                     Own::Value(value) => {
-                        entries.insert(key.clone(), value.clone());
+                        entries.insert(key.clone(), value.to_vec());
                     }
                     Own::Deleted => {
                         entries.remove(key);
@@ -217,10 +237,10 @@ fn answer<T>(result: Result<T, Wrong>) -> wasmtime::Result<Result<T, String>> {
 }
 
 impl Host {
-    fn admit_read(&mut self) -> wasmtime::Result<()> {
-        self.state.asked += 1;
-        if self.state.asked > READS_MAX {
-            return Err(self.over(LimitKind::HostResources, READS_MAX as u64, READS_MAX as u64 + 1));
+    /// What the reads so far depended on is not too much to keep.
+    fn admit_reads(&self) -> wasmtime::Result<()> {
+        if self.state.reads_bytes > READS_BYTES_MAX {
+            return Err(self.over(LimitKind::HostResources, READS_BYTES_MAX, self.state.reads_bytes));
         }
         Ok(())
     }
@@ -231,8 +251,10 @@ impl wit::Host for Host {
         if let Err(wrong) = self.check_key(&key) {
             return Ok(Err(wrong));
         }
-        self.admit_read()?;
-        answer(self.state.get(key).await)
+        self.admit_question()?;
+        let value = self.state.get(key).await;
+        self.admit_reads()?;
+        answer(value)
     }
 
     async fn set(&mut self, key: String, value: Vec<u8>) -> wasmtime::Result<Result<(), String>> {
@@ -240,6 +262,7 @@ impl wit::Host for Host {
             return Ok(Err(wrong));
         }
         self.admit_effect(key.len() + value.len())?;
+        let value = Bytes::from(value);
         self.state.set(key.clone(), value.clone());
         self.effects.push(Effect::SetState { key, value });
         Ok(Ok(()))
@@ -281,8 +304,9 @@ impl wit::Host for Host {
         {
             return Ok(Err(wrong));
         }
-        self.admit_read()?;
+        self.admit_question()?;
         let entries = self.state.list(&prefix, after).await;
+        self.admit_reads()?;
         answer(entries.map(|entries| entries.into_iter().map(|(key, value)| wit::Entry { key, value }).collect()))
     }
 }
@@ -335,7 +359,7 @@ mod tests {
     #[tokio::test]
     async fn own_writes_are_read_and_depend_on_nothing() {
         let mut view = view(&[("a", "1")]);
-        view.set("a".into(), b"2".to_vec());
+        view.set("a".into(), Bytes::from_static(b"2"));
         view.delete("b".into());
         assert_eq!(get(&mut view, "a").await.as_deref(), Some("2"));
         assert_eq!(get(&mut view, "b").await, None);
@@ -377,9 +401,9 @@ mod tests {
     #[tokio::test]
     async fn an_increment_of_what_is_no_number_or_too_large_is_refused() {
         let mut view = view(&[]);
-        view.set("a".into(), b"1.5".to_vec());
+        view.set("a".into(), Bytes::from_static(b"1.5"));
         assert!(view.increment("a".into(), 1).unwrap_err().contains("whole number"));
-        view.set("b".into(), i64::MAX.to_string().into_bytes());
+        view.set("b".into(), i64::MAX.to_string().into());
         assert!(view.increment("b".into(), 1).unwrap_err().contains("too large"));
         assert_eq!(get(&mut view, "b").await, Some(i64::MAX.to_string()));
     }
@@ -387,11 +411,11 @@ mod tests {
     #[tokio::test]
     async fn lists_show_the_overlay() {
         let mut view = view(&[("k1", "1"), ("k2", "2"), ("k3", "3"), ("other", "9")]);
-        view.set("k0".into(), b"new".to_vec());
+        view.set("k0".into(), Bytes::from_static(b"new"));
         view.delete("k2".into());
         view.increment("k3".into(), 10).unwrap();
         view.increment("k4".into(), 4).unwrap();
-        view.set("z".into(), b"not asked for".to_vec());
+        view.set("z".into(), Bytes::from_static(b"not asked for"));
         assert_eq!(list(&mut view, "k", None).await, ["k0=new", "k1=1", "k3=13", "k4=4"]);
         assert_eq!(list(&mut view, "k", Some("k1")).await, ["k3=13", "k4=4"]);
         assert_eq!(list(&mut view, "k", Some("a")).await.len(), 4);

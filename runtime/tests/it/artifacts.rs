@@ -74,6 +74,10 @@ async fn what_was_tampered_with_is_compiled_again() {
         ("truncated code", Box::new(|| change(&code, |bytes| bytes.truncate(bytes.len() - 1)))),
         ("longer code", Box::new(|| change(&code, |bytes| bytes.push(0)))),
         ("empty code", Box::new(|| change(&code, Vec::clear))),
+        (
+            "code that others may change",
+            Box::new(|| fs::set_permissions(&code, fs::Permissions::from_mode(0o622)).unwrap()),
+        ),
         ("missing code", Box::new(|| fs::remove_file(&code).unwrap())),
         ("missing sidecar", Box::new(|| fs::remove_file(&sidecar).unwrap())),
         ("truncated sidecar", Box::new(|| change(&sidecar, |bytes| bytes.truncate(20)))),

@@ -185,7 +185,7 @@ async fn what_the_host_holds_for_a_guest() {
     for (guest, value) in [
         (typed("(call $random (i64.const 65537) (i32.const 256))"), 65_536),
         (typed(&repeats("(drop (call $mint (i32.const 1)))")), 4_096),
-        (http(&repeats("(drop (call $fields))")), 2_048),
+        (http(&repeats("(drop (call $fields))")), 1_024),
         (http(&format!("(local.set $f (call $fields)) {}", repeats(append))), 32 << 10),
     ] {
         let outcome = t.program(guest).await.run(event(b""), run(Limits::DEFAULT)).await;

@@ -27,7 +27,7 @@ async fn effects_come_out_in_order() {
     assert_eq!(
         outcome.effects,
         [
-            Effect::SetState { key: "key".into(), value: b"value".to_vec() },
+            Effect::SetState { key: "key".into(), value: "value".into() },
             Effect::IncrementState { key: "value".into(), by: 1 },
             Effect::Transaction {
                 id: "run-1".into(),

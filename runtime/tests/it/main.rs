@@ -120,6 +120,7 @@ fn run(limits: Limits) -> Run {
         enrolment: None,
         state: Arc::new(NoState),
         savings: Arc::new(Money),
+        lane: Arc::default(),
         http: None,
         signing: None,
     }

@@ -33,6 +33,8 @@ impl Guest for Saver {
                 sleep(Duration::from_millis(300));
                 save("1").expect("a saving");
             }
+            // Whole: it may have effects.
+            "pour" => answer(out, 200, &"x".repeat(query.parse().expect("a number"))),
             "save-and-trap-midway" => {
                 save("1").expect("a saving");
                 let body = begin(out);

@@ -103,6 +103,31 @@ impl Guest for Hostile {
                 body.finish();
             }
 
+            // What is not a function's to say, and what it is told.
+            "attributes" => {
+                let headers = Fields::new();
+                for (name, value) in [
+                    ("clear-site-data", "\"*\""),
+                    ("service-worker-allowed", "/"),
+                    ("alt-svc", "h3=\"evil.example:443\""),
+                    ("strict-transport-security", "max-age=31536000; includeSubDomains"),
+                    ("public-key-pins", "max-age=31536000"),
+                    ("x-appwrite-execution-id", "forged"),
+                    ("x-larder-partner", "forged"),
+                    ("set-cookie", "wide=1; Path=/; Domain=localhost"),
+                    ("set-cookie", "narrow=1; Path=/"),
+                    ("x-own", "kept"),
+                ] {
+                    headers.append(name, value.as_bytes()).expect("a header");
+                }
+                Body::begin(out, 200, headers).finish();
+            }
+            "told" => {
+                let mut told: Vec<String> = request.headers().entries().into_iter().map(|(name, _)| name).collect();
+                told.sort();
+                answer(out, 200, &told.join("\n"));
+            }
+
             // Streaming.
             "echo" => {
                 let body = begin(out);

@@ -1,0 +1,152 @@
+//! A client's connection that does not wait for ever.
+//!
+//! A client that takes nothing of what is written to it for `patience`, or not all of an answer until its deadline, is
+//! cut off: otherwise whoever reads slowly enough keeps answers in memory and connections open at no cost.
+
+use std::io::{self, ErrorKind, IoSlice};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+/// When the answer that is being written must have been taken. Whoever makes the answer sets it.
+#[derive(Clone, Default)]
+pub struct Deadline(Arc<Mutex<Option<Instant>>>);
+
+impl Deadline {
+    pub fn set(&self, at: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = at;
+    }
+
+    fn get(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+pub struct Patient<S> {
+    stream: S,
+    patience: Duration,
+    deadline: Deadline,
+    /// Since when the client has taken nothing.
+    stalled: Option<Instant>,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Patient<S> {
+    pub fn new(stream: S, patience: Duration, deadline: Deadline) -> Patient<S> {
+        Patient { stream, patience, deadline, stalled: None, alarm: None }
+    }
+
+    /// What a write came to, unless it has waited for too long.
+    fn wait<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let deadline = self.deadline.get();
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client did not take its answer in time")));
+        }
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let stalled = *self.stalled.get_or_insert_with(Instant::now) + self.patience;
+        let until = deadline.map_or(stalled, |deadline| deadline.min(stalled));
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+        if alarm.deadline() != until {
+            alarm.as_mut().reset(until);
+        }
+        std::task::ready!(alarm.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client takes nothing of its answer")))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.wait(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        self.wait(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.wait(cx, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(300);
+
+    fn pair(deadline: &Deadline) -> (Patient<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
+        let (server, client) = tokio::io::duplex(16);
+        (Patient::new(server, PATIENCE, deadline.clone()), client)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_is_cut_off_and_a_slow_one_is_not() {
+        let (mut server, mut client) = pair(&Deadline::default());
+        let slowly = async {
+            let mut bytes = [0; 16];
+            for _ in 0..4 {
+                tokio::time::sleep(PATIENCE / 2).await;
+                client.read_exact(&mut bytes).await.unwrap();
+            }
+            client
+        };
+        let (written, client) = tokio::join!(server.write_all(&[7; 64]), slowly);
+        written.unwrap();
+        let begun = Instant::now();
+        assert_eq!(server.write_all(&[7; 64]).await.unwrap_err().kind(), ErrorKind::TimedOut);
+        assert!(begun.elapsed() >= PATIENCE);
+        drop(client);
+    }
+
+    #[tokio::test]
+    async fn an_answer_has_a_deadline_however_steadily_it_is_read() {
+        let deadline = Deadline::default();
+        let (mut server, mut client) = pair(&deadline);
+        let begun = Instant::now();
+        deadline.set(Some(begun + PATIENCE));
+        let steadily = async {
+            let mut byte = [0; 1];
+            while client.read(&mut byte).await.is_ok_and(|read| read > 0) {
+                tokio::time::sleep(PATIENCE / 20).await;
+            }
+        };
+        let cut = async {
+            let cut = server.write_all(&[7; 1_000]).await.unwrap_err();
+            let took = begun.elapsed();
+            drop(server);
+            (cut.kind(), took)
+        };
+        let ((kind, took), ()) = tokio::join!(cut, steadily);
+        assert!(kind == ErrorKind::TimedOut && took >= PATIENCE, "{kind} after {took:?}");
+    }
+}

@@ -1,0 +1,58 @@
+;; Writes a pattern wherever a guest can write ("w"), or counts what is not zero where nothing was written yet ("r"), or
+;; both, so that the counting is known to work ("b").
+(table $t 100 20000 funcref)
+(elem declare func $run)
+(global $kept (mut i64) (i64.const 0))
+;; Fills its stack; gives what its locals were before.
+(func $deep (param $left i32) (result i64)
+  (local $a i64)
+  (local $b i64)
+  (local $seen i64)
+  (local.set $seen (i64.or (local.get $a) (local.get $b)))
+  (local.set $a (i64.const 0x5a5a5a5a5a5a5a5a))
+  (local.set $b (i64.const 0x5a5a5a5a5a5a5a5a))
+  (if (local.get $left)
+    (then (local.set $seen (i64.or (local.get $seen) (call $deep (i32.sub (local.get $left) (i32.const 1)))))))
+  (i64.or (local.get $seen) (i64.xor (local.get $a) (local.get $b))))
+;; Words that are not zero.
+(func $dirty (param $from i32) (param $to i32) (result i32)
+  (local $count i32)
+  (loop $next
+    (local.set $count (i32.add (local.get $count) (i64.ne (i64.load (local.get $from)) (i64.const 0))))
+    (local.set $from (i32.add (local.get $from) (i32.const 8)))
+    (br_if $next (i32.lt_u (local.get $from) (local.get $to))))
+  (local.get $count))
+(func $bytes (result i32) (i32.shl (memory.size $memory) (i32.const 16)))
+(func $write
+  (loop $more (br_if $more (i32.ne (memory.grow $memory (i32.const 16)) (i32.const -1))))
+  (loop $more (br_if $more (i32.ne (memory.grow $memory (i32.const 1)) (i32.const -1))))
+  ;; What is left out is where the answer is made and where the event lies.
+  (memory.fill $memory (i32.const 4096) (i32.const 0x5a) (i32.const 61440))
+  (memory.fill $memory (i32.const 66560) (i32.const 0x5a) (i32.sub (call $bytes) (i32.const 66560)))
+  (drop (table.grow $t (ref.func $run) (i32.const 10000)))
+  (table.fill $t (i32.const 0) (ref.func $run) (table.size $t))
+  (global.set $kept (i64.const 0x5a5a5a5a5a5a5a5a))
+  (drop (call $deep (i32.const 3000))))
+(func $count (result i32)
+  (local $count i32)
+  (local $at i32)
+  (local.set $count (i32.add (call $dirty (i32.const 4096) (i32.const 65536)) (call $dirty (i32.const 66560) (call $bytes))))
+  (loop $more
+    (local.set $at (call $bytes))
+    (if (i32.ne (memory.grow $memory (i32.const 16)) (i32.const -1))
+      (then
+        (local.set $count (i32.add (local.get $count) (call $dirty (local.get $at) (call $bytes))))
+        (br $more))))
+  (drop (table.grow $t (ref.null func) (i32.const 10000)))
+  (local.set $at (i32.const 0))
+  (loop $next
+    (local.set $count (i32.add (local.get $count) (i32.eqz (ref.is_null (table.get $t (local.get $at))))))
+    (local.set $at (i32.add (local.get $at) (i32.const 1)))
+    (br_if $next (i32.lt_u (local.get $at) (table.size $t))))
+  (local.set $count (i32.add (local.get $count) (i64.ne (global.get $kept) (i64.const 0))))
+  (i32.add (local.get $count) (i64.ne (call $deep (i32.const 3000)) (i64.const 0))))
+(func $run (param $data i32) (param $length i32)
+  (local $mode i32)
+  (local.set $mode (i32.load8_u (local.get $data)))
+  (if (i32.ne (local.get $mode) (i32.const 114)) (then (call $write)))
+  (if (i32.ne (local.get $mode) (i32.const 119)) (then (call $answer-number (call $count)))))

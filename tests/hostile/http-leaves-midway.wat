@@ -1,0 +1,6 @@
+;; tries: returning in the middle of its body
+;; ends: failed: the function ended in the middle of its body
+;; world: http
+(func $run (param $out i32)
+  (call $begin (local.get $out) (call $fields) (i32.const 200))
+  (call $write (i32.const 5)))

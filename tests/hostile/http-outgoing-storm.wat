@@ -1,0 +1,20 @@
+;; tries: calling out for ever without a grant
+;; ends: failed: limit cpu_ms
+(import "wasi:http/types@0.2.6" "[constructor]fields" (func $fields (result i32)))
+(import "wasi:http/types@0.2.6" "[constructor]outgoing-request" (func $request (param i32) (result i32)))
+(import "wasi:http/types@0.2.6" "[method]outgoing-request.set-authority" (func $authority (param i32 i32 i32 i32) (result i32)))
+(import "wasi:http/types@0.2.6" "[method]outgoing-request.set-path-with-query" (func $path (param i32 i32 i32 i32) (result i32)))
+(import "wasi:http/outgoing-handler@0.2.6" "handle" (func $handle (param i32 i32 i32 i32)))
+(import "wasi:http/types@0.2.6" "[resource-drop]future-incoming-response" (func $drop-future (param i32)))
+(data (i32.const 1024) "127.0.0.1/")
+(func $run (param i32 i32)
+  (local $request i32)
+  (loop $again
+    (local.set $request (call $request (call $fields)))
+    (drop (call $authority (local.get $request) (i32.const 1) (i32.const 1024) (i32.const 9)))
+    (drop (call $path (local.get $request) (i32.const 1) (i32.const 1033) (i32.const 1)))
+    (call $handle (local.get $request) (i32.const 0) (i32.const 0) (i32.const 64))
+    ;; ok(future) or err(code)
+    (if (i32.eqz (i32.load8_u (i32.const 64))) (then (call $drop-future (i32.load (i32.const 72)))))
+    (call $forget)
+    (br $again)))

@@ -1,0 +1,4 @@
+;; tries: an unreachable instruction
+;; ends: failed: trapped: wasm `unreachable`
+(func $run (param i32 i32)
+  unreachable)

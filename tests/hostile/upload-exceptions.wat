@@ -1,0 +1,4 @@
+;; tries: exceptions
+;; ends: refused: does not compile
+;; world: upload
+(module (tag) (func (throw 0)))

@@ -1,0 +1,4 @@
+;; tries: memories of 64-bit addresses
+;; ends: refused: does not compile
+;; world: upload
+(module (memory i64 1))

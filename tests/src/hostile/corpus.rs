@@ -1,0 +1,131 @@
+//! The corpus: a file of `tests/hostile` for each attack, and uploads that are too large to write down.
+//!
+//! A file says in its head what it tries and how that must end; the rest is the inside of a core module, around which
+//! [`component`] puts what all need. `;; world:` is `typed` unless it says `http`, or `upload`: then the file is a whole
+//! core module that lies beside a good component, and must not get in.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::{PackageId, Resolve};
+
+use super::bombs;
+use crate::{guests, workspace};
+
+#[derive(Clone)]
+pub struct Entry {
+    pub name: String,
+    pub tries: String,
+    pub ends: Ends,
+    pub world: World,
+    pub wasm: Vec<u8>,
+}
+
+/// How an attack must end, with words that the build's or the execution's errors, or the answer, must have.
+#[derive(Clone, PartialEq)]
+pub enum Ends {
+    Refused(String),
+    Failed(String),
+    Answers(String),
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub enum World {
+    Typed,
+    Http,
+    Upload,
+}
+
+impl Ends {
+    fn parse(text: &str) -> Option<Ends> {
+        let (kind, words) = text.split_once(':')?;
+        let words = words.trim().to_owned();
+        match kind {
+            "refused" => Some(Ends::Refused(words)),
+            "failed" => Some(Ends::Failed(words)),
+            "answers" => Some(Ends::Answers(words)),
+            _ => None,
+        }
+    }
+}
+
+/// All of them, built.
+pub fn all() -> Vec<Entry> {
+    let good = guests::guest("hello-http");
+    let folder = workspace().join("tests/hostile");
+    let mut entries: Vec<Entry> = std::fs::read_dir(&folder)
+        .expect("the corpus")
+        .map(|file| file.expect("a file").path())
+        .filter(|file| file.extension().is_some_and(|extension| extension == "wat"))
+        .filter(|file| !PARTS.contains(&name(file).as_str()))
+        .map(|file| entry(&file, &good))
+        .collect();
+    entries.extend(bombs::all(&good));
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    entries
+}
+
+/// Files around the entries.
+const PARTS: [&str; 4] = ["prelude", "typed", "http", "canary"];
+
+fn name(file: &Path) -> String {
+    file.file_stem().expect("a name").to_string_lossy().into_owned()
+}
+
+fn entry(file: &Path, good: &[u8]) -> Entry {
+    let text = std::fs::read_to_string(file).expect("a file");
+    let said = |what: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(";; ")?.strip_prefix(what)?.strip_prefix(": "));
+        line.map(str::to_owned)
+    };
+    let head = |what: &str| said(what).unwrap_or_else(|| panic!("{} does not say `;; {what}: `", file.display()));
+    let world = match said("world").as_deref() {
+        None | Some("typed") => World::Typed,
+        Some("http") => World::Http,
+        Some("upload") => World::Upload,
+        Some(other) => panic!("{}: there is no world {other}", file.display()),
+    };
+    Entry {
+        name: name(file),
+        tries: head("tries"),
+        ends: Ends::parse(&head("ends")).unwrap_or_else(|| panic!("{}: how does it end?", file.display())),
+        wasm: match world {
+            World::Typed | World::Http => component(&text, world),
+            World::Upload => bombs::beside(good, &wat::parse_str(&text).expect("a core module")),
+        },
+        world,
+    }
+}
+
+/// The component around an entry's text.
+pub fn component(text: &str, world: World) -> Vec<u8> {
+    let (frame, name) = match world {
+        World::Http => (include_str!("../../hostile/http.wat"), "http"),
+        World::Typed | World::Upload => (include_str!("../../hostile/typed.wat"), "typed"),
+    };
+    // Imports come first in a module, then its own things, in any order.
+    let parts = [frame, include_str!("../../hostile/prelude.wat"), text];
+    let (imports, own): (Vec<&str>, Vec<&str>) =
+        parts.iter().flat_map(|part| part.lines()).partition(|line| line.starts_with("(import"));
+    let module = format!("(module\n{}\n{}\n)", imports.join("\n"), own.join("\n"));
+    let mut module = wat::parse_str(&module).unwrap_or_else(|err| panic!("{err}\n{module}"));
+    let (resolve, package) = contract();
+    let world = resolve.select_world(&[*package], Some(name)).expect("a world");
+    embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8).expect("a module");
+    let mut encoder = ComponentEncoder::default();
+    let component = encoder.module(&module).and_then(|encoder| encoder.encode());
+    component.unwrap_or_else(|err| panic!("{err:#}\n{text}"))
+}
+
+/// The interfaces that the corpus imports.
+fn contract() -> &'static (Resolve, PackageId) {
+    static CONTRACT: OnceLock<(Resolve, PackageId)> = OnceLock::new();
+    CONTRACT.get_or_init(|| {
+        let mut resolve = Resolve::default();
+        resolve.push_str("larder.wit", include_str!("../../../sdk/wit/larder.wit")).expect("our interfaces");
+        let package =
+            resolve.push_str("world.wit", include_str!("../../hostile/world.wit")).expect("WASI's interfaces");
+        (resolve, package)
+    })
+}
