@@ -1,5 +1,5 @@
 # What the README names. Everything installs what it needs, or says how.
-.PHONY: run demo test chaos check bench setup setup-services
+.PHONY: run demo test chaos fuzz check bench setup setup-services
 
 CARGO ?= cargo
 # Always the whole workspace: dependencies then have the same features every time, and nothing large is compiled twice.
@@ -29,6 +29,10 @@ test: setup setup-services
 chaos: setup setup-services
 	$(BUILD)
 	@$(TARGET)/debug/chaos $(CHAOS)
+
+# A minute of arbitrary bytes for everything that reads what strangers send. One target, longer: FUZZ_SECONDS=600 fuzz/run upload
+fuzz: setup
+	@fuzz/run
 
 # Formatting, lints, licences and advisories.
 check: setup
