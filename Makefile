@@ -1,5 +1,5 @@
 # What the README names. Everything installs what it needs, or says how.
-.PHONY: run demo test chaos hostile check bench setup setup-services
+.PHONY: run demo test chaos hostile fuzz check bench setup setup-services
 
 CARGO ?= cargo
 # Always the whole workspace: dependencies then have the same features every time, and nothing large is compiled twice.
@@ -35,6 +35,10 @@ chaos: setup setup-services
 hostile: setup
 	$(BUILD)
 	@$(TARGET)/debug/corpus
+
+# A minute of arbitrary bytes for everything that reads what strangers send. One target, longer: FUZZ_SECONDS=600 fuzz/run upload
+fuzz: setup
+	@fuzz/run
 
 # Formatting, lints, licences and advisories.
 check: setup

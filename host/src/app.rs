@@ -32,8 +32,13 @@ impl App {
     /// and does not run any more.
     pub async fn close(&self) {
         self.ledger.close().await;
-        if let Err(err) = self.store.end_leases(&self.holder, self.clock.now_ms()).await {
+        let now = self.clock.now_ms();
+        let feeds = self.store.end_feed_leases(Some(&self.holder), now).await.map(|_| ());
+        if let Err(err) = self.store.end_leases(&self.holder, now).await.and(feeds) {
             tracing::warn!(error = %err, "claims could not be given back; they run out");
+        }
+        if let Err(err) = crate::rotation::leave(self).await {
+            tracing::warn!(error = %err, "others take this process for alive a little longer");
         }
     }
 }

@@ -37,17 +37,19 @@ pub enum Scope {
     EventsWrite,
     EnrolmentsRead,
     EnrolmentsWrite,
+    FeedsRead,
+    FeedsWrite,
     TransactionsRead,
-    UpstreamsRead,
-    UpstreamsWrite,
     GrantsRead,
     /// Saying yes to what functions may reach.
     GrantsWrite,
+    UpstreamsRead,
+    UpstreamsWrite,
     HealthRead,
 }
 
 impl Scope {
-    pub const ALL: [Scope; 13] = [
+    pub const ALL: [Scope; 15] = [
         Scope::FunctionsRead,
         Scope::FunctionsWrite,
         Scope::ExecutionsRead,
@@ -55,11 +57,13 @@ impl Scope {
         Scope::EventsWrite,
         Scope::EnrolmentsRead,
         Scope::EnrolmentsWrite,
+        Scope::FeedsRead,
+        Scope::FeedsWrite,
         Scope::TransactionsRead,
-        Scope::UpstreamsRead,
-        Scope::UpstreamsWrite,
         Scope::GrantsRead,
         Scope::GrantsWrite,
+        Scope::UpstreamsRead,
+        Scope::UpstreamsWrite,
         Scope::HealthRead,
     ];
 
@@ -73,11 +77,13 @@ impl Scope {
             Scope::EventsWrite => &["events.write"],
             Scope::EnrolmentsRead => &["enrolments.read"],
             Scope::EnrolmentsWrite => &["enrolments.write"],
+            Scope::FeedsRead => &["feeds.read"],
+            Scope::FeedsWrite => &["feeds.write"],
             Scope::TransactionsRead => &["transactions.read"],
-            Scope::UpstreamsRead => &["upstreams.read"],
-            Scope::UpstreamsWrite => &["upstreams.write"],
             Scope::GrantsRead => &["grants.read"],
             Scope::GrantsWrite => &["grants.write"],
+            Scope::UpstreamsRead => &["upstreams.read"],
+            Scope::UpstreamsWrite => &["upstreams.write"],
             Scope::HealthRead => &["health.read"],
         }
     }
@@ -138,6 +144,17 @@ impl FromRequestParts<App> for Caller {
         let key = text.map(|text| key(&tenant, text, app.clock.now_ms())).transpose()?;
         let (key, scopes) = key.map(|key| (key.id.clone(), key.scopes.clone())).unzip();
         Ok(Caller { partner, tenant, key, scopes: scopes.unwrap_or_default() })
+    }
+}
+
+/// The partner that a request is for, from whoever it comes: the handler asks for another credential than a key.
+pub struct OfPartner(pub PartnerId);
+
+impl FromRequestParts<App> for OfPartner {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<OfPartner, Problem> {
+        Ok(OfPartner(partner(parts)?))
     }
 }
 

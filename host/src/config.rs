@@ -37,6 +37,7 @@ section! { Settings {
     runtime: Runtime,
     worker: Worker,
     scheduler: Scheduler,
+    feeds: Feeds,
     egress: Egress,
     records: Records,
     secrets: Secrets,
@@ -106,6 +107,14 @@ section! { Scheduler {
     #[serde(with = "humantime_serde")] poll: Duration,
     #[serde(with = "humantime_serde")] catch_up: Duration,
 } }
+section! { Feeds {
+    #[serde(with = "humantime_serde")] poll: Duration,
+    polls_max: usize,
+    #[serde(with = "humantime_serde")] timeout: Duration,
+    bytes_max: usize,
+    items_max: usize,
+    #[serde(with = "humantime_serde")] rest_max: Duration,
+} }
 section! { Egress {
     private_networks: Vec<String>,
     ca_file: PathBuf,
@@ -130,6 +139,8 @@ section! { Records {
 } }
 section! { Secrets {
     master_key_file: PathBuf,
+    #[serde(with = "humantime_serde")] poll: Duration,
+    #[serde(with = "humantime_serde")] settle: Duration,
     operator_key_file: PathBuf,
 } }
 section! { Log {
@@ -164,6 +175,15 @@ mod networks {
 pub enum LogFormat {
     Text,
     Json,
+}
+
+/// Events are kept at least that long, however short the retention: their keys make a repeated one a duplicate.
+const EVENTS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+impl Records {
+    pub fn events_kept(&self) -> Duration {
+        self.retention.max(EVENTS_KEPT)
+    }
 }
 
 /// Everything that is wrong with the settings, each line naming its key.
@@ -304,6 +324,12 @@ impl Settings {
         found.unless(self.worker.attempts_lost > 0, "worker.attempts_lost", "must be at least 1");
         found.unless(!self.worker.poll.is_zero(), "worker.poll", "must be more than 0");
         found.unless(!self.scheduler.poll.is_zero(), "scheduler.poll", "must be more than 0");
+        found.unless(!self.feeds.poll.is_zero(), "feeds.poll", "must be more than 0");
+        found.unless(self.feeds.polls_max > 0, "feeds.polls_max", "must be at least 1");
+        found.unless(self.feeds.timeout >= second, "feeds.timeout", "must be at least 1s");
+        found.unless((1..=32 << 20).contains(&self.feeds.bytes_max), "feeds.bytes_max", "must be 1 to 33554432");
+        found.unless((1..=10_000).contains(&self.feeds.items_max), "feeds.items_max", "must be 1 to 10000");
+        found.unless(self.feeds.rest_max >= second, "feeds.rest_max", "must be at least 1s");
         let egress = &self.egress;
         for network in &egress.private_networks {
             if let Err(why) = crate::egress::allow::network(network) {
@@ -330,6 +356,8 @@ impl Settings {
         found.unless(egress.calls_at_once > 0, "egress.calls_at_once", "must be at least 1");
         found.unless(self.records.buffer > 0, "records.buffer", "must be at least 1");
         found.unless(!self.records.flush.is_zero(), "records.flush", "must be more than 0");
+        found.unless(!self.secrets.poll.is_zero(), "secrets.poll", "must be more than 0");
+        found.unless(self.secrets.settle >= self.secrets.poll, "secrets.settle", "must be at least secrets.poll");
         if found.0.is_empty() { Ok(()) } else { Err(found) }
     }
 

@@ -49,6 +49,10 @@ points! {
     FiringComputed = "firing_computed",
     /// Scheduler: a firing is written, nobody is woken.
     Fired = "fired",
+    /// Scheduler: a page of a feed is read, nothing is written.
+    FeedFetched = "feed_fetched",
+    /// Scheduler: a page of a feed is written, nobody is woken.
+    FeedTaken = "feed_taken",
     /// Maintenance: within a sweep, after its first batch.
     Swept = "swept",
 }

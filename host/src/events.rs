@@ -142,6 +142,16 @@ impl Attributes {
     }
 }
 
+/// An event of these attributes, if they are those of one.
+pub fn checked(
+    attributes: impl IntoIterator<Item = (String, String)>,
+    data_content_type: Option<String>,
+    data: Vec<u8>,
+    now: DateTime<Utc>,
+) -> Result<CloudEvent, Invalid> {
+    Attributes(attributes.into_iter().collect()).finish(data_content_type, data, now)
+}
+
 fn required(name: &str, value: Option<String>, max: usize) -> Result<String, Invalid> {
     bounded(name, value.ok_or_else(|| invalid(name, "is required"))?, max)
 }

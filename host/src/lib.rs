@@ -10,6 +10,9 @@ pub mod crash;
 pub mod dev;
 pub mod egress;
 pub mod events;
+pub mod feeds;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod grants;
 pub mod ids;
 pub mod ledger;
@@ -20,6 +23,7 @@ pub mod objects;
 pub mod partners;
 pub mod queue;
 pub mod roles;
+pub mod rotation;
 pub mod schedule;
 pub mod secrets;
 pub mod store;

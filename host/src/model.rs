@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Millis;
 use crate::ids::*;
 
+pub mod feeds;
+pub use feeds::{Feed, FeedSettings, Progress};
 pub mod upstreams;
 pub use upstreams::{Upstream, UpstreamSettings};
 
@@ -509,7 +511,7 @@ pub fn hex(bytes: &[u8]) -> String {
 
 pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
-    if text.len() != N * 2 || !text.is_ascii() {
+    if text.len() != N * 2 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
     for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {

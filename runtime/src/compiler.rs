@@ -13,7 +13,7 @@ use crate::bindings::EventFunctionPre;
 use crate::compile::{Order, Report, is_out_of_memory};
 use crate::engine::{self, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX};
 use crate::imports;
-use crate::inspect::{inspect, may_have_effects};
+use crate::inspect::{Found, inspect, may_have_effects};
 use crate::limits::Limits;
 
 const WASM_PAGE_BYTES: u64 = 64 << 10;
@@ -49,18 +49,31 @@ fn work() -> Result<Report, String> {
     let mut wasm = Vec::new();
     stdin.read_to_end(&mut wasm).map_err(|err| format!("cannot read the component: {err}"))?;
 
-    let found = match inspect(&wasm) {
+    let (found, artifact) = match compile(&wasm)? {
+        Ok(compiled) => compiled,
+        Err(refusal) => return Ok(refusal),
+    };
+    File::create(&order.artifact)
+        .and_then(|mut file| file.write_all(&artifact))
+        .map_err(|err| format!("cannot write the artifact: {err}"))?;
+    let may_have_effects = may_have_effects(&found.imports);
+    Ok(Report::Compiled { exports: found.exports, imports: found.imports, may_have_effects })
+}
+
+/// What was found and the artifact, or why the upload is refused. An error is the host's.
+pub(crate) fn compile(wasm: &[u8]) -> Result<Result<(Found, Vec<u8>), Report>, String> {
+    let found = match inspect(wasm) {
         Ok(found) => found,
-        Err(why) => return Ok(Report::Rejected(why)),
+        Err(why) => return Ok(Err(Report::Rejected(why))),
     };
     let engine = engine::for_compiling().map_err(|err| format!("no engine: {err:#}"))?;
-    let component = match Component::from_binary(&engine, &wasm) {
+    let component = match Component::from_binary(&engine, wasm) {
         Ok(component) => component,
-        Err(err) if is_out_of_memory(&format!("{err:#}")) => return Ok(Report::OutOfMemory),
-        Err(err) => return Ok(Report::Rejected(format!("it does not compile: {err:#}"))),
+        Err(err) if is_out_of_memory(&format!("{err:#}")) => return Ok(Err(Report::OutOfMemory)),
+        Err(err) => return Ok(Err(Report::Rejected(format!("it does not compile: {err:#}")))),
     };
     if let Err(why) = check_needs(&component) {
-        return Ok(Report::Rejected(why));
+        return Ok(Err(Report::Rejected(why)));
     }
     let mut linker = Linker::new(&engine);
     imports::link(&mut linker).map_err(|err| format!("cannot link: {err:#}"))?;
@@ -69,14 +82,10 @@ fn work() -> Result<Report, String> {
         found.exports.handler.then(|| EventFunctionPre::new(pre)).transpose()
     });
     if let Err(err) = fits {
-        return Ok(Report::Rejected(format!("it does not fit its world: {err:#}")));
+        return Ok(Err(Report::Rejected(format!("it does not fit its world: {err:#}"))));
     }
     let artifact = component.serialize().map_err(|err| format!("cannot serialize: {err:#}"))?;
-    File::create(&order.artifact)
-        .and_then(|mut file| file.write_all(&artifact))
-        .map_err(|err| format!("cannot write the artifact: {err}"))?;
-    let may_have_effects = may_have_effects(&found.imports);
-    Ok(Report::Compiled { exports: found.exports, imports: found.imports, may_have_effects })
+    Ok(Ok((found, artifact)))
 }
 
 /// Ends this process soon after its parent, which may have been killed. (The kernel could do it, but it goes by the thread

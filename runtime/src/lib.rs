@@ -15,6 +15,8 @@ mod compile;
 mod compiler;
 mod engine;
 mod event_http;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod grants;
 pub mod imports;
 mod inspect;

@@ -13,7 +13,7 @@ async fn partner(larder: &Larder, id: &str, scopes: &[&str]) -> (Api, String) {
     (larder.api_of(Some(id), Some(&key)), key)
 }
 
-const ALL: [&str; 12] = [
+const ALL: [&str; 14] = [
     "functions.read",
     "functions.write",
     "executions.read",
@@ -22,10 +22,12 @@ const ALL: [&str; 12] = [
     "enrolments.read",
     "enrolments.write",
     "transactions.read",
-    "upstreams.read",
-    "upstreams.write",
+    "feeds.read",
+    "feeds.write",
     "grants.read",
     "grants.write",
+    "upstreams.read",
+    "upstreams.write",
 ];
 
 both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
@@ -40,6 +42,8 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
         .await
         .is(201);
     owner.post("/upstreams", json!({ "name": "mine", "url": "https://mine.example" })).await.is(201);
+    let mapping = larder_tests::aggregator::mapping();
+    owner.post("/feeds", json!({ "name": "mine", "push": true, "mapping": mapping })).await.is(201);
     let function = owner.get("/functions/mine").await.is(200);
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let known = |parameter: &str| match parameter {
@@ -75,6 +79,8 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
             let answer = Api::try_send(request).await.unwrap();
             let expected: &[u16] = match path.as_str() {
                 path if path.contains("{partnerId}") || path.starts_with("/v1/operator/") => &[401],
+                // Without a signature it is not told whether there is such a feed.
+                path if path.ends_with("/push") => &[401],
                 // Not offered to anybody.
                 path if path.ends_with("/template") || path.ends_with("/vcs") => &[404, 405],
                 _ => &[404],
@@ -91,6 +97,7 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
         ("/enrolments", "enrolments"),
         ("/transactions", "transactions"),
         ("/grants/changes", "grantChanges"),
+        ("/feeds", "feeds"),
     ] {
         assert_eq!(stranger.get(path).await.is(200)[rows], json!([]), "{path}");
     }

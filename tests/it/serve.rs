@@ -55,10 +55,25 @@ async fn what_is_missing_or_unsafe_stops_it_and_is_named() {
         std::fs::remove_file(file).unwrap();
         write_private(file, &"0".repeat(64)).unwrap();
         names(&refusal(&config, &[]), &[setting, path, "placeholder"]);
-        write_private(file, "short").unwrap();
-        names(&refusal(&config, &[]), &[setting, path]);
+        for text in ["short", "", "changeme"] {
+            write_private(file, text).unwrap();
+            names(&refusal(&config, &[]), &[setting, path]);
+        }
         write_private(file, &text).unwrap();
     }
+    let (text, path) = (std::fs::read_to_string(&master).unwrap(), master.to_str().unwrap());
+    for (keys, named) in [
+        ("0123456789abcdef".repeat(4), "line 1 is a placeholder"),
+        (format!("{text}{text}"), "line 2 repeats"),
+        (format!("# the newest first\n{text}{}\n", &text[2..]), "line 3 must hold 64 hex digits"),
+        ((0..9).map(|n| format!("{}{n}\n", &MASTER[..63])).collect(), "holds 9 keys, 8 at most"),
+    ] {
+        write_private(&master, &keys).unwrap();
+        let said = refusal(&config, &[]);
+        names(&said, &["secrets.master_key_file", path, named]);
+        assert!(!said.contains(&MASTER[..16]) && !said.contains(&MASTER[48..]), "{said}");
+    }
+    write_private(&master, &text).unwrap();
     names(&refusal(&config, &["--roles", "web,worker,scheduler"]), &["--roles", "Maintenance"]);
     names(&refusal(&folder.path().join("none.toml"), &[]), &["--config", "none.toml"]);
 
@@ -75,6 +90,9 @@ async fn what_is_missing_or_unsafe_stops_it_and_is_named() {
     let empty = fine.lines().filter(|line| !line.starts_with("operator")).map(|line| format!("{line}\n"));
     std::fs::write(&config, empty.collect::<String>()).unwrap();
     names(&refusal(&config, &[]), &["secrets.operator_key_file"]);
+    let empty = fine.lines().filter(|line| !line.starts_with("master")).map(|line| format!("{line}\n"));
+    std::fs::write(&config, empty.collect::<String>()).unwrap();
+    names(&refusal(&config, &[]), &["secrets.master_key_file"]);
 }
 
 /// Serves from a folder of its own; gives the API of a partner whose key was made by the command line.

@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 
 use crate::process::workspace;
 
-/// Every example; naming one that does not exist fails the tests.
+/// Every example that is a function; naming one that does not exist fails the tests. The other one is
+/// [`Aggregator`](crate::Aggregator).
 pub const EXAMPLES: [&str; 4] = ["hello-http", "round-up", "save-league", "payday"];
 
 /// Guests that only tests run.

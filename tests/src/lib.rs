@@ -2,15 +2,18 @@
 //!
 //! * [`Larder`]: a `larder dev` of its own on free ports over a folder of its own; killed and restarted at will.
 //! * [`Api`]: the management API with one key. [`guests`]: components to deploy, built once per run.
+//! * [`Aggregator`]: an outside service that can be told to misbehave.
 //!
 //! A test owns everything it touches, so all run in parallel. Dropping [`Larder`] kills the process and removes the folder.
 
 #![allow(clippy::disallowed_methods, reason = "the harness spawns as it likes and ends with its test")]
 
+pub mod aggregator;
 mod api;
 mod backend;
 pub mod chaos;
 mod cluster;
+mod dump;
 pub mod guests;
 pub mod hostile;
 pub mod outside;
@@ -21,9 +24,11 @@ pub mod s3;
 pub mod services;
 pub mod upstream;
 
+pub use aggregator::Aggregator;
 pub use api::{Answer, Api, wide};
 pub use backend::Backend;
 pub use cluster::{Cluster, Metrics};
+pub use dump::{Search, forms, holds};
 pub use process::{Larder, Options, workspace};
 pub use random::Random;
 

@@ -329,9 +329,14 @@ impl Drop for Names {
 
 impl Names {
     pub async fn start() -> Names {
-        let udp = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
-        let address = udp.local_addr().expect("an address");
-        let tcp = TcpListener::bind(address).await.expect("the same port");
+        let (udp, tcp, address) = loop {
+            let udp = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+            let address = udp.local_addr().expect("an address");
+            // The same port may be somebody's already.
+            if let Ok(tcp) = TcpListener::bind(address).await {
+                break (udp, tcp, address);
+            }
+        };
         let zone = Arc::new(Mutex::new(Zone::default()));
         let over_udp = tokio::spawn({
             let zone = zone.clone();

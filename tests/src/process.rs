@@ -108,6 +108,10 @@ impl Larder {
         self.database.as_ref().expect("it runs on the services")
     }
 
+    pub fn backend(&self) -> Backend {
+        self.options.backend
+    }
+
     /// The binary, built once per run from the present sources.
     pub fn binary() -> PathBuf {
         static BINARY: OnceLock<PathBuf> = OnceLock::new();

@@ -7,7 +7,9 @@
 //! * a goal saves once, however often it is sent again under other event ids;
 //! * of what is told about a goal the highest `revision` counts, whatever order it arrives in, so a goal that was
 //!   annulled does not save when an older confirmation comes late;
-//! * a goal that is annulled after it has saved leaves the saving where it is.
+//! * a goal that is annulled after it has saved leaves the saving where it is;
+//! * who wants it saves double while their team leads the table, which the aggregator knows. While it does not answer, the
+//!   goal waits: nothing of the run is kept, and Larder runs it again later.
 
 use larder_sdk::prelude::*;
 
@@ -33,10 +35,23 @@ enum Status {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Settings {
     stake: Decimal,
     currency: Option<Currency>,
+    #[serde(default)]
+    double_when_top: bool,
+}
+
+/// The table as the aggregator tells it, the leader first.
+#[derive(Deserialize)]
+struct Standings {
+    table: Vec<Standing>,
+}
+
+#[derive(Deserialize)]
+struct Standing {
+    team: String,
 }
 
 /// What is known of a goal, kept in state.
@@ -58,12 +73,20 @@ fn save_league(event: Event<Goal>, run: &mut Run) -> Result<(), Error> {
     run.state().set(&key, &Known { revision: goal.revision, saved: was_saved || saves })?;
     if saves {
         let enrolment = run.enrolment()?;
-        let Settings { stake, currency } = enrolment.settings()?;
-        let stake = Money::new(stake, currency.map_or_else(|| "SEK".parse(), Ok)?);
+        let Settings { stake, currency, double_when_top } = enrolment.settings()?;
+        let mut stake = Money::new(stake, currency.map_or_else(|| "SEK".parse(), Ok)?);
+        if double_when_top && leads(&enrolment.topic, run)? {
+            stake = stake.plus(stake)?;
+        }
         let scorer: String = goal.scorer.chars().filter(|c| !c.is_control()).take(100).collect();
         run.save(stake.memo(format!("{scorer} scored in minute {}", goal.minute)))?;
     }
     Ok(())
+}
+
+fn leads(team: &str, run: &mut Run) -> Result<bool, Error> {
+    let standings: Standings = run.get("http://aggregator.upstream/standings")?.json()?;
+    Ok(standings.table.first().is_some_and(|first| first.team == team))
 }
 
 larder_sdk::function!(save_league);
@@ -73,6 +96,8 @@ mod tests {
     use super::*;
     use larder_sdk::serde_json;
     use larder_sdk::testing::{Ended, TestEvent, TestRun};
+
+    const STANDINGS: &str = "GET http://aggregator.upstream/standings";
 
     fn fan() -> TestRun {
         TestRun::new().enrolment("anna", "Hammarby", json!({ "stake": "25.00" }))
@@ -126,6 +151,32 @@ mod tests {
     }
 
     #[test]
+    fn who_wants_it_saves_double_while_the_team_leads() {
+        let fan = || TestRun::new().enrolment("bo", "Hammarby", json!({ "stake": "25.00", "doubleWhenTop": true }));
+        let table = |first: &str| json!({ "table": [{ "team": first, "points": 3 }, { "team": "AIK", "points": 1 }] });
+        for (first, saved) in [("Hammarby", "50.00 SEK"), ("Djurgården", "25.00 SEK")] {
+            let ended = goal(&mut fan().answers(STANDINGS, 200, table(first)), 1, "confirmed", false);
+            assert_eq!((ended.saved(), ended.requests.len()), (vec![saved.to_owned()], 1));
+        }
+        // Who does not want it asks nobody, and neither does a goal that does not save.
+        assert_eq!(goal(&mut self::fan(), 1, "confirmed", false).requests, []);
+        assert_eq!(goal(&mut fan(), 1, "provisional", false).saved(), [""; 0]);
+    }
+
+    #[test]
+    fn while_the_table_cannot_be_had_the_goal_waits() {
+        let fan = || TestRun::new().enrolment("bo", "Hammarby", json!({ "stake": "25.00", "doubleWhenTop": true }));
+        for mut fan in [fan().unanswered(STANDINGS), fan().answers(STANDINGS, 503, json!(null))] {
+            assert!(matches!(goal(&mut fan, 1, "confirmed", false).result, Err(Error::Retry(_))));
+            assert_eq!(fan.stored("goal/ham-dju-1"), None);
+            let mut fan = fan.answers(STANDINGS, 200, json!({ "table": [] }));
+            assert_eq!(goal(&mut fan, 1, "confirmed", false).saved(), ["25.00 SEK"]);
+        }
+        let refused = goal(&mut fan(), 1, "confirmed", false).result;
+        assert!(matches!(refused, Err(Error::Reject(_))), "without the grant: {refused:?}");
+    }
+
+    #[test]
     fn a_stake_of_nothing_is_rejected_and_leaves_the_goal_open() {
         let mut fan = TestRun::new().enrolment("bo", "Hammarby", json!({ "stake": "0" }));
         let ended = goal(&mut fan, 1, "confirmed", false);
@@ -137,11 +188,14 @@ mod tests {
     fn the_batch_in_examples_comes_to_what_its_readme_says_in_any_order() {
         let savers: Vec<Value> = serde_json::from_str(include_str!("../../events/savers.json")).unwrap();
         let mut goals: Vec<Value> = serde_json::from_str(include_str!("../../events/goals.json")).unwrap();
+        let table = json!({ "table": [{ "team": "Hammarby" }, { "team": "Häcken" }] });
         for _ in 0..2 {
             let (mut count, mut total) = (0, Decimal::ZERO);
             for saver in &savers {
-                let settings = json!({ "stake": saver["stake"] });
-                let mut fan = TestRun::new().enrolment(saver["endUser"].as_str().unwrap(), "", settings);
+                let double = saver["doubleWhenTop"] == true;
+                let settings = json!({ "stake": saver["stake"], "doubleWhenTop": double });
+                let (end_user, team) = (saver["endUser"].as_str().unwrap(), saver["team"].as_str().unwrap());
+                let mut fan = TestRun::new().enrolment(end_user, team, settings).answers(STANDINGS, 200, &table);
                 for goal in goals.iter().filter(|goal| goal["subject"] == saver["team"]) {
                     for saved in fan.handle(save_league, TestEvent::from_json(&goal.to_string())).transactions {
                         count += 1;
@@ -149,7 +203,7 @@ mod tests {
                     }
                 }
             }
-            assert_eq!((count, total.to_string().as_str()), (450, "10800.00"));
+            assert_eq!((count, total.to_string().as_str()), (450, "11280.00"));
             goals.reverse();
         }
     }

@@ -212,7 +212,7 @@ fn sealed(app: &App, request: &KeyRequest, body: &str) -> Option<String> {
 
 fn opened(app: &App, request: &KeyRequest, answer: &KeptAnswer) -> Option<String> {
     let sealed = BASE64_STANDARD.decode(answer.sealed.as_ref()?).ok()?;
-    String::from_utf8(app.secrets.open(&place(request), &sealed).ok()?).ok()
+    std::str::from_utf8(&app.secrets.open(&place(request), &sealed).ok()?).ok().map(str::to_owned)
 }
 
 fn place(request: &KeyRequest) -> [&str; 3] {

@@ -14,10 +14,12 @@ mod deployments;
 mod enrolments;
 mod events;
 mod executions;
+mod feeds;
 mod functions;
 mod grants;
 mod health;
 mod idempotency;
+mod master_keys;
 mod partners;
 pub mod problem;
 pub mod queries;
@@ -77,10 +79,12 @@ fn parts() -> (Router<App>, OpenApi) {
         .merge(executions::router())
         .merge(dead_letters::router())
         .merge(events::router())
+        .merge(feeds::router())
         .merge(enrolments::router())
         .merge(transactions::router())
         .merge(upstreams::router())
         .merge(partners::router())
+        .merge(master_keys::router())
         .split_for_parts();
     complete(&mut document);
     (router, document)
@@ -138,11 +142,14 @@ mod tests {
             "/v1/functions/{functionId}/grants",
             "/v1/dead-letters/{executionId}/redrive",
             "/v1/events",
+            "/v1/feeds/{name}/push",
+            "/v1/operator/feeds/{name}",
             "/v1/enrolments",
             "/v1/transactions",
             "/v1/upstreams/{name}",
             "/v1/operator/upstreams/{name}",
             "/v1/partners/{partnerId}/keys",
+            "/v1/operator/master-keys/rotation",
         ] {
             assert!(paths.contains_key(path), "{path}");
         }

@@ -65,17 +65,13 @@ struct VariableInput {
 
 impl VariableObject {
     pub fn new(app: &App, v: Variable) -> VariableObject {
-        let value = if v.secret { Ok(vec![]) } else { app.secrets.open(&place(&v), &v.sealed) };
-        let value = value.unwrap_or_else(|err| {
-            tracing::error!(function.id = %v.function, variable.id = %v.id, error = %err, "a variable cannot be shown");
-            vec![]
-        });
+        let value = if v.secret { String::new() } else { shown(app, &v) };
         VariableObject {
             id: v.id.into(),
             created_at: datetime(v.created_at_ms),
             updated_at: datetime(v.updated_at_ms),
             key: v.name,
-            value: String::from_utf8_lossy(&value).into_owned(),
+            value,
             secret: v.secret,
             resource_type: "function",
             resource_id: v.function.into(),
@@ -83,7 +79,17 @@ impl VariableObject {
     }
 }
 
-/// What a value is sealed for; the directory opens it with the same.
+fn shown(app: &App, v: &Variable) -> String {
+    match app.secrets.open(&place(v), &v.sealed) {
+        Ok(value) => value.text().to_string(),
+        Err(err) => {
+            tracing::error!(function.id = %v.function, variable.id = %v.id, error = %err, "a variable cannot be shown");
+            String::new()
+        }
+    }
+}
+
+/// What a value is sealed for; the directory and `store::sealed` have the same.
 fn place(v: &Variable) -> [&str; 3] {
     [v.partner.as_str(), v.function.as_str(), v.name.as_str()]
 }
@@ -189,15 +195,11 @@ async fn update(State(app): State<App>, caller: Caller, ids: Ids, body: Body) ->
     if variable.secret && input.secret == Some(false) {
         return Err(Problem::new(Kind::UnsetSecret, "A secret variable cannot be made plain again"));
     }
-    if new_key.is_some() || new_value.is_some() {
-        // The key is a part of the place that a value is sealed for.
-        let value = match new_value {
-            Some(value) => value.into_bytes(),
-            None => app.secrets.open(&place(&variable), &variable.sealed)?,
-        };
-        variable.name = new_key.unwrap_or(variable.name);
-        variable.sealed = app.secrets.seal(&place(&variable), &value);
-    }
+    // Sealed anew in any case: the key is a part of the place.
+    let old = new_value.is_none().then(|| app.secrets.open(&place(&variable), &variable.sealed)).transpose()?;
+    variable.name = new_key.unwrap_or(variable.name);
+    let value = old.as_deref().or(new_value.as_deref().map(str::as_bytes)).unwrap_or_default();
+    variable.sealed = app.secrets.seal(&place(&variable), value);
     variable.secret |= input.secret.unwrap_or(false);
     variable.updated_at_ms = app.clock.now_ms();
     app.store.update_variable(&variable).await.map_err(taken)?;

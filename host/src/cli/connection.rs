@@ -23,7 +23,7 @@ pub struct Globals {
     /// API key of the partner
     #[arg(long, global = true, env = "LARDER_KEY", value_name = "KEY", hide_env_values = true)]
     pub key: Option<String>,
-    /// Operator key, for `partner` and `key`
+    /// Operator key, for `partner`, `key` and `keys`
     #[arg(long, global = true, env = "LARDER_OPERATOR_KEY", value_name = "KEY", hide_env_values = true)]
     pub operator_key: Option<String>,
     /// File that `larder dev` wrote, if it is not in larder-data of this folder or one above

@@ -104,7 +104,7 @@ impl Manifest {
         Manifest::parse(&text, file).map_err(Failure::Usage)
     }
 
-    fn parse(text: &str, file: &Path) -> std::result::Result<Manifest, String> {
+    pub fn parse(text: &str, file: &Path) -> std::result::Result<Manifest, String> {
         let mut reader = Reader::new(text);
         let manifest = reader.root().and_then(|mut root| {
             let function = function(&mut reader, &mut root);

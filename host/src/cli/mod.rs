@@ -18,11 +18,13 @@ mod enrolments;
 mod events;
 mod executions;
 mod failure;
+mod feeds;
 mod grants;
 mod input;
 mod invoke;
 mod logs;
 pub mod manifest;
+mod master_keys;
 mod new;
 mod operator;
 mod transactions;
@@ -60,6 +62,9 @@ pub enum Command {
     /// Send events
     #[command(subcommand)]
     Events(events::Command),
+    /// Outside services whose items become events
+    #[command(subcommand)]
+    Feed(feeds::Command),
     /// End users who take part in a function
     #[command(subcommand, visible_alias = "enrollments")]
     Enrolments(enrolments::Command),
@@ -81,6 +86,9 @@ pub enum Command {
     /// API keys of a partner (needs the operator key)
     #[command(subcommand)]
     Key(operator::KeyCommand),
+    /// Master keys of this installation (needs the operator key)
+    #[command(subcommand)]
+    Keys(master_keys::MasterKeysCommand),
 }
 
 /// What a command works with.
@@ -116,6 +124,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<()> {
         Command::Grants(command) => grants::run(command, session).await,
         Command::Invoke(args) => invoke::run(&args, session).await,
         Command::Events(command) => events::run(command, session).await,
+        Command::Feed(command) => feeds::run(command, session).await,
         Command::Enrolments(command) => enrolments::run(command, session).await,
         Command::Logs(args) => logs::run(&args, session).await,
         Command::Executions(args) => executions::run(&args, session).await,
@@ -124,6 +133,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<()> {
         Command::Upstream(command) => upstreams::run(command, session).await,
         Command::Partner(command) => operator::run_partner(command, session).await,
         Command::Key(command) => operator::run_key(command, session).await,
+        Command::Keys(command) => master_keys::run(command, session).await,
     }
 }
 

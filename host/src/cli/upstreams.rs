@@ -16,12 +16,15 @@ pub enum Command {
     /// Make an upstream that functions can be granted
     Create(Box<Create>),
     /// List upstreams with the state of their circuit breakers
+    #[command(after_help = "Examples:\n  larder upstream list\n  larder upstream list --operator --json")]
     List(Whose),
     /// Print an upstream, all but its credential
+    #[command(after_help = "Examples:\n  larder upstream show aggregator")]
     Show(Named),
     /// Give an upstream another credential
     SetCredential(SetCredential),
     /// Delete upstreams; functions that call them are refused from then on
+    #[command(after_help = "Examples:\n  larder upstream delete aggregator")]
     Delete(Delete),
 }
 

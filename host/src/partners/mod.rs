@@ -26,6 +26,7 @@ use crate::lifecycle::Lifecycle;
 use crate::model::{ApiKey, Deployment, Function, Partner, Upstream, Variable};
 use crate::queue::{Queue, Work};
 use crate::secrets::Secrets;
+use crate::secrets::keyring::MasterKeyId;
 use crate::store::listing::Listing;
 use crate::store::{self, Store};
 use calls::Calls;
@@ -43,6 +44,8 @@ pub struct Tenant {
     pub permits: Arc<Semaphore>,
     /// Calls of the partner in this minute. Outlives reloads.
     pub calls: Arc<Calls>,
+    /// The master keys that were known when something of it did not open: with others it is read again.
+    unopened_with: Option<Vec<MasterKeyId>>,
     /// Where its runs take turns. Outlives reloads.
     lane: Arc<Lane>,
 }
@@ -59,6 +62,8 @@ pub struct FunctionView {
     pub timezone: Tz,
     /// The guest's environment.
     pub variables: Arc<Vec<(String, String)>>,
+    /// A variable that does not open. The function does not run without it.
+    pub unopened: Option<String>,
 }
 
 /// A named outside service as a call sees it. Without `Debug`: it must not be printed.
@@ -181,11 +186,18 @@ impl Directory {
             self.0.store.partners().await?.into_iter().map(|partner| (partner.id, partner.version)).collect();
         let known = self.tenants();
         for id in now.keys().chain(known.keys().filter(|id| !now.contains_key(id))) {
-            if now.get(id).copied() != self.version(id) {
+            if now.get(id).copied() != self.version(id) || self.may_open(id) {
                 self.read_anew(id).await?;
             }
         }
         Ok(())
+    }
+
+    /// Something of the partner did not open, and there are other master keys since.
+    fn may_open(&self, id: &PartnerId) -> bool {
+        let tenant = self.tenant(id);
+        let with = tenant.as_ref().and_then(|tenant| tenant.unopened_with.as_ref());
+        with.is_some_and(|known| *known != self.0.secrets.known())
     }
 
     /// Looks for what may have been made before this call, here or by another process. Those who ask at once share a look,
@@ -249,6 +261,7 @@ impl Directory {
         for variable in store.variables(&id, None).await? {
             variables.entry(variable.function.clone()).or_default().push(variable);
         }
+        let known = self.0.secrets.known();
         let (permits, calls, lane) = match self.tenant(&id) {
             Some(old) => (old.permits.clone(), old.calls.clone(), old.lane.clone()),
             None => (Arc::new(Semaphore::new(self.0.calls_max)), Arc::default(), Arc::default()),
@@ -267,9 +280,12 @@ impl Directory {
         routes.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         let operators = store.upstreams(None).await?.into_iter();
         let upstreams = operators.chain(store.upstreams(Some(&id)).await?);
-        let upstreams =
+        let upstreams: HashMap<String, Arc<UpstreamView>> =
             upstreams.map(|upstream| (upstream.name.clone(), Arc::new(self.0.upstream(upstream)))).collect();
-        Ok(Tenant { partner, keys, functions, upstreams, routes, permits, calls, lane })
+        let shut = functions.values().any(|view| view.unopened.is_some())
+            || upstreams.values().any(|view| view.upstream.sealed.is_some() && view.secret.is_none());
+        let unopened_with = shut.then_some(known);
+        Ok(Tenant { partner, keys, functions, upstreams, routes, permits, calls, lane, unopened_with })
     }
 
     fn view(
@@ -283,16 +299,20 @@ impl Directory {
             Some(Active { deployment: deployment.id, digest: deployment.digest, exports: deployment.exports? })
         });
         let mut variables = Vec::new();
+        let mut unopened = None;
         // A secret stands in the environment only if it is granted.
         let granted = |variable: &Variable| !variable.secret || function.grants.secrets.contains(&variable.name);
         for variable in sealed.into_iter().filter(granted) {
             let place = [function.partner.as_str(), function.id.as_str(), variable.name.as_str()];
             match self.0.secrets.open(&place, &variable.sealed) {
-                Ok(value) => variables.push((variable.name, String::from_utf8_lossy(&value).into_owned())),
-                Err(err) => tracing::error!(
-                    partner.id = %function.partner, function.id = %function.id, variable = %variable.name, error = %err,
-                    "a variable is left out of the function's environment"
-                ),
+                Ok(value) => variables.push((variable.name, value.text().to_string())),
+                Err(err) => {
+                    tracing::error!(
+                        partner.id = %function.partner, function.id = %function.id, variable = %variable.name, error = %err,
+                        "a variable does not open, so the function does not run"
+                    );
+                    unopened = Some(variable.name);
+                }
             }
         }
         FunctionView {
@@ -301,6 +321,7 @@ impl Directory {
             grants: Arc::new(function.grants.clone()),
             timezone: function.timezone.parse().unwrap_or(Tz::UTC),
             variables: Arc::new(variables),
+            unopened,
             active,
             function,
         }

@@ -29,13 +29,14 @@ pub enum Work {
     Fanouts,
     Builds,
     Schedules,
+    Feeds,
     /// Something of a partner's snapshot has changed: every process looks, for the other kinds one is enough.
     Tenants,
 }
 
 impl Work {
-    pub const ALL: [Work; 6] =
-        [Work::Executions, Work::Events, Work::Fanouts, Work::Builds, Work::Schedules, Work::Tenants];
+    pub const ALL: [Work; 7] =
+        [Work::Executions, Work::Events, Work::Fanouts, Work::Builds, Work::Schedules, Work::Feeds, Work::Tenants];
 
     fn word(self) -> &'static str {
         match self {
@@ -44,6 +45,7 @@ impl Work {
             Work::Fanouts => "fanouts",
             Work::Builds => "builds",
             Work::Schedules => "schedules",
+            Work::Feeds => "feeds",
             Work::Tenants => "tenants",
         }
     }

@@ -9,8 +9,6 @@ use crate::app::App;
 use crate::crash::{self, Point};
 use crate::store;
 
-/// Events are kept at least that long, however short the retention: their keys make a repeated one a duplicate.
-const EVENTS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 const PERIOD: Duration = Duration::from_secs(60);
 const UPLOADS_PERIOD: Duration = Duration::from_secs(3_600);
 const UPLOAD_AGE_MIN: Duration = Duration::from_secs(24 * 3_600);
@@ -80,7 +78,7 @@ async fn sweep(app: &App) -> store::Result<u64> {
     let mut rows = 0;
     loop {
         let deleted = app.store.delete_old_executions(before(records.retention), BATCH).await?
-            + app.store.delete_old_events(before(records.retention.max(EVENTS_KEPT)), BATCH).await?
+            + app.store.delete_old_events(before(records.events_kept()), BATCH).await?
             + app.store.delete_old_idempotency_keys(before(records.idempotency_keys), BATCH).await?
             + app.store.delete_old_deployments(now, BATCH).await?;
         rows += deleted;

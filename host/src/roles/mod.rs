@@ -21,6 +21,7 @@ use crate::lifecycle::Lifecycle;
 use crate::objects::Objects;
 use crate::partners::Directory;
 use crate::queue::{Queue, Work};
+use crate::rotation;
 use crate::secrets::{self, Secrets};
 use crate::store::Store;
 use crate::usage;
@@ -34,7 +35,7 @@ pub enum Role {
     Web,
     /// Executions, builds, events and fan-outs.
     Worker,
-    /// Schedules.
+    /// Schedules and feeds.
     Scheduler,
     /// Retention.
     Maintenance,
@@ -48,7 +49,7 @@ impl Role {
         match self {
             Role::Web | Role::Maintenance => &[],
             Role::Worker => &[Work::Executions, Work::Events, Work::Fanouts, Work::Builds],
-            Role::Scheduler => &[Work::Schedules],
+            Role::Scheduler => &[Work::Schedules, Work::Feeds],
         }
     }
 }
@@ -67,6 +68,7 @@ pub async fn start(
         // The database is this process's alone, so whoever held a lease is dead.
         store.end_build_claims(clock.now_ms()).await?;
         let taken_over = store.end_all_leases(clock.now_ms()).await?;
+        store.end_feed_leases(None, clock.now_ms()).await?;
         if taken_over > 0 {
             tracing::info!(executions = taken_over, "{taken_over} executions of a process that died are taken over");
         }
@@ -81,6 +83,8 @@ pub async fn start(
     for warning in store.warnings() {
         tracing::warn!("database: {warning}");
     }
+    let holder = clock.ulid();
+    rotation::join(&store, &secrets, &holder, clock.now_ms()).await?;
     let objects = Objects::open(&settings.objects, &data)?;
     let queue = Queue::open(&settings.redis).await?;
     let calls_max = settings.server.calls_per_partner;
@@ -101,7 +105,7 @@ pub async fn start(
     let (ledger, writer) = Ledger::new(store.clone(), clock.clone(), &ledger_settings);
     life.spawn_last("ledger", writer);
     Ok(App::new(Parts {
-        holder: clock.ulid(),
+        holder,
         operator_key_hash: crate::auth::hash(operator_key),
         settings,
         clock,
@@ -125,6 +129,7 @@ pub const COMPILE: &str = "__compile";
 /// Starts the tasks of these roles, and what every process has.
 pub fn run(app: &App, roles: &[Role], listeners: Listeners) -> anyhow::Result<()> {
     app.life.spawn("partners", app.directory.clone().watch(app.settings.partners.poll, app.life.clone()));
+    app.life.spawn("master keys", rotation::watch(app.clone()));
     app.queue.start(&roles.iter().flat_map(|role| role.works_on()).copied().collect::<Vec<_>>(), &app.life);
     if app.settings.server.calls_per_minute > 0 {
         app.life.spawn("calls", usage::share(app.clone()));

@@ -18,12 +18,14 @@ use super::{Error, Result};
 use crate::ids::PartnerId;
 
 /// The tables, one file after the other.
-const SCHEMA: &[(i64, &str)] = &[
+pub(super) const SCHEMA: &[(i64, &str)] = &[
     (1, include_str!("schema/0001_tables.sql")),
     (2, include_str!("schema/0002_processes.sql")),
     (3, include_str!("schema/0003_grants.sql")),
     (4, include_str!("schema/0004_approvals.sql")),
     (5, include_str!("schema/0005_upstreams.sql")),
+    (6, include_str!("schema/0006_feeds.sql")),
+    (7, include_str!("schema/0007_master_keys.sql")),
 ];
 
 #[derive(Clone)]

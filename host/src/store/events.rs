@@ -13,8 +13,6 @@ use crate::ids::{EventId, PartnerId};
 use crate::model::{Fanout, StoredEvent, trigger_key};
 
 const COLUMNS: &str = "partner_id, row_id, dedup_key, id, source, kind, subject, time, data_content_type, data, depth, waiting, created_at_ms";
-const FIND_KEY: &str = "-- find_event_key
-    SELECT row_id FROM events WHERE partner_id = ? AND dedup_key = ?";
 
 /// The answer for one event: its row, and whether it was there before.
 #[derive(Clone, Debug)]
@@ -43,28 +41,7 @@ impl Store {
     }
 
     async fn insert_events_once(&self, events: &[StoredEvent]) -> Result<Vec<NewEvent>> {
-        self.db
-            .tx("insert_events", events, |tx, events| {
-                Box::pin(async move {
-                    let mut answers = Vec::with_capacity(events.len());
-                    for event in events {
-                        let row = row(event);
-                        let known = tx.row(FIND_KEY, vec![row[0].clone(), row[2].clone()]).await?;
-                        answers.push(match known {
-                            Some(known) => {
-                                let known: EventId = known.id(0, "events.row_id")?;
-                                NewEvent { duplicate: known != event.row, row: known }
-                            }
-                            None => {
-                                insert(tx, vec![row]).await?;
-                                NewEvent { row: event.row.clone(), duplicate: false }
-                            }
-                        });
-                    }
-                    Ok(answers)
-                })
-            })
-            .await
+        self.db.tx("insert_events", events, |tx, events| Box::pin(insert_unknown(tx, events))).await
     }
 
     /// Those of these events that are there.
@@ -213,8 +190,42 @@ async fn take_waiting(tx: &mut Tx<'_>, events: &[RoutedEvent<'_>]) -> Result<Has
     Ok(ours)
 }
 
+/// Stores those whose source and id their partner did not have.
+pub(super) async fn insert_unknown(tx: &mut Tx<'_>, events: &[StoredEvent]) -> Result<Vec<NewEvent>> {
+    let keys: Vec<String> = events.iter().map(key).collect();
+    let mut known: HashMap<(PartnerId, String), EventId> = HashMap::new();
+    for (partner, keys) in by_partner(events.iter().zip(&keys).map(|(event, key)| (&event.partner, key))) {
+        let keys = one_of(keys.into_iter().map(Value::from));
+        let sql = format!(
+            "-- find_event_keys
+            SELECT dedup_key, row_id FROM events WHERE partner_id = ? AND dedup_key IN ({})",
+            keys.marks
+        );
+        for row in tx.rows(&sql, [args![partner], keys.args].concat()).await? {
+            known.insert((partner.clone(), row.text(0)?), row.id(1, "events.row_id")?);
+        }
+    }
+    let (mut answers, mut new) = (Vec::with_capacity(events.len()), Vec::new());
+    for (event, key) in events.iter().zip(keys) {
+        answers.push(match known.entry((event.partner.clone(), key)) {
+            Entry::Occupied(known) => NewEvent { duplicate: *known.get() != event.row, row: known.get().clone() },
+            Entry::Vacant(entry) => {
+                entry.insert(event.row.clone());
+                new.push(row(event));
+                NewEvent { row: event.row.clone(), duplicate: false }
+            }
+        });
+    }
+    insert(tx, new).await?;
+    Ok(answers)
+}
+
+fn key(event: &StoredEvent) -> String {
+    trigger_key(&[&event.source, &event.id])
+}
+
 pub(super) fn row(event: &StoredEvent) -> Vec<Value> {
-    let key = trigger_key(&[&event.source, &event.id]);
+    let key = key(event);
     args![
         &event.partner,
         &event.row,

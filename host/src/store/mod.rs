@@ -20,14 +20,17 @@ mod enrolments;
 mod events;
 mod executions;
 mod fanouts;
+mod feeds;
 mod functions;
 mod grants;
 mod idempotency;
 pub mod ledger;
 pub mod listing;
 mod mariadb;
+mod master_keys;
 mod partners;
 mod schedules;
+pub mod sealed;
 mod sqlite;
 pub mod state;
 mod transactions;
@@ -39,8 +42,10 @@ pub use dead_letters::Redriven;
 pub use deployments::Heads;
 pub use events::{NewEvent, Routed, RoutedEvent, WaitingEvent};
 pub use executions::{Claimed, NewExecution};
+pub use feeds::{Moved, Received};
 pub use grants::Approved;
 pub use idempotency::{KeptAnswer, KeyHolder, KeyRequest, Taken};
+pub use master_keys::{Agreed, KeyUser, SealingKey};
 
 /// By what each entity's lists can be filtered.
 pub mod filters {

@@ -131,6 +131,10 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
     let Some(active) = job.view.active.clone() else {
         return fail(app, job, Failure::NoExport("the function has no active deployment".into())).await;
     };
+    if let Some(name) = &job.view.unopened {
+        let why = format!("the variable {name} could not be opened");
+        return fail(app, job, Failure::Host(why)).await;
+    }
     let program = match program(app, &active).await {
         Ok(program) => program,
         Err(err) => return fail(app, job, Failure::Host(format!("the program could not be loaded: {err}"))).await,

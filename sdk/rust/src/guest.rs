@@ -27,6 +27,7 @@ pub use wasm::*;
 mod wasm {
     use super::*;
     use crate::bindings::larder::function::{enrolment, events, savings, signing, state};
+    use crate::http::{Request, Response};
 
     pub fn handle<T: DeserializeOwned, A: Answer>(
         event: Event,
@@ -65,6 +66,9 @@ mod wasm {
         }
         pub fn emit(&mut self, event: &events::NewEvent) -> Result<String, String> {
             events::emit(event)
+        }
+        pub fn send(&mut self, request: &Request) -> Result<Response, Error> {
+            crate::http::wasm::send(request)
         }
         pub fn sign(&self, upstream: &str, data: &[u8]) -> Result<Vec<u8>, String> {
             signing::sign(upstream, data)

@@ -36,7 +36,7 @@
 //! ```
 //!
 //! * [`Event`]: what happened, its data read into a type of yours.
-//! * [`Run`]: what a function may do: save, keep state, emit events, ask whom the run is for.
+//! * [`Run`]: what a function may do: save, keep state, emit events, ask whom the run is for, call outside services.
 //! * [`Money`] and [`Currency`]: decimal amounts, rounding that never saves more than was asked for.
 //! * [`Error`]: `retry` or `reject`; any other error becomes a `reject` through `?`.
 //! * [`testing`]: run a function natively under the host's rules.
@@ -49,6 +49,7 @@
 
 mod error;
 mod event;
+pub mod http;
 mod money;
 mod run;
 
@@ -77,6 +78,7 @@ pub use {rust_decimal, serde, serde_json};
 
 /// What nearly every function needs: `use larder_sdk::prelude::*;`.
 pub mod prelude {
+    pub use crate::http::{Request, Response};
     pub use crate::{Currency, Enrolment, Error, Event, Firing, Money, Run, Saving};
     pub use rust_decimal::Decimal;
     pub use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
 //! What a function may do while it runs.
 //!
-//! * [`Run`]: save, emit, ask whom the run is for.
+//! * [`Run`]: save, emit, ask whom the run is for, call outside services.
 //! * [`State`]: values that outlive the run.
 //! * [`Saving`]: a transaction to be; [`Enrolment`]: whom the run is for; [`Answer`]: what a handler may return.
 //!
@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::bindings::larder::function::{events, savings};
 #[cfg(target_arch = "wasm32")]
 use crate::guest::Host;
+use crate::http::{Request, Response};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::testing::Host;
 use crate::{Error, Money};
@@ -55,6 +56,16 @@ impl Run {
             data: serde_json::to_vec(data)?,
         };
         self.host.emit(&event).map_err(|why| Error::Reject(format!("cannot emit {type_}: {why}")))
+    }
+
+    /// Asks an outside service: `run.get("http://aggregator.upstream/standings")?.json()?`.
+    pub fn get(&mut self, url: &str) -> Result<Response, Error> {
+        self.send(&Request::get(url))
+    }
+
+    /// Sends a request to an outside service. It goes out now, also if the run fails later.
+    pub fn send(&mut self, request: &Request) -> Result<Response, Error> {
+        self.host.send(request)
     }
 
     /// The HMAC-SHA256 (32 bytes) of the data under the signing key of an upstream, for requests that must be signed. The

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::bindings::larder::function::enrolment;
+use crate::http::Request;
 use crate::{Answer, Error, Event, Run, guest};
 
 pub(crate) use host::Host;
@@ -131,6 +132,20 @@ impl TestRun {
         self
     }
 
+    /// This request, such as `GET http://aggregator.upstream/standings`, is answered so. What is not named is refused, as
+    /// without a grant.
+    pub fn answers(mut self, request: &str, status: u16, body: impl Serialize) -> TestRun {
+        let body = serde_json::to_vec(&body).expect("answers in a test run are JSON");
+        self.host.answers.insert(request.to_owned(), Some((status, body)));
+        self
+    }
+
+    /// There is no answer to this request, as when the service is away.
+    pub fn unanswered(mut self, request: &str) -> TestRun {
+        self.host.answers.insert(request.to_owned(), None);
+        self
+    }
+
     /// Requests to this upstream can be signed, under this key.
     pub fn signing_key(mut self, upstream: &str, key: &[u8]) -> TestRun {
         self.host.keys.insert(upstream.to_owned(), key.to_owned());
@@ -153,11 +168,12 @@ impl TestRun {
         let result = guest::run(event.0, handler, &mut run);
         let transactions = std::mem::take(&mut run.host.transactions);
         let events = std::mem::take(&mut run.host.events);
+        let requests = std::mem::take(&mut run.host.requests);
         if result.is_err() {
-            return Ended { result, transactions: Vec::new(), events: Vec::new() };
+            return Ended { result, transactions: Vec::new(), events: Vec::new(), requests };
         }
         self.host = run.host;
-        Ended { result, transactions, events }
+        Ended { result, transactions, events, requests }
     }
 }
 
@@ -168,6 +184,8 @@ pub struct Ended {
     pub result: Result<Option<Vec<u8>>, Error>,
     pub transactions: Vec<Transaction>,
     pub events: Vec<Emitted>,
+    /// What it sent to outside services, which nothing takes back.
+    pub requests: Vec<Request>,
 }
 
 impl Ended {

@@ -66,7 +66,10 @@ fn nothing_of_a_failed_run_is_applied() {
         Ok(())
     };
     let failed = in_a_run(&mut world, |run| work(run).and(Err(Error::retry("later"))));
-    assert_eq!(failed, Ended { result: Err(Error::retry("later")), transactions: vec![], events: vec![] });
+    assert_eq!(
+        failed,
+        Ended { result: Err(Error::retry("later")), transactions: vec![], events: vec![], requests: vec![] }
+    );
     assert_eq!(world.stored("count"), Some(json!(1)));
 
     let ended = in_a_run(&mut world, work);
@@ -217,4 +220,30 @@ fn signatures_are_hmac_sha256_under_the_upstreams_key() {
     );
     let unknown = signed(&mut run, "other", "x").unwrap_err();
     assert!(unknown.to_string().contains("cannot sign for other"), "{unknown}");
+}
+
+#[test]
+fn outside_services_are_played_back_and_what_they_say_becomes_retry_or_reject() {
+    const URL: &str = "http://aggregator.upstream/standings";
+    let read = |run: &mut Run| run.get(URL)?.json::<Vec<u32>>().map(drop);
+    let with = |status: u16, body: Value| TestRun::new().answers(&format!("GET {URL}"), status, body);
+    let ended = in_a_run(&mut with(200, json!([1, 2])), read);
+    assert_eq!((ended.result, ended.requests.len()), (Ok(None), 1));
+    for status in [408, 425, 429, 500, 503] {
+        let ended = in_a_run(&mut with(status, json!(null)), read);
+        assert_eq!(ended.result, Err(Error::retry(format!("GET {URL} was answered {status}"))));
+        assert_eq!(ended.requests.len(), 1, "it went out all the same");
+    }
+    for status in [302, 400, 401, 404] {
+        assert_eq!(refusal(in_a_run(&mut with(status, json!(null)), read)), format!("GET {URL} was answered {status}"));
+    }
+    let misfit = refusal(in_a_run(&mut with(200, json!({ "a": 1 })), read));
+    assert!(misfit.starts_with(&format!("the answer to GET {URL} does not fit: ")), "{misfit}");
+    let lost = in_a_run(&mut TestRun::new().unanswered(&format!("GET {URL}")), read).result;
+    assert!(matches!(lost, Err(Error::Retry(_))), "{lost:?}");
+    let unknown = refusal(in_a_run(&mut TestRun::new(), read));
+    assert!(unknown.contains("not granted"), "{unknown}");
+    let small = |run: &mut Run| run.send(&Request::get(URL).bytes_max(3)).map(drop);
+    let long = refusal(in_a_run(&mut with(200, json!([1, 2])), small));
+    assert!(long.contains("more than 3 bytes"), "{long}");
 }

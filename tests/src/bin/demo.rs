@@ -1,4 +1,5 @@
-//! What `make run` and `make demo` show: the example savehacks deployed, savers enrolled, real events sent through them.
+//! What `make run` and `make demo` show: the example savehacks deployed, savers enrolled, real events sent through them,
+//! goals among them that come from an API aggregator through a feed.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use clap::Parser;
 use futures::{StreamExt, TryStreamExt, stream};
-use larder_tests::{Api, Larder, Options, guests, workspace};
+use larder_tests::{Aggregator, Api, Larder, Options, guests, workspace};
 use reqwest::Method;
 use rust_decimal::Decimal;
 use serde::Deserialize;
@@ -34,6 +35,8 @@ struct Saver {
     card: String,
     team: String,
     stake: String,
+    #[serde(default)]
+    double_when_top: bool,
     monthly_cap: String,
     salary: String,
     percent: String,
@@ -46,8 +49,10 @@ type Sum = (&'static str, &'static str);
 const EXPECTED: [(&str, usize, &[Sum]); 3] = [
     ("payday", 300, &[("SEK", "707212.75")]),
     ("round-up", 53, &[("DKK", "2.00"), ("EUR", "5.65"), ("SEK", "180.79")]),
-    ("save-league", 450, &[("SEK", "10800.00")]),
+    ("save-league", 450, &[("SEK", "11280.00")]),
 ];
+/// What the aggregator tells of its matchday.
+const ITEMS: u64 = 18;
 const WARM_CALLS: usize = 500;
 
 #[tokio::main]
@@ -62,6 +67,7 @@ async fn main() -> anyhow::Result<()> {
         Options { listen: arguments.listen, internal: arguments.internal, data: arguments.data, ..Options::default() };
     let mut larder = Larder::start_with(options).await;
     let api = larder.api();
+    let aggregator = Aggregator::start();
 
     for example in guests::EXAMPLES {
         step(&format!("larder deploy   in examples/{example}"));
@@ -73,16 +79,24 @@ async fn main() -> anyhow::Result<()> {
     step(&format!("enrolling {} savers in three savehacks each", savers.len()));
     enrol(&api, &savers).await?;
 
-    for file in ["events/purchases.json", "events/goals.json", "payday/event.json"] {
+    step(&format!("an API aggregator at {} as upstream and feed: its goals are events from now on", aggregator.url()));
+    feed(&larder, &aggregator).await?;
+    for file in ["events/purchases.json", "payday/event.json"] {
         step(&format!("larder events send examples/{file}"));
         let (code, out, err) = larder.cli(workspace(), &["events", "send", &format!("examples/{file}")]).await;
         ensure!(code == 0, "larder events send failed:\n{out}{err}");
     }
     let begun = Instant::now();
+    let items = all_items(&api).await?;
     let runs = settle(&api).await?;
     step(&format!(
         "{runs} runs, each in a sandbox of its own, came to rest {:.1} s after the last event was sent",
         begun.elapsed().as_secs_f64()
+    ));
+
+    step(&format!(
+        "{items} items of the feed became events; save-league asked the aggregator for the standings {} times",
+        aggregator.asked("standings").await
     ));
 
     let fine = print_savings(&api).await;
@@ -121,7 +135,7 @@ async fn enrol(api: &Api, savers: &[Saver]) -> anyhow::Result<()> {
     let wanted = savers.iter().flat_map(|saver| {
         [
             ("round-up", &saver.card, json!({ "monthlyCap": saver.monthly_cap })),
-            ("save-league", &saver.team, json!({ "stake": saver.stake })),
+            ("save-league", &saver.team, json!({ "stake": saver.stake, "doubleWhenTop": saver.double_when_top })),
             ("payday", &saver.end_user, json!({ "salary": saver.salary, "percent": saver.percent })),
         ]
         .map(|(function, topic, settings)| json!({ "functionId": function, "endUser": saver.end_user, "topic": topic, "settings": settings }))
@@ -136,6 +150,32 @@ async fn enrol(api: &Api, savers: &[Saver]) -> anyhow::Result<()> {
         .buffer_unordered(8)
         .try_collect()
         .await
+}
+
+/// Names the aggregator to Larder and makes a feed of its goals, unless an earlier run on the same folder did.
+async fn feed(larder: &Larder, aggregator: &Aggregator) -> anyhow::Result<()> {
+    aggregator.name_to(&larder.api(), "").await;
+    if larder.api().get("/feeds/goals").await.status == 200 {
+        return Ok(());
+    }
+    let words = "feed create goals --upstream aggregator --path /goals?limit=5 --period 1s --items /items --cursor /next \
+                 --id {/goal}-{/revision} --source /matches --type match.goal --subject {/team} --time {/published}";
+    let (code, out, err) = larder.cli(workspace(), &words.split_whitespace().collect::<Vec<_>>()).await;
+    ensure!(code == 0, "larder feed create failed:\n{out}{err}");
+    Ok(())
+}
+
+/// Waits until everything that the aggregator tells has come in.
+async fn all_items(api: &Api) -> anyhow::Result<u64> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let feed = api.get("/feeds/goals").await.body;
+        match feed["items"].as_u64() {
+            Some(items) if items >= ITEMS => return Ok(items),
+            _ => ensure!(Instant::now() < deadline, "the feed does not bring its items: {feed}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// Waits until nothing waits or runs; gives how many executions there are.

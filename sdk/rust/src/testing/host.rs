@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 
 use super::{Emitted, Transaction};
 use crate::bindings::larder::function::{enrolment, events, savings, state};
-use crate::{Currency, Money};
+use crate::http::{Request, Response};
+use crate::{Currency, Error, Money};
 
 const TEXT_CHARS_MAX: usize = 255;
 const VALUE_BYTES_MAX: usize = 65_536;
@@ -22,6 +23,9 @@ pub(crate) struct Host {
     pub(super) transactions: Vec<Transaction>,
     pub(super) events: Vec<Emitted>,
     pub(super) keys: BTreeMap<String, Vec<u8>>,
+    /// By request: status and body, or no answer.
+    pub(super) answers: BTreeMap<String, Option<(u16, Vec<u8>)>>,
+    pub(super) requests: Vec<Request>,
 }
 
 impl Host {
@@ -116,6 +120,18 @@ impl Host {
         let data = serde_json::from_slice(&event.data).map_err(|err| format!("data is not JSON: {err}"))?;
         self.events.push(Emitted { type_: event.type_.clone(), subject: event.subject.clone(), data });
         Ok(format!("event-{}", self.events.len()))
+    }
+
+    pub fn send(&mut self, request: &Request) -> Result<Response, Error> {
+        let of = request.name();
+        let answer =
+            self.answers.get(&of).ok_or_else(|| Error::reject(format!("{of} was refused: it is not granted")))?;
+        self.requests.push(request.clone());
+        let (status, body) = answer.clone().ok_or_else(|| Error::retry(format!("{of} failed: there is no answer")))?;
+        if body.len() > request.bytes_max {
+            return Err(Error::reject(format!("the answer to {of} has more than {} bytes", request.bytes_max)));
+        }
+        Ok(Response { status, headers: vec![("content-type".into(), "application/json".into())], body, of })
     }
 
     pub fn sign(&self, upstream: &str, data: &[u8]) -> Result<Vec<u8>, String> {

@@ -6,6 +6,7 @@
 //! * `probe.retry` {until}: asks to be retried until it has run that often, which it cannot remember: always.
 //! * `probe.after` {count}: asks to be retried until `count` is that high, then saves 1.00 for "clock"; the memo is the event's id.
 //! * `probe.reject`: refuses.
+//! * `probe.who`: prints whom the enrolment is of.
 //! * `probe.loop`: emits itself again.
 //! * `probe.slow` {ms}: waits, then saves 1.00 for the enrolment, or else for "clock"; the memo is the event's id.
 //! * a schedule's firing: saves 1.00 for "clock"; the memo is the nominal time.
@@ -27,6 +28,7 @@ fn probe(event: Event<Value>, run: &mut Run) -> Result<Value, Error> {
         }
         "probe.echo" => run.state().increment("echoes", 1)?,
         "probe.retry" => return Err(Error::retry("not yet")),
+        "probe.who" => println!("{}", run.enrolment()?.end_user),
         "probe.reject" => return Err(Error::reject("never")),
         "probe.slow" => {
             std::thread::sleep(std::time::Duration::from_millis(event.data["ms"].as_u64().unwrap_or(0)));

@@ -97,6 +97,11 @@ impl Guest for Hostile {
             "files" => answer(out, 200, &files()),
             "sockets" => answer(out, 200, &sockets(&query)),
             "environment" => answer(out, 200, &environment()),
+            "memory" => {
+                let body = begin(out);
+                let _ = body.write(memory());
+                body.finish();
+            }
 
             // What is not a function's to say, and what it is told.
             "attributes" => {
@@ -190,6 +195,21 @@ fn sockets(address: &str) -> String {
     let sent = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.send_to(b"hi", address));
     let found = std::net::ToSocketAddrs::to_socket_addrs("localhost:80").map(|found| found.count());
     format!("connect {connected:?}\nlisten {listening:?}\nsend {sent:?}\nlook up {found:?}\n")
+}
+
+/// All that there is, after everything was read into it that can be.
+fn memory() -> &'static [u8] {
+    let _ = environment();
+    const BEGIN: usize = 16;
+    #[cfg(target_arch = "wasm32")]
+    let end = std::arch::wasm32::memory_size::<0>() << 16;
+    // Compiled for the host too, and never run there.
+    #[cfg(not(target_arch = "wasm32"))]
+    let end = BEGIN;
+    #[expect(unsafe_code, reason = "the whole linear memory is ours to read")]
+    unsafe {
+        std::slice::from_raw_parts(BEGIN as *const u8, end - BEGIN)
+    }
 }
 
 fn environment() -> String {
