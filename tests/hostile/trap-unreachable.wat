@@ -1,4 +1,4 @@
 ;; tries: an unreachable instruction
-;; ends: failed: trapped: wasm `unreachable`
+;; ends: failed: trapped: wasm trap: wasm `unreachable`
 (func $run (param i32 i32)
   unreachable)

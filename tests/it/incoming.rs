@@ -69,21 +69,21 @@ both!(a_request_is_for_exactly_one_host_that_is_ours, async |on| {
         let hosts: String = hosts.iter().map(|host| format!("host: {host}\r\n")).collect();
         raw(&larder, format!("GET {line} HTTP/1.1\r\n{hosts}connection: close\r\n\r\n").as_bytes()).await.0
     };
-    assert_eq!(ask("/", &["demo.localhost"]).await, Some(200));
-    assert_eq!(ask("/", &["DEMO.localhost:8080"]).await, Some(200));
-    assert_eq!(ask("http://demo.localhost/", &["demo.localhost"]).await, Some(200));
-    assert_eq!(ask("/", &["nobody.localhost"]).await, Some(404));
+    assert_eq!(ask("/hello", &["demo.localhost"]).await, Some(200));
+    assert_eq!(ask("/hello", &["DEMO.localhost:8080"]).await, Some(200));
+    assert_eq!(ask("http://demo.localhost/hello", &["demo.localhost"]).await, Some(200));
+    assert_eq!(ask("/hello", &["nobody.localhost"]).await, Some(404));
     for (line, hosts) in [
-        ("/", &[][..]),
-        ("/", &["demo.localhost", "demo.localhost"]),
-        ("/", &["demo.localhost", "other.localhost"]),
-        ("/", &["demo.localhost."]),
-        ("/", &["demo.localhost.evil.example"]),
-        ("/", &["evil.example"]),
-        ("/", &["x.demo.localhost"]),
-        ("http://demo.localhost/", &["other.localhost"]),
-        ("http://evil.example/", &["demo.localhost"]),
-        ("http://evil.example/", &["evil.example"]),
+        ("/hello", &[][..]),
+        ("/hello", &["demo.localhost", "demo.localhost"]),
+        ("/hello", &["demo.localhost", "other.localhost"]),
+        ("/hello", &["demo.localhost."]),
+        ("/hello", &["demo.localhost.evil.example"]),
+        ("/hello", &["evil.example"]),
+        ("/hello", &["x.demo.localhost"]),
+        ("http://demo.localhost/hello", &["other.localhost"]),
+        ("http://evil.example/hello", &["demo.localhost"]),
+        ("http://evil.example/hello", &["evil.example"]),
     ] {
         assert_eq!(ask(line, hosts).await, Some(421), "{line} {hosts:?}");
     }

@@ -78,6 +78,8 @@ async fn accept(app: App, listener: TcpListener, router: Router, root: Arc<str>)
         .timer(TokioTimer::new())
         .header_read_timeout(settings.client_timeout)
         .max_headers(HEADERS_MAX)
+        // What is read is looked at before the buffer is full.
+        .max_header_size(HEADER_BYTES_MAX)
         .max_buf_size(HEADER_BYTES_MAX);
     let closing = async {
         app.life.drain().cancelled().await;
