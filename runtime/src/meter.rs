@@ -53,9 +53,10 @@ impl Meter {
         })
     }
 
-    /// Polls the guest to its end, or until its CPU or wall-clock time is gone; then the guest is dropped.
+    /// Polls the guest to its end, or until its CPU or wall-clock time is gone. Then the guest is dropped: taking large
+    /// memories apart is work too, so that is done in the guest's turn and counted.
     pub async fn watch<T>(&self, guest: impl Future<Output = T>) -> Result<T, Exceeded> {
-        let mut guest = pin!(guest);
+        let mut guest = pin!(Some(guest));
         let mut place = Place::new(&self.lane);
         let mut turn = None;
         let mut waited = false;
@@ -72,29 +73,32 @@ impl Meter {
                 }
             }
             self.entered_ns.store(thread_cpu_ns(), Relaxed);
-            let polled = guest.as_mut().poll(cx);
+            let Some(running) = guest.as_mut().as_pin_mut() else { unreachable!("who has ended is not polled") };
+            let polled = match running.poll(cx) {
+                Poll::Ready(value) => Poll::Ready(Ok(value)),
+                Poll::Pending if !self.may_go_on() => Poll::Ready(Err(())),
+                Poll::Pending => Poll::Pending,
+            };
+            if polled.is_ready() {
+                guest.set(None);
+            }
             let poll = self.present_poll_ns();
-            let spent = self.spent_ns.load(Relaxed) + poll;
-            self.spent_ns.store(spent, Relaxed);
+            self.spent_ns.fetch_add(poll, Relaxed);
             self.lane.spend(poll);
             turn = None;
-            match polled {
-                Poll::Ready(value) => Poll::Ready(Ok(value)),
-                Poll::Pending if spent > nanoseconds(self.limits.cpu) => {
-                    Poll::Ready(Err(self.end(LimitKind::CpuMs, milliseconds(self.limits.cpu), spent / 1_000_000)))
-                }
-                Poll::Pending => Poll::Pending,
-            }
+            polled
         });
         match tokio::time::timeout(self.limits.wall, metered).await {
-            Ok(ended) => ended,
+            Ok(Ok(value)) => Ok(value),
+            // `may_go_on` has noted it.
+            Ok(Err(())) => Err(self.end(LimitKind::CpuMs, milliseconds(self.limits.cpu), self.spent_ms())),
             Err(_elapsed) => {
                 Err(self.end(LimitKind::WallMs, milliseconds(self.limits.wall), milliseconds(self.started.elapsed())))
             }
         }
     }
 
-    /// Asked from within a poll of the guest at each tick. `false`: it must be interrupted.
+    /// Asked from within a poll of the guest at each tick, and after it. `false`: it must be interrupted.
     pub fn may_go_on(&self) -> bool {
         let spent = self.spent_ns.load(Relaxed) + self.present_poll_ns();
         if spent <= nanoseconds(self.limits.cpu) {
@@ -129,6 +133,10 @@ impl Meter {
 
     fn is_long(&self, spent_ns: u64) -> bool {
         spent_ns > nanoseconds(turns::LONG)
+    }
+
+    fn spent_ms(&self) -> u64 {
+        self.spent_ns.load(Relaxed) / 1_000_000
     }
 
     fn present_poll_ns(&self) -> u64 {

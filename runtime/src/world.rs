@@ -166,26 +166,32 @@ impl Running {
         let answer_bytes = usize::try_from(self.limits.response_bytes).unwrap_or(usize::MAX);
         let hostcall_bytes = HOSTCALL_BYTES_MAX.max(answer_bytes.saturating_add(CHUNK_SLACK_BYTES));
         let mut store = self.store(handler.engine(), run, hostcall_bytes);
-        let guest = async {
-            let instance = handler.instantiate_async(&mut store).await?;
-            instance.larder_function_handler().call_handle(&mut store, &event).await
+        let guest = async move {
+            let called = async {
+                let instance = handler.instantiate_async(&mut store).await?;
+                instance.larder_function_handler().call_handle(&mut store, &event).await
+            };
+            (called.await, store.into_data())
         };
-        let end = match self.meter.watch(guest).await {
-            Ok(Ok(Ok(Some(answer)))) if answer.len() > answer_bytes => failed(self.answer_too_large(answer.len())),
-            Ok(Ok(Ok(answer))) => End::Returned(answer),
-            Ok(Ok(Err(event_types::HandlerError::Retry(why)))) => End::Retry(reason(why)),
-            Ok(Ok(Err(event_types::HandlerError::Reject(why)))) => End::Reject(reason(why)),
+        let (called, state) = match self.meter.watch(guest).await {
+            Ok(ended) => ended,
+            Err(exceeded) => return (failed(Failure::Limit(exceeded)), None),
+        };
+        let end = match called {
+            Ok(Ok(Some(answer))) if answer.len() > answer_bytes => failed(self.answer_too_large(answer.len())),
+            Ok(Ok(answer)) => End::Returned(answer),
+            Ok(Err(event_types::HandlerError::Retry(why))) => End::Retry(reason(why)),
+            Ok(Err(event_types::HandlerError::Reject(why))) => End::Reject(reason(why)),
             // Raised outside of the guest's code: its answer was too large to be taken out.
-            Ok(Err(err)) if is_hostcall_exhausted(&err) && err.downcast_ref::<WasmBacktrace>().is_none() => {
+            Err(err) if is_hostcall_exhausted(&err) && err.downcast_ref::<WasmBacktrace>().is_none() => {
                 failed(self.answer_too_large(hostcall_bytes))
             }
-            Ok(Err(err)) => match err.downcast_ref::<I32Exit>() {
+            Err(err) => match err.downcast_ref::<I32Exit>() {
                 Some(I32Exit(code)) => failed(self.trap(format!("exited with code {code} before it returned"))),
                 None => failed(self.failure(&err, hostcall_bytes)),
             },
-            Err(exceeded) => failed(Failure::Limit(exceeded)),
         };
-        (end, Some(store.into_data()))
+        (end, Some(state))
     }
 
     async fn answer(
@@ -214,14 +220,19 @@ impl Running {
             Err(err) => return (failed(Failure::Host(format!("the request cannot be handed over: {err}"))), None),
         };
         let guest = async move {
-            let called = self.meter.watch(async {
-                let instance = http.instantiate_async(&mut store).await?;
-                instance.wasi_http_incoming_handler().call_handle(&mut store, request, out).await
+            let called = self.meter.watch(async move {
+                let called = async {
+                    let instance = http.instantiate_async(&mut store).await?;
+                    instance.wasi_http_incoming_handler().call_handle(&mut store, request, out).await
+                };
+                match called.await {
+                    Err(err) if !matches!(err.downcast_ref(), Some(I32Exit(0))) => Err(err),
+                    Ok(()) | Err(_) => Ok(store),
+                }
             });
             match called.await {
-                Ok(Ok(())) => Ok(store),
+                Ok(Ok(store)) => Ok(store),
                 Ok(Err(err)) => match err.downcast_ref::<I32Exit>() {
-                    Some(I32Exit(0)) => Ok(store),
                     Some(I32Exit(code)) => Err(self.trap(format!("exited with code {code}"))),
                     None => Err(self.failure(&err, HOSTCALL_BYTES_MAX)),
                 },

@@ -188,7 +188,8 @@ both!(the_clock_of_a_call_runs_from_when_its_body_is_there, async |on| {
     let settings = json!({ "routes": ["/hostile-saver"], "timeout": 1 });
     larder.api().deploy("hostile-saver", &guests::guest("hostile-saver"), settings).await;
     let mut stream = connected(&larder).await;
-    let head = "POST /hostile-saver/fine HTTP/1.1\r\nhost: demo.localhost\r\ncontent-length: 5\r\nconnection: close\r\n\r\n";
+    let head =
+        "POST /hostile-saver/fine HTTP/1.1\r\nhost: demo.localhost\r\ncontent-length: 5\r\nconnection: close\r\n\r\n";
     stream.write_all(head.as_bytes()).await.expect("a head");
     for byte in b"hello" {
         tokio::time::sleep(Duration::from_millis(500)).await;
