@@ -116,8 +116,16 @@ impl<'a> Place<'a> {
             }
             let gate = if at == 0 { &self.lane.gate } else { &PROCESS.gate };
             let line = self.lines[at].get_or_insert_with(|| PollSemaphore::new(gate.clone()));
-            // A gate that was closed would let everyone through; none ever is.
-            self.passed[at] = std::task::ready!(line.poll_acquire(cx));
+            match line.poll_acquire(cx) {
+                // A gate that was closed would let everyone through; none ever is.
+                Poll::Ready(passed) => self.passed[at] = passed,
+                Poll::Pending => {
+                    // The lane may have become narrow while it stood in the second line: the turn that it was given there
+                    // may be what those wait for who have passed this gate.
+                    self.lines[at + 1..].fill_with(|| None);
+                    return Poll::Pending;
+                }
+            }
         }
         Poll::Ready(Turn { _passed: std::mem::take(&mut self.passed) })
     }
@@ -140,6 +148,25 @@ mod tests {
             Poll::Ready(turn) => Some(turn),
             Poll::Pending => None,
         }
+    }
+
+    #[test]
+    fn a_lane_that_becomes_narrow_holds_up_nobody_for_ever() {
+        let room = room(PROCESS.threads);
+        let lanes: Vec<Lane> = (0..room).map(|_| Lane::default()).collect();
+        let mut others: Vec<Place<'_>> = lanes.iter().map(Place::new).collect();
+        let taken: Vec<Turn> = others.iter_mut().filter_map(|place| turn(place, true)).collect();
+        assert_eq!(taken.len(), room);
+        // The first one waits at the gate of the process while its lane is wide, the others have passed that of the lane.
+        let lane = Lane::default();
+        let mut first = Place::new(&lane);
+        assert!(turn(&mut first, true).is_none());
+        lane.spend(WINDOW_MS * 1_000_000 * PROCESS.threads as u64);
+        let mut later: Vec<Place<'_>> = (0..room).map(|_| Place::new(&lane)).collect();
+        assert!(later.iter_mut().all(|place| turn(place, true).is_none()));
+        drop(taken);
+        assert!(turn(&mut first, true).is_none());
+        assert!(later.iter_mut().all(|place| turn(place, true).is_some()));
     }
 
     #[test]

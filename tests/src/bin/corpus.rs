@@ -11,11 +11,19 @@ struct Arguments {
     /// As little as the tests do
     #[arg(long)]
     short: bool,
+    /// Only how long the neighbour waits beside this entry; may be given several times
+    #[arg(long, value_name = "ENTRY")]
+    beside: Vec<String>,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let plan = if Arguments::parse().short { Plan::short() } else { Plan::long() };
+    let arguments = Arguments::parse();
+    let plan = if arguments.short { Plan::short() } else { Plan::long() };
+    if !arguments.beside.is_empty() {
+        print!("{}", measures::beside(&arguments.beside, plan).await);
+        return ExitCode::SUCCESS;
+    }
     let outcome = measures::run(plan).await;
     print!("{}", outcome.table());
     let complaints = outcome.complaints();

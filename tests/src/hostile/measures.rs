@@ -1,9 +1,11 @@
 //! What the attacks cost everyone else, measured, and what speaks against a run.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
 use futures::future::join_all;
+use futures::stream::FuturesUnordered;
 use serde_json::json;
 
 use super::corpus::{self, Ends, Entry, World};
@@ -79,17 +81,38 @@ struct Canaries {
 
 /// How long the neighbour waited, 99 of 100 times.
 struct Neighbour {
-    attack: &'static str,
+    attack: String,
     quiet: Duration,
     attacked: Duration,
     /// Attacks that ended meanwhile.
     attacks: usize,
 }
 
+impl fmt::Display for Neighbour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Neighbour { attack, quiet, attacked, attacks } = self;
+        let ratio = self.ratio();
+        write!(f, "neighbour's p99: {quiet:.1?} quiet, {attacked:.1?} beside {attacks} times {attack}: {ratio:.2}")
+    }
+}
+
 impl Neighbour {
     fn ratio(&self) -> f64 {
         self.attacked.as_secs_f64() / self.quiet.as_secs_f64()
     }
+}
+
+/// Only how long the neighbour waits beside these attacks, for those who want to know why.
+pub async fn beside(names: &[String], plan: Plan) -> String {
+    let arena = Arena::new(Backend::Embedded).await;
+    for entry in corpus::all().into_iter().filter(|entry| names.contains(&entry.name)) {
+        arena.deploy(&entry).await;
+    }
+    let mut table = String::new();
+    for name in names {
+        let _ = writeln!(table, "{}", arena.neighbour_beside(name, plan.calls).await);
+    }
+    table
 }
 
 pub async fn run(plan: Plan) -> Outcome {
@@ -177,51 +200,53 @@ impl Arena {
         Canaries { own, others, looks }
     }
 
-    /// The neighbour calls its function one call after the other, quiet and attacked by turns, so that what the machine does
-    /// besides meets both alike. The attackers have as many calls under way as their partner may.
     async fn neighbours(&self, calls: usize) -> Vec<Neighbour> {
-        const AT_ONCE: usize = 60;
-        const BLOCKS: usize = 3;
         // Takes less than a tick of the engine, and so is never interrupted.
         self.api.deploy("short-spin", &corpus::component(SHORT_SPIN, World::Typed), json!({})).await;
         let mut neighbours = Vec::new();
         for attack in ["cpu-loop", "cpu-copy", "short-spin"] {
-            let (mut quiet, mut attacked, mut attacks) = (Vec::new(), Vec::new(), 0);
-            self.waits(20).await;
-            for _ in 0..BLOCKS {
-                quiet.extend(self.waits(calls).await);
-                // Once the attackers are at it.
-                let waits = async {
-                    tokio::time::sleep(Duration::from_millis(500)).await;
-                    self.waits(calls).await
-                };
-                let mut waits = std::pin::pin!(waits);
-                let path = format!("/functions/{attack}/executions");
-                let mut attackers: futures::stream::FuturesUnordered<_> =
-                    (0..AT_ONCE).map(|_| self.api.post(&path, json!({}))).collect();
-                use futures::StreamExt;
-                loop {
-                    tokio::select! {
-                        biased;
-                        waits = &mut waits => {
-                            attacked.extend(waits);
-                            break;
-                        }
-                        Some(answer) = attackers.next() => {
-                            answer.is(201);
-                            attacks += 1;
-                            attackers.push(self.api.post(&path, json!({})));
-                        }
-                    }
-                }
-                while let Some(answer) = attackers.next().await {
-                    answer.is(201);
-                    attacks += 1;
-                }
-            }
-            neighbours.push(Neighbour { attack, quiet: p99(quiet), attacked: p99(attacked), attacks });
+            neighbours.push(self.neighbour_beside(attack, calls).await);
         }
         neighbours
+    }
+
+    /// The neighbour calls its function one call after the other, quiet and attacked by turns, so that what the machine does
+    /// besides meets both alike. The attackers have as many calls under way as their partner may.
+    async fn neighbour_beside(&self, attack: &str, calls: usize) -> Neighbour {
+        const AT_ONCE: usize = 60;
+        const BLOCKS: usize = 3;
+        let path = format!("/functions/{attack}/executions");
+        let (mut quiet, mut attacked, mut attacks) = (Vec::new(), Vec::new(), 0);
+        self.waits(20).await;
+        for _ in 0..BLOCKS {
+            quiet.extend(self.waits(calls).await);
+            // Once the attackers are at it.
+            let waits = async {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                self.waits(calls).await
+            };
+            let mut waits = std::pin::pin!(waits);
+            let mut attackers: FuturesUnordered<_> = (0..AT_ONCE).map(|_| self.api.post(&path, json!({}))).collect();
+            loop {
+                tokio::select! {
+                    biased;
+                    waits = &mut waits => {
+                        attacked.extend(waits);
+                        break;
+                    }
+                    Some(answer) = attackers.next() => {
+                        answer.is(201);
+                        attacks += 1;
+                        attackers.push(self.api.post(&path, json!({})));
+                    }
+                }
+            }
+            while let Some(answer) = attackers.next().await {
+                answer.is(201);
+                attacks += 1;
+            }
+        }
+        Neighbour { attack: attack.into(), quiet: p99(quiet), attacked: p99(attacked), attacks }
     }
 
     /// How long each of so many calls of the neighbour's took.
@@ -249,7 +274,6 @@ impl Arena {
             let wasm = corpus::component("(func $run (param i32 i32) (loop $again (br $again)))", World::Typed);
             self.api.deploy("timeouts", &wasm, spin).await;
         }
-        use futures::StreamExt;
         let all = futures::stream::iter(0..calls).map(|call| async move {
             let function = if call % 10 == 0 { "time-sleep" } else { "timeouts" };
             let execution = self.api.execute(function, json!({})).await;
@@ -403,12 +427,7 @@ impl Outcome {
             );
         }
         for neighbour in &self.neighbours {
-            let Neighbour { attack, quiet, attacked, attacks } = neighbour;
-            let _ = writeln!(
-                table,
-                "neighbour's p99: {quiet:.1?} quiet, {attacked:.1?} beside {attacks} times {attack}: {:.2}",
-                neighbour.ratio(),
-            );
+            let _ = writeln!(table, "{neighbour}");
         }
         table
     }
