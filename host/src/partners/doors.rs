@@ -26,7 +26,7 @@ pub fn door(root: &str, uri: &Uri, headers: &HeaderMap) -> Option<Door> {
     let host = host(uri, headers)?;
     if let Some(label) = host.strip_suffix(root).and_then(|rest| rest.strip_suffix('.')) {
         let (label, api) = label.strip_suffix("-api").map_or((label, false), |label| (label, true));
-        let partner = Some(label.parse().ok()?);
+        let partner = Some(label.parse().ok().filter(PartnerId::is_label)?);
         return Some(if api { Door::Api(partner) } else { Door::Web(partner) });
     }
     let bare =
