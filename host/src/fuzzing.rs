@@ -189,9 +189,11 @@ static EMPTY: LazyLock<(tokio::runtime::Runtime, Store, PartnerId, FunctionId)> 
 mod tests {
     use super::*;
 
+    type Target = fn(&[u8]);
+
     #[test]
     fn what_was_found_before() {
-        let targets: [(&str, fn(&[u8])); 5] = [
+        let targets: [(&str, Target); 5] = [
             ("manifest", manifest),
             ("events", events),
             ("authority", authority),

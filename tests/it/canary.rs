@@ -211,7 +211,7 @@ both!(no_secret_is_where_it_must_not_be, async |on| {
     }
     web(&larder, Method::GET, "/keeper/trap", String::new()).await;
     web(&larder, Method::GET, "/keeper/nothing", String::new()).await;
-    for name in upstreams.iter().copied() {
+    for name in &upstreams {
         let calls = json!([{ "authority": format!("{name}.upstream"), "path": "/echo?q=1" },
             { "authority": format!("{name}.upstream"), "path": "/echo", "first_byte_ms": 0 }]);
         for path in ["/caller", "/caller/fail"] {

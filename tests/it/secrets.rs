@@ -228,7 +228,7 @@ async fn a_process_without_the_key_that_seals_does_not_start_and_one_that_loses_
     eventually("the loss to be noticed", async || larder.log().contains("master key file").then_some(())).await;
     all_there(&larder, &answers).await;
     // Another's key, as after a mistake in distributing.
-    write_private(&file, &"0123456789abcdef00112233445566778899aabbccddeeff0f1e2d3c4b5a6978").unwrap();
+    write_private(&file, "0123456789abcdef00112233445566778899aabbccddeeff0f1e2d3c4b5a6978").unwrap();
     let said = larder.operator().post(ROTATION, json!({})).await.is_error(409, "master_key_unknown");
     assert!(said.contains(&id), "{said}");
     all_there(&larder, &answers).await;

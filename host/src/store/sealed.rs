@@ -98,7 +98,7 @@ impl Kept {
 
     /// The head of a record as it stands in the column, and its length there: [`HEAD_BYTES`] are whole groups of base64.
     fn head(self, head: &[u8; HEAD_BYTES]) -> (Value, usize) {
-        const { assert!(HEAD_BYTES % 3 == 0) };
+        const { assert!(HEAD_BYTES.is_multiple_of(3)) };
         match self {
             Kept::Bytes => (self.write(head), HEAD_BYTES),
             Kept::Base64 => (self.write(head), HEAD_BYTES / 3 * 4),
