@@ -292,7 +292,7 @@ fn reason(mut why: String) -> String {
     if why.len() > REASON_BYTES_MAX {
         why.truncate(why.floor_char_boundary(REASON_BYTES_MAX));
         why.shrink_to_fit();
-        why.push_str("…");
+        why.push('…');
     }
     why
 }
