@@ -6,8 +6,11 @@ use larder_runtime::Grants;
 
 use crate::ids::FunctionId;
 
-/// Imports of ours that reach something, and whether the grants reach it at all.
-const NEEDS: [(&str, fn(&Grants) -> bool, &str); 4] = [
+/// An interface, whether the grants reach what it is for at all, and the line that asks for it.
+type Need = (&'static str, fn(&Grants) -> bool, &'static str);
+
+/// Imports of ours that reach something.
+const NEEDS: [Need; 4] = [
     (
         "savings",
         |grants| !grants.transactions.is_empty(),

@@ -186,7 +186,9 @@ mod tests {
 
     #[test]
     fn what_is_kept_and_for_how_long() {
-        let table: &[(&[(&str, &str)], Option<(u64, u64)>)] = &[
+        /// Headers, and for how many seconds what has them is fresh, and then still good in place of an error.
+        type Case<'a> = (&'a [(&'a str, &'a str)], Option<(u64, u64)>);
+        let table: &[Case<'_>] = &[
             (&[], None),
             (&[("cache-control", "max-age=60")], Some((60, 0))),
             (&[("Cache-Control", "public, MAX-AGE=60")], Some((60, 0))),

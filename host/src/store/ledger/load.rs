@@ -124,7 +124,9 @@ pub(super) async fn saved_by(
     functions: &HashMap<(PartnerId, FunctionId), FunctionNow>,
     now: Millis,
 ) -> Result<HashMap<Account, i64>> {
-    let mut wanted: BTreeMap<(&PartnerId, &FunctionId), (BTreeSet<&str>, BTreeSet<&str>)> = BTreeMap::new();
+    /// End users and currencies.
+    type Wanted<'a> = (BTreeSet<&'a str>, BTreeSet<&'a str>);
+    let mut wanted: BTreeMap<(&PartnerId, &FunctionId), Wanted<'_>> = BTreeMap::new();
     for ended in group {
         for effect in &ended.effects {
             if let Effect::Transaction { end_user, currency, .. } = effect {
