@@ -48,8 +48,7 @@ async fn run(language: &str) {
     // An interpreter starts with some 20 MB, and fresh for every call.
     let limits = json!({ "cpuMs": 10_000 });
 
-    api.create_function("http", json!({ "routes": ["/any"], "limits": limits })).await.is(201);
-    deploy(&larder, "http", &guest("http")).await;
+    api.deploy("http", &guest("http"), json!({ "routes": ["/any"], "limits": limits })).await;
     let answer = larder.web("demo", Method::POST, "/any/where?a=b").body("påse").send().await.expect("an answer");
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.headers()["x-guest"], format!("{language}-http"));
@@ -59,8 +58,7 @@ async fn run(language: &str) {
     assert_eq!(answer.text().await.expect("a body"), "GET /any\n");
 
     let settings = json!({ "events": ["card.*"], "per": "enrolment", "limits": limits });
-    api.create_function("event", settings).await.is(201);
-    deploy(&larder, "event", &guest("event")).await;
+    api.deploy("event", &guest("event"), settings).await;
     let anna = api.enrol("event", "anna", "card-1", json!({})).await;
     let data = json!({ "amount": "12.50", "currency": "SEK" });
     api.event("1", "card.purchase", Some("card-1"), data.clone()).await.is(202);
@@ -85,23 +83,6 @@ async fn run(language: &str) {
     let execution = api.execute("event", json!({ "body": wrong.to_string(), "enrolmentId": anna })).await;
     assert_eq!((&execution["status"], &execution["responseStatusCode"]), (&json!("failed"), &json!(422)));
     assert_eq!(api.transactions().await.len(), 2);
-}
-
-/// As `Api::build` does, with the patience that a large component needs.
-async fn deploy(larder: &Larder, function: &str, wasm: &[u8]) {
-    let api = larder.api();
-    let deployment = api.upload(function, wasm, true).await.is(202);
-    let path = format!("/functions/{function}/deployments/{}", deployment["$id"].as_str().expect("an id"));
-    let built = wait_for("the build to end", async || {
-        let deployment = api.get(&path).await.is(200);
-        matches!(deployment["status"].as_str(), Some("ready" | "failed")).then_some(deployment)
-    })
-    .await;
-    assert_eq!(built["status"], "ready", "{}", built["buildLogs"]);
-    wait_for("the deployment to be active", async || {
-        (api.get(&format!("/functions/{function}")).await.is(200)["deploymentId"] == deployment["$id"]).then_some(())
-    })
-    .await;
 }
 
 async fn wait_for<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {

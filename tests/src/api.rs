@@ -186,7 +186,7 @@ impl Api {
     /// Waits for the end of a deployment's build.
     pub async fn built(&self, function: &str, deployment: &Value) -> Value {
         let path = format!("/functions/{function}/deployments/{}", deployment["$id"].as_str().expect("an id"));
-        within(Duration::from_secs(180), "the build to end", async || {
+        within(Duration::from_secs(600), "the build to end", async || {
             let deployment = self.get(&path).await.is(200);
             matches!(deployment["status"].as_str(), Some("ready" | "failed" | "canceled")).then_some(deployment)
         })
