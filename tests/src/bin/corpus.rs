@@ -8,7 +8,7 @@ use larder_tests::hostile::measures::{self, Plan};
 
 #[derive(Parser)]
 struct Arguments {
-    /// As little as the tests do
+    /// Only what an attack must not leave behind: nothing that another run could read, nothing after thousands of timeouts
     #[arg(long)]
     short: bool,
     /// Only how long the neighbour waits beside this entry; may be given several times
