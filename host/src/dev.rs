@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::ids::PartnerId;
 use crate::model::ApiKey;
 use crate::secrets::write_private;
+use crate::store;
 
 pub const PARTNER: &str = "demo";
 
@@ -32,7 +33,11 @@ pub async fn prepare(app: &App, operator_key: &str) -> anyhow::Result<String> {
     let partner: PartnerId = PARTNER.parse()?;
     let file = app.settings.data.join("dev.env");
     if app.directory.tenant(&partner).is_none() {
-        app.store.insert_partner(&partner, "Demo", app.clock.now_ms()).await?;
+        match app.store.insert_partner(&partner, "Demo", app.clock.now_ms()).await {
+            // Another process over the same database was a moment earlier.
+            Ok(_) | Err(store::Error::Conflict { .. }) => {}
+            Err(err) => return Err(err.into()),
+        }
         app.directory.reload(&partner).await?;
     }
     let key = match kept_key(app, &partner, &file) {

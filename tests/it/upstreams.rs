@@ -526,19 +526,7 @@ async fn within_a_minute() {
 }
 
 both!(rate_and_concurrency_have_their_bounds, async |on| {
-    let (under_way, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let service = Service::start({
-        let (under_way, most) = (under_way.clone(), most.clone());
-        move |received| {
-            if received.target == "/end" {
-                under_way.store(0, SeqCst);
-            } else {
-                most.fetch_max(under_way.fetch_add(1, SeqCst) + 1, SeqCst);
-            }
-            Reply::new(200, "done").after(Duration::from_millis(400))
-        }
-    })
-    .await;
+    let service = Service::start(|_| Reply::new(200, "done").after(Duration::from_secs(1))).await;
     let upstreams = [
         upstream("rated", &service, json!({ "ratePerMinute": 3, "waitMs": 0 })),
         upstream("patient", &service, json!({ "concurrency": 1, "waitMs": 5000 })),
@@ -562,7 +550,7 @@ both!(rate_and_concurrency_have_their_bounds, async |on| {
     };
     let begun = Instant::now();
     assert!(at_once("patient").await.iter().all(|answer| answer["text"] == "done"));
-    assert!(begun.elapsed() >= Duration::from_millis(1_200), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= Duration::from_secs(3), "{:?}", begun.elapsed());
     let hasty = at_once("hasty").await;
     let refused = hasty.iter().filter(|answer| answer["error"] == "ConnectionLimitReached").count();
     assert_eq!((refused, hasty.iter().filter(|answer| answer["text"] == "done").count()), (2, 1), "{hasty:?}");

@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
 use futures::{StreamExt, stream};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, BodyStream, Full, LengthLimitError, Limited, StreamBody};
@@ -168,12 +168,14 @@ impl Upstreams {
         if let Some(known) = self.0.services.get(&place).filter(|service| service.is_of(view)) {
             return Ok(known.clone());
         }
-        let service = Arc::new(Service::new(view)?);
         if self.0.services.len() >= STATES_MAX {
             self.0.services.retain(|_, service| Arc::strong_count(service) > 1);
         }
-        self.0.services.insert(place, service.clone());
-        Ok(service)
+        // Looked for again under the lock: those who come at once must share its turns.
+        match self.0.services.entry(place) {
+            Entry::Occupied(known) if known.get().is_of(view) => Ok(known.get().clone()),
+            entry => Ok(entry.insert(Arc::new(Service::new(view)?)).clone()),
+        }
     }
 }
 
