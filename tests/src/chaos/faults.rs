@@ -18,12 +18,16 @@ const REACHED: Duration = Duration::from_secs(75);
 /// Schedulers have work once a minute, and race for it.
 const REACHED_ON_SCHEDULE: Duration = Duration::from_secs(190);
 const STALL: Duration = Duration::from_secs(4);
+/// How long a worker is stopped at most: MariaDB ends the transaction of one that is stopped within it after ten seconds.
+const PAUSE_MAX: Duration = Duration::from_secs(18);
+/// Who holds which execution, by an index.
+const HOLDERS: &str = "SELECT id, lease_holder FROM executions WHERE lease_holder > '' AND status = 'processing'";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// SIGKILL of any process.
     Kill,
-    /// SIGSTOP of a worker for longer than its lease, then SIGCONT.
+    /// SIGSTOP of a worker until another has taken over what it held, then SIGCONT.
     Pause,
     /// MariaDB ends at once, or in order, and starts again.
     DatabaseKill,
@@ -91,7 +95,7 @@ impl Arena {
                 }
             }
             self.provoke(tried.values().map(|(point, _)| *point)).await;
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
             for (at, (point, since)) in tried.clone() {
                 match self.cluster.ended(at) {
                     Some(signal) if signal == Signal::ABORT.as_raw() => self.points.push(point),
@@ -117,13 +121,13 @@ impl Arena {
         for point in points {
             let api = &self.doors[self.doors.len() - 1];
             match point {
-                Point::BuildClaimed => {
+                // One at a time: behind a line of them, the worker that has just built is always the faster one.
+                Point::BuildClaimed if !self.builds().await.unwrap_or(true) => {
                     let upload = guests::guest("probe");
                     let part = reqwest::multipart::Part::bytes(upload).file_name("function.wasm");
                     let form = reqwest::multipart::Form::new().part("code", part).text("activate", "false");
                     let request = api.request(reqwest::Method::POST, "/functions/spare/deployments").multipart(form);
                     let _ = crate::Api::try_send(request).await;
-                    tokio::time::sleep(Duration::from_secs(1)).await;
                 }
                 Point::Swept => {
                     let body = json!({ "body": "{}" });
@@ -137,6 +141,12 @@ impl Arena {
         }
     }
 
+    /// Is there anything to build?
+    async fn builds(&self) -> mysql_async::Result<bool> {
+        const UNBUILT: &str = "SELECT 1 FROM deployments WHERE status IN ('waiting', 'processing', 'building') LIMIT 1";
+        Ok(self.database.connect().await.query_first::<u8, _>(UNBUILT).await?.is_some())
+    }
+
     pub async fn fault(&mut self, fault: Fault) {
         *self.done.entry(fault).or_default() += 1;
         match fault {
@@ -146,7 +156,8 @@ impl Arena {
                 let at = *self.random.pick(&workers);
                 if self.cluster.is_running(at) {
                     self.cluster.pause(at);
-                    tokio::time::sleep(LEASE + Duration::from_secs(3)).await;
+                    // Without an answer from MariaDB nothing is known, and it was long enough anyway.
+                    let _ = self.taken_over().await;
                     self.cluster.resume(at);
                 }
             }
@@ -174,6 +185,22 @@ impl Arena {
                 self.redis_proxy.set(Mode::Pass);
             }
             Fault::Deadlock => self.deadlock().await,
+        }
+    }
+
+    /// Waits until a claim of the worker that is stopped has gone to another, if it has any and is not stopped within a
+    /// transaction; until its lease has ended in any case.
+    async fn taken_over(&self) -> mysql_async::Result<()> {
+        let begun = Instant::now();
+        let mut connection = self.database.connect().await;
+        let before: BTreeMap<String, String> = connection.query(HOLDERS).await?.into_iter().collect();
+        loop {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let now: Vec<(String, String)> = connection.query(HOLDERS).await?;
+            let moved = now.iter().any(|(id, holder)| before.get(id).is_some_and(|first| first != holder));
+            if begun.elapsed() > PAUSE_MAX || moved && begun.elapsed() > LEASE {
+                return Ok(());
+            }
         }
     }
 
