@@ -29,8 +29,8 @@ const TRIES_BROKEN: u32 = 3;
 /// The longest that a statement waits for a row that another transaction has locked.
 const LOCK_WAIT_S: u32 = 5;
 /// An outside transaction that does nothing for so long is ended by the server: its process is gone or stopped, and its
-/// locks hold others up.
-const IDLE_TRANSACTION_S: u32 = 10;
+/// locks hold others up. Less than they wait, so that they get what they wait for.
+const IDLE_TRANSACTION_S: u32 = 3;
 const STATEMENTS_CACHED: usize = 256;
 const PACKET_BYTES_MIN: i64 = 16 << 20;
 /// How long a process waits for another that brings the tables up to date.

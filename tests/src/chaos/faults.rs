@@ -1,7 +1,8 @@
 //! What is done to Larder's processes, to MariaDB and to Redis.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use larder::crash::Point;
@@ -18,7 +19,7 @@ const REACHED: Duration = Duration::from_secs(75);
 /// Schedulers have work once a minute, and race for it.
 const REACHED_ON_SCHEDULE: Duration = Duration::from_secs(190);
 const STALL: Duration = Duration::from_secs(4);
-/// How long a worker is stopped at most: MariaDB ends the transaction of one that is stopped within it after ten seconds.
+/// How long a worker is stopped at most: the other may be busy for long with what is due before.
 const PAUSE_MAX: Duration = Duration::from_secs(18);
 /// Who holds which execution, by an index.
 const HOLDERS: &str = "SELECT id, lease_holder FROM executions WHERE lease_holder > '' AND status = 'processing'";
@@ -155,6 +156,7 @@ impl Arena {
                 let workers = self.cluster.with("worker");
                 let at = *self.random.pick(&workers);
                 if self.cluster.is_running(at) {
+                    self.recoveries.stops.fetch_add(1, Ordering::SeqCst);
                     self.cluster.pause(at);
                     // Without an answer from MariaDB nothing is known, and it was long enough anyway.
                     let _ = self.taken_over().await;
@@ -229,10 +231,10 @@ impl Arena {
 
     /// Measures how long what a killed worker held takes to end. Its claims are those that nobody finished or renewed.
     fn watch_recovery(&self) {
-        let (url, times, killed) = (self.database.url(), self.recoveries.clone(), Instant::now());
+        let (url, recoveries, killed) = (self.database.url(), self.recoveries.clone(), Instant::now());
         tokio::spawn(async move {
             // MariaDB may be away at this moment; then this kill is not measured.
-            let _ = recovery(&url, killed, &times).await;
+            let _ = recovery(&url, killed, &recoveries).await;
         });
     }
 
@@ -277,9 +279,10 @@ impl Arena {
     }
 }
 
-async fn recovery(url: &str, killed: Instant, times: &Mutex<Vec<Duration>>) -> mysql_async::Result<()> {
+async fn recovery(url: &str, killed: Instant, recoveries: &Recoveries) -> mysql_async::Result<()> {
     // By its holder, which has an index.
     const HELD: &str = "SELECT id, attempt FROM executions WHERE lease_holder > '' AND status = 'processing'";
+    let stops = recoveries.stops.load(Ordering::SeqCst);
     let mut connection = mysql_async::Conn::new(mysql_async::Opts::from_url(url)?).await?;
     let held: BTreeSet<(String, u32)> = connection.query(HELD).await?.into_iter().collect();
     // Longer than any run takes; the living have ended theirs by then.
@@ -294,9 +297,15 @@ async fn recovery(url: &str, killed: Instant, times: &Mutex<Vec<Duration>>) -> m
         let now: BTreeSet<(String, u32)> = connection.query(HELD).await?.into_iter().collect();
         orphans.retain(|claim| now.contains(claim));
     }
-    times.lock().expect("no panic").push(killed.elapsed());
+    if recoveries.stops.load(Ordering::SeqCst) == stops {
+        recoveries.times.lock().expect("no panic").push(killed.elapsed());
+    }
     Ok(())
 }
 
-/// Shared with the tasks that measure.
-pub type Recoveries = Arc<Mutex<Vec<Duration>>>;
+/// How long it took until others had what killed workers held. Left out: those during which the others were stopped too.
+#[derive(Default)]
+pub struct Recoveries {
+    pub times: Mutex<Vec<Duration>>,
+    stops: AtomicU64,
+}

@@ -12,6 +12,7 @@ pub mod workload;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use larder::crash::Point;
@@ -87,7 +88,7 @@ pub struct Arena {
     random: Random,
     points: Vec<Point>,
     done: BTreeMap<Fault, u32>,
-    recoveries: Recoveries,
+    recoveries: Arc<Recoveries>,
     /// Processes that died though nobody killed them.
     crashes: Vec<String>,
     database_proxy: Proxy,
@@ -182,7 +183,7 @@ impl Arena {
             random: Random::seeded(seed),
             points: vec![],
             done: BTreeMap::new(),
-            recoveries: Recoveries::default(),
+            recoveries: Arc::default(),
             crashes: vec![],
             database_proxy,
             redis_proxy,
@@ -265,7 +266,7 @@ impl Outcome {
         for (state, figure) in RARE {
             row(state, self.figure(figure).to_string());
         }
-        let mut times = self.arena.recoveries.lock().expect("no panic").clone();
+        let mut times = self.arena.recoveries.times.lock().expect("no panic").clone();
         times.sort_unstable();
         if let Some(max) = times.last() {
             let seconds = |time: &Duration| format!("{:.1} s", time.as_secs_f64());
