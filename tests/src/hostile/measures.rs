@@ -397,7 +397,9 @@ impl Outcome {
             )
             .expect("memory");
         };
-        line(["entry", "tries", "must end", "ended", "runs", "cpu+ms", "wall+ms", "host+MiB"]);
+        if !self.rows.is_empty() {
+            line(["entry", "tries", "must end", "ended", "runs", "cpu+ms", "wall+ms", "host+MiB"]);
+        }
         for row in &self.rows {
             let must = match &row.entry.ends {
                 Ends::Refused(words) => format!("refused: {words}"),
@@ -419,12 +421,11 @@ impl Outcome {
             ]);
         }
         let Canaries { own, others, looks } = &self.canaries;
+        let (entries, seconds, load) = (self.rows.len(), self.took.as_secs(), process::load());
         let _ = writeln!(
             table,
-            "\n{} entries in {} s on {}\ncanary: {own} words of its own seen, {others} of other runs in {looks} looks",
-            self.rows.len(),
-            self.took.as_secs(),
-            process::load(),
+            "\nhostile guests: {entries} entries measured, {seconds} s on {load}\n\
+            canary: {own} words of its own seen, {others} of other runs in {looks} looks",
         );
         for (timeouts, holds) in self.timeouts.iter().zip(&self.holds) {
             let Holds { memory_bytes, descriptors, threads, tasks, slots } = holds;
