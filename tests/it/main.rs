@@ -8,6 +8,7 @@ mod api_functions;
 mod api_lists;
 mod builds;
 mod canary;
+mod claims;
 mod command_line;
 mod corpus;
 mod crash;

@@ -1,14 +1,11 @@
 //! Schedules, with the clock in the test's hand.
 
-use std::collections::HashMap;
-
 use larder::clock::{Clock, rfc3339};
 use larder::config::Settings;
-use larder::ids::{DeploymentId, ExecutionId, FunctionId, PartnerId};
+use larder::ids::{DeploymentId, FunctionId, PartnerId};
 use larder::lifecycle::Lifecycle;
-use larder::model::{BuildStatus, Deployment, Function, RequestRecord, Trigger};
+use larder::model::{BuildStatus, Deployment, Function};
 use larder::secrets::Secrets;
-use larder::store::NewExecution;
 use larder::store::listing::Listing;
 use larder::{app::App, roles, schedule};
 use larder_runtime::Exports;
@@ -134,34 +131,4 @@ both!(a_deployment_does_not_lose_a_firing_that_is_due, async |on| {
     schedule::arm(&app, &of.0, &of.1).await.unwrap();
     fire(&app).await;
     assert_eq!(fired(&app, &of).await.len(), 1);
-});
-
-both!(what_a_caller_scheduled_is_due_at_its_time_and_not_before, async |on| {
-    let (folder, database) = (tempfile::tempdir().unwrap(), on.database().await);
-    let clock = Clock::manual(NOON);
-    let app = app(folder.path(), &database, clock.clone()).await;
-    let (partner, function) = scheduled(&app, "").await;
-    let new = NewExecution {
-        partner,
-        id: ExecutionId::generate(&clock),
-        function,
-        trigger: Trigger::Schedule,
-        trigger_key: None,
-        event: None,
-        enrolment: None,
-        nominal_at_ms: None,
-        late_ms: None,
-        scheduled_at_ms: Some(NOON + MINUTE),
-        request: RequestRecord { method: "POST".into(), path: "/".into(), headers: vec![] },
-        body: None,
-        now: NOON,
-    };
-    app.store.insert_execution(&new).await.unwrap();
-    assert_eq!(app.store.next_due().await.unwrap(), Some(NOON + MINUTE));
-    let claim =
-        async |now| app.store.claim_executions("worker", now, now + MINUTE, 8, &HashMap::new(), 8).await.unwrap();
-    assert!(claim(NOON + MINUTE - 1).await.is_empty());
-    let claimed = claim(NOON + MINUTE).await;
-    assert_eq!(claimed.iter().map(|c| c.execution.id.as_str()).collect::<Vec<_>>(), [new.id.as_str()]);
-    assert!(claim(NOON + MINUTE).await.is_empty(), "it is claimed once");
 });

@@ -209,6 +209,15 @@ impl Cluster {
         std::fs::read_to_string(self.log_file(at)).unwrap_or_default()
     }
 
+    /// What this process calls itself in the database, since it was started last and has got that far.
+    pub fn process_id(&self, at: usize) -> Option<String> {
+        let log = self.log(at);
+        let (_, id) = log.rsplit_once("process.id")?;
+        let id: String =
+            id.chars().skip_while(|c| !c.is_ascii_alphanumeric()).take_while(char::is_ascii_alphanumeric).collect();
+        Some(id)
+    }
+
     async fn page(&self, at: usize, path: &str) -> Option<String> {
         let url = format!("http://127.0.0.1:{}{path}", self.members[at].internal);
         let answer = crate::api::http().get(url).timeout(Duration::from_secs(2)).send().await.ok()?;

@@ -79,11 +79,11 @@ pub async fn start(
         (false, true) => "within this process; without Redis processes find each other's work by polling",
         (false, false) => "Redis",
     };
-    tracing::info!("database: {kind}; wake-ups: {wake_ups}");
+    let holder = clock.ulid();
+    tracing::info!(process.id = %holder, "database: {kind}; wake-ups: {wake_ups}");
     for warning in store.warnings() {
         tracing::warn!("database: {warning}");
     }
-    let holder = clock.ulid();
     rotation::join(&store, &secrets, &holder, clock.now_ms()).await?;
     let objects = Objects::open(&settings.objects, &data)?;
     let queue = Queue::open(&settings.redis).await?;

@@ -112,8 +112,8 @@ impl Store {
             .await
     }
 
-    /// Takes up to `limit` executions, of all partners, that are due: waiting ones and those whose lease ran out. `held` is
-    /// how many of whom this process has already; no partner gets more than `per_partner`.
+    /// Takes up to `limit` executions, of all partners, that are due: waiting ones, or, before all that wait, those whose
+    /// lease ran out. `held` is how many of whom this process has already; no partner gets more than `per_partner`.
     pub async fn claim_executions(
         &self,
         holder: &str,
@@ -127,29 +127,45 @@ impl Store {
         let full = one_of(full.into_iter().map(Value::from));
         let others =
             if full.args.is_empty() { String::new() } else { format!(" AND partner_id NOT IN ({})", full.marks) };
-        let due = format!(
-            "-- due_executions\n SELECT {COLUMNS}, body FROM executions WHERE due_at_ms <= ?{others} ORDER BY due_at_ms LIMIT {limit}"
-        );
-        let due_args: Vec<Value> = [args![now], full.args].concat();
+        const EXPIRED: &str = "lease_holder > '' AND due_at_ms + 0 <= ?";
+        const DUE: &str = "due_at_ms <= ?";
         // Most polls find nothing: they must not take the writer's lock.
-        if self
-            .db
-            .row("-- any_execution_due\n SELECT 1 FROM executions WHERE due_at_ms <= ? LIMIT 1", args![now])
-            .await?
-            .is_none()
-        {
+        let any = async |which| {
+            let any = format!("-- any_execution_due\n SELECT 1 FROM executions WHERE {which} LIMIT 1");
+            Ok::<_, Error>(self.db.row(&any, args![now]).await?.is_some())
+        };
+        if !any(DUE).await? {
             return Ok(vec![]);
         }
+        // One whose worker died was due before all that wait, and keeps its place, however many they are. By the index of
+        // holders, for which the sum keeps the other from being used: few are held, many may be due.
+        let lookups = if any(EXPIRED).await? { vec![EXPIRED, DUE] } else { vec![DUE] };
+        let lookups: Vec<String> = lookups
+            .iter()
+            .map(|which| {
+                format!(
+                    "-- due_executions\n SELECT {COLUMNS}, body FROM executions WHERE {which}{others} ORDER BY due_at_ms LIMIT {limit}"
+                )
+            })
+            .collect();
+        let due_args: Vec<Value> = [args![now], full.args].concat();
         self.db
             .tx(
                 "claim_executions",
-                &(due, due_args, holder, now, lease_until, held),
-                |tx, (due, due_args, holder, now, lease_until, held)| {
+                &(lookups, due_args, holder, now, lease_until, held),
+                |tx, (lookups, due_args, holder, now, lease_until, held)| {
                     Box::pin(async move {
                         let mut claimed = Vec::new();
                         let mut counts = (*held).clone();
-                        // What another process is claiming at this moment is left to it.
-                        for row in tx.locked(Lock::Skip, due, due_args.clone()).await? {
+                        let mut rows = vec![];
+                        for lookup in lookups {
+                            // What another process is claiming at this moment is left to it.
+                            rows = tx.locked(Lock::Skip, lookup, due_args.clone()).await?;
+                            if !rows.is_empty() {
+                                break;
+                            }
+                        }
+                        for row in rows {
                             let mut execution = execution(&row)?;
                             let count = counts.entry(execution.partner.clone()).or_default();
                             if *count >= per_partner {

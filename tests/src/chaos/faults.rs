@@ -10,7 +10,7 @@ use mysql_async::prelude::Queryable;
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::{Arena, LEASE};
+use super::Arena;
 use crate::proxy::Mode;
 use crate::{Random, guests};
 
@@ -19,10 +19,9 @@ const REACHED: Duration = Duration::from_secs(75);
 /// Schedulers have work once a minute, and race for it.
 const REACHED_ON_SCHEDULE: Duration = Duration::from_secs(190);
 const STALL: Duration = Duration::from_secs(4);
-/// How long a worker is stopped at most: the other may be busy for long with what is due before.
+/// How long a worker is stopped at most, and how long it may take until it has something to run.
 const PAUSE_MAX: Duration = Duration::from_secs(18);
-/// Who holds which execution, by an index.
-const HOLDERS: &str = "SELECT id, lease_holder FROM executions WHERE lease_holder > '' AND status = 'processing'";
+const BUSY: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -153,14 +152,12 @@ impl Arena {
         match fault {
             Fault::Kill => self.kill_one().await,
             Fault::Pause => {
+                self.recoveries.stops.fetch_add(1, Ordering::SeqCst);
                 let workers = self.cluster.with("worker");
                 let at = *self.random.pick(&workers);
-                if self.cluster.is_running(at) {
-                    self.recoveries.stops.fetch_add(1, Ordering::SeqCst);
-                    self.cluster.pause(at);
-                    // Without an answer from MariaDB nothing is known, and it was long enough anyway.
-                    let _ = self.taken_over().await;
-                    self.cluster.resume(at);
+                // Without an answer from MariaDB nothing is known; then this worker was stopped for long enough.
+                if let Err(err) = self.pause_worker(at).await {
+                    eprintln!("pause: {err}");
                 }
             }
             Fault::DatabaseKill | Fault::DatabaseStop => self.restart_database(fault == Fault::DatabaseKill).await,
@@ -190,20 +187,36 @@ impl Arena {
         }
     }
 
-    /// Waits until a claim of the worker that is stopped has gone to another, if it has any and is not stopped within a
-    /// transaction; until its lease has ended in any case.
-    async fn taken_over(&self) -> mysql_async::Result<()> {
-        let begun = Instant::now();
+    /// Stops a worker that runs something until its lease has ended and another has taken over; not longer than
+    /// [`PAUSE_MAX`], as it may have been stopped within a transaction that keeps the other from it.
+    async fn pause_worker(&mut self, at: usize) -> mysql_async::Result<()> {
+        const HELD: &str = "SELECT COUNT(*) FROM executions WHERE lease_holder = ? AND status = 'processing'";
         let mut connection = self.database.connect().await;
-        let before: BTreeMap<String, String> = connection.query(HOLDERS).await?.into_iter().collect();
-        loop {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            let now: Vec<(String, String)> = connection.query(HOLDERS).await?;
-            let moved = now.iter().any(|(id, holder)| before.get(id).is_some_and(|first| first != holder));
-            if begun.elapsed() > PAUSE_MAX || moved && begun.elapsed() > LEASE {
+        let begun = Instant::now();
+        let id = loop {
+            let id = self.cluster.process_id(at).unwrap_or_default();
+            if connection.exec_first::<u64, _, _>(HELD, (&id,)).await? > Some(0) {
+                break id;
+            }
+            if begun.elapsed() > BUSY || !self.cluster.is_running(at) {
                 return Ok(());
             }
-        }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        self.cluster.pause(at);
+        let begun = Instant::now();
+        let taken_over = async {
+            // What it had sent before it was stopped takes effect.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let held = connection.exec_first::<u64, _, _>(HELD, (&id,)).await?;
+            while begun.elapsed() < PAUSE_MAX && connection.exec_first::<u64, _, _>(HELD, (&id,)).await? == held {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Ok(())
+        };
+        let taken_over = taken_over.await;
+        self.cluster.resume(at);
+        taken_over
     }
 
     async fn restart_database(&mut self, kill: bool) {
