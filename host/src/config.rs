@@ -53,6 +53,7 @@ section! { Database {
 section! { Redis {
     url: String,
     password_file: PathBuf,
+    ca_file: PathBuf,
     prefix: String,
     #[serde(with = "humantime_serde")] timeout: Duration,
 } }

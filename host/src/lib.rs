@@ -28,6 +28,7 @@ pub mod schedule;
 pub mod secrets;
 pub mod store;
 pub mod telemetry;
+mod tls;
 pub mod usage;
 pub mod web;
 pub mod workers;

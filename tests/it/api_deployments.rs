@@ -1,6 +1,6 @@
 //! The wire format of deployments: uploads, builds, activation.
 
-use larder_tests::{Answer, Api, Larder, Options, both, eventually, guests};
+use larder_tests::{Api, Larder, Options, both, eventually, guests};
 use reqwest::Method;
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
@@ -11,10 +11,6 @@ fn hello() -> Vec<u8> {
 
 fn text(value: &Value) -> &str {
     value.as_str().expect("text")
-}
-
-async fn sent(request: reqwest::RequestBuilder) -> Answer {
-    Api::try_send(request).await.expect("an answer")
 }
 
 both!(deployments_switch_when_ready_and_only_then, async |on| {
@@ -121,7 +117,7 @@ both!(uploads_that_cannot_be_taken_are_refused_by_what_is_wrong, async |on| {
         if let Some(range) = range {
             request = request.header("content-range", range);
         }
-        sent(request).await
+        Api::send(request).await
     };
     let file =
         |bytes: usize, name: &str| Form::new().part("code", Part::bytes(vec![0; bytes]).file_name(name.to_owned()));

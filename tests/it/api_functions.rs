@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use larder_tests::{Answer, Api, Larder, both, eventually, guests};
+use larder_tests::{Api, Larder, both, eventually, guests};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -12,10 +12,6 @@ fn hello() -> Vec<u8> {
 
 fn text(value: &Value) -> &str {
     value.as_str().expect("text")
-}
-
-async fn sent(request: reqwest::RequestBuilder) -> Answer {
-    Api::try_send(request).await.expect("an answer")
 }
 
 both!(functions_are_created_replaced_and_deleted, async |on| {
@@ -118,7 +114,7 @@ both!(what_is_wrong_with_a_function_is_named, async |on| {
     api.get("/nothing").await.is_error(404, "general_route_not_found");
     api.post("/ping", json!({})).await.is_error(405, "general_not_implemented");
     let broken = api.request(Method::POST, "/functions").body("{\"name\":").header("content-type", "application/json");
-    sent(broken).await.is_error(400, "general_argument_invalid");
+    Api::send(broken).await.is_error(400, "general_argument_invalid");
     // A route of another function is taken.
     api.create_function("f", json!({ "routes": ["/a"] })).await.is(201);
     let said = api.create_function("g", json!({ "routes": ["/b", "/a"] })).await;
@@ -264,7 +260,7 @@ both!(the_document_is_whole_and_its_routes_are_there, async |on| {
                 .collect();
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
             for api in [larder.api(), larder.api_of(None, None)] {
-                let answer = sent(api.request(method.clone(), &filled.join("/")).json(&json!({}))).await;
+                let answer = Api::send(api.request(method.clone(), &filled.join("/")).json(&json!({}))).await;
                 let kind = answer.body["type"].as_str().unwrap_or_default();
                 assert_ne!(kind, "general_route_not_found", "{method} {path}");
                 assert!(answer.status < 500, "{method} {path}: {}", answer.body);

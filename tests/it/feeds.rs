@@ -209,7 +209,7 @@ fn now() -> i64 {
 }
 
 both!(what_is_pushed_must_be_signed_just_now_and_takes_effect_once, async |on| {
-    let larder = Larder::start_with(options(on)).await;
+    let larder = Larder::start_with(options(on).set("LARDER_FEEDS__ITEMS_MAX", "20")).await;
     let api = larder.api();
     deploy(&api).await;
     let made = api.post("/feeds", json!({ "name": "goals", "push": true, "mapping": mapping() })).await.is(201);
@@ -254,6 +254,10 @@ both!(what_is_pushed_must_be_signed_just_now_and_takes_effect_once, async |on| {
     assert_eq!(said.len(), 1, "{said:?}");
     let page = signed(&secret, "msg_3", now(), "{}");
     push(&larder, "goals", &page, "{}").await.is_error(400, "general_argument_invalid");
+    let many = json!({ "items": vec![7; 21] }).to_string();
+    let why = push(&larder, "goals", &signed(&secret, "msg_3", now(), &many), &many).await;
+    let why = why.is_error(400, "general_argument_invalid");
+    assert!(why.contains("21 items, up to 20"), "{why}");
     let mixed = json!({ "items": [7, serde_json::from_str::<Value>(&other).unwrap()["items"][0]] }).to_string();
     let answer = push(&larder, "goals", &signed(&secret, "msg_4", now(), &mixed), &mixed).await.is(200);
     assert_eq!((&answer["new"], &answer["refused"]), (&json!(1), &json!(1)));
@@ -292,7 +296,7 @@ both!(what_is_the_operators_goes_to_those_it_names_and_no_other, async |on| {
     let mut partners = Vec::new();
     for partner in ["acme", "zeta"] {
         operator.post("/partners", json!({ "partnerId": partner, "name": partner })).await.is(201);
-        let scopes: Vec<&str> = larder::auth::Scope::ALL.iter().map(|scope| scope.words()[0]).collect();
+        let scopes = Api::every_scope();
         let key =
             operator.post(&format!("/partners/{partner}/keys"), json!({ "name": "k", "scopes": scopes })).await.is(201);
         let api = larder.api_of(Some(partner), key["secret"].as_str());

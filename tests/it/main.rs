@@ -10,6 +10,7 @@ mod builds;
 mod canary;
 mod claims;
 mod command_line;
+mod connections;
 mod corpus;
 mod crash;
 mod dead_letters;

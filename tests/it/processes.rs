@@ -1,7 +1,6 @@
 //! Several processes over one database: what one changes the others know, what they count they count together, and what a
 //! database must be like.
 
-use std::process::Command;
 use std::time::Duration;
 
 use larder_tests::services::{Database, MariaDb};
@@ -88,12 +87,7 @@ async fn calls_in_a_minute_are_counted_together() {
 
 /// What a start over this database says.
 fn refusal(url: &str) -> String {
-    let folder = tempfile::tempdir().unwrap();
-    let mut larder = Command::new(Larder::binary());
-    larder.args(["dev", "--listen", "127.0.0.1:0", "--internal", "127.0.0.1:0", "--data"]).arg(folder.path());
-    let output = larder.env("LARDER_DATABASE__URL", url).output().unwrap();
-    assert!(!output.status.success());
-    String::from_utf8(output.stderr).unwrap()
+    Larder::refusal(&[("LARDER_DATABASE__URL", url.into())])
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,6 +16,7 @@ fn settings(url: &str) -> config::Redis {
     config::Redis {
         url: url.into(),
         password_file: Default::default(),
+        ca_file: Default::default(),
         prefix: "larder-test-queue".into(),
         timeout: Duration::from_millis(500),
     }

@@ -1,7 +1,7 @@
 //! Settings have the effects that their comments promise.
 //!
 //! Elsewhere: `server.listen`, `server.internal`, `server.root_url`, `data` and `secrets` in `serve`, `server.grace` in
-//! `lifecycle`, `scheduler.catch_up` in `schedules`, `worker.lease` and `worker.attempts_lost` in `crash`, `egress` in `egress`.
+//! `lifecycle`, TLS and passwords of MariaDB and Redis in `connections`, `scheduler.catch_up` in `schedules`, `worker.lease` and `worker.attempts_lost` in `crash`, `egress` in `egress`.
 
 use std::time::{Duration, Instant};
 
@@ -129,6 +129,69 @@ both!(instances_and_executions_wait_for_their_turn, async |on| {
     assert!(begun.elapsed() >= Duration::from_millis(800), "two at once: {:?}", begun.elapsed());
 });
 
+/// Queues executions that take a moment each.
+async fn queue_slow(larder: &Larder, count: usize) {
+    let slow = json!({ "path": "/hello/slow?ms=400", "method": "GET", "async": true });
+    for _ in 0..count {
+        larder.api().post("/functions/hello/executions", slow.clone()).await.is(202);
+    }
+}
+
+both!(a_partner_has_so_many_queued_executions_at_once, async |on| {
+    let larder = with(on, &[("LARDER_WORKER__EXECUTIONS_PER_PARTNER", "1")]).await;
+    hello(&larder).await;
+    let begun = Instant::now();
+    queue_slow(&larder, 3).await;
+    eventually("all to end", async || {
+        let executions = larder.api().executions("hello").await;
+        executions.iter().all(|e| e["status"] == "completed").then_some(())
+    })
+    .await;
+    assert!(begun.elapsed() >= Duration::from_millis(1_200), "some at once: {:?}", begun.elapsed());
+});
+
+both!(a_fan_out_rests_while_much_is_due, async |on| {
+    let larder = with(on, &[("LARDER_WORKER__EXECUTIONS_PER_PARTNER", "1"), ("LARDER_WORKER__DUE_MAX", "2")]).await;
+    hello(&larder).await;
+    let api = larder.api();
+    let settings = json!({ "events": ["card.purchase"], "per": "enrolment" });
+    api.deploy("round-up", &guests::guest("round-up"), settings).await;
+    api.enrol("round-up", "saver", "card", json!({ "monthlyCap": "100.00" })).await;
+    queue_slow(&larder, 6).await;
+    let price = json!({ "amount": "12.34", "currency": "SEK", "merchant": "Kiosk" });
+    api.event("purchase", "card.purchase", Some("card"), price).await.is(202);
+    eventually("the saver's run", async || (api.executions("round-up").await.len() == 1).then_some(())).await;
+    let due = api.executions("hello").await.iter().filter(|e| e["status"] == "waiting").count();
+    assert!(due < 2, "the fan-out was expanded while {due} were due");
+    eventually("the saving", async || (api.transactions().await.len() == 1).then_some(())).await;
+});
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_has_so_many_connections_to_the_database() {
+    use mysql_async::prelude::Queryable;
+    let larder = with(Backend::Services, &[("LARDER_DATABASE__CONNECTIONS_MAX", "2")]).await;
+    hello(&larder).await;
+    let api = larder.api();
+    let asking = futures::future::join_all((0..200).map(|_| async { api.get("/functions").await.is(200) }));
+    let watching = async {
+        let mut connection = larder.database().connect().await;
+        let mut most = 0;
+        loop {
+            let count =
+                "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()";
+            most = most.max(connection.query_first::<u64, _>(count).await.unwrap().unwrap());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            if most > 2 {
+                return most;
+            }
+        }
+    };
+    tokio::select! {
+        _ = asking => {}
+        most = watching => panic!("{most} connections"),
+    }
+}
+
 both!(a_client_that_stops_sending_is_let_go_and_makes_room, async |on| {
     let larder = with(on, &[("LARDER_SERVER__CLIENT_TIMEOUT", "500ms"), ("LARDER_SERVER__CONNECTIONS_MAX", "1")]).await;
     hello(&larder).await;
@@ -196,6 +259,14 @@ both!(without_all_records_only_failures_leave_one, async |on| {
     .await;
     assert_eq!(executions.len(), 1, "{executions:?}");
     assert_eq!(executions[0]["status"], "failed");
+});
+
+both!(the_record_of_a_call_that_has_answered_waits_for_others, async |on| {
+    let larder = with(on, &[("LARDER_RECORDS__FLUSH", "2s")]).await;
+    hello(&larder).await;
+    assert_eq!(web(&larder, "/hello").await.status(), 200);
+    assert_eq!(larder.api().executions("hello").await.len(), 0);
+    eventually("the record", async || (larder.api().executions("hello").await.len() == 1).then_some(())).await;
 });
 
 both!(what_is_older_than_the_retention_goes, async |on| {

@@ -86,6 +86,11 @@ impl Api {
         request
     }
 
+    /// What a key may have that may do everything.
+    pub fn every_scope() -> Vec<&'static str> {
+        larder::auth::Scope::ALL.iter().map(|scope| scope.words()[0]).collect()
+    }
+
     /// Sends and reads; `Err` when there is no answer (the process was killed, say).
     pub async fn try_send(request: RequestBuilder) -> reqwest::Result<Answer> {
         let answer = request.send().await?;
@@ -94,7 +99,7 @@ impl Api {
         Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
     }
 
-    async fn send(request: RequestBuilder) -> Answer {
+    pub async fn send(request: RequestBuilder) -> Answer {
         Api::try_send(request).await.expect("an answer")
     }
 

@@ -93,8 +93,10 @@ impl Cluster {
         let web = self.members.iter().position(|member| member.roles.contains("web")).expect("a web process");
         let operator = Api::new(&self.endpoint(web), None, Some(&self.operator_key));
         operator.post("/partners", json!({ "partnerId": "demo", "name": "Demo" })).await.is(201);
-        let scopes: Vec<&str> = larder::auth::Scope::ALL.iter().map(|scope| scope.words()[0]).collect();
-        let key = operator.post("/partners/demo/keys", json!({ "name": "tests", "scopes": scopes })).await.is(201);
+        let key = operator
+            .post("/partners/demo/keys", json!({ "name": "tests", "scopes": Api::every_scope() }))
+            .await
+            .is(201);
         self.key = key["secret"].as_str().expect("a secret").to_owned();
     }
 

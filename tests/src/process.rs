@@ -136,6 +136,16 @@ impl Larder {
             .clone()
     }
 
+    /// What a `larder dev` says that does not start with these settings.
+    pub fn refusal(settings: &[(&'static str, String)]) -> String {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut larder = Command::new(Larder::binary());
+        larder.args(["dev", "--listen", "127.0.0.1:0", "--internal", "127.0.0.1:0", "--data"]).arg(folder.path());
+        let output = larder.envs(settings.iter().map(|(name, value)| (*name, value))).output().expect("it runs");
+        assert!(!output.status.success(), "it starts");
+        String::from_utf8(output.stderr).expect("text")
+    }
+
     pub fn data(&self) -> PathBuf {
         self.options.data.clone().unwrap_or_else(|| self.folder.path().join("data"))
     }

@@ -89,6 +89,8 @@ struct Server {
     port: u16,
     keeper: Option<Keeper>,
     command: fn(&Path, u16) -> Command,
+    /// Besides those that all have.
+    arguments: Vec<String>,
     /// Sent after connecting, and what a server that is ready answers to it.
     hello: Hello,
 }
@@ -97,6 +99,7 @@ impl Server {
     fn restart(&mut self) {
         assert!(self.keeper.is_none(), "it is running");
         let mut command = (self.command)(&self.folder, self.port);
+        command.args(&self.arguments);
         self.keeper = Some(Keeper::start(&self.folder, &mut command));
         let begun = Instant::now();
         while !self.answers() {
@@ -139,6 +142,10 @@ pub struct MariaDb(Server);
 impl MariaDb {
     /// Makes its data in the folder, which must be empty or absent, and starts. The folder goes when this is dropped.
     pub fn start(folder: &Path) -> MariaDb {
+        MariaDb::start_with(folder, vec![])
+    }
+
+    pub fn start_with(folder: &Path, arguments: Vec<String>) -> MariaDb {
         std::fs::create_dir_all(folder).expect("a folder");
         let mut install = Command::new(program(&["mariadb-install-db", "mysql_install_db"]));
         install.arg("--no-defaults").arg(format!("--datadir={}", folder.join("data").display()));
@@ -155,6 +162,7 @@ impl MariaDb {
             port: free_port(),
             keeper: None,
             command: MariaDb::command,
+            arguments,
             hello: (&[], ready),
         };
         server.restart();
@@ -208,6 +216,10 @@ pub struct Redis(Server);
 impl Redis {
     /// The folder goes when this is dropped.
     pub fn start(folder: &Path) -> Redis {
+        Redis::start_with(folder, vec![])
+    }
+
+    pub fn start_with(folder: &Path, arguments: Vec<String>) -> Redis {
         std::fs::create_dir_all(folder).expect("a folder");
         let ready = |said: &[u8]| said.starts_with(b"+PONG");
         let mut server = Server {
@@ -215,6 +227,7 @@ impl Redis {
             port: free_port(),
             keeper: None,
             command: Redis::command,
+            arguments,
             hello: (b"PING\r\n", ready),
         };
         server.restart();

@@ -207,7 +207,7 @@ async fn create_of(app: &App, owner: Owner, body: Body) -> Result<(StatusCode, J
         }
         None => return Err(Problem::argument("name", "is required")),
     };
-    let settings = settings(app, &owner, input)?;
+    let settings = checked(app, &owner, wire::typed(Value::Object(input))?)?;
     if app.store.feeds(owner.as_ref()).await?.len() >= FEEDS_MAX {
         return Err(Problem::new(Kind::BadRequest, format!("There are at most {FEEDS_MAX} feeds")));
     }
@@ -223,15 +223,12 @@ async fn create_of(app: &App, owner: Owner, body: Body) -> Result<(StatusCode, J
 }
 
 async fn update_of(app: &App, owner: Owner, ids: &Ids, body: Body) -> Result<Json<FeedObject>, Problem> {
-    let input: Map<String, Value> = wire::json(body, wire::BODY_MAX).await?;
+    let mut input: Map<String, Value> = wire::json(body, wire::BODY_MAX).await?;
+    input.remove("name");
     let old = own(app, &owner, ids).await?;
-    let Ok(Value::Object(mut whole)) = serde_json::to_value(&old.settings) else {
-        return Err(Problem::internal("settings are an object"));
-    };
-    whole.extend(input.into_iter().filter(|(name, _)| name != "name"));
+    let settings = checked(app, &owner, wire::patched(&old.settings, input)?)?;
     let now = app.clock.now_ms();
-    let mut new =
-        Feed { settings: settings(app, &owner, whole)?, updated_at_ms: now.max(old.updated_at_ms + 1), ..old.clone() };
+    let mut new = Feed { settings, updated_at_ms: now.max(old.updated_at_ms + 1), ..old.clone() };
     new.progress.due_at_ms = new.settings.poll.as_ref().map(|_| now);
     // A cursor and a tag belong to what was asked for.
     let asks = |feed: &Feed| feed.settings.poll.clone().map(|poll| (poll.upstream, poll.path, poll.cursor));
@@ -298,11 +295,7 @@ fn secrets(app: &App, feed: &Feed) -> Result<Vec<Secret>, Problem> {
     serde_json::from_slice(&opened).map_err(Problem::internal)
 }
 
-fn settings(app: &App, owner: &Owner, input: Map<String, Value>) -> Result<FeedSettings, Problem> {
-    let settings: FeedSettings = serde_path_to_error::deserialize(Value::Object(input)).map_err(|err| {
-        let path = err.path().to_string();
-        Problem::argument(if path == "." { "body" } else { &path }, err.inner())
-    })?;
+fn checked(app: &App, owner: &Owner, settings: FeedSettings) -> Result<FeedSettings, Problem> {
     settings.check(owner.is_none()).map_err(|(name, why)| Problem::argument(&name, why))?;
     let tenants = app.directory.tenants();
     if let Some(unknown) = settings.partners.iter().find(|partner| !tenants.contains_key(partner)) {

@@ -120,7 +120,7 @@ async fn create_of(app: &App, owner: Owner, body: Body) -> Result<(StatusCode, J
     }
     let secret = text(&mut input, "secret")?;
     wire::required("url", input.get("url"))?;
-    let settings = settings(input)?;
+    let settings = checked(wire::typed(Value::Object(input))?)?;
     if app.store.upstreams(owner.as_ref()).await?.len() >= UPSTREAMS_MAX {
         return Err(Problem::new(Kind::BadRequest, format!("There are at most {UPSTREAMS_MAX} upstreams")));
     }
@@ -141,12 +141,9 @@ async fn update_of(app: &App, owner: Owner, ids: &Ids, body: Body) -> Result<Jso
     let name = ids.text("name")?;
     let found = app.store.upstreams(owner.as_ref()).await?.into_iter().find(|upstream| upstream.name == name);
     let old = found.ok_or(store::Error::NotFound { what: "upstream" })?;
-    let Ok(Value::Object(mut whole)) = serde_json::to_value(&old.settings) else {
-        return Err(Problem::internal("settings are an object"));
-    };
-    whole.extend(input);
+    let settings = checked(wire::patched(&old.settings, input)?)?;
     let updated_at_ms = app.clock.now_ms().max(old.updated_at_ms + 1);
-    let mut new = Upstream { settings: settings(whole)?, updated_at_ms, ..old.clone() };
+    let mut new = Upstream { settings, updated_at_ms, ..old.clone() };
     new.sealed = match secret {
         Some(secret) => Some(seal(app, &new, &secret)?),
         None if new.settings.credential == CredentialKind::None => None,
@@ -178,11 +175,7 @@ fn text(input: &mut Map<String, Value>, name: &str) -> Result<Option<String>, Pr
     }
 }
 
-fn settings(input: Map<String, Value>) -> Result<UpstreamSettings, Problem> {
-    let settings: UpstreamSettings = serde_path_to_error::deserialize(Value::Object(input)).map_err(|err| {
-        let path = err.path().to_string();
-        Problem::argument(if path == "." { "body" } else { &path }, err.inner())
-    })?;
+fn checked(settings: UpstreamSettings) -> Result<UpstreamSettings, Problem> {
     let checked = settings.check().and_then(|()| Upstreams::check(&settings));
     checked.map_err(|(name, why)| Problem::argument(name, why))?;
     Ok(settings)

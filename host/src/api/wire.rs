@@ -3,6 +3,7 @@
 //! Bodies and path parameters are checked by the handlers, after they asked whether the caller may: the order of checks
 //! is project, key, scope, parameters, existence, state.
 
+use std::fmt::Display;
 use std::str::FromStr;
 
 use axum::body::Body;
@@ -13,8 +14,9 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserializer, Serialize};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::problem::{Kind, Problem};
@@ -87,13 +89,30 @@ pub async fn json<T: DeserializeOwned>(body: Body, max: usize) -> Result<T, Prob
 pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let body = if body.trim_ascii().is_empty() { b"{}" } else { body };
     let mut reader = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|err| {
+    let value = typed(&mut reader)?;
+    reader.end().map_err(|err| Problem::argument("body", err))?;
+    Ok(value)
+}
+
+/// Members of a JSON object as what they must be.
+pub fn typed<'de, T: DeserializeOwned, D: Deserializer<'de>>(from: D) -> Result<T, Problem>
+where
+    D::Error: Display,
+{
+    serde_path_to_error::deserialize(from).map_err(|err| {
         let path = err.path().to_string();
         let name = if path == "." { "body" } else { &path };
         Problem::argument(name, err.inner())
-    })?;
-    reader.end().map_err(|err| Problem::argument("body", err))?;
-    Ok(value)
+    })
+}
+
+/// Replaces what is given; what is not stays.
+pub fn patched<T: Serialize + DeserializeOwned>(old: &T, given: Map<String, Value>) -> Result<T, Problem> {
+    let Ok(Value::Object(mut whole)) = serde_json::to_value(old) else {
+        return Err(Problem::internal("only objects are patched"));
+    };
+    whole.extend(given);
+    typed(Value::Object(whole))
 }
 
 /// The parameters of the path, not yet checked.

@@ -21,8 +21,7 @@ use ipnet::IpNet;
 use larder_runtime::Scheme;
 use larder_runtime::imports::http::{Body, Error};
 use metrics::counter;
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tokio_rustls::TlsConnector;
@@ -91,10 +90,13 @@ enum Trouble {
 impl Client {
     pub fn new(settings: &config::Egress) -> anyhow::Result<Client> {
         let networks = settings.private_networks.iter().map(|text| allow::network(text).map_err(anyhow::Error::msg));
+        // Besides those of the system.
+        let mut tls = crate::tls::client(&settings.ca_file, true).context("egress.ca_file")?;
+        tls.alpn_protocols = vec![b"http/1.1".into()];
         Ok(Client(Arc::new(Shared {
             resolver: Resolver::new(settings.dns_servers.clone()),
             private: networks.collect::<Result<_, _>>().context("egress.private_networks")?,
-            tls: TlsConnector::from(Arc::new(tls(settings)?)),
+            tls: TlsConnector::from(Arc::new(tls)),
             pool: Pool::new(settings.connections_max, settings.connections_per_partner, settings.idle_timeout),
             body_bytes_max: settings.body_bytes_max,
         })))
@@ -404,33 +406,6 @@ fn strip(headers: &mut HeaderMap) {
     for name in NOT_FORWARDED_TOO {
         headers.remove(name);
     }
-}
-
-/// The system's authorities, and those of `egress.ca_file`.
-fn tls(settings: &config::Egress) -> anyhow::Result<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    let native = rustls_native_certs::load_native_certs();
-    for err in &native.errors {
-        tracing::warn!(error = %err, "a certificate authority of the system cannot be read");
-    }
-    roots.add_parsable_certificates(native.certs);
-    let file = &settings.ca_file;
-    if !file.as_os_str().is_empty() {
-        let context = || format!("egress.ca_file: {}", file.display());
-        for certificate in CertificateDer::pem_file_iter(file).with_context(context)? {
-            roots.add(certificate.with_context(context)?).with_context(context)?;
-        }
-    }
-    if roots.is_empty() {
-        tracing::warn!("there is no certificate authority: every outgoing call by https will fail (egress.ca_file)");
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".into()];
-    Ok(config)
 }
 
 fn not_connected(to: &Destination, times: &Times) -> Error {

@@ -20,7 +20,7 @@ use fred::prelude::{
     Builder, ClientLike, Config, EventInterface, KeysInterface, PubsubInterface, ReconnectPolicy, StreamsInterface,
     Value,
 };
-use fred::types::config::Options;
+use fred::types::config::{Options, TlsConnector};
 use fred::types::{Expiration, InfoKind};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, mpsc};
@@ -75,6 +75,14 @@ impl Redis {
             let password = read_private(&settings.password_file)
                 .map_err(|err| wrong("password_file", format!("{}: {err}", settings.password_file.display())))?;
             config.password = Some(password.trim().to_owned());
+        }
+        let authority = &settings.ca_file;
+        if config.tls.is_some() {
+            let tls = crate::tls::client(authority, authority.as_os_str().is_empty());
+            let tls = tls.map_err(|err| wrong("ca_file", format!("{err:#}")))?;
+            config.tls = Some(TlsConnector::from(tls).into());
+        } else if !authority.as_os_str().is_empty() {
+            return Err(wrong("ca_file", "redis.url must begin with rediss:// then".into()));
         }
         config.fail_fast = false;
         let client = builder(&config, settings.timeout).build();

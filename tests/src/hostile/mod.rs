@@ -55,7 +55,7 @@ impl Arena {
         let larder = Larder::start_with(options).await;
         let operator = larder.operator();
         operator.post("/partners", json!({ "partnerId": "neighbour", "name": "neighbour" })).await.is(201);
-        let key = json!({ "name": "neighbour", "scopes": ALL_SCOPES });
+        let key = json!({ "name": "neighbour", "scopes": Api::every_scope() });
         let key = operator.post("/partners/neighbour/keys", key).await.is(201);
         let neighbour = larder.api_of(Some("neighbour"), key["secret"].as_str());
         neighbour.deploy("hello", &guests::guest("hello-http"), json!({ "routes": ["/hello"] })).await;
@@ -159,19 +159,6 @@ impl Arena {
         }
     }
 }
-
-const ALL_SCOPES: [&str; 10] = [
-    "grants.read",
-    "grants.write",
-    "functions.read",
-    "functions.write",
-    "executions.read",
-    "executions.write",
-    "events.write",
-    "enrolments.read",
-    "enrolments.write",
-    "transactions.read",
-];
 
 /// The wall clock's limit of an attack.
 pub fn timeout(entry: &Entry) -> Duration {
