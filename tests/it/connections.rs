@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use larder::secrets::write_private;
 use larder_tests::outside::Authority;
-use larder_tests::services::{self, Database, MariaDb, Redis, free_port};
+use larder_tests::services::{Database, MariaDb, Redis, free_port};
 use larder_tests::{Larder, Options, eventually, guests};
 use mysql_async::prelude::Queryable;
 use serde_json::json;
@@ -67,7 +67,7 @@ async fn mariadb_is_reached_by_tls_and_with_a_password_from_a_file() {
         (files.authority.as_path(), files.wrong_password.as_path(), "Access denied"),
         (Path::new(""), &files.password, "Access denied"),
         (&files.stranger, &files.password, "certificate"),
-        (&files.folder.path().join("none.pem"), &files.password, "none.pem"),
+        (&files.folder.path().join("none.pem"), &files.password, "database.ca_file"),
         (&files.authority, &files.folder.path().join("none"), "database.password_file"),
     ] {
         let said = Larder::refusal(&settings(authority, password));
@@ -105,9 +105,9 @@ async fn redis_is_reached_by_tls_and_with_a_password_from_a_file() {
     ];
     let server = Redis::start_with(&files.folder.path().join("redis"), arguments);
     server.send(&format!("CONFIG SET requirepass {PASSWORD}")).unwrap();
-    let database = Database::create_on(services::mariadb_url()).await;
     let url = format!("rediss://127.0.0.1:{port}");
-    let settings = |url: &str, authority: &Path, password: &Path| {
+    // Over a database of its own each: the master keys are too.
+    let settings = |database: &Database, url: &str, authority: &Path, password: &Path| {
         [
             ("LARDER_DATABASE__URL", database.url()),
             ("LARDER_REDIS__URL", url.to_owned()),
@@ -121,24 +121,29 @@ async fn redis_is_reached_by_tls_and_with_a_password_from_a_file() {
         (&server.url(), &files.authority, &files.password, "rediss://"),
         (&url, &files.authority, &files.folder.path().join("none"), "redis.password_file"),
     ] {
-        let said = Larder::refusal(&settings(url, authority, password));
+        let database = Database::create().await;
+        let said = Larder::refusal(&settings(&database, url, authority, password));
         assert!(said.contains(named), "{named}: {said}");
     }
     // A Redis that lets nobody in is one that is away: work goes on from the database.
     for (authority, password) in [(&files.stranger, &files.password), (&files.authority, &files.wrong_password)] {
-        let larder = start(settings(&url, authority, password)).await;
+        let database = Database::create().await;
+        let larder = start(settings(&database, &url, authority, password)).await;
         assert!(larder.log().contains("work is found by polling"), "{}", larder.log());
         let (_, said) = larder.internal("/health/ready?verbose").await;
         assert!(said.contains("gone for"), "{said}");
     }
-    let larder = start(settings(&url, &files.authority, &files.password)).await;
-    eventually("Redis to be there", async || {
-        let (_, said) = larder.internal("/health/ready?verbose").await;
-        (!said.contains("gone for")).then_some(())
+    let database = Database::create().await;
+    let larder = start(settings(&database, &url, &files.authority, &files.password)).await;
+    eventually("a read that waits, by TLS", async || {
+        let clients = server.send(&format!("AUTH {PASSWORD}\r\nCLIENT LIST")).unwrap();
+        let waits =
+            |client: &str| client.contains(&format!("laddr=127.0.0.1:{port} ")) && client.contains("cmd=xreadgroup");
+        clients.lines().any(waits).then_some(())
     })
     .await;
-    let clients = server.send(&format!("AUTH {PASSWORD}\r\nCLIENT LIST")).unwrap();
-    assert!(clients.contains("cmd=xreadgroup"), "{clients}");
+    let (_, said) = larder.internal("/health/ready?verbose").await;
+    assert!(!said.contains("gone for"), "{said}");
     assert!(!larder.log().contains(PASSWORD));
 }
 

@@ -449,6 +449,8 @@ fn opts(settings: &config::Database) -> Result<Opts> {
     }
     if !settings.ca_file.as_os_str().is_empty() {
         let authority: &Path = &settings.ca_file;
+        // What is wrong with the file is told here: a connection would only say that it could not be made.
+        crate::tls::client(authority, false).map_err(|err| wrong(format!("ca_file: {err:#}")))?;
         let tls =
             SslOpts::default().with_root_certs(vec![authority.to_path_buf().into()]).with_disable_built_in_roots(true);
         builder = builder.ssl_opts(Some(tls));
