@@ -197,6 +197,16 @@ impl Cluster {
         format!("http://127.0.0.1:{}/v1", self.members[at].outer)
     }
 
+    /// Begins to take a new master key into use, or goes on with one, through this web process. What it says is in the end
+    /// its output.
+    pub fn rotate(&self, at: usize, wait: Duration) -> Child {
+        let mut command = Command::new(Larder::binary());
+        command.args(["keys", "rotate", "--json", "--wait", &format!("{}s", wait.as_secs()), "--file"]);
+        command.arg(self.folder.path().join("master.key")).process_group(self.keeper.id() as i32);
+        command.env("LARDER_ENDPOINT", self.endpoint(at)).env("LARDER_OPERATOR_KEY", &self.operator_key);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("larder starts")
+    }
+
     /// The API of this web process with the key of partner `demo`.
     pub fn api(&self, at: usize) -> Api {
         Api::new(&self.endpoint(at), Some("demo"), Some(&self.key))

@@ -127,24 +127,25 @@ impl Store {
         let full = one_of(full.into_iter().map(Value::from));
         let others =
             if full.args.is_empty() { String::new() } else { format!(" AND partner_id NOT IN ({})", full.marks) };
-        const EXPIRED: &str = "lease_holder > '' AND due_at_ms + 0 <= ?";
-        const DUE: &str = "due_at_ms <= ?";
+        const DUE: (&str, &str) = ("", "due_at_ms");
+        // By the index of holders, as few are held and many may be due: the sum keeps the other index from being used.
+        const EXPIRED: (&str, &str) = ("lease_holder > '' AND ", "due_at_ms + 0");
         // Most polls find nothing: they must not take the writer's lock.
-        let any = async |which| {
-            let any = format!("-- any_execution_due\n SELECT 1 FROM executions WHERE {which} LIMIT 1");
+        let any = async |(held, time): (&str, &str)| {
+            let any = format!("-- any_execution_due\n SELECT 1 FROM executions WHERE {held}{time} <= ? LIMIT 1");
             Ok::<_, Error>(self.db.row(&any, args![now]).await?.is_some())
         };
         if !any(DUE).await? {
             return Ok(vec![]);
         }
-        // One whose worker died was due before all that wait, and keeps its place, however many they are. By the index of
-        // holders, for which the sum keeps the other from being used: few are held, many may be due.
+        // One whose worker died was due before all that wait, and keeps its place, however many they are.
         let lookups = if any(EXPIRED).await? { vec![EXPIRED, DUE] } else { vec![DUE] };
         let lookups: Vec<String> = lookups
             .iter()
-            .map(|which| {
+            .map(|(held, time)| {
                 format!(
-                    "-- due_executions\n SELECT {COLUMNS}, body FROM executions WHERE {which}{others} ORDER BY due_at_ms LIMIT {limit}"
+                    "-- due_executions
+                    SELECT {COLUMNS}, body FROM executions WHERE {held}{time} <= ?{others} ORDER BY {time} LIMIT {limit}"
                 )
             })
             .collect();

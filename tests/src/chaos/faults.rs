@@ -1,6 +1,7 @@
 //! What is done to Larder's processes, to MariaDB and to Redis.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Child;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use larder::crash::Point;
 use mysql_async::prelude::Queryable;
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Arena;
 use crate::proxy::Mode;
@@ -22,6 +23,9 @@ const STALL: Duration = Duration::from_secs(4);
 /// How long a worker is stopped at most, and how long it may take until it has something to run.
 const PAUSE_MAX: Duration = Duration::from_secs(18);
 const BUSY: Duration = Duration::from_secs(10);
+/// How long a rotation of master keys may take, among everything else and at the end.
+const ROTATES: Duration = Duration::from_secs(30);
+const ROTATES_AT_LAST: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -42,6 +46,8 @@ pub enum Fault {
     RedisStallLong,
     /// Rows are locked in an order that is not Larder's.
     Deadlock,
+    /// A new master key is taken into use while all else goes on.
+    Rotate,
 }
 
 /// How often each fault is done, in an order of the seed's.
@@ -152,7 +158,7 @@ impl Arena {
         match fault {
             Fault::Kill => self.kill_one().await,
             Fault::Pause => {
-                self.recoveries.stops.fetch_add(1, Ordering::SeqCst);
+                self.recoveries.hindered();
                 let workers = self.cluster.with("worker");
                 let at = *self.random.pick(&workers);
                 // Without an answer from MariaDB nothing is known; then this worker was stopped for long enough.
@@ -183,7 +189,11 @@ impl Arena {
                 tokio::time::sleep(if fault == Fault::RedisStall { STALL } else { Duration::from_secs(60) }).await;
                 self.redis_proxy.set(Mode::Pass);
             }
-            Fault::Deadlock => self.deadlock().await,
+            Fault::Deadlock => {
+                self.recoveries.hindered();
+                self.deadlock().await
+            }
+            Fault::Rotate => self.rotate(),
         }
     }
 
@@ -274,6 +284,33 @@ impl Arena {
         }
     }
 
+    /// In the background. The web process that is asked may die of something else; then the next one goes on.
+    fn rotate(&mut self) {
+        let runs = |child: &mut Child| child.try_wait().expect("a child of ours").is_none();
+        if !self.rotation.as_mut().is_some_and(runs) {
+            let door = *self.random.pick(&self.cluster.with("web"));
+            self.rotation = Some(self.cluster.rotate(door, ROTATES));
+        }
+    }
+
+    /// Lets the last rotation come to its end, now that nothing is killed any more: every value must open and be under the
+    /// newest key. Gives how many there are, or what was said.
+    pub async fn finish_rotation(&mut self) -> Result<u64, String> {
+        if let Some(mut child) = self.rotation.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let last = self.cluster.rotate(self.cluster.with("web")[0], ROTATES_AT_LAST);
+        let said = tokio::task::spawn_blocking(|| last.wait_with_output()).await.expect("no panic").expect("a child");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let failed = || format!("the rotation of master keys ends with {}: {}", said.status, text(&said.stderr));
+        let seen: Value = serde_json::from_slice(&said.stdout).map_err(|_| failed())?;
+        let newest = seen["keys"].as_array().and_then(|keys| keys.iter().find(|key| key["sealing"] == true));
+        let values = newest.and_then(|key| key["values"].as_u64()).unwrap_or_default();
+        let done = said.status.success() && seen["otherwise"] == 0 && values > 0;
+        if done { Ok(values) } else { Err(format!("{}: {seen}", failed())) }
+    }
+
     /// Starts again what has ended by itself, because MariaDB was away when it started.
     pub fn tend(&mut self) {
         for at in 0..self.cluster.len() {
@@ -295,7 +332,7 @@ impl Arena {
 async fn recovery(url: &str, killed: Instant, recoveries: &Recoveries) -> mysql_async::Result<()> {
     // By its holder, which has an index.
     const HELD: &str = "SELECT id, attempt FROM executions WHERE lease_holder > '' AND status = 'processing'";
-    let stops = recoveries.stops.load(Ordering::SeqCst);
+    let hindrances = recoveries.hindrances.load(Ordering::SeqCst);
     let mut connection = mysql_async::Conn::new(mysql_async::Opts::from_url(url)?).await?;
     let held: BTreeSet<(String, u32)> = connection.query(HELD).await?.into_iter().collect();
     // Longer than any run takes; the living have ended theirs by then.
@@ -310,15 +347,22 @@ async fn recovery(url: &str, killed: Instant, recoveries: &Recoveries) -> mysql_
         let now: BTreeSet<(String, u32)> = connection.query(HELD).await?.into_iter().collect();
         orphans.retain(|claim| now.contains(claim));
     }
-    if recoveries.stops.load(Ordering::SeqCst) == stops {
+    if recoveries.hindrances.load(Ordering::SeqCst) == hindrances {
         recoveries.times.lock().expect("no panic").push(killed.elapsed());
     }
     Ok(())
 }
 
-/// How long it took until others had what killed workers held. Left out: those during which the others were stopped too.
+/// How long it took until others had what killed workers held. Left out: those during which the others were stopped or
+/// locked out too.
 #[derive(Default)]
 pub struct Recoveries {
     pub times: Mutex<Vec<Duration>>,
-    stops: AtomicU64,
+    hindrances: AtomicU64,
+}
+
+impl Recoveries {
+    fn hindered(&self) {
+        self.hindrances.fetch_add(1, Ordering::SeqCst);
+    }
 }

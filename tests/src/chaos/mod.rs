@@ -12,6 +12,7 @@ pub mod workload;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::process::Child;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -58,6 +59,7 @@ impl Plan {
             (RedisKill, 2),
             (RedisStall, 1),
             (Deadlock, 3),
+            (Rotate, 1),
         ];
         Plan { seed, faults, pause: Duration::from_millis(800) }
     }
@@ -76,6 +78,7 @@ impl Plan {
             (RedisStall, 9),
             (RedisStallLong, 1),
             (Deadlock, 15),
+            (Rotate, 6),
         ];
         Plan { seed, faults, pause: Duration::from_millis(1_200) }
     }
@@ -89,6 +92,8 @@ pub struct Arena {
     points: Vec<Point>,
     done: BTreeMap<Fault, u32>,
     recoveries: Arc<Recoveries>,
+    /// The last rotation of master keys, as a command that may have ended.
+    rotation: Option<Child>,
     /// Processes that died though nobody killed them.
     crashes: Vec<String>,
     database_proxy: Proxy,
@@ -103,6 +108,8 @@ pub struct Arena {
 pub struct Outcome {
     arena: Arena,
     findings: Findings,
+    /// Values under the newest master key, which are all, or what speaks against that.
+    sealed: Result<u64, String>,
     /// Damage that the oracle did not see when it was done on purpose.
     unseen: Vec<String>,
     sent: Sent,
@@ -137,9 +144,10 @@ pub async fn run(plan: Plan) -> Outcome {
     }
     let oracle = Oracle { workload, sent: sent.count, since_ms, api: arena.doors[0].clone() };
     let findings = oracle.compare(&arena.database, oracle::SETTLE).await;
+    let sealed = arena.finish_rotation().await;
     let unseen = oracle.unseen(&arena.database).await;
     let metrics = arena.cluster.metrics().await;
-    Outcome { arena, findings, unseen, sent, metrics, missed, seed: plan.seed, took: begun.elapsed() }
+    Outcome { arena, findings, sealed, unseen, sent, metrics, missed, seed: plan.seed, took: begun.elapsed() }
 }
 
 fn now_ms() -> i64 {
@@ -158,6 +166,8 @@ impl Arena {
             ("LARDER_DATABASE__TIMEOUT", "5s".into()),
             ("LARDER_REDIS__URL", format!("redis://127.0.0.1:{}", redis_proxy.port())),
             ("LARDER_REDIS__TIMEOUT", "500ms".into()),
+            ("LARDER_SECRETS__POLL", "1s".into()),
+            ("LARDER_SECRETS__SETTLE", "2s".into()),
             ("LARDER_WORKER__LEASE", format!("{}s", LEASE.as_secs())),
             ("LARDER_WORKER__ATTEMPTS", "20".into()),
             ("LARDER_WORKER__ATTEMPTS_LOST", "1000".into()),
@@ -184,6 +194,7 @@ impl Arena {
             points: vec![],
             done: BTreeMap::new(),
             recoveries: Arc::default(),
+            rotation: None,
             crashes: vec![],
             database_proxy,
             redis_proxy,
@@ -232,6 +243,7 @@ impl Outcome {
         complaints.extend(self.sent.refused.iter().take(20).cloned());
         complaints.extend(self.arena.crashes.iter().cloned());
         complaints.extend(self.unseen.iter().map(|damage| format!("the oracle does not see: {damage}")));
+        complaints.extend(self.sealed.as_ref().err().cloned());
         if self.arena.database_proxy.commits_dropped() == 0 {
             complaints.push("no COMMIT lost its answer".into());
         }
@@ -259,6 +271,7 @@ impl Outcome {
         row("executions", self.findings.executions.to_string());
         row("transactions", self.findings.transactions.to_string());
         row("firings", self.findings.firings.to_string());
+        row("sealed under the newest key: all", self.sealed.as_ref().map_or("-".into(), u64::to_string));
         row("lost", self.findings.lost.len().to_string());
         row("doubled", self.findings.doubled.len().to_string());
         row("wrong state", self.findings.wrong.len().to_string());
