@@ -303,7 +303,7 @@ impl Shared {
         let breaker = self.breaker_of(asked);
         let pass = breaker.admit(Instant::now(), self.clock.now_ms()).map_err(Error::Unavailable)?;
         let wait = || Duration::from_millis(settings.wait_ms).min(asked.left());
-        let _turn = service.turns.at_once(wait()).await?;
+        let _turn = service.turns.at_once(asked.partner, wait()).await?;
         let place = (&service.upstream.owner, &service.upstream.name);
         let key = format!("{}:{}", place.0.as_ref().map_or("", PartnerId::as_str), place.1);
         service.turns.in_a_minute(&self.clock, &self.queue, &key, settings.rate_per_minute, wait()).await?;

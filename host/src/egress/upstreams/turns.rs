@@ -1,12 +1,16 @@
 //! How many requests an upstream bears: at once, in each process; in a minute, over all processes as far as Redis tells.
 
+use std::collections::{BTreeSet, HashMap};
+use std::pin::pin;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Notify;
 
 use super::Error;
 use crate::clock::{Clock, Millis};
+use crate::ids::PartnerId;
 use crate::queue::Queue;
 
 const MINUTE_MS: Millis = 60_000;
@@ -14,28 +18,66 @@ const MINUTE_MS: Millis = 60_000;
 const KEPT: Duration = Duration::from_secs(120);
 
 pub struct Turns {
-    at_once: Semaphore,
+    concurrency: usize,
+    /// Of partners that have requests under way or waiting.
+    partners: Mutex<HashMap<PartnerId, Share>>,
+    tickets: AtomicU64,
+    /// A request ended, or no longer waits.
+    changed: Notify,
     /// The minute, and what this process has sent in it: what counts while Redis does not.
     sent: Mutex<(Millis, u64)>,
 }
 
+#[derive(Default)]
+struct Share {
+    under_way: usize,
+    /// The tickets of those that wait; the lowest is the next.
+    waiting: BTreeSet<u64>,
+}
+
 impl Turns {
     pub fn new(concurrency: u32) -> Turns {
-        Turns { at_once: Semaphore::new(concurrency as usize), sent: Mutex::default() }
+        Turns {
+            concurrency: concurrency as usize,
+            partners: Mutex::default(),
+            tickets: AtomicU64::new(0),
+            changed: Notify::new(),
+            sent: Mutex::default(),
+        }
     }
 
-    /// Room for one more at once.
-    pub async fn at_once(&self, wait: Duration) -> Result<SemaphorePermit<'_>, Error> {
-        if let Ok(permit) = self.at_once.try_acquire() {
-            return Ok(permit);
-        }
-        match tokio::time::timeout(wait, self.at_once.acquire()).await {
-            Ok(permit) => Ok(permit.expect("never closed")),
-            Err(_) => Err(Error::Crowded(format!(
+    /// Room for one more at once. A partner may have all of it until others ask too; then each has an equal part, and what it
+    /// has beyond that comes to the others as its requests end.
+    pub async fn at_once(&self, partner: &PartnerId, wait: Duration) -> Result<Turn<'_>, Error> {
+        let mut place = Place::take(self, partner);
+        let turn = async {
+            loop {
+                let mut changed = pin!(self.changed.notified());
+                changed.as_mut().enable();
+                if let Some(turn) = place.begin() {
+                    return turn;
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout(wait, turn).await.map_err(|_| {
+            Error::Crowded(format!(
                 "as many requests are under way as it bears, and none ended within {} ms (concurrency, waitMs)",
                 wait.as_millis()
-            ))),
+            ))
+        })
+    }
+
+    fn of<T>(&self, partner: &PartnerId, change: impl FnOnce(&mut Share, Others) -> T) -> T {
+        let mut partners = self.partners.lock().expect("no panic under the lock");
+        let mut share = partners.remove(partner).unwrap_or_default();
+        let others =
+            Others { partners: partners.len(), under_way: partners.values().map(|other| other.under_way).sum() };
+        let done = change(&mut share, others);
+        if share.under_way > 0 || !share.waiting.is_empty() {
+            partners.insert(partner.clone(), share);
         }
+        done
     }
 
     /// Counts one more in this minute, or in the next one if that begins within `wait`. `key` is the upstream's in Redis.
@@ -76,5 +118,115 @@ impl Turns {
         let all = queue.count(&format!("upstream:{key}:{minute}"), 1, KEPT).await;
         // A Redis that was flushed knows less than this process.
         all.map_or(own, |all| all.max(own))
+    }
+}
+
+/// What the partners beside one have.
+struct Others {
+    partners: usize,
+    under_way: usize,
+}
+
+/// Of one that waits.
+struct Place<'a> {
+    turns: &'a Turns,
+    partner: PartnerId,
+    ticket: u64,
+}
+
+impl<'a> Place<'a> {
+    fn take(turns: &'a Turns, partner: &PartnerId) -> Place<'a> {
+        let ticket = turns.tickets.fetch_add(1, Ordering::Relaxed);
+        turns.of(partner, |share, _| share.waiting.insert(ticket));
+        Place { turns, partner: partner.clone(), ticket }
+    }
+
+    fn begin(&mut self) -> Option<Turn<'a>> {
+        let most = self.turns.concurrency;
+        let begun = self.turns.of(&self.partner, |share, others| {
+            let part = most.div_ceil(others.partners + 1);
+            let room = share.under_way < part && share.under_way + others.under_way < most;
+            let begins = room && share.waiting.first() == Some(&self.ticket);
+            if begins {
+                share.under_way += 1;
+            }
+            begins
+        });
+        begun.then(|| Turn { turns: self.turns, partner: self.partner.clone() })
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.turns.of(&self.partner, |share, _| share.waiting.remove(&self.ticket));
+        self.turns.changed.notify_waiters();
+    }
+}
+
+/// Of one that is under way.
+pub struct Turn<'a> {
+    turns: &'a Turns,
+    partner: PartnerId,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.turns.of(&self.partner, |share, _| share.under_way -= 1);
+        self.turns.changed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(600);
+
+    fn partners() -> [PartnerId; 2] {
+        ["acme", "zeta"].map(|id| id.parse().expect("an id"))
+    }
+
+    #[tokio::test]
+    async fn one_partner_has_all_turns_until_another_asks_and_then_its_part() {
+        let (turns, [acme, zeta]) = (Turns::new(4), partners());
+        let mut acmes = Vec::new();
+        for _ in 0..4 {
+            acmes.push(turns.at_once(&acme, Duration::ZERO).await.expect("a turn"));
+        }
+        assert!(turns.at_once(&acme, Duration::from_millis(20)).await.is_err(), "all are taken");
+
+        // More of the first wait, and did so before.
+        let more = async {
+            let mut turn = pin!(turns.at_once(&acme, LONG));
+            assert!(futures::poll!(turn.as_mut()).is_pending());
+            let mut zetas = Vec::new();
+            for _ in 0..2 {
+                let mut other = pin!(turns.at_once(&zeta, LONG));
+                assert!(futures::poll!(other.as_mut()).is_pending());
+                drop(acmes.pop());
+                zetas.push(other.await.expect("what the first has beyond its part"));
+                assert!(futures::poll!(turn.as_mut()).is_pending(), "the first has its part");
+            }
+            drop(acmes.pop());
+            let third = turn.await.expect("its own part");
+            assert!(turns.at_once(&zeta, Duration::from_millis(20)).await.is_err(), "so has the other");
+            drop((third, zetas));
+        };
+        more.await;
+        drop(acmes);
+        assert!(turns.partners.lock().expect("no panic").is_empty());
+    }
+
+    #[tokio::test]
+    async fn those_of_one_partner_come_in_their_order_and_who_gives_up_holds_up_nobody() {
+        let (turns, [acme, _]) = (Turns::new(1), partners());
+        let held = turns.at_once(&acme, Duration::ZERO).await.expect("a turn");
+        let mut gives_up = Box::pin(turns.at_once(&acme, LONG));
+        let mut next = Box::pin(turns.at_once(&acme, LONG));
+        assert!(futures::poll!(gives_up.as_mut()).is_pending() && futures::poll!(next.as_mut()).is_pending());
+        drop(held);
+        assert!(turns.at_once(&acme, Duration::ZERO).await.is_err(), "others wait already");
+        drop(gives_up);
+        next.await.expect("a turn");
     }
 }
