@@ -131,8 +131,8 @@ impl Store {
         // By the index of holders, as few are held and many may be due: the sum keeps the other index from being used.
         const EXPIRED: (&str, &str) = ("lease_holder > '' AND ", "due_at_ms + 0");
         // Most polls find nothing: they must not take the writer's lock.
-        let any = async |(held, time): (&str, &str)| {
-            let any = format!("-- any_execution_due\n SELECT 1 FROM executions WHERE {held}{time} <= ? LIMIT 1");
+        let any = async |(condition, time): (&str, &str)| {
+            let any = format!("-- any_execution_due\n SELECT 1 FROM executions WHERE {condition}{time} <= ? LIMIT 1");
             Ok::<_, Error>(self.db.row(&any, args![now]).await?.is_some())
         };
         if !any(DUE).await? {
@@ -142,10 +142,10 @@ impl Store {
         let lookups = if any(EXPIRED).await? { vec![EXPIRED, DUE] } else { vec![DUE] };
         let lookups: Vec<String> = lookups
             .iter()
-            .map(|(held, time)| {
+            .map(|(condition, time)| {
                 format!(
                     "-- due_executions
-                    SELECT {COLUMNS}, body FROM executions WHERE {held}{time} <= ?{others} ORDER BY {time} LIMIT {limit}"
+                    SELECT {COLUMNS}, body FROM executions WHERE {condition}{time} <= ?{others} ORDER BY {time} LIMIT {limit}"
                 )
             })
             .collect();

@@ -46,10 +46,10 @@ impl Turns {
         }
     }
 
-    /// Room for one more at once. A partner may have all of it until others ask too; then each has an equal part, and what it
-    /// has beyond that comes to the others as its requests end.
+    /// Room for one more at once. A partner may have all of it while no other waits; what it has beyond an equal part comes
+    /// to those that wait as its requests end.
     pub async fn at_once(&self, partner: &PartnerId, wait: Duration) -> Result<Turn<'_>, Error> {
-        let mut place = Place::take(self, partner);
+        let place = Place::take(self, partner);
         let turn = async {
             loop {
                 let mut changed = pin!(self.changed.notified());
@@ -71,8 +71,11 @@ impl Turns {
     fn of<T>(&self, partner: &PartnerId, change: impl FnOnce(&mut Share, Others) -> T) -> T {
         let mut partners = self.partners.lock().expect("no panic under the lock");
         let mut share = partners.remove(partner).unwrap_or_default();
-        let others =
-            Others { partners: partners.len(), under_way: partners.values().map(|other| other.under_way).sum() };
+        let others = Others {
+            partners: partners.len(),
+            under_way: partners.values().map(|other| other.under_way).sum(),
+            wait: partners.values().any(|other| !other.waiting.is_empty()),
+        };
         let done = change(&mut share, others);
         if share.under_way > 0 || !share.waiting.is_empty() {
             partners.insert(partner.clone(), share);
@@ -125,6 +128,7 @@ impl Turns {
 struct Others {
     partners: usize,
     under_way: usize,
+    wait: bool,
 }
 
 /// Of one that waits.
@@ -141,12 +145,12 @@ impl<'a> Place<'a> {
         Place { turns, partner: partner.clone(), ticket }
     }
 
-    fn begin(&mut self) -> Option<Turn<'a>> {
+    fn begin(&self) -> Option<Turn<'a>> {
         let most = self.turns.concurrency;
         let begun = self.turns.of(&self.partner, |share, others| {
-            let part = most.div_ceil(others.partners + 1);
-            let room = share.under_way < part && share.under_way + others.under_way < most;
-            let begins = room && share.waiting.first() == Some(&self.ticket);
+            let room = share.under_way + others.under_way < most;
+            let within = !others.wait || share.under_way < most.div_ceil(others.partners + 1);
+            let begins = room && within && share.waiting.first() == Some(&self.ticket);
             if begins {
                 share.under_way += 1;
             }
@@ -187,7 +191,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_partner_has_all_turns_until_another_asks_and_then_its_part() {
+    async fn one_partner_has_all_turns_until_another_waits_and_then_its_part() {
         let (turns, [acme, zeta]) = (Turns::new(4), partners());
         let mut acmes = Vec::new();
         for _ in 0..4 {
@@ -210,7 +214,10 @@ mod tests {
             drop(acmes.pop());
             let third = turn.await.expect("its own part");
             assert!(turns.at_once(&zeta, Duration::from_millis(20)).await.is_err(), "so has the other");
-            drop((third, zetas));
+            // What nobody else waits for is not kept for anybody.
+            drop(zetas.pop());
+            let beyond = turns.at_once(&acme, Duration::ZERO).await.expect("what the other does not need");
+            drop((third, zetas, beyond));
         };
         more.await;
         drop(acmes);
