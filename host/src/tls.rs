@@ -26,7 +26,9 @@ pub fn client(file: &Path, system: bool) -> anyhow::Result<ClientConfig> {
         anyhow::ensure!(roots.len() > before, "{}: there is no certificate in it", file.display());
     }
     if roots.is_empty() {
-        tracing::warn!("there is no certificate authority: every connection by TLS will fail (ca_file)");
+        tracing::warn!(
+            "there is no certificate authority: every connection by TLS will fail (egress.ca_file, redis.ca_file)"
+        );
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;

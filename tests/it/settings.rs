@@ -1,7 +1,8 @@
 //! Settings have the effects that their comments promise.
 //!
 //! Elsewhere: `server.listen`, `server.internal`, `server.root_url`, `data` and `secrets` in `serve`, `server.grace` in
-//! `lifecycle`, TLS and passwords of MariaDB and Redis in `connections`, `scheduler.catch_up` in `schedules`, `worker.lease` and `worker.attempts_lost` in `crash`, `egress` in `egress`.
+//! `lifecycle`, TLS and passwords of MariaDB and Redis in `connections`, `scheduler.catch_up` in `schedules`, `worker.lease`
+//! and `worker.attempts_lost` in `crash`, `egress` in `egress`.
 
 use std::time::{Duration, Instant};
 

@@ -204,12 +204,12 @@ impl Arena {
         let mut connection = self.database.connect().await;
         let begun = Instant::now();
         let id = loop {
+            if begun.elapsed() > BUSY || !self.cluster.is_running(at) {
+                return Ok(());
+            }
             let id = self.cluster.process_id(at).unwrap_or_default();
             if connection.exec_first::<u64, _, _>(HELD, (&id,)).await? > Some(0) {
                 break id;
-            }
-            if begun.elapsed() > BUSY || !self.cluster.is_running(at) {
-                return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         };
