@@ -22,6 +22,7 @@ pub mod money;
 pub mod objects;
 pub mod partners;
 pub mod queue;
+pub mod quotas;
 pub mod roles;
 pub mod rotation;
 pub mod schedule;

@@ -11,50 +11,28 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::app::App;
 use crate::clock::Millis;
 use crate::partners::Tenant;
+use crate::quotas::{Cap, Exceeded};
 
-const MINUTE_MS: Millis = 60_000;
+pub(crate) const MINUTE_MS: Millis = 60_000;
 /// Between two exchanges of counts.
 const SHARE: Duration = Duration::from_millis(200);
 /// How long a minute's sum is kept for others.
 const KEPT: Duration = Duration::from_secs(120);
 
-/// Why a call may not begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TooMany {
-    #[error("too many calls at once")]
-    AtOnce,
-    #[error("too many calls in this minute")]
-    InAMinute {
-        /// Seconds until the next one begins.
-        retry_after_s: u32,
-    },
-}
-
-impl TooMany {
-    pub fn retry_after_s(self) -> u32 {
-        match self {
-            TooMany::AtOnce => 1,
-            TooMany::InAMinute { retry_after_s } => retry_after_s,
-        }
-    }
-}
-
 /// Room for one call of the partner, until the permit is dropped.
-pub fn admit(app: &App, tenant: &Tenant) -> Result<OwnedSemaphorePermit, TooMany> {
-    let refused = |why: TooMany, reason: &'static str| {
-        metrics::counter!("larder_calls_refused_total", "reason" => reason).increment(1);
-        why
-    };
+pub fn admit(app: &App, tenant: &Tenant) -> Result<OwnedSemaphorePermit, Exceeded> {
     let most = app.settings.server.calls_per_minute;
     if most > 0 {
         let now = app.clock.now_ms();
-        if tenant.calls.known(now.div_euclid(MINUTE_MS)) >= most {
+        let made = tenant.calls.known(now.div_euclid(MINUTE_MS));
+        if made >= most {
             let left_ms = (MINUTE_MS - now.rem_euclid(MINUTE_MS)) as u64;
-            let retry_after_s = left_ms.div_ceil(1_000) as u32;
-            return Err(refused(TooMany::InAMinute { retry_after_s }, "rate"));
+            return Err(Exceeded::new(Cap::CallsPerMinute, most, made).retry_after_s(left_ms.div_ceil(1_000) as u32));
         }
     }
-    let permit = tenant.permits.clone().try_acquire_owned().map_err(|_| refused(TooMany::AtOnce, "concurrency"))?;
+    let at_once = app.settings.server.calls_per_partner as u64;
+    let full = |_| Exceeded::new(Cap::CallsAtOnce, at_once, at_once);
+    let permit = tenant.permits.clone().try_acquire_owned().map_err(full)?;
     if most > 0 {
         tenant.calls.add();
     }

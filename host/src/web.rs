@@ -87,7 +87,7 @@ async fn answer(
     // Only now: a slow client must not hold the partner's room.
     let permit = usage::admit(app, &tenant).map_err(|why| {
         Refusal::new(StatusCode::TOO_MANY_REQUESTS, "general_rate_limit_exceeded", why.to_string())
-            .retry_after(why.retry_after_s())
+            .retry_after(why.retry_after_s)
     })?;
     let id = ExecutionId::generate(&app.clock);
     prepare(&mut head.headers, &id, peer);

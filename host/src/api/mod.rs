@@ -19,6 +19,7 @@ mod functions;
 mod grants;
 mod health;
 mod idempotency;
+mod limits;
 mod master_keys;
 mod partners;
 pub mod problem;
@@ -82,6 +83,7 @@ fn parts() -> (Router<App>, OpenApi) {
         .merge(feeds::router())
         .merge(enrolments::router())
         .merge(transactions::router())
+        .merge(limits::router())
         .merge(upstreams::router())
         .merge(partners::router())
         .merge(master_keys::router())
@@ -145,6 +147,7 @@ mod tests {
             "/v1/feeds/{name}/push",
             "/v1/operator/feeds/{name}",
             "/v1/enrolments",
+            "/v1/limits",
             "/v1/transactions",
             "/v1/upstreams/{name}",
             "/v1/operator/upstreams/{name}",

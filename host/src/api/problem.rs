@@ -8,7 +8,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{objects, secrets, store, usage};
+use crate::quotas::{Exceeded, Refused};
+use crate::{objects, secrets, store};
 
 macro_rules! kinds {
     ($($kind:ident = $status:literal $word:literal,)*) => {
@@ -80,6 +81,7 @@ kinds! {
     Taken = 409 "general_conflict",
     UpstreamExists = 409 "upstream_already_exists",
     VariableExists = 409 "variable_already_exists",
+    QuotaExceeded = 413 "project_quota_exceeded",
     StorageRange = 416 "storage_invalid_range",
     IdempotencyMismatch = 422 "general_idempotency_mismatch",
     TooManyCalls = 429 "general_rate_limit_exceeded",
@@ -194,15 +196,15 @@ impl From<objects::Error> for Problem {
     }
 }
 
-impl From<usage::TooMany> for Problem {
-    fn from(why: usage::TooMany) -> Problem {
-        let message = match why {
-            usage::TooMany::AtOnce => "The project has as many calls under way as it may".to_owned(),
-            usage::TooMany::InAMinute { .. } => {
-                "The project has made as many calls in this minute as it may".to_owned()
+impl From<Exceeded> for Problem {
+    fn from(why: Exceeded) -> Problem {
+        let message = why.to_string();
+        match why.cap.refused() {
+            Refused::Later => {
+                Problem { retry_after_s: Some(why.retry_after_s), ..Problem::new(Kind::TooManyCalls, message) }
             }
-        };
-        Problem { retry_after_s: Some(why.retry_after_s()), ..Problem::new(Kind::TooManyCalls, message) }
+            Refused::TooLarge => Problem::new(Kind::QuotaExceeded, message),
+        }
     }
 }
 

@@ -1,0 +1,99 @@
+//! What bounds one partner beside the others.
+//!
+//! * [`Cap`]: one line for each bound, in the table below: the setting that holds it, what it counts, and how it is refused.
+//! * [`Exceeded`]: why something was refused. It names the setting, its value and what is in use.
+//!
+//! The rule: **whatever a partner can make grow has a line here**, so that `GET /v1/limits` shows every bound with its use
+//! and a refusal always names the one that was met. To add one: a line in the table, an arm in [`Cap::limit`] and in
+//! [`Cap::used`], and `Exceeded::new(Cap::…, …)` where it is enforced.
+
+use crate::app::App;
+use crate::config::Settings;
+use crate::partners::Tenant;
+use crate::store;
+
+/// How a refusal is told to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// 429: the same request may go well when there is less in use.
+    Later,
+    /// 413: something has to be removed first, or the request must be smaller.
+    TooLarge,
+}
+
+macro_rules! caps {
+    ($($(#[$doc:meta])* $cap:ident = $setting:literal, $unit:literal, $refused:ident;)*) => {
+        /// A bound of one partner.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Cap { $($(#[$doc])* $cap,)* }
+
+        impl Cap {
+            pub const ALL: &[Cap] = &[$(Cap::$cap,)*];
+
+            /// The setting that holds the bound, which is also its name.
+            pub fn setting(self) -> &'static str {
+                match self { $(Cap::$cap => $setting,)* }
+            }
+
+            /// What is counted, in the plural.
+            pub fn unit(self) -> &'static str {
+                match self { $(Cap::$cap => $unit,)* }
+            }
+
+            pub fn refused(self) -> Refused {
+                match self { $(Cap::$cap => Refused::$refused,)* }
+            }
+        }
+    };
+}
+
+caps! {
+    /// At once, in this process.
+    CallsAtOnce = "server.calls_per_partner", "calls in progress", Later;
+    /// Over all processes.
+    CallsPerMinute = "server.calls_per_minute", "calls in this minute", Later;
+}
+
+impl Cap {
+    /// The bound; 0 where there is none.
+    pub fn limit(self, settings: &Settings) -> u64 {
+        match self {
+            Cap::CallsAtOnce => settings.server.calls_per_partner as u64,
+            Cap::CallsPerMinute => settings.server.calls_per_minute,
+        }
+    }
+
+    /// How much of it the partner uses now.
+    pub async fn used(self, app: &App, tenant: &Tenant) -> store::Result<u64> {
+        Ok(match self {
+            Cap::CallsAtOnce => {
+                let free = tenant.permits.available_permits() as u64;
+                self.limit(&app.settings).saturating_sub(free)
+            }
+            Cap::CallsPerMinute => tenant.calls.known(app.clock.now_ms().div_euclid(crate::usage::MINUTE_MS)),
+        })
+    }
+}
+
+/// A partner has met one of its bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the project may have {limit} {} and has {used} ({} = {limit})", .cap.unit(), .cap.setting())]
+pub struct Exceeded {
+    pub cap: Cap,
+    pub limit: u64,
+    pub used: u64,
+    /// Seconds after which it is worth trying again; only of a [`Refused::Later`].
+    pub retry_after_s: u32,
+}
+
+impl Exceeded {
+    /// Counts the refusal in `larder_refused_total` too.
+    pub fn new(cap: Cap, limit: u64, used: u64) -> Exceeded {
+        metrics::counter!("larder_refused_total", "cap" => cap.setting()).increment(1);
+        Exceeded { cap, limit, used, retry_after_s: 1 }
+    }
+
+    pub fn retry_after_s(self, seconds: u32) -> Exceeded {
+        Exceeded { retry_after_s: seconds, ..self }
+    }
+}
