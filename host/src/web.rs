@@ -99,17 +99,20 @@ async fn answer(
         head
     });
     let mut call = Call::begin(app, job, permit);
-    let Some(head) = head else { return Ok(whole(call.end().await, &broken)) };
-    tokio::select! {
+    let Some(mut head) = head else { return Ok(whole(call.end().await, &broken)) };
+    let streamed = tokio::select! {
         biased;
-        done = call.end() => Ok(whole(done, &broken)),
-        Ok(response) = head => {
-            drop(call); // it goes on
-            let (mut parts, body) = response.into_parts();
-            polish(&mut parts.headers, &id);
-            Ok(Response::from_parts(parts, body.boxed_unsync()))
-        }
-    }
+        done = call.end() => match (&done.end, head.try_recv()) {
+            // The guest ended in the same moment in which it handed over its head.
+            (End::Streamed { .. }, Ok(response)) => response,
+            _ => return Ok(whole(done, &broken)),
+        },
+        Ok(response) = &mut head => response,
+    };
+    drop(call); // if it has not ended, it goes on
+    let (mut parts, body) = streamed.into_parts();
+    polish(&mut parts.headers, &id);
+    Ok(Response::from_parts(parts, body.boxed_unsync()))
 }
 
 /// A call under way. Nothing stops it before its end: if nobody waits for it any more, because its head has left or its

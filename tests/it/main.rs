@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests spawn as they like and ask the real time")]
 
+mod answers;
 mod api_deployments;
 mod api_executions;
 mod api_functions;

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use larder_tests::{Larder, Options, guests, workspace};
+use larder_tests::hostile::{Arena, corpus};
+use larder_tests::{Backend, Larder, Options, guests, workspace};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -103,4 +104,14 @@ async fn javascript() {
 #[tokio::test(flavor = "multi_thread")]
 async fn python() {
     run("py").await;
+}
+
+// No toolchain of Go makes components here; this is what its runtime does before anything else.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clocks_are_such_that_a_program_of_go_starts() {
+    let arena = Arena::new(Backend::Embedded).await;
+    let entry = corpus::one("time-go-starts");
+    assert_eq!(arena.deploy(&entry).await, None);
+    let attacked = arena.attack(&entry).await;
+    assert!(attacked.fine, "{}", attacked.got);
 }

@@ -17,7 +17,6 @@ pub mod signing;
 pub mod state;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -73,11 +72,12 @@ pub(crate) struct State {
 
 impl State {
     pub fn new(run: Run, meter: &Arc<Meter>, logs: &Arc<logs::Collector>) -> State {
+        let clock = clocks::Clock::begin();
         let mut wasi = WasiCtx::builder();
         wasi.stdout(logs::Sink { stream: logs::Stream::Stdout, logs: logs.clone() })
             .stderr(logs::Sink { stream: logs::Stream::Stderr, logs: logs.clone() })
-            .wall_clock(clocks::WallClock)
-            .monotonic_clock(clocks::MonotonicClock(Instant::now()))
+            .wall_clock(clock)
+            .monotonic_clock(clock)
             .max_random_size(RANDOM_BYTES_MAX)
             .allow_tcp(false)
             .allow_udp(false)

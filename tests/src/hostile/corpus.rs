@@ -66,6 +66,11 @@ pub fn all() -> Vec<Entry> {
     entries
 }
 
+/// One of the files, built.
+pub fn one(name: &str) -> Entry {
+    entry(&workspace().join("tests/hostile").join(format!("{name}.wat")), &[])
+}
+
 /// Files around the entries.
 const PARTS: [&str; 4] = ["prelude", "typed", "http", "canary"];
 

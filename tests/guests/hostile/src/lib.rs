@@ -91,3 +91,60 @@ pub fn recurse(depth: u32) -> u32 {
 pub fn trap() -> ! {
     std::process::abort()
 }
+
+/// An answer of so many bytes of a pattern, written in the way that some toolchain writes: `?WAY,BYTES`.
+pub fn write_as(query: &str, out: ResponseOutparam) {
+    let (way, bytes) = query.split_once(',').expect("a way and a number");
+    let bytes: usize = bytes.parse().expect("a number");
+    let pattern: Vec<u8> = (0..bytes).map(|at| b'a' + (at / 4096 % 26) as u8).collect();
+    let headers = Fields::new();
+    if way == "with-a-length" {
+        headers.append("content-length", bytes.to_string().as_bytes()).expect("a header");
+    }
+    let response = OutgoingResponse::new(headers);
+    let body = response.body().expect("the first body");
+    let stream = body.write().expect("the first stream");
+    let mut out = Some((out, response));
+    let mut head = || {
+        if let Some((out, response)) = out.take() {
+            ResponseOutparam::set(out, Ok(response));
+        }
+    };
+    if way != "before-its-head" {
+        head();
+    }
+    let mut rest = &pattern[..];
+    while !rest.is_empty() {
+        let most = match way {
+            // The Rust standard library, C, Python.
+            "flushed-at-once" => {
+                let (part, behind) = rest.split_at(rest.len().min(WRITE_BYTES_MAX));
+                stream.blocking_write_and_flush(part).expect("a reader");
+                rest = behind;
+                continue;
+            }
+            "in-small-parts" => 1_000,
+            _ => usize::MAX,
+        };
+        let room = stream.check_write().expect("a reader") as usize;
+        if room == 0 {
+            head();
+            stream.subscribe().block();
+            continue;
+        }
+        let (part, behind) = rest.split_at(rest.len().min(room).min(most));
+        stream.write(part).expect("room");
+        rest = behind;
+        // JavaScript waits for each part to be gone, wstd for room.
+        if way == "flushed-in-parts" {
+            stream.flush().expect("a reader");
+            stream.subscribe().block();
+        }
+    }
+    head();
+    if way == "flushed-at-the-end" {
+        stream.blocking_flush().expect("a reader");
+    }
+    drop(stream);
+    OutgoingBody::finish(body, None).expect("a complete body");
+}

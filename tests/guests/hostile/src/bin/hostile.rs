@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::thread::sleep;
 use std::time::Duration;
 
-use hostile::{Body, answer, grow, read, recurse, spin, target, trap};
+use hostile::{Body, answer, grow, read, recurse, spin, target, trap, write_as};
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{Fields, IncomingRequest, OutgoingRequest, ResponseOutparam, Scheme};
@@ -150,6 +150,7 @@ impl Guest for Hostile {
                 }
                 body.finish();
             }
+            "write" => write_as(&query, out),
             other => answer(out, 404, &format!("there is no {other}\n")),
         }
     }

@@ -1,0 +1,22 @@
+;; tries: what a program of Go does at its start: it ends itself if the clock says 0, or goes back
+;; ends: answers: 7
+(import "wasi:clocks/monotonic-clock@0.2.6" "now" (func $now (result i64)))
+(import "wasi:clocks/wall-clock@0.2.6" "now" (func $wall (param i32)))
+(func $run (param i32 i32)
+  (local $tries i32)
+  (local $last i64)
+  (local $next i64)
+  (local $last-wall i64)
+  (local $wall i64)
+  (loop $again
+    (local.set $next (call $now))
+    (if (i64.eqz (local.get $next)) (then unreachable))
+    (if (i64.lt_u (local.get $next) (local.get $last)) (then unreachable))
+    (local.set $last (local.get $next))
+    (call $wall (i32.const 64))
+    (local.set $wall (i64.add (i64.mul (i64.load (i32.const 64)) (i64.const 1000000000)) (i64.load32_u (i32.const 72))))
+    (if (i64.lt_u (local.get $wall) (local.get $last-wall)) (then unreachable))
+    (local.set $last-wall (local.get $wall))
+    (local.set $tries (i32.add (local.get $tries) (i32.const 1)))
+    (br_if $again (i32.lt_u (local.get $tries) (i32.const 20000))))
+  (call $answer-number (i32.const 7)))
