@@ -1,5 +1,5 @@
 # What the README names. Everything installs what it needs, or says how.
-.PHONY: run demo test chaos hostile fuzz check bench setup setup-services
+.PHONY: run demo test chaos hostile neighbours fuzz check bench setup setup-services
 
 CARGO ?= cargo
 # Always the whole workspace: dependencies then have the same features every time, and nothing large is compiled twice.
@@ -24,6 +24,7 @@ test: setup setup-services
 	$(BUILD)
 	$(CARGO) test --workspace --no-fail-fast
 	@$(TARGET)/debug/corpus --short
+	@$(TARGET)/debug/neighbours --short
 	@$(TARGET)/debug/chaos --short
 
 # Minutes of kills, restarts and partitions of everything; prints its figures. The same run again: make chaos CHAOS="--seed 7"
@@ -35,6 +36,11 @@ chaos: setup setup-services
 hostile: setup
 	$(BUILD)
 	@$(TARGET)/debug/corpus
+
+# Everything that one partner may do to its neighbours, and how long a neighbour waits meanwhile. One attack: make neighbours NEIGHBOURS="--only lists"
+neighbours: setup setup-services
+	$(BUILD)
+	@$(TARGET)/debug/neighbours $(NEIGHBOURS)
 
 # A minute of arbitrary bytes for everything that reads what strangers send. One target, longer: FUZZ_SECONDS=600 fuzz/run upload
 fuzz: setup

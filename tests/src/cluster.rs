@@ -90,14 +90,27 @@ impl Cluster {
 
     /// Makes a partner `demo` with a key that may do everything.
     pub async fn make_partner(&mut self) {
+        self.key = self.make_another("demo").await;
+    }
+
+    /// Makes one more partner; gives a key of it that may do everything.
+    pub async fn make_another(&self, id: &str) -> String {
         let web = self.members.iter().position(|member| member.roles.contains("web")).expect("a web process");
         let operator = Api::new(&self.endpoint(web), None, Some(&self.operator_key));
-        operator.post("/partners", json!({ "partnerId": "demo", "name": "Demo" })).await.is(201);
-        let key = operator
-            .post("/partners/demo/keys", json!({ "name": "tests", "scopes": Api::every_scope() }))
-            .await
-            .is(201);
-        self.key = key["secret"].as_str().expect("a secret").to_owned();
+        operator.post("/partners", json!({ "partnerId": id, "name": id })).await.is(201);
+        let key = json!({ "name": "tests", "scopes": Api::every_scope() });
+        let key = operator.post(&format!("/partners/{id}/keys"), key).await.is(201);
+        key["secret"].as_str().expect("a secret").to_owned()
+    }
+
+    /// `127.0.0.1:PORT` of a web process.
+    pub fn address(&self, at: usize) -> String {
+        format!("127.0.0.1:{}", self.members[at].outer)
+    }
+
+    /// The API of this web process with a key of this partner.
+    pub fn api_of(&self, at: usize, partner: &str, key: &str) -> Api {
+        Api::new(&self.endpoint(at), Some(partner), Some(key))
     }
 
     /// Starts a process that does not run, with this crash point (`word:count`), and does not wait for it.

@@ -11,7 +11,7 @@ use crate::process::workspace;
 pub const EXAMPLES: [&str; 4] = ["hello-http", "round-up", "save-league", "payday"];
 
 /// Guests that only tests run.
-const TEST_GUESTS: [&str; 4] = ["caller", "hostile", "probe", "signer"];
+const TEST_GUESTS: [&str; 5] = ["caller", "greedy", "hostile", "probe", "signer"];
 
 /// The component of an example or another guest crate of the workspace, built once per run.
 pub fn guest(name: &str) -> Vec<u8> {

@@ -16,6 +16,7 @@ mod cluster;
 mod dump;
 pub mod guests;
 pub mod hostile;
+pub mod neighbours;
 pub mod outside;
 mod process;
 pub mod proxy;

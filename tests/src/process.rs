@@ -117,6 +117,10 @@ impl Larder {
         static BINARY: OnceLock<PathBuf> = OnceLock::new();
         BINARY
             .get_or_init(|| {
+                // Another one than that of the present sources, to compare with: an earlier release, say.
+                if let Some(binary) = std::env::var_os("LARDER_TEST_BINARY") {
+                    return binary.into();
+                }
                 let mut build = crate::guests::cargo();
                 // Of the whole workspace, so that dependencies have the features that the tests were built with.
                 build.args(["build", "--quiet", "--workspace", "--bins"]);

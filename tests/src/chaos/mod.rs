@@ -3,6 +3,8 @@
 //!
 //! * [`workload`]: what is asked of it. * [`faults`]: what is done to it. * [`oracle`]: what must have come of it.
 //!
+//! Another partner attacks all the while (`neighbours`): what it does is no part of what is compared.
+//!
 //! First each crash point of the code is hit, then processes, MariaDB and Redis are killed, stopped and cut off at random.
 //! A run in which one of the rare states ([`RARE`]) or a crash point was never reached proves nothing, and fails.
 
@@ -18,6 +20,8 @@ use std::time::{Duration, Instant};
 
 use larder::crash::Point;
 
+use crate::neighbours::Attackers;
+use crate::neighbours::attacks::{Attack, Evil, Status};
 use crate::proxy::Proxy;
 use crate::services::{Database, MariaDb, Redis};
 use crate::{Api, Cluster, Metrics, Random};
@@ -36,6 +40,20 @@ const RARE: [(&str, &str); 6] = [
     ("deadlock or lock wait retried", "larder_store_races_total"),
     ("dead-lettered", "larder_dead_letters_total"),
 ];
+
+/// What another partner does all the time, and must not cost this one anything.
+const ATTACKS: [Attack; 8] = [
+    Attack::Multiply,
+    Attack::SleepingQueue,
+    Attack::Nobody,
+    Attack::FanOuts,
+    Attack::Conflicts,
+    Attack::Logs,
+    Attack::SlowBodies,
+    Attack::Spin,
+];
+/// Of each attack: the machine has seven processes to run besides.
+const ATTACKERS: usize = 4;
 
 /// How much is done.
 pub struct Plan {
@@ -113,6 +131,8 @@ pub struct Outcome {
     /// Damage that the oracle did not see when it was done on purpose.
     unseen: Vec<String>,
     sent: Sent,
+    /// How the steps of the other partner's attacks ended.
+    attacks: BTreeMap<Status, usize>,
     metrics: Metrics,
     missed: Vec<Point>,
     seed: u64,
@@ -124,7 +144,9 @@ pub async fn run(plan: Plan) -> Outcome {
     let mut arena = Arena::build(plan.seed).await;
     let since_ms = now_ms();
     let workload = Workload::new(plan.seed);
+    let evil = arena.evil().await;
     let senders = Senders::start(workload, arena.doors.clone());
+    let attackers = Attackers::start(evil, ATTACKS.to_vec(), ATTACKERS);
     let missed = arena.crash_points().await;
     for fault in faults::shuffled(&plan.faults, &mut arena.random) {
         arena.tend();
@@ -137,6 +159,7 @@ pub async fn run(plan: Plan) -> Outcome {
         sent = senders.finish() => sent,
         () = async { loop { arena.tend(); tokio::time::sleep(Duration::from_millis(200)).await; } } => unreachable!(),
     };
+    let attacks = attackers.stop();
     arena.tend();
     for at in 0..arena.cluster.len() {
         arena.cluster.wait_for(at).await;
@@ -147,7 +170,7 @@ pub async fn run(plan: Plan) -> Outcome {
     let sealed = arena.finish_rotation().await;
     let unseen = oracle.unseen(&arena.database).await;
     let metrics = arena.cluster.metrics().await;
-    Outcome { arena, findings, sealed, unseen, sent, metrics, missed, seed: plan.seed, took: begun.elapsed() }
+    Outcome { arena, findings, sealed, unseen, sent, attacks, metrics, missed, seed: plan.seed, took: begun.elapsed() }
 }
 
 fn now_ms() -> i64 {
@@ -207,6 +230,20 @@ impl Arena {
 }
 
 impl Arena {
+    /// The partner that attacks, through the first web process.
+    async fn evil(&self) -> Evil {
+        let web = self.cluster.with("web")[0];
+        let mut partners = vec![];
+        for id in ["evil", "evil-too"] {
+            let key = self.cluster.make_another(id).await;
+            partners.push((id.to_owned(), self.cluster.api_of(web, id, &key)));
+        }
+        let partners = partners.try_into().unwrap_or_else(|_| unreachable!("two partners"));
+        let evil = Evil { address: self.cluster.address(web), partners };
+        evil.prepare(&ATTACKS).await;
+        evil
+    }
+
     /// Does again what leads to a rare state that chance has not led to.
     async fn reach_rare_states(&mut self) {
         const TRIES: usize = 5;
@@ -244,6 +281,9 @@ impl Outcome {
         complaints.extend(self.arena.crashes.iter().cloned());
         complaints.extend(self.unseen.iter().map(|damage| format!("the oracle does not see: {damage}")));
         complaints.extend(self.sealed.as_ref().err().cloned());
+        if !self.attacks.keys().any(|status| (200..300).contains(status)) {
+            complaints.push("nothing that the other partner did was accepted: it proves nothing".into());
+        }
         if self.arena.database_proxy.commits_dropped() == 0 {
             complaints.push("no COMMIT lost its answer".into());
         }
@@ -268,6 +308,10 @@ impl Outcome {
         row("commits done, answer dropped", self.arena.database_proxy.commits_dropped().to_string());
         row("items sent", self.findings.events.to_string());
         row("sent again after acceptance", self.sent.repeated.to_string());
+        let attacks: usize = self.attacks.values().sum();
+        let accepted: usize = self.attacks.range(200..300).map(|(_, count)| count).sum();
+        row("of another partner's attacks", attacks.to_string());
+        row("and of them accepted", accepted.to_string());
         row("executions", self.findings.executions.to_string());
         row("transactions", self.findings.transactions.to_string());
         row("firings", self.findings.firings.to_string());

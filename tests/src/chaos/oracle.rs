@@ -47,13 +47,14 @@ impl Findings {
     }
 }
 
-/// Rows that are due, or under way.
+/// Rows of the partner that are due, or in progress. Another one, which attacks meanwhile, may have as many as it likes.
 const UNFINISHED: &str = "SELECT what, COUNT(*) FROM (
     SELECT CONCAT('execution of ', function_id, ', ', status) AS what FROM executions
-        WHERE due_at_ms IS NOT NULL OR status IN ('waiting', 'processing')
-    UNION ALL SELECT 'event' FROM events WHERE waiting <> 0
-    UNION ALL SELECT 'fan-out' FROM fanouts WHERE waiting <> 0
-    UNION ALL SELECT CONCAT('deployment, ', status) FROM deployments WHERE status IN ('waiting', 'building', 'processing')
+        WHERE partner_id = 'demo' AND (due_at_ms IS NOT NULL OR status IN ('waiting', 'processing'))
+    UNION ALL SELECT 'event' FROM events WHERE partner_id = 'demo' AND waiting <> 0
+    UNION ALL SELECT 'fan-out' FROM fanouts WHERE partner_id = 'demo' AND waiting <> 0
+    UNION ALL SELECT CONCAT('deployment, ', status) FROM deployments
+        WHERE partner_id = 'demo' AND status IN ('waiting', 'building', 'processing')
 ) AS unfinished GROUP BY what";
 
 /// Knows what was sent.
