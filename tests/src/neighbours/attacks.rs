@@ -59,6 +59,22 @@ attacks! {
     Delete = "delete", 1, "deletes a function with everything that it left";
 }
 
+impl Attack {
+    /// Those that once kept a neighbour waiting for seconds.
+    pub const WORST: &[Attack] = &[
+        Attack::SleepingQueue,
+        Attack::Multiply,
+        Attack::Nobody,
+        Attack::FanOuts,
+        Attack::SleepingCalls,
+        Attack::Lists,
+        Attack::HeldUploads,
+        Attack::Builds,
+        Attack::BigReads,
+        Attack::Document,
+    ];
+}
+
 /// The partner that attacks, and a second one of the same people.
 #[derive(Clone)]
 pub struct Evil {

@@ -45,7 +45,7 @@ impl Plan {
     pub fn short() -> Plan {
         Plan {
             quiet: Duration::from_secs(1),
-            attacked: Duration::from_secs(4),
+            attacked: Duration::from_secs(3),
             call_max: Duration::from_secs(1),
             saving_max: Duration::from_secs(4),
         }
