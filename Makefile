@@ -2,20 +2,24 @@
 .PHONY: run demo test chaos hostile neighbours fuzz check bench setup setup-services
 
 CARGO ?= cargo
-# Always the whole workspace: dependencies then have the same features every time, and nothing large is compiled twice.
+# For the tests always the whole workspace: dependencies then have the same features every time.
 BUILD = $(CARGO) build --workspace --bins
+# What `make run` and `make demo` run, and nothing else: no tests, no benchmarks, no crash points.
+EXAMPLES = -p hello-http -p payday -p round-up -p save-league
+BUILD_DEMO = $(CARGO) build -p larder -p larder-demo -p aggregator --bins \
+	&& $(CARGO) build --release --target wasm32-wasip2 $(EXAMPLES)
 TARGET = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 APT = env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends
 DEMO = $(TARGET)/debug/demo
 
 # The embedded default, end to end: builds, starts Larder, deploys the examples, sends events, prints what happened, keeps serving.
 run: setup
-	$(BUILD)
+	$(BUILD_DEMO)
 	@$(DEMO) --keep --data larder-data
 
 # The same in a temporary folder; ends by itself.
 demo: setup
-	$(BUILD)
+	$(BUILD_DEMO)
 	@$(DEMO) --listen 127.0.0.1:0 --internal 127.0.0.1:0
 
 # Everything: unit tests of all crates, the examples' own, the system tests against real processes, and by themselves, as

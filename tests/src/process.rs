@@ -125,7 +125,7 @@ impl Larder {
                 // Of the whole workspace, so that dependencies have the features that the tests were built with.
                 build.args(["build", "--quiet", "--workspace", "--bins"]);
                 let own = std::env::current_exe().expect("the path of this test");
-                // target/PROFILE/deps/it-HASH, or target/PROFILE/demo
+                // target/PROFILE/deps/it-HASH, or target/PROFILE/chaos
                 let profile =
                     own.ancestors().skip(1).find(|folder| !folder.ends_with("deps")).expect("a target folder");
                 if profile.ends_with("release") {

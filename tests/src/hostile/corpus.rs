@@ -118,8 +118,8 @@ pub fn component(text: &str, world: World) -> Vec<u8> {
     let (resolve, package) = contract();
     let world = resolve.select_world(&[*package], Some(name)).expect("a world");
     embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8).expect("a module");
-    let mut encoder = ComponentEncoder::default();
-    let component = encoder.module(&module).and_then(|encoder| encoder.encode());
+    let encoder = ComponentEncoder::default();
+    let component = encoder.module(&module).and_then(|mut encoder| encoder.encode());
     component.unwrap_or_else(|err| panic!("{err:#}\n{text}"))
 }
 
