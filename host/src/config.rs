@@ -2,16 +2,18 @@
 //!
 //! They are read once, in `main`. Wrong ones stop the process with all complaints, each naming its key.
 
-use std::collections::BTreeMap;
+mod layers;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use figment::Figment;
-use figment::providers::{Env, Format, Serialized, Toml};
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+
+use layers::Layers;
+pub use layers::left_alone;
 
 /// The defaults, which are also the reference.
 pub const DEFAULTS: &str = include_str!("config.default.toml");
@@ -19,7 +21,7 @@ pub const DEFAULTS: &str = include_str!("config.default.toml");
 macro_rules! section {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, Deserialize, Serialize)]
+        #[derive(Clone, Debug, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
     };
@@ -105,6 +107,7 @@ section! { Worker {
     due_max: u32,
 } }
 section! { Scheduler {
+    zoneinfo: PathBuf,
     #[serde(with = "humantime_serde")] poll: Duration,
     #[serde(with = "humantime_serde")] catch_up: Duration,
 } }
@@ -155,11 +158,7 @@ mod networks {
 
     use ipnet::IpNet;
     use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub fn serialize<S: Serializer>(networks: &[IpNet], to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(networks.iter().map(IpNet::to_string))
-    }
+    use serde::{Deserialize, Deserializer};
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
         let texts = Vec::<String>::deserialize(from)?;
@@ -171,7 +170,7 @@ mod networks {
     }
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     Text,
@@ -192,6 +191,19 @@ impl Records {
 pub struct Complaints(Vec<String>);
 
 impl Complaints {
+    fn add(&mut self, why: String) {
+        self.0.push(why);
+    }
+
+    /// Says by which variable a setting came that the environment sets.
+    fn naming(self, layers: &Layers) -> Complaints {
+        let named = |line: String| match line.split_once(' ') {
+            Some((key, why)) => format!("{} {why}", layers.named(key)),
+            None => line,
+        };
+        Complaints(self.0.into_iter().map(named).collect())
+    }
+
     fn unless(&mut self, fine: bool, key: &str, why: &str) {
         if !fine {
             self.0.push(format!("{key} {why}"));
@@ -207,9 +219,6 @@ impl fmt::Display for Complaints {
 
 impl std::error::Error for Complaints {}
 
-/// Variables of the client's commands and of the crash tests, which are no settings.
-const NOT_SETTINGS: [&str; 5] = ["ENDPOINT", "PARTNER", "KEY", "OPERATOR_KEY", "CRASH"];
-
 /// What operators of the replaced platform know: its variable, our key, the unit to put behind the number.
 const ALIASES: [(&str, &str, &str); 6] = [
     ("_APP_FUNCTIONS_TIMEOUT", "functions.timeout_max", "s"),
@@ -223,35 +232,29 @@ const ALIASES: [(&str, &str, &str); 6] = [
 impl Settings {
     /// Reads the settings. `overrides` are `key = value` pairs of the command line.
     pub fn load(file: Option<&Path>, overrides: &[(&str, String)]) -> Result<Settings, Complaints> {
-        let environment: BTreeMap<String, String> = std::env::vars().collect();
-        let mut figment = Figment::from(Toml::string(DEFAULTS));
+        let mut layers = Layers::new();
         if let Some(file) = file {
-            if !file.is_file() {
-                return Err(Complaints(vec![format!("--config: there is no file {}", file.display())]));
-            }
-            figment = figment.merge(Toml::file_exact(file));
+            layers.file(file);
         }
         for (variable, key, unit) in ALIASES {
-            if let Some(value) = environment.get(variable) {
-                figment = match value.parse::<u64>() {
-                    Ok(number) if unit.is_empty() => figment.merge(Serialized::default(key, number)),
-                    Ok(number) => figment.merge(Serialized::default(key, format!("{number}{unit}"))),
-                    Err(_) => {
-                        return Err(Complaints(vec![format!("{variable} must be a whole number, not {value:?}")]));
-                    }
-                };
+            if let Some(value) = std::env::var_os(variable) {
+                match value.to_str().map(|value| (value, value.parse::<u64>())) {
+                    Some((value, Ok(_))) => layers.text(key, &format!("{value}{unit}"), Some(variable)),
+                    _ => layers.complaints.add(format!("{variable} must be a whole number, not {value:?}")),
+                }
             }
         }
-        figment = figment
-            .merge(Env::prefixed("LARDER_").ignore(&NOT_SETTINGS).filter(|key| !key.starts_with("TEST_")).split("__"));
+        layers.environment();
         for (key, value) in overrides {
-            figment = figment.merge(Serialized::default(key, value));
+            layers.text(key, value, None);
         }
-        let settings: Settings = figment.extract().map_err(|errors| {
-            Complaints(errors.into_iter().map(|err| format!("{}: {}", err.path.join("."), err.kind)).collect())
-        })?;
-        settings.check()?;
-        Ok(settings)
+        let settings = layers.settings::<Settings>().map_err(|why| layers.complaints.add(why)).ok();
+        match settings {
+            Some(settings) if layers.complaints.0.is_empty() => {
+                settings.check().map_err(|found| found.naming(&layers)).map(|()| settings)
+            }
+            _ => Err(layers.complaints),
+        }
     }
 
     fn check(&self) -> Result<(), Complaints> {
@@ -324,6 +327,12 @@ impl Settings {
         found.unless(self.worker.attempts > 0, "worker.attempts", "must be at least 1");
         found.unless(self.worker.attempts_lost > 0, "worker.attempts_lost", "must be at least 1");
         found.unless(!self.worker.poll.is_zero(), "worker.poll", "must be more than 0");
+        let zoneinfo = &self.scheduler.zoneinfo;
+        found.unless(
+            zoneinfo.as_os_str().is_empty() || zoneinfo.is_dir(),
+            "scheduler.zoneinfo",
+            "must be empty or name a folder",
+        );
         found.unless(!self.scheduler.poll.is_zero(), "scheduler.poll", "must be more than 0");
         found.unless(!self.feeds.poll.is_zero(), "feeds.poll", "must be more than 0");
         found.unless(self.feeds.polls_max > 0, "feeds.polls_max", "must be at least 1");

@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use larder::cli;
 use larder::clock::Clock;
-use larder::config::{DEFAULTS, Settings};
+use larder::config::{self, DEFAULTS, Settings};
 use larder::lifecycle::Lifecycle;
 use larder::roles::{self, Role};
 use larder::secrets::Secrets;
@@ -94,9 +94,21 @@ fn main() -> ExitCode {
     })
 }
 
+/// Somebody who misspelt a setting finds it here.
+fn say_what_is_left_alone() {
+    let names = config::left_alone();
+    if !names.is_empty() {
+        tracing::debug!(
+            names = names.join(" "),
+            "variables of the environment that begin with LARDER_ and are no settings are left alone"
+        );
+    }
+}
+
 async fn run_serve(options: Serve) -> anyhow::Result<ExitCode> {
     let mut settings = Settings::load(options.config.as_deref(), &[])?;
     telemetry::logs(&settings.log)?;
+    say_what_is_left_alone();
     for role in Role::ALL {
         anyhow::ensure!(
             !settings.database.url.is_empty() || options.roles.contains(&role),
@@ -134,6 +146,7 @@ async fn run_dev(options: Dev) -> anyhow::Result<ExitCode> {
     ];
     let mut settings = Settings::load(options.config.as_deref(), &overrides)?;
     telemetry::logs(&settings.log)?;
+    say_what_is_left_alone();
     if settings.egress.private_networks.is_empty() {
         settings.egress.private_networks = dev::PRIVATE_NETWORKS.map(Into::into).into();
     }

@@ -16,6 +16,7 @@ mod corpus;
 mod crash;
 mod dead_letters;
 mod egress;
+mod environment;
 mod events;
 mod failover;
 mod feeds;
