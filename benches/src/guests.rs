@@ -145,8 +145,8 @@ impl state::Backend for Nothing {
 
 #[async_trait::async_trait]
 impl savings::Backend for Nothing {
-    fn exponent(&self, currency: &str) -> Option<u32> {
-        (currency == "SEK").then_some(2)
+    fn exponent(&self, currency: &str) -> Result<u32, String> {
+        if currency == "SEK" { Ok(2) } else { Err(format!("{currency} is not a currency")) }
     }
 
     async fn may_save_for(&self, _: &str) -> Result<Result<(), String>, BackendError> {

@@ -182,8 +182,8 @@ fn path(text: &str) -> Result<(), &'static str> {
 
 fn transactions(found: &mut Found, currency: &str, grant: &mut TransactionGrant) {
     let key = format!("grants.transactions.{currency}");
-    if money::exponent(currency).is_none() {
-        return found.complain(&key, format!("{currency:?} is no currency; an ISO 4217 code such as SEK is"));
+    if let Err(why) = money::current(currency) {
+        return found.complain(&key, why);
     }
     let mut minor = [0; 2];
     for ((name, text), minor) in [("max", &mut grant.max), ("sum", &mut grant.sum)].into_iter().zip(&mut minor) {

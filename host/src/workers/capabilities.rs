@@ -50,8 +50,8 @@ impl Savings {
 
 #[async_trait]
 impl savings::Backend for Savings {
-    fn exponent(&self, currency: &str) -> Option<u32> {
-        money::exponent(currency)
+    fn exponent(&self, currency: &str) -> Result<u32, String> {
+        money::current(currency)
     }
 
     async fn may_save_for(&self, end_user: &str) -> Result<Result<(), String>, BackendError> {

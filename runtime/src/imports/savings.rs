@@ -12,8 +12,9 @@ const MEMO_CHARS_MAX: usize = 200;
 /// What the host knows of money and of whom a function may save for.
 #[async_trait]
 pub trait Backend: Send + Sync {
-    /// Decimals of a currency's amounts (ISO 4217), `None` for one that does not exist or is not money.
-    fn exponent(&self, currency: &str) -> Option<u32>;
+    /// Decimals of a currency's amounts (ISO 4217). The text of a no is given to the guest: there is no such currency, or
+    /// not any more.
+    fn exponent(&self, currency: &str) -> Result<u32, String>;
     /// May a run that is not for an enrolment save for this end user? The text of a no is given to the guest.
     async fn may_save_for(&self, end_user: &str) -> Result<Result<(), String>, BackendError>;
 }
@@ -44,10 +45,7 @@ impl savings::Host for Host {
 impl Host {
     /// Gives the amount with all the currency's decimals, and in minor units.
     fn check_transaction(&self, wanted: &savings::Transaction) -> Result<(String, i64), String> {
-        let exponent = self
-            .savings
-            .exponent(&wanted.currency)
-            .ok_or_else(|| format!("unknown currency {:?}, expected an ISO 4217 code such as SEK", wanted.currency))?;
+        let exponent = self.savings.exponent(&wanted.currency)?;
         let amount = parse_amount(&wanted.amount, exponent, &wanted.currency)?;
         self.grants.allow_transaction(&wanted.currency, exponent, amount.1)?;
         if let Some(memo) = &wanted.memo {

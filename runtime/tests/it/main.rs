@@ -163,8 +163,8 @@ struct Money;
 
 #[async_trait]
 impl savings::Backend for Money {
-    fn exponent(&self, currency: &str) -> Option<u32> {
-        (currency == "SEK").then_some(2)
+    fn exponent(&self, currency: &str) -> Result<u32, String> {
+        if currency == "SEK" { Ok(2) } else { Err(format!("{currency} is not a currency")) }
     }
 
     async fn may_save_for(&self, end_user: &str) -> Result<Result<(), String>, state::BackendError> {

@@ -47,6 +47,7 @@
 //! Which Larder interfaces a component imports follows from what its code calls, so a function that never saves needs
 //! no grant to save. That is why the calls to the host are chosen at compile time and not behind a trait object.
 
+pub mod currencies;
 mod error;
 mod event;
 pub mod http;

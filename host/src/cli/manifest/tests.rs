@@ -199,7 +199,7 @@ fn a_wrong_grant_names_its_line() {
         (
             "transactions.SEK",
             "transactions.SKE",
-            "larder.toml:9: grants.transactions.SKE \"SKE\" is no currency; an ISO 4217 code such as SEK is",
+            "larder.toml:9: grants.transactions.SKE \"SKE\" is not a currency (ISO 4217, three capital letters)",
         ),
         (
             "methods = [\"POST\"]",
