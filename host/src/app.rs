@@ -16,6 +16,7 @@ use crate::queue::Queue;
 use crate::secrets::Secrets;
 use crate::store::Store;
 use crate::workers::gates::Gates;
+use crate::zones::Zones;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -63,6 +64,7 @@ pub struct Parts {
     pub runtime: Arc<Runtime>,
     pub gates: Gates,
     pub upstreams: Upstreams,
+    pub zones: Zones,
     /// Through which everything goes that leaves by HTTP.
     pub egress: Client,
     pub life: Lifecycle,

@@ -33,6 +33,7 @@ mod tls;
 pub mod usage;
 pub mod web;
 pub mod workers;
+pub mod zones;
 
 /// Of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

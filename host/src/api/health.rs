@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 use super::problem::Problem;
 use crate::app::App;
 use crate::auth::{Caller, Scope};
+use crate::money::currencies;
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(ping)).routes(routes!(version)).routes(routes!(health))
@@ -29,6 +30,30 @@ struct Health {
     status: &'static str,
     /// Milliseconds that the database took to answer.
     ping: u64,
+    /// What Larder knows of the world outside, and how old that is.
+    facts: Facts,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Facts {
+    time_zones: TimeZones,
+    currencies: Currencies,
+}
+
+#[derive(Serialize, ToSchema)]
+struct TimeZones {
+    /// Of the IANA data, such as `2026f`; `null` where the folder does not say.
+    version: Option<String>,
+    /// A folder, or `compiled in`.
+    source: String,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Currencies {
+    /// The day of the ISO 4217 list.
+    as_of: &'static str,
 }
 
 /// Needs no key.
@@ -50,5 +75,11 @@ async fn health(State(app): State<App>, caller: Caller) -> Result<Json<Health>, 
     caller.may(Scope::HealthRead)?;
     let begun = Instant::now();
     app.store.ping().await?;
-    Ok(Json(Health { name: "http", status: "pass", ping: begun.elapsed().as_millis() as u64 }))
+    let ping = begun.elapsed().as_millis() as u64;
+    let zones = app.zones.facts();
+    let facts = Facts {
+        time_zones: TimeZones { version: zones.version, source: zones.source },
+        currencies: Currencies { as_of: currencies::AS_OF },
+    };
+    Ok(Json(Health { name: "http", status: "pass", ping, facts }))
 }

@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use chrono_tz::Tz;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -63,9 +62,9 @@ async fn get(
         return Ok(Json(Schedule { schedule, timezone, rule: "", armed, next: vec![] }));
     }
     let cron = Cron::parse(&schedule).map_err(Problem::internal)?;
-    let zone: Tz = timezone.parse().map_err(Problem::internal)?;
+    let zone = app.zones.zone(&timezone).ok_or_else(|| Problem::internal(format!("no time zone {timezone}")))?.rules();
     let now = instant(app.clock.now_ms());
-    let next = std::iter::successors(cron.next_after(now, zone), |last| cron.next_after(*last, zone));
+    let next = std::iter::successors(cron.next_after(now, &zone), |last| cron.next_after(*last, &zone));
     let next = next.take(count).map(|at| datetime(at.timestamp_millis())).collect();
     Ok(Json(Schedule { rule: cron.clock_change_rule(), schedule, timezone, armed, next }))
 }

@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 use self::reader::{Reader, Section};
 use super::failure::{Failure, Refusal, Result};
 use crate::schedule::cron::Cron;
+use crate::zones::Zones;
 
 pub const FILE_NAME: &str = "larder.toml";
 pub const RUNTIME: &str = "wasi-0.2";
@@ -211,7 +212,7 @@ fn function<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> Option<Funct
         reader.complain_at("function.schedule", format!("is no schedule: {err}"));
     }
     let timezone = of.text(reader, "timezone").unwrap_or_else(|| "UTC".into());
-    if timezone.parse::<chrono_tz::Tz>().is_err() {
+    if Zones::new(Path::new("")).zone(&timezone).is_none() {
         let text = format!("must be an IANA time zone such as \"Europe/Stockholm\", not {timezone:?}");
         reader.complain_at("function.timezone", text);
     }

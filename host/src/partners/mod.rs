@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use chrono_tz::Tz;
 use larder_runtime::{Digest, Exports, Grants, Lane, Limits};
 use tokio::sync::Semaphore;
 
@@ -29,6 +28,7 @@ use crate::secrets::Secrets;
 use crate::secrets::keyring::MasterKeyId;
 use crate::store::listing::Listing;
 use crate::store::{self, Store};
+use crate::zones::{Zone, Zones};
 use calls::Calls;
 
 /// One partner's part of the snapshot.
@@ -59,7 +59,7 @@ pub struct FunctionView {
     /// The partner's.
     pub lane: Arc<Lane>,
     pub grants: Arc<Grants>,
-    pub timezone: Tz,
+    pub timezone: Zone,
     /// The guest's environment.
     pub variables: Arc<Vec<(String, String)>>,
     /// A variable that does not open. The function does not run without it.
@@ -101,6 +101,7 @@ struct Shared {
     store: Store,
     secrets: Secrets,
     queue: Queue,
+    zones: Zones,
     calls_max: usize,
     /// One reload at a time, so that an older snapshot never replaces a newer one.
     reloading: tokio::sync::Mutex<()>,
@@ -113,12 +114,19 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 impl Directory {
     /// Reads all partners. `calls_max` is how many calls of one partner may run at once in this process.
-    pub async fn load(store: Store, secrets: Secrets, queue: Queue, calls_max: usize) -> store::Result<Directory> {
+    pub async fn load(
+        store: Store,
+        secrets: Secrets,
+        queue: Queue,
+        zones: Zones,
+        calls_max: usize,
+    ) -> store::Result<Directory> {
         let directory = Directory(Arc::new(Shared {
             tenants: ArcSwap::default(),
             store,
             secrets,
             queue,
+            zones,
             calls_max,
             reloading: tokio::sync::Mutex::new(()),
             looked_again: tokio::sync::Mutex::default(),
@@ -319,7 +327,7 @@ impl Directory {
             limits: function.limits.limits(function.timeout_s),
             lane: lane.clone(),
             grants: Arc::new(function.grants.clone()),
-            timezone: function.timezone.parse().unwrap_or(Tz::UTC),
+            timezone: self.0.zones.zone(&function.timezone).unwrap_or_else(|| self.0.zones.utc()),
             variables: Arc::new(variables),
             unopened,
             active,

@@ -12,7 +12,7 @@ use anyhow::Context;
 use larder_runtime::Runtime;
 
 use crate::app::{App, Parts};
-use crate::clock::Clock;
+use crate::clock::{Clock, instant};
 use crate::config::Settings;
 use crate::egress::Client;
 use crate::egress::upstreams::Upstreams;
@@ -26,6 +26,7 @@ use crate::secrets::{self, Secrets};
 use crate::store::Store;
 use crate::usage;
 use crate::workers::gates::Gates;
+use crate::zones::Zones;
 use web::Listeners;
 pub use web::bind;
 
@@ -87,8 +88,16 @@ pub async fn start(
     rotation::join(&store, &secrets, &holder, clock.now_ms()).await?;
     let objects = Objects::open(&settings.objects, &data)?;
     let queue = Queue::open(&settings.redis).await?;
+    let zones = Zones::new(&settings.scheduler.zoneinfo);
+    let rules = zones.facts();
+    tracing::info!("time zone rules: {rules}");
+    if rules.are_old(instant(clock.now_ms())) {
+        tracing::warn!(
+            "the time zone rules are old: {rules}; bring tzdata up to date, or name a folder in scheduler.zoneinfo"
+        );
+    }
     let calls_max = settings.server.calls_per_partner;
-    let directory = Directory::load(store.clone(), secrets.clone(), queue.clone(), calls_max).await?;
+    let directory = Directory::load(store.clone(), secrets.clone(), queue.clone(), zones.clone(), calls_max).await?;
     let runtime = Runtime::new(larder_runtime::Settings {
         cache_dir: data.join("artifacts"),
         seal_key: secrets.artifact_key(),
@@ -119,6 +128,7 @@ pub async fn start(
         gates: Gates::default(),
         egress,
         upstreams,
+        zones,
         life: life.clone(),
     }))
 }

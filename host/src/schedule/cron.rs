@@ -13,8 +13,9 @@
 //! The search is our own because no crate at hand keeps the second rule where a gap crosses midnight, as it does in
 //! America/Nuuk every March.
 
-use chrono::{DateTime, Datelike, Days, MappedLocalTime, NaiveDate, NaiveDateTime, TimeDelta, TimeZone, Timelike, Utc};
-use chrono_tz::{GapInfo, Tz};
+use chrono::{DateTime, Datelike, Days, NaiveDate, TimeDelta, Timelike, Utc};
+
+use crate::zones::Rules;
 
 /// The longest wait between two firings of any expression that fires at all: 29 February around the year 2100.
 const SEARCH_DAYS_MAX: u64 = 8 * 366 + 1;
@@ -120,7 +121,7 @@ impl Cron {
     }
 
     /// The first firing later than `after`; `None` only where the calendar ends.
-    pub fn next_after(&self, after: DateTime<Utc>, zone: Tz) -> Option<DateTime<Utc>> {
+    pub fn next_after(&self, after: DateTime<Utc>, zone: &Rules) -> Option<DateTime<Utc>> {
         let end = after.checked_add_days(Days::new(SEARCH_DAYS_MAX))?;
         if self.follows_real_time { self.next_real(after, end, zone) } else { self.next_fixed(after, zone) }
     }
@@ -130,29 +131,29 @@ impl Cron {
         &self,
         after: DateTime<Utc>,
         until: DateTime<Utc>,
-        zone: Tz,
-    ) -> impl Iterator<Item = DateTime<Utc>> + '_ {
+        zone: &Rules,
+    ) -> impl Iterator<Item = DateTime<Utc>> {
         std::iter::successors(self.next_after(after, zone), move |&last| self.next_after(last, zone))
             .take_while(move |&due| due <= until)
     }
 
     /// Walks wall times and asks the zone when each of them first is. That never goes backwards as wall times go
     /// forwards, so the first one that is late enough is the answer.
-    fn next_fixed(&self, after: DateTime<Utc>, zone: Tz) -> Option<DateTime<Utc>> {
-        let wall_after = after.with_timezone(&zone).naive_local();
+    fn next_fixed(&self, after: DateTime<Utc>, zone: &Rules) -> Option<DateTime<Utc>> {
+        let wall_after = zone.wall(after);
         self.dates_from(wall_after.date()).find_map(|date| {
             members(self.hours)
                 .flat_map(|hour| members(self.minutes).map(move |minute| (hour, minute)))
                 .filter_map(|(hour, minute)| date.and_hms_opt(hour, minute, 0))
                 .filter(|wall| *wall > wall_after)
-                .filter_map(|wall| first_instant(wall, zone))
+                .filter_map(|wall| zone.first_instant(wall))
                 .find(|instant| *instant > after)
         })
     }
 
     /// Walks real time and looks at the wall clock, leaping over what cannot match.
-    fn next_real(&self, after: DateTime<Utc>, end: DateTime<Utc>, zone: Tz) -> Option<DateTime<Utc>> {
-        let wall = |at: DateTime<Utc>| at.with_timezone(&zone).naive_local();
+    fn next_real(&self, after: DateTime<Utc>, end: DateTime<Utc>, zone: &Rules) -> Option<DateTime<Utc>> {
+        let wall = |at: DateTime<Utc>| zone.wall(at);
         let into_minute = |at: DateTime<Utc>| {
             TimeDelta::seconds(wall(at).second().into()) + TimeDelta::nanoseconds(at.timestamp_subsec_nanos().into())
         };
@@ -215,13 +216,6 @@ impl std::str::FromStr for Cron {
 impl std::fmt::Display for Cron {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.text)
-    }
-}
-
-fn first_instant(wall: NaiveDateTime, zone: Tz) -> Option<DateTime<Utc>> {
-    match zone.from_local_datetime(&wall) {
-        MappedLocalTime::Single(instant) | MappedLocalTime::Ambiguous(instant, _) => Some(instant.to_utc()),
-        MappedLocalTime::None => Some(GapInfo::new(&wall, &zone)?.end?.to_utc()),
     }
 }
 

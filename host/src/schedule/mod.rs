@@ -54,7 +54,7 @@ pub fn armed(view: &FunctionView) -> Option<Cron> {
 }
 
 fn next(cron: &Cron, view: &FunctionView, after: Millis) -> Option<Millis> {
-    cron.next_after(instant(after), view.timezone).map(|at: DateTime<Utc>| at.timestamp_millis())
+    cron.next_after(instant(after), &view.timezone.rules()).map(|at: DateTime<Utc>| at.timestamp_millis())
 }
 
 /// Between two looks whether every schedule is armed.

@@ -27,7 +27,7 @@ pub fn of_claimed(view: &FunctionView, execution: &Execution, event: Option<&Sto
 
 /// A schedule's firing as an event: its time is the nominal one, in UTC; the data has it in the function's own zone.
 fn firing(view: &FunctionView, nominal: Millis, late_ms: Option<Millis>) -> Event {
-    let local = instant(nominal).with_timezone(&view.timezone);
+    let local = view.timezone.rules().local(instant(nominal));
     let data = json!({ "nominal": local.to_rfc3339(), "timezone": view.timezone.name(), "lateMs": late_ms });
     Event {
         id: format!("{}-{nominal}", view.function.id),

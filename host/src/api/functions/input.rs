@@ -1,6 +1,5 @@
 //! What callers set of a function, and the rules for it.
 
-use chrono_tz::Tz;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -77,14 +76,13 @@ impl FunctionInput {
             fine.then_some(()).ok_or("is not a scope")
         })?;
         function.timezone = self.timezone.filter(|zone| !zone.is_empty()).unwrap_or_else(|| "UTC".into());
-        let zone: Tz = function
-            .timezone
-            .parse()
-            .map_err(|_| Problem::argument("timezone", format!("{:?} is not an IANA time zone", function.timezone)))?;
+        let zone = app.zones.zone(&function.timezone).ok_or_else(|| {
+            Problem::argument("timezone", format!("{:?} is not an IANA time zone", function.timezone))
+        })?;
         function.schedule = text("schedule", self.schedule.unwrap_or_default().trim().to_owned(), 0..=255)?;
         if !function.schedule.is_empty() {
             let cron = Cron::parse(&function.schedule).map_err(|err| Problem::argument("schedule", err))?;
-            cron.next_after(instant(app.clock.now_ms()), zone)
+            cron.next_after(instant(app.clock.now_ms()), &zone.rules())
                 .ok_or_else(|| Problem::argument("schedule", "has no next firing"))?;
         }
         let timeout_max = app.settings.functions.timeout_max.as_secs() as u32;
