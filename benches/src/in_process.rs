@@ -24,6 +24,9 @@ fn runtime(cache: &Path) -> anyhow::Result<Arc<Runtime>> {
         compile_deadline: Duration::from_secs(60),
         compile_memory_bytes: 4 << 30,
         instances_max: 64,
+        memory_bytes_max: 16 << 30,
+        memory_bytes_per_tenant: 16 << 30,
+        builds_max: 1,
     })
     .map_err(anyhow::Error::msg)
 }

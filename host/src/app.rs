@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use larder_runtime::Runtime;
 
+use crate::bodies::Bodies;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::egress::Client;
@@ -14,6 +15,7 @@ use crate::objects::Objects;
 use crate::partners::Directory;
 use crate::queue::Queue;
 use crate::secrets::Secrets;
+use crate::staging::Staging;
 use crate::store::Store;
 use crate::workers::gates::Gates;
 use crate::zones::Zones;
@@ -63,6 +65,8 @@ pub struct Parts {
     pub ledger: Ledger,
     pub runtime: Arc<Runtime>,
     pub gates: Gates,
+    pub bodies: Bodies,
+    pub staging: Staging,
     pub upstreams: Upstreams,
     pub zones: Zones,
     /// Through which everything goes that leaves by HTTP.

@@ -18,6 +18,7 @@ use subtle::ConstantTimeEq;
 
 use crate::api::problem::{Kind, Problem};
 use crate::app::App;
+use crate::bodies::Account;
 use crate::clock::Clock;
 use crate::ids::{KeyId, PartnerId};
 use crate::model::{ApiKey, hex, unhex};
@@ -142,6 +143,9 @@ impl FromRequestParts<App> for Caller {
         }
         let tenant = tenant.ok_or_else(|| Problem::not_found(Kind::PartnerNotFound, "Project"))?;
         let key = text.map(|text| key(&tenant, text, app.clock.now_ms())).transpose()?;
+        if let Some(account) = parts.extensions.get::<Account>() {
+            account.belongs_to(&tenant.bodies, key.is_some());
+        }
         let (key, scopes) = key.map(|key| (key.id.clone(), key.scopes.clone())).unzip();
         Ok(Caller { partner, tenant, key, scopes: scopes.unwrap_or_default() })
     }
@@ -153,8 +157,12 @@ pub struct OfPartner(pub PartnerId);
 impl FromRequestParts<App> for OfPartner {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<OfPartner, Problem> {
-        Ok(OfPartner(partner(parts)?))
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<OfPartner, Problem> {
+        let partner = partner(parts)?;
+        if let (Some(account), Some(tenant)) = (parts.extensions.get::<Account>(), app.directory.tenant(&partner)) {
+            account.belongs_to(&tenant.bodies, false);
+        }
+        Ok(OfPartner(partner))
     }
 }
 

@@ -73,10 +73,16 @@ section! { Server {
     internal: SocketAddr,
     root_url: String,
     connections_max: usize,
+    connections_per_address: usize,
     #[serde(with = "networks")] proxies: Vec<IpNet>,
     #[serde(with = "humantime_serde")] client_timeout: Duration,
     #[serde(with = "humantime_serde")] answer_timeout: Duration,
     body_bytes_max: usize,
+    #[serde(with = "humantime_serde")] body_timeout: Duration,
+    body_rate_min: u64,
+    body_bytes_held_max: u64,
+    body_bytes_per_partner: u64,
+    refused_bytes_max: u64,
     #[serde(with = "humantime_serde")] call_timeout: Duration,
     calls_per_partner: usize,
     calls_per_minute: u64,
@@ -91,9 +97,14 @@ section! { Build {
     #[serde(with = "humantime_serde")] deadline: Duration,
     memory_bytes: u64,
     cache_bytes_max: u64,
+    at_once: usize,
+    uploads_per_partner: u64,
+    staged_bytes_per_partner: u64,
 } }
 section! { Runtime {
     instances_max: u32,
+    memory_bytes_max: u64,
+    memory_bytes_per_partner: u64,
 } }
 section! { Worker {
     executions_max: u32,
@@ -298,6 +309,16 @@ impl Settings {
         );
         found.unless(!self.partners.poll.is_zero(), "partners.poll", "must be more than 0");
         found.unless(self.server.connections_max > 0, "server.connections_max", "must be at least 1");
+        let server = &self.server;
+        found.unless(server.connections_per_address > 0, "server.connections_per_address", "must be at least 1");
+        found.unless(!server.body_timeout.is_zero(), "server.body_timeout", "must be more than 0");
+        found.unless(server.body_rate_min > 0, "server.body_rate_min", "must be at least 1");
+        found.unless(server.body_bytes_per_partner > 0, "server.body_bytes_per_partner", "must be at least 1");
+        found.unless(
+            server.body_bytes_held_max >= server.body_bytes_per_partner,
+            "server.body_bytes_held_max",
+            "must be at least server.body_bytes_per_partner",
+        );
         found.unless(self.server.calls_per_partner > 0, "server.calls_per_partner", "must be at least 1");
         found.unless(!self.server.client_timeout.is_zero(), "server.client_timeout", "must be more than 0");
         found.unless(!self.server.answer_timeout.is_zero(), "server.answer_timeout", "must be more than 0");
@@ -310,6 +331,24 @@ impl Settings {
         found.unless(self.build.memory_bytes >= 256 << 20, "build.memory_bytes", "must be at least 268435456");
         found.unless(self.build.deadline >= second, "build.deadline", "must be at least 1s");
         found.unless((1..=1_000).contains(&self.runtime.instances_max), "runtime.instances_max", "must be 1 to 1000");
+        let largest = larder_runtime::Limits::CEILING.memory_bytes;
+        for (key, bytes) in [
+            ("runtime.memory_bytes_max", self.runtime.memory_bytes_max),
+            ("runtime.memory_bytes_per_partner", self.runtime.memory_bytes_per_partner),
+        ] {
+            found.unless(
+                bytes == 0 || bytes >= largest,
+                key,
+                &format!("must be 0 or at least {largest}, what a function may have"),
+            );
+        }
+        found.unless((1..=16).contains(&self.build.at_once), "build.at_once", "must be 1 to 16");
+        found.unless(self.build.uploads_per_partner > 0, "build.uploads_per_partner", "must be at least 1");
+        found.unless(
+            self.build.staged_bytes_per_partner >= self.build.upload_bytes_max as u64,
+            "build.staged_bytes_per_partner",
+            "must be at least build.upload_bytes_max",
+        );
         found.unless(self.worker.executions_max > 0, "worker.executions_max", "must be at least 1");
         found.unless(
             self.worker.executions_max <= self.runtime.instances_max,

@@ -52,6 +52,14 @@ caps! {
     CallsAtOnce = "server.calls_per_partner", "calls in progress", Later;
     /// Over all processes.
     CallsPerMinute = "server.calls_per_minute", "calls in this minute", Later;
+    /// At once, in this process.
+    GuestMemory = "runtime.memory_bytes_per_partner", "bytes of memory of calls in progress", Later;
+    /// At once, in this process.
+    Uploads = "build.uploads_per_partner", "uploads in progress", Later;
+    /// At once, in this process.
+    UploadBytes = "build.staged_bytes_per_partner", "bytes of uploads in progress", Later;
+    /// At once, in this process.
+    BodyBytes = "server.body_bytes_per_partner", "bytes of request bodies", Later;
 }
 
 impl Cap {
@@ -60,6 +68,10 @@ impl Cap {
         match self {
             Cap::CallsAtOnce => settings.server.calls_per_partner as u64,
             Cap::CallsPerMinute => settings.server.calls_per_minute,
+            Cap::GuestMemory => settings.runtime.memory_bytes_per_partner,
+            Cap::Uploads => settings.build.uploads_per_partner,
+            Cap::UploadBytes => settings.build.staged_bytes_per_partner,
+            Cap::BodyBytes => settings.server.body_bytes_per_partner,
         }
     }
 
@@ -70,6 +82,10 @@ impl Cap {
                 let free = tenant.permits.available_permits() as u64;
                 self.limit(&app.settings).saturating_sub(free)
             }
+            Cap::GuestMemory => tenant.memory_reserved(),
+            Cap::Uploads => tenant.uploads.count(),
+            Cap::UploadBytes => tenant.uploads.bytes(),
+            Cap::BodyBytes => tenant.bodies.held(),
             Cap::CallsPerMinute => tenant.calls.known(app.clock.now_ms().div_euclid(crate::usage::MINUTE_MS)),
         })
     }

@@ -4,6 +4,8 @@
 //! own, and a few times a second they exchange their sums through Redis ([`share`]), so that a call is decided from memory.
 //! Without Redis each process has its own count.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -19,8 +21,49 @@ const SHARE: Duration = Duration::from_millis(200);
 /// How long a minute's sum is kept for others.
 const KEPT: Duration = Duration::from_secs(120);
 
-/// Room for one call of the partner, until the permit is dropped.
-pub fn admit(app: &App, tenant: &Tenant) -> Result<OwnedSemaphorePermit, Exceeded> {
+/// Would a call be admitted now? Asked before its body is read, so that nobody sends one for nothing.
+pub fn check(app: &App, tenant: &Tenant) -> Result<(), Exceeded> {
+    check_rate(app, tenant)?;
+    if tenant.permits.available_permits() == 0 { Err(at_once(app)) } else { Ok(()) }
+}
+
+/// Room for one call of the partner, until it is dropped.
+pub struct Admitted {
+    _permit: OwnedSemaphorePermit,
+    memory: Arc<AtomicU64>,
+    memory_bytes: u64,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.memory.fetch_sub(self.memory_bytes, Relaxed);
+    }
+}
+
+/// Room for one call of the partner that may use so much memory.
+pub fn admit(app: &App, tenant: &Tenant, memory_bytes: u64) -> Result<Admitted, Exceeded> {
+    check_rate(app, tenant)?;
+    let permit = tenant.permits.clone().try_acquire_owned().map_err(|_| at_once(app))?;
+    let used = tenant.memory_reserved();
+    tenant.memory.fetch_add(memory_bytes, Relaxed);
+    // From here on dropping it gives the memory back.
+    let admitted = Admitted { _permit: permit, memory: tenant.memory.clone(), memory_bytes };
+    let most = app.settings.runtime.memory_bytes_per_partner;
+    if used.saturating_add(memory_bytes) > most {
+        return Err(Exceeded::new(Cap::GuestMemory, most, used));
+    }
+    if app.settings.server.calls_per_minute > 0 {
+        tenant.calls.add();
+    }
+    Ok(admitted)
+}
+
+fn at_once(app: &App) -> Exceeded {
+    let most = app.settings.server.calls_per_partner as u64;
+    Exceeded::new(Cap::CallsAtOnce, most, most)
+}
+
+fn check_rate(app: &App, tenant: &Tenant) -> Result<(), Exceeded> {
     let most = app.settings.server.calls_per_minute;
     if most > 0 {
         let now = app.clock.now_ms();
@@ -30,13 +73,7 @@ pub fn admit(app: &App, tenant: &Tenant) -> Result<OwnedSemaphorePermit, Exceede
             return Err(Exceeded::new(Cap::CallsPerMinute, most, made).retry_after_s(left_ms.div_ceil(1_000) as u32));
         }
     }
-    let at_once = app.settings.server.calls_per_partner as u64;
-    let full = |_| Exceeded::new(Cap::CallsAtOnce, at_once, at_once);
-    let permit = tenant.permits.clone().try_acquire_owned().map_err(full)?;
-    if most > 0 {
-        tenant.calls.add();
-    }
-    Ok(permit)
+    Ok(())
 }
 
 /// Exchanges counts with the other processes until this one drains.

@@ -13,14 +13,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body::Body as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
 use larder_runtime::{End, Failure, LimitKind};
 use tokio::sync::oneshot;
-use tower_http::timeout::{TimeoutBody, TimeoutError};
 
 use crate::app::App;
+use crate::bodies::{self, Account, ClientBody, Fault};
 use crate::ids::{ExecutionId, PartnerId};
 use crate::model::{RequestRecord, Trigger};
+use crate::quotas::Exceeded;
 use crate::usage;
 use crate::workers::execute::{self, Body, Done, Input, Job};
 use crate::workers::request;
@@ -44,7 +44,7 @@ pub async fn serve(
     app: &App,
     partner: Option<PartnerId>,
     peer: SocketAddr,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
 ) -> Response<AnswerBody> {
     match answer(app, partner, peer, request).await {
         Ok(response) => response,
@@ -56,7 +56,7 @@ async fn answer(
     app: &App,
     partner: Option<PartnerId>,
     peer: SocketAddr,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let partner = partner.ok_or_else(|| {
         Refusal::new(
@@ -83,12 +83,11 @@ async fn answer(
     let (mut head, body) = request.into_parts();
     let record = record(&head, peer);
     let broken = Arc::default();
+    usage::check(app, &tenant)?;
+    body.account().belongs_to(&tenant.bodies, false);
     let body = read(app, body, streams, &broken).await?;
     // Only now: a slow client must not hold the partner's room.
-    let permit = usage::admit(app, &tenant).map_err(|why| {
-        Refusal::new(StatusCode::TOO_MANY_REQUESTS, "general_rate_limit_exceeded", why.to_string())
-            .retry_after(why.retry_after_s)
-    })?;
+    let permit = usage::admit(app, &tenant, view.limits.memory_bytes)?;
     let id = ExecutionId::generate(&app.clock);
     prepare(&mut head.headers, &id, peer);
     let mut job = Job::new(app, id.clone(), view, Trigger::Http, record, Input::Http { head, body });
@@ -150,67 +149,61 @@ impl Drop for Call {
 }
 
 /// What was wrong with a body that streamed into the function.
-type Broken = Arc<OnceLock<BodyFault>>;
+type Broken = Arc<OnceLock<Fault>>;
 
-#[derive(Clone, Copy)]
-enum BodyFault {
-    TooLarge { max: usize },
-    TooSlow,
-    BrokeOff,
-}
-
-impl BodyFault {
-    fn of(err: &(dyn std::error::Error + Send + Sync + 'static), max: usize) -> BodyFault {
-        match err {
-            err if err.is::<LengthLimitError>() => BodyFault::TooLarge { max },
-            err if err.is::<TimeoutError>() => BodyFault::TooSlow,
-            _ => BodyFault::BrokeOff,
-        }
-    }
-}
-
-impl From<BodyFault> for Refusal {
-    fn from(fault: BodyFault) -> Refusal {
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Refusal {
         match fault {
-            BodyFault::TooLarge { max } => Refusal::new(
+            Fault::TooLarge { max } => Refusal::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "general_argument_invalid",
                 format!("the body has more than {max} bytes"),
             ),
-            BodyFault::TooSlow => {
+            Fault::TooSlow => {
                 Refusal::new(StatusCode::REQUEST_TIMEOUT, "general_bad_request", "the body came too slowly")
             }
-            BodyFault::BrokeOff => Refusal::new(StatusCode::BAD_REQUEST, "general_bad_request", "the body broke off"),
+            Fault::BrokeOff => Refusal::new(StatusCode::BAD_REQUEST, "general_bad_request", "the body broke off"),
+            Fault::Exceeded(why) => why.into(),
+            Fault::Full => Refusal::unavailable(),
         }
     }
 }
 
+impl From<Exceeded> for Refusal {
+    fn from(why: Exceeded) -> Refusal {
+        Refusal::new(StatusCode::TOO_MANY_REQUESTS, "general_rate_limit_exceeded", why.to_string())
+            .retry_after(why.retry_after_s)
+    }
+}
+
+/// A body with the account that it is charged to, for as long as anybody has a part of it.
+struct Charged(Bytes, #[expect(dead_code, reason = "dropping it gives the bytes back")] Account);
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// The request's body, whole or as a stream, with its bound. What goes wrong with a stream later is told to `broken`.
-async fn read(app: &App, body: Incoming, streams: bool, broken: &Broken) -> Result<Body, Refusal> {
-    let (max, patience) = (app.settings.server.body_bytes_max, app.settings.server.client_timeout);
+async fn read(app: &App, body: ClientBody, streams: bool, broken: &Broken) -> Result<Body, Refusal> {
+    let max = app.settings.server.body_bytes_max;
     if body.is_end_stream() {
         return Ok(Body::Whole(Bytes::new()));
     }
-    let hint = body.size_hint();
-    if hint.lower() > max as u64 {
-        return Err(BodyFault::TooLarge { max }.into());
-    }
-    let body = TimeoutBody::new(patience, Limited::new(body, max));
-    if streams && hint.upper().is_none_or(|upper| upper > WHOLE_BODY_MAX) {
+    bodies::check_length(&body, max)?;
+    if streams && body.size_hint().upper().is_none_or(|upper| upper > WHOLE_BODY_MAX) {
+        body.account().streams();
         let broken = broken.clone();
-        let body = body.map_err(move |err| {
-            let _ = broken.set(BodyFault::of(&*err, max));
+        let body = Limited::new(body, max).map_err(move |err| {
+            let fault = if err.is::<LengthLimitError>() { Fault::TooLarge { max } } else { Fault::behind(&*err) };
+            let _ = broken.set(fault);
             err
         });
         return Ok(Body::Stream(body.boxed()));
     }
-    let Ok(whole) = tokio::time::timeout(app.settings.server.call_timeout, body.collect()).await else {
-        return Err(BodyFault::TooSlow.into());
-    };
-    match whole {
-        Ok(whole) => Ok(Body::Whole(whole.to_bytes())),
-        Err(err) => Err(BodyFault::of(&*err, max).into()),
-    }
+    let account = body.account().clone();
+    Ok(Body::Whole(Bytes::from_owner(Charged(bodies::whole(body, max).await?, account))))
 }
 
 fn record(head: &http::request::Parts, peer: SocketAddr) -> RequestRecord {

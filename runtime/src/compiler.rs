@@ -32,6 +32,8 @@ pub fn compiler_main() -> ExitCode {
 
 /// An error is the host's.
 fn work() -> Result<Report, String> {
+    // Calls come first, from the very beginning.
+    let _ = rustix::process::nice(19);
     let mut stdin = std::io::stdin().lock();
     let mut line = Vec::new();
     stdin.by_ref().take(1 << 20).read_until(b'\n', &mut line).map_err(|err| format!("no order: {err}"))?;
@@ -44,8 +46,6 @@ fn work() -> Result<Report, String> {
         setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) })
             .map_err(|err| format!("cannot limit the compiler's {resource:?}: {err}"))?;
     }
-    // Calls come first.
-    let _ = rustix::process::nice(10);
     let mut wasm = Vec::new();
     stdin.read_to_end(&mut wasm).map_err(|err| format!("cannot read the component: {err}"))?;
 

@@ -16,11 +16,10 @@ use crate::cache::Cache;
 use crate::compile::{self, Artifact, CompileError};
 use crate::engine;
 use crate::imports::{self, State};
+use crate::instances::{Instances, Room};
+use crate::limits::Limits;
 use crate::seal::{Folder, Unusable};
 use crate::world::Program;
-
-/// Compilers that run at once: each takes whole cores and `compile_memory_bytes`.
-const COMPILES_MAX: usize = 2;
 
 pub struct Settings {
     /// Folder of the sealed artifacts; may be deleted at any time; only this user may write to it.
@@ -35,6 +34,11 @@ pub struct Settings {
     pub compile_memory_bytes: u64,
     /// Instances that may live at once; more calls wait for their turn.
     pub instances_max: u32,
+    /// Memory that all of them may use together, by their limits; and those of one tenant.
+    pub memory_bytes_max: u64,
+    pub memory_bytes_per_tenant: u64,
+    /// Builds that run at once; a call that needs something compiled never waits for them.
+    pub builds_max: usize,
 }
 
 /// SHA-256 of an uploaded component. Shown in hexadecimal.
@@ -74,7 +78,7 @@ pub struct Runtime {
     folder: Arc<Folder>,
     cache: Cache,
     compiles: Semaphore,
-    instances: Arc<Semaphore>,
+    instances: Arc<Instances>,
 }
 
 impl Runtime {
@@ -82,25 +86,34 @@ impl Runtime {
         if settings.instances_max == 0 {
             return Err("instances_max is 0: nothing could run".into());
         }
+        if settings.memory_bytes_max.min(settings.memory_bytes_per_tenant) < Limits::CEILING.memory_bytes {
+            return Err(format!("less memory than one function may have ({} bytes)", Limits::CEILING.memory_bytes));
+        }
         let engine = engine::for_running(settings.instances_max)
             .map_err(|err| format!("cannot set up {} instances: {err:#}", settings.instances_max))?;
         let mut linker = Linker::new(&engine);
         imports::link(&mut linker).map_err(|err| format!("cannot link the imports: {err:#}"))?;
         let folder = Folder::open(&settings.cache_dir, settings.seal_key, &engine)?;
+        let compiles = settings.builds_max + 1;
         Ok(Arc::new(Runtime {
-            instances: Arc::new(Semaphore::new(settings.instances_max as usize)),
+            instances: Instances::new(Room {
+                instances: settings.instances_max.into(),
+                memory_bytes: settings.memory_bytes_max,
+                tenant_memory_bytes: settings.memory_bytes_per_tenant,
+            }),
             settings,
             engine,
             linker: Arc::new(linker),
             folder: Arc::new(folder),
             cache: Cache::new(),
-            compiles: Semaphore::new(COMPILES_MAX),
+            compiles: Semaphore::new(compiles),
         }))
     }
 
     /// Compiles an upload and keeps its sealed artifact. One that is here already is not compiled again.
     pub async fn compile(&self, wasm: Bytes) -> Result<Artifact, CompileError> {
-        let digest = Digest::of(&wasm);
+        let hashed = wasm.clone();
+        let digest = blocking(move || Digest::of(&hashed)).await?;
         if let Ok(program) = self.load_sealed(&digest).await? {
             return Ok(program.artifact().clone());
         }
@@ -139,7 +152,8 @@ impl Runtime {
             }
         }
         let wasm = source.upload(digest).await.map_err(LoadError::Source)?;
-        if Digest::of(&wasm) != *digest {
+        let hashed = wasm.clone();
+        if blocking(move || Digest::of(&hashed)).await? != *digest {
             return Err(LoadError::Source(format!("the bytes that were found are not those of {digest}")));
         }
         self.compile_anew(digest, &wasm).await?;

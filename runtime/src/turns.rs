@@ -47,6 +47,9 @@ fn room(threads: usize) -> usize {
 
 /// What the runs of one tenant share.
 pub struct Lane {
+    id: u64,
+    /// Memory that its runs may use now, by their limits.
+    pub(crate) reserved_bytes: AtomicU64,
     gate: Arc<Semaphore>,
     /// On the process's clock, in milliseconds.
     narrow_until: AtomicU64,
@@ -56,12 +59,28 @@ pub struct Lane {
 
 impl Default for Lane {
     fn default() -> Lane {
-        let gate = Arc::new(Semaphore::new(room(PROCESS.threads)));
-        Lane { gate, narrow_until: 0.into(), window: 0.into(), spent_ns: 0.into() }
+        static LANES: AtomicU64 = AtomicU64::new(0);
+        Lane {
+            id: LANES.fetch_add(1, Relaxed),
+            reserved_bytes: 0.into(),
+            gate: Arc::new(Semaphore::new(room(PROCESS.threads))),
+            narrow_until: 0.into(),
+            window: 0.into(),
+            spent_ns: 0.into(),
+        }
     }
 }
 
 impl Lane {
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Memory that its runs may use now, by their limits.
+    pub fn reserved_bytes(&self) -> u64 {
+        self.reserved_bytes.load(Relaxed)
+    }
+
     /// One of its runs has computed for so long.
     pub(crate) fn spend(&self, ns: u64) {
         let now = now_ms();

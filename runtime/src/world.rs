@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::{I32Exit, ResourceTableError};
@@ -27,6 +27,7 @@ use crate::imports::logs::Collector;
 use crate::imports::{
     FIELDS_BYTES_MAX, HANDLES_MAX, HOSTCALL_BYTES_MAX, HostFault, RANDOM_BYTES_MAX, RESOURCES_MAX, State,
 };
+use crate::instances::Instances;
 use crate::limits::{Exceeded, LimitKind, Limits};
 use crate::meter::Meter;
 use crate::outcome::{End, Failure, Outcome};
@@ -39,7 +40,7 @@ pub struct Program {
     artifact: Artifact,
     http: Option<ProxyPre<State>>,
     handler: Option<EventFunctionPre<State>>,
-    instances: Arc<Semaphore>,
+    instances: Arc<Instances>,
     /// When it was last asked for, on the cache's clock.
     pub(crate) last_used: AtomicU64,
 }
@@ -60,7 +61,7 @@ impl Program {
         linker: &Linker<State>,
         component: &Component,
         artifact: Artifact,
-        instances: Arc<Semaphore>,
+        instances: Arc<Instances>,
     ) -> wasmtime::Result<Program> {
         let pre = linker.instantiate_pre(component)?;
         Ok(Program {
@@ -78,11 +79,9 @@ impl Program {
 
     /// Runs the export made for this kind of call. Time counts from when there is an instance for it.
     pub async fn run(&self, call: Call, run: Run) -> Outcome {
-        let permit = match self.instances.try_acquire() {
-            Ok(permit) => Some(permit),
-            Err(_) => tokio::time::timeout(ADMISSION_WAIT, self.instances.acquire()).await.ok().and_then(Result::ok),
-        };
         let limits = run.limits;
+        let permit =
+            tokio::time::timeout(ADMISSION_WAIT, self.instances.enter(&run.lane, limits.memory_bytes)).await.ok();
         let running = Running {
             limits,
             meter: Meter::new(limits, run.lane.clone()),
@@ -90,7 +89,13 @@ impl Program {
         };
         let (end, state) = match permit {
             Some(_permit) => self.call(call, run, &running).await,
-            None => (failed(Failure::Host(format!("no free instance within {} s", ADMISSION_WAIT.as_secs()))), None),
+            None => (
+                failed(Failure::Host(format!(
+                    "no instance and memory were free within {} s",
+                    ADMISSION_WAIT.as_secs()
+                ))),
+                None,
+            ),
         };
         let applicable = match &end {
             End::Returned(_) => true,

@@ -13,7 +13,8 @@ fn endless() -> Vec<u8> {
 }
 
 both!(a_partners_builds_do_not_hold_up_anothers, async |on| {
-    let arena = Arena::with(Options::on(on).set("LARDER_BUILD__DEADLINE", "20s")).await;
+    let arena =
+        Arena::with(Options::on(on).set("LARDER_BUILD__DEADLINE", "20s").set("LARDER_BUILD__AT_ONCE", "2")).await;
     let bomb = endless();
     arena.api.create_function("slow", json!({})).await.is(201);
     for _ in 0..4 {

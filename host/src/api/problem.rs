@@ -67,6 +67,7 @@ kinds! {
     UpstreamNotFound = 404 "upstream_not_found",
     VariableNotFound = 404 "variable_not_found",
     NotImplemented = 405 "general_not_implemented",
+    BodyTooSlow = 408 "general_bad_request",
     SynchronousTimeout = 408 "function_synchronous_timeout",
     EnrolmentExists = 409 "enrolment_already_exists",
     FeedExists = 409 "feed_already_exists",

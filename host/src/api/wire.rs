@@ -13,13 +13,13 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use serde::{Deserializer, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::problem::{Kind, Problem};
+use crate::bodies::{self, Fault};
 use crate::clock::{Clock, Millis, instant};
 use crate::ids::BadId;
 
@@ -71,12 +71,20 @@ pub fn text(name: &str, value: String, chars: std::ops::RangeInclusive<usize>) -
 
 /// The whole body, read no further than its bound.
 pub async fn bytes(body: Body, max: usize) -> Result<Bytes, Problem> {
-    match Limited::new(body, max).collect().await {
-        Ok(whole) => Ok(whole.to_bytes()),
-        Err(err) if err.is::<LengthLimitError>() => {
-            Err(Problem::new(Kind::BodyTooLarge, format!("Invalid body: it has more than {max} bytes")))
+    Ok(bodies::whole(body, max).await?)
+}
+
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Problem {
+        match fault {
+            Fault::TooLarge { max } => {
+                Problem::new(Kind::BodyTooLarge, format!("Invalid body: it has more than {max} bytes"))
+            }
+            Fault::TooSlow => Problem::new(Kind::BodyTooSlow, "Invalid body: it came too slowly"),
+            Fault::BrokeOff => Problem::new(Kind::BadRequest, "Invalid body: it broke off"),
+            Fault::Exceeded(why) => why.into(),
+            Fault::Full => Problem::unavailable(fault),
         }
-        Err(_) => Err(Problem::new(Kind::BadRequest, "Invalid body: it broke off")),
     }
 }
 

@@ -14,18 +14,21 @@ pub mod proxies;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use larder_runtime::{Digest, Exports, Grants, Lane, Limits};
 use tokio::sync::Semaphore;
 
+use crate::bodies::TenantBytes;
 use crate::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
 use crate::lifecycle::Lifecycle;
 use crate::model::{ApiKey, Deployment, Function, Partner, Upstream, Variable};
 use crate::queue::{Queue, Work};
 use crate::secrets::Secrets;
 use crate::secrets::keyring::MasterKeyId;
+use crate::staging::TenantUploads;
 use crate::store::listing::Listing;
 use crate::store::{self, Store};
 use crate::zones::{Zone, Zones};
@@ -44,6 +47,12 @@ pub struct Tenant {
     pub permits: Arc<Semaphore>,
     /// Calls of the partner in this minute. Outlives reloads.
     pub calls: Arc<Calls>,
+    /// What its requests hold. Outlives reloads.
+    pub bodies: Arc<TenantBytes>,
+    /// Its uploads on their way. Outlives reloads.
+    pub uploads: Arc<TenantUploads>,
+    /// Memory of the synchronous calls that were admitted. Outlives reloads.
+    pub memory: Arc<AtomicU64>,
     /// The master keys that were known when something of it did not open: with others it is read again.
     unopened_with: Option<Vec<MasterKeyId>>,
     /// Where its runs take turns. Outlives reloads.
@@ -82,6 +91,11 @@ pub struct Active {
 }
 
 impl Tenant {
+    /// Memory that its calls and executions may use now, by their functions' limits.
+    pub fn memory_reserved(&self) -> u64 {
+        self.lane.reserved_bytes().max(self.memory.load(Relaxed))
+    }
+
     /// The enabled function with an active deployment whose route is the longest prefix of the path, by whole segments.
     pub fn route(&self, path: &str) -> Option<&Arc<FunctionView>> {
         self.routes.iter().find(|(prefix, _)| covers(prefix, path)).map(|(_, function)| function)
@@ -270,10 +284,14 @@ impl Directory {
             variables.entry(variable.function.clone()).or_default().push(variable);
         }
         let known = self.0.secrets.known();
-        let (permits, calls, lane) = match self.tenant(&id) {
-            Some(old) => (old.permits.clone(), old.calls.clone(), old.lane.clone()),
-            None => (Arc::new(Semaphore::new(self.0.calls_max)), Arc::default(), Arc::default()),
-        };
+        let old = self.tenant(&id);
+        let old = old.as_deref();
+        let permits = old.map_or_else(|| Arc::new(Semaphore::new(self.0.calls_max)), |old| old.permits.clone());
+        let calls = old.map(|old| old.calls.clone()).unwrap_or_default();
+        let bodies = old.map(|old| old.bodies.clone()).unwrap_or_default();
+        let uploads = old.map(|old| old.uploads.clone()).unwrap_or_default();
+        let memory = old.map(|old| old.memory.clone()).unwrap_or_default();
+        let lane = old.map(|old| old.lane.clone()).unwrap_or_default();
         let mut functions = HashMap::new();
         for function in store.list_functions(&id, &Listing::first(Listing::LIMIT_MAX)).await?.rows {
             let active = function.deployment.as_ref().and_then(|id| deployments.remove(id));
@@ -293,7 +311,20 @@ impl Directory {
         let shut = functions.values().any(|view| view.unopened.is_some())
             || upstreams.values().any(|view| view.upstream.sealed.is_some() && view.secret.is_none());
         let unopened_with = shut.then_some(known);
-        Ok(Tenant { partner, keys, functions, upstreams, routes, permits, calls, lane, unopened_with })
+        Ok(Tenant {
+            partner,
+            keys,
+            functions,
+            upstreams,
+            routes,
+            permits,
+            calls,
+            bodies,
+            uploads,
+            memory,
+            lane,
+            unopened_with,
+        })
     }
 
     fn view(

@@ -1,5 +1,6 @@
 //! What a process does: for each role the tasks it starts, and nothing else. [`start`] makes what they share.
 
+mod addresses;
 pub mod maintenance;
 mod patient;
 pub mod scheduler;
@@ -12,17 +13,20 @@ use anyhow::Context;
 use larder_runtime::Runtime;
 
 use crate::app::{App, Parts};
+use crate::bodies::Bodies;
 use crate::clock::{Clock, instant};
 use crate::config::Settings;
 use crate::egress::Client;
 use crate::egress::upstreams::Upstreams;
 use crate::ledger::{self, Ledger};
 use crate::lifecycle::Lifecycle;
+use crate::machine;
 use crate::objects::Objects;
 use crate::partners::Directory;
 use crate::queue::{Queue, Work};
 use crate::rotation;
 use crate::secrets::{self, Secrets};
+use crate::staging::Staging;
 use crate::store::Store;
 use crate::usage;
 use crate::workers::gates::Gates;
@@ -57,13 +61,14 @@ impl Role {
 
 /// Opens everything and makes what the roles share. Nothing runs yet but the ledger.
 pub async fn start(
-    settings: Settings,
+    mut settings: Settings,
     secrets: Secrets,
     operator_key: &str,
     clock: Clock,
     life: &Lifecycle,
 ) -> anyhow::Result<App> {
     let data = settings.data.clone();
+    machine::share_out(&mut settings, machine::memory_bytes());
     let store = Store::open(&settings.database, &data).await.context("the database could not be opened")?;
     if store.is_embedded() {
         // The database is this process's alone, so whoever held a lease is dead.
@@ -87,6 +92,7 @@ pub async fn start(
     }
     rotation::join(&store, &secrets, &holder, clock.now_ms()).await?;
     let objects = Objects::open(&settings.objects, &data)?;
+    let staging = Staging::open(&settings.build, &data).context("the folder uploads in the data folder")?;
     let queue = Queue::open(&settings.redis).await?;
     let zones = Zones::new(&settings.scheduler.zoneinfo);
     let rules = zones.facts();
@@ -105,6 +111,9 @@ pub async fn start(
         compile_deadline: settings.build.deadline,
         compile_memory_bytes: settings.build.memory_bytes,
         instances_max: settings.runtime.instances_max,
+        memory_bytes_max: settings.runtime.memory_bytes_max,
+        memory_bytes_per_tenant: settings.runtime.memory_bytes_per_partner,
+        builds_max: settings.build.at_once,
     })
     .map_err(anyhow::Error::msg)
     .context("the runtime could not be started")?;
@@ -113,6 +122,7 @@ pub async fn start(
     let ledger_settings = ledger::Settings { flush: settings.records.flush, buffer: settings.records.buffer };
     let (ledger, writer) = Ledger::new(store.clone(), clock.clone(), &ledger_settings);
     life.spawn_last("ledger", writer);
+    let bodies = Bodies::new(settings.server.body_bytes_held_max, settings.server.body_bytes_per_partner);
     Ok(App::new(Parts {
         holder,
         operator_key_hash: crate::auth::hash(operator_key),
@@ -126,6 +136,8 @@ pub async fn start(
         ledger,
         runtime,
         gates: Gates::default(),
+        bodies,
+        staging,
         egress,
         upstreams,
         zones,

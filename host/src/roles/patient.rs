@@ -5,24 +5,38 @@
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// When the answer that is being written must have been taken. Whoever makes the answer sets it.
+/// When the answer that is being written must have been taken, and whether its client may still be sending. Whoever makes
+/// the answer sets it.
 #[derive(Clone, Default)]
-pub struct Deadline(Arc<Mutex<Option<Instant>>>);
+pub struct Deadline(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    at: Mutex<Option<Instant>>,
+    lingers: AtomicBool,
+}
 
 impl Deadline {
     pub fn set(&self, at: Option<Instant>) {
-        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = at;
+        *self.0.at.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = at;
+    }
+
+    /// After this answer the connection ends, and what the client still sends is read and dropped for a while: closing
+    /// a connection with unread bytes takes the answer away from the client.
+    pub fn linger(&self) {
+        self.0.lingers.store(true, Relaxed);
     }
 
     fn get(&self) -> Option<Instant> {
-        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        *self.0.at.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -33,11 +47,17 @@ pub struct Patient<S> {
     /// Since when the client has taken nothing.
     stalled: Option<Instant>,
     alarm: Option<Pin<Box<Sleep>>>,
+    /// What has been dropped since the end of the answer; `None` before it.
+    lingered: Option<u64>,
 }
+
+/// Bytes that are read and dropped from a client that goes on sending after its answer.
+const LINGER_BYTES_MAX: u64 = 64 << 20;
+const DROPPED_AT_ONCE: usize = 16 << 10;
 
 impl<S> Patient<S> {
     pub fn new(stream: S, patience: Duration, deadline: Deadline) -> Patient<S> {
-        Patient { stream, patience, deadline, stalled: None, alarm: None }
+        Patient { stream, patience, deadline, stalled: None, alarm: None, lingered: None }
     }
 
     /// What a write came to, unless it has waited for too long.
@@ -56,8 +76,25 @@ impl<S> Patient<S> {
         if alarm.deadline() != until {
             alarm.as_mut().reset(until);
         }
-        std::task::ready!(alarm.as_mut().poll(cx));
+        ready!(alarm.as_mut().poll(cx));
         Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client takes nothing of its answer")))
+    }
+}
+
+impl<S: AsyncRead + Unpin> Patient<S> {
+    /// Reads and drops until the client closes too, or has had its time.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut bytes = [0; DROPPED_AT_ONCE];
+        while self.alarm.as_mut().is_some_and(|alarm| alarm.as_mut().poll(cx).is_pending()) {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer));
+            let dropped = buffer.filled().len() as u64;
+            let all = self.lingered.insert(self.lingered.unwrap_or_default() + dropped);
+            if read.is_err() || dropped == 0 || *all > LINGER_BYTES_MAX {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -67,7 +104,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.wait(cx, written)
@@ -92,7 +129,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let this = &mut *self;
+        if this.lingered.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            if !this.deadline.0.lingers.load(Relaxed) {
+                return Poll::Ready(Ok(()));
+            }
+            this.lingered = Some(0);
+            this.alarm = Some(Box::pin(tokio::time::sleep(this.patience)));
+        }
+        this.poll_linger(cx)
     }
 }
 

@@ -11,7 +11,7 @@ use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::routing::get;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -22,15 +22,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 use tower::ServiceExt;
-use tower_http::timeout::TimeoutBody;
 
 use crate::app::App;
+use crate::bodies::{ClientBody, Pace};
 use crate::config::Server;
 use crate::partners::doors::{self, Door};
 use crate::partners::proxies;
 use crate::web::{self, AnswerBody};
 use crate::{api, telemetry};
 
+use super::addresses::Addresses;
 use super::patient::{Deadline, Patient};
 
 /// Headers of one request: number and bytes.
@@ -71,6 +72,7 @@ pub fn start(app: &App, listeners: Listeners) -> anyhow::Result<()> {
 async fn accept(app: App, listener: TcpListener, router: Router, root: Arc<str>) {
     let settings = &app.settings.server;
     let connections = Arc::new(Semaphore::new(settings.connections_max));
+    let addresses = Addresses::new(settings.connections_per_address, settings.proxies.clone());
     let graceful = GracefulShutdown::new();
     // HTTP/1.1 only: telling it from HTTP/2 would wait for the first bytes without a deadline.
     let mut server = http1::Builder::new();
@@ -103,6 +105,11 @@ async fn accept(app: App, listener: TcpListener, router: Router, root: Arc<str>)
             },
             () = &mut closing => break,
         };
+        let Some(place) = addresses.enter(peer.ip()) else {
+            metrics::counter!("larder_connections_refused_total").increment(1);
+            tracing::debug!(%peer, "an address has as many connections as it may");
+            continue;
+        };
         let _ = TcpStream::set_nodelay(&stream, true);
         let (app, router, root) = (app.clone(), router.clone(), root.clone());
         let deadline = Deadline::default();
@@ -119,7 +126,7 @@ async fn accept(app: App, listener: TcpListener, router: Router, root: Arc<str>)
             if let Err(err) = connection.await {
                 tracing::debug!(error = %err, %peer, "a connection broke");
             }
-            drop(permit);
+            drop((permit, place));
         });
     }
     drop(listener);
@@ -136,22 +143,30 @@ async fn dispatch(
     mut request: Request<Incoming>,
 ) -> Response<AnswerBody> {
     deadline.set(None);
+    let account = app.bodies.account();
+    let pace = Pace::of(&app.settings.server);
     let peer = proxies::client(&app.settings.server.proxies, peer, request.headers_mut());
-    match doors::door(root, request.uri(), request.headers()) {
+    let (head, body) = request.into_parts();
+    let (body, mut rest) = ClientBody::new(body, &head.headers, pace, account.clone());
+    let mut request = Request::from_parts(head, body);
+    let mut is_web = false;
+    let mut response = match doors::door(root, request.uri(), request.headers()) {
         Some(Door::Web(partner)) => {
-            let answer = web::serve(app, partner, peer, request).await;
-            deadline.set(Some(Instant::now() + app.settings.server.answer_timeout));
-            answer
+            is_web = true;
+            web::serve(app, partner, peer, request).await
         }
         Some(door @ Door::Api(_)) => {
-            let patience = app.settings.server.client_timeout;
-            let mut request = request.map(|body| axum::body::Body::new(TimeoutBody::new(patience, body)));
             request.extensions_mut().insert(door);
             request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(account.clone());
+            let request = request.map(axum::body::Body::new);
             // On its own: a change that has begun is finished and seen by all, also when the client hangs up.
             let (tell, told) = oneshot::channel();
             app.life.spawn_work("API request", async move {
-                let _ = tell.send(router.oneshot(request).await.unwrap_or_else(|never| match never {}));
+                let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
+                // What was read of the body is held until here.
+                drop(account);
+                let _ = tell.send(response);
             });
             match told.await {
                 Ok(response) => response.map(|body| body.map_err(Into::into).boxed_unsync()),
@@ -159,7 +174,18 @@ async fn dispatch(
             }
         }
         None => web::misdirected(request.method()),
+    };
+    if rest.is_read() {
+        app.life.spawn_work("unread body", rest.dropped_later());
+    } else if !rest.dropped().await {
+        // The client may still be sending: the connection ends, but not before the answer was taken.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        deadline.linger();
     }
+    if is_web {
+        deadline.set(Some(Instant::now() + app.settings.server.answer_timeout));
+    }
+    response
 }
 
 fn start_internal(app: &App, listener: TcpListener) {

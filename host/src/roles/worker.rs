@@ -11,7 +11,7 @@ pub fn start(app: &App) {
     life.spawn_last("renew", claim::renew(app.clone(), held));
     life.spawn("route", workers::drive(app.clone(), Work::Events, poll, route::step));
     life.spawn("expand", workers::drive(app.clone(), Work::Fanouts, poll, expand::step));
-    for _ in 0..build::AT_ONCE {
+    for _ in 0..app.settings.build.at_once {
         life.spawn("build", workers::drive(app.clone(), Work::Builds, poll, build::step));
     }
 }

@@ -12,8 +12,6 @@ use crate::model::{BuildStatus, Deployment, hex};
 use crate::schedule;
 use crate::store;
 
-/// Builds at once, of different partners: one that lasts must not hold up everybody.
-pub const AT_ONCE: usize = 2;
 /// How often a build is begun again because its process died: it may be what killed it.
 const LOST_MAX: usize = 3;
 const LOST: &str = "the process that built it is gone; it begins again\n";

@@ -37,6 +37,9 @@ fn settings(folder: &Path) -> Settings {
         compile_deadline: Duration::from_secs(60),
         compile_memory_bytes: 4 << 30,
         instances_max: 16,
+        memory_bytes_max: 4 << 30,
+        memory_bytes_per_tenant: 4 << 30,
+        builds_max: 1,
     }
 }
 

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request, State};
 use axum::http::{HeaderMap, StatusCode};
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http_body_util::Limited;
 use larder_runtime::Grants;
 use utoipa::ToSchema;
@@ -18,6 +18,8 @@ use crate::api::wire::{Ids, text};
 use crate::api::{functions, grants};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
+use crate::bodies::{Account, Fault};
+use crate::staging::{self, Upload as Staged};
 
 /// Bytes of a part that is not the file.
 const TEXT_PART_MAX: usize = 64 * 1024;
@@ -38,9 +40,11 @@ pub(super) struct Upload {
     grants: Option<String>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Parts {
-    file: Option<(String, Bytes)>,
+    file: Option<(String, Staged)>,
+    /// Bytes of the file that were sent.
+    sent: usize,
     activate: bool,
     entrypoint: Option<String>,
     grants: Option<Grants>,
@@ -61,17 +65,20 @@ pub(super) async fn create(
     let whole = content_range(request.headers(), max)?;
     // Before the body is read: nobody uploads megabytes to learn that the function is not there.
     let function = functions::find(&app, &caller.partner, &function).await?;
-    let parts = read(request, max).await?;
-    let (name, mut bytes) = parts.file.ok_or_else(|| Problem::new(Kind::FileEmpty, "The part `code` is missing"))?;
-    if let Some(total) = whole {
-        if bytes.len() < total {
-            let message = format!("content-range tells {total} bytes, the file has {}", bytes.len());
-            return Err(Problem::new(Kind::ContentRange, message));
-        }
-        // One client sends a byte more than its range tells.
-        bytes.truncate(total);
+    // It goes to the staging folder as it comes.
+    if let Some(account) = request.extensions().get::<Account>() {
+        account.streams();
     }
-    if bytes.is_empty() {
+    let staged = app.staging.begin(&caller.tenant.uploads)?;
+    let parts = read(request, staged, max, whole).await?;
+    let (name, file) = parts.file.ok_or_else(|| Problem::new(Kind::FileEmpty, "The part `code` is missing"))?;
+    if let Some(total) = whole
+        && parts.sent < total
+    {
+        let message = format!("content-range tells {total} bytes, the file has {}", parts.sent);
+        return Err(Problem::new(Kind::ContentRange, message));
+    }
+    if file.bytes() == 0 {
         return Err(Problem::new(Kind::FileEmpty, "The file is empty"));
     }
     let entrypoint = parts.entrypoint.filter(|text| !text.is_empty()).unwrap_or_else(|| function.entrypoint.clone());
@@ -79,8 +86,8 @@ pub(super) async fn create(
         activate: parts.activate,
         kind: kind.to_owned(),
         entrypoint: if entrypoint.is_empty() { name } else { entrypoint },
-        source_bytes: bytes.len() as u64,
-        digest: app.objects.put(bytes).await?,
+        source_bytes: file.bytes(),
+        digest: file.store(&app.objects).await?,
         grants: parts.grants,
         uploader: caller.key.clone(),
     };
@@ -113,7 +120,19 @@ fn too_large(max: usize) -> Problem {
     Problem::new(Kind::FileSize, format!("The file has more than {max} bytes"))
 }
 
-async fn read(request: Request, max: usize) -> Result<Parts, Problem> {
+impl From<staging::Error> for Problem {
+    fn from(err: staging::Error) -> Problem {
+        match err {
+            staging::Error::Exceeded(why) => why.into(),
+            staging::Error::Folder(_) => Problem::unavailable(err),
+            staging::Error::Objects(err) => err.into(),
+        }
+    }
+}
+
+/// Of the file, `keep` bytes are kept: one client sends a byte more than its range tells.
+async fn read(request: Request, staged: Staged, max: usize, keep: Option<usize>) -> Result<Parts, Problem> {
+    let mut staged = Some(staged);
     // The body as a whole is bounded too, or parts that nobody asked for would be read for ever.
     let mut request = request.map(|body| axum::body::Body::new(Limited::new(body, max.saturating_add(OVERHEAD_MAX))));
     DefaultBodyLimit::disable().apply(&mut request);
@@ -123,6 +142,10 @@ async fn read(request: Request, max: usize) -> Result<Parts, Problem> {
     let broken = |err: MultipartError| {
         if err.status() == StatusCode::PAYLOAD_TOO_LARGE || is_too_long(&err) {
             return too_large(max);
+        }
+        match Fault::behind(&err) {
+            Fault::BrokeOff => {}
+            fault => return fault.into(),
         }
         Problem::argument("code", format!("the upload could not be read: {}", err.body_text()))
     };
@@ -136,8 +159,16 @@ async fn read(request: Request, max: usize) -> Result<Parts, Problem> {
                     let message = format!("The file is named {file:?}; what is taken is one component, named .wasm");
                     return Err(Problem::new(Kind::FileType, message));
                 }
-                let bytes = collect(&mut field, max).await.map_err(broken)?.ok_or_else(|| too_large(max))?;
-                parts.file = Some((file, bytes));
+                let mut staged = staged.take().ok_or_else(|| Problem::argument("code", "is there twice"))?;
+                while let Some(chunk) = field.chunk().await.map_err(broken)? {
+                    let room = keep.unwrap_or(max).saturating_sub(parts.sent);
+                    parts.sent += chunk.len();
+                    if parts.sent > max {
+                        return Err(too_large(max));
+                    }
+                    staged.write(&chunk[..chunk.len().min(room)]).await?;
+                }
+                parts.file = Some((file, staged));
             }
             "activate" => parts.activate = flag("activate", &part_text(&mut field, "activate").await?)?,
             "entrypoint" => {
@@ -165,11 +196,11 @@ fn is_too_long(err: &MultipartError) -> bool {
 async fn part_text(field: &mut Field<'_>, name: &str) -> Result<String, Problem> {
     let bytes = collect(field, TEXT_PART_MAX).await.map_err(|err| Problem::argument(name, err.body_text()))?;
     let bytes = bytes.ok_or_else(|| Problem::argument(name, format!("must have at most {TEXT_PART_MAX} bytes")))?;
-    String::from_utf8(bytes.into()).map_err(|_| Problem::argument(name, "must be UTF-8"))
+    String::from_utf8(bytes.to_vec()).map_err(|_| Problem::argument(name, "must be UTF-8"))
 }
 
-/// The part's bytes; `None` as soon as there are more than `max`.
-async fn collect(field: &mut Field<'_>, max: usize) -> Result<Option<Bytes>, MultipartError> {
+/// A text's bytes; `None` as soon as there are more than `max`.
+async fn collect(field: &mut Field<'_>, max: usize) -> Result<Option<BytesMut>, MultipartError> {
     let mut bytes = BytesMut::new();
     while let Some(chunk) = field.chunk().await? {
         if bytes.len() + chunk.len() > max {
@@ -177,7 +208,7 @@ async fn collect(field: &mut Field<'_>, max: usize) -> Result<Option<Bytes>, Mul
         }
         bytes.extend_from_slice(&chunk);
     }
-    Ok(Some(bytes.freeze()))
+    Ok(Some(bytes))
 }
 
 #[cfg(test)]
@@ -209,13 +240,22 @@ mod tests {
         Request::builder().header("content-type", "multipart/form-data; boundary=x").body(Body::from(body)).unwrap()
     }
 
+    async fn read(request: Request, max: usize) -> Result<Parts, Problem> {
+        let mut settings = crate::config::Settings::load(None, &[]).unwrap().build;
+        settings.uploads_per_partner = 1;
+        let folder = tempfile::tempdir().unwrap();
+        let staging = staging::Staging::open(&settings, folder.path()).unwrap();
+        super::read(request, staging.begin(&Default::default()).unwrap(), max, None).await
+    }
+
     const FILE: &str = r#"name="code"; filename="a.WASM""#;
 
     #[tokio::test]
     async fn parts_come_in_any_order() {
         let parts =
             read(form(&[(FILE, "wasm"), (r#"name="activate""#, "true"), (r#"name="x""#, "y")]), 4).await.unwrap();
-        assert_eq!(parts.file, Some(("a.WASM".into(), Bytes::from("wasm"))));
+        let (name, file) = parts.file.unwrap();
+        assert_eq!((name.as_str(), file.bytes(), parts.sent), ("a.WASM", 4, 4));
         assert!(parts.activate);
         let parts = read(form(&[(r#"name="entrypoint""#, "e"), (FILE, "")]), 4).await.unwrap();
         assert_eq!((parts.entrypoint.as_deref(), parts.activate), (Some("e"), false));
@@ -223,7 +263,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_bad_upload_is_refused_by_what_is_wrong() {
-        let kind = async |request| read(request, 4).await.unwrap_err().kind;
+        let kind = async |request| read(request, 4).await.err().unwrap().kind;
         assert_eq!(kind(form(&[(FILE, "12345")])).await, Kind::FileSize);
         assert_eq!(kind(form(&[(r#"name="code"; filename="a.tar.gz""#, "1")])).await, Kind::FileType);
         assert_eq!(kind(form(&[(r#"name="code""#, "1")])).await, Kind::FileType);
@@ -237,7 +277,7 @@ mod tests {
     #[tokio::test]
     async fn parts_that_nobody_asked_for_have_a_bound_too() {
         let junk = "j".repeat(OVERHEAD_MAX + 10);
-        let problem = read(form(&[(r#"name="junk""#, &junk), (FILE, "1")]), 4).await.unwrap_err();
+        let problem = read(form(&[(r#"name="junk""#, &junk), (FILE, "1")]), 4).await.err().unwrap();
         assert_eq!(problem.kind, Kind::FileSize, "{problem}");
     }
 }

@@ -117,6 +117,7 @@ async fn create(
     if caller.is_guest() {
         // Whom it does not let in must not leave a key behind either.
         current(&app, &caller, &function).await?;
+        usage::check(&app, &caller.tenant)?;
     }
     let body = wire::bytes(body, BODY_MAX).await?;
     let peer = peer.map(|Extension(peer)| peer.ip());
@@ -266,7 +267,7 @@ async fn run(
     enrolment: Option<Enrolment>,
     ticket: &Ticket,
 ) -> Result<ExecutionObject, Problem> {
-    let permit = usage::admit(app, &caller.tenant)?;
+    let permit = usage::admit(app, &caller.tenant, view.limits.memory_bytes)?;
     let call_timeout = app.settings.server.call_timeout;
     let capped = view.limits.wall > call_timeout;
     let no_input = Input::Http { head: http::Request::new(()).into_parts().0, body: InputBody::Whole(Bytes::new()) };
