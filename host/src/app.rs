@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use larder_runtime::Runtime;
 
+use crate::api::idempotency::Counts;
 use crate::bodies::Bodies;
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -67,6 +68,8 @@ pub struct Parts {
     pub gates: Gates,
     pub bodies: Bodies,
     pub staging: Staging,
+    /// Keys of requests that partners have.
+    pub idempotency: Counts,
     pub upstreams: Upstreams,
     pub zones: Zones,
     /// Through which everything goes that leaves by HTTP.

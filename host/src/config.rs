@@ -114,6 +114,7 @@ section! { Worker {
     attempts: u32,
     #[serde(with = "humantime_serde")] retry_delay: Duration,
     #[serde(with = "humantime_serde")] retry_delay_max: Duration,
+    #[serde(with = "humantime_serde")] retry_host_failures_for: Duration,
     attempts_lost: u32,
     due_max: u32,
 } }
@@ -151,6 +152,7 @@ section! { Records {
     buffer: usize,
     #[serde(with = "humantime_serde")] retention: Duration,
     #[serde(with = "humantime_serde")] idempotency_keys: Duration,
+    idempotency_keys_per_partner: u64,
 } }
 section! { Secrets {
     master_key_file: PathBuf,
@@ -364,6 +366,11 @@ impl Settings {
             "must be at least worker.retry_delay",
         );
         found.unless(self.worker.attempts > 0, "worker.attempts", "must be at least 1");
+        found.unless(
+            self.worker.retry_host_failures_for >= self.worker.retry_delay,
+            "worker.retry_host_failures_for",
+            "must not be less than worker.retry_delay",
+        );
         found.unless(self.worker.attempts_lost > 0, "worker.attempts_lost", "must be at least 1");
         found.unless(!self.worker.poll.is_zero(), "worker.poll", "must be more than 0");
         let zoneinfo = &self.scheduler.zoneinfo;

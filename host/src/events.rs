@@ -114,6 +114,12 @@ impl Attributes {
         if source.contains(|c: char| c.is_whitespace() || "<>\"{}|\\^`".contains(c)) {
             return Err(invalid("source", "is not a URI reference"));
         }
+        if is_reserved(&source) {
+            return Err(invalid(
+                "source",
+                "is reserved: what begins with /functions names what functions of Larder emit",
+            ));
+        }
         let time = match self.take("time") {
             None => now,
             Some(text) => DateTime::parse_from_rfc3339(&text)
@@ -140,6 +146,26 @@ impl Attributes {
         }
         Ok(event)
     }
+}
+
+/// Does it name a function of Larder, however it is written? Only the ledger and the scheduler make such events.
+pub fn is_reserved(source: &str) -> bool {
+    if !source.starts_with(['/', '.', '%']) {
+        return false;
+    }
+    let path = source.split(['?', '#']).next().unwrap_or_default();
+    let mut segments: Vec<String> = Vec::new();
+    for segment in path.split('/') {
+        let segment = unescape(segment.as_bytes()).unwrap_or_default();
+        let segment = String::from_utf8_lossy(&segment).to_ascii_lowercase();
+        match segment.as_str() {
+            "" | "." => {}
+            ".." => drop(segments.pop()),
+            _ => segments.push(segment),
+        }
+    }
+    // An escaped slash within a segment ends it all the same for whoever unescapes first.
+    segments.first().is_some_and(|first| first.split('/').find(|part| !part.is_empty()) == Some("functions"))
 }
 
 /// An event of these attributes, if they are those of one.
@@ -203,8 +229,13 @@ fn decode(text: &str) -> Option<String> {
         }
         None => Cow::Borrowed(text),
     };
+    String::from_utf8(unescape(text.as_bytes())?).ok()
+}
+
+/// The bytes that percent-encoded ones stand for.
+fn unescape(text: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
+    let mut rest = text;
     while let Some((first, behind)) = rest.split_first() {
         if *first == b'%' {
             let (pair, behind) = behind.split_at_checked(2)?;
@@ -216,7 +247,7 @@ fn decode(text: &str) -> Option<String> {
             rest = behind;
         }
     }
-    String::from_utf8(bytes).ok()
+    Some(bytes)
 }
 
 fn structured(envelope: &RawValue, now: DateTime<Utc>) -> Result<CloudEvent, Invalid> {

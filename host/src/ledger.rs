@@ -6,6 +6,9 @@
 //!   bounded buffer; a full buffer slows the callers rather than dropping records.
 //!
 //! What is written, and when it drops out, is [`crate::store::ledger`]'s.
+//!
+//! The rule: **each outcome is told what became of it, and of it alone**: that it was committed or refused, that nothing of it was
+//! written ([`Unwritten::No`]), or that this is not known ([`Unwritten::Unknown`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,11 +19,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::ids::ExecutionId;
 use crate::store::ledger::{Ended, Verdict};
 use crate::store::{self, Store};
 
 /// Outcomes in one database transaction.
 const GROUP_MAX: usize = 512;
+/// Keys and bytes of a group, about, unless one outcome alone has more: a group is one transaction, which others wait for.
+const GROUP_KEYS_MAX: usize = 20_000;
+const GROUP_BYTES_MAX: usize = 16 << 20;
 /// Outcomes that wait to be written.
 const AWAITED_MAX: usize = 1_024;
 /// Between two tries to write records.
@@ -32,7 +39,7 @@ const BUFFER_BYTES_MAX: usize = 64 << 20;
 
 #[derive(Clone)]
 pub struct Ledger {
-    awaited: mpsc::Sender<(Ended, oneshot::Sender<Result<Verdict, Unwritten>>)>,
+    awaited: mpsc::Sender<Awaited>,
     records: mpsc::Sender<Record>,
     /// KiB of records that may still come.
     room: Arc<Semaphore>,
@@ -40,13 +47,25 @@ pub struct Ledger {
     writes: Arc<AtomicBool>,
 }
 
+/// An outcome, and who waits for its verdict.
+type Awaited = (Ended, oneshot::Sender<Result<Verdict, Unwritten>>);
+
 /// A record that waits, and the room that it takes.
 type Record = (Ended, OwnedSemaphorePermit);
 
-/// The database did not take the outcome. Whether it was written is unknown if the connection broke: look it up.
+/// The database did not take the outcome.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the outcome could not be written: {0}")]
-pub struct Unwritten(pub String);
+pub enum Unwritten {
+    /// Nothing of it was written; later it may be.
+    #[error("the outcome could not be written: {0}")]
+    No(String),
+    /// Nothing of it was written, and the same will not be.
+    #[error("the database does not take the outcome: {0}")]
+    Never(String),
+    /// The connection broke during COMMIT, and the database could not be asked afterwards.
+    #[error("it is not known whether the outcome was written: {0}")]
+    Unknown(String),
+}
 
 pub struct Settings {
     /// How long a record may wait for others.
@@ -68,6 +87,7 @@ impl Ledger {
             clock,
             flush: settings.flush,
             awaited: awaited_rx,
+            over: None,
             records: records_rx,
             close: close_rx,
             writes: writes.clone(),
@@ -77,9 +97,10 @@ impl Ledger {
 
     pub async fn commit(&self, ended: Ended) -> Result<Verdict, Unwritten> {
         let (tell, told) = oneshot::channel();
-        let gone = || Unwritten("the ledger is closed".into());
+        let gone = || Unwritten::No("the ledger is closed".into());
         self.awaited.send((ended, tell)).await.map_err(|_| gone())?;
-        told.await.map_err(|_| gone())?
+        // Whoever had it and is gone may have written it.
+        told.await.map_err(|_| Unwritten::Unknown("the ledger has ended".into()))?
     }
 
     pub async fn record(&self, ended: Ended) {
@@ -108,7 +129,9 @@ struct Writer {
     store: Store,
     clock: Clock,
     flush: Duration,
-    awaited: mpsc::Receiver<(Ended, oneshot::Sender<Result<Verdict, Unwritten>>)>,
+    awaited: mpsc::Receiver<Awaited>,
+    /// One that did not fit into a group any more: the first of the next.
+    over: Option<Awaited>,
     records: mpsc::Receiver<Record>,
     close: mpsc::Receiver<oneshot::Sender<()>>,
     writes: Arc<AtomicBool>,
@@ -128,6 +151,14 @@ impl Waiting {
             self.rooms.push(room);
         }
     }
+
+    /// Drops of the first ones those that need not stay.
+    fn keep(&mut self, stay: impl Iterator<Item = bool> + Clone) {
+        let mut ended = stay.clone();
+        self.ended.retain(|_| ended.next().unwrap_or(true));
+        let mut rooms = stay;
+        self.rooms.retain(|_| rooms.next().unwrap_or(true));
+    }
 }
 
 impl Writer {
@@ -143,9 +174,16 @@ impl Writer {
             let mut waiters = Vec::new();
             tokio::select! {
                 biased;
-                Some(first) = self.awaited.recv() => {
+                Some(first) = first(&mut self.over, &mut self.awaited) => {
+                    let (mut keys, mut bytes) = (0, 0);
                     let mut next = Some(first);
                     while let Some((ended, tell)) = next {
+                        keys += ended.keys();
+                        bytes += ended.bytes();
+                        if !group.is_empty() && (keys > GROUP_KEYS_MAX || bytes > GROUP_BYTES_MAX) {
+                            self.over = Some((ended, tell));
+                            break;
+                        }
                         group.push(ended);
                         waiters.push(tell);
                         next = if group.len() < GROUP_MAX { self.awaited.try_recv().ok() } else { None };
@@ -184,11 +222,7 @@ impl Writer {
                 }
                 continue;
             }
-            let verdicts = self.write(&group).await.unwrap_or_else(|err| {
-                tracing::error!(error = %err, outcomes = group.len(), "outcomes could not be written");
-                group.iter().map(|_| Err(Unwritten(err.to_string()))).collect()
-            });
-            for (verdict, waiter) in verdicts.into_iter().zip(waiters) {
+            for (verdict, waiter) in self.write(&group).await.into_iter().zip(waiters) {
                 let _ = waiter.send(verdict);
             }
             if Instant::now() >= records_since + self.flush && !self.write_records(&mut records).await {
@@ -202,41 +236,91 @@ impl Writer {
     async fn write_records(&self, records: &mut Waiting) -> bool {
         while !records.ended.is_empty() {
             let count = records.ended.len().min(GROUP_MAX);
-            if let Err(err) = self.write(&records.ended[..count]).await {
-                tracing::warn!(error = %err, records = records.ended.len(), "records could not be written; trying again");
+            let told = self.write(&records.ended[..count]).await;
+            // One of unknown fate is written again: should its record be there, it is written once.
+            let unwritten =
+                |told: &Result<Verdict, Unwritten>| matches!(told, Err(Unwritten::No(_) | Unwritten::Unknown(_)));
+            records.keep(told.iter().map(unwritten));
+            if told.iter().any(unwritten) {
+                tracing::warn!(records = records.ended.len(), "records could not be written; trying again");
                 return false;
             }
-            records.ended.drain(..count);
-            records.rooms.drain(..count);
         }
         true
     }
 
-    /// The verdicts of a group. `Err`: the database could not be worked with, and nothing was written, or it is unknown.
-    async fn write(&self, group: &[Ended]) -> store::Result<Vec<Result<Verdict, Unwritten>>> {
+    /// What became of each of a group. What goes wrong with one is told of that one: the group is halved until it is alone.
+    async fn write(&self, group: &[Ended]) -> Vec<Result<Verdict, Unwritten>> {
         histogram!("larder_ledger_group_outcomes").record(group.len() as f64);
         let begun = Instant::now();
-        let written = self.store.commit_outcomes(group, &self.clock).await;
-        histogram!("larder_ledger_commit_seconds").record(begun.elapsed().as_secs_f64());
-        self.writes
-            .store(!matches!(written, Err(store::Error::Unavailable(_) | store::Error::Unknown(_))), Ordering::Relaxed);
-        match written {
-            Ok(verdicts) => Ok(verdicts.into_iter().map(Ok).collect()),
-            Err(err @ (store::Error::Unavailable(_) | store::Error::Contended(_) | store::Error::Unknown(_))) => {
-                Err(err)
+        let mut told = Vec::with_capacity(group.len());
+        let mut parts = vec![group];
+        // Why nothing more is tried.
+        let mut away: Option<String> = None;
+        while let Some(part) = parts.pop() {
+            if let Some(why) = &away {
+                told.extend(part.iter().map(|_| Err(Unwritten::No(why.clone()))));
+                continue;
             }
-            // One of them is at fault: it must not take the others with it.
-            Err(_) if group.len() > 1 => {
-                let mut each = Vec::with_capacity(group.len());
-                for ended in group {
-                    each.extend(Box::pin(self.write(std::slice::from_ref(ended))).await?);
+            match self.store.commit_outcomes(part, &self.clock).await {
+                Ok(verdicts) => told.extend(verdicts.into_iter().map(Ok)),
+                Err(err @ store::Error::Unavailable(_)) => {
+                    told.extend(part.iter().map(|_| Err(Unwritten::No(err.to_string()))));
+                    away = Some(err.to_string());
                 }
-                Ok(each)
-            }
-            Err(err) => {
-                tracing::error!(error = %err, execution.id = %group[0].execution.id, "an outcome could not be written");
-                Ok(vec![Err(Unwritten(err.to_string()))])
+                Err(err @ store::Error::Unknown(_)) => {
+                    told.extend(part.iter().map(|_| Err(Unwritten::Unknown(err.to_string()))));
+                    away = Some("the database went away".into());
+                }
+                // One of them is at fault, or somebody holds what one of them needs.
+                Err(_) if part.len() > 1 => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
+                }
+                Err(err) => told.push(self.alone(&part[0], err).await),
             }
         }
+        histogram!("larder_ledger_commit_seconds").record(begun.elapsed().as_secs_f64());
+        self.writes.store(away.is_none(), Ordering::Relaxed);
+        if let Some(why) = away {
+            tracing::error!(error = %why, outcomes = group.len(), "outcomes could not be written");
+        }
+        told
+    }
+
+    /// What becomes of an outcome that the database does not take.
+    async fn alone(&self, ended: &Ended, err: store::Error) -> Result<Verdict, Unwritten> {
+        let id = &ended.execution.id;
+        match err {
+            store::Error::Contended(_) => {
+                tracing::warn!(execution.id = %id, error = %err, "an outcome could not be written: it lost too many races");
+                Err(Unwritten::No(err.to_string()))
+            }
+            store::Error::Conflict { .. } => {
+                let why = format!("something that it creates is there already: {err}");
+                match self.store.refuse_outcome(ended, &why, &self.clock).await {
+                    Ok(verdict) => Ok(verdict),
+                    Err(err @ store::Error::Unknown(_)) => Err(Unwritten::Unknown(err.to_string())),
+                    Err(err @ (store::Error::Unavailable(_) | store::Error::Contended(_))) => {
+                        Err(Unwritten::No(err.to_string()))
+                    }
+                    Err(err) => Err(never(id, err)),
+                }
+            }
+            err => Err(never(id, err)),
+        }
+    }
+}
+
+fn never(id: &ExecutionId, err: store::Error) -> Unwritten {
+    tracing::error!(execution.id = %id, error = %err, "the database does not take an outcome");
+    Unwritten::Never(err.to_string())
+}
+
+/// What could not go with the last group, or what comes next.
+async fn first(over: &mut Option<Awaited>, awaited: &mut mpsc::Receiver<Awaited>) -> Option<Awaited> {
+    match over.take() {
+        Some(over) => Some(over),
+        None => awaited.recv().await,
     }
 }

@@ -367,6 +367,8 @@ pub struct Execution {
     pub failures: u32,
     /// Claims in a row, the present one included, that came to no outcome.
     pub lost: u32,
+    /// Since when it has failed through the host's fault alone.
+    pub host_failing_since_ms: Option<Millis>,
     /// When it was given up: it is a dead letter then.
     pub buried_at_ms: Option<Millis>,
     pub response_status: u16,
@@ -408,6 +410,7 @@ impl Execution {
             attempt: 0,
             failures: 0,
             lost: 0,
+            host_failing_since_ms: None,
             buried_at_ms: None,
             response_status: 0,
             response_headers: vec![],

@@ -15,6 +15,10 @@ pub fn current(currency: &str) -> Result<u32, String> {
     currencies::current(currency).map(|fact| fact.decimals)
 }
 
+/// The largest amount that can be granted, in minor units. Sums of what is granted are far from the end of 64 bits, and every
+/// program that reads JSON has the number exactly.
+pub const MINOR_MAX: i64 = 1_000_000_000_000_000;
+
 /// Minor units of decimal text that is more than zero: `12.5` in SEK is 1250.
 pub fn minor(text: &str, currency: &str) -> Result<i64, String> {
     let exponent = exponent(currency).ok_or_else(|| format!("{currency:?} is no currency"))?;

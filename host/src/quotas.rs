@@ -60,6 +60,7 @@ caps! {
     UploadBytes = "build.staged_bytes_per_partner", "bytes of uploads in progress", Later;
     /// At once, in this process.
     BodyBytes = "server.body_bytes_per_partner", "bytes of request bodies", Later;
+    IdempotencyKeys = "records.idempotency_keys_per_partner", "idempotency keys", Later;
 }
 
 impl Cap {
@@ -72,6 +73,7 @@ impl Cap {
             Cap::Uploads => settings.build.uploads_per_partner,
             Cap::UploadBytes => settings.build.staged_bytes_per_partner,
             Cap::BodyBytes => settings.server.body_bytes_per_partner,
+            Cap::IdempotencyKeys => settings.records.idempotency_keys_per_partner,
         }
     }
 
@@ -86,6 +88,13 @@ impl Cap {
             Cap::Uploads => tenant.uploads.count(),
             Cap::UploadBytes => tenant.uploads.bytes(),
             Cap::BodyBytes => tenant.bodies.held(),
+            Cap::IdempotencyKeys => {
+                let most = match self.limit(&app.settings) {
+                    0 => i64::MAX as u64,
+                    limit => limit,
+                };
+                app.store.count_idempotency_keys(&tenant.partner.id, most).await?
+            }
             Cap::CallsPerMinute => tenant.calls.known(app.clock.now_ms().div_euclid(crate::usage::MINUTE_MS)),
         })
     }

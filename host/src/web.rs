@@ -3,6 +3,8 @@
 //! The longest route wins and the function receives the real request. One that may have effects answers from a buffer
 //! after they have committed; one that may not may stream. A guest's fault is never a 500.
 
+mod idempotency;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -16,6 +18,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use larder_runtime::{End, Failure, LimitKind};
 use tokio::sync::oneshot;
 
+use crate::api::problem::Problem;
 use crate::app::App;
 use crate::bodies::{self, Account, ClientBody, Fault};
 use crate::ids::{ExecutionId, PartnerId};
@@ -78,9 +81,11 @@ async fn answer(
         .route(path)
         .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "general_route_not_found", "no function serves this path"))?
         .clone();
-    let streams = !execute::may_have_effects(app, &view).await.map_err(|_| Refusal::unavailable())?;
+    let may_have_effects = execute::may_have_effects(app, &view).await.map_err(|_| Refusal::unavailable())?;
 
     let (mut head, body) = request.into_parts();
+    let keyed = idempotency::is_keyed(&head.headers, &view, may_have_effects);
+    let streams = !may_have_effects && !keyed;
     let record = record(&head, peer);
     let broken = Arc::default();
     usage::check(app, &tenant)?;
@@ -88,10 +93,21 @@ async fn answer(
     let body = read(app, body, streams, &broken).await?;
     // Only now: a slow client must not hold the partner's room.
     let permit = usage::admit(app, &tenant, view.limits.memory_bytes)?;
-    let id = ExecutionId::generate(&app.clock);
+    let ticket = match &body {
+        Body::Whole(body) if keyed => match idempotency::begin(app, &view, &head, body).await? {
+            idempotency::Begun::Answered(response) => return Ok(response),
+            idempotency::Begun::Go(ticket) => Some(ticket),
+        },
+        Body::Whole(_) | Body::Stream(_) => None,
+    };
+    let id = ticket.as_ref().map_or_else(|| ExecutionId::generate(&app.clock), |ticket| ticket.subject.clone());
     prepare(&mut head.headers, &id, peer);
     let mut job = Job::new(app, id.clone(), view, Trigger::Http, record, Input::Http { head, body });
     job.wall_max = Some(app.settings.server.call_timeout);
+    if let Some(ticket) = ticket {
+        job.keyed = true;
+        return idempotency::run(app, job, permit, ticket).await;
+    }
     let head = streams.then(|| {
         let (stream, head) = oneshot::channel();
         job.stream = Some(stream);
@@ -267,6 +283,10 @@ fn has_domain(cookie: &HeaderValue) -> bool {
 
 fn whole(done: Done, broken: &Broken) -> Response<AnswerBody> {
     let id = done.execution.id;
+    if done.unknown {
+        tracing::warn!(execution.id = %id, "it is not known whether a call was applied");
+        return Refusal::from(Problem::outcome_unknown(&id)).of(id).into_response();
+    }
     let refusal = match done.end {
         End::Answered(response) => {
             let (mut parts, body) = response.into_parts();
@@ -276,6 +296,9 @@ fn whole(done: Done, broken: &Broken) -> Response<AnswerBody> {
         // The function failed over a body that the client sent wrongly.
         End::Failed(_) if let Some(fault) = broken.get() => (*fault).into(),
         End::Failed(Failure::Host(_)) => Refusal::unavailable(),
+        End::Failed(failure @ Failure::BadRequest(_)) => {
+            Refusal::new(StatusCode::BAD_REQUEST, "general_bad_request", failure.to_string())
+        }
         End::Failed(Failure::Limit(limit)) if matches!(limit.limit, LimitKind::WallMs | LimitKind::CpuMs) => {
             Refusal::new(StatusCode::GATEWAY_TIMEOUT, "function_timeout", "the function did not answer in time")
         }
@@ -317,9 +340,12 @@ impl Refusal {
     }
 
     fn into_response(self) -> Response<AnswerBody> {
-        let body = serde_json::json!({
+        let mut body = serde_json::json!({
             "message": self.message, "code": self.status.as_u16(), "type": self.kind, "version": crate::VERSION,
         });
+        if let Some(id) = &self.execution {
+            body["executionId"] = id.as_str().into();
+        }
         let mut response = Response::new(Full::from(body.to_string()).map_err(|never| match never {}).boxed_unsync());
         *response.status_mut() = self.status;
         let headers = response.headers_mut();

@@ -34,7 +34,38 @@ pub enum End {
     Failed(Failure),
 }
 
-/// Why there is no answer. All but `Host` are the guest's fault.
+/// Bytes of a text that says why. A guest has a hand in most of them, and people are to read them.
+const REASON_BYTES_MAX: usize = 16 << 10;
+
+impl End {
+    /// The same, with a reason that is not too long.
+    pub(crate) fn with_short_reason(self) -> End {
+        match self {
+            End::Retry(why) => End::Retry(short(why)),
+            End::Reject(why) => End::Reject(short(why)),
+            End::Failed(failure) => End::Failed(match failure {
+                Failure::Limit(exceeded) => Failure::Limit(exceeded),
+                Failure::Trap(why) => Failure::Trap(short(why)),
+                Failure::BadResponse(why) => Failure::BadResponse(short(why)),
+                Failure::NoExport(why) => Failure::NoExport(short(why)),
+                Failure::BadRequest(why) => Failure::BadRequest(short(why)),
+                Failure::Host(why) => Failure::Host(short(why)),
+            }),
+            End::Returned(_) | End::Answered(_) | End::Streamed { .. } => self,
+        }
+    }
+}
+
+fn short(mut why: String) -> String {
+    if why.len() > REASON_BYTES_MAX {
+        why.truncate(why.floor_char_boundary(REASON_BYTES_MAX));
+        why.shrink_to_fit();
+        why.push('…');
+    }
+    why
+}
+
+/// Why there is no answer. All but `Host` are the fault of the guest or of who calls it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Failure {
     #[error("{0}")]
@@ -48,6 +79,9 @@ pub enum Failure {
     /// The program has no export for this kind of call.
     #[error("{0}")]
     NoExport(String),
+    /// What it is called with cannot be handed to a guest, however often it is tried.
+    #[error("the function cannot be given this: {0}")]
+    BadRequest(String),
     /// The host could not do its part (a backend failed, no instance to be had): try again.
     #[error("the host failed: {0}")]
     Host(String),

@@ -104,7 +104,8 @@ impl Program {
             End::Retry(_) | End::Reject(_) | End::Failed(_) => false,
         };
         let (effects, reads) = state.filter(|_| applicable).map(|state| state.host.finish()).unwrap_or_default();
-        Outcome { end, effects, reads, logs: running.logs.take(), usage: running.meter.usage() }
+        let (logs, usage) = (running.logs.take(), running.meter.usage());
+        Outcome { end: end.with_short_reason(), effects, reads, logs, usage }
     }
 
     async fn call(&self, call: Call, run: Run, running: &Running) -> Ended {
@@ -128,9 +129,7 @@ impl Program {
                             other => (other, state),
                         }
                     }
-                    Err(err) => {
-                        (failed(Failure::Host(format!("the event cannot be sent as an HTTP request: {err}"))), None)
-                    }
+                    Err(err) => (failed(Failure::BadRequest(format!("the event is no HTTP request: {err}"))), None),
                 },
                 (None, None) => (failed(Failure::NoExport("this program exports no handler".into())), None),
             },
@@ -185,8 +184,8 @@ impl Running {
         let end = match called {
             Ok(Ok(Some(answer))) if answer.len() > answer_bytes => failed(self.answer_too_large(answer.len())),
             Ok(Ok(answer)) => End::Returned(answer),
-            Ok(Err(event_types::HandlerError::Retry(why))) => End::Retry(reason(why)),
-            Ok(Err(event_types::HandlerError::Reject(why))) => End::Reject(reason(why)),
+            Ok(Err(event_types::HandlerError::Retry(why))) => End::Retry(why),
+            Ok(Err(event_types::HandlerError::Reject(why))) => End::Reject(why),
             // Raised outside of the guest's code: its answer was too large to be taken out.
             Err(err) if is_hostcall_exhausted(&err) && err.downcast_ref::<WasmBacktrace>().is_none() => {
                 failed(self.answer_too_large(hostcall_bytes))
@@ -222,7 +221,8 @@ impl Running {
         });
         let (request, out) = match resources {
             Ok(resources) => resources,
-            Err(err) => return (failed(Failure::Host(format!("the request cannot be handed over: {err}"))), None),
+            // Its store is new, so it is the request that does not do.
+            Err(err) => return (failed(Failure::BadRequest(format!("{err:#}"))), None),
         };
         let guest = async move {
             let called = self.meter.watch(async move {
@@ -288,18 +288,6 @@ impl Running {
         let value = self.limits.response_bytes;
         Failure::Limit(Exceeded { limit: LimitKind::ResponseBytes, value, used: used as u64 })
     }
-}
-
-/// A handler's words for why it did not do its work. They are kept for people to read, and no answer.
-const REASON_BYTES_MAX: usize = 16 << 10;
-
-fn reason(mut why: String) -> String {
-    if why.len() > REASON_BYTES_MAX {
-        why.truncate(why.floor_char_boundary(REASON_BYTES_MAX));
-        why.shrink_to_fit();
-        why.push('…');
-    }
-    why
 }
 
 /// What surrounds a handler's answer when it is taken out.

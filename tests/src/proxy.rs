@@ -1,8 +1,8 @@
 //! A TCP proxy between Larder and a service, which breaks what passes in ways that a network and a dying server do.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -33,6 +33,19 @@ struct Shared {
     state: watch::Sender<(Mode, u32)>,
     commits_to_drop: AtomicU32,
     commits_dropped: AtomicU32,
+    /// What becomes of the next COMMIT, and of everything after it.
+    last_commit: Mutex<Option<LastCommit>>,
+}
+
+/// How the COMMIT fares after which nothing passes any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastCommit {
+    /// It is done, and its answer lost.
+    Done,
+    /// It never arrives, so it is not done.
+    Lost,
+    /// It is done and answered.
+    Answered,
 }
 
 impl Proxy {
@@ -45,6 +58,7 @@ impl Proxy {
             state: watch::Sender::new((Mode::Pass, 0)),
             commits_to_drop: AtomicU32::new(0),
             commits_dropped: AtomicU32::new(0),
+            last_commit: Mutex::default(),
         });
         let accepting = tokio::spawn({
             let shared = shared.clone();
@@ -74,6 +88,17 @@ impl Proxy {
     /// cannot know what became of its transaction.
     pub fn drop_commit_answers(&self, count: u32) {
         self.shared.commits_to_drop.store(count, Ordering::SeqCst);
+    }
+
+    /// Refuses everything after the next COMMIT, until the mode is set again.
+    pub fn refuse_after(&self, commit: LastCommit) {
+        *self.shared.last_commit.lock().expect("no panic under the lock") = Some(commit);
+    }
+
+    /// Waits until that COMMIT has come.
+    pub async fn refuses(&self) {
+        let mut state = self.shared.state.subscribe();
+        state.wait_for(|(mode, _)| *mode == Mode::Refuse).await.expect("it lives");
     }
 
     /// COMMITs whose answer was dropped although they were done, so far.
@@ -110,7 +135,11 @@ impl Shared {
                         swallowed = true;
                         continue;
                     }
-                    let commits = packets.commits(bytes) && self.take_commit();
+                    let is_commit = packets.commits(bytes);
+                    if is_commit && let Some(last) = self.take_last_commit() {
+                        return self.end_with(last, bytes, &mut server, &mut client).await;
+                    }
+                    let commits = is_commit && self.take_commit();
                     if server.write_all(bytes).await.is_err() {
                         return;
                     }
@@ -139,6 +168,21 @@ impl Shared {
                 }
             }
         }
+    }
+
+    async fn end_with(&self, last: LastCommit, commit: &[u8], server: &mut TcpStream, client: &mut TcpStream) {
+        let mut said = vec![0; 1 << 10];
+        if last != LastCommit::Lost && server.write_all(commit).await.is_ok() {
+            let read = server.read(&mut said).await;
+            if let (LastCommit::Answered, Some(bytes)) = (last, some(&said, read)) {
+                let _ = client.write_all(bytes).await;
+            }
+        }
+        self.state.send_modify(|state| state.0 = Mode::Refuse);
+    }
+
+    fn take_last_commit(&self) -> Option<LastCommit> {
+        self.last_commit.lock().expect("no panic under the lock").take()
     }
 
     fn take_commit(&self) -> bool {

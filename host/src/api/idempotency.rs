@@ -7,6 +7,8 @@
 //! for its id: a request that began and came to no known end (its process died, the database was away) is made again under
 //! the same id, so it takes effect once. If what it made is there already, its record is the answer.
 //!
+//! The web door does the same (`web/idempotency`) by [`take`], [`Ticket::keep`] and [`Ticket::let_go`].
+//!
 //! A key belongs to the partner, or, of a caller without an API key, to their address: nobody else gets their answer.
 
 use std::net::IpAddr;
@@ -17,6 +19,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use dashmap::DashMap;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -25,22 +28,25 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::clock::Millis;
 use crate::crash::{self, Point};
-use crate::ids::ExecutionId;
+use crate::ids::{ExecutionId, PartnerId};
 use crate::model::{hex, trigger_key};
-use crate::store::{KeptAnswer, KeyHolder, KeyRequest, Taken};
+use crate::quotas::{Cap, Exceeded};
+use crate::store::{self, KeptAnswer, KeyHolder, KeyRequest, Taken};
 
-const KEY: &str = "idempotency-key";
+pub const KEY: &str = "idempotency-key";
 /// For the document.
 pub const DESCRIPTION: &str = "1 to 255 printable ASCII characters, a new one for each new request. The same request sent again under \
     its key gets the first answer, with `Idempotency-Replayed: true`, and does nothing again; `record` there instead means that the \
     answer is the record of what was made, without the function's body. Another request under the key: 422. Still under way: 409.";
 /// `true`: the answer is the kept one. `record`: it is the record of what was made then, which has no body of the function.
-const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+pub const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const KEY_CHARS_MAX: usize = 255;
 /// A caller without an API key shares addresses with strangers, so it must not be likely to meet their keys.
 const GUEST_KEY_CHARS_MIN: usize = 16;
 /// A request is under way for no longer than the longest call and this.
 const MARGIN: Duration = Duration::from_secs(5);
+/// When keys may have been forgotten that leave no room.
+const FULL_RETRY_AFTER_S: u32 = 60;
 /// Larger answers are not kept; the record is the answer then.
 const ANSWER_BYTES_MAX: usize = 256 << 10;
 
@@ -78,6 +84,52 @@ impl<T> Made<T> {
     }
 }
 
+/// What stands under a key.
+pub enum Looked {
+    /// The kept answer.
+    Kept {
+        subject: ExecutionId,
+        status: u16,
+        body: String,
+    },
+    Go(Ticket),
+}
+
+/// How many keys each partner has, about: counted now and then, and as they are taken.
+#[derive(Default)]
+pub struct Counts(DashMap<PartnerId, Counted>);
+
+#[derive(Clone, Copy)]
+struct Counted {
+    keys: u64,
+    at: Millis,
+}
+
+/// How long a count is good for, and one that leaves no room.
+const COUNTED: Millis = 60_000;
+const COUNTED_FULL: Millis = 1_000;
+
+impl Counts {
+    async fn of(&self, app: &App, partner: &PartnerId, limit: u64) -> store::Result<u64> {
+        let now = app.clock.now_ms();
+        let known = self.0.get(partner).map(|counted| *counted);
+        match known {
+            Some(known) if now - known.at < if known.keys < limit { COUNTED } else { COUNTED_FULL } => Ok(known.keys),
+            _ => {
+                let keys = app.store.count_idempotency_keys(partner, limit).await?;
+                self.0.insert(partner.clone(), Counted { keys, at: now });
+                Ok(keys)
+            }
+        }
+    }
+
+    fn one_more(&self, partner: &PartnerId) {
+        if let Some(mut counted) = self.0.get_mut(partner) {
+            counted.keys += 1;
+        }
+    }
+}
+
 /// Takes the request's key, if it has one. `parts` are what makes it this request and no other.
 pub async fn begin(
     app: &App,
@@ -86,29 +138,43 @@ pub async fn begin(
     headers: &HeaderMap,
     parts: &[&[u8]],
 ) -> Result<Begun, Problem> {
-    let subject = ExecutionId::generate(&app.clock);
     let Some(key) = key(headers, caller.is_guest())? else {
-        return Ok(Begun::Go(Ticket::new(subject, None)));
+        return Ok(Begun::Go(Ticket::new(ExecutionId::generate(&app.clock), None)));
     };
     let who = match (caller.is_guest(), peer) {
         (false, _) => "key".to_owned(),
         (true, peer) => format!("guest {}", peer.map(|ip| ip.to_string()).unwrap_or_default()),
     };
-    let request =
-        KeyRequest { partner: caller.partner.clone(), key_hash: trigger_key(&[&who, key]), request_hash: hash(parts) };
+    Ok(match take(app, &caller.partner, &[&who, key], parts).await? {
+        Looked::Kept { status, body, .. } => Begun::Answered(response(status, body, Some("true"))),
+        Looked::Go(ticket) => Begun::Go(ticket),
+    })
+}
+
+/// Takes a key for a request: `place` is the key and whose it is.
+pub async fn take(app: &App, partner: &PartnerId, place: &[&str], parts: &[&[u8]]) -> Result<Looked, Problem> {
+    let subject = ExecutionId::generate(&app.clock);
+    let request = KeyRequest { partner: partner.clone(), key_hash: trigger_key(place), request_hash: hash(parts) };
+    let limit = app.settings.records.idempotency_keys_per_partner;
+    let keys = if limit == 0 { 0 } else { app.idempotency.of(app, partner, limit).await? };
     let ms = |duration: Duration| duration.as_millis() as Millis;
     let now = app.clock.now_ms();
     let until_ms = now + ms(app.settings.server.call_timeout + MARGIN);
     let forgotten = now - ms(app.settings.records.idempotency_keys);
-    match app.store.take_key(&request, &subject, now, until_ms, forgotten).await? {
+    let room = limit == 0 || keys < limit;
+    match app.store.take_key(&request, &subject, now, until_ms, forgotten, room).await? {
         Taken::Free { subject, again } => {
             crash::point(Point::KeyTaken);
-            Ok(Begun::Go(Ticket { again, ..Ticket::new(subject, Some(KeyHolder { request, until_ms })) }))
+            if !again {
+                app.idempotency.one_more(partner);
+            }
+            Ok(Looked::Go(Ticket { again, ..Ticket::new(subject, Some(KeyHolder { request, until_ms })) }))
         }
         Taken::Answered { subject, answer } => match opened(app, &request, &answer) {
-            Some(body) => Ok(Begun::Answered(response(answer.status, body, Some("true")))),
-            None => Ok(Begun::Go(Ticket { again: true, answered: true, ..Ticket::new(subject, None) })),
+            Some(body) => Ok(Looked::Kept { subject, status: answer.status, body }),
+            None => Ok(Looked::Go(Ticket { again: true, answered: true, ..Ticket::new(subject, None) })),
         },
+        Taken::Full => Err(Exceeded::new(Cap::IdempotencyKeys, limit, keys).retry_after_s(FULL_RETRY_AFTER_S).into()),
         Taken::InFlight => {
             Err(Problem::new(Kind::IdempotencyInFlight, "The request with this Idempotency-Key is still under way"))
         }
@@ -152,18 +218,22 @@ impl Ticket {
             self.let_go(app, StatusCode::SERVICE_UNAVAILABLE).await;
             return Ok(response(status, body, Some("record")));
         }
-        if let Some(holder) = &self.holder {
-            crash::point(Point::KeyUnanswered);
-            let answer = KeptAnswer { status, sealed: sealed(app, &holder.request, &body) };
-            if let Err(err) = app.store.answer_key(holder, &answer, app.clock.now_ms()).await {
-                tracing::warn!(error = %err, "an answer could not be kept; the record will be the answer to a repeated request");
-            }
-        }
+        self.keep(app, status, &body).await;
         Ok(response(status, body, None))
     }
 
+    /// Keeps this answer under the key.
+    pub async fn keep(&self, app: &App, status: u16, body: &str) {
+        let Some(holder) = &self.holder else { return };
+        crash::point(Point::KeyUnanswered);
+        let answer = KeptAnswer { status, sealed: sealed(app, &holder.request, body) };
+        if let Err(err) = app.store.answer_key(holder, &answer, app.clock.now_ms()).await {
+            tracing::warn!(error = %err, "an answer could not be kept; the record will be the answer to a repeated request");
+        }
+    }
+
     /// Gives the key back after this refusal.
-    async fn let_go(&self, app: &App, status: StatusCode) {
+    pub async fn let_go(&self, app: &App, status: StatusCode) {
         let Some(holder) = &self.holder else { return };
         // One that was begun before may have done something that is not to be seen yet.
         let done = if status.is_server_error() || self.again {
@@ -178,7 +248,7 @@ impl Ticket {
 }
 
 /// The key of the request. The draft writes it in quotes, most clients without.
-fn key(headers: &HeaderMap, guest: bool) -> Result<Option<&str>, Problem> {
+pub fn key(headers: &HeaderMap, guest: bool) -> Result<Option<&str>, Problem> {
     let wrong = |why: String| Problem::argument("Idempotency-Key", why);
     let mut all = headers.get_all(KEY).iter();
     let Some(value) = all.next() else { return Ok(None) };

@@ -18,7 +18,7 @@ mod feeds;
 mod functions;
 mod grants;
 mod health;
-mod idempotency;
+pub mod idempotency;
 mod limits;
 mod master_keys;
 mod partners;

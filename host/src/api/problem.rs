@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::ids::ExecutionId;
 use crate::quotas::{Exceeded, Refused};
 use crate::{objects, secrets, store};
 
@@ -82,11 +83,13 @@ kinds! {
     Taken = 409 "general_conflict",
     UpstreamExists = 409 "upstream_already_exists",
     VariableExists = 409 "variable_already_exists",
+    PayloadTooLarge = 413 "general_payload_too_large",
     QuotaExceeded = 413 "project_quota_exceeded",
     StorageRange = 416 "storage_invalid_range",
     IdempotencyMismatch = 422 "general_idempotency_mismatch",
     TooManyCalls = 429 "general_rate_limit_exceeded",
     Internal = 500 "general_server_error",
+    OutcomeUnknown = 500 "execution_outcome_unknown",
     Unavailable = 503 "general_server_error",
 }
 
@@ -101,10 +104,13 @@ pub struct Problem {
     pub message: String,
     /// Seconds after which it is worth trying again.
     pub retry_after_s: Option<u32>,
+    /// The execution that it is about, to look up.
+    pub execution: Option<ExecutionId>,
 }
 
 /// How a [`Problem`] is written.
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Error {
     /// For people; it names what was wrong.
     message: String,
@@ -112,12 +118,15 @@ pub struct Error {
     code: u16,
     r#type: &'static str,
     version: &'static str,
+    /// The execution that it is about, where one was begun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    execution_id: Option<String>,
 }
 
 impl Problem {
     pub fn new(kind: Kind, message: impl Into<String>) -> Problem {
         let retry = matches!(kind, Kind::IdempotencyInFlight | Kind::TooManyCalls | Kind::Unavailable);
-        Problem { kind, message: message.into(), retry_after_s: retry.then_some(RETRY_AFTER_S) }
+        Problem { kind, message: message.into(), retry_after_s: retry.then_some(RETRY_AFTER_S), execution: None }
     }
 
     /// As it is written.
@@ -127,7 +136,18 @@ impl Problem {
             code: self.kind.status().as_u16(),
             r#type: self.kind.word(),
             version: super::FORMAT_VERSION,
+            execution_id: self.execution.as_ref().map(ToString::to_string),
         }
+    }
+
+    /// It is not known whether what this execution did was applied. Whoever sent the same again could do it twice, so nobody is
+    /// told to try again.
+    pub fn outcome_unknown(id: &ExecutionId) -> Problem {
+        let message = format!(
+            "It is not known whether what the execution {id} did was applied. Look it up before sending anything again: once the \
+             database answers, its record says completed (it was) or failed (nothing of it was)"
+        );
+        Problem { execution: Some(id.clone()), ..Problem::new(Kind::OutcomeUnknown, message) }
     }
 
     /// A parameter that is not as it must be, by its name.
@@ -183,6 +203,7 @@ impl From<store::Error> for Problem {
             store::Error::Contended(_) | store::Error::Unavailable(_) | store::Error::Unknown(_) => {
                 Problem::unavailable(err)
             }
+            store::Error::TooLarge { .. } => Problem::new(Kind::PayloadTooLarge, err.to_string()),
             store::Error::BadRow { .. } | store::Error::Statement { .. } => Problem::internal(err),
         }
     }
@@ -222,6 +243,9 @@ impl IntoResponse for Problem {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(id) = self.execution.and_then(|id| HeaderValue::from_str(id.as_str()).ok()) {
+            headers.insert("x-appwrite-execution-id", id);
         }
         response
     }

@@ -105,7 +105,7 @@ async fn list(args: &List, client: &Client, session: &Session) -> Result<()> {
         .into_iter()
         .flatten()
         .map(|row| {
-            let why = field(row, "errors").lines().last().unwrap_or_default().chars().take(80).collect();
+            let why = field(row, "errors").lines().next().unwrap_or_default().chars().take(80).collect();
             let [buried, function, trigger, attempt, id] =
                 ["buriedAt", "functionId", "trigger", "attempt", "$id"].map(|name| field(row, name));
             [buried, function, trigger, attempt, id, why]

@@ -19,9 +19,9 @@ use super::allow::{METHODS, Rule, default_port};
 use super::authority::{Authority, Host};
 use super::body::{Budget, bounded};
 use super::upstreams::Upstreams;
-use super::{Client, Destination, Times};
+use super::{Client, Destination, InForce, Times};
 use crate::config;
-use crate::ids::{ExecutionId, PartnerId};
+use crate::ids::ExecutionId;
 
 /// What a function calls instead of a host.
 const UPSTREAM: &str = ".upstream";
@@ -32,7 +32,7 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 pub struct Calls {
     client: Client,
-    partner: PartnerId,
+    in_force: InForce,
     execution: String,
     grants: Vec<Granted>,
     upstreams: Upstreams,
@@ -73,7 +73,7 @@ impl Calls {
         client: Client,
         upstreams: Upstreams,
         settings: &config::Egress,
-        partner: PartnerId,
+        in_force: InForce,
         execution: &ExecutionId,
         grants: &Arc<Grants>,
     ) -> Calls {
@@ -82,7 +82,7 @@ impl Calls {
         let granted = |rule: Rule| Granted { calls: AtomicU32::new(0), bytes: Budget::new(rule.bytes), rule };
         Calls {
             client,
-            partner,
+            in_force,
             execution: execution.to_string(),
             grants: rules.map(granted).collect(),
             upstreams,
@@ -131,13 +131,17 @@ impl Calls {
             }
         }
         let granted = granted?;
+        self.still(|now| {
+            let mut rules = now.http.iter().filter_map(|grant| Rule::of(grant).ok());
+            rules.any(|rule| rule.covers(scheme, &to.host, port, &method, uri.path()))
+        })?;
         let (open, times) = self.open(times)?;
         self.mark(&mut request, ordinal)?;
         let budget = granted.bytes.clone();
         let over = |max| Error::RequestTooLarge(format!("the grant allows {max} bytes of one execution (bytes)"));
         let request = request.map(|body| bounded(body, budget.clone(), over, ()));
         let to = Destination::new(scheme, to, granted.rule.network.into_iter().collect());
-        let answer = self.client.send(&self.partner, &to, request, &times).await?;
+        let answer = self.client.send(&self.in_force.partner, &to, request, &times).await?;
         let over = |max| Error::ResponseTooLarge(format!("the grant allows {max} bytes of one execution (bytes)"));
         Ok(answer.map(|body| bounded(body, budget, over, open)))
     }
@@ -149,7 +153,8 @@ impl Calls {
         mut request: Request<Body>,
         patience: outgoing::Times,
     ) -> Result<Response<Body>, Error> {
-        let upstream = self.upstreams.granted(&self.partner, &self.named, name)?;
+        let upstream = self.upstreams.granted(&self.in_force.partner, &self.named, name)?;
+        self.still(|now| now.upstreams.contains(name))?;
         if self.named_calls.fetch_add(1, Ordering::Relaxed) >= UPSTREAM_CALLS_MAX {
             return Err(Error::Denied(format!("one execution may call upstreams {UPSTREAM_CALLS_MAX} times")));
         }
@@ -159,11 +164,20 @@ impl Calls {
         let request =
             request.map(|body| bounded(body, self.named_bytes.clone(), move |_| Error::RequestTooLarge(over()), ()));
         // How long each part may take is the upstream's own.
-        let answer = self.upstreams.send(&self.partner, &upstream, request, patience);
+        let answer = self.upstreams.send(&self.in_force.partner, &upstream, request, patience);
         let answer = tokio::time::timeout(times.total, answer).await.unwrap_or_else(|_| {
             Err(Error::Timeout(format!("the call was not over within {} ms (egress.timeout)", times.total.as_millis())))
         })?;
         Ok(answer.map(|body| bounded(body, self.named_bytes.clone(), move |_| Error::ResponseTooLarge(over()), open)))
+    }
+
+    /// What was granted when the run began may have been taken away since.
+    fn still(&self, covered: impl Fn(&Grants) -> bool) -> Result<(), Error> {
+        let now = self.in_force.grants().map_err(Error::Denied)?;
+        if Arc::ptr_eq(&now, &self.named) || covered(&now) {
+            return Ok(());
+        }
+        Err(Error::Denied("the grant for this call was taken away during the run".into()))
     }
 
     /// Room for one more call, and how long it may take.

@@ -15,6 +15,7 @@ pub mod authority;
 mod body;
 mod calls;
 mod client;
+mod in_force;
 mod pool;
 mod resolve;
 pub mod upstreams;
@@ -27,6 +28,7 @@ use larder_runtime::imports::http;
 
 pub use calls::Calls;
 pub use client::Client;
+pub use in_force::InForce;
 pub use larder_runtime::imports::http::{Body, Error};
 
 use crate::config;

@@ -188,6 +188,10 @@ fn transactions(found: &mut Found, currency: &str, grant: &mut TransactionGrant)
     let mut minor = [0; 2];
     for ((name, text), minor) in [("max", &mut grant.max), ("sum", &mut grant.sum)].into_iter().zip(&mut minor) {
         match money::minor(text, currency) {
+            Ok(amount) if amount > money::MINOR_MAX => {
+                let most = money::decimal(money::MINOR_MAX, currency);
+                found.complain(&format!("{key}.{name}"), format!("{text} is too large, at most {most} can be granted"));
+            }
             Ok(amount) => {
                 *minor = amount;
                 *text = money::decimal(amount, currency);
@@ -256,6 +260,11 @@ mod tests {
         assert_eq!(sek("0", "1"), ["grants.transactions.SEK.max"]);
         assert_eq!(sek("1.005", "2"), ["grants.transactions.SEK.max"]);
         assert_eq!(sek("1", "-2"), ["grants.transactions.SEK.sum"]);
+        assert_eq!(sek("1", "10000000000000.01"), ["grants.transactions.SEK.sum"]);
+        assert_eq!(
+            sek("92233720368547758.07", "92233720368547758.07"),
+            ["grants.transactions.SEK.max", "grants.transactions.SEK.sum"]
+        );
         assert_eq!(sek("2", "1.99"), ["grants.transactions.SEK.sum"]);
         assert_eq!(
             wrong(r#"{"transactions":{"XXX":{"max":"1","sum":"1","period":"day"}}}"#),

@@ -71,11 +71,14 @@ where
     }
 }
 
+/// How long the mark of the last commit of a process is kept: longer than any commit is looked up.
+const COMMITS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What is too old goes from every table; gives how many rows.
 async fn sweep(app: &App) -> store::Result<u64> {
     let (now, records) = (app.clock.now_ms(), &app.settings.records);
     let before = |age: Duration| now - age.as_millis() as i64;
-    let mut rows = 0;
+    let mut rows = app.store.delete_old_commits(now - COMMITS_KEPT.as_millis() as i64).await?;
     loop {
         let deleted = app.store.delete_old_executions(before(records.retention), BATCH).await?
             + app.store.delete_old_events(before(records.events_kept()), BATCH).await?

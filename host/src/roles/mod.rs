@@ -87,6 +87,10 @@ pub async fn start(
     };
     let holder = clock.ulid();
     tracing::info!(process.id = %holder, "database: {kind}; wake-ups: {wake_ups}");
+    if !store.is_embedded() {
+        let bytes = store.body_bytes_max();
+        tracing::info!(bytes, "bodies of queued executions may have {bytes} bytes, by max_allowed_packet of MariaDB");
+    }
     for warning in store.warnings() {
         tracing::warn!("database: {warning}");
     }
@@ -138,6 +142,7 @@ pub async fn start(
         gates: Gates::default(),
         bodies,
         staging,
+        idempotency: Default::default(),
         egress,
         upstreams,
         zones,

@@ -26,6 +26,7 @@ pub(super) const SCHEMA: &[(i64, &str)] = &[
     (5, include_str!("schema/0005_upstreams.sql")),
     (6, include_str!("schema/0006_feeds.sql")),
     (7, include_str!("schema/0007_master_keys.sql")),
+    (14, include_str!("schema/0014_host_failures.sql")),
 ];
 
 #[derive(Clone)]
@@ -61,7 +62,7 @@ pub enum Value {
 
 impl Value {
     /// About what it takes on the wire.
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         match self {
             Value::Null => 1,
             Value::Int(_) => 8,
@@ -84,6 +85,15 @@ pub fn one_of(values: impl IntoIterator<Item = Value>) -> OneOf {
         args.resize(args.len().next_power_of_two(), last);
     }
     OneOf { marks: vec!["?"; args.len()].join(", "), args }
+}
+
+/// Values of one `IN (…)` where a partner decides how many there are. A power of two, far below what either database takes.
+pub const PART: usize = 256;
+
+/// The insides of as many `IN (…)` as it takes, in their order.
+pub fn parts(values: impl IntoIterator<Item = Value>) -> Vec<OneOf> {
+    let values: Vec<Value> = values.into_iter().collect();
+    values.chunks(PART).map(|part| one_of(part.iter().cloned())).collect()
 }
 
 /// Keys of several partners, for one statement each; in order, in which they are also locked.

@@ -48,7 +48,7 @@ impl Store {
     /// `NotFound` if it is none, or none any more: of several who redrive it at once, one does.
     pub async fn redrive(&self, partner: &PartnerId, id: &ExecutionId, now: Millis) -> Result<Execution> {
         const REDRIVE: &str = "-- redrive_dead_letter
-            UPDATE executions SET status = 'waiting', failures = 0, lost = 0, buried_at_ms = NULL, response_status = 0, due_at_ms = ?, updated_at_ms = ?
+            UPDATE executions SET status = 'waiting', failures = 0, lost = 0, host_failing_since_ms = NULL, buried_at_ms = NULL, response_status = 0, due_at_ms = ?, updated_at_ms = ?
             WHERE partner_id = ? AND id = ? AND buried_at_ms IS NOT NULL";
         let find =
             format!("-- redriven_dead_letter\n SELECT {COLUMNS} FROM executions WHERE partner_id = ? AND id = ?");
@@ -76,7 +76,7 @@ impl Store {
             SELECT 1 FROM executions WHERE partner_id = ? AND function_id = ? AND buried_at_ms < ? LIMIT 1";
         let redrive = format!(
             "-- redrive_dead_letters
-            UPDATE executions SET status = 'waiting', failures = 0, lost = 0, buried_at_ms = NULL, response_status = 0, due_at_ms = ?, updated_at_ms = ?
+            UPDATE executions SET status = 'waiting', failures = 0, lost = 0, host_failing_since_ms = NULL, buried_at_ms = NULL, response_status = 0, due_at_ms = ?, updated_at_ms = ?
             WHERE partner_id = ? AND buried_at_ms IS NOT NULL AND id IN (SELECT id FROM (SELECT id FROM executions
                 WHERE partner_id = ? AND function_id = ? AND buried_at_ms < ? ORDER BY buried_at_ms LIMIT {limit}) AS batch)"
         );

@@ -16,9 +16,10 @@ use crate::model::{Execution, ExecutionStatus, RequestRecord, Trigger};
 
 pub(super) const COLUMNS: &str = "partner_id, id, function_id, deployment_id, trigger_kind, status, trigger_key, event_row, enrolment_id, \
     nominal_at_ms, late_ms, scheduled_at_ms, request, attempt, response_status, response_headers, logs, errors, wall_us, cpu_us, \
-    memory_peak_bytes, created_at_ms, updated_at_ms, failures, lost, buried_at_ms";
+    memory_peak_bytes, created_at_ms, updated_at_ms, failures, lost, buried_at_ms, \
+    host_failing_since_ms";
 /// How many columns `COLUMNS` has: those behind it in a longer select begin here.
-const WIDTH: usize = 26;
+const WIDTH: usize = 27;
 const SOURCE: Source = Source { name: "executions", table: "executions", columns: COLUMNS, id: "id" };
 
 /// What lists of executions can be filtered by.
@@ -273,20 +274,23 @@ impl Store {
         listing::list(&self.db, &SOURCE, scope, listing, execution).await
     }
 
-    /// Removes an execution that has ended or not begun. `Conflict` while it waits or runs.
+    /// Removes an execution that has ended, has not begun, or failed and waits to be tried again. `Conflict` while it waits for
+    /// its first try, or runs.
     pub async fn delete_execution(&self, partner: &PartnerId, function: &FunctionId, id: &ExecutionId) -> Result<()> {
         const STATUS: &str = "-- execution_status
-            SELECT status FROM executions WHERE partner_id = ? AND function_id = ? AND id = ?";
+            SELECT status, failures, host_failing_since_ms FROM executions WHERE partner_id = ? AND function_id = ? AND id = ?";
         const DELETE: &str = "-- delete_execution
             DELETE FROM executions WHERE partner_id = ? AND function_id = ? AND id = ?";
         self.db
             .tx("delete_execution", &(partner, function, id), |tx, (partner, function, id)| {
                 Box::pin(async move {
                     let rows = tx.locked(Lock::Exclusive, STATUS, args![*partner, *function, *id]).await?;
-                    match rows.first().map(|row| row.text(0)).transpose()?.as_deref() {
-                        None => Err(Error::NotFound { what: "execution" }),
-                        Some("waiting" | "processing") => Err(Error::Conflict { key: "execution".into() }),
-                        Some(_) => tx.run(DELETE, args![*partner, *function, *id]).await?.exactly_one("execution"),
+                    let Some(row) = rows.first() else { return Err(Error::NotFound { what: "execution" }) };
+                    let failed = row.int(1)? > 0 || row.maybe_int(2)?.is_some();
+                    match row.text(0)?.as_str() {
+                        "waiting" if !failed => Err(Error::Conflict { key: "execution".into() }),
+                        "processing" => Err(Error::Conflict { key: "execution".into() }),
+                        _ => tx.run(DELETE, args![*partner, *function, *id]).await?.exactly_one("execution"),
                     }
                 })
             })
@@ -373,7 +377,8 @@ pub(super) async fn end(tx: &mut Tx<'_>, ended: Vec<Execution>) -> Result<()> {
 pub(super) async fn bury(tx: &mut Tx<'_>, e: &Execution) -> Result<()> {
     const BURY: &str = "-- bury_execution
         UPDATE executions SET status = ?, deployment_id = ?, response_status = ?, response_headers = ?, logs = ?, errors = ?, wall_us = ?,
-            cpu_us = ?, memory_peak_bytes = ?, updated_at_ms = ?, failures = ?, lost = 0, buried_at_ms = ?, due_at_ms = NULL, lease_holder = NULL
+            cpu_us = ?, memory_peak_bytes = ?, updated_at_ms = ?, failures = ?, lost = 0, host_failing_since_ms = NULL, buried_at_ms = ?,
+            due_at_ms = NULL, lease_holder = NULL
         WHERE partner_id = ? AND id = ?";
     let args = args![
         e.status.word(),
@@ -397,10 +402,10 @@ pub(super) async fn bury(tx: &mut Tx<'_>, e: &Execution) -> Result<()> {
 /// Puts a claimed execution, whose row is locked, back into the queue.
 pub(super) async fn retry(tx: &mut Tx<'_>, e: &Execution, at: Millis) -> Result<()> {
     const RETRY: &str = "-- retry_execution
-        UPDATE executions SET status = 'waiting', logs = ?, errors = ?, updated_at_ms = ?, failures = ?, lost = 0, due_at_ms = ?,
-            lease_holder = NULL
+        UPDATE executions SET status = 'waiting', logs = ?, errors = ?, updated_at_ms = ?, failures = ?, lost = 0, host_failing_since_ms = ?,
+            due_at_ms = ?, lease_holder = NULL
         WHERE partner_id = ? AND id = ?";
-    let args = args![&e.logs, &e.errors, e.updated_at_ms, e.failures, at, &e.partner, &e.id];
+    let args = args![&e.logs, &e.errors, e.updated_at_ms, e.failures, e.host_failing_since_ms, at, &e.partner, &e.id];
     tx.run(RETRY, args).await?.exactly_one("execution")
 }
 
@@ -437,7 +442,8 @@ pub(super) fn row(e: &Execution) -> Vec<Value> {
         e.updated_at_ms,
         e.failures,
         e.lost,
-        e.buried_at_ms
+        e.buried_at_ms,
+        e.host_failing_since_ms
     ]
 }
 
@@ -469,5 +475,6 @@ pub(super) fn execution(row: &Row) -> Result<Execution> {
         failures: row.int(23)? as u32,
         lost: row.int(24)? as u32,
         buried_at_ms: row.maybe_int(25)?,
+        host_failing_since_ms: row.maybe_int(26)?,
     })
 }

@@ -49,6 +49,8 @@ pub enum Taken {
     InFlight,
     /// The key stands for another request.
     Mismatch,
+    /// It is a new one, and there is no room for it.
+    Full,
 }
 
 /// The right to answer a request, until `until_ms`.
@@ -59,7 +61,8 @@ pub struct KeyHolder {
 }
 
 impl Store {
-    /// Takes the key for a request. What was answered before `forgotten` is forgotten.
+    /// Takes the key for a request. What was answered before `forgotten` is forgotten. Without `room` only what is there is
+    /// looked at.
     pub async fn take_key(
         &self,
         request: &KeyRequest,
@@ -67,6 +70,7 @@ impl Store {
         now: Millis,
         until: Millis,
         forgotten: Millis,
+        room: bool,
     ) -> Result<Taken> {
         const INSERT: &str = "-- insert_idempotency_key
             INSERT INTO idempotency_keys (partner_id, key_hash, request_hash, subject, until_ms, created_at_ms) VALUES (?, ?, ?, ?, ?, ?)";
@@ -79,6 +83,9 @@ impl Store {
         let KeyRequest { partner, key_hash, request_hash } = request;
         for _ in 0..LOOKS {
             let Some(row) = self.db.row(FIND, args![partner, key_hash]).await? else {
+                if !room {
+                    return Ok(Taken::Full);
+                }
                 let args = args![partner, key_hash, request_hash, subject, until, now];
                 match self.db.run(INSERT, args).await {
                     Ok(_) => return Ok(Taken::Free { subject: subject.clone(), again: false }),
@@ -134,6 +141,15 @@ impl Store {
             DELETE FROM idempotency_keys WHERE partner_id = ? AND key_hash = ? AND status IS NULL AND until_ms = ?";
         let KeyRequest { partner, key_hash, .. } = &holder.request;
         self.db.run(FREE, args![partner, key_hash, holder.until_ms]).await.map(|_| ())
+    }
+
+    /// How many keys a partner has, counted up to `most`.
+    pub async fn count_idempotency_keys(&self, partner: &PartnerId, most: u64) -> Result<u64> {
+        let sql = format!(
+            "-- count_idempotency_keys
+            SELECT COUNT(*) FROM (SELECT created_at_ms FROM idempotency_keys WHERE partner_id = ? LIMIT {most}) AS keys_of_partner"
+        );
+        Ok(self.db.row(&sql, args![partner]).await?.map_or(Ok(0), |row| row.int(0))? as u64)
     }
 
     /// Removes up to `limit` keys that are older and whose requests are not under way, of all partners.

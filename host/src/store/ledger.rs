@@ -9,17 +9,17 @@
 //! Locks are taken in one order everywhere (functions, executions, enrolments, state; each by key), so that groups of
 //! several processes wait for each other rather than for ever.
 
+mod fate;
 mod load;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Mutex;
-use std::time::Duration;
 
-use larder_runtime::imports::state::{Read, Version};
+use larder_runtime::imports::state::{Read, whole_number};
 use larder_runtime::{Effect, Event};
 
 use self::load::{
-    Account, FunctionNow, Held, Takers, functions_of, holders, list_is_true, saved_by, state_of, takers_of,
+    Account, FunctionNow, Held, Kept, Place, Takers, functions_of, holders, list_is_true, saved_by, state_of, takers_of,
 };
 use super::db::{Tx, Value};
 use super::state::{self, Scope};
@@ -28,7 +28,7 @@ use crate::args;
 use crate::clock::{Clock, Millis, rfc3339};
 use crate::crash::{self, Point};
 use crate::ids::{EventId, ExecutionId, FunctionId, PartnerId};
-use crate::model::{Execution, ExecutionStatus, StoredEvent, Trigger};
+use crate::model::{Execution, ExecutionStatus, StoredEvent};
 use crate::money;
 
 /// An execution that has ended, with what it wants to change.
@@ -48,6 +48,29 @@ pub struct Ended {
     pub depth: u32,
 }
 
+impl Ended {
+    /// Keys that it asks for or writes, about.
+    pub fn keys(&self) -> usize {
+        let read = |read: &Read| match read {
+            Read::Key { .. } => 1,
+            Read::List { seen, .. } => 1 + seen.len(),
+        };
+        self.reads.iter().map(read).sum::<usize>() + self.effects.len()
+    }
+
+    /// Bytes that it writes, about.
+    pub fn bytes(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let effect = |effect: &Effect| match effect {
+            Effect::SetState { key, value } => key.len() + value.len(),
+            Effect::DeleteState { key } | Effect::IncrementState { key, .. } => key.len(),
+            Effect::Transaction { id, end_user, memo, .. } => id.len() + text(end_user) + text(memo),
+            Effect::Emit(event) => event.data.len() + event.kind.len() + text(&event.subject),
+        };
+        self.effects.iter().map(effect).sum::<usize>() + self.execution.logs.len() + self.execution.errors.len()
+    }
+}
+
 /// What became of an outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -56,9 +79,10 @@ pub enum Verdict {
     },
     /// Something that the run read has changed: run it again.
     Conflict,
-    /// The claim ran out and somebody else has it, the execution was written already, or the function is gone: the
-    /// outcome is dropped.
+    /// The claim ran out and somebody else has it, or the execution was written already: the outcome is dropped.
     Fenced,
+    /// The function was deleted: the outcome is dropped.
+    Gone,
     /// An effect cannot be applied; the execution is recorded as failed with this text, and as given up if the run would
     /// come to the same again.
     Refused {
@@ -67,24 +91,39 @@ pub enum Verdict {
     },
 }
 
-/// How often it is asked what became of a commit whose answer was lost, and the time between.
-const LOOKS: u32 = 10;
-const LOOK_AGAIN: Duration = Duration::from_millis(300);
+/// A name that no other process has.
+pub(super) fn process() -> String {
+    fate::mark()
+}
 
 impl Store {
     /// Writes a group. The verdicts are in its order. `Unknown` if the connection broke during COMMIT and the database
     /// could not be asked afterwards.
     pub async fn commit_outcomes(&self, group: &[Ended], clock: &Clock) -> Result<Vec<Verdict>> {
+        self.write_outcomes(group, None, clock).await
+    }
+
+    /// Records an outcome as failed for this reason, without any of its effects.
+    pub async fn refuse_outcome(&self, ended: &Ended, why: &str, clock: &Clock) -> Result<Verdict> {
+        let verdicts = self.write_outcomes(std::slice::from_ref(ended), Some(why), clock).await?;
+        Ok(verdicts.into_iter().next().expect("one for each"))
+    }
+
+    async fn write_outcomes(&self, group: &[Ended], refused: Option<&str>, clock: &Clock) -> Result<Vec<Verdict>> {
         loop {
             let decided = Mutex::new(vec![]);
+            let mark = fate::mark();
+            let with = (group, refused, clock, &decided, (&*self.process, mark.as_str()));
             let written = self
                 .db
-                .tx("commit_outcomes", &(group, clock, &decided), |tx, (group, clock, decided)| {
+                .tx("commit_outcomes", &with, |tx, (group, refused, clock, decided, (process, mark))| {
                     Box::pin(async move {
-                        let mut commit = Commit::load(tx, group, clock).await?;
+                        let mut commit = Commit::load(tx, group, *refused, clock).await?;
                         let verdicts = group.iter().map(|ended| commit.decide(ended)).collect();
                         *decided.lock().expect("no panic under the lock") = verdicts;
+                        let now = commit.now;
                         commit.write(tx).await?;
+                        fate::leave(tx, process, mark, now).await?;
                         crash::point(Point::LedgerWriting);
                         Ok(())
                     })
@@ -96,7 +135,7 @@ impl Store {
                     crash::point(Point::LedgerCommitted);
                     return Ok(verdicts);
                 }
-                Err(Error::Unknown(why)) => match self.was_written(group, &verdicts).await {
+                Err(Error::Unknown(why)) => match self.was_committed(&mark).await {
                     Some(true) => return Ok(verdicts),
                     // Nothing of it stands, so all of it can be decided again.
                     Some(false) => {
@@ -108,42 +147,14 @@ impl Store {
             }
         }
     }
-
-    /// Did the transaction take place that wrote these? One of its executions tells. `None`: the database does not answer.
-    async fn was_written(&self, group: &[Ended], verdicts: &[Verdict]) -> Option<bool> {
-        let ends = |(ended, verdict): &(&Ended, &Verdict)| {
-            ended.retry_at_ms.is_none() && matches!(verdict, Verdict::Committed { .. } | Verdict::Refused { .. })
-        };
-        // Without an end nothing of weight was to be written: put back into the queue or dropped, it may be so again.
-        let Some((probe, _)) = group.iter().zip(verdicts).find(ends) else { return Some(false) };
-        for _ in 0..LOOKS {
-            let found = self.db.tx("look_up_commit", probe, |tx, probe| {
-                Box::pin(async move {
-                    // The lock waits for the transaction, should the server still be at it.
-                    let id = [(&probe.execution.partner, &probe.execution.id)];
-                    Ok(holders(tx, id).await?.into_values().next())
-                })
-            });
-            match (found.await, &probe.holder) {
-                (Ok(row), None) => return Some(row.is_some()),
-                (Ok(row), Some(_)) => {
-                    return Some(row.is_some_and(|row| row.holder.is_none() && row.attempt == probe.execution.attempt));
-                }
-                (Err(err), _) => tracing::warn!(error = %err, "a commit whose answer was lost could not be looked up"),
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-        None
-    }
 }
-
-/// A value and its version; `None` if there is none.
-type Stored = Option<(Vec<u8>, Version)>;
 
 /// A group on its way into the database.
 struct Commit<'a> {
     now: Millis,
     clock: &'a Clock,
+    /// Why all of it is refused, if it is.
+    refused: Option<&'a str>,
     /// Those that exist.
     functions: HashMap<(PartnerId, FunctionId), FunctionNow>,
     held: HashMap<(PartnerId, ExecutionId), Held>,
@@ -151,7 +162,7 @@ struct Commit<'a> {
     /// What was saved within the period of the grant that it counts for, with what was decided so far.
     saved: HashMap<Account, i64>,
     /// As it stands after what was decided so far.
-    state: HashMap<(Scope, String), Stored>,
+    state: HashMap<(Scope, String), Option<Place>>,
     /// What of it is to be written.
     changed: BTreeSet<(Scope, String)>,
     changed_scopes: HashSet<Scope>,
@@ -174,11 +185,11 @@ struct Rows {
 }
 
 impl<'a> Commit<'a> {
-    async fn load(tx: &mut Tx<'_>, group: &[Ended], clock: &'a Clock) -> Result<Commit<'a>> {
+    async fn load(tx: &mut Tx<'_>, group: &[Ended], refused: Option<&'a str>, clock: &'a Clock) -> Result<Commit<'a>> {
         let functions = functions_of(tx, group).await?;
         let held = holders(tx, group.iter().map(|ended| (&ended.execution.partner, &ended.execution.id))).await?;
         let takers = takers_of(tx, group).await?;
-        let state = state_of(tx, group).await?;
+        let state = state_of(tx, group).await?.into_iter().map(|(key, place)| (key, Some(place))).collect();
         let now = clock.now_ms();
         let saved = saved_by(tx, group, &functions, now).await?;
         let locks = if group.iter().any(touches_state) { state::locks(tx, now).await? } else { HashMap::new() };
@@ -195,6 +206,7 @@ impl<'a> Commit<'a> {
         Ok(Commit {
             now,
             clock,
+            refused,
             functions,
             held,
             takers,
@@ -212,7 +224,7 @@ impl<'a> Commit<'a> {
         let e = &ended.execution;
         let function = self.functions.get(&(e.partner.clone(), e.function.clone()));
         let Some(enabled) = function.map(|function| function.enabled) else {
-            return Verdict::Fenced;
+            return Verdict::Gone;
         };
         let held = match (&ended.holder, self.held.get(&(e.partner.clone(), e.id.clone()))) {
             (Some(holder), Some(held)) => held.holder.as_ref() == Some(holder) && held.attempt == e.attempt,
@@ -222,13 +234,16 @@ impl<'a> Commit<'a> {
         if !held {
             return Verdict::Fenced;
         }
+        if let Some(why) = self.refused {
+            return self.refuse(ended, why.to_owned(), ended.holder.is_some());
+        }
         let scope = scope(ended);
         let kept_for_another = touches_state(ended) && self.locks.get(&scope).is_some_and(|id| *id != e.id);
         if kept_for_another || !ended.reads.iter().all(|read| self.still_true(&scope, &e.id, read)) {
             return Verdict::Conflict;
         }
-        let stopped = if e.trigger != Trigger::Http && !enabled && !ended.effects.is_empty() {
-            Some("the function was disabled during this run".to_owned())
+        let stopped = if !enabled && !ended.effects.is_empty() {
+            Some("the function is disabled: nothing that it does is applied".to_owned())
         } else {
             self.nobody_to_save_for(ended)
         };
@@ -242,7 +257,8 @@ impl<'a> Commit<'a> {
                 self.saved.extend(saved);
                 for (name, value) in writes {
                     let key = (scope.clone(), name);
-                    self.state.insert(key.clone(), value.map(|value| (value, e.id.to_string())));
+                    let place = |value| Place { version: e.id.to_string(), value: Kept::Written(value) };
+                    self.state.insert(key.clone(), value.map(place));
                     self.changed.insert(key);
                     self.changed_scopes.insert(scope.clone());
                 }
@@ -258,7 +274,7 @@ impl<'a> Commit<'a> {
         match read {
             Read::Key { key, version } => {
                 let now = self.state.get(&(scope.clone(), key.clone())).and_then(Option::as_ref);
-                now.map(|(_, version)| version) == version.as_ref()
+                now.map(|place| &place.version) == version.as_ref()
             }
             // What an outcome of this very group wrote is not in the database yet.
             Read::List { .. } => !self.stale_lists.contains(id) && !self.changed_scopes.contains(scope),
@@ -297,8 +313,9 @@ impl<'a> Commit<'a> {
             let grant = &grants.transactions[currency];
             let account = account(ended, saver(ended, end_user.as_ref()), currency);
             let before = *saved.get(&account).or_else(|| self.saved.get(&account)).unwrap_or(&0);
-            let after = before.saturating_add(*amount_minor);
-            if money::minor(&grant.sum, currency).is_ok_and(|sum| after <= sum) {
+            if let (Some(after), Ok(sum)) = (before.checked_add(*amount_minor), money::minor(&grant.sum, currency))
+                && after <= sum
+            {
                 saved.insert(account, after);
                 continue;
             }
@@ -327,12 +344,17 @@ impl<'a> Commit<'a> {
                     writes.insert(key.clone(), None);
                 }
                 Effect::IncrementState { key, by } => {
-                    let stored =
-                        || self.state.get(&(scope.clone(), key.clone()))?.as_ref().map(|(value, _)| value.clone());
-                    let present = writes.get(key).cloned().unwrap_or_else(stored);
+                    // A value that is there, and the number that it is.
+                    let present = match writes.get(key) {
+                        Some(written) => written.as_deref().map(whole_number),
+                        None => {
+                            let stored = self.state.get(&(scope.clone(), key.clone())).and_then(Option::as_ref);
+                            stored.map(Place::number)
+                        }
+                    };
                     let sum = match present {
                         None => Some(*by),
-                        Some(bytes) => whole_number(&bytes).and_then(|number| number.checked_add(*by)),
+                        Some(number) => number.and_then(|number| number.checked_add(*by)),
                     };
                     let Some(sum) = sum else {
                         return Err(format!(
@@ -425,18 +447,22 @@ impl<'a> Commit<'a> {
         let transactions =
             format!("-- insert_transactions\n INSERT INTO transactions ({})", super::transactions::COLUMNS);
         tx.insert(&transactions, self.rows.transactions).await?;
-        let (mut set, mut deleted) = (Vec::new(), Vec::new());
+        let mut set = Vec::new();
+        let mut deleted: BTreeMap<Scope, Vec<Value>> = BTreeMap::new();
         for key in &self.changed {
             let (scope, name) = key;
-            let place = args![&scope.partner, &scope.function, scope.enrolment_text(), name];
             match self.state.get(key).and_then(Option::as_ref) {
-                Some((value, version)) => set.push([place, args![value.as_slice(), version]].concat()),
-                None => deleted.push(place),
+                Some(Place { version, value: Kept::Written(value) }) => {
+                    let place = args![&scope.partner, &scope.function, scope.enrolment_text(), name];
+                    set.push([place, args![value.as_slice(), version]].concat());
+                }
+                Some(Place { value: Kept::Stored(_), .. }) => unreachable!("what was changed is written"),
+                None => deleted.entry(scope.clone()).or_default().push(name.into()),
             }
         }
         tx.upsert("state", &STATE_KEY, &["value", "version"], set).await?;
-        for place in deleted {
-            let _ = tx.run(state::DELETE, place).await?;
+        for (scope, names) in deleted {
+            state::delete(tx, &scope, names).await?;
         }
         events::insert(tx, self.rows.events).await
     }
@@ -472,8 +498,4 @@ fn named_savers(ended: &Ended) -> impl Iterator<Item = &String> {
         Effect::Transaction { end_user, .. } => end_user.as_ref(),
         _ => None,
     })
-}
-
-fn whole_number(bytes: &[u8]) -> Option<i64> {
-    std::str::from_utf8(bytes).ok()?.parse().ok()
 }

@@ -9,6 +9,7 @@
 //! dropped, never cleaned and used again.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex as StdMutex};
 use std::time::Duration;
 
@@ -53,12 +54,15 @@ struct Shared {
     idle: StdMutex<Vec<Conn>>,
     permits: Semaphore,
     timeout: Duration,
+    /// The largest packet that the server takes, once it has been asked.
+    packet_bytes: AtomicUsize,
 }
 
 /// An open transaction.
 pub struct MariaTx<'a> {
     conn: &'a mut Conn,
     timeout: Duration,
+    packet_bytes: usize,
     /// Why the transaction cannot go on, if it cannot.
     trouble: Option<Trouble>,
 }
@@ -96,6 +100,7 @@ impl MariaDb {
             idle: StdMutex::default(),
             permits: Semaphore::new(settings.connections_max),
             timeout: settings.timeout,
+            packet_bytes: AtomicUsize::new(PACKET_BYTES_MIN as usize),
         }));
         let warnings = db.check().await?;
         Ok((db, warnings))
@@ -124,6 +129,7 @@ impl MariaDb {
                 row.int(5)?
             )));
         }
+        self.0.packet_bytes.store(row.int(5)? as usize, Ordering::Relaxed);
         let mut warnings = Vec::new();
         if row.int(1)? != 1 {
             warnings.push(format!(
@@ -138,6 +144,10 @@ impl MariaDb {
             ));
         }
         Ok(warnings)
+    }
+
+    pub fn packet_bytes(&self) -> usize {
+        self.0.packet_bytes.load(Ordering::Relaxed)
     }
 
     async fn lend(&self) -> Result<Lent<'_>> {
@@ -158,6 +168,7 @@ impl MariaDb {
     }
 
     pub async fn rows(&self, sql: &str, args: &[Value]) -> Result<Vec<Row>> {
+        fits(self.packet_bytes(), sql, args)?;
         let mut tries = 0;
         loop {
             tries += 1;
@@ -195,7 +206,12 @@ impl MariaDb {
                 continue;
             }
             let (done, trouble) = {
-                let mut tx = Tx::MariaDb(MariaTx { conn: &mut lent.conn, timeout: self.0.timeout, trouble: None });
+                let mut tx = Tx::MariaDb(MariaTx {
+                    conn: &mut lent.conn,
+                    timeout: self.0.timeout,
+                    packet_bytes: self.packet_bytes(),
+                    trouble: None,
+                });
                 let done = body(&mut tx, with).await;
                 match tx {
                     Tx::MariaDb(tx) => (done, tx.trouble),
@@ -279,11 +295,13 @@ impl MariaDb {
 
 impl MariaTx<'_> {
     pub async fn run(&mut self, sql: &str, args: &[Value]) -> Result<Changed> {
+        fits(self.packet_bytes, sql, args)?;
         let done = change(self.conn, self.timeout, sql, args).await;
         self.noted(done)
     }
 
     pub async fn rows(&mut self, sql: &str, args: &[Value]) -> Result<Vec<Row>> {
+        fits(self.packet_bytes, sql, args)?;
         let done = select(self.conn, self.timeout, sql, args).await;
         self.noted(done)
     }
@@ -303,6 +321,15 @@ impl MariaTx<'_> {
             failed.error
         })
     }
+}
+
+/// The server breaks a connection off that sends more than it takes.
+fn fits(max: usize, sql: &str, args: &[Value]) -> Result<()> {
+    let bytes = sql.len() + args.iter().map(|value| value.bytes() + 16).sum::<usize>();
+    if bytes > max {
+        return Err(Error::TooLarge { statement: statement_name(sql).into(), bytes, max });
+    }
+    Ok(())
 }
 
 /// A statement that failed, and whether the transaction can go on.

@@ -64,6 +64,8 @@ pub mod filters {
 pub struct Store {
     pub(crate) db: Db,
     warnings: Arc<[String]>,
+    /// Names this process, from its start to its end.
+    process: Arc<str>,
 }
 
 impl Store {
@@ -76,7 +78,7 @@ impl Store {
             (Db::MariaDb(db), warnings)
         };
         db.migrate().await?;
-        Ok(Store { db, warnings: warnings.into() })
+        Ok(Store { db, warnings: warnings.into(), process: ledger::process().into() })
     }
 
     /// Is this process the only one that can use the database?
@@ -87,6 +89,16 @@ impl Store {
     /// Settings of the database's server under which what was committed can be lost.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Bytes of a body that the database takes and gives back with everything else that stands in its row.
+    pub fn body_bytes_max(&self) -> usize {
+        /// Logs, errors, the request and the rest.
+        const ROW_BYTES_MAX: usize = 4 << 20;
+        match &self.db {
+            Db::Sqlite(_) => 512 << 20,
+            Db::MariaDb(db) => db.packet_bytes().saturating_sub(ROW_BYTES_MAX),
+        }
     }
 
     /// One cheap query: is the database there?
@@ -126,6 +138,9 @@ pub enum Error {
     /// A row that this program would not have written.
     #[error("broken row in {table}, column {column}: {why}")]
     BadRow { table: &'static str, column: &'static str, why: String },
+    /// A statement or one of its values is larger than the server takes.
+    #[error("{statement} has {bytes} bytes, the database takes {max} (max_allowed_packet)")]
+    TooLarge { statement: String, bytes: usize, max: usize },
     /// The statement, or something in the way it is used, is at fault: our bug.
     #[error("{statement}: {why}")]
     Statement { statement: String, why: String },

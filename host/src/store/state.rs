@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use larder_runtime::imports::state::Version;
 
-use super::db::{Lock, Row, Tx, Value};
+use super::db::{Lock, Row, Tx, Value, parts};
 use super::{Result, Store, functions};
 use crate::args;
 use crate::clock::Millis;
@@ -35,9 +35,6 @@ pub(super) const LIST: &str = "-- list_state
 pub(super) const LIST_VERSIONS: &str = "-- list_state_versions
     SELECT name, version FROM state WHERE partner_id = ? AND function_id = ? AND enrolment_id = ? AND name >= ? AND name > ?
     ORDER BY name LIMIT ?";
-
-pub(super) const DELETE: &str = "-- delete_state
-    DELETE FROM state WHERE partner_id = ? AND function_id = ? AND enrolment_id = ? AND name = ?";
 
 impl Store {
     pub async fn get_state(&self, scope: &Scope, name: &str) -> Result<Option<(Vec<u8>, Version)>> {
@@ -103,6 +100,20 @@ pub(super) async fn locks(tx: &mut Tx<'_>, now: Millis) -> Result<HashMap<Scope,
         found.insert(scope, row.id(3, "state_locks.execution_id")?);
     }
     Ok(found)
+}
+
+/// Removes these keys of one scope.
+pub(super) async fn delete(tx: &mut Tx<'_>, scope: &Scope, names: Vec<Value>) -> Result<()> {
+    for names in parts(names) {
+        let sql = format!(
+            "-- delete_state
+            DELETE FROM state WHERE partner_id = ? AND function_id = ? AND enrolment_id = ? AND name IN ({})",
+            names.marks
+        );
+        let place = args![&scope.partner, &scope.function, scope.enrolment_text()];
+        let _ = tx.run(&sql, [place, names.args].concat()).await?;
+    }
+    Ok(())
 }
 
 pub(super) fn list_args(scope: &Scope, prefix: &str, after: Option<&str>, limit: u32) -> Vec<Value> {

@@ -20,8 +20,9 @@ use super::retries::{self, Fate};
 use crate::app::App;
 use crate::clock::{Millis, jitter};
 use crate::crash::{self, Point};
-use crate::egress::Calls;
+use crate::egress::{Calls, InForce};
 use crate::ids::{DeploymentId, ExecutionId};
+use crate::ledger::Unwritten;
 use crate::model::{Enrolment, Execution, ExecutionStatus, RequestRecord, Trigger};
 use crate::partners::{Active, FunctionView};
 use crate::store::ledger::{Ended, Verdict};
@@ -73,6 +74,15 @@ pub struct Done {
     pub execution: Execution,
     /// `Failed` also when the guest ended well but the ledger did not take what it did.
     pub end: End,
+    /// Whether what it did was applied is not known; its record will tell.
+    pub unknown: bool,
+}
+
+impl Done {
+    /// Is it the host that failed, so that there is no answer of the function?
+    pub fn is_ours(&self) -> bool {
+        self.unknown || matches!(self.end, End::Failed(Failure::Host(_)))
+    }
 }
 
 impl Job {
@@ -129,20 +139,23 @@ pub async fn may_have_effects(app: &App, view: &FunctionView) -> Result<bool, Lo
 /// Runs the job to its end, in the sandbox and in the ledger.
 pub async fn execute(app: &App, mut job: Job) -> Done {
     let Some(active) = job.view.active.clone() else {
-        return fail(app, job, Failure::NoExport("the function has no active deployment".into())).await;
+        return end_unrun(app, &job, Failure::NoExport("the function has no active deployment".into()), None).await;
     };
     if let Some(name) = &job.view.unopened {
         let why = format!("the variable {name} could not be opened");
-        return fail(app, job, Failure::Host(why)).await;
+        return end_unrun(app, &job, Failure::Host(why), None).await;
     }
     let program = match program(app, &active).await {
         Ok(program) => program,
-        Err(err) => return fail(app, job, Failure::Host(format!("the program could not be loaded: {err}"))).await,
+        Err(err) => {
+            let why = format!("the program could not be loaded: {err}");
+            return end_unrun(app, &job, Failure::Host(why), None).await;
+        }
     };
     let scope = job.scope();
     let state = Arc::new(State::new(app.store.clone(), scope.clone()));
     let savings = Arc::new(Savings::new(app.store.clone(), scope.clone()));
-    let signer = app.upstreams.signer(&scope.partner);
+    let signer = app.upstreams.signer(InForce::new(&app.directory, &scope.partner, &scope.function));
     let mut limits = job.view.limits;
     limits.wall = limits.wall.min(job.wall_max.unwrap_or(limits.wall));
     let may_have_effects = program.artifact().may_have_effects;
@@ -194,10 +207,10 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
 fn outgoing(app: &App, job: &Job) -> Option<Arc<dyn Backend>> {
     let grants = &job.view.grants;
     let any = !grants.http.is_empty() || !grants.upstreams.is_empty();
-    let (partner, settings) = (job.execution.partner.clone(), &app.settings.egress);
     any.then(|| {
-        Arc::new(Calls::new(app.egress.clone(), app.upstreams.clone(), settings, partner, &job.execution.id, grants))
-            as _
+        let in_force = InForce::new(&app.directory, &job.execution.partner, &job.execution.function);
+        let (client, upstreams) = (app.egress.clone(), app.upstreams.clone());
+        Arc::new(Calls::new(client, upstreams, &app.settings.egress, in_force, &job.execution.id, grants)) as _
     })
 }
 
@@ -221,15 +234,11 @@ async fn keep_state(app: &App, scope: &Scope, id: &ExecutionId, wall: Duration) 
 
 /// Ends a claimed job that must not run: `Ended` by somebody's will, `Buried` if it is given up.
 pub async fn refuse(app: &App, job: Job, why: String, fate: Fate) -> Done {
-    end_unrun(app, job, Failure::NoExport(why), Some(fate)).await
+    end_unrun(app, &job, Failure::NoExport(why), Some(fate)).await
 }
 
 /// Ends a job that could not run.
-async fn fail(app: &App, job: Job, failure: Failure) -> Done {
-    end_unrun(app, job, failure, None).await
-}
-
-async fn end_unrun(app: &App, job: Job, failure: Failure, fate: Option<Fate>) -> Done {
+async fn end_unrun(app: &App, job: &Job, failure: Failure, fate: Option<Fate>) -> Done {
     let outcome = Outcome {
         end: End::Failed(failure),
         effects: vec![],
@@ -237,7 +246,7 @@ async fn end_unrun(app: &App, job: Job, failure: Failure, fate: Option<Fate>) ->
         logs: Default::default(),
         usage: Default::default(),
     };
-    finish(app, &job, job.view.active.as_ref().map(|active| active.deployment.clone()), outcome, fate)
+    finish(app, job, job.view.active.as_ref().map(|active| active.deployment.clone()), outcome, fate)
         .await
         .expect("without reads there is no conflict")
 }
@@ -259,18 +268,27 @@ async fn finish(
         // It would again.
         fate = Some(Fate::Buried);
     }
+    let (worker, now) = (&app.settings.worker, app.clock.now_ms());
+    let since = job.execution.host_failing_since_ms.unwrap_or(now);
     let fate = match (&job.holder, fate) {
         (None, _) => Fate::Ended,
         (Some(_), Some(fate)) => fate,
-        (Some(_), None) => Fate::of(&outcome.end, job.execution.failures, attempts(app, job)),
+        (Some(_), None) => match Fate::of(&outcome.end, job.execution.failures, attempts(app, job)) {
+            Fate::Again { spent: false } if retries::host_gives_up(since, now, worker.retry_host_failures_for) => {
+                Fate::Buried
+            }
+            fate => fate,
+        },
     };
     let mut execution = record(app, job, deployment, &outcome, fate);
-    let retry_at_ms = matches!(fate, Fate::Again { .. }).then(|| {
-        let worker = &app.settings.worker;
-        let failures = if fate == (Fate::Again { spent: true }) { job.execution.failures } else { 0 };
-        let rest = retries::delay(worker.retry_delay, worker.retry_delay_max, failures);
-        app.clock.now_ms() + rest.as_millis() as Millis
-    });
+    let (first, most) = (worker.retry_delay, worker.retry_delay_max);
+    let rest = match fate {
+        Fate::Again { spent: true } => Some(retries::delay(first, most, job.execution.failures)),
+        Fate::Again { spent: false } => Some(retries::delay_of_host(first, most, since, now)),
+        Fate::Ended | Fate::Buried => None,
+    };
+    execution.host_failing_since_ms = (fate == Fate::Again { spent: false }).then_some(since);
+    let retry_at_ms = rest.map(|rest| now + rest.as_millis() as Millis);
     let effects = std::mem::take(&mut outcome.effects);
     let awaited = job.holder.is_some() || !effects.is_empty();
     let ended = Ended {
@@ -289,10 +307,11 @@ async fn finish(
         if (app.settings.records.all || execution.status == ExecutionStatus::Failed) && !again_by_caller {
             app.ledger.record(ended).await;
         }
-        return Some(Done { execution, end: outcome.end });
+        return Some(Done { execution, end: outcome.end, unknown: false });
     }
     let verdict = app.ledger.commit(ended).await;
     let written = matches!(verdict, Ok(Verdict::Committed { .. } | Verdict::Refused { .. }));
+    let mut unknown = false;
     let end = match verdict {
         Ok(Verdict::Committed { emitted }) => {
             count_buried(&execution);
@@ -305,7 +324,12 @@ async fn finish(
         Ok(Verdict::Fenced) => {
             counter!("larder_fenced_outcomes_total").increment(1);
             tracing::warn!(execution.id = %execution.id, attempt = execution.attempt, "the late outcome of a lost claim is dropped");
-            End::Failed(Failure::Host("the claim ran out and another took over, or the function is gone".into()))
+            // Without a claim its record is there already: somebody made it under the same idempotency key.
+            unknown = job.holder.is_none();
+            End::Failed(Failure::Host("the claim ran out and another took over".into()))
+        }
+        Ok(Verdict::Gone) => {
+            End::Failed(Failure::NoExport("the function was deleted during this run: nothing of it is applied".into()))
         }
         Ok(Verdict::Refused { why, buried }) => {
             execution.buried_at_ms = buried.then(|| app.clock.now_ms());
@@ -315,21 +339,47 @@ async fn finish(
             count_buried(&execution);
             End::Failed(Failure::Trap(why))
         }
-        // A claimed row comes back when its lease ends; a caller without a row is told that it may try again.
-        Err(err) => End::Failed(Failure::Host(err.to_string())),
+        // What the database does not take it will not take the next time either, or not for a while: it is told of without
+        // what it did, and comes back as the rule for the host's faults says.
+        Err(Unwritten::Never(why)) if job.holder.is_some() && !matches!(outcome.end, End::Failed(Failure::Host(_))) => {
+            return Some(Box::pin(end_unrun(app, job, Failure::Host(why), None)).await);
+        }
+        // A claimed row comes back when its lease ends; a caller without a row is told what is known.
+        Err(err) => {
+            unknown = matches!(err, Unwritten::Unknown(_));
+            End::Failed(Failure::Host(err.to_string()))
+        }
     };
     if let End::Failed(failure) = &end
-        && execution.errors.is_empty()
+        && (!written || execution.errors.is_empty())
     {
         execution.status = ExecutionStatus::Failed;
         execution.response_status = 500;
         execution.errors = failure.to_string();
     }
+    if unknown && job.holder.is_none() && !job.keyed {
+        // Written once the database answers again, unless what is recorded there already is that it was done.
+        app.ledger.record(not_applied(&execution)).await;
+    }
     measure(&execution);
     if written && matches!(execution.status, ExecutionStatus::Completed | ExecutionStatus::Failed) {
         app.queue.tails().tell(&execution);
     }
-    Some(Done { execution, end })
+    Some(Done { execution, end, unknown })
+}
+
+/// The record of a call of which it was not known whether it was applied, if it was not.
+fn not_applied(execution: &Execution) -> Ended {
+    let errors = "the database did not take what it did: nothing of it is applied".into();
+    Ended {
+        execution: Execution { errors, ..execution.clone() },
+        holder: None,
+        retry_at_ms: None,
+        reads: vec![],
+        effects: vec![],
+        end_user: None,
+        depth: 0,
+    }
 }
 
 fn call(input: &mut Input, answer: Answer) -> Call {
@@ -378,7 +428,15 @@ fn record(app: &App, job: &Job, deployment: Option<DeploymentId>, outcome: &Outc
         Fate::Buried => {
             execution.buried_at_ms = Some(app.clock.now_ms());
             let tries = execution.failures + 1;
-            let given_up = |why| if tries > 1 { format!("given up after {tries} attempts: {why}") } else { why };
+            let given_up = |why: String| match &outcome.end {
+                End::Failed(Failure::Host(_)) => {
+                    let most =
+                        humantime_serde::re::humantime::format_duration(app.settings.worker.retry_host_failures_for);
+                    format!("given up after {most} of failures of the host (worker.retry_host_failures_for): {why}")
+                }
+                _ if tries > 1 => format!("given up after {tries} attempts: {why}"),
+                _ => why,
+            };
             (status, response_status, why.map(given_up))
         }
         Fate::Ended => (status, response_status, why),
@@ -396,13 +454,15 @@ fn record(app: &App, job: &Job, deployment: Option<DeploymentId>, outcome: &Outc
         execution.logs = tail(outcome.logs.stdout.clone());
         execution.errors = outcome.logs.stderr.clone();
     }
-    if let Some(why) = why {
-        if !execution.errors.is_empty() && !execution.errors.ends_with('\n') {
-            execution.errors.push('\n');
-        }
-        execution.errors.push_str(&why);
-    }
     execution.errors = tail(std::mem::take(&mut execution.errors));
+    // First, so that it is found however much the function wrote.
+    if let Some(why) = why {
+        let wrote = std::mem::replace(&mut execution.errors, why);
+        if !wrote.is_empty() {
+            execution.errors.push('\n');
+            execution.errors.push_str(&wrote);
+        }
+    }
     execution.wall_us = outcome.usage.wall.as_micros() as u64;
     execution.cpu_us = outcome.usage.cpu.as_micros() as u64;
     execution.memory_peak_bytes = outcome.usage.memory_peak_bytes;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use larder_runtime::{End, Failure, LimitKind};
 
-use crate::clock::jitter;
+use crate::clock::{Millis, jitter};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -21,7 +21,7 @@ impl Fate {
     ///
     /// What another run may do better is tried again while there are attempts left; what it would come to again (a limit
     /// on anything but time, a program without the export) is not. The host's faults spend no attempt: what was accepted
-    /// must not be lost to a full disk.
+    /// must not be lost to a full disk. How long they are tried is [`host_gives_up`]'s.
     pub fn of(end: &End, failures: u32, attempts: u32) -> Fate {
         let once_more = if failures + 1 < attempts { Fate::Again { spent: true } } else { Fate::Buried };
         match end {
@@ -32,10 +32,22 @@ impl Fate {
                 Failure::Host(_) => Fate::Again { spent: false },
                 Failure::Trap(_) | Failure::BadResponse(_) => once_more,
                 Failure::Limit(exceeded) if exceeded.limit == LimitKind::WallMs => once_more,
-                Failure::Limit(_) | Failure::NoExport(_) => Fate::Buried,
+                Failure::Limit(_) | Failure::NoExport(_) | Failure::BadRequest(_) => Fate::Buried,
             },
         }
     }
+}
+
+/// Has the host failed for too long now, at an execution that it has failed at and nothing else since then?
+pub fn host_gives_up(since: Millis, now: Millis, most: Duration) -> bool {
+    u128::try_from(now - since).unwrap_or(0) >= most.as_millis()
+}
+
+/// How long an execution rests that the host has failed at since then: as long as that, so it doubles with each try, from
+/// `first` to `most`, and up to half as much again.
+pub fn delay_of_host(first: Duration, most: Duration, since: Millis, now: Millis) -> Duration {
+    let rest = Duration::from_millis(u64::try_from(now - since).unwrap_or(0)).clamp(first, most.max(first));
+    rest + Duration::from_millis(jitter(u64::try_from(rest.as_millis()).unwrap_or(u64::MAX) / 2))
 }
 
 /// How long an execution rests after `failures` failed attempts before this one: `first`, doubled for each of them up to
@@ -77,6 +89,7 @@ mod tests {
             ("reject", End::Reject(text()), Fate::Ended, Fate::Ended),
             ("trap", End::Failed(Failure::Trap(text())), again, Fate::Buried),
             ("bad response", End::Failed(Failure::BadResponse(text())), again, Fate::Buried),
+            ("bad request", End::Failed(Failure::BadRequest(text())), Fate::Buried, Fate::Buried),
             ("no export", End::Failed(Failure::NoExport(text())), Fate::Buried, Fate::Buried),
             ("host", End::Failed(Failure::Host(text())), Fate::Again { spent: false }, Fate::Again { spent: false }),
             ("wall", limit(LimitKind::WallMs), again, Fate::Buried),
@@ -94,6 +107,23 @@ mod tests {
             // The limit was lowered meanwhile.
             assert_eq!(Fate::of(&end, 7, 3), last, "{what}, one too many");
         }
+    }
+
+    #[test]
+    fn what_the_host_fails_at_is_tried_ever_more_rarely_and_not_for_ever() {
+        let (first, most) = (Duration::from_secs(2), Duration::from_secs(600));
+        let day = Duration::from_secs(24 * 60 * 60);
+        let (mut now, mut tries) = (0, 0);
+        while !host_gives_up(0, now, day) {
+            let rest = delay_of_host(first, most, 0, now);
+            let least = Duration::from_millis(now as u64).clamp(first, most);
+            assert!((least..=least * 3 / 2).contains(&rest), "{rest:?} after {now} ms");
+            now += rest.as_millis() as Millis;
+            tries += 1;
+        }
+        assert!((100..200).contains(&tries), "{tries} tries in a day");
+        // A clock that was set back.
+        assert!(!host_gives_up(1_000, 0, day) && delay_of_host(first, most, 1_000, 0) <= first * 3 / 2);
     }
 
     #[test]

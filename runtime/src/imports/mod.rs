@@ -55,6 +55,8 @@ const EFFECTS_BYTES_MAX: u64 = 4 << 20;
 const QUESTIONS_MAX: u64 = 1_000;
 /// Bytes of what a run's reads depended on, which is kept until the run has ended.
 const READS_BYTES_MAX: u64 = 2 << 20;
+/// Bytes of all state values that a run reads. As many of the largest as it has questions fit.
+const VALUES_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of a state value and of an event's data.
 const VALUE_BYTES_MAX: usize = 65_536;
 

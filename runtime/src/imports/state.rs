@@ -10,13 +10,24 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Host, HostFault, READS_BYTES_MAX, check_length, check_value};
+use super::{Host, HostFault, READS_BYTES_MAX, VALUES_BYTES_MAX, check_length, check_value};
 use crate::bindings::larder::function::state as wit;
 use crate::limits::LimitKind;
 use crate::outcome::Effect;
 
 /// Entries that one `list` gives.
 const LIST_MAX: usize = 100;
+
+/// Bytes of a whole number's text: that of the least of 64 bits.
+pub const NUMBER_BYTES_MAX: usize = 20;
+
+/// A stored value as a whole number of 64 bits: decimal text, perhaps with a minus, and nothing else. Whoever increments reads it
+/// by this rule, so a run and the host that applies what it did agree on what is a number.
+pub fn whole_number(value: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(value).ok().filter(|text| text.len() <= NUMBER_BYTES_MAX)?;
+    // `parse` takes a leading plus, which is not decimal text as the contract means it.
+    if text.starts_with('+') { None } else { text.parse().ok() }
+}
 
 /// Names the write that made a value; two writes never share one.
 pub type Version = String;
@@ -70,6 +81,8 @@ pub(super) struct View {
     own: BTreeMap<String, Own>,
     reads: Vec<Read>,
     reads_bytes: u64,
+    /// Bytes of all values that the backend gave.
+    values_bytes: u64,
 }
 
 /// What the run itself did to a key.
@@ -97,7 +110,7 @@ impl From<BackendError> for Wrong {
 
 impl View {
     pub fn new(backend: Arc<dyn Backend>) -> View {
-        View { backend, own: BTreeMap::new(), reads: Vec::new(), reads_bytes: 0 }
+        View { backend, own: BTreeMap::new(), reads: Vec::new(), reads_bytes: 0, values_bytes: 0 }
     }
 
     fn note(&mut self, read: Read) {
@@ -119,6 +132,7 @@ impl View {
             None => None,
         };
         let (value, version) = self.backend.get(&key).await?.unzip();
+        self.values_bytes += value.as_ref().map_or(0, Vec::len) as u64;
         let value = match added {
             Some(added) => Some(sum(&key, value.as_deref(), added)?),
             None => value,
@@ -154,6 +168,7 @@ impl View {
         let mut cursor = after;
         loop {
             let page = self.backend.list(prefix, cursor.as_deref(), LIST_MAX as u32).await?;
+            self.values_bytes += page.iter().map(|(_, value, _)| value.len() as u64).sum::<u64>();
             let last = (page.len() == LIST_MAX).then(|| page[LIST_MAX - 1].0.clone());
             self.note(Read::List {
                 prefix: prefix.into(),
@@ -178,7 +193,8 @@ impl View {
             }
             found.extend(entries);
             found.truncate(LIST_MAX);
-            if found.len() == LIST_MAX || last.is_none() {
+            // Whoever asked is stopped when it has read too much.
+            if found.len() == LIST_MAX || last.is_none() || self.values_bytes > VALUES_BYTES_MAX {
                 return Ok(found);
             }
             cursor = last;
@@ -207,18 +223,10 @@ impl View {
 fn sum(key: &str, value: Option<&[u8]>, by: i64) -> Result<Vec<u8>, String> {
     let number = match value {
         None => 0,
-        Some(value) => std::str::from_utf8(value)
-            .ok()
-            .and_then(whole_number)
-            .ok_or_else(|| format!("the value of {key:?} is not a whole number"))?,
+        Some(value) => whole_number(value).ok_or_else(|| format!("the value of {key:?} is not a whole number"))?,
     };
     let sum = number.checked_add(by).ok_or_else(|| format!("the value of {key:?} would be too large"))?;
     Ok(sum.to_string().into_bytes())
-}
-
-fn whole_number(text: &str) -> Option<i64> {
-    // `parse` takes a leading plus, which is not decimal text as the contract means it.
-    if text.starts_with('+') { None } else { text.parse().ok() }
 }
 
 impl From<String> for Wrong {
@@ -237,8 +245,11 @@ fn answer<T>(result: Result<T, Wrong>) -> wasmtime::Result<Result<T, String>> {
 }
 
 impl Host {
-    /// What the reads so far depended on is not too much to keep.
+    /// What was read so far, and what the reads depended on, is not too much.
     fn admit_reads(&self) -> wasmtime::Result<()> {
+        if self.state.values_bytes > VALUES_BYTES_MAX {
+            return Err(self.over(LimitKind::HostResources, VALUES_BYTES_MAX, self.state.values_bytes));
+        }
         if self.state.reads_bytes > READS_BYTES_MAX {
             return Err(self.over(LimitKind::HostResources, READS_BYTES_MAX, self.state.reads_bytes));
         }
@@ -282,7 +293,7 @@ impl wit::Host for Host {
         if let Err(wrong) = self.check_key(&key) {
             return Ok(Err(wrong));
         }
-        let Some(by) = whole_number(&by) else {
+        let Some(by) = whole_number(by.as_bytes()) else {
             return Ok(Err(format!("{by:?} is not a whole number of at most 64 bits")));
         };
         if let Err(wrong) = self.state.increment(key.clone(), by) {
@@ -406,6 +417,19 @@ mod tests {
         view.set("b".into(), i64::MAX.to_string().into());
         assert!(view.increment("b".into(), 1).unwrap_err().contains("too large"));
         assert_eq!(get(&mut view, "b").await, Some(i64::MAX.to_string()));
+    }
+
+    #[test]
+    fn whole_numbers_are_decimal_text_of_64_bits() {
+        for (text, number) in [("0", 0), ("-0", 0), ("007", 7), ("-7", -7), ("-9223372036854775808", i64::MIN)] {
+            assert_eq!(whole_number(text.as_bytes()), Some(number), "{text}");
+        }
+        for text in
+            ["", "+5", " 5", "5 ", "5.0", "1e3", "0x1", "9223372036854775808", "000000000000000000005", "\u{663}"]
+        {
+            assert_eq!(whole_number(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(whole_number(&[0xff]), None);
     }
 
     #[tokio::test]

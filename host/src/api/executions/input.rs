@@ -73,6 +73,12 @@ impl ExecutionInput {
             Some(Headers::Object(headers)) => check_headers(headers)?,
             Some(Headers::Empty(_)) | None => vec![],
         };
+        if let Some((_, host)) = headers.iter().find(|(name, _)| name == "host")
+            && !is_host(host)
+        {
+            let why = format!("host is {host:?}, which names no host: write shop.example or shop.example:8443");
+            return Err(Problem::new(Kind::BadHeaders, format!("Invalid `headers`: {why}")));
+        }
         if !headers.iter().any(|(name, _)| name == "host") {
             headers.push(("host".into(), host.to_owned()));
         }
@@ -100,6 +106,20 @@ fn path(text: String) -> Result<String, Problem> {
         Ok(fine) if fine.as_str() == path => Ok(path),
         _ => Err(Problem::argument("path", "is not a path and query as HTTP writes them")),
     }
+}
+
+/// `host` or `host:port` as a Host header has it (RFC 9110, section 7.2): what is none cannot be handed to a guest.
+fn is_host(text: &str) -> bool {
+    const HOST_BYTES_MAX: usize = 255;
+    let Ok(authority) = text.parse::<http::uri::Authority>() else { return false };
+    let port = match text.strip_prefix(authority.host()) {
+        Some("") => true,
+        Some(rest) => rest.strip_prefix(':').is_some_and(|digits| {
+            digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok_and(|port| port > 0)
+        }),
+        None => false,
+    };
+    port && text.is_ascii() && !text.contains(['@', ',']) && (1..=HOST_BYTES_MAX).contains(&authority.host().len())
 }
 
 fn check_headers(headers: BTreeMap<String, String>) -> Result<Vec<(String, String)>, Problem> {

@@ -79,7 +79,7 @@ async fn get(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<Ex
     Ok(Json(found.ok_or_else(|| Problem::not_found(Kind::ExecutionNotFound, "Execution"))?.into()))
 }
 
-/// Removes an execution that has ended, or cancels one that was to run later.
+/// Removes an execution that has ended, or cancels one that was to run later or to be tried again.
 #[utoipa::path(delete, path = "/v1/functions/{functionId}/executions/{executionId}", tag = "executions",
     operation_id = "deleteExecution", responses((status = 204)))]
 async fn delete(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Deleted, Problem> {
@@ -90,7 +90,7 @@ async fn delete(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Dele
         Problem::or_taken(
             err,
             Kind::ExecutionInProgress,
-            "The execution waits or runs; only one that ended can be deleted",
+            "The execution waits for its first try, or runs; one that ended or failed can be deleted",
         )
     })?;
     Ok(Deleted)
@@ -233,6 +233,13 @@ async fn enqueue(
     enrolment: Option<Enrolment>,
     ticket: &Ticket,
 ) -> Result<ExecutionObject, Problem> {
+    let (bytes, most) = (wanted.body.len(), app.store.body_bytes_max());
+    if bytes > most {
+        let message = format!(
+            "Invalid `body`: it has {bytes} bytes, the database takes {most} of an execution that waits (max_allowed_packet)"
+        );
+        return Err(Problem::new(Kind::PayloadTooLarge, message));
+    }
     let new = NewExecution {
         partner: view.function.partner.clone(),
         id: ticket.subject.clone(),
@@ -288,6 +295,10 @@ async fn run(
         let _ = tell.send(done);
     });
     let done = told.await.map_err(|_| Problem::unavailable("a synchronous execution was aborted"))?;
+    if done.unknown {
+        tracing::warn!(execution.id = %done.execution.id, "it is not known whether an execution was applied");
+        return Err(Problem::outcome_unknown(&done.execution.id));
+    }
     if let End::Failed(Failure::Host(why)) = &done.end {
         return Err(Problem::unavailable(format!("execution {}: {why}", done.execution.id)));
     }
@@ -302,11 +313,11 @@ async fn run(
         );
         return Err(Problem::new(Kind::SynchronousTimeout, message));
     }
-    answered(done)
+    Ok(answered(done))
 }
 
 /// The record, with the whole answer of the function in it.
-fn answered(done: Done) -> Result<ExecutionObject, Problem> {
+fn answered(done: Done) -> ExecutionObject {
     let (headers, body) = match done.end {
         End::Answered(response) => {
             let (head, body) = response.into_parts();
@@ -315,10 +326,5 @@ fn answered(done: Done) -> Result<ExecutionObject, Problem> {
         End::Returned(Some(body)) => (None, body),
         End::Returned(None) | End::Streamed { .. } | End::Retry(_) | End::Reject(_) | End::Failed(_) => (None, vec![]),
     };
-    let id = done.execution.id.clone();
-    let body = String::from_utf8(body).map_err(|_| {
-        let message = format!("The execution {id} ran, but its answer is not UTF-8, which JSON cannot carry");
-        Problem::new(Kind::BadRequest, message)
-    })?;
-    Ok(ExecutionObject::answered(done.execution, headers.as_ref(), body))
+    ExecutionObject::answered(done.execution, headers.as_ref(), body)
 }

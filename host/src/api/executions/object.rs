@@ -1,11 +1,15 @@
 //! The Execution object.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use http::HeaderMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::wire::{Header, datetime};
 use crate::model::{Execution, ExecutionStatus};
+
+const UTF_8: &str = "utf-8";
 
 /// An execution. The function's names of the formats before and from 2.0 stand side by side.
 #[derive(Serialize, ToSchema)]
@@ -35,6 +39,8 @@ pub struct ExecutionObject {
     response_status_code: u16,
     /// Only in the answer to a synchronous create.
     response_body: String,
+    /// How `responseBody` is written: `utf-8`, or `base64` for an answer of other bytes.
+    response_body_encoding: &'static str,
     response_headers: Vec<Header>,
     logs: String,
     errors: String,
@@ -78,6 +84,7 @@ impl From<Execution> for ExecutionObject {
             request_headers: request.headers.into_iter().map(header).collect(),
             response_status_code: e.response_status,
             response_body: String::new(),
+            response_body_encoding: UTF_8,
             response_headers: e.response_headers.into_iter().map(header).collect(),
             logs: e.logs,
             errors: e.errors,
@@ -97,7 +104,7 @@ impl From<Execution> for ExecutionObject {
 
 impl ExecutionObject {
     /// With the function's whole answer.
-    pub fn answered(execution: Execution, headers: Option<&HeaderMap>, body: String) -> ExecutionObject {
+    pub fn answered(execution: Execution, headers: Option<&HeaderMap>, body: Vec<u8>) -> ExecutionObject {
         let mut object = ExecutionObject::from(execution);
         if let Some(headers) = headers {
             let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| Header {
@@ -109,7 +116,14 @@ impl ExecutionObject {
         }
         let id = Header { name: "x-appwrite-execution-id".into(), value: object.id.clone() };
         object.response_headers.push(id);
-        object.response_body = body;
+        match String::from_utf8(body) {
+            Ok(text) => object.response_body = text,
+            // What was done is told as done, whatever it answered.
+            Err(other) => {
+                object.response_body = BASE64_STANDARD.encode(other.as_bytes());
+                object.response_body_encoding = "base64";
+            }
+        }
         object
     }
 

@@ -35,7 +35,7 @@ use self::cache::{Answer, Cache, Kept, Key};
 use self::flights::{Flight, Flights, Word};
 use self::freshness::Directives;
 use self::service::Service;
-use super::{Body, Client, Error, Times};
+use super::{Body, Client, Error, InForce, Times};
 use crate::clock::{Clock, Millis};
 use crate::ids::PartnerId;
 use crate::model::{Upstream, UpstreamSettings};
@@ -128,9 +128,9 @@ impl Upstreams {
         self.0.answer(&asked, body).await
     }
 
-    /// Signs for one partner's functions.
-    pub fn signer(&self, partner: &PartnerId) -> Arc<dyn signing::Backend> {
-        Arc::new(Signer { upstreams: self.clone(), partner: partner.clone() })
+    /// Signs for a function, as far as it may at that moment.
+    pub fn signer(&self, in_force: InForce) -> Arc<dyn signing::Backend> {
+        Arc::new(Signer { upstreams: self.clone(), in_force })
     }
 
     /// How the breaker stands: in this process or, where that has nothing to tell, as another process last told. `partner` is
@@ -464,12 +464,13 @@ fn told_key(partner: &PartnerId, (owner, name): &Place) -> String {
 
 struct Signer {
     upstreams: Upstreams,
-    partner: PartnerId,
+    in_force: InForce,
 }
 
 impl signing::Backend for Signer {
     fn sign(&self, upstream: &str, data: &[u8]) -> Result<Vec<u8>, String> {
-        let view = self.upstreams.find(&self.partner, upstream)?;
+        self.in_force.grants()?.allow_upstream(upstream)?;
+        let view = self.upstreams.find(&self.in_force.partner, upstream)?;
         self.upstreams.service(&view).map_err(|err| err.to_string())?.sign(data)
     }
 }

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use larder_runtime::imports::state::{Read, Version};
+use larder_runtime::imports::state::{NUMBER_BYTES_MAX, Read, Version, whole_number};
 use larder_runtime::{Effect, Grants};
 
-use super::{Ended, Stored, named_savers, saver, touches_state};
+use super::{Ended, named_savers, saver, touches_state};
 use crate::args;
 use crate::clock::Millis;
 use crate::ids::{EnrolmentId, ExecutionId, FunctionId, PartnerId};
 use crate::store::Result;
-use crate::store::db::{Lock, Tx, Value, by_partner, one_of};
+use crate::store::db::{Lock, PART, Tx, Value, by_partner, one_of, parts};
 use crate::store::state::{self, Scope};
 
 const DAY_MS: Millis = 24 * 60 * 60 * 1_000;
@@ -33,6 +33,29 @@ pub(super) struct Takers {
 pub(super) struct Held {
     pub(super) holder: Option<String>,
     pub(super) attempt: u32,
+}
+
+/// What stands under a key of state.
+pub(super) struct Place {
+    pub(super) version: Version,
+    pub(super) value: Kept,
+}
+
+/// As much of a value as the decisions need.
+pub(super) enum Kept {
+    /// An outcome of the group writes this.
+    Written(Vec<u8>),
+    /// It stands in the database and is this number, or none. Of what is only read nobody asks.
+    Stored(Option<i64>),
+}
+
+impl Place {
+    pub(super) fn number(&self) -> Option<i64> {
+        match &self.value {
+            Kept::Written(value) => whole_number(value),
+            Kept::Stored(number) => *number,
+        }
+    }
 }
 
 type Key<'a> = (&'a PartnerId, &'a ExecutionId);
@@ -101,16 +124,18 @@ pub(super) async fn takers_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<Takers
     }
     let mut found = Takers::default();
     for ((partner, function), end_users) in wanted {
-        let end_users = one_of(end_users.into_iter().map(Value::from));
-        let sql = format!(
-            "-- active_enrolments
-            SELECT id, end_user FROM enrolments WHERE partner_id = ? AND function_id = ? AND end_user IN ({}) AND status = 'active'
-            ORDER BY end_user, topic",
-            end_users.marks
-        );
-        for row in tx.locked(Lock::Exclusive, &sql, [args![partner, function], end_users.args].concat()).await? {
-            found.enrolments.insert((partner.clone(), row.id(0, "enrolments.id")?));
-            found.end_users.insert((partner.clone(), function.clone(), row.text(1)?));
+        // Part after part in the order of the whole, in which everybody takes these locks.
+        for end_users in parts(end_users.into_iter().map(Value::from)) {
+            let sql = format!(
+                "-- active_enrolments
+                SELECT id, end_user FROM enrolments WHERE partner_id = ? AND function_id = ? AND end_user IN ({}) AND status = 'active'
+                ORDER BY end_user, topic",
+                end_users.marks
+            );
+            for row in tx.locked(Lock::Exclusive, &sql, [args![partner, function], end_users.args].concat()).await? {
+                found.enrolments.insert((partner.clone(), row.id(0, "enrolments.id")?));
+                found.end_users.insert((partner.clone(), function.clone(), row.text(1)?));
+            }
         }
     }
     Ok(found)
@@ -141,60 +166,77 @@ pub(super) async fn saved_by(
     for ((partner, function), (end_users, currencies)) in wanted {
         let of = (partner.clone(), function.clone());
         let Some(grants) = functions.get(&of).and_then(|function| function.grants.as_ref()) else { continue };
-        let end_users = one_of(end_users.into_iter().map(Value::from));
+        let end_users = parts(end_users.into_iter().map(Value::from));
         for (currency, grant) in
             grants.transactions.iter().filter(|(currency, _)| currencies.contains(currency.as_str()))
         {
             let after = now - Millis::from(grant.period.days()) * DAY_MS;
-            let sql = format!(
-                "-- saved_within_period
-                SELECT end_user, CAST(SUM(amount_minor) AS SIGNED INTEGER) FROM transactions
-                WHERE partner_id = ? AND function_id = ? AND end_user IN ({}) AND currency = ? AND created_at_ms > ?
-                GROUP BY end_user",
-                end_users.marks
-            );
-            let args = [args![partner, function], end_users.args.clone(), args![currency, after]].concat();
-            for row in tx.rows(&sql, args).await? {
-                found.insert((of.0.clone(), of.1.clone(), row.text(0)?, currency.clone()), row.int(1)?);
+            for end_users in &end_users {
+                // In halves of the amounts, which no number of rows makes leave 64 bits.
+                let sql = format!(
+                    "-- saved_within_period
+                    SELECT end_user, CAST(SUM(amount_minor >> 32) AS SIGNED INTEGER), CAST(SUM(amount_minor & 4294967295) AS SIGNED INTEGER)
+                    FROM transactions
+                    WHERE partner_id = ? AND function_id = ? AND end_user IN ({}) AND currency = ? AND created_at_ms > ?
+                    GROUP BY end_user",
+                    end_users.marks
+                );
+                let args = [args![partner, function], end_users.args.clone(), args![currency, after]].concat();
+                for row in tx.rows(&sql, args).await? {
+                    let sum = (i128::from(row.int(1)?) << 32) + i128::from(row.int(2)?);
+                    let account = (of.0.clone(), of.1.clone(), row.text(0)?, currency.clone());
+                    found.insert(account, i64::try_from(sum).unwrap_or(i64::MAX));
+                }
             }
         }
     }
     Ok(found)
 }
 
-/// The state that decides whether reads still hold and what increments come to. The locks of [`functions_of`] and
+/// The state that decides whether reads still hold and what increments come to: versions, and the numbers of what is
+/// incremented. Other values are not loaded, because runs may have read very much. The locks of [`functions_of`] and
 /// [`takers_of`] keep it as it is.
-pub(super) async fn state_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(Scope, String), Stored>> {
-    let mut wanted: BTreeMap<(&PartnerId, &FunctionId), BTreeSet<(&str, &str)>> = BTreeMap::new();
-    for ended in group {
+pub(super) async fn state_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(Scope, String), Place>> {
+    /// Enrolment and name, and whether its number counts.
+    type Wanted<'a> = BTreeMap<(&'a str, &'a str), bool>;
+    let mut wanted: BTreeMap<(&PartnerId, &FunctionId), Wanted<'_>> = BTreeMap::new();
+    for ended in group.iter().filter(|ended| touches_state(ended)) {
         let e = &ended.execution;
         let enrolment = e.enrolment.as_ref().map_or("", EnrolmentId::as_str);
-        let read = ended.reads.iter().filter_map(|read| match read {
-            Read::Key { key, .. } => Some(key),
-            Read::List { .. } => None,
-        });
-        let incremented = ended.effects.iter().filter_map(|effect| match effect {
-            Effect::IncrementState { key, .. } => Some(key),
-            _ => None,
-        });
-        for key in read.chain(incremented) {
-            wanted.entry((&e.partner, &e.function)).or_default().insert((enrolment, key));
+        let places = wanted.entry((&e.partner, &e.function)).or_default();
+        for read in &ended.reads {
+            if let Read::Key { key, .. } = read {
+                places.entry((enrolment, key)).or_default();
+            }
+        }
+        for effect in &ended.effects {
+            if let Effect::IncrementState { key, .. } = effect {
+                places.insert((enrolment, key), true);
+            }
         }
     }
     let mut found = HashMap::new();
+    let number = format!("CASE WHEN LENGTH(value) <= {NUMBER_BYTES_MAX} THEN value END");
     for ((partner, function), places) in wanted {
-        let mut places: Vec<_> = places.into_iter().collect();
-        places.resize(places.len().next_power_of_two(), places[places.len() - 1]);
-        let sql = format!(
-            "-- state_of_group
-            SELECT enrolment_id, name, value, version FROM state WHERE partner_id = ? AND function_id = ? AND ({})",
-            vec!["(enrolment_id = ? AND name = ?)"; places.len()].join(" OR ")
-        );
-        let places = places.into_iter().flat_map(|(enrolment, name)| args![enrolment, name]);
-        for row in tx.rows(&sql, args![partner, function].into_iter().chain(places).collect()).await? {
-            let enrolment = if row.text(0)?.is_empty() { None } else { Some(row.id(0, "state.enrolment_id")?) };
-            let scope = Scope { partner: partner.clone(), function: function.clone(), enrolment };
-            found.insert((scope, row.text(1)?), Some((row.bytes(2)?, row.text(3)?)));
+        for (counts, value) in [(false, "NULL"), (true, number.as_str())] {
+            let places: Vec<_> =
+                places.iter().filter(|(_, count)| **count == counts).map(|(place, _)| *place).collect();
+            for part in places.chunks(PART) {
+                let mut part = part.to_vec();
+                part.resize(part.len().next_power_of_two(), part[part.len() - 1]);
+                let sql = format!(
+                    "-- state_of_group
+                    SELECT enrolment_id, name, version, {value} FROM state WHERE partner_id = ? AND function_id = ? AND ({})",
+                    vec!["(enrolment_id = ? AND name = ?)"; part.len()].join(" OR ")
+                );
+                let part = part.into_iter().flat_map(|(enrolment, name)| args![enrolment, name]);
+                for row in tx.rows(&sql, args![partner, function].into_iter().chain(part).collect()).await? {
+                    let enrolment = if row.text(0)?.is_empty() { None } else { Some(row.id(0, "state.enrolment_id")?) };
+                    let scope = Scope { partner: partner.clone(), function: function.clone(), enrolment };
+                    let value = Kept::Stored(row.maybe_bytes(3)?.as_deref().and_then(whole_number));
+                    found.insert((scope, row.text(1)?), Place { version: row.text(2)?, value });
+                }
+            }
         }
     }
     Ok(found)

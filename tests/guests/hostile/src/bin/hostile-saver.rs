@@ -7,7 +7,7 @@ use hostile::{Body, answer, grow, recurse, spin, target, trap, write_as};
 use larder_sdk::bindings::larder::function::{events, savings, state};
 use larder_sdk::{Error, Event, Run};
 use wasip2::exports::http::incoming_handler::Guest;
-use wasip2::http::types::{Fields, IncomingRequest, ResponseOutparam};
+use wasip2::http::types::{ErrorCode, Fields, IncomingRequest, ResponseOutparam};
 
 struct Saver;
 
@@ -57,12 +57,95 @@ impl Guest for Saver {
                 }
                 answer(out, 200, "counted\n");
             }
+            "many" => answer(out, 200, &many(&query)),
+            "many-sum" => {
+                let number = |number| {
+                    state::get(&many_name("increment", number, "\u{1f600}")).expect("a value").expect("a value")
+                };
+                let text = |bytes| String::from_utf8(bytes).expect("a number");
+                answer(out, 200, &format!("{} {}", text(number(0)), text(number(399))));
+            }
+            "put" => {
+                let (key, value) = query.split_once('=').expect("a key and a value");
+                answer(out, 200, &format!("{:?}", state::set(key, value.as_bytes())));
+            }
+            "bump" => answer(out, 200, &format!("{:?}", state::increment(&query, "1"))),
+            "bump-and-look" => {
+                let bumped = state::increment(&query, "1").and_then(|()| state::get(&query));
+                answer(out, 200, &format!("{:?}", bumped.map(|_| ())));
+            }
+            "complain-and-trap" => {
+                for _ in 0..4_000 {
+                    eprintln!("a complaint of some length that nobody will read to its end");
+                }
+                trap();
+            }
+            "get" => {
+                let value =
+                    state::get(&query).expect("an answer").map(|value| String::from_utf8_lossy(&value).into_owned());
+                answer(out, 200, &value.unwrap_or_default());
+            }
+            // Long enough under way that something can be changed meanwhile.
+            "save-slowly" => {
+                sleep(Duration::from_millis(query.parse().expect("milliseconds")));
+                answer(out, 200, &format!("{:?}", save("1")));
+            }
+            "save-and-answer-bytes" => {
+                save("1").expect("a saving");
+                let body = begin(out);
+                body.write(&[0, 0xff, 0xfe, b'!']);
+                body.finish();
+            }
+            "long-reason" => ResponseOutparam::set(out, Err(ErrorCode::InternalError(Some("why ".repeat(250_000))))),
             "large-value" => answer(out, 200, &format!("{:?}", state::set("key", &vec![7; 65_537]))),
             "huge-value" => answer(out, 200, &format!("{:?}", state::set("key", &vec![7; 3 << 20]))),
             "write" => write_as(&query, out),
             other => answer(out, 404, &format!("there is no {other}\n")),
         }
     }
+}
+
+/// `read=1000&increment=400`: so many different things of each kind, with names as long as they may be. 10,000 of those
+/// with characters of four bytes would be more than the effects of one run may have together.
+fn many(query: &str) -> String {
+    for (kind, count) in query.split('&').map(|part| part.split_once('=').expect("a kind and a number")) {
+        let count: usize = count.parse().expect("a number");
+        let fill = if count > 1_000 { "x" } else { "\u{1f600}" };
+        for number in 0..count {
+            let name = many_name(kind, number, fill);
+            match kind {
+                "read" => assert_eq!(state::get(&name), Ok(None)),
+                "increment" => state::increment(&name, "1").expect("a number"),
+                "set" => state::set(&name, b"v").expect("a value"),
+                "delete" => state::delete(&name).expect("a key"),
+                "value" => state::set(&name, &vec![7; 65_536]).expect("a value"),
+                "value-read" => {
+                    state::get(&many_name("value", number, fill)).expect("a value");
+                }
+                "list" => {
+                    state::list("value", None).expect("entries");
+                }
+                "emit" => {
+                    let event = events::NewEvent {
+                        type_: "one.more".into(),
+                        subject: Some(name),
+                        data_content_type: String::new(),
+                        data: vec![],
+                    };
+                    events::emit(&event).expect("an event");
+                }
+                // For whom the run is, and for somebody by name.
+                "own" => drop(transaction(None, "1", Some("m".repeat(200))).expect("a saving")),
+                "save" => drop(transaction(Some("anna".into()), "1", Some("m".repeat(200))).expect("a saving")),
+                other => panic!("there is no {other}"),
+            }
+        }
+    }
+    "done\n".into()
+}
+
+fn many_name(kind: &str, number: usize, fill: &str) -> String {
+    format!("{kind}-{number:05}{}", fill.repeat(255 - 6 - kind.len()))
 }
 
 larder_sdk::function!(handle);
@@ -100,10 +183,9 @@ fn handle(event: Event<String>, _run: &mut Run) -> Result<Vec<u8>, Error> {
 }
 
 fn save(amount: &str) -> Result<String, String> {
-    savings::create_transaction(&savings::Transaction {
-        end_user: Some("anna".into()),
-        amount: amount.into(),
-        currency: "SEK".into(),
-        memo: None,
-    })
+    transaction(Some("anna".into()), amount, None)
+}
+
+fn transaction(end_user: Option<String>, amount: &str, memo: Option<String>) -> Result<String, String> {
+    savings::create_transaction(&savings::Transaction { end_user, amount: amount.into(), currency: "SEK".into(), memo })
 }
