@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
 use larder::clock::Clock;
 use larder::config::Settings;
 use larder::ids::{EnrolmentId, EventId, ExecutionId, FunctionId, PartnerId};
 use larder::ledger::{self, Ledger};
 use larder::model::{Enrolment, EnrolmentStatus, Execution, ExecutionStatus, Function, StoredEvent, Trigger};
-use larder::store::ledger::{Ended, Verdict};
+use larder::store::ledger::Ended;
 use larder::store::{NewExecution, Store};
 use larder_runtime::{Effect, Event, Grants};
 use larder_tests::proxy::{LastCommit, Mode, Proxy};
@@ -40,20 +41,24 @@ impl World {
         .unwrap();
         let new = Function { grants, ..Function::new(partner.clone(), function.clone(), NOW) };
         store.insert_function(&new).await.unwrap();
-        let clock = Clock::manual(NOW);
-        let anna = Enrolment {
-            partner: partner.clone(),
-            id: EnrolmentId::generate(&clock),
-            function: function.clone(),
-            end_user: "anna".into(),
+        let world = World { store, clock: Clock::manual(NOW), partner, function, _folder: folder };
+        world.enrol("anna").await;
+        world
+    }
+
+    async fn enrol(&self, end_user: &str) {
+        let enrolment = Enrolment {
+            partner: self.partner.clone(),
+            id: EnrolmentId::generate(&self.clock),
+            function: self.function.clone(),
+            end_user: end_user.into(),
             topic: "all".into(),
             settings: "{}".into(),
             status: EnrolmentStatus::Active,
             created_at_ms: NOW,
             updated_at_ms: NOW,
         };
-        store.insert_enrolment(&anna).await.unwrap();
-        World { store, clock, partner, function, _folder: folder }
+        self.store.insert_enrolment(&enrolment).await.unwrap();
     }
 
     async fn on(on: Backend) -> (World, Option<Database>) {
@@ -246,6 +251,30 @@ async fn other(database: &Database) -> Store {
     let settings = Settings::load(None, &[("database.url", database.url())]).unwrap();
     Store::open(&settings.database, std::path::Path::new("/nowhere")).await.unwrap()
 }
+
+both!(an_outcome_may_save_for_more_end_users_than_a_statement_has_room_for, async |on| {
+    let (world, _database) = World::on(on).await;
+    let names: Vec<String> = (0..600).map(|number| format!("user-{number:03}")).collect();
+    let enrolled = names.iter().map(|name| world.enrol(name));
+    futures::stream::iter(enrolled).buffer_unordered(8).collect::<Vec<()>>().await;
+    let saving = |id: &ExecutionId, (at, name): (usize, &String)| Effect::Transaction {
+        id: format!("{id}-{at}"),
+        end_user: Some(name.clone()),
+        amount: String::new(),
+        amount_minor: 1,
+        currency: "SEK".into(),
+        memo: None,
+    };
+    let mut all = world.outcome(vec![]);
+    all.effects = names.iter().enumerate().map(|name| saving(&all.execution.id, name)).collect();
+    let mut one_more = all.clone();
+    one_more.execution.id = ExecutionId::generate(&world.clock);
+    one_more.effects =
+        names.iter().chain(&["nobody".into()]).enumerate().map(|n| saving(&one_more.execution.id, n)).collect();
+    let told = world.commit(vec![all, one_more]).await;
+    assert_eq!(told[0], COMMITTED);
+    assert!(told[1].starts_with("Ok(Refused {") && told[1].contains("nobody"), "{}", told[1]);
+});
 
 both!(sums_that_leave_64_bits_are_refused_and_stop_nobody, async |on| {
     let (world, _database) = World::on(on).await;

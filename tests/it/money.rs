@@ -64,6 +64,17 @@ async fn a_commit_of_unknown_fate_is_told_as_unknown_and_can_be_looked_up() {
         .set("LARDER_WORKER__POLL", "1h")
         .set("LARDER_SCHEDULER__POLL", "1h");
     let (larder, api) = saver(quiet).await;
+    let queued = json!({ "method": "GET", "path": "/fine", "async": true });
+    for commit in [LastCommit::Done, LastCommit::Lost] {
+        behind.proxy.refuse_after(commit);
+        let told = Told::of(api.request(Method::POST, EXECUTIONS).json(&queued)).await;
+        behind.proxy.set(Mode::Pass);
+        assert_eq!((told.status, told.retry_after), (500, false), "{commit:?}: {told:?}");
+        let path = format!("{EXECUTIONS}/{}", told.id.expect("an id to look up"));
+        let found =
+            eventually("an answer", async || Some(api.get(&path).await).filter(|found| found.status < 500)).await;
+        assert_eq!(found.status, if commit == LastCommit::Done { 200 } else { 404 }, "{commit:?}: {}", found.body);
+    }
     let by_web = || larder.web("demo", Method::GET, "/f/save");
     let by_api = || api.request(Method::POST, EXECUTIONS).json(&json!({ "method": "GET", "path": "/save" }));
     let mut saved = 0;
@@ -251,7 +262,7 @@ both!(amounts_have_a_ceiling_that_is_named, async |on| {
 });
 
 both!(a_number_is_one_for_the_run_and_for_the_ledger_or_for_neither, async |on| {
-    let (larder, api) = saver(Options::on(on)).await;
+    let (larder, _) = saver(Options::on(on)).await;
     let get = async |path: String| {
         let answer = larder.web("demo", Method::GET, &path).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())

@@ -88,12 +88,11 @@ impl Store {
     pub async fn insert_execution(&self, new: &NewExecution) -> Result<()> {
         match self.insert_once(new).await {
             // The second insert waits for the first one, should that still be under way, and meets its row if it was committed.
-            Err(Error::Unknown(_)) => match self.insert_once(new).await {
-                Err(Error::Conflict { .. })
-                    if self.execution(&new.partner, &new.function, &new.id).await?.is_some() =>
-                {
-                    Ok(())
-                }
+            Err(Error::Unknown(why)) => match self.insert_once(new).await {
+                // Its id is nobody else's.
+                Err(Error::Conflict { .. }) => Ok(()),
+                // The first may stand all the same.
+                Err(Error::Unavailable(_) | Error::Contended(_)) => Err(Error::Unknown(why)),
                 done => done,
             },
             done => done,

@@ -106,7 +106,7 @@ pub async fn run(
     ticket: Ticket,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let (tell, told) = oneshot::channel();
-    let own = app.clone();
+    let (own, id) = (app.clone(), ticket.subject.clone());
     app.life.spawn_work("call under a key", async move {
         let done = execute::execute(&own, job).await;
         drop(permit);
@@ -121,7 +121,7 @@ pub async fn run(
         };
         let _ = tell.send(response);
     });
-    told.await.map_err(|_| Refusal::unavailable())
+    told.await.map_err(|_| Refusal::from(Problem::outcome_unknown(&id)).of(id))
 }
 
 async fn keep(app: &App, ticket: &Ticket, response: Response<AnswerBody>) -> Response<AnswerBody> {

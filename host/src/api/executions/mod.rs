@@ -258,6 +258,10 @@ async fn enqueue(
     match app.store.insert_execution(&new).await {
         // Whoever had this key before queued it a moment ago.
         Err(store::Error::Conflict { .. }) if ticket.again => {}
+        Err(store::Error::Unknown(why)) => {
+            tracing::warn!(execution.id = %new.id, why, "it is not known whether an execution was queued");
+            return Err(Problem::outcome_unknown(&new.id));
+        }
         done => done?,
     }
     crash::point(Point::ExecutionQueued);
@@ -286,6 +290,7 @@ async fn run(
     job.wall_max = Some(call_timeout);
     job.keyed = ticket.is_keyed();
     ticket.begins();
+    let id = job.execution.id.clone();
     // On its own, so that it ends and is recorded also when the caller hangs up.
     let (tell, told) = oneshot::channel();
     let task = app.clone();
@@ -294,7 +299,7 @@ async fn run(
         drop(permit);
         let _ = tell.send(done);
     });
-    let done = told.await.map_err(|_| Problem::unavailable("a synchronous execution was aborted"))?;
+    let done = told.await.map_err(|_| Problem::outcome_unknown(&id))?;
     if done.unknown {
         tracing::warn!(execution.id = %done.execution.id, "it is not known whether an execution was applied");
         return Err(Problem::outcome_unknown(&done.execution.id));
