@@ -12,6 +12,7 @@ pub mod dev;
 pub mod egress;
 pub mod events;
 pub mod feeds;
+pub mod fields;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod grants;

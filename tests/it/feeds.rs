@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use larder_tests::aggregator::mapping;
 use larder_tests::services::{self, Database};
+use larder_tests::upstream::{Received, Reply, Service};
 use larder_tests::{Aggregator, Answer, Api, Backend, Cluster, Larder, Options, both, eventually, guests};
 use reqwest::Method;
 use ring::hmac;
@@ -454,4 +455,66 @@ both!(the_command_line_makes_shows_and_ends_feeds, async |on| {
         assert_eq!(run(line).await.0, 0, "{line}");
     }
     assert_eq!(larder.api().get("/feeds").await.is(200)["total"], 0);
+});
+
+/// A service that tells this, named `told` to the partner, and a feed of it.
+async fn told_by(api: &Api, name: &str, answer: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Service {
+    let service = Service::start(answer).await;
+    let body = json!({ "name": name, "url": service.url(), "networks": ["127.0.0.0/8"] });
+    api.post("/upstreams", body).await.is(201);
+    let mut feed = polled(name, "/", false);
+    feed["poll"]["upstream"] = json!(name);
+    feed["mapping"]["items"] = json!("");
+    api.post("/feeds", feed).await.is(201);
+    service
+}
+
+fn date(seconds: i64) -> String {
+    (chrono::Utc::now() + chrono::Duration::seconds(seconds)).format("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+both!(a_service_may_say_when_to_come_back_and_that_there_is_nothing, async |on| {
+    let larder = Larder::start_with(options(on)).await;
+    let api = larder.api();
+    let mut services = vec![];
+    let waits = [("seconds", "1800".to_owned(), 1_700..=1_800), ("date", date(1_800), 1_700..=1_801)];
+    for (name, value, _) in &waits {
+        let value = value.clone();
+        let answer = move |_: &Received| Reply::new(503, "later").header("retry-after", value.clone());
+        services.push(told_by(&api, name, answer).await);
+    }
+    services.push(told_by(&api, "past", |_| Reply::new(429, "now").header("retry-after", date(-60))).await);
+    services.push(told_by(&api, "empty", |_| Reply::new(204, "")).await);
+    for (name, value, expected) in waits {
+        let feed = feed_when(&api, name, "it fails", |feed| feed["failures"] == 1).await;
+        let next = chrono::DateTime::parse_from_rfc3339(feed["nextPollAt"].as_str().unwrap()).unwrap();
+        let seconds = (next.to_utc() - chrono::Utc::now()).num_seconds();
+        assert!(expected.contains(&seconds), "{value}: asked again after {seconds} s");
+    }
+    feed_when(&api, "past", "it is asked again soon", |feed| feed["failures"].as_u64() > Some(1)).await;
+    let empty = feed_when(&api, "empty", "it is polled", |feed| feed["status"] != "waiting").await;
+    assert_eq!((&empty["status"], &empty["error"]), (&json!("ok"), &Value::Null), "204 is no items");
+});
+
+both!(digits_of_items_survive, async |on| {
+    let larder = Larder::start_with(options(on)).await;
+    let api = larder.api();
+    let now = chrono::Utc::now().to_rfc3339();
+    let item = move |goal: &str| {
+        format!(
+            r#"{{"goal":{goal},"revision":-0,"team":"AIK","odds":1.10,"far":98765432109876543210987,"published":"{now}"}}"#
+        )
+    };
+    let wholes = ["98765432109876543210987", "-18446744073709551617", "7"];
+    let page =
+        format!("[{}]", wholes.iter().chain(&["1.5", "1e3", "true"]).map(|n| item(n)).collect::<Vec<_>>().join(","));
+    let _service = told_by(&api, "far", move |_| Reply::new(200, page.clone())).await;
+    let feed = feed_when(&api, "far", "the items", |feed| feed["items"] != json!(0)).await;
+    assert_eq!((&feed["items"], &feed["refused"]), (&json!(3), &json!(3)), "{feed}");
+    for id in ["-18446744073709551617--0", "7--0", "98765432109876543210987--0"] {
+        let event = json!({ "specversion": "1.0", "id": id, "source": "/matches", "type": "match.goal", "data": {} });
+        let request = api.request(Method::POST, "/events").header("content-type", "application/cloudevents+json");
+        let answer = Api::try_send(request.body(event.to_string())).await.unwrap().is(202);
+        assert_eq!(answer["events"][0]["duplicate"], true, "{id}");
+    }
 });

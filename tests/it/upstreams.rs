@@ -178,6 +178,88 @@ both!(an_answer_that_cannot_be_looked_through_is_refused, async |on| {
     assert_eq!(get(&larder, "without", "/").await["status"], 200);
 });
 
+both!(no_part_of_a_credential_comes_back_by_a_way_of_the_functions_own, async |on| {
+    let service = Service::start(|received| {
+        let told = received.header("x-api-key").to_owned();
+        let utf16: Vec<u8> = told.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        match received.target.as_str() {
+            "/range" if !received.header("range").is_empty() => {
+                Reply::new(206, told.chars().take(9).collect::<String>()).header("content-range", "bytes 0-8/17")
+            }
+            "/partial" => Reply::new(206, told.chars().take(9).collect::<String>()).header("content-range", "bytes 0-8/17"),
+            "/range-of-200" => {
+                Reply::new(200, told.chars().take(9).collect::<String>()).header("content-range", "bytes 0-8/17")
+            }
+            "/delta" => Reply::new(226, told.chars().take(9).collect::<String>()).header("im", "diffe"),
+            "/coded-twice" => Reply::new(200, told).header("content-encoding", "identity").header("content-encoding", "gzip"),
+            "/charset" => match received.header("accept-charset") {
+                "" => Reply::new(200, told),
+                charset => Reply::new(200, utf16).header("content-type", format!("text/plain; charset={charset}")),
+            },
+            "/utf-16" => Reply::new(200, utf16),
+            "/upper" => Reply::new(200, told.to_uppercase()),
+            "/twice" => {
+                let percent: String = told.bytes().map(|byte| format!("%25{byte:02X}")).collect();
+                let html: String = told.bytes().map(|byte| format!("&#x{byte:x};&#0;").replace("&#0;", "")).collect();
+                let backslash: String = told.bytes().map(|byte| format!("\\x{byte:02x}")).collect();
+                let list = told.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(", ");
+                let lines = base64(format!("-----------{told}").as_bytes())
+                    .as_bytes()
+                    .chunks(10)
+                    .map(|line| String::from_utf8_lossy(line).into_owned())
+                    .collect::<Vec<_>>()
+                    .join("\r\n");
+                let spaced: String = told.bytes().map(|byte| format!("{byte:02x} ")).collect();
+                let json = json!({ "percent": percent, "html": html, "x": backslash, "list": format!("[{list}]"), "lines": lines, "spaced": spaced });
+                Reply::new(200, json.to_string()).header("x-html", html).header("x-list", list)
+            }
+            _ => Reply::new(200, told),
+        }
+    })
+    .await;
+    let credential =
+        json!({ "credential": { "kind": "header", "name": "X-Api-Key", "template": "{secret}" }, "secret": SECRET });
+    let larder = started(on, &[upstream("with", &service, credential), upstream("without", &service, json!({}))]).await;
+    let asked = async |path: &str, headers: Value| {
+        call(&larder, json!({ "authority": "with.upstream", "path": path, "headers": headers })).await
+    };
+    let mut seen = vec![];
+    for (path, headers) in [
+        ("/range", json!([["range", "bytes=0-8"]])),
+        ("/range", json!([["Range", "bytes=0-8"], ["If-Range", "\"a\""]])),
+        ("/partial", json!([])),
+        ("/range-of-200", json!([])),
+        ("/delta", json!([["a-im", "diffe"]])),
+        ("/coded-twice", json!([])),
+        ("/charset", json!([["accept-charset", "utf-16be"]])),
+        ("/utf-16", json!([])),
+        ("/upper", json!([])),
+        ("/twice", json!([])),
+    ] {
+        let answer = asked(path, headers.clone()).await;
+        let text = answer.to_string();
+        let list: String = SECRET.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(", ");
+        let forms = [
+            SECRET[..9].to_owned(),
+            SECRET.to_uppercase(),
+            SECRET.bytes().map(|byte| format!("\\u0000{}", char::from(byte))).collect(),
+            SECRET.bytes().map(|byte| format!("%25{byte:02X}")).collect(),
+            SECRET.bytes().map(|byte| format!("&#x{byte:x};")).collect(),
+            SECRET.bytes().map(|byte| format!("x{byte:02x}")).collect::<Vec<_>>().join("\\\\\\\\"),
+            SECRET.bytes().map(|byte| format!("{byte:02x} ")).collect(),
+            list,
+        ];
+        for form in forms.iter().filter(|form| text.contains(form.as_str())) {
+            seen.push(format!("{path} {headers}: {form}"));
+        }
+    }
+    assert_eq!(seen, [] as [&str; 0]);
+    // Without a credential there is nothing to keep, and ranges are the function's own business.
+    let ranged = json!({ "authority": "without.upstream", "path": "/partial", "headers": [["range", "bytes=0-8"]] });
+    assert_eq!(call(&larder, ranged).await["status"], 206);
+    assert_eq!(service.received().pop().unwrap().header("range"), "bytes=0-8");
+});
+
 both!(paths_stay_below_the_base, async |on| {
     let service = Service::start(|received| Reply::new(200, received.target.clone())).await;
     let base = json!({ "url": format!("{}/v2/public", service.url()) });

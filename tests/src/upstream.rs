@@ -82,7 +82,10 @@ impl Service {
                         let (received, answer) = (received.clone(), answer.clone());
                         async move { Ok::<_, Infallible>(respond(request, &received, &*answer).await) }
                     });
-                    connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+                    let mut http = http1::Builder::new();
+                    // What it says is what the test wants it to say.
+                    http.auto_date_header(false);
+                    connections.spawn(http.serve_connection(TokioIo::new(stream), service));
                 }
             }
         });

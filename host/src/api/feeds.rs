@@ -105,11 +105,13 @@ struct FeedList {
     feeds: Vec<FeedObject>,
 }
 
-/// `name` (create only) and the settings.
+/// `name` (create only) and the settings; `secret` where it begins to take pushes.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "for the document: it is read as a map, so that what is not given stays")]
 struct FeedInput {
     name: Option<String>,
+    /// The sender's own secret (Standard Webhooks); without it one is made, and told once.
+    secret: Option<String>,
     #[schema(inline)]
     settings: FeedSettings,
 }
@@ -119,6 +121,8 @@ struct FeedInput {
 struct Rotation {
     /// How long the present secret stays good beside the new one; default a day, 0: not at all.
     keep_seconds: Option<u32>,
+    /// The sender's own new secret; without it one is made, and told once.
+    secret: Option<String>,
 }
 
 /// What became of pushed items.
@@ -207,6 +211,7 @@ async fn create_of(app: &App, owner: Owner, body: Body) -> Result<(StatusCode, J
         }
         None => return Err(Problem::argument("name", "is required")),
     };
+    let given = given(&mut input)?;
     let settings = checked(app, &owner, wire::typed(Value::Object(input))?)?;
     if app.store.feeds(owner.as_ref()).await?.len() >= FEEDS_MAX {
         return Err(Problem::new(Kind::BadRequest, format!("There are at most {FEEDS_MAX} feeds")));
@@ -215,7 +220,11 @@ async fn create_of(app: &App, owner: Owner, body: Body) -> Result<(StatusCode, J
     let due_at_ms = settings.poll.as_ref().map(|_| now);
     let progress = Progress { due_at_ms, ..Progress::default() };
     let mut feed = Feed { owner, name, settings, sealed: None, progress, created_at_ms: now, updated_at_ms: now };
-    let secret = feed.settings.push.then(|| renew(app, &mut feed, vec![]));
+    let secret = match (feed.settings.push, given) {
+        (true, given) => renew(app, &mut feed, given, vec![]),
+        (false, None) => None,
+        (false, Some(_)) => return Err(Problem::argument("secret", "belongs to a feed that takes pushes: set `push`")),
+    };
     let taken = |err| Problem::or_taken(err, Kind::FeedExists, "A feed with this name exists already");
     app.store.insert_feed(&feed).await.map_err(taken)?;
     app.queue.push(Work::Feeds);
@@ -225,6 +234,7 @@ async fn create_of(app: &App, owner: Owner, body: Body) -> Result<(StatusCode, J
 async fn update_of(app: &App, owner: Owner, ids: &Ids, body: Body) -> Result<Json<FeedObject>, Problem> {
     let mut input: Map<String, Value> = wire::json(body, wire::BODY_MAX).await?;
     input.remove("name");
+    let given = given(&mut input)?;
     let old = own(app, &owner, ids).await?;
     let settings = checked(app, &owner, wire::patched(&old.settings, input)?)?;
     let now = app.clock.now_ms();
@@ -235,13 +245,17 @@ async fn update_of(app: &App, owner: Owner, ids: &Ids, body: Body) -> Result<Jso
     if asks(&old) != asks(&new) {
         (new.progress.cursor, new.progress.etag) = (None, None);
     }
+    if given.is_some() && (old.settings.push || !new.settings.push) {
+        let why = "is given where a feed begins to take pushes; a feed that does has POST /v1/feeds/NAME/secret";
+        return Err(Problem::argument("secret", why));
+    }
     let mut secret = None;
     if !new.settings.push {
         new.sealed = None;
     } else if old.settings.push {
         new.sealed = Some(seal(app, &new, &secrets(app, &old)?));
     } else {
-        secret = Some(renew(app, &mut new, vec![]));
+        secret = renew(app, &mut new, given, vec![]);
     }
     app.store.update_feed(&old, &new).await?;
     app.queue.push(Work::Feeds);
@@ -255,6 +269,7 @@ async fn delete_of(app: &App, owner: Owner, ids: &Ids) -> Result<Deleted, Proble
 
 async fn rotate_of(app: &App, owner: Owner, ids: &Ids, body: Body) -> Result<Json<FeedObject>, Problem> {
     let input: Rotation = wire::json(body, wire::BODY_MAX).await?;
+    let given = input.secret.as_deref().map(read_secret).transpose()?;
     let keep = input.keep_seconds.unwrap_or(KEEP_SECONDS_DEFAULT);
     if keep > KEEP_SECONDS_MAX {
         return Err(Problem::argument("keepSeconds", format!("must be at most {KEEP_SECONDS_MAX}")));
@@ -270,18 +285,34 @@ async fn rotate_of(app: &App, owner: Owner, ids: &Ids, body: Body) -> Result<Jso
         .map(|secret| Secret { until_ms: Some(secret.until_ms.map_or(until, |known| known.min(until))), ..secret });
     let kept = kept.filter(|secret| secret.until_ms.is_none_or(|until| now < until)).take(SECRETS_MAX - 1).collect();
     let mut new = Feed { updated_at_ms: now.max(old.updated_at_ms + 1), ..old.clone() };
-    let secret = renew(app, &mut new, kept);
+    let secret = renew(app, &mut new, given, kept);
     app.store.update_feed(&old, &new).await?;
-    Ok(Json(object(app, &owner, new, Some(secret))))
+    Ok(Json(object(app, &owner, new, secret)))
 }
 
-/// Gives the feed a new secret in front of those that it keeps; gives its text.
-fn renew(app: &App, feed: &mut Feed, mut kept: Vec<Secret>) -> String {
-    let secret = Secret::generate();
-    let text = secret.text.clone();
+/// Gives the feed a new secret in front of those that it keeps. Gives its text if it was made here: whoever gave one has it.
+fn renew(app: &App, feed: &mut Feed, given: Option<Secret>, mut kept: Vec<Secret>) -> Option<String> {
+    let made = given.is_none();
+    let secret = given.unwrap_or_else(Secret::generate);
+    let text = made.then(|| secret.text.clone());
+    // The same one again is good for as long as the new one.
+    kept.retain(|known| known.text != secret.text);
     kept.insert(0, secret);
     feed.sealed = Some(seal(app, feed, &kept));
     text
+}
+
+/// The sender's own secret, if the body has one.
+fn given(input: &mut Map<String, Value>) -> Result<Option<Secret>, Problem> {
+    match input.remove("secret") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => read_secret(&text).map(Some),
+        Some(_) => Err(Problem::argument("secret", "must be a string")),
+    }
+}
+
+fn read_secret(text: &str) -> Result<Secret, Problem> {
+    Secret::given(text).map_err(|why| Problem::argument("secret", why))
 }
 
 fn seal(app: &App, feed: &Feed, secrets: &[Secret]) -> Vec<u8> {

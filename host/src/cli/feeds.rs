@@ -1,5 +1,6 @@
 //! `larder feed`: what of outside services becomes events.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -8,6 +9,7 @@ use super::Session;
 use super::client::Client;
 use super::console::field;
 use super::failure::{Failure, Result};
+use super::input;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -31,6 +33,7 @@ Examples:
   larder feed create goals --upstream aggregator --path '/goals?limit=100' --period 5s --items /items --cursor /next \\
       --id '{/goal}-{/revision}' --source /matches --type match.goal --subject '{/team}' --time '{/published}'
   larder feed create payments --push --id '{/id}' --source /payments --type 'payment.{/kind}' --time '{/at}'
+  larder feed create orders --push --secret-file secret.txt --id '{/id}' --source /orders --type order.paid --time '{/ts}'
   larder feed create goals --operator --partners acme,bolt --upstream aggregator --path /goals \\
       --id '{/id}' --source /matches --type match.goal --time '{/published}'")]
 pub struct Create {
@@ -51,9 +54,11 @@ pub struct Create {
     /// The parameter in which the cursor is sent [default: cursor]
     #[arg(long, value_name = "NAME", requires = "cursor")]
     cursor_parameter: Option<String>,
-    /// Take what is pushed, signed by Standard Webhooks; the secret is shown this once
+    /// Take what is pushed, signed by Standard Webhooks; a secret that is made is shown this once
     #[arg(long, required_unless_present = "upstream")]
     push: bool,
+    #[command(flatten)]
+    secret: Secret,
     /// Where in a page the items are [default: the page is the items, or one item]
     #[arg(long, value_name = "POINTER", default_value = "", hide_default_value = true)]
     items: String,
@@ -66,7 +71,7 @@ pub struct Create {
     kind: String,
     #[arg(long, value_name = "TEXT")]
     subject: Option<String>,
-    /// When the item was published
+    /// When the item was published: RFC 3339, or seconds or milliseconds since 1970
     #[arg(long, value_name = "TEXT")]
     time: String,
     /// Of a feed of the operator: who gets its events
@@ -75,6 +80,27 @@ pub struct Create {
     /// Make it the operator's (needs the operator key)
     #[arg(long)]
     operator: bool,
+}
+
+/// The sender's own secret, where there is one.
+#[derive(Debug, clap::Args)]
+struct Secret {
+    /// The sender's own secret, as it shows it (whsec_..); others on this machine may see what a command line says
+    #[arg(long, value_name = "TEXT", conflicts_with = "secret_file")]
+    secret: Option<String>,
+    /// A file that holds it, - for stdin
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+}
+
+impl Secret {
+    fn text(&self) -> Result<Option<String>> {
+        let text = match &self.secret_file {
+            Some(file) => Some(input::file(&file.display().to_string())?),
+            None => self.secret.clone(),
+        };
+        Ok(text.map(|text| text.trim().to_owned()))
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -107,10 +133,13 @@ The secret is the last line of stdout, all else goes to stderr.
 
 Examples:
   larder feed rotate payments
-  larder feed rotate payments --keep 0s       # the present one leaked")]
+  larder feed rotate payments --keep 0s       # the present one leaked
+  larder feed rotate payments --secret-file new.txt")]
 pub struct Rotate {
     #[command(flatten)]
     feed: Named,
+    #[command(flatten)]
+    secret: Secret,
     /// How long the present secret stays good [default: a day]
     #[arg(long, value_name = "TIME", value_parser = parse_period)]
     keep: Option<u64>,
@@ -129,10 +158,13 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
         Command::List(List { operator }) => list(&Feeds::of(operator, session)?, session).await,
         Command::Show(Named { name, operator }) => show(&Feeds::of(operator, session)?.get(&name).await?, session),
         Command::Rotate(args) => {
-            let body = args.keep.map_or(json!({}), |seconds| json!({ "keepSeconds": seconds }));
+            let mut body = args.keep.map_or(json!({}), |seconds| json!({ "keepSeconds": seconds }));
+            if let Some(secret) = args.secret.text()? {
+                body["secret"] = secret.into();
+            }
             let feeds = Feeds::of(args.feed.operator, session)?;
             let feed = feeds.client.post(&feeds.path(&[&args.feed.name, "secret"]), &body).await?;
-            told(&feed, "made a new secret for", session)
+            told(&feed, "changed the secret of", session)
         }
         Command::Delete(Named { name, operator }) => {
             let feeds = Feeds::of(operator, session)?;
@@ -185,6 +217,9 @@ async fn create(args: &Create, session: &Session) -> Result<()> {
             poll["cursor"] = cursor.into();
         }
         body["poll"] = poll;
+    }
+    if let Some(secret) = args.secret.text()? {
+        body["secret"] = secret.into();
     }
     if !args.partners.is_empty() {
         body["partners"] = args.partners.iter().map(|partner| partner.trim()).collect();

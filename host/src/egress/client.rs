@@ -33,8 +33,8 @@ use super::body::{Budget, bounded};
 use super::pool::{Connection, Key, Pool, Transport};
 use super::resolve::Resolver;
 use super::{Destination, Times, allow};
-use crate::config;
 use crate::ids::PartnerId;
+use crate::{config, fields};
 
 /// The head of an answer.
 const HEAD_BYTES_MAX: usize = 32 << 10;
@@ -186,6 +186,10 @@ impl Client {
         let (mut head, incoming) = response.into_parts();
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Error::Protocol("the server switches protocols, which nobody asked for".into()));
+        }
+        // Another coding than that of its length would be taken for the body itself.
+        if fields::tokens(&head.headers, header::TRANSFER_ENCODING).iter().any(|coding| coding != "chunked") {
+            return Err(Error::Protocol("the answer has a transfer coding that nobody asked for".into()));
         }
         strip(&mut head.headers);
         std::future::poll_fn(|cx| {
@@ -391,15 +395,11 @@ impl http_body::Body for Received {
     }
 }
 
-fn strip(headers: &mut HeaderMap) {
+/// Takes out what belongs to one connection.
+pub(super) fn strip(headers: &mut HeaderMap) {
     // What the connection header names belongs to the connection too.
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
+    let named: Vec<HeaderName> =
+        fields::tokens(headers, header::CONNECTION).iter().filter_map(|name| name.parse().ok()).collect();
     for name in NOT_FORWARDED.iter().chain(&named) {
         headers.remove(name);
     }

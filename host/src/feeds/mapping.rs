@@ -1,7 +1,7 @@
 //! Items of a feed → CloudEvents.
 //!
 //! A page is JSON: at `items` it has an array of items, or one item. Each attribute of an item's event is a [`Template`]:
-//! text in which `{/pointer}` (RFC 6901) stands for a string or whole number of the item. The event's data is the item,
+//! text in which `{/pointer}` (RFC 6901) stands for a string or whole number of the item, with all its digits. The event's data is the item,
 //! byte for byte.
 //!
 //! The rule: **what is wrong with one item is told and stops no other**, and what is wrong with the page stops it whole.
@@ -9,12 +9,12 @@
 //! An event's key is forgotten with the event, after the retention. An item that was published before that could be taken
 //! for a new one when it is sent again, so every item has a time, and old ones are left out.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use chrono::DateTime;
+use chrono::{DateTime, SecondsFormat};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
@@ -42,7 +42,7 @@ pub struct Mapping {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub subject: Option<Template>,
-    /// When the item was published, RFC 3339.
+    /// When the item was published: RFC 3339, or whole seconds or milliseconds since 1970.
     #[schema(value_type = String)]
     pub time: Template,
 }
@@ -103,18 +103,16 @@ impl From<Template> for String {
 
 impl Template {
     /// The text for this item, or which pointer finds nothing that could stand in it.
-    fn fill(&self, item: &Value) -> Result<String, String> {
+    fn fill(&self, item: &RawValue) -> Result<String, String> {
         let mut filled = String::new();
         for (text, pointer) in &self.parts {
             filled.push_str(text);
-            let Some(Pointer(pointer)) = pointer else { continue };
-            match item.pointer(pointer) {
-                Some(Value::String(text)) => filled.push_str(text),
-                Some(Value::Number(number)) if number.is_i64() || number.is_u64() => {
-                    filled.push_str(&number.to_string())
-                }
-                Some(_) => return Err(format!("{pointer:?} is neither a string nor a whole number")),
-                None => return Err(format!("{pointer:?} is not there")),
+            let Some(pointer) = pointer else { continue };
+            let Some(found) = at(item, pointer) else { return Err(format!("{pointer} is not there")) };
+            match scalar(found) {
+                Some(Scalar::Text(text)) => filled.push_str(&text),
+                Some(Scalar::Number(digits)) if is_whole(digits) => filled.push_str(digits),
+                _ => return Err(format!("{pointer} is neither a string nor a whole number")),
             }
         }
         Ok(filled)
@@ -142,7 +140,7 @@ pub fn page(
     times: RangeInclusive<Millis>,
 ) -> Result<Page, String> {
     let page: &RawValue = serde_json::from_slice(body).map_err(|err| format!("the page is not JSON: {err}"))?;
-    let found = at(page, &mapping.items)?.ok_or_else(|| format!("the page has no items at {}", mapping.items))?;
+    let found = at(page, &mapping.items).ok_or_else(|| format!("the page has no items at {}", mapping.items))?;
     let items: Vec<&RawValue> = if found.get().starts_with('[') {
         serde_json::from_str(found.get()).map_err(|err| format!("the items are not an array: {err}"))?
     } else {
@@ -165,15 +163,16 @@ pub fn page(
         }
     }
     if let Some(next) = next {
-        read.next = match at(page, next)?.map(|raw| serde_json::from_str(raw.get())) {
-            None | Some(Ok(Value::Null)) => None,
-            Some(Ok(Value::String(text))) if text.len() <= CURSOR_BYTES_MAX => {
+        read.next = match at(page, next).map(|found| (found, scalar(found))) {
+            None => None,
+            Some((found, None)) if found.get() == "null" => None,
+            Some((_, Some(Scalar::Text(text)))) if text.len() <= CURSOR_BYTES_MAX => {
                 Some(text).filter(|text| !text.is_empty())
             }
-            Some(Ok(Value::Number(number))) => Some(number.to_string()),
-            _ => {
+            Some((_, Some(Scalar::Number(digits)))) if digits.len() <= CURSOR_BYTES_MAX => Some(digits.to_owned()),
+            Some(_) => {
                 return Err(format!(
-                    "the cursor at {next} is not a string of up to {CURSOR_BYTES_MAX} bytes or a number"
+                    "the cursor at {next} is neither a string nor a number of up to {CURSOR_BYTES_MAX} bytes"
                 ));
             }
         };
@@ -181,24 +180,45 @@ pub fn page(
     Ok(read)
 }
 
-/// What a pointer leads to, as it was sent. Pages are objects down to their items.
-fn at<'a>(page: &'a RawValue, pointer: &Pointer) -> Result<Option<&'a RawValue>, String> {
-    let mut here = page;
+/// What a pointer leads to, as it was sent.
+fn at<'a>(from: &'a RawValue, pointer: &Pointer) -> Option<&'a RawValue> {
+    let mut here = from;
     for step in pointer.0.split('/').skip(1) {
         let step = step.replace("~1", "/").replace("~0", "~");
-        let members: std::collections::BTreeMap<String, &RawValue> =
-            serde_json::from_str(here.get()).map_err(|_| format!("the page has no object on the way to {pointer}"))?;
-        match members.get(&step) {
-            Some(member) => here = member,
-            None => return Ok(None),
-        }
+        here = match here.get().as_bytes().first()? {
+            b'{' => serde_json::from_str::<BTreeMap<String, &RawValue>>(here.get()).ok()?.remove(&step)?,
+            b'[' => {
+                // RFC 6901, section 4: no sign, and no zero in front.
+                let at = step.parse().ok().filter(|at: &usize| at.to_string() == step)?;
+                serde_json::from_str::<Vec<&RawValue>>(here.get()).ok()?.get(at).copied()?
+            }
+            _ => return None,
+        };
     }
-    Ok(Some(here))
+    Some(here)
+}
+
+enum Scalar<'a> {
+    Text(String),
+    /// As it was written.
+    Number(&'a str),
+}
+
+fn scalar(raw: &RawValue) -> Option<Scalar<'_>> {
+    match raw.get().as_bytes().first()? {
+        b'"' => serde_json::from_str(raw.get()).ok().map(Scalar::Text),
+        b'-' | b'0'..=b'9' => Some(Scalar::Number(raw.get())),
+        _ => None,
+    }
+}
+
+fn is_whole(digits: &str) -> bool {
+    let digits = digits.strip_prefix('-').unwrap_or(digits);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn event(raw: &RawValue, mapping: &Mapping, times: &RangeInclusive<Millis>) -> Result<(CloudEvent, Millis), String> {
-    let item: Value = serde_json::from_str(raw.get()).map_err(|err| err.to_string())?;
-    if !item.is_object() {
+    if !raw.get().starts_with('{') {
         return Err("it is not an object".into());
     }
     let mut attributes = vec![("specversion".to_owned(), "1.0".to_owned())];
@@ -209,9 +229,12 @@ fn event(raw: &RawValue, mapping: &Mapping, times: &RangeInclusive<Millis>) -> R
         ("subject", mapping.subject.as_ref()),
         ("time", Some(&mapping.time)),
     ] {
-        if let Some(template) = template {
-            attributes.push((name.to_owned(), template.fill(&item).map_err(|why| format!("its {name}: {why}"))?));
+        let Some(template) = template else { continue };
+        let mut text = template.fill(raw).map_err(|why| format!("its {name}: {why}"))?;
+        if name == "time" && is_whole(&text) {
+            text = of_epoch(&text).ok_or_else(|| format!("its time: {text} is no time since 1970"))?;
         }
+        attributes.push((name.to_owned(), text));
     }
     let event = events::checked(attributes, Some(JSON.into()), raw.get().as_bytes().to_vec(), instant(*times.end()))
         .map_err(|wrong| format!("its {}: {}", wrong.name(), wrong.why))?;
@@ -221,6 +244,19 @@ fn event(raw: &RawValue, mapping: &Mapping, times: &RangeInclusive<Millis>) -> R
         at if at > *times.end() => Err(format!("its time is yet to come: {}", event.time)),
         at => Ok((event, at)),
     }
+}
+
+/// Seconds since 1970, or milliseconds: as seconds these would lie thousands of years ahead.
+fn of_epoch(digits: &str) -> Option<String> {
+    const SECONDS_MAX: i64 = 100_000_000_000;
+    // The last year that RFC 3339 can write.
+    const MS_MAX: i64 = 253_402_300_799_999;
+    let number: i64 = digits.parse().ok()?;
+    let ms = if number.abs() < SECONDS_MAX { number.checked_mul(1_000)? } else { number };
+    Some(
+        DateTime::from_timestamp_millis(Some(ms).filter(|ms| ms.abs() <= MS_MAX)?)?
+            .to_rfc3339_opts(SecondsFormat::AutoSi, true),
+    )
 }
 
 impl fmt::Display for Pointer {
@@ -296,7 +332,7 @@ mod tests {
         for (bad, why) in [
             ("", "not JSON"),
             ("{\"data\":", "not JSON"),
-            ("[]", "no object on the way"),
+            ("[]", "no items at"),
             ("{}", "no items at"),
             (&format!(r#"{{"data":{{"items":[{five}]}}}}"#), "5 items, up to 4"),
             (r#"{"data":{"items":[]},"next":{"page":2}}"#, "the cursor at \"/next\""),
@@ -320,13 +356,66 @@ mod tests {
     }
 
     #[test]
+    fn times_may_count_from_1970() {
+        let told = |time: &str| {
+            let item = goal(2).replace("\"2026-11-21T13:00:00+01:00\"", time);
+            let page = read(&format!(r#"{{"data":{{"items":[{item}]}}}}"#)).unwrap();
+            page.events.first().map(|event| event.time.clone()).ok_or(page.last_refused)
+        };
+        for text in ["1795262400", "1795262400000", "\"1795262400\"", "\"1795262400000\""] {
+            assert_eq!(told(text), Ok("2026-11-21T12:00:00Z".into()), "{text}");
+        }
+        assert_eq!(told("1795262400250"), Ok("2026-11-21T12:00:00.250Z".into()));
+        for (text, why) in [
+            ("0", "too old"),
+            ("20261121", "too old"),
+            ("1795262400000000", "no time since 1970"),
+            ("99999999999999999999", "no time since 1970"),
+            ("1795262400.5", "neither a string nor a whole number"),
+        ] {
+            assert!(told(text).unwrap_err().unwrap().contains(why), "{text}");
+        }
+    }
+
+    #[test]
+    fn all_digits_of_a_whole_number_survive_and_nothing_else_is_one() {
+        for (number, whole) in [
+            ("98765432109876543210987", true),
+            ("-18446744073709551617", true),
+            ("9007199254740993", true),
+            ("0", true),
+            ("1.0", false),
+            ("1e3", false),
+            ("12E2", false),
+            ("true", false),
+            ("null", false),
+        ] {
+            let item = goal(2).replace("\"g-1\"", number);
+            let page = read(&format!(r#"{{"data":{{"items":[{item}]}},"next":{number}}}"#));
+            match whole {
+                true => {
+                    let page = page.unwrap();
+                    assert_eq!(page.events[0].id, format!("{number}-2"));
+                    assert_eq!((page.events[0].data.as_slice(), page.next.as_deref()), (item.as_bytes(), Some(number)));
+                }
+                false if number == "true" => assert!(page.unwrap_err().contains("the cursor at"), "{number}"),
+                false => assert_eq!(page.unwrap().refused, 1, "{number}"),
+            }
+        }
+    }
+
+    #[test]
     fn templates_and_pointers_are_checked() {
         for bad in ["", "{goal}", "{/goal", "/goal}", "{/a}}"] {
             assert!(Template::try_from(bad.to_owned()).is_err(), "{bad}");
         }
         assert!(Pointer::try_from("items".to_owned()).is_err());
-        let item = json!({ "a/b": { "~": [7, "x"] } });
-        let template = Template::try_from("<{/a~1b/~0/0}|{/a~1b/~0/1}>".to_owned()).unwrap();
-        assert_eq!(template.fill(&item).unwrap(), "<7|x>");
+        let item: &RawValue = serde_json::from_str(r#"{"a/b": {"~": [7, "x"]}, "": "none"}"#).unwrap();
+        let filled = |template: &str| Template::try_from(template.to_owned()).unwrap().fill(item);
+        assert_eq!(filled("<{/a~1b/~0/0}|{/a~1b/~0/1}|{/}>").unwrap(), "<7|x|none>");
+        for missing in ["/a~1b/~0/2", "/a~1b/~0/-", "/a~1b/~0/00", "/a~1b/~0/0/x", "/b"] {
+            let template = format!("{{{missing}}}");
+            assert_eq!(filled(&template), Err(format!("{missing:?} is not there")));
+        }
     }
 }

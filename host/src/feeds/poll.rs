@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode, header};
+use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use larder_runtime::imports::http::Times;
 use metrics::{counter, gauge};
@@ -19,6 +19,7 @@ use super::owner;
 use crate::app::App;
 use crate::clock::Millis;
 use crate::crash::{self, Point};
+use crate::fields;
 use crate::ids::PartnerId;
 use crate::model::feeds::PollSettings;
 use crate::model::{Feed, Progress};
@@ -196,8 +197,12 @@ async fn fetch(app: &App, feed: &Feed, settings: &PollSettings) -> Result<Option
     if head.status == StatusCode::NOT_MODIFIED && feed.progress.etag.is_some() {
         return Ok(None);
     }
+    if head.status == StatusCode::NO_CONTENT {
+        return Ok(Some(Answer { page: Page::default(), etag: None }));
+    }
     if head.status != StatusCode::OK {
-        return Err(Failed { why: format!("it answered {}", head.status), retry_after: retry_after(&head.headers) });
+        let retry_after = fields::retry_after(&head.headers, app.clock.now_ms()).map(|wait| wait.min(RETRY_AFTER_MAX));
+        return Err(Failed { why: format!("it answered {}", head.status), retry_after });
     }
     let most = app.settings.feeds.bytes_max;
     let body = Limited::new(body, most).collect().await.map_err(|err| match err.downcast::<LengthLimitError>() {
@@ -205,8 +210,9 @@ async fn fetch(app: &App, feed: &Feed, settings: &PollSettings) -> Result<Option
         Err(err) => err.to_string(),
     })?;
     let page = super::read(app, feed, &body.to_bytes())?;
-    let etag = head.headers.get(header::ETAG).and_then(|etag| etag.to_str().ok());
-    Ok(Some(Answer { page, etag: etag.filter(|etag| etag.len() <= ETAG_BYTES_MAX).map(str::to_owned) }))
+    let etag = fields::single(&head.headers, header::ETAG);
+    let etag = etag.filter(|etag| etag.len() <= ETAG_BYTES_MAX && fields::Tag::parse(etag).is_some());
+    Ok(Some(Answer { page, etag: etag.map(str::to_owned) }))
 }
 
 /// Whom to ask, and on whose behalf. The operator has a name there that no partner can have.
@@ -222,11 +228,6 @@ async fn upstream(app: &App, feed: &Feed, name: &str) -> Result<(PartnerId, Arc<
         }
     };
     Ok((partner, found.ok_or_else(|| format!("there is no upstream {name:?}"))?))
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
 }
 
 /// Where the feed goes after this answer. Where there is more behind the cursor it is asked again soon, if this page

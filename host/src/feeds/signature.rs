@@ -16,6 +16,8 @@ use crate::clock::Millis;
 const TOLERANCE_MS: Millis = 5 * 60 * 1_000;
 const PREFIX: &str = "whsec_";
 const SECRET_BYTES: usize = 32;
+/// Of one that the sender gives; the specification's bounds.
+const GIVEN_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 /// Signatures of one message that are looked at.
 const SIGNATURES_MAX: usize = 16;
 
@@ -34,6 +36,18 @@ impl Secret {
         let mut bytes = [0; SECRET_BYTES];
         getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
         Secret { text: format!("{PREFIX}{}", BASE64_STANDARD.encode(bytes)), until_ms: None }
+    }
+
+    /// One that the sender has made: base64 of 24 to 64 bytes, with or without `whsec_` in front.
+    pub fn given(text: &str) -> Result<Secret, String> {
+        let text = text.strip_prefix(PREFIX).unwrap_or(text);
+        let bytes = BASE64_STANDARD.decode(text).map(|bytes| bytes.len());
+        match bytes.is_ok_and(|bytes| GIVEN_BYTES.contains(&bytes)) {
+            true => Ok(Secret { text: format!("{PREFIX}{text}"), until_ms: None }),
+            false => {
+                Err("must be base64 of 24 to 64 bytes, with or without whsec_ in front (Standard Webhooks)".into())
+            }
+        }
     }
 
     fn key(&self) -> Option<hmac::Key> {
@@ -151,6 +165,20 @@ mod tests {
             assert_eq!(check(&fewer, BODY, keys, NOW), Err(Forged::Headers));
             fewer.extend([gone, gone]);
             assert_eq!(check(&fewer, BODY, keys, NOW), Err(Forged::Headers), "twice");
+        }
+    }
+
+    #[test]
+    fn a_senders_own_secret_is_taken_if_it_is_one() {
+        let (key, headers) = example();
+        let bare = key.text.strip_prefix(PREFIX).unwrap();
+        for text in [&key.text[..], bare] {
+            let given = Secret::given(text).ok().expect("it is one");
+            assert_eq!(given.text, key.text);
+            assert_eq!(check(&headers, BODY, &[given], NOW), Ok(()));
+        }
+        for bad in ["", "whsec_", "whsec_c2hvcnQ=", "not base64 at all, but long enough", &"A".repeat(88)] {
+            assert!(Secret::given(bad).is_err(), "{bad}");
         }
     }
 

@@ -105,6 +105,152 @@ both!(answers_are_kept_by_their_headers, async |on| {
     assert_ne!(get(&larder, "kept", path).await["text"], first["text"]);
 });
 
+/// Fields that a client may send, whether or not Larder knows them.
+const FIELDS: &[&str] = &[
+    "a-im",
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "age",
+    "authorization",
+    "baggage",
+    "cache-control",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "date",
+    "dnt",
+    "early-data",
+    "expect",
+    "forwarded",
+    "from",
+    "idempotency-key",
+    "if-none-match",
+    "if-range",
+    "max-forwards",
+    "origin",
+    "pragma",
+    "prefer",
+    "priority",
+    "range",
+    "referer",
+    "save-data",
+    "te",
+    "traceparent",
+    "tracestate",
+    "trailer",
+    "user-agent",
+    "via",
+    "want-repr-digest",
+    "x-b3-traceid",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-http-method-override",
+    "x-original-url",
+    "x-request-id",
+];
+
+both!(what_is_not_in_the_key_of_an_answer_is_not_forwarded, async |on| {
+    let service = Service::start(|received| {
+        let mut seen: Vec<String> = received
+            .headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())))
+            .collect();
+        seen.sort();
+        let delay = if received.target == "/at-once" { 300 } else { 0 };
+        let reply = Reply::new(200, seen.join("\n")).header("cache-control", "max-age=60");
+        reply.after(Duration::from_millis(delay))
+    })
+    .await;
+    let larder = started(on, &[upstream("kept", &service, json!({ "cache": { "enabled": true } }))]).await;
+    let value = |name: &str| match name {
+        "content-length" => "7",
+        _ => "sd-routing-key=x",
+    };
+    let mut leaks = vec![];
+    for name in FIELDS {
+        let path = format!("/{name}");
+        let sent = json!({ "authority": "kept.upstream", "path": path, "headers": [[name, value(name)]] });
+        // One that the guest's own interface refuses comes nowhere.
+        if call(&larder, sent.clone()).await["refused"].is_string() {
+            continue;
+        }
+        let (plain, again) = (get(&larder, "kept", &path).await, call(&larder, sent).await);
+        let line = format!("{name}: {}", value(name));
+        if plain["text"].as_str().unwrap().lines().any(|seen| seen == line) {
+            leaks.push(format!("{name}: a plain request gets the answer to one with it"));
+        }
+        let shared = plain["headers"]["cache-status"] == "larder; hit" || plain["text"] == again["text"];
+        if shared && service.received().iter().any(|r| r.target == path && r.header(name) == value(name)) {
+            leaks.push(format!("{name}: it is forwarded, and no part of the key"));
+        }
+    }
+    assert_eq!(leaks, [] as [&str; 0]);
+
+    // Nor do those who wait for one answer share what one of them alone has said.
+    let calls: Vec<Value> = FIELDS
+        .iter()
+        .filter(|name| !["accept-encoding", "content-length"].contains(name))
+        .map(|name| json!({ "authority": "kept.upstream", "path": "/at-once", "headers": [[name, value(name)]] }))
+        .chain([json!({ "authority": "kept.upstream", "path": "/at-once" })])
+        .collect();
+    let one = async |call: Value| {
+        let request = larder.web("demo", Method::POST, "/caller").body(json!([call]).to_string());
+        serde_json::from_str::<Value>(&request.send().await.unwrap().text().await.unwrap()).unwrap()[0].clone()
+    };
+    let answers = futures::future::join_all(calls.into_iter().map(one)).await;
+    let plain = answers.last().unwrap()["text"].as_str().unwrap().to_owned();
+    assert!(!plain.contains("sd-routing-key"), "{plain}");
+});
+
+both!(fields_are_read_by_their_grammar, async |on| {
+    let service = Service::start(|received| {
+        let (_, lines) = received.target.split_once('?').unwrap_or_default();
+        let count = COUNT.fetch_add(1, SeqCst).to_string();
+        lines.split('&').filter_map(|line| line.split_once('=')).fold(Reply::new(200, count), |reply, (name, value)| {
+            let value = value.replace("%20", " ").replace("%22", "\"").replace("%3D", "=").replace("%5C", "\\");
+            match value.strip_prefix("in:") {
+                Some(seconds) => reply.header(name, http_date(seconds.parse().unwrap())),
+                None => reply.header(name, value),
+            }
+        })
+    })
+    .await;
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let larder = started(on, &[upstream("kept", &service, json!({ "cache": { "enabled": true } }))]).await;
+    let mut wrong = vec![];
+    for (lines, kept) in [
+        ("cache-control=max-age=3600&age=0", true),
+        ("cache-control=max-age=3600&age=7200,%200", false),
+        ("cache-control=max-age=3600&age=7200&age=0", false),
+        ("cache-control=max-age=3600&age=soon", true),
+        ("expires=in:3600", true),
+        ("expires=in:-3600", false),
+        ("expires=in:3600&date=in:0", true),
+        ("expires=in:3600&date=in:7200", false),
+        ("cache-control=x=%22a,no-store%22,%20max-age=60", true),
+        ("cache-control=x=%22a%5C%22,no-store,b=%22,%20max-age=60", true),
+        ("cache-control=max-age%20=60", false),
+        ("cache-control=max-age=60&vary=accept,%20%20,%20*", false),
+    ] {
+        let path = format!("/?{lines}");
+        let (first, second) = (get(&larder, "kept", &path).await, get(&larder, "kept", &path).await);
+        if (first["text"] == second["text"]) != kept {
+            wrong.push(format!("{lines}: kept is {}", !kept));
+        }
+    }
+    assert_eq!(wrong, [] as [&str; 0]);
+});
+
+/// So many seconds from now.
+fn http_date(seconds: i64) -> String {
+    let at = chrono::Utc::now() + chrono::Duration::seconds(seconds);
+    at.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
 both!(nothing_is_shared_between_partners_but_what_is_the_operators, async |on| {
     let service = counting().await;
     let larder = Larder::start_on(on).await;

@@ -13,6 +13,9 @@ use utoipa::ToSchema;
 use crate::clock::Millis;
 use crate::model::upstreams::BreakerSettings;
 
+/// The longest rest that a service may ask for.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
+
 /// How a breaker stands, for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -89,10 +92,11 @@ impl Breaker {
 }
 
 impl Pass {
-    /// How the request ended, with why the service failed if it did. Gives how the breaker stands if that changes it.
+    /// How the request ended: if the service failed, why, and how long it wants to be left alone (`Retry-After`). Gives how
+    /// the breaker stands if that changes it.
     pub fn settle(
         mut self,
-        failure: Option<&str>,
+        failure: Option<(&str, Duration)>,
         settings: &BreakerSettings,
         now: Instant,
         now_ms: Millis,
@@ -107,7 +111,7 @@ impl Pass {
         let state = match failure {
             None if self.probe => State::Closed,
             None => return None,
-            Some(reason) => {
+            Some((reason, retry_after)) => {
                 inner.failures += 1;
                 let many = inner.failures >= settings.failures && inner.failures * 2 >= inner.calls;
                 // One that began before it opened changes nothing.
@@ -116,7 +120,8 @@ impl Pass {
                     return None;
                 }
                 inner.told.reason = reason.chars().take(300).collect();
-                inner.until = Some(now + Duration::from_millis(settings.rest_ms));
+                let rest = Duration::from_millis(settings.rest_ms).max(retry_after.min(RETRY_AFTER_MAX));
+                inner.until = Some(now + rest);
                 State::Open
             }
         };
@@ -173,6 +178,7 @@ mod tests {
         }
 
         fn end(&self, pass: Pass, failure: Option<&str>) -> Option<State> {
+            let failure = failure.map(|why| (why, Duration::ZERO));
             pass.settle(failure, &SETTINGS, self.now(), self.at_ms as Millis).map(|told| told.state)
         }
 
@@ -198,6 +204,21 @@ mod tests {
         assert_eq!(t.call(None), Some(State::Closed));
         assert_eq!(t.breaker.told(), Told { state: State::Closed, since_ms: 1_000, reason: String::new() });
         assert_eq!(t.call(Some("503")), None);
+    }
+
+    #[test]
+    fn a_service_may_ask_to_be_left_alone_for_longer_but_not_for_ever() {
+        for (wish_s, rest_ms) in [(0, 500), (90, 90_000), (u64::MAX, 3_600_000)] {
+            let mut t = Test::new();
+            for _ in 0..3 {
+                let failure = Some(("503", Duration::from_secs(wish_s)));
+                t.pass().unwrap().settle(failure, &SETTINGS, t.now(), t.at_ms as Millis);
+            }
+            t.at_ms = rest_ms - 1;
+            assert!(t.pass().is_err(), "{wish_s}");
+            t.at_ms = rest_ms;
+            assert!(t.pass().is_ok(), "{wish_s}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What is kept of upstreams' answers, in this process and, through Redis, for the others.
 //!
-//! * A [`Key`] is of a target (upstream, path and query) and of a variant: all headers of the function's request that can
-//!   make a difference. So `Vary` holds whatever it names, and nobody can have an answer kept for others that only his
+//! * A [`Key`] is of a target (upstream, path and query) and of a variant: all headers of the function's request that go to
+//!   the service ([`freshness::compared`]), and of such a request no others do. So `Vary` holds whatever it names, and nobody can have an answer kept for others that only his
 //!   own headers led to. The target's first half is whose upstream it is: partners share entries of the operator's only.
 //! * [`Kept`] is an answer after the credential was taken out, with its times.
 //!
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::freshness::{self, Directives, Use};
 use crate::clock::Millis;
+use crate::fields::Tag;
 use crate::model::{Upstream, hex};
 use crate::queue::Queue;
 use crate::secrets::Secrets;
@@ -67,7 +68,7 @@ impl Kept {
         requested_ms: Millis,
         received_ms: Millis,
     ) -> Option<Kept> {
-        let usable = freshness::usable(answer.status, &answer.headers, max_age_s)?;
+        let usable = freshness::usable(answer.status, &answer.headers, max_age_s, received_ms)?;
         Some(Kept { variant: key.1, answer, usable, requested_ms, received_ms })
     }
 
@@ -105,8 +106,12 @@ impl Kept {
         requested_ms: Millis,
         received_ms: Millis,
     ) -> Option<Kept> {
-        if said.get(header::ETAG).is_some_and(|tag| self.answer.headers.get(header::ETAG) != Some(tag)) {
-            return None;
+        // Section 4.3.4: a strong tag is of one answer, a weak one of all that are as good.
+        if said.contains_key(header::ETAG) {
+            let (known, now) = (Tag::of(&self.answer.headers)?, Tag::of(said)?);
+            if !(known == now || now.weak && known.is_like(&now)) {
+                return None;
+            }
         }
         let mut answer = self.answer.clone();
         // An age that was told then is none that is told now.
@@ -122,7 +127,7 @@ impl Kept {
                 answer.headers.append(name, value.clone());
             }
         }
-        let usable = freshness::usable(answer.status, &answer.headers, max_age_s)?;
+        let usable = freshness::usable(answer.status, &answer.headers, max_age_s, received_ms)?;
         Some(Kept { variant: self.variant, answer, usable, requested_ms, received_ms })
     }
 
@@ -143,7 +148,7 @@ impl Kept {
 /// The key under which the answer to a request may be found; `None`: it goes past the cache. A condition or a range is the
 /// function's own business, and what it identifies itself with makes the answer its own (RFC 9111, section 3.5).
 pub fn key(upstream: &Upstream, method: &Method, target: &str, headers: &HeaderMap) -> Option<Key> {
-    const PAST: [HeaderName; 8] = [
+    const PAST: [HeaderName; 9] = [
         header::AUTHORIZATION,
         header::COOKIE,
         header::IF_MATCH,
@@ -152,6 +157,7 @@ pub fn key(upstream: &Upstream, method: &Method, target: &str, headers: &HeaderM
         header::IF_RANGE,
         header::IF_UNMODIFIED_SINCE,
         header::RANGE,
+        HeaderName::from_static("a-im"),
     ];
     let plain = upstream.settings.cache.enabled
         && [Method::GET, Method::HEAD].contains(method)
@@ -167,9 +173,11 @@ pub fn target_key(upstream: &Upstream, target: &str) -> [u8; 32] {
     hashed([owner.as_bytes(), upstream.name.as_bytes(), &created, &updated, target.as_bytes()])
 }
 
+/// Of what is forwarded, and of nothing else.
 fn variant(headers: &HeaderMap) -> [u8; 32] {
-    let mut lines: Vec<(&str, &[u8])> = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-    lines.retain(|(name, _)| !freshness::NOT_COMPARED.contains(name));
+    let forwarded = freshness::compared(headers);
+    let mut lines: Vec<(&str, &[u8])> =
+        forwarded.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
     // Of one name the order counts, between names it does not.
     lines.sort_by_key(|(name, _)| *name);
     hashed(lines.into_iter().flat_map(|(name, value)| [name.as_bytes(), value]))

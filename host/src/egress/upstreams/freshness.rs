@@ -2,14 +2,14 @@
 //!
 //! Everything here is a function of headers and times, so that it can be read off a table in the tests.
 
-use std::time::SystemTime;
-
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap};
 
 use crate::clock::Millis;
+use crate::fields;
 
-/// Headers that the host adds to a request or reads itself. They are no part of what tells two requests apart, so an answer
-/// that depends on one of them (section 4.1) is not kept.
+/// Headers of a function's request that are addressed to this cache, or differ from call to call. They tell no two requests
+/// apart, so [`compared`] takes them out: what is not in the key of an answer must not be forwarded, or whoever sends it
+/// decides what others get. An answer that depends on one of them (section 4.1) is not kept either.
 pub const NOT_COMPARED: [&str; 12] = [
     "accept-encoding",
     "baggage",
@@ -25,6 +25,15 @@ pub const NOT_COMPARED: [&str; 12] = [
     "transfer-encoding",
 ];
 
+/// What of a request whose answer may be kept goes to the service: exactly what its key is made of.
+pub fn compared(headers: &HeaderMap) -> HeaderMap {
+    let mut compared = headers.clone();
+    for name in NOT_COMPARED {
+        compared.remove(name);
+    }
+    compared
+}
+
 /// Statuses of answers that may be kept (section 3, RFC 9110 section 15.1), but for those of ranges.
 const STATUSES: [u16; 8] = [200, 203, 204, 300, 301, 308, 404, 410];
 /// Lifetimes beyond this are as good as this one.
@@ -35,21 +44,10 @@ pub struct Directives(Vec<(String, Option<String>)>);
 
 impl Directives {
     pub fn of(headers: &HeaderMap) -> Directives {
-        let mut all = vec![];
-        for value in headers.get_all(header::CACHE_CONTROL) {
-            for part in outside_quotes(&String::from_utf8_lossy(value.as_bytes())) {
-                let (name, argument) = match part.split_once('=') {
-                    Some((name, argument)) => (name, Some(argument.trim().trim_matches('"').to_owned())),
-                    None => (part.as_str(), None),
-                };
-                all.push((name.trim().to_ascii_lowercase(), argument));
-            }
-        }
+        let all = fields::directives(headers, header::CACHE_CONTROL);
         // Section 5.4: what older clients say instead.
-        let pragma =
-            headers.get(header::PRAGMA).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"no-cache"));
-        if all.is_empty() && pragma {
-            all.push(("no-cache".into(), None));
+        if all.is_empty() && fields::tokens(headers, header::PRAGMA).iter().any(|said| said == "no-cache") {
+            return Directives(vec![("no-cache".into(), None)]);
         }
         Directives(all)
     }
@@ -61,29 +59,9 @@ impl Directives {
     /// Of several the smallest; what is no number is 0, which is stale (section 4.2.1).
     pub fn seconds(&self, name: &str) -> Option<u64> {
         let named = self.0.iter().filter(|(known, _)| known == name);
-        named.map(|(_, argument)| argument.as_deref().map_or(0, delta_seconds)).min()
+        let seconds = |argument: &Option<String>| fields::seconds(argument.as_deref()?);
+        named.map(|(_, argument)| seconds(argument).unwrap_or(0).min(LIFETIME_MAX_S)).min()
     }
-}
-
-/// Section 1.2.2: a number too large for us is the largest.
-fn delta_seconds(text: &str) -> u64 {
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return 0;
-    }
-    text.parse().unwrap_or(u64::MAX).min(LIFETIME_MAX_S)
-}
-
-fn outside_quotes(text: &str) -> Vec<String> {
-    let (mut parts, mut quoted) = (vec![String::new()], false);
-    for c in text.chars() {
-        quoted ^= c == '"';
-        match c {
-            ',' if !quoted => parts.push(String::new()),
-            _ => parts.last_mut().expect("at least one").push(c),
-        }
-    }
-    parts.retain(|part| !part.trim().is_empty());
-    parts
 }
 
 /// How long an answer may be used.
@@ -98,7 +76,7 @@ pub struct Use {
 /// Whether the answer to a GET may be kept (section 3); `None`: no. `max_age_s` takes the place of the freshness that it
 /// states. The host's cache is one that several users share, so `private` forbids it; the credential is the upstream's own
 /// and the same for all whom an entry is shown to, so section 3.5 asks for nothing more.
-pub fn usable(status: u16, headers: &HeaderMap, max_age_s: Option<u32>) -> Option<Use> {
+pub fn usable(status: u16, headers: &HeaderMap, max_age_s: Option<u32>, received_ms: Millis) -> Option<Use> {
     let said = Directives::of(headers);
     if !STATUSES.contains(&status)
         || said.has("no-store")
@@ -112,7 +90,10 @@ pub fn usable(status: u16, headers: &HeaderMap, max_age_s: Option<u32>) -> Optio
     let fresh_s = match stated {
         _ if asked_each_time => 0,
         Some(seconds) => seconds,
-        None => said.seconds("s-maxage").or(said.seconds("max-age")).or_else(|| by_expires(headers)).unwrap_or(0),
+        None => {
+            let told = said.seconds("s-maxage").or(said.seconds("max-age"));
+            told.or_else(|| by_expires(headers, received_ms)).unwrap_or(0)
+        }
     };
     let strict = asked_each_time || ["must-revalidate", "proxy-revalidate", "s-maxage"].iter().any(|d| said.has(d));
     let stale_if_error_s = if strict { 0 } else { said.seconds("stale-if-error").unwrap_or(0) };
@@ -120,25 +101,19 @@ pub fn usable(status: u16, headers: &HeaderMap, max_age_s: Option<u32>) -> Optio
     worth_it.then_some(Use { fresh_s, stale_if_error_s })
 }
 
-/// Section 5.3. A date that cannot be read is past.
-fn by_expires(headers: &HeaderMap) -> Option<u64> {
+/// Section 5.3. A date that cannot be read is past. Without a `Date` the time of receipt stands in (RFC 9110, section 6.6.1).
+fn by_expires(headers: &HeaderMap, received_ms: Millis) -> Option<u64> {
     headers.get(header::EXPIRES)?;
-    let (Some(expires), Some(date)) = (date_ms(headers, header::EXPIRES), date_ms(headers, header::DATE)) else {
-        return Some(0);
-    };
-    Some(u64::try_from((expires - date) / 1_000).unwrap_or(0).min(LIFETIME_MAX_S))
+    let date = fields::date_ms(headers, header::DATE).unwrap_or(received_ms);
+    let left_ms = fields::date_ms(headers, header::EXPIRES).map_or(0, |expires| expires.saturating_sub(date));
+    Some(u64::try_from(left_ms / 1_000).unwrap_or(0).min(LIFETIME_MAX_S))
 }
 
 /// The key has all of a request's headers but those that are not compared, so any other may be named.
 fn varies_by_what_is_compared(headers: &HeaderMap) -> bool {
-    let named = headers
-        .get_all(header::VARY)
-        .iter()
-        .map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase());
-    named.flat_map(|value| value.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>()).all(|name| {
-        // Asked for by the host, always the same.
-        name == "accept-encoding" || name != "*" && !NOT_COMPARED.contains(&name.as_str())
-    })
+    // `Accept-Encoding` is asked for by the host and always the same.
+    let compared = |name: &String| name == "accept-encoding" || name != "*" && !NOT_COMPARED.contains(&name.as_str());
+    fields::tokens(headers, header::VARY).iter().all(compared)
 }
 
 pub fn has_validator(headers: &HeaderMap) -> bool {
@@ -147,15 +122,10 @@ pub fn has_validator(headers: &HeaderMap) -> bool {
 
 /// Its age when it came (section 4.2.3), in milliseconds.
 pub fn initial_age_ms(headers: &HeaderMap, requested_ms: Millis, received_ms: Millis) -> Millis {
-    let apparent = date_ms(headers, header::DATE).map_or(0, |date| (received_ms - date).max(0));
-    let told = headers.get(header::AGE).and_then(|age| age.to_str().ok()).map_or(0, |age| delta_seconds(age.trim()));
+    let apparent = fields::date_ms(headers, header::DATE).map_or(0, |date| (received_ms - date).max(0));
+    let told = fields::age_s(headers).unwrap_or(0).min(LIFETIME_MAX_S);
     let corrected = told as Millis * 1_000 + (received_ms - requested_ms).max(0);
     apparent.max(corrected)
-}
-
-fn date_ms(headers: &HeaderMap, name: HeaderName) -> Option<Millis> {
-    let date = httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()?;
-    Some(date.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_millis() as Millis)
 }
 
 /// May an answer of this age be used for a request that says so (sections 4.2, 5.2.1)?
@@ -164,13 +134,13 @@ pub fn satisfies(request: &Directives, fresh_s: u64, age_ms: Millis) -> bool {
     let left = fresh_ms.saturating_sub(age_ms);
     left > 0
         && !request.has("no-cache")
-        && request.seconds("max-age").is_none_or(|most| age_ms <= most * 1_000)
+        && request.seconds("max-age").is_none_or(|most| age_ms <= most.saturating_mul(1_000))
         && request.seconds("min-fresh").is_none_or(|least| left >= least * 1_000)
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderName, HeaderValue};
 
     use super::*;
 
@@ -183,6 +153,16 @@ mod tests {
     }
 
     const DATE: (&str, &str) = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+    /// Seven seconds after that.
+    const RECEIVED: Millis = 784_111_784_000;
+
+    #[test]
+    fn what_is_not_compared_is_not_forwarded() {
+        let lines: Vec<(&str, &str)> = NOT_COMPARED.iter().map(|name| (*name, "x")).collect();
+        assert!(compared(&headers(&lines)).is_empty());
+        let others = [("accept", "a"), ("x-any", "b"), ("x-any", "c")];
+        assert_eq!(compared(&headers(&[&lines[..], &others].concat())), headers(&others));
+    }
 
     #[test]
     fn what_is_kept_and_for_how_long() {
@@ -211,7 +191,13 @@ mod tests {
             (&[DATE, ("expires", "Sunday, 06-Nov-94 08:50:37 GMT")], Some((60, 0))),
             (&[DATE, ("expires", "Sun, 06 Nov 1994 08:48:37 GMT")], None),
             (&[DATE, ("expires", "0")], None),
-            (&[("expires", "Sun, 06 Nov 1994 08:50:37 GMT")], None),
+            (&[("expires", "Sun, 06 Nov 1994 08:50:37 GMT")], Some((53, 0))),
+            (&[("expires", "Sun, 06 Nov 1994 08:50:37 GMT"), ("date", "today")], Some((53, 0))),
+            (&[("expires", "Sun, 06 Nov 1994 08:49:44 GMT")], None),
+            (&[("expires", "Sun, 06 Nov 1994 08:50:37 GMT"), ("expires", "0")], None),
+            (&[("cache-control", "community=\"a\\\", no-store\", max-age=7")], Some((7, 0))),
+            (&[("cache-control", "max-age= 60")], None),
+            (&[("cache-control", "max-age=60"), ("vary", "accept, , *")], None),
             (&[DATE, ("expires", "Sun, 06 Nov 1994 08:50:37 GMT"), ("cache-control", "max-age=5")], Some((5, 0))),
             (&[("cache-control", "max-age=60"), ("vary", "Accept-Language, X-Any")], Some((60, 0))),
             (&[("cache-control", "max-age=60"), ("vary", "Accept-Encoding")], Some((60, 0))),
@@ -223,21 +209,23 @@ mod tests {
             (&[("cache-control", "s-maxage=60, stale-if-error=30")], Some((60, 0))),
         ];
         for (lines, expected) in table {
-            let found = usable(200, &headers(lines), None).map(|found| (found.fresh_s, found.stale_if_error_s));
+            let found =
+                usable(200, &headers(lines), None, RECEIVED).map(|found| (found.fresh_s, found.stale_if_error_s));
             assert_eq!(found, *expected, "{lines:?}");
         }
         let fresh = headers(&[("cache-control", "max-age=60")]);
         for (status, kept) in
             [(200, true), (404, true), (201, false), (206, false), (302, false), (304, false), (500, false)]
         {
-            assert_eq!(usable(status, &fresh, None).is_some(), kept, "{status}");
+            assert_eq!(usable(status, &fresh, None, RECEIVED).is_some(), kept, "{status}");
         }
     }
 
     #[test]
     fn the_upstreams_own_lifetime_replaces_the_stated_one_and_nothing_else() {
-        let fresh_s =
-            |status, lines: &[(&str, &str)]| usable(status, &headers(lines), Some(10)).map(|found| found.fresh_s);
+        let fresh_s = |status, lines: &[(&str, &str)]| {
+            usable(status, &headers(lines), Some(10), RECEIVED).map(|found| found.fresh_s)
+        };
         assert_eq!(fresh_s(200, &[]), Some(10));
         assert_eq!(fresh_s(200, &[("cache-control", "max-age=60")]), Some(10));
         assert_eq!(fresh_s(200, &[("cache-control", "no-store")]), None);
@@ -256,6 +244,8 @@ mod tests {
             (&[DATE, ("age", "30")], date, date + 1_000, 31_000),
             (&[DATE, ("age", "3")], date + 60_000, date + 60_000, 60_000),
             (&[DATE, ("age", "old")], date, date, 0),
+            (&[DATE, ("age", "7200, 0")], date, date, 7_200_000),
+            (&[DATE, ("age", "7200"), ("age", "0")], date, date, 7_200_000),
             (&[], date, date + 500, 500),
         ] {
             assert_eq!(

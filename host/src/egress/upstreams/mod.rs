@@ -37,6 +37,7 @@ use self::freshness::Directives;
 use self::service::Service;
 use super::{Body, Client, Error, InForce, Times};
 use crate::clock::{Clock, Millis};
+use crate::fields;
 use crate::ids::PartnerId;
 use crate::model::{Upstream, UpstreamSettings};
 use crate::partners::{Directory, UpstreamView};
@@ -254,7 +255,7 @@ impl Shared {
         let settings = &asked.service.upstream.settings.cache;
         let fresh =
             |kept: &Arc<Kept>, now| kept.is_fresh(&Directives::of(&HeaderMap::new()), now).then(|| kept.clone());
-        let mut headers = asked.headers.clone();
+        let mut headers = freshness::compared(&asked.headers);
         if let Some(kept) = &kept {
             kept.ask(&mut headers);
         }
@@ -326,13 +327,15 @@ impl Shared {
             Err(err) => Err(err),
         };
         let received_ms = self.clock.now_ms();
+        let retry_after = answer.as_ref().ok().and_then(|answer| fields::retry_after(&answer.headers, received_ms));
         let failure = match &answer {
             Ok(answer) => (answer.status >= 500).then(|| format!("it answered {}", answer.status)),
             // Whoever would not wait, or gave up in the middle, says nothing about the service.
             Err(err) if asked.gave_up_waiting(err) || gave_up.load(Ordering::Relaxed) => return Err(err.clone()),
             Err(err) => (!err.is_refusal()).then(|| err.to_string()),
         };
-        if let Some(told) = pass.settle(failure.as_deref(), &settings.breaker, Instant::now(), received_ms) {
+        let failure = failure.as_deref().map(|why| (why, retry_after.unwrap_or_default()));
+        if let Some(told) = pass.settle(failure, &settings.breaker, Instant::now(), received_ms) {
             self.tell(asked, &told).await;
         }
         Ok(Fetched { answer: answer?, requested_ms, received_ms })
@@ -425,10 +428,19 @@ async fn whole(service: &Service, method: &Method, response: Response<Body>) -> 
     let (mut head, body) = response.into_parts();
     let most = service.upstream.settings.bytes_max;
     let too_large = || Error::ResponseTooLarge(format!("the answer's body has more than {most} bytes (bytesMax)"));
-    let encoded = head.headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity");
-    if encoded && service.scrubber.has_secrets() {
-        let why = "the answer has a content encoding, which was not asked for: it cannot be looked through for the credential";
-        return Err(Error::Protocol(why.into()));
+    if service.scrubber.has_secrets() {
+        let coded = fields::tokens(&head.headers, header::CONTENT_ENCODING).iter().any(|coding| coding != "identity");
+        let part = [StatusCode::PARTIAL_CONTENT, StatusCode::IM_USED].contains(&head.status)
+            || head.status.is_success() && head.headers.contains_key(header::CONTENT_RANGE);
+        let why = match (coded, part) {
+            (true, _) => "the answer has a content encoding",
+            (_, true) => "the answer is a part of one",
+            _ => "",
+        };
+        if !why.is_empty() {
+            let why = format!("{why}, which was not asked for: it cannot be looked through for the credential");
+            return Err(Error::Protocol(why));
+        }
     }
     let limited = Limited::new(body, usize::try_from(most).unwrap_or(usize::MAX));
     let body = limited.collect().await.map_err(|err| match err.downcast::<Error>() {

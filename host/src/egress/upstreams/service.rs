@@ -8,6 +8,7 @@ use larder_runtime::Scheme;
 use ring::hmac;
 
 use super::super::authority::Authority;
+use super::super::client::strip;
 use super::super::{Destination, Error, allow};
 use super::scrub::Scrubber;
 use super::turns::Turns;
@@ -15,6 +16,10 @@ use crate::clock::Millis;
 use crate::model::Upstream;
 use crate::model::upstreams::{Base, CredentialKind, UpstreamSettings};
 use crate::partners::UpstreamView;
+
+/// With these a function would have a service cut its answer to pieces, or write it in other characters, so that the
+/// credential comes back in a form that nobody finds.
+const MAKES_PARTS: [&str; 4] = ["range", "if-range", "a-im", "accept-charset"];
 
 pub struct Service {
     pub upstream: Upstream,
@@ -116,7 +121,14 @@ impl Service {
 
     /// A function's headers, without those that are the host's to set.
     pub fn headers(&self, mut headers: HeaderMap) -> HeaderMap {
+        // What would be left behind on the way must not tell two requests apart.
+        strip(&mut headers);
         headers.remove(header::ACCEPT_ENCODING);
+        if self.scrubber.has_secrets() {
+            for name in MAKES_PARTS {
+                headers.remove(name);
+            }
+        }
         if let Credential::Header(name, _) = &self.credential {
             headers.remove(name);
         }
