@@ -190,9 +190,9 @@ fn bounded(name: &str, value: String, max: usize) -> Result<String, Invalid> {
     Ok(value)
 }
 
-/// Control characters may stand in no attribute.
+/// People read attributes.
 fn check_chars(name: &str, value: &str) -> Result<(), Invalid> {
-    if value.contains(char::is_control) { Err(invalid(name, "has a control character")) } else { Ok(()) }
+    larder_runtime::text::check(value).map_err(|why| invalid(name, why))
 }
 
 fn binary(headers: &HeaderMap, content_type: &str, body: &[u8], now: DateTime<Utc>) -> Result<CloudEvent, Invalid> {

@@ -28,6 +28,7 @@ mod runtime;
 mod seal;
 pub mod share;
 mod stream;
+pub mod text;
 mod turns;
 mod world;
 

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use crate::call::Event;
 use crate::imports::state;
 use crate::limits::{Exceeded, Usage};
+use crate::text;
 
 pub struct Outcome {
     pub end: End,
@@ -38,7 +39,7 @@ pub enum End {
 const REASON_BYTES_MAX: usize = 16 << 10;
 
 impl End {
-    /// The same, with a reason that is not too long.
+    /// The same, with a reason that is not too long and reads as what it is.
     pub(crate) fn with_short_reason(self) -> End {
         match self {
             End::Retry(why) => End::Retry(short(why)),
@@ -62,7 +63,7 @@ fn short(mut why: String) -> String {
         why.shrink_to_fit();
         why.push('…');
     }
-    why
+    text::cleaned(&why).into_owned()
 }
 
 /// Why there is no answer. All but `Host` are the fault of the guest or of who calls it.

@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value as JsonValue};
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -40,7 +40,8 @@ struct EnrolmentObject {
     end_user: String,
     topic: String,
     /// An object.
-    settings: JsonValue,
+    #[schema(value_type = Object)]
+    settings: Box<RawValue>,
     /// `active` or `paused`.
     status: &'static str,
 }
@@ -59,13 +60,17 @@ struct NewEnrolment {
     function: Option<String>,
     end_user: Option<String>,
     topic: Option<String>,
-    settings: Option<Map<String, JsonValue>>,
+    /// An object; digits and order stay as they are sent.
+    #[schema(value_type = Option<Object>)]
+    settings: Option<Box<RawValue>>,
 }
 
 #[derive(Deserialize, ToSchema)]
 struct EnrolmentChange {
     status: Option<String>,
-    settings: Option<Map<String, JsonValue>>,
+    /// An object; digits and order stay as they are sent.
+    #[schema(value_type = Option<Object>)]
+    settings: Option<Box<RawValue>>,
 }
 
 impl From<Enrolment> for EnrolmentObject {
@@ -77,15 +82,18 @@ impl From<Enrolment> for EnrolmentObject {
             function_id: e.function.into(),
             end_user: e.end_user,
             topic: e.topic,
-            settings: serde_json::from_str(&e.settings).unwrap_or_default(),
+            settings: RawValue::from_string(e.settings).unwrap_or_default(),
             status: e.status.word(),
         }
     }
 }
 
-/// Settings as JSON text.
-fn settings(settings: Map<String, JsonValue>) -> Result<String, Problem> {
-    let text = JsonValue::Object(settings).to_string();
+/// Settings as JSON text, which they are handed on as.
+fn settings(settings: Option<Box<RawValue>>) -> Result<String, Problem> {
+    let text = settings.map_or_else(|| "{}".to_owned(), |raw| String::from(Box::<str>::from(raw)));
+    if !text.starts_with('{') {
+        return Err(Problem::argument("settings", "must be an object"));
+    }
     if text.len() > SETTINGS_BYTES_MAX {
         return Err(Problem::argument("settings", format!("must have at most {SETTINGS_BYTES_MAX} bytes as JSON")));
     }
@@ -121,7 +129,7 @@ async fn create(
         function: wire::id("functionId", &wire::required("functionId", body.function_id.or(body.function))?)?,
         end_user: wire::text("endUser", wire::required("endUser", body.end_user)?, 1..=128)?,
         topic: wire::text("topic", wire::required("topic", body.topic)?, 1..=255)?,
-        settings: settings(body.settings.unwrap_or_default())?,
+        settings: settings(body.settings)?,
         status: EnrolmentStatus::Active,
         created_at_ms: now,
         updated_at_ms: now,
@@ -164,7 +172,7 @@ async fn update(
         EnrolmentStatus::from_word(&word)
             .ok_or_else(|| Problem::argument("status", format!("must be one of {}", EnrolmentStatus::WORDS.join(", "))))
     });
-    let (status, settings) = (status.transpose()?, change.settings.map(settings).transpose()?);
+    let (status, settings) = (status.transpose()?, change.settings.map(|text| settings(Some(text))).transpose()?);
     let now = app.clock.now_ms();
     app.store.update_enrolment(&caller.partner, &id, status, settings.as_deref(), now).await?;
     Ok(Json(find(&app, &caller, &id).await?.into()))

@@ -4,6 +4,7 @@
 //! is project, key, scope, parameters, existence, state.
 
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use axum::body::Body;
@@ -61,8 +62,15 @@ pub fn required<T>(name: &str, value: Option<T>) -> Result<T, Problem> {
     value.ok_or_else(|| Problem::argument(name, "is required"))
 }
 
-/// A text of so many characters.
-pub fn text(name: &str, value: String, chars: std::ops::RangeInclusive<usize>) -> Result<String, Problem> {
+/// A text of so many characters that people read.
+pub fn text(name: &str, value: String, chars: RangeInclusive<usize>) -> Result<String, Problem> {
+    let text = self::chars(name, value, chars)?;
+    larder_runtime::text::check(&text).map_err(|why| Problem::argument(name, why))?;
+    Ok(text)
+}
+
+/// So many characters, whatever they are.
+pub fn chars(name: &str, value: String, chars: RangeInclusive<usize>) -> Result<String, Problem> {
     if chars.contains(&value.chars().count()) {
         return Ok(value);
     }

@@ -3,9 +3,9 @@
 //! Much of what is printed was written by functions and end users, and a terminal obeys control characters. So all text
 //! for people goes through [`visible`]; JSON escapes them by itself.
 
-use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal, Write};
 
+pub use larder_runtime::text::cleaned as visible;
 use serde_json::Value;
 
 use super::failure::{Failure, Result};
@@ -63,18 +63,6 @@ impl Console {
         }
         Ok(())
     }
-}
-
-/// The text with every control character but line ends and tabs replaced, among them the byte that starts a terminal's
-/// escape sequences, and those that reorder what is shown.
-pub fn visible(text: &str) -> Cow<'_, str> {
-    let harmless = |c: char| {
-        c == '\n' || c == '\t' || !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if text.chars().all(harmless) {
-        return Cow::Borrowed(text);
-    }
-    Cow::Owned(text.chars().map(|c| if harmless(c) { c } else { char::REPLACEMENT_CHARACTER }).collect())
 }
 
 /// The text of a field, or what stands there instead.

@@ -6,6 +6,7 @@ use super::{Host, check_length, check_value};
 use crate::bindings::larder::function::events;
 use crate::call::Event;
 use crate::outcome::Effect;
+use crate::text;
 
 impl events::Host for Host {
     async fn emit(&mut self, event: events::NewEvent) -> wasmtime::Result<Result<String, String>> {
@@ -38,9 +39,7 @@ fn check(event: &events::NewEvent) -> Result<(), String> {
     }
     if let Some(subject) = &event.subject {
         check_length("subject", subject, 1)?;
-        if subject.chars().any(char::is_control) {
-            return Err("subject contains a control character".into());
-        }
+        text::check(subject).map_err(|why| format!("subject {why}"))?;
     }
     check_length("data-content-type", &event.data_content_type, 0)?;
     if event.data_content_type.chars().any(|c| !c.is_ascii() || c.is_ascii_control()) {
@@ -69,7 +68,9 @@ mod tests {
         assert!(check(&event(&"a".repeat(256), None, 0)).unwrap_err().contains("256 characters"));
         assert!(check(&event("card purchase", None, 0)).unwrap_err().contains("' '"));
         assert!(check(&event("card..purchase", None, 0)).unwrap_err().contains("empty word"));
-        assert!(check(&event("a", Some("x\n"), 0)).unwrap_err().contains("control"));
+        for odd in ["x\n", "\u{202e}x"] {
+            assert!(check(&event("a", Some(odd), 0)).unwrap_err().contains("control"), "{odd:?}");
+        }
         assert!(check(&event("a", None, 65_537)).unwrap_err().contains("65537 bytes"));
     }
 }

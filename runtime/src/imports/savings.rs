@@ -6,6 +6,7 @@ use super::state::BackendError;
 use super::{Host, HostFault};
 use crate::bindings::larder::function::savings;
 use crate::outcome::Effect;
+use crate::text;
 
 const MEMO_CHARS_MAX: usize = 200;
 
@@ -61,6 +62,7 @@ impl Host {
             (None, None) => return Err("end-user is missing: this run is not for an enrolment".into()),
             (None, Some(end_user)) => {
                 super::check_length("end-user", end_user, 1)?;
+                text::check(end_user).map_err(|why| format!("end-user {why}"))?;
             }
         }
         Ok(amount)
@@ -99,10 +101,7 @@ fn check_memo(memo: &str) -> Result<(), String> {
     if length > MEMO_CHARS_MAX {
         return Err(format!("memo has {length} characters, up to {MEMO_CHARS_MAX} are allowed"));
     }
-    if memo.chars().any(char::is_control) {
-        return Err("memo contains a control character".into());
-    }
-    Ok(())
+    text::check(memo).map_err(|why| format!("memo {why}"))
 }
 
 #[cfg(test)]
@@ -131,6 +130,8 @@ mod tests {
     fn memos() {
         assert_eq!(check_memo(&"å".repeat(200)), Ok(()));
         assert!(check_memo(&"å".repeat(201)).unwrap_err().contains("201 characters"));
-        assert!(check_memo("a\u{7}b").unwrap_err().contains("control"));
+        for odd in ["a\u{7}b", "a\u{202e}b", "a\nb"] {
+            assert!(check_memo(odd).unwrap_err().contains("control"), "{odd:?}");
+        }
     }
 }

@@ -63,7 +63,7 @@ impl ExecutionInput {
     }
 
     fn check_at(self, now: Millis, host: &str, peer: Option<IpAddr>) -> Result<Wanted, Problem> {
-        let body = wire::text("body", self.body.unwrap_or_default(), 0..=BODY_CHARS_MAX)?;
+        let body = wire::chars("body", self.body.unwrap_or_default(), 0..=BODY_CHARS_MAX)?;
         let asynchronous = self.r#async.unwrap_or(false);
         let method = self.method.filter(|method| !method.is_empty()).unwrap_or_else(|| "POST".into());
         if !METHODS.contains(&method.as_str()) {
@@ -101,7 +101,7 @@ impl ExecutionInput {
 /// Path and query; a missing slash in front is forgiven.
 fn path(text: String) -> Result<String, Problem> {
     let path = if text.starts_with('/') { text } else { format!("/{text}") };
-    let path = wire::text("path", path, 1..=2_048)?;
+    let path = wire::chars("path", path, 1..=2_048)?;
     match path.parse::<http::uri::PathAndQuery>() {
         Ok(fine) if fine.as_str() == path => Ok(path),
         _ => Err(Problem::argument("path", "is not a path and query as HTTP writes them")),

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::api::problem::{Kind, Problem};
 use crate::api::runtimes;
-use crate::api::wire::{required, text};
+use crate::api::wire::{self, required, text};
 use crate::app::App;
 use crate::clock::instant;
 use crate::grants::check_pattern;
@@ -95,7 +95,7 @@ impl FunctionInput {
         if let Some(entrypoint) = self.entrypoint.filter(|entrypoint| !entrypoint.is_empty()) {
             function.entrypoint = text("entrypoint", entrypoint, 1..=1_028)?;
         }
-        function.commands = text("commands", self.commands.unwrap_or_default(), 0..=8_192)?;
+        function.commands = wire::chars("commands", self.commands.unwrap_or_default(), 0..=8_192)?;
         function.deployment_retention = self.deployment_retention.unwrap_or(0);
         if function.deployment_retention > RETENTION_MAX {
             return Err(Problem::argument("deploymentRetention", format!("must be 0 to {RETENTION_MAX} days")));

@@ -161,10 +161,19 @@ fn check_text(what: &str, text: &str, min: usize, max: usize) -> Result<(), Stri
 }
 
 fn check_printable(what: &str, text: &str) -> Result<(), String> {
-    if text.chars().any(char::is_control) {
-        return Err(format!("{what} contains a control character"));
+    match text.contains(is_deceptive) {
+        true => Err(format!("{what} has a control character, or an invisible one that changes how text is shown")),
+        false => Ok(()),
     }
-    Ok(())
+}
+
+/// As the host's `larder_runtime::text` has it.
+fn is_deceptive(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+            | '\u{2028}' | '\u{2029}' | '\u{206a}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}' | '\u{e0001}'
+            | '\u{ad}' | '\u{180e}' | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
 }
 
 fn check_value(what: &str, bytes: &[u8]) -> Result<(), String> {
