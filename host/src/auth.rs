@@ -24,6 +24,7 @@ use crate::ids::{KeyId, PartnerId};
 use crate::model::{ApiKey, hex, unhex};
 use crate::partners::Tenant;
 use crate::partners::doors::{Door, PARTNER_HEADERS};
+use crate::store::Changer;
 
 const KEY_HEADER: &str = "x-appwrite-key";
 const PREFIX: &str = "larder_";
@@ -106,6 +107,12 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// As one who changes what names in grants lead to: a key that may approve does so by its change.
+    pub fn changer<'a>(&'a self, clock: &'a Clock) -> Changer<'a> {
+        let (approves, may_upload) = (self.has(Scope::GrantsWrite), self.has(Scope::FunctionsWrite));
+        Changer { key: self.key.as_ref(), approves, may_upload, names_feeds: self.has(Scope::FeedsWrite), clock }
+    }
+
     pub fn may(&self, scope: Scope) -> Result<(), Problem> {
         if self.has(scope) {
             return Ok(());

@@ -257,21 +257,28 @@ words! {
         Approved = "approved",
         /// A deployment became active that asks for other ones.
         Activated = "activated",
+        /// An upstream was changed.
+        Upstream = "upstream",
+        /// A variable was changed.
+        Variable = "variable",
     }
 }
 
-/// One line of a function's history of grants.
+/// One line of the history of grants.
 #[derive(Clone, Debug)]
 pub struct GrantChange {
     pub partner: PartnerId,
     pub id: String,
-    pub function: FunctionId,
+    /// `None`: what was changed is no function's.
+    pub function: Option<FunctionId>,
     pub kind: GrantChangeKind,
     pub deployment: Option<DeploymentId>,
-    /// Who did it; `None`: a build that ended.
+    /// Who did it; `None`: a build that ended, or the operator.
     pub key: Option<KeyId>,
     pub old: Grants,
     pub new: Grants,
+    /// What happened to what a name leads to; else empty.
+    pub note: String,
     pub created_at_ms: Millis,
 }
 
@@ -284,6 +291,8 @@ pub struct Variable {
     /// See `secrets`.
     pub sealed: Vec<u8>,
     pub secret: bool,
+    /// Another one for each key and value that it was given.
+    pub revision: String,
     pub created_at_ms: Millis,
     pub updated_at_ms: Millis,
 }

@@ -26,6 +26,12 @@ pub struct Grants {
     pub events: BTreeSet<String>,
     /// Secret variables that stand in its environment.
     pub secrets: BTreeSet<String>,
+    /// What the names of upstreams and secrets led to when they were granted, in the host's words.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub leads: BTreeMap<String, String>,
+    /// Upstreams that lead elsewhere by now, and are not granted before somebody says yes again.
+    #[serde(skip)]
+    pub moved: BTreeSet<String>,
 }
 
 impl Grants {
@@ -34,10 +40,21 @@ impl Grants {
         if self.upstreams.contains(name) {
             return Ok(());
         }
+        if self.moved.contains(name) {
+            return Err(Grants::leads_elsewhere(name));
+        }
         let all: Vec<&str> = self.upstreams.iter().map(String::as_str).chain([name]).collect();
         Err(format!(
             "the upstream {name:?} is not granted to this function; larder.toml, [grants]: upstreams = {all:?}"
         ))
+    }
+
+    /// Why a name is not granted that was.
+    pub fn leads_elsewhere(name: &str) -> String {
+        format!(
+            "the upstream {name:?} leads elsewhere than was approved for this function; a key with the scope grants.write \
+             can approve it: larder grants show, larder grants set"
+        )
     }
 
     /// Does what is granted cover this effect? If not, the text names what is missing. What an end user's transactions sum

@@ -496,6 +496,51 @@ both!(a_service_may_say_when_to_come_back_and_that_there_is_nothing, async |on| 
     assert_eq!((&empty["status"], &empty["error"]), (&json!("ok"), &Value::Null), "204 is no items");
 });
 
+both!(a_sender_may_bring_its_own_secret_and_count_from_1970, async |on| {
+    let larder = Larder::start_with(options(on)).await;
+    let api = larder.api();
+    let secret = |byte: u8| format!("whsec_{}", BASE64_STANDARD.encode([byte; 24]));
+    let (own, bare) = (secret(1), secret(2).replace("whsec_", ""));
+    let feed =
+        |secret: &str, push: bool| json!({ "name": "orders", "push": push, "secret": secret, "mapping": mapping() });
+    for bad in ["whsec_", "not base64 at all, not at all", "whsec_c2hvcnQ="] {
+        let why = api.post("/feeds", feed(bad, true)).await.is_error(400, "general_argument_invalid");
+        assert!(why.contains("secret") && !why.contains(bad), "{why}");
+    }
+    let mut polled = polled("orders", "/", false);
+    polled["secret"] = json!(own);
+    api.post("/feeds", polled).await.is_error(400, "general_argument_invalid");
+    let made = api.post("/feeds", feed(&own, true)).await.is(201);
+    assert_eq!(made.get("secret"), None, "who gave it has it");
+    let body = |goal: &str, time: String| {
+        format!(r#"{{"items":[{{"goal":"{goal}","revision":1,"team":"AIK","published":{time}}}]}}"#)
+    };
+    let times = [now().to_string(), (now() * 1_000).to_string(), format!("\"{}\"", now())];
+    for (at, time) in times.into_iter().enumerate() {
+        let body = body(&format!("o-{at}"), time);
+        let answer = push(&larder, "orders", &signed(&own, "msg_1", now(), &body), &body).await.is(200);
+        assert_eq!((&answer["new"], &answer["refused"]), (&json!(1), &json!(0)), "{answer}");
+    }
+    // It is replaced by another of the sender's, as the sender shows it.
+    api.post("/feeds/orders/secret", json!({ "secret": bare, "keepSeconds": 0 })).await.is(200);
+    let body = body("o-9", now().to_string());
+    push(&larder, "orders", &signed(&own, "msg_2", now(), &body), &body).await.is_error(401, "feed_signature_invalid");
+    let newer = signed(&secret(2), "msg_2", now(), &body);
+    assert_eq!(push(&larder, "orders", &newer, &body).await.is(200)["new"], 1);
+
+    // And on the command line, in which it need not stand.
+    std::fs::write(larder.scratch().join("secret"), format!("{own}\n")).unwrap();
+    let line = "feed create cli --push --secret-file secret --items /items --id {/goal} --source /s --type t.t --time {/published}";
+    let (code, out, err) = larder.cli(larder.scratch(), &line.split(' ').collect::<Vec<_>>()).await;
+    assert_eq!((code, out.as_str()), (0, ""), "{err}");
+    let headers = signed(&own, "msg_3", now(), &body);
+    assert_eq!(push(&larder, "cli", &headers, &body).await.is(200)["new"], 1);
+    let (code, _, err) =
+        larder.cli(larder.scratch(), &["feed", "rotate", "cli", "--keep", "0s", "--secret", &bare]).await;
+    assert_eq!(code, 0, "{err}");
+    push(&larder, "cli", &headers, &body).await.is_error(401, "feed_signature_invalid");
+});
+
 both!(digits_of_items_survive, async |on| {
     let larder = Larder::start_with(options(on)).await;
     let api = larder.api();

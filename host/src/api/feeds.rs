@@ -219,7 +219,8 @@ async fn create_of(app: &App, owner: Owner, body: Body) -> Result<(StatusCode, J
     let now = app.clock.now_ms();
     let due_at_ms = settings.poll.as_ref().map(|_| now);
     let progress = Progress { due_at_ms, ..Progress::default() };
-    let mut feed = Feed { owner, name, settings, sealed: None, progress, created_at_ms: now, updated_at_ms: now };
+    let lead = lead(app, &owner, &settings).await?;
+    let mut feed = Feed { owner, name, settings, sealed: None, lead, progress, created_at_ms: now, updated_at_ms: now };
     let secret = match (feed.settings.push, given) {
         (true, given) => renew(app, &mut feed, given, vec![]),
         (false, None) => None,
@@ -238,7 +239,8 @@ async fn update_of(app: &App, owner: Owner, ids: &Ids, body: Body) -> Result<Jso
     let old = own(app, &owner, ids).await?;
     let settings = checked(app, &owner, wire::patched(&old.settings, input)?)?;
     let now = app.clock.now_ms();
-    let mut new = Feed { settings, updated_at_ms: now.max(old.updated_at_ms + 1), ..old.clone() };
+    let lead = lead(app, &owner, &settings).await?;
+    let mut new = Feed { settings, lead, updated_at_ms: now.max(old.updated_at_ms + 1), ..old.clone() };
     new.progress.due_at_ms = new.settings.poll.as_ref().map(|_| now);
     // A cursor and a tag belong to what was asked for.
     let asks = |feed: &Feed| feed.settings.poll.clone().map(|poll| (poll.upstream, poll.path, poll.cursor));
@@ -288,6 +290,14 @@ async fn rotate_of(app: &App, owner: Owner, ids: &Ids, body: Body) -> Result<Jso
     let secret = renew(app, &mut new, given, kept);
     app.store.update_feed(&old, &new).await?;
     Ok(Json(object(app, &owner, new, secret)))
+}
+
+/// Where the upstream leads that whoever writes the feed names for it. The operator's feeds poll the operator's upstreams.
+async fn lead(app: &App, owner: &Owner, settings: &FeedSettings) -> Result<Option<String>, Problem> {
+    match (owner, &settings.poll) {
+        (Some(partner), Some(poll)) => Ok(Some(app.store.lead_of_upstream(partner, &poll.upstream).await?)),
+        _ => Ok(None),
+    }
 }
 
 /// Gives the feed a new secret in front of those that it keeps. Gives its text if it was made here: whoever gave one has it.

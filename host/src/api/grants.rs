@@ -1,5 +1,7 @@
 //! Grants: what is in force, what deployments ask for, and saying yes to it.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
@@ -15,7 +17,7 @@ use super::wire::{self, Ids, datetime};
 use super::{deployments, functions};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
-use crate::grants::{self, Difference};
+use crate::grants::{self, Difference, Leads};
 use crate::ids::KeyId;
 use crate::model::{BuildStatus, Deployment, Function, GrantChange, Partner};
 use crate::store::listing::Listing;
@@ -65,6 +67,8 @@ struct GrantsObject {
     /// In force.
     #[schema(value_type = Object)]
     grants: Grants,
+    /// What of it waits for another yes, because its name leads elsewhere than was approved.
+    moved: Vec<String>,
     /// The newest deployment, or the one that was asked for; null if there is none.
     deployment: Option<AskedObject>,
 }
@@ -92,13 +96,16 @@ struct GrantChangeObject {
     id: String,
     #[serde(rename = "$createdAt")]
     created_at: String,
+    /// Or empty, if it concerns none.
     function_id: String,
-    /// `set`, `approved` or `activated`.
+    /// `set`, `approved` or `activated`; `upstream` or `variable`: what a name leads to was changed.
     kind: &'static str,
     /// Or empty.
     deployment_id: String,
-    /// Who did it; empty: a build that ended.
+    /// Who did it; empty: a build that ended, or the operator.
     key_id: String,
+    /// What was done to an upstream or variable, or empty.
+    note: String,
     difference: DifferenceObject,
     #[schema(value_type = Object)]
     grants: Grants,
@@ -122,38 +129,49 @@ impl From<GrantChange> for GrantChangeObject {
         GrantChangeObject {
             id: change.id,
             created_at: datetime(change.created_at_ms),
-            function_id: change.function.into(),
+            function_id: change.function.map(String::from).unwrap_or_default(),
             kind: change.kind.word(),
             deployment_id: change.deployment.map(String::from).unwrap_or_default(),
             key_id: change.key.map(String::from).unwrap_or_default(),
+            note: change.note,
             difference: Difference::between(&change.old, &change.new).into(),
-            grants: change.new,
+            grants: shown(change.new),
         }
     }
 }
 
-fn asked(function: &Function, d: Deployment) -> AskedObject {
-    let new = d.grants.as_ref().unwrap_or(&function.grants);
-    let difference = Difference::between(&function.grants, new);
+/// Grants as they are sent; what their names lead to is told in words.
+pub fn shown(grants: Grants) -> Grants {
+    Grants { leads: BTreeMap::new(), ..grants }
+}
+
+fn asked(function: &Function, leads: &Leads, d: Deployment) -> AskedObject {
+    let in_force = leads.complete(&function.grants);
+    let wanted = d.grants.as_ref().unwrap_or(&function.grants);
+    let new = leads.bind(wanted);
+    // A yes to what names led to before is none to what they lead to now.
+    let approved = d.approval.is_some() && d.grants.as_ref().is_some_and(|approved| leads.are_of(approved));
     AskedObject {
-        waits: !difference.widens.is_empty() && d.approval.is_none(),
-        difference: difference.into(),
-        digest: grants::digest(&function.grants, new),
+        waits: !approved && !grants::covers(&in_force, &leads.inherit(&in_force, wanted)),
+        difference: Difference::between(&in_force, &new).into(),
+        digest: grants::digest(&in_force, &new),
         deployment_id: d.id.into(),
         status: d.status.word(),
         uploaded_by: d.uploader.map(String::from).unwrap_or_default(),
         approved_at: d.approval.as_ref().map(|approval| datetime(approval.at_ms)).unwrap_or_default(),
         approved_by: d.approval.map(|approval| approval.by.into()).unwrap_or_default(),
-        grants: d.grants,
+        grants: d.grants.map(shown),
     }
 }
 
-fn object(function: Function, deployment: Option<Deployment>) -> GrantsObject {
-    GrantsObject {
-        deployment: deployment.map(|deployment| asked(&function, deployment)),
+async fn object(app: &App, function: Function, deployment: Option<Deployment>) -> Result<GrantsObject, Problem> {
+    let leads = app.store.leads(&function.partner, &function.id).await?;
+    Ok(GrantsObject {
+        moved: Difference::between(&leads.complete(&function.grants), &leads.bind(&function.grants)).widens,
+        deployment: deployment.map(|deployment| asked(&function, &leads, deployment)),
         function_id: function.id.into(),
-        grants: function.grants,
-    }
+        grants: shown(function.grants),
+    })
 }
 
 /// Grants as somebody sends them.
@@ -168,7 +186,8 @@ pub fn parse(body: &[u8]) -> Result<Grants, Problem> {
 
 /// Why a deployment cannot become active, who can change that, and how.
 pub fn not_approved(partner: &Partner, function: &Function, d: &Deployment) -> Problem {
-    let widens = Difference::between(&function.grants, d.grants.as_ref().unwrap_or(&function.grants)).widens;
+    let asked = shown(d.grants.as_ref().unwrap_or(&function.grants).clone());
+    let widens = Difference::between(&function.grants, &asked).widens;
     let another = if partner.approval_by_another { ", another one than the uploader's," } else { "" };
     let message = format!(
         "The function {}: that is not granted. A key with the scope grants.write{another} can approve it: \
@@ -199,7 +218,7 @@ async fn get(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<Gr
 
 async fn newest(app: &App, function: Function) -> Result<Json<GrantsObject>, Problem> {
     let newest = app.store.list_deployments(&function.partner, &function.id, &Listing::newest(1)).await?.rows.pop();
-    Ok(Json(object(function, newest)))
+    Ok(Json(object(app, function, newest).await?))
 }
 
 /// Puts grants in force, all of them at once. What they take away is enforced from the answer on.
@@ -234,7 +253,7 @@ async fn get_of_deployment(State(app): State<App>, caller: Caller, ids: Ids) -> 
 async fn read(app: &App, caller: &Caller, ids: &Ids) -> Result<GrantsObject, Problem> {
     let deployment = deployments::find_by_path(app, caller, ids).await?;
     let function = functions::find(app, &caller.partner, &deployment.function).await?;
-    Ok(object(function, Some(deployment)))
+    object(app, function, Some(deployment)).await
 }
 
 /// Says yes to what the deployment asks for, as it was read. If it was uploaded to become active, it does.

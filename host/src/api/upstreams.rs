@@ -20,7 +20,7 @@ use crate::egress::upstreams::breaker::Told;
 use crate::ids::PartnerId;
 use crate::model::upstreams::{CredentialKind, is_name};
 use crate::model::{Upstream, UpstreamSettings};
-use crate::store;
+use crate::store::{self, Changer};
 
 /// Of one owner; all of them are in memory.
 const UPSTREAMS_MAX: usize = 100;
@@ -66,6 +66,8 @@ struct UpstreamInput {
     secret: Option<String>,
     #[schema(inline)]
     settings: UpstreamSettings,
+    /// Of the operator's: functions that were granted it go on where it leads elsewhere now, without another yes.
+    keep_approvals: Option<bool>,
 }
 
 /// Whose upstreams a request is about.
@@ -84,15 +86,11 @@ async fn object(app: &App, asked_by: &Owner, upstream: Upstream) -> UpstreamObje
     }
 }
 
-/// What an owner sees: its own, and for a partner those of the operator that it does not hide.
+/// What an owner sees: its own, and for a partner those of the operator.
 async fn visible(app: &App, owner: &Owner) -> Result<Vec<Upstream>, Problem> {
     let mut all = app.store.upstreams(owner.as_ref()).await?;
     if owner.is_some() {
-        for shared in app.store.upstreams(None).await? {
-            if !all.iter().any(|own| own.name == shared.name) {
-                all.push(shared);
-            }
-        }
+        all.extend(app.store.upstreams(None).await?);
     }
     Ok(all)
 }
@@ -112,8 +110,9 @@ async fn get_of(app: &App, owner: Owner, ids: &Ids) -> Result<Json<UpstreamObjec
     Ok(Json(object(app, &owner, found).await))
 }
 
-async fn create_of(app: &App, owner: Owner, body: Body) -> Result<(StatusCode, Json<UpstreamObject>), Problem> {
+async fn create_of(app: &App, by: By<'_>, body: Body) -> Result<(StatusCode, Json<UpstreamObject>), Problem> {
     let mut input: Map<String, Value> = wire::json(body, wire::BODY_MAX).await?;
+    let (owner, changer) = (by.owner(), by.changer(app, &mut input)?);
     let name = wire::required("name", text(&mut input, "name")?)?;
     if !is_name(&name) {
         return Err(Problem::argument("name", "must be a DNS label: a-z, 0-9 and - between them, at most 63"));
@@ -125,18 +124,28 @@ async fn create_of(app: &App, owner: Owner, body: Body) -> Result<(StatusCode, J
         return Err(Problem::new(Kind::BadRequest, format!("There are at most {UPSTREAMS_MAX} upstreams")));
     }
     let now = app.clock.now_ms();
-    let mut upstream = Upstream { owner, name, settings, sealed: None, created_at_ms: now, updated_at_ms: now };
+    let secret_revision = app.clock.ulid();
+    let (created_at_ms, updated_at_ms) = (now, now);
+    let mut upstream = Upstream { owner, name, settings, sealed: None, secret_revision, created_at_ms, updated_at_ms };
     if upstream.settings.credential != CredentialKind::None || secret.is_some() {
         upstream.sealed = Some(seal(app, &upstream, &wire::required("secret", secret)?)?);
     }
-    let taken = |err| Problem::or_taken(err, Kind::UpstreamExists, "An upstream with this name exists already");
-    app.store.insert_upstream(&upstream).await.map_err(taken)?;
+    let taken = |err| {
+        let operators = matches!(&err, store::Error::Conflict { key } if key == store::OPERATORS);
+        let message = match operators {
+            true => "The operator has an upstream with this name, which your functions call by it: choose another name",
+            false => "An upstream with this name exists already",
+        };
+        Problem::or_taken(err, Kind::UpstreamExists, message)
+    };
+    app.store.insert_upstream(&upstream, &changer).await.map_err(taken)?;
     changed(app, &upstream.owner).await?;
     Ok((StatusCode::CREATED, Json(object(app, &upstream.owner.clone(), upstream).await)))
 }
 
-async fn update_of(app: &App, owner: Owner, ids: &Ids, body: Body) -> Result<Json<UpstreamObject>, Problem> {
+async fn update_of(app: &App, by: By<'_>, ids: &Ids, body: Body) -> Result<Json<UpstreamObject>, Problem> {
     let mut input: Map<String, Value> = wire::json(body, wire::BODY_MAX).await?;
+    let (owner, changer) = (by.owner(), by.changer(app, &mut input)?);
     let secret = text(&mut input, "secret")?;
     let name = ids.text("name")?;
     let found = app.store.upstreams(owner.as_ref()).await?.into_iter().find(|upstream| upstream.name == name);
@@ -145,7 +154,13 @@ async fn update_of(app: &App, owner: Owner, ids: &Ids, body: Body) -> Result<Jso
     let updated_at_ms = app.clock.now_ms().max(old.updated_at_ms + 1);
     let mut new = Upstream { settings, updated_at_ms, ..old.clone() };
     new.sealed = match secret {
-        Some(secret) => Some(seal(app, &new, &secret)?),
+        Some(secret) => {
+            // The same again is no change.
+            if !is_sealed(app, &old, &secret) {
+                new.secret_revision = app.clock.ulid();
+            }
+            Some(seal(app, &new, &secret)?)
+        }
         None if new.settings.credential == CredentialKind::None => None,
         // Sealed anew: what was read may be of a master key that is being replaced.
         None if old.place() == new.place() => {
@@ -156,15 +171,47 @@ async fn update_of(app: &App, owner: Owner, ids: &Ids, body: Body) -> Result<Jso
             return Err(Problem::argument("secret", why));
         }
     };
-    app.store.update_upstream(&old, &new).await?;
+    app.store.update_upstream(&old, &new, &changer).await?;
     changed(app, &owner).await?;
     Ok(Json(object(app, &owner, new).await))
 }
 
-async fn delete_of(app: &App, owner: Owner, ids: &Ids) -> Result<Deleted, Problem> {
-    app.store.delete_upstream(owner.as_ref(), ids.text("name")?).await?;
+async fn delete_of(app: &App, by: By<'_>, ids: &Ids) -> Result<Deleted, Problem> {
+    let (owner, changer) = (by.owner(), by.changer(app, &mut Map::new())?);
+    app.store.delete_upstream(owner.as_ref(), ids.text("name")?, &changer).await?;
     changed(app, &owner).await?;
     Ok(Deleted)
+}
+
+/// Who changes upstreams: a partner's own, or as the operator those of all.
+#[derive(Clone, Copy)]
+enum By<'a> {
+    Partner(&'a Caller),
+    Operator,
+}
+
+impl<'a> By<'a> {
+    fn owner(self) -> Owner {
+        match self {
+            By::Partner(caller) => Some(caller.partner.clone()),
+            By::Operator => None,
+        }
+    }
+
+    fn changer(self, app: &'a App, input: &mut Map<String, Value>) -> Result<Changer<'a>, Problem> {
+        let keep = match input.remove("keepApprovals") {
+            None | Some(Value::Null) => false,
+            Some(Value::Bool(keep)) => keep,
+            Some(_) => return Err(Problem::argument("keepApprovals", "must be true or false")),
+        };
+        match self {
+            By::Partner(_) if keep => Err(Problem::argument("keepApprovals", "is for the operator's")),
+            By::Partner(caller) => Ok(caller.changer(&app.clock)),
+            By::Operator => {
+                Ok(Changer { key: None, approves: keep, may_upload: false, names_feeds: keep, clock: &app.clock })
+            }
+        }
+    }
 }
 
 fn text(input: &mut Map<String, Value>, name: &str) -> Result<Option<String>, Problem> {
@@ -184,6 +231,12 @@ fn checked(settings: UpstreamSettings) -> Result<UpstreamSettings, Problem> {
 fn seal(app: &App, upstream: &Upstream, secret: &str) -> Result<Vec<u8>, Problem> {
     upstream.settings.credential.check_secret(secret).map_err(|why| Problem::argument("secret", why))?;
     Ok(app.secrets.seal(&upstream.place().each_ref().map(String::as_str), secret.as_bytes()))
+}
+
+fn is_sealed(app: &App, upstream: &Upstream, secret: &str) -> bool {
+    let place = upstream.place();
+    let opened = upstream.sealed.as_ref().map(|sealed| app.secrets.open(&place.each_ref().map(String::as_str), sealed));
+    opened.is_some_and(|opened| opened.is_ok_and(|text| text[..] == *secret.as_bytes()))
 }
 
 fn reseal(app: &App, upstream: &Upstream, sealed: &[u8]) -> Result<Vec<u8>, Problem> {
@@ -215,7 +268,7 @@ async fn create(
     body: Body,
 ) -> Result<(StatusCode, Json<UpstreamObject>), Problem> {
     caller.may(Scope::UpstreamsWrite)?;
-    create_of(&app, Some(caller.partner), body).await
+    create_of(&app, By::Partner(&caller), body).await
 }
 
 #[utoipa::path(get, path = "/v1/upstreams/{name}", tag = "upstreams", operation_id = "getUpstream",
@@ -230,14 +283,14 @@ async fn get(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<Up
     request_body = UpstreamInput, responses((status = 200, body = UpstreamObject)))]
 async fn update(State(app): State<App>, caller: Caller, ids: Ids, body: Body) -> Result<Json<UpstreamObject>, Problem> {
     caller.may(Scope::UpstreamsWrite)?;
-    update_of(&app, Some(caller.partner), &ids, body).await
+    update_of(&app, By::Partner(&caller), &ids, body).await
 }
 
 #[utoipa::path(delete, path = "/v1/upstreams/{name}", tag = "upstreams", operation_id = "deleteUpstream",
     responses((status = 204)))]
 async fn delete(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Deleted, Problem> {
     caller.may(Scope::UpstreamsWrite)?;
-    delete_of(&app, Some(caller.partner), &ids).await
+    delete_of(&app, By::Partner(&caller), &ids).await
 }
 
 #[utoipa::path(get, path = "/v1/operator/upstreams", tag = "upstreams", operation_id = "listOperatorUpstreams",
@@ -253,7 +306,7 @@ async fn create_operators(
     _: Operator,
     body: Body,
 ) -> Result<(StatusCode, Json<UpstreamObject>), Problem> {
-    create_of(&app, None, body).await
+    create_of(&app, By::Operator, body).await
 }
 
 #[utoipa::path(get, path = "/v1/operator/upstreams/{name}", tag = "upstreams", operation_id = "getOperatorUpstream",
@@ -271,11 +324,11 @@ async fn update_operators(
     ids: Ids,
     body: Body,
 ) -> Result<Json<UpstreamObject>, Problem> {
-    update_of(&app, None, &ids, body).await
+    update_of(&app, By::Operator, &ids, body).await
 }
 
 #[utoipa::path(delete, path = "/v1/operator/upstreams/{name}", tag = "upstreams",
     operation_id = "deleteOperatorUpstream", security(("operator" = [])), responses((status = 204)))]
 async fn delete_operators(State(app): State<App>, _: Operator, ids: Ids) -> Result<Deleted, Problem> {
-    delete_of(&app, None, &ids).await
+    delete_of(&app, By::Operator, &ids).await
 }

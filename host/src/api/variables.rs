@@ -15,6 +15,7 @@ use super::queries::{self, ListParams};
 use super::wire::{self, Deleted, Ids, datetime};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
+use crate::grants;
 use crate::ids::FunctionId;
 use crate::model::Variable;
 use crate::store;
@@ -94,19 +95,16 @@ fn place(v: &Variable) -> [&str; 3] {
     [v.partner.as_str(), v.function.as_str(), v.name.as_str()]
 }
 
-/// A key becomes the name of an environment variable: whatever that cannot carry is refused.
 fn key(key: String) -> Result<String, Problem> {
-    if key.contains(['=', '\0']) {
-        return Err(Problem::argument("key", "must not have = or NUL"));
-    }
-    wire::text("key", key, 1..=255)
+    grants::check_variable(&key).map_err(|why| Problem::argument("key", why))?;
+    Ok(key)
 }
 
 fn value(value: String) -> Result<String, Problem> {
     if value.contains('\0') {
         return Err(Problem::argument("value", "must not have NUL"));
     }
-    wire::text("value", value, 0..=VALUE_CHARS_MAX)
+    wire::chars("value", value, 0..=VALUE_CHARS_MAX)
 }
 
 fn taken(err: store::Error) -> Problem {
@@ -157,11 +155,12 @@ async fn create(
         function: function.clone(),
         name,
         secret: input.secret.unwrap_or(true),
+        revision: app.clock.ulid(),
         created_at_ms: now,
         updated_at_ms: now,
     };
     variable.sealed = app.secrets.seal(&place(&variable), value.as_bytes());
-    app.store.insert_variable(&variable).await.map_err(taken)?;
+    app.store.insert_variable(&variable, &caller.changer(&app.clock)).await.map_err(taken)?;
     changed(&app, &caller.partner, &function).await?;
     Ok((StatusCode::CREATED, Json(VariableObject::new(&app, variable))))
 }
@@ -191,18 +190,28 @@ async fn update(State(app): State<App>, caller: Caller, ids: Ids, body: Body) ->
     }
     let new_key = input.key.map(key).transpose()?;
     let new_value = input.value.map(value).transpose()?;
-    let mut variable = find(&app, &caller, &ids).await?;
+    let found = find(&app, &caller, &ids).await?;
+    let mut variable = found.clone();
     if variable.secret && input.secret == Some(false) {
         return Err(Problem::new(Kind::UnsetSecret, "A secret variable cannot be made plain again"));
     }
     // Sealed anew in any case: the key is a part of the place.
-    let old = new_value.is_none().then(|| app.secrets.open(&place(&variable), &variable.sealed)).transpose()?;
+    let old = match app.secrets.open(&place(&variable), &variable.sealed) {
+        Ok(old) => Some(old),
+        // What does not open can be replaced.
+        Err(err) => new_value.is_none().then_some(Err(err)).transpose()?,
+    };
     variable.name = new_key.unwrap_or(variable.name);
-    let value = old.as_deref().or(new_value.as_deref().map(str::as_bytes)).unwrap_or_default();
+    let value = new_value.as_deref().map(str::as_bytes).or(old.as_deref()).unwrap_or_default();
     variable.sealed = app.secrets.seal(&place(&variable), value);
     variable.secret |= input.secret.unwrap_or(false);
     variable.updated_at_ms = app.clock.now_ms();
-    app.store.update_variable(&variable).await.map_err(taken)?;
+    // The same again is no change: deploys write what they have.
+    let same = old.as_deref() == Some(value) && (&variable.name, variable.secret) == (&found.name, found.secret);
+    if !same {
+        variable.revision = app.clock.ulid();
+    }
+    app.store.update_variable(&found, &variable, &caller.changer(&app.clock)).await.map_err(taken)?;
     changed(&app, &caller.partner, &variable.function).await?;
     Ok(Json(VariableObject::new(&app, variable)))
 }
@@ -212,7 +221,7 @@ async fn update(State(app): State<App>, caller: Caller, ids: Ids, body: Body) ->
 async fn delete(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Deleted, Problem> {
     caller.may(Scope::FunctionsWrite)?;
     let variable = find(&app, &caller, &ids).await?;
-    app.store.delete_variable(&caller.partner, &variable.function, &variable.id).await?;
+    app.store.delete_variable(&variable, &caller.changer(&app.clock)).await?;
     changed(&app, &caller.partner, &variable.function).await?;
     Ok(Deleted)
 }

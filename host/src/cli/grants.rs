@@ -125,6 +125,7 @@ pub async fn settle(client: &Client, function: &str, deployment: &str, may: bool
         Err(failure) if is_scope(&failure) => return Ok(false),
         Err(failure) => return Err(failure),
     };
+    moved(&read).for_each(|line| console.note(&line));
     if read["deployment"]["waits"] != true {
         return Ok(false);
     }
@@ -185,6 +186,9 @@ async fn show(args: &Show, client: &Client, console: &Console) -> Result<()> {
     for what in words {
         console.line(&format!("{} {what}", args.function))?;
     }
+    for line in moved(&read) {
+        console.line(&line)?;
+    }
     let asked = &read["deployment"];
     if asked["waits"] == true {
         let id = field(asked, "deploymentId");
@@ -207,14 +211,30 @@ async fn history(args: &History, client: &Client, console: &Console) -> Result<(
     for row in answer["grantChanges"].as_array().into_iter().flatten() {
         let [at, function, kind, deployment, key] =
             ["$createdAt", "functionId", "kind", "deploymentId", "keyId"].map(|name| field(row, name));
-        let by = if key.is_empty() { "a build".to_owned() } else { format!("key {key}") };
+        let note = field(row, "note");
+        let by = match (key.is_empty(), note.is_empty()) {
+            (false, _) => format!("key {key}"),
+            (true, true) => "a build".to_owned(),
+            (true, false) => "the operator".to_owned(),
+        };
         let of = if deployment.is_empty() { String::new() } else { format!(" deployment {deployment}") };
-        console.line(&format!("{at}  {function}  {kind}{of} by {by}"))?;
+        let what = if note.is_empty() { kind } else { note };
+        console.line(&format!("{at}  {function}  {what}{of} by {by}"))?;
         for what in [&row["difference"]["widens"], &row["difference"]["narrows"]].into_iter().flat_map(sentences) {
             console.line(&what)?;
         }
     }
     Ok(())
+}
+
+/// What waits for another yes because its name leads elsewhere than was approved, and how to give it.
+fn moved(read: &Value) -> impl Iterator<Item = String> {
+    let function = field(read, "functionId");
+    let lines = sentences(&read["moved"]);
+    let head = format!(
+        "{function} waits for another yes, by `larder grants set {function}`, because names lead elsewhere than was approved:"
+    );
+    (!lines.is_empty()).then_some(head).into_iter().chain(lines)
 }
 
 fn in_force(read: &Value) -> Result<larder_runtime::Grants> {

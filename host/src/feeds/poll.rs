@@ -20,6 +20,7 @@ use crate::app::App;
 use crate::clock::Millis;
 use crate::crash::{self, Point};
 use crate::fields;
+use crate::grants::leads;
 use crate::ids::PartnerId;
 use crate::model::feeds::PollSettings;
 use crate::model::{Feed, Progress};
@@ -191,6 +192,14 @@ async fn fetch(app: &App, feed: &Feed, settings: &PollSettings) -> Result<Option
         .body(Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync())
         .map_err(|err| format!("its path cannot be asked for: {err}"))?;
     let (partner, upstream) = upstream(app, feed, &settings.upstream).await?;
+    let named = feed.lead.as_ref().is_none_or(|lead| *lead == leads::of_upstream(&upstream.upstream));
+    if !named {
+        let name = &settings.upstream;
+        let why = format!(
+            "the upstream {name:?} leads elsewhere than when the feed was saved: a key with the scope feeds.write can save it again"
+        );
+        return Err(why.into());
+    }
     let answer =
         app.upstreams.send(&partner, &upstream, request, Times::default()).await.map_err(|err| err.to_string())?;
     let (head, body) = answer.into_parts();

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use larder_runtime::grants::{Grants, HttpGrant, Period, Scheme, TransactionGrant, covers_type};
 
+use super::leads;
 use crate::money;
 
 /// Sentences about the function: `may now keep state`.
@@ -29,20 +30,39 @@ impl Difference {
             found.transactions(currency, old.transactions.get(currency), new.transactions.get(currency));
         }
         found.http(&old.http, &new.http);
-        found.names("call the upstream", &old.upstreams, &new.upstreams);
+        found.names("call the upstream", (old, &old.upstreams), (new, &new.upstreams), leads::upstream_key);
         match (old.state, new.state) {
             (false, true) => found.widens.push("may now keep state".into()),
             (true, false) => found.narrows.push("may no longer keep state".into()),
             _ => {}
         }
         found.events(&old.events, &new.events);
-        found.names("read the secret", &old.secrets, &new.secrets);
+        found.names("read the secret", (old, &old.secrets), (new, &new.secrets), leads::secret_key);
         found
     }
 
-    fn names(&mut self, what: &str, old: &BTreeSet<String>, new: &BTreeSet<String>) {
-        self.widens.extend(new.difference(old).map(|name| format!("may now {what} {name}")));
-        self.narrows.extend(old.difference(new).map(|name| format!("may no longer {what} {name}")));
+    /// A name that leads elsewhere is another name.
+    fn names(
+        &mut self,
+        what: &str,
+        (old, old_names): (&Grants, &BTreeSet<String>),
+        (new, new_names): (&Grants, &BTreeSet<String>),
+        key: fn(&str) -> String,
+    ) {
+        for name in new_names {
+            let (before, now) = (old.leads.get(&key(name)), new.leads.get(&key(name)));
+            match (old_names.contains(name), before, now) {
+                (true, Some(before), Some(now)) if before != now => {
+                    self.widens.push(format!("may now {what} {name}, which leads to {now} instead of {before}"));
+                }
+                (true, ..) => {}
+                (false, _, Some(now)) if now != leads::NOWHERE => {
+                    self.widens.push(format!("may now {what} {name}, which leads to {now}"));
+                }
+                (false, ..) => self.widens.push(format!("may now {what} {name}")),
+            }
+        }
+        self.narrows.extend(old_names.difference(new_names).map(|name| format!("may no longer {what} {name}")));
     }
 
     fn events(&mut self, old: &BTreeSet<String>, new: &BTreeSet<String>) {

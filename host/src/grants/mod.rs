@@ -1,23 +1,27 @@
 //! What may be granted to a function.
 //!
 //! * [`check`]: grants that somebody sends → their canonical form, or every complaint, each with its key.
+//! * [`leads`]: what the names in grants lead to, which is approved with them.
 //! * [`Difference`]: what widens and what narrows between two, in words for a person.
 //! * [`requests`]: what an upload's imports need, as lines for `larder.toml`.
 //!
 //! The rule: **what is not provably covered by what is in force widens it**. Asking grants nothing.
 
 mod difference;
+pub mod leads;
 mod requests;
 
 use std::collections::BTreeSet;
 
 use larder_runtime::grants::{Grants, HttpGrant, TransactionGrant};
+use larder_runtime::text;
 
 pub use difference::{Difference, covers};
+pub use leads::Leads;
 pub use requests::{calls_out, missing};
 
 use crate::egress::allow::{self, Pattern, Rule};
-use crate::model::trigger_key;
+use crate::model::{trigger_key, upstreams};
 use crate::money;
 
 const HTTP_MAX: usize = 20;
@@ -49,6 +53,8 @@ pub fn in_words(grants: &Grants) -> Vec<String> {
 /// The same grants with amounts and hosts in the one form that is kept.
 pub fn check(mut grants: Grants) -> Result<Grants, Vec<Complaint>> {
     let mut found = Found(vec![]);
+    // That is the host's to say.
+    grants.leads.clear();
     if grants.http.len() > HTTP_MAX {
         found.complain("grants.http", format!("may have at most {HTTP_MAX} entries"));
     }
@@ -63,20 +69,25 @@ pub fn check(mut grants: Grants) -> Result<Grants, Vec<Complaint>> {
     }
     grants.http = once;
     found.names("grants.upstreams", &grants.upstreams, |name| {
-        let label = (1..=40).contains(&name.len())
-            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-            && !name.starts_with('-')
-            && !name.ends_with('-');
-        label.then_some(()).ok_or("must be 1 to 40 of a-z 0-9 - and neither begin nor end with -")
+        upstreams::is_name(name).then_some(()).ok_or("must be 1 to 63 of a-z 0-9 - and neither begin nor end with -")
     });
     found.names("grants.events", &grants.events, check_pattern);
-    found.names("grants.secrets", &grants.secrets, |name| {
-        (1..=255).contains(&name.chars().count()).then_some(()).ok_or("must have 1 to 255 characters")
-    });
+    found.names("grants.secrets", &grants.secrets, check_variable);
     for (currency, grant) in &mut grants.transactions {
         transactions(&mut found, currency, grant);
     }
     if found.0.is_empty() { Ok(grants) } else { Err(found.0) }
+}
+
+/// The key of a variable, which is the name of an environment variable: what that cannot carry is refused.
+pub fn check_variable(key: &str) -> Result<(), &'static str> {
+    if !(1..=255).contains(&key.chars().count()) {
+        return Err("must have 1 to 255 characters");
+    }
+    if key.contains(['=', '\0']) {
+        return Err("must not have = or NUL");
+    }
+    text::check(key)
 }
 
 /// A pattern over the type of events: words between dots, `*` for any one.
@@ -84,9 +95,10 @@ pub fn check_pattern(text: &str) -> Result<(), &'static str> {
     if !(1..=255).contains(&text.chars().count()) {
         return Err("must have 1 to 255 characters");
     }
-    if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err("has a space or a control character");
+    if text.contains(char::is_whitespace) {
+        return Err("has a space");
     }
+    text::check(text)?;
     for segment in text.split('.') {
         if segment.is_empty() {
             return Err("has an empty segment");

@@ -23,6 +23,8 @@ pub struct Feed {
     pub settings: FeedSettings,
     /// The secrets of its push door; see [`Feed::place`].
     pub sealed: Option<Vec<u8>>,
+    /// Where the upstream that it polls led when a key of feeds named it (`grants::leads`); `None`: that is not kept.
+    pub lead: Option<String>,
     pub progress: Progress,
     pub created_at_ms: Millis,
     pub updated_at_ms: Millis,

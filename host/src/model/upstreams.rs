@@ -25,6 +25,8 @@ pub struct Upstream {
     pub settings: UpstreamSettings,
     /// The credential's text; see `secrets`.
     pub sealed: Option<Vec<u8>>,
+    /// Another one for each text that was given.
+    pub secret_revision: String,
     pub created_at_ms: Millis,
     pub updated_at_ms: Millis,
 }
@@ -36,6 +38,22 @@ impl Upstream {
         let owner = self.owner.as_ref().map_or(String::new(), ToString::to_string);
         let settings = &self.settings;
         ["upstream".into(), owner, self.name.clone(), settings.origin(), settings.credential.word().into()]
+    }
+}
+
+impl Upstream {
+    /// The names of what differs.
+    pub fn changes(&self, new: &Upstream) -> Vec<String> {
+        let members = |upstream: &Upstream| match serde_json::to_value(&upstream.settings) {
+            Ok(serde_json::Value::Object(members)) => members,
+            _ => serde_json::Map::new(),
+        };
+        let (old_members, new_members) = (members(self), members(new));
+        let mut names: Vec<String> = old_members.keys().chain(new_members.keys()).cloned().collect();
+        names.retain(|name| old_members.get(name) != new_members.get(name));
+        names.extend((self.secret_revision != new.secret_revision).then(|| "secret".into()));
+        names.dedup();
+        names
     }
 }
 
@@ -232,6 +250,11 @@ impl UpstreamSettings {
 
     fn bytes_max() -> u64 {
         1 << 20
+    }
+
+    /// `https://api.example:443/v2`; the URL as it stands if it was never checked.
+    pub fn base(&self) -> String {
+        Base::parse(&self.url).map_or_else(|_| self.url.clone(), |base| format!("{}{}", base.origin(), base.path))
     }
 
     /// `https://api.example:443`; empty for a URL that was never checked.
@@ -456,6 +479,7 @@ mod tests {
             name: "a".into(),
             settings: UpstreamSettings::new(url),
             sealed: None,
+            secret_revision: String::new(),
             created_at_ms: 0,
             updated_at_ms: 0,
         };

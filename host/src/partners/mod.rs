@@ -22,6 +22,7 @@ use larder_runtime::{Digest, Exports, Grants, Lane, Limits};
 use tokio::sync::Semaphore;
 
 use crate::bodies::TenantBytes;
+use crate::grants::{Leads, leads};
 use crate::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
 use crate::lifecycle::Lifecycle;
 use crate::model::{ApiKey, Deployment, Function, Partner, Upstream, Variable};
@@ -39,7 +40,7 @@ pub struct Tenant {
     pub partner: Partner,
     pub keys: HashMap<KeyId, ApiKey>,
     pub functions: HashMap<FunctionId, Arc<FunctionView>>,
-    /// Its own and the operator's by name; its own hides one of the operator's.
+    /// Its own and the operator's, as its functions know them by name.
     pub upstreams: HashMap<String, Arc<UpstreamView>>,
     /// The longest prefix first.
     routes: Vec<(String, Arc<FunctionView>)>,
@@ -67,6 +68,7 @@ pub struct FunctionView {
     pub limits: Limits,
     /// The partner's.
     pub lane: Arc<Lane>,
+    /// Without what leads elsewhere than was approved.
     pub grants: Arc<Grants>,
     pub timezone: Zone,
     /// The guest's environment.
@@ -292,11 +294,19 @@ impl Directory {
         let uploads = old.map(|old| old.uploads.clone()).unwrap_or_default();
         let memory = old.map(|old| old.memory.clone()).unwrap_or_default();
         let lane = old.map(|old| old.lane.clone()).unwrap_or_default();
+        let mut upstreams = store.upstreams(Some(&id)).await?;
+        upstreams.extend(store.upstreams(None).await?);
+        let upstreams = leads::called(upstreams);
+        let leads = Leads::new(&upstreams);
+        let upstreams: HashMap<String, Arc<UpstreamView>> = upstreams
+            .into_iter()
+            .map(|upstream| (upstream.name.clone(), Arc::new(self.0.upstream(upstream))))
+            .collect();
         let mut functions = HashMap::new();
         for function in store.list_functions(&id, &Listing::first(Listing::LIMIT_MAX)).await?.rows {
             let active = function.deployment.as_ref().and_then(|id| deployments.remove(id));
             let variables = variables.remove(&function.id).unwrap_or_default();
-            functions.insert(function.id.clone(), Arc::new(self.view(function, active, variables, &lane)));
+            functions.insert(function.id.clone(), Arc::new(self.view(function, active, variables, &leads, &lane)));
         }
         let mut routes: Vec<(String, Arc<FunctionView>)> = functions
             .values()
@@ -304,10 +314,6 @@ impl Directory {
             .flat_map(|view| view.function.routes.iter().map(|prefix| (prefix.clone(), view.clone())))
             .collect();
         routes.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        let operators = store.upstreams(None).await?.into_iter();
-        let upstreams = operators.chain(store.upstreams(Some(&id)).await?);
-        let upstreams: HashMap<String, Arc<UpstreamView>> =
-            upstreams.map(|upstream| (upstream.name.clone(), Arc::new(self.0.upstream(upstream)))).collect();
         let shut = functions.values().any(|view| view.unopened.is_some())
             || upstreams.values().any(|view| view.upstream.sealed.is_some() && view.secret.is_none());
         let unopened_with = shut.then_some(known);
@@ -332,6 +338,7 @@ impl Directory {
         function: Function,
         active: Option<Deployment>,
         sealed: Vec<Variable>,
+        leads: &Leads,
         lane: &Arc<Lane>,
     ) -> FunctionView {
         let active = active.and_then(|deployment| {
@@ -339,8 +346,9 @@ impl Directory {
         });
         let mut variables = Vec::new();
         let mut unopened = None;
+        let grants = leads.of(&sealed).effective(&function.grants);
         // A secret stands in the environment only if it is granted.
-        let granted = |variable: &Variable| !variable.secret || function.grants.secrets.contains(&variable.name);
+        let granted = |variable: &Variable| !variable.secret || grants.secrets.contains(&variable.name);
         for variable in sealed.into_iter().filter(granted) {
             let place = [function.partner.as_str(), function.id.as_str(), variable.name.as_str()];
             match self.0.secrets.open(&place, &variable.sealed) {
@@ -357,7 +365,7 @@ impl Directory {
         FunctionView {
             limits: function.limits.limits(function.timeout_s),
             lane: lane.clone(),
-            grants: Arc::new(function.grants.clone()),
+            grants: Arc::new(grants),
             timezone: self.0.zones.zone(&function.timezone).unwrap_or_else(|| self.0.zones.utc()),
             variables: Arc::new(variables),
             unopened,

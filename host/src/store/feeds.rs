@@ -16,7 +16,7 @@ use crate::ids::{EventId, PartnerId};
 use crate::model::{Feed, FeedSettings, Progress, StoredEvent};
 
 const COLUMNS: &str = "partner_id, name, settings, sealed, attempt, next_cursor, etag, due_at_ms, good_at_ms, newest_at_ms, \
-                       failures, error, items, duplicates, refused, last_refused, created_at_ms, updated_at_ms";
+                       failures, error, items, duplicates, refused, last_refused, created_at_ms, updated_at_ms, lead";
 /// Events of one transaction.
 const EVENTS_MAX: usize = 2_000;
 
@@ -78,7 +78,8 @@ impl Store {
                         *refused,
                         none(),
                         feed.created_at_ms,
-                        feed.updated_at_ms
+                        feed.updated_at_ms,
+                        feed.lead.clone()
                     ];
                     tx.insert(&format!("-- insert_feed\n INSERT INTO feeds ({COLUMNS})"), vec![row]).await
                 })
@@ -91,7 +92,7 @@ impl Store {
     pub async fn update_feed(&self, old: &Feed, new: &Feed) -> Result<()> {
         const UPDATE: &str = "-- update_feed
             UPDATE feeds SET settings = ?, sealed = ?, attempt = attempt + 1, lease_holder = NULL, next_cursor = ?, etag = ?,
-                due_at_ms = ?, failures = 0, error = NULL, updated_at_ms = ?
+                due_at_ms = ?, failures = 0, error = NULL, updated_at_ms = ?, lead = ?
             WHERE partner_id = ? AND name = ? AND updated_at_ms = ?";
         let Progress { cursor, etag, due_at_ms, .. } = &new.progress;
         let args = args![
@@ -101,6 +102,7 @@ impl Store {
             etag.clone(),
             *due_at_ms,
             new.updated_at_ms,
+            new.lead.clone(),
             owner(old),
             &old.name,
             old.updated_at_ms
@@ -235,7 +237,7 @@ async fn lock(tx: &mut Tx<'_>, part: &Part<'_>) -> Result<Option<Feed>> {
     let now = feed(row)?;
     if let Some(moved) = part.moved
         && (now.progress.attempt != part.feed.progress.attempt
-            || row.maybe_text(18)?.as_deref() != Some(moved.holder.as_str()))
+            || row.maybe_text(19)?.as_deref() != Some(moved.holder.as_str()))
     {
         return Ok(None);
     }
@@ -297,6 +299,23 @@ fn column(owner: Option<&PartnerId>) -> &str {
     owner.map_or("", PartnerId::as_str)
 }
 
+/// Partners' feeds that poll this upstream, of one partner or of all.
+pub(super) async fn polling(tx: &mut Tx<'_>, partner: Option<&PartnerId>, upstream: &str) -> Result<Vec<Feed>> {
+    let of = if partner.is_some() { "= ?" } else { "<> ''" };
+    let sql = format!("-- feeds_of_partners\n SELECT {COLUMNS} FROM feeds WHERE partner_id {of}");
+    let args = partner.map_or_else(Vec::new, |partner| args![partner]);
+    let feeds = tx.locked(Lock::Exclusive, &sql, args).await?.iter().map(feed).collect::<Result<Vec<_>>>()?;
+    let polls = |feed: &Feed| feed.settings.poll.as_ref().is_some_and(|poll| poll.upstream == upstream);
+    Ok(feeds.into_iter().filter(polls).collect())
+}
+
+/// Where its upstream leads, as whoever may say so has it.
+pub(super) async fn set_lead(tx: &mut Tx<'_>, feed: &Feed, lead: &str) -> Result<()> {
+    const SET: &str = "-- set_lead_of_feed
+        UPDATE feeds SET lead = ? WHERE partner_id = ? AND name = ?";
+    tx.run(SET, args![lead, owner(feed), &feed.name]).await?.exactly_one("feed")
+}
+
 fn feed(row: &Row) -> Result<Feed> {
     let owner = row.text(0)?;
     Ok(Feed {
@@ -320,5 +339,6 @@ fn feed(row: &Row) -> Result<Feed> {
         },
         created_at_ms: row.int(16)?,
         updated_at_ms: row.int(17)?,
+        lead: row.maybe_text(18)?,
     })
 }

@@ -43,9 +43,10 @@ pub use deployments::Heads;
 pub use events::{NewEvent, Routed, RoutedEvent, WaitingEvent};
 pub use executions::{Claimed, NewExecution};
 pub use feeds::{Moved, Received};
-pub use grants::Approved;
+pub use grants::{Approved, Changer};
 pub use idempotency::{KeptAnswer, KeyHolder, KeyRequest, Taken};
 pub use master_keys::{Agreed, KeyUser, SealingKey};
+pub use upstreams::OPERATORS;
 
 /// By what each entity's lists can be filtered.
 pub mod filters {

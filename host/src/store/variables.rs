@@ -1,13 +1,14 @@
 //! Variables of functions, sealed by `secrets` before they come here.
 
-use super::db::{Row, Value};
+use super::db::{Row, Tx};
+use super::grants::{self, Changer};
 use super::listing::{self, Column, Kind, Listing, Page, Source};
 use super::{Error, Result, Store, partners};
 use crate::args;
 use crate::ids::{FunctionId, PartnerId, VariableId};
 use crate::model::Variable;
 
-const COLUMNS: &str = "partner_id, id, function_id, name, sealed, secret, created_at_ms, updated_at_ms";
+const COLUMNS: &str = "partner_id, id, function_id, name, sealed, secret, revision, created_at_ms, updated_at_ms";
 const SOURCE: Source = Source { name: "variables", table: "variables", columns: COLUMNS, id: "id" };
 
 /// What lists of variables can be filtered by.
@@ -21,14 +22,15 @@ pub const FILTERS: &[Column] = &[
 ];
 
 impl Store {
-    pub async fn insert_variable(&self, variable: &Variable) -> Result<()> {
+    pub async fn insert_variable(&self, variable: &Variable, by: &Changer<'_>) -> Result<()> {
         self.db
-            .tx("insert_variable", variable, |tx, v| {
+            .tx("insert_variable", &(variable, by), |tx, (v, by)| {
                 Box::pin(async move {
                     partners::touch(tx, &v.partner).await?;
                     if !super::functions::exists(tx, &v.partner, &v.function).await? {
                         return Err(Error::NotFound { what: "function" });
                     }
+                    let before = grants::by_secret(tx, v, &[&v.name]).await?;
                     let row = args![
                         &v.partner,
                         &v.id,
@@ -36,35 +38,52 @@ impl Store {
                         &v.name,
                         v.sealed.clone(),
                         v.secret,
+                        &v.revision,
                         v.created_at_ms,
                         v.updated_at_ms
                     ];
-                    tx.insert(&format!("-- insert_variable\n INSERT INTO variables ({COLUMNS})"), vec![row]).await
+                    tx.insert(&format!("-- insert_variable\n INSERT INTO variables ({COLUMNS})"), vec![row]).await?;
+                    before.changed(tx, by, "was created").await
                 })
             })
             .await
     }
 
-    pub async fn update_variable(&self, v: &Variable) -> Result<()> {
+    /// `Contended` if somebody else has changed it since it was read as `old`.
+    pub async fn update_variable(&self, old: &Variable, new: &Variable, by: &Changer<'_>) -> Result<()> {
         const UPDATE: &str = "-- update_variable
-            UPDATE variables SET name = ?, sealed = ?, secret = ?, updated_at_ms = ?
-            WHERE partner_id = ? AND function_id = ? AND id = ?";
-        let args = args![&v.name, v.sealed.clone(), v.secret, v.updated_at_ms, &v.partner, &v.function, &v.id];
-        self.change_variable(&v.partner, UPDATE, args).await
+            UPDATE variables SET name = ?, sealed = ?, secret = ?, revision = ?, updated_at_ms = ?
+            WHERE partner_id = ? AND function_id = ? AND id = ? AND revision = ?";
+        self.db
+            .tx("update_variable", &(old, new, by), |tx, (old, v, by)| {
+                Box::pin(async move {
+                    partners::touch(tx, &v.partner).await?;
+                    let before = grants::by_secret(tx, v, &[&old.name, &v.name]).await?;
+                    let mut args = args![&v.name, v.sealed.clone(), v.secret, &v.revision, v.updated_at_ms];
+                    args.extend(args![&v.partner, &v.function, &v.id, &old.revision]);
+                    if tx.run(UPDATE, args).await?.exactly_one("variable").is_err() {
+                        return Err(Error::Contended("the variable was changed meanwhile".into()));
+                    }
+                    match (old.name == v.name, old.revision == v.revision) {
+                        (true, true) => Ok(()),
+                        (true, false) => before.changed(tx, by, "was changed").await,
+                        (false, _) => before.changed(tx, by, &format!("was renamed to {}", v.name)).await,
+                    }
+                })
+            })
+            .await
     }
 
-    pub async fn delete_variable(&self, partner: &PartnerId, function: &FunctionId, id: &VariableId) -> Result<()> {
+    pub async fn delete_variable(&self, v: &Variable, by: &Changer<'_>) -> Result<()> {
         const DELETE: &str = "-- delete_variable
             DELETE FROM variables WHERE partner_id = ? AND function_id = ? AND id = ?";
-        self.change_variable(partner, DELETE, args![partner, function, id]).await
-    }
-
-    async fn change_variable(&self, partner: &PartnerId, sql: &'static str, args: Vec<Value>) -> Result<()> {
         self.db
-            .tx("change_variable", &(partner, args), |tx, (partner, args)| {
+            .tx("delete_variable", &(v, by), |tx, (v, by)| {
                 Box::pin(async move {
-                    partners::touch(tx, partner).await?;
-                    tx.run(sql, args.clone()).await?.exactly_one("variable")
+                    partners::touch(tx, &v.partner).await?;
+                    let before = grants::by_secret(tx, v, &[&v.name]).await?;
+                    tx.run(DELETE, args![&v.partner, &v.function, &v.id]).await?.exactly_one("variable")?;
+                    before.changed(tx, by, "was deleted").await
                 })
             })
             .await
@@ -101,6 +120,12 @@ impl Store {
     }
 }
 
+pub(super) async fn of_function(tx: &mut Tx<'_>, partner: &PartnerId, function: &FunctionId) -> Result<Vec<Variable>> {
+    let sql =
+        format!("-- variables_of_function\n SELECT {COLUMNS} FROM variables WHERE partner_id = ? AND function_id = ?");
+    tx.rows(&sql, args![partner, function]).await?.iter().map(variable).collect()
+}
+
 fn variable(row: &Row) -> Result<Variable> {
     Ok(Variable {
         partner: row.id(0, "variables.partner_id")?,
@@ -109,7 +134,8 @@ fn variable(row: &Row) -> Result<Variable> {
         name: row.text(3)?,
         sealed: row.bytes(4)?,
         secret: row.flag(5)?,
-        created_at_ms: row.int(6)?,
-        updated_at_ms: row.int(7)?,
+        revision: row.text(6)?,
+        created_at_ms: row.int(7)?,
+        updated_at_ms: row.int(8)?,
     })
 }

@@ -206,7 +206,7 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
 /// Where its calls go. Made for each run: one that is made again counts from the start.
 fn outgoing(app: &App, job: &Job) -> Option<Arc<dyn Backend>> {
     let grants = &job.view.grants;
-    let any = !grants.http.is_empty() || !grants.upstreams.is_empty();
+    let any = !grants.http.is_empty() || !grants.upstreams.is_empty() || !grants.moved.is_empty();
     any.then(|| {
         let in_force = InForce::new(&app.directory, &job.execution.partner, &job.execution.function);
         let (client, upstreams) = (app.egress.clone(), app.upstreams.clone());

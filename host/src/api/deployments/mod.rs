@@ -104,7 +104,7 @@ impl From<Deployment> for DeploymentObject {
             screenshot_dark: "",
             status: d.status.word(),
             build_logs: d.build_logs,
-            grants: d.grants,
+            grants: d.grants.map(super::grants::shown),
             grants_approved_at: d.approval.as_ref().map(|approval| datetime(approval.at_ms)).unwrap_or_default(),
             grants_approved_by: d.approval.map(|approval| approval.by.into()).unwrap_or_default(),
             provider_repository_name: "",

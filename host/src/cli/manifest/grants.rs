@@ -24,6 +24,7 @@ pub fn read<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> Grants {
             None => Default::default(),
         },
         http: of.sections(reader, "http").into_iter().map(|of| http(reader, of)).collect(),
+        ..Grants::default()
     };
     of.finish(reader);
     match grants::check(grants) {

@@ -349,7 +349,15 @@ mod tests {
         let mut settings = UpstreamSettings::new("https://a.example");
         settings.cache.enabled = true;
         let owner = owner.map(|id| id.parse().unwrap());
-        Upstream { owner, name: "a".into(), settings, sealed: None, created_at_ms: 0, updated_at_ms: 0 }
+        Upstream {
+            owner,
+            name: "a".into(),
+            settings,
+            sealed: None,
+            secret_revision: String::new(),
+            created_at_ms: 0,
+            updated_at_ms: 0,
+        }
     }
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {

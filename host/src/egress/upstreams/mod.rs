@@ -38,6 +38,7 @@ use self::service::Service;
 use super::{Body, Client, Error, InForce, Times};
 use crate::clock::{Clock, Millis};
 use crate::fields;
+use crate::grants::leads;
 use crate::ids::PartnerId;
 use crate::model::{Upstream, UpstreamSettings};
 use crate::partners::{Directory, UpstreamView};
@@ -104,7 +105,14 @@ impl Upstreams {
 
     /// The upstream that a function calls by this name, if it is granted and there.
     pub fn granted(&self, partner: &PartnerId, grants: &Grants, name: &str) -> Result<Arc<UpstreamView>, Error> {
-        grants.allow_upstream(name).and_then(|()| self.find(partner, name)).map_err(Error::Denied)
+        let view = grants.allow_upstream(name).and_then(|()| self.find(partner, name)).map_err(Error::Denied)?;
+        // It may have been moved since the run began.
+        match grants.leads.get(&leads::upstream_key(name)) {
+            Some(approved) if *approved != leads::of_upstream(&view.upstream) => {
+                Err(Error::Denied(Grants::leads_elsewhere(name)))
+            }
+            _ => Ok(view),
+        }
     }
 
     /// Sends a request on behalf of the partner. Of its URI path and query are used, below the upstream's own path.
@@ -481,8 +489,8 @@ struct Signer {
 
 impl signing::Backend for Signer {
     fn sign(&self, upstream: &str, data: &[u8]) -> Result<Vec<u8>, String> {
-        self.in_force.grants()?.allow_upstream(upstream)?;
-        let view = self.upstreams.find(&self.in_force.partner, upstream)?;
+        let grants = self.in_force.grants()?;
+        let view = self.upstreams.granted(&self.in_force.partner, &grants, upstream).map_err(|err| err.to_string())?;
         self.upstreams.service(&view).map_err(|err| err.to_string())?.sign(data)
     }
 }

@@ -179,8 +179,15 @@ mod tests {
 
     fn service(url: &str, credential: CredentialKind) -> Service {
         let settings = UpstreamSettings { credential, ..UpstreamSettings::new(url) };
-        let upstream =
-            Upstream { owner: None, name: "a".into(), settings, sealed: None, created_at_ms: 0, updated_at_ms: 0 };
+        let upstream = Upstream {
+            owner: None,
+            name: "a".into(),
+            settings,
+            sealed: None,
+            secret_revision: String::new(),
+            created_at_ms: 0,
+            updated_at_ms: 0,
+        };
         Service::new(&UpstreamView { upstream, secret: Some("s3cret&+key".into()) }).ok().unwrap()
     }
 
@@ -254,8 +261,15 @@ mod tests {
             credential: CredentialKind::Hmac { encoding: KeyEncoding::Text },
             ..UpstreamSettings::new("https://a.example")
         };
-        let upstream =
-            Upstream { owner: None, name: "a".into(), settings, sealed: None, created_at_ms: 0, updated_at_ms: 0 };
+        let upstream = Upstream {
+            owner: None,
+            name: "a".into(),
+            settings,
+            sealed: None,
+            secret_revision: String::new(),
+            created_at_ms: 0,
+            updated_at_ms: 0,
+        };
         let service = Service::new(&UpstreamView { upstream, secret: Some("Jefe".into()) }).ok().unwrap();
         assert_eq!(
             crate::model::hex(&service.sign(b"what do ya want for nothing?").unwrap()),
