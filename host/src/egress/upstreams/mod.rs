@@ -52,6 +52,9 @@ const TOLD: Duration = Duration::from_secs(3_600);
 /// Beyond so many, what nobody uses at the moment is dropped.
 const STATES_MAX: usize = 4_096;
 
+/// Larger bodies are looked through off the async threads.
+const SCRUBBED_IN_PASSING_MAX: usize = 32 << 10;
+
 /// Whose it is, and its name.
 type Place = (Option<PartnerId>, String);
 
@@ -456,7 +459,12 @@ async fn whole(service: &Service, method: &Method, response: Response<Body>) -> 
         Err(err) if err.is::<LengthLimitError>() => too_large(),
         Err(err) => Error::Incomplete(err.to_string()),
     })?;
-    let body = service.scrubber.clean(body.to_bytes());
+    let body = body.to_bytes();
+    // What takes longer than a few hundred microseconds leaves the thread's other work to the other threads.
+    let body = match body.len() > SCRUBBED_IN_PASSING_MAX && service.scrubber.has_secrets() {
+        true => tokio::task::block_in_place(|| service.scrubber.clean(body)),
+        false => service.scrubber.clean(body),
+    };
     if *method != Method::HEAD && head.status != StatusCode::NOT_MODIFIED && head.status != StatusCode::NO_CONTENT {
         head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len() as u64));
     }

@@ -133,7 +133,7 @@ impl Scrubber {
     }
 
     /// What stands in a view of the bytes, by where it stands in them.
-    fn within(&self, bytes: &[u8], wanted: &[Vec<u8>], code: fn(&[u8]) -> Code) -> Vec<(usize, usize)> {
+    fn within(&self, bytes: &[u8], wanted: &[Vec<u8>], code: impl Fn(&[u8]) -> Code + Copy) -> Vec<(usize, usize)> {
         match view(bytes, code) {
             None => all(bytes, wanted),
             Some(view) => {
@@ -161,7 +161,7 @@ fn find<'a>(hay: &'a [u8], needle: &'a [u8]) -> impl Iterator<Item = usize> + 'a
 }
 
 /// A text as it is meant; `None` if that is how it stands there.
-fn view(bytes: &[u8], code: fn(&[u8]) -> Code) -> Option<Vec<u8>> {
+fn view(bytes: &[u8], code: impl Fn(&[u8]) -> Code + Copy) -> Option<Vec<u8>> {
     let (mut view, mut at, mut same) = (Vec::with_capacity(bytes.len()), 0, true);
     while at < bytes.len() {
         let (length, byte) = code(&bytes[at..]);
@@ -173,7 +173,7 @@ fn view(bytes: &[u8], code: fn(&[u8]) -> Code) -> Option<Vec<u8>> {
 }
 
 /// Where in the original what was found in its view stands. `found` is in order.
-fn placed(bytes: &[u8], code: fn(&[u8]) -> Code, found: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
+fn placed(bytes: &[u8], code: impl Fn(&[u8]) -> Code + Copy, found: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
     if found.is_empty() {
         return found;
     }
