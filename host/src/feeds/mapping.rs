@@ -172,7 +172,7 @@ pub fn page(
             Some((_, Some(Scalar::Number(digits)))) if digits.len() <= CURSOR_BYTES_MAX => Some(digits.to_owned()),
             Some(_) => {
                 return Err(format!(
-                    "the cursor at {next} is neither a string nor a number of up to {CURSOR_BYTES_MAX} bytes"
+                    "the cursor at {next} is not a string of up to {CURSOR_BYTES_MAX} bytes or a number"
                 ));
             }
         };
