@@ -11,6 +11,8 @@ use super::failure::{Failure, Result};
 
 static SAVEHACK: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/savehack");
 static HTTP: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/http");
+static JAVASCRIPT: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/javascript");
+static PYTHON: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/python");
 static SDK: Dir = include_dir!("$CARGO_MANIFEST_DIR/../sdk/rust/src");
 static SDK_MANIFEST: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../sdk/rust/Cargo.toml"));
 static WIT: Dir = include_dir!("$CARGO_MANIFEST_DIR/../sdk/wit");
@@ -20,6 +22,8 @@ static WIT: Dir = include_dir!("$CARGO_MANIFEST_DIR/../sdk/wit");
 Templates:
   savehack  reacts to events for each enrolled saver and creates savings; uses the SDK, which comes with it
   http      answers HTTP requests with the standard wasi:http; needs nothing of Larder
+  javascript, python
+            a savehack in that language, with a world that imports only what it is granted
 
 Examples:
   larder new round-up
@@ -35,6 +39,8 @@ pub struct Args {
 enum Template {
     Savehack,
     Http,
+    Javascript,
+    Python,
 }
 
 pub fn run(args: &Args, session: &Session) -> Result<()> {
@@ -81,17 +87,24 @@ fn check_name(name: &str) -> Result<()> {
 }
 
 fn files(name: &str, template: Template) -> Vec<(PathBuf, Vec<u8>)> {
-    let (dir, with_sdk) = match template {
-        Template::Savehack => (&SAVEHACK, true),
-        Template::Http => (&HTTP, false),
+    let dir = match template {
+        Template::Savehack => &SAVEHACK,
+        Template::Http => &HTTP,
+        Template::Javascript => &JAVASCRIPT,
+        Template::Python => &PYTHON,
     };
     let mut files: Vec<_> =
         all(dir).map(|(path, content)| (renamed(path), render(content, name).into_bytes())).collect();
-    if with_sdk {
+    let wit =
+        |folder: &Path| all(&WIT).map(|(path, text)| (folder.join(path), text.as_bytes().to_vec())).collect::<Vec<_>>();
+    if matches!(template, Template::Javascript | Template::Python) {
+        files.extend(wit(Path::new("wit/deps/larder")));
+    }
+    if matches!(template, Template::Savehack) {
         let sdk = Path::new(".larder/sdk");
         files.push((sdk.join("rust/Cargo.toml"), SDK_MANIFEST.as_bytes().to_vec()));
         files.extend(all(&SDK).map(|(path, content)| (sdk.join("rust/src").join(path), content.as_bytes().to_vec())));
-        files.extend(all(&WIT).map(|(path, content)| (sdk.join("wit").join(path), content.as_bytes().to_vec())));
+        files.extend(wit(&sdk.join("wit")));
     }
     files
 }
@@ -124,21 +137,35 @@ mod tests {
 
     #[test]
     fn templates_become_whole_projects() {
-        for template in [Template::Savehack, Template::Http] {
+        for template in [Template::Savehack, Template::Http, Template::Javascript, Template::Python] {
             let parent = tempfile::tempdir().unwrap();
             let folder = parent.path().join("my-hack");
             create("my-hack", template, &folder).unwrap();
             let read =
                 |path: &str| std::fs::read_to_string(folder.join(path)).unwrap_or_else(|err| panic!("{path}: {err}"));
-            assert!(read("Cargo.toml").contains("name = \"my-hack\""));
-            assert!(read(".gitignore").contains("target"));
+            let (code, wit) = match template {
+                Template::Savehack => ("src/lib.rs", ".larder/sdk/wit/larder.wit"),
+                Template::Http => ("src/main.rs", "Cargo.toml"),
+                Template::Javascript => ("app.js", "wit/deps/larder/larder.wit"),
+                Template::Python => ("app.py", "wit/deps/larder/larder.wit"),
+            };
+            assert!(!read(code).is_empty() && !read(wit).is_empty());
+            assert!(read("README.md").starts_with("# my-hack\n") && !read(".gitignore").is_empty());
             let manifest = super::super::manifest::Manifest::read(&folder.join("larder.toml")).unwrap();
             assert_eq!(manifest.function.id, "my-hack");
+            // The SDK is beside the project only if the project wants it.
             let of_sdk = folder.join(".larder/sdk");
             assert_eq!(of_sdk.join("rust/src/lib.rs").is_file(), matches!(template, Template::Savehack));
-            assert_eq!(of_sdk.join("wit/larder.wit").is_file(), matches!(template, Template::Savehack));
-            // The SDK is beside the project only if the project wants it.
-            assert_eq!(read("Cargo.toml").contains(".larder/sdk/rust"), of_sdk.exists());
+            if matches!(template, Template::Savehack | Template::Http) {
+                assert!(read("Cargo.toml").contains("name = \"my-hack\""));
+                assert_eq!(read("Cargo.toml").contains(".larder/sdk/rust"), of_sdk.exists());
+            } else {
+                // Its world imports nothing that it does not ask for.
+                let world = read("wit/world.wit");
+                let imports: Vec<&str> = world.lines().filter(|line| line.trim().starts_with("import ")).collect();
+                assert_eq!(imports, ["    import larder:function/savings@0.1.0;"]);
+                assert!(manifest.build.command.is_some() && manifest.build.component.is_some());
+            }
             for (path, content) in files("my-hack", template) {
                 assert!(path.extension().is_none_or(|extension| extension != "tmpl"), "{}", path.display());
                 assert!(path.starts_with(".larder") || !String::from_utf8(content).unwrap().contains("{{name"));
