@@ -218,6 +218,14 @@ impl events::Host for State {
     async fn emit(&mut self, _: events::NewEvent) -> wasmtime::Result<Result<String, String>> {
         Ok(Ok("execution-2".into()))
     }
+
+    async fn emit_with(
+        &mut self,
+        event: events::NewEvent,
+        _: Vec<events::Attribute>,
+    ) -> wasmtime::Result<Result<String, String>> {
+        self.emit(event).await
+    }
 }
 
 impl enrolment::Host for State {

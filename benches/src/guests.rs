@@ -67,7 +67,7 @@ impl Around {
 
 pub async fn larder_hello(program: &Program, around: &Around) {
     let request = hello_request().map(|body| body.map_err(|never| match never {}).boxed_unsync());
-    let outcome = program.run(Call::Http { request, answer: Answer::Buffered }, around.run(None)).await;
+    let outcome = program.run(Call::Http { request, answer: Answer::Buffered, sanitize: None }, around.run(None)).await;
     match outcome.end {
         larder_runtime::End::Answered(response) => assert_eq!(&response.body()[..], HELLO),
         larder_runtime::End::Failed(failure) => panic!("hello-http failed: {failure}"),
@@ -88,6 +88,7 @@ pub async fn larder_purchase(program: &Program, around: &Around) {
         subject: Some("card-001".into()),
         time: "2026-11-21T09:15:00Z".into(),
         data_content_type: "application/json".into(),
+        attributes: Default::default(),
         data: Bytes::from_static(PURCHASE),
     };
     let enrolment = Enrolment { end_user: "anna".into(), topic: "card-001".into(), settings: SETTINGS.into() };

@@ -3,8 +3,8 @@
 //! * binary: attributes in `ce-*` headers, the body is the data.
 //! * structured: `application/cloudevents+json`, one envelope. * batched: `application/cloudevents-batch+json`.
 //!
-//! A JSON envelope's data is kept byte for byte: an amount that was sent as `12.10` stays `12.10`. Extension attributes
-//! are checked and then dropped: no trigger or guest interface carries them.
+//! A JSON envelope's data is kept byte for byte: an amount that was sent as `12.10` stays `12.10`. Attributes that have no
+//! place of their own, `dataschema` and extensions, are kept by name, and go wherever the event goes.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,6 +13,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use chrono::{DateTime, SecondsFormat, Utc};
 use http::{HeaderMap, header};
+use larder_runtime::attributes;
 use serde_json::value::RawValue;
 
 /// Events of one batch.
@@ -33,6 +34,8 @@ pub struct CloudEvent {
     pub time: String,
     pub data_content_type: String,
     pub data: Vec<u8>,
+    /// The others, by name: `dataschema` and extensions.
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// What is wrong with a request's events, by attribute and, in a batch, position from 0.
@@ -134,17 +137,10 @@ impl Attributes {
             time: time.to_rfc3339_opts(SecondsFormat::AutoSi, true),
             data_content_type: bounded("datacontenttype", data_content_type.unwrap_or_else(|| JSON.into()), 255)?,
             data,
+            attributes: BTreeMap::new(),
         };
-        if let Some(schema) = self.take("dataschema") {
-            bounded("dataschema", schema, 1_024)?;
-        }
-        for (name, value) in self.0 {
-            if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
-                return Err(invalid(&name, "is not a name of an attribute: those are of a-z and 0-9"));
-            }
-            check_chars(&name, &value)?;
-        }
-        Ok(event)
+        attributes::check(&self.0).map_err(|(name, why)| invalid(&name, why))?;
+        Ok(CloudEvent { attributes: self.0, ..event })
     }
 }
 
@@ -344,6 +340,7 @@ mod tests {
             time: "2025-11-05T09:30:00.250Z".into(),
             data_content_type: "text/xml".into(),
             data: b"<a/>".to_vec(),
+            attributes: [("traceparent".to_owned(), "00-1".to_owned())].into(),
         };
         assert_eq!(send(&headers, "<a/>"), Ok(vec![event]));
         let plain = send(&CE, "").unwrap().remove(0);
@@ -379,6 +376,10 @@ mod tests {
         assert_eq!(data(r#""datacontenttype":"application/x+json","data":"t""#), is("application/x+json", br#""t""#));
         assert_eq!(data(r#""datacontenttype":"image/png","data_base64":"AAH/""#), is("image/png", &[0, 1, 255]));
         assert_eq!(data(r#""subject":null,"count":3,"flag":true"#), is(JSON, b""));
+        let other =
+            super::tests::structured(&format!(r#"{{{base},"count":3,"flag":true,"none":null,"dataschema":"/s"}}"#));
+        let expected = [("count", "3"), ("dataschema", "/s"), ("flag", "true")];
+        assert_eq!(other.unwrap().attributes, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
     }
 
     #[test]
@@ -397,6 +398,7 @@ mod tests {
         assert_eq!(wrong(&with(&[("ce-id", "")])), "id");
         assert_eq!(wrong(&with(&[("ce-subject", "%00")])), "subject");
         assert_eq!(wrong(&with(&[("ce-my_ext", "1")])), "my_ext");
+        assert_eq!(wrong(&with(&[("ce-data", "1")])), "data");
         assert_eq!(wrong(&with(&[("ce-datacontenttype", "a/b")])), "datacontenttype");
         assert_eq!(wrong(&[CE[0], CE[1], CE[1], CE[2], CE[3]]), "id");
         for (body, name) in [

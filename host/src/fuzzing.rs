@@ -64,10 +64,13 @@ pub fn events(data: &[u8]) {
                 "{event:?}"
             );
         }
-        let written = json!({
+        let mut written = json!({
             "specversion": "1.0", "id": event.id, "source": event.source, "type": event.kind, "subject": event.subject,
             "time": event.time, "datacontenttype": event.data_content_type, "data_base64": BASE64_STANDARD.encode(&event.data),
         });
+        for (name, value) in &event.attributes {
+            written[name] = value.as_str().into();
+        }
         let mut headers = HeaderMap::new();
         headers.insert("content-type", HeaderValue::from_static("application/cloudevents+json"));
         let again = events::parse(&headers, written.to_string().as_bytes(), instant(0));

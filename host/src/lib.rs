@@ -16,6 +16,7 @@ pub mod fields;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod grants;
+pub mod hop_by_hop;
 pub mod ids;
 pub mod ledger;
 pub mod lifecycle;

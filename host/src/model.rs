@@ -1,5 +1,6 @@
 //! The domain's plain types, as they are stored. The wire format is `api`'s.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -160,6 +161,9 @@ pub struct LimitSettings {
     pub response_bytes: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effects: Option<u32>,
+    /// How long an answer that streams may take; `None`: as long as any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream_s: Option<u32>,
     /// How often a queued execution is tried; `None` is `worker.attempts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
@@ -177,6 +181,7 @@ impl LimitSettings {
             ("logBytes", self.log_bytes, ceiling.log_bytes),
             ("responseBytes", self.response_bytes, ceiling.response_bytes),
             ("effects", self.effects.map(u64::from), u64::from(ceiling.effects)),
+            ("streamS", self.stream_s.map(u64::from), ceiling.stream.unwrap_or_default().as_secs()),
             ("attempts", self.attempts.map(u64::from), Self::ATTEMPTS_MAX),
         ];
         match all.into_iter().find(|(_, value, most)| value.is_some_and(|v| v == 0 || v > *most)) {
@@ -193,6 +198,7 @@ impl LimitSettings {
             memory_bytes: self.memory_bytes.unwrap_or(default.memory_bytes),
             cpu: self.cpu_ms.map_or(default.cpu, Duration::from_millis),
             wall: Duration::from_secs(u64::from(timeout_s)),
+            stream: self.stream_s.map(|seconds| Duration::from_secs(u64::from(seconds))),
             log_bytes: self.log_bytes.unwrap_or(default.log_bytes),
             response_bytes: self.response_bytes.unwrap_or(default.response_bytes),
             effects: self.effects.unwrap_or(default.effects),
@@ -229,6 +235,8 @@ pub struct Deployment {
     pub build_bytes: u64,
     pub build_ms: u64,
     pub build_logs: String,
+    /// How often a build was begun and came to no end.
+    pub build_lost: u32,
     /// Known once it is ready.
     pub exports: Option<Exports>,
     /// What it asks for; `None`: whatever the function has.
@@ -330,6 +338,8 @@ pub struct StoredEvent {
     pub time: String,
     pub data_content_type: String,
     pub data: Bytes,
+    /// The other attributes of its envelope, by name: `dataschema` and extensions.
+    pub attributes: BTreeMap<String, String>,
     /// 0 from outside; one more than that of the event or run that caused it when a function emitted it.
     pub depth: u32,
     pub created_at_ms: Millis,

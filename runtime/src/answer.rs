@@ -7,6 +7,7 @@
 //! guest dies or forgets it; so the end is looked for while the guest's store still lives, where the two differ.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -20,8 +21,10 @@ use tokio::time::Instant;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use crate::call::Answer;
+use crate::call::{Answer, Sanitize};
+use crate::imports::logs::{Collector, Stream};
 use crate::limits::{Exceeded, LimitKind};
+use crate::meter::Meter;
 use crate::outcome::{End, Failure};
 use crate::stream::{self, Feed, StreamedBody};
 
@@ -34,27 +37,36 @@ const WHOLE_WITHIN: Duration = Duration::from_millis(10);
 /// What comes through the guest's response-outparam.
 pub type Head = Result<Response<HyperOutgoingBody>, ErrorCode>;
 
+/// What an answer is held against.
+pub struct Rules {
+    pub to_head_request: bool,
+    pub response_bytes: u64,
+    pub sanitize: Option<Sanitize>,
+    pub meter: Arc<Meter>,
+    /// Where it is said what was left out.
+    pub logs: Arc<Collector>,
+}
+
 /// Runs the guest to its end and gives what became of its answer, beside what the guest left (`None` if it failed).
 /// `guest` gives its store, which lives until the last of the answer has been taken out.
 pub async fn drive<S>(
     guest: impl Future<Output = Result<S, Failure>>,
     head: oneshot::Receiver<Head>,
     answer: Answer,
-    to_head_request: bool,
-    response_bytes: u64,
+    rules: Rules,
 ) -> (End, Option<S>) {
     let mut answering = Answering {
         stage: Stage::Head(head),
         out: match answer {
-            Answer::Streamed(_) | Answer::Buffered if to_head_request => Out::Whole,
+            Answer::Streamed(_) | Answer::Buffered if rules.to_head_request => Out::Whole,
             Answer::Buffered => Out::Whole,
             Answer::Streamed(to) => Out::Undecided { to, since: None },
         },
         parts: None,
         kept: Kept::default(),
         bytes: 0,
-        bytes_max: response_bytes,
-        to_head_request,
+        promised: None,
+        rules,
     };
     let mut guest = pin!(guest);
     let ended = loop {
@@ -82,39 +94,30 @@ struct Answering {
     kept: Kept,
     /// Data bytes seen so far.
     bytes: u64,
-    bytes_max: u64,
-    to_head_request: bool,
+    /// How many there will be, by the head. Nothing of an answer that has no body.
+    promised: Option<u64>,
+    rules: Rules,
 }
 
-/// What of the body has not left. Its data is one piece: a guest that writes byte by byte must not make the host keep a
-/// frame for each.
+/// What of the body has not left. It is one piece: a guest that writes byte by byte must not make the host keep a piece
+/// for each.
 #[derive(Default)]
 struct Kept {
-    /// While there is one frame it is kept as it came.
+    /// While there is one piece it is kept as it came.
     first: Bytes,
     joined: BytesMut,
-    trailers: Option<HeaderMap>,
 }
 
 impl Kept {
-    fn push(&mut self, frame: Frame<Bytes>) {
-        match frame.into_data() {
-            Ok(data) if self.first.is_empty() && self.joined.is_empty() => self.first = data,
-            Ok(data) => {
-                self.joined.extend_from_slice(&std::mem::take(&mut self.first));
-                self.joined.extend_from_slice(&data);
-            }
-            Err(frame) => self.trailers = frame.into_trailers().ok(),
+    fn push(&mut self, data: Bytes) {
+        if self.first.is_empty() && self.joined.is_empty() {
+            self.first = data;
+        } else {
+            self.joined.extend_from_slice(&std::mem::take(&mut self.first));
+            self.joined.extend_from_slice(&data);
         }
     }
 
-    fn frames(self) -> Vec<Frame<Bytes>> {
-        let trailers = self.trailers.clone().map(Frame::trailers);
-        let data = Some(self.whole()).filter(|data| !data.is_empty()).map(Frame::data);
-        data.into_iter().chain(trailers).collect()
-    }
-
-    /// Trailers have no place in a whole answer and are left out.
     fn whole(self) -> Bytes {
         if self.joined.is_empty() { self.first } else { self.joined.freeze() }
     }
@@ -139,7 +142,6 @@ enum Out {
     Live {
         feed: Feed,
         status: u16,
-        length: Option<u64>,
     },
 }
 
@@ -161,17 +163,20 @@ impl Answering {
                 let head = head.await.ok();
                 self.begin(head)
             }
-            (Stage::Body(body), Out::Live { feed, length, .. }) => {
+            (Stage::Body(body), Out::Live { feed, .. }) => {
                 // A client that has all the bytes it was promised may go, and the server drops the body then.
-                let served = *length == Some(self.bytes);
+                let served = self.promised == Some(self.bytes);
                 let next = async { Some((feed.ready().await?, body.frame().await)) };
                 let end = match tokio::select! {
                     next = next => next,
                     () = feed.gone(), if !served => None,
                 } {
                     Some((slot, Some(Ok(frame)))) => {
-                        count(&mut self.bytes, self.bytes_max, &frame)?;
-                        slot.send(frame);
+                        let slot = frame.is_data().then_some(slot);
+                        let data = admit(&mut self.bytes, self.promised, &self.rules, frame)?;
+                        if let Some(slot) = slot {
+                            slot.send(data);
+                        }
                         return Ok(());
                     }
                     Some((_slot, end)) => end,
@@ -196,7 +201,7 @@ impl Answering {
     }
 
     fn begin(&mut self, head: Option<Head>) -> Result<(), Failure> {
-        let (parts, body) = match head {
+        let (mut parts, body) = match head {
             Some(Ok(response)) => response.into_parts(),
             Some(Err(code)) => return Err(Failure::BadResponse(format!("the function answered with {code:?}"))),
             None => {
@@ -207,13 +212,23 @@ impl Answering {
         if !(200..=599).contains(&parts.status.as_u16()) {
             return Err(Failure::BadResponse(format!("status {} is not from 200 to 599", parts.status.as_u16())));
         }
-        if let Out::Undecided { since, .. } = &mut self.out {
-            if parts.status == StatusCode::NO_CONTENT || parts.status == StatusCode::NOT_MODIFIED {
-                // A server never reads these bodies: there is nothing to stream.
+        for line in self.rules.sanitize.iter().flat_map(|sanitize| sanitize(&mut parts.headers)) {
+            self.rules.tell(&line);
+        }
+        let length = content_length(&parts.headers)?;
+        match parts.status {
+            // These have no body, whatever their guest writes: there is nothing to stream. Of them only 304 may tell a
+            // length, that of the answer which the client has already (RFC 9110, sections 8.6 and 15.3.6).
+            StatusCode::NOT_MODIFIED => self.out = Out::Whole,
+            StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT => {
+                parts.headers.remove(header::CONTENT_LENGTH);
                 self.out = Out::Whole;
-            } else {
-                *since = Some(Instant::now());
             }
+            _ if self.rules.to_head_request => {}
+            _ => self.promised = length,
+        }
+        if let Out::Undecided { since, .. } = &mut self.out {
+            *since = Some(Instant::now());
         }
         self.parts = Some(parts);
         self.stage = Stage::Body(body);
@@ -223,8 +238,7 @@ impl Answering {
     fn take(&mut self, frame: Option<Result<Frame<Bytes>, wasmtime_wasi_http::Error>>) -> Result<(), Failure> {
         match frame {
             Some(Ok(frame)) => {
-                count(&mut self.bytes, self.bytes_max, &frame)?;
-                self.kept.push(frame);
+                self.kept.push(admit(&mut self.bytes, self.promised, &self.rules, frame)?);
                 match self.out {
                     Out::Undecided { .. } if self.bytes > WHOLE_BYTES_MAX => self.go_live(),
                     _ => Ok(()),
@@ -241,9 +255,10 @@ impl Answering {
     /// Sends the head and what there is of the body.
     fn go_live(&mut self) -> Result<(), Failure> {
         let parts = self.parts.take().unwrap_or_else(|| unreachable!("a body has a head"));
-        let (status, length) = (parts.status.as_u16(), content_length(&parts.headers));
-        let (feed, body) = stream::channel(std::mem::take(&mut self.kept).frames());
-        match std::mem::replace(&mut self.out, Out::Live { feed, status, length }) {
+        let status = parts.status.as_u16();
+        self.rules.meter.stream();
+        let (feed, body) = stream::channel(std::mem::take(&mut self.kept).whole());
+        match std::mem::replace(&mut self.out, Out::Live { feed, status }) {
             Out::Undecided { to, .. } => to.send(Response::from_parts(parts, body)).map_err(|_| client_went_away()),
             Out::Whole | Out::Live { .. } => unreachable!("only an undecided answer goes live"),
         }
@@ -264,8 +279,7 @@ impl Answering {
                     };
                     match frame {
                         Some(Ok(frame)) => {
-                            count(&mut self.bytes, self.bytes_max, &frame)?;
-                            self.kept.push(frame);
+                            self.kept.push(admit(&mut self.bytes, self.promised, &self.rules, frame)?);
                         }
                         other => self.take(other)?,
                     }
@@ -276,35 +290,70 @@ impl Answering {
                 }
             }
         }
-        if let Out::Live { feed, status, .. } = self.out {
-            feed.end(self.kept.frames());
+        if let Some(promised) = self.promised.filter(|promised| *promised != self.bytes) {
+            return Err(broken_promise(promised, self.bytes));
+        }
+        if let Out::Live { feed, status } = self.out {
+            feed.end(self.kept.whole());
             return Ok(End::Streamed { status, body_bytes: self.bytes });
         }
         let parts = self.parts.unwrap_or_else(|| unreachable!("a complete body has a head"));
-        let promised = content_length(&parts.headers).filter(|_| {
-            !self.to_head_request && parts.status != StatusCode::NO_CONTENT && parts.status != StatusCode::NOT_MODIFIED
-        });
-        if promised.is_some_and(|promised| promised != self.bytes) {
-            return Err(Failure::BadResponse(format!(
-                "content-length is {}, the body has {} bytes",
-                promised.unwrap_or_default(),
-                self.bytes
-            )));
+        let has_none = matches!(parts.status.as_u16(), 204 | 205 | 304);
+        // What a HEAD is answered with is as long as it says; without a word the body says it.
+        let head_tells = self.rules.to_head_request && parts.headers.contains_key(header::CONTENT_LENGTH);
+        if !has_none && !head_tells {
+            return Ok(End::Answered(Response::from_parts(parts, self.kept.whole())));
         }
-        Ok(End::Answered(Response::from_parts(parts, self.kept.whole())))
+        if has_none && self.bytes > 0 && !self.rules.to_head_request {
+            self.rules.tell(&format!("an answer of status {} has no body: its {} bytes", parts.status, self.bytes));
+        }
+        Ok(End::Answered(Response::from_parts(parts, Bytes::new())))
     }
 }
 
-fn count(bytes: &mut u64, max: u64, frame: &Frame<Bytes>) -> Result<(), Failure> {
-    *bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
-    if *bytes > max {
-        return Err(Failure::Limit(Exceeded { limit: LimitKind::ResponseBytes, value: max, used: *bytes }));
+impl Rules {
+    fn tell(&self, what: &str) {
+        self.logs.write(Stream::Stderr, format!("larder: left out of the answer: {what}\n").as_bytes());
     }
-    Ok(())
 }
 
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+/// The data of a frame of the body, if it may be. Trailers are told and have none: nobody gets them.
+fn admit(bytes: &mut u64, promised: Option<u64>, rules: &Rules, frame: Frame<Bytes>) -> Result<Bytes, Failure> {
+    let data = match frame.into_data() {
+        Ok(data) => data,
+        Err(frame) => {
+            let names: Vec<String> =
+                frame.into_trailers().unwrap_or_default().keys().map(|name| name.as_str().to_owned()).collect();
+            if !names.is_empty() {
+                rules.tell(&format!("trailers are not sent: {}", names.join(", ")));
+            }
+            return Ok(Bytes::new());
+        }
+    };
+    *bytes += data.len() as u64;
+    if *bytes > rules.response_bytes {
+        let limit = LimitKind::ResponseBytes;
+        return Err(Failure::Limit(Exceeded { limit, value: rules.response_bytes, used: *bytes }));
+    }
+    match promised {
+        Some(promised) if *bytes > promised => Err(broken_promise(promised, *bytes)),
+        _ => Ok(data),
+    }
+}
+
+fn broken_promise(promised: u64, bytes: u64) -> Failure {
+    Failure::BadResponse(format!("content-length is {promised}, the body has {bytes} bytes"))
+}
+
+/// Digits, and once only: the framing of the answer hangs on it.
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Failure> {
+    let mut values = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let text = value.to_str().ok().filter(|text| values.next().is_none() && text.bytes().all(|b| b.is_ascii_digit()));
+    match text.and_then(|text| text.parse().ok()) {
+        Some(length) => Ok(Some(length)),
+        None => Err(Failure::BadResponse(format!("content-length is {value:?}, which is not one number"))),
+    }
 }
 
 fn client_went_away() -> Failure {

@@ -1,8 +1,10 @@
 //! What goes into an execution: the [`Call`] that the guest answers and the [`Run`] around it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body_util::combinators::UnsyncBoxBody;
 use tokio::sync::oneshot;
 
@@ -18,11 +20,14 @@ pub type RequestBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + S
 /// What the guest is asked. Each goes to the export made for it; see [`crate::Program::run`].
 pub enum Call {
     /// The real request, for `wasi:http/incoming-handler`. It needs an authority or a Host header.
-    Http { request: http::Request<RequestBody>, answer: Answer },
+    Http { request: http::Request<RequestBody>, answer: Answer, sanitize: Option<Sanitize> },
     /// For `larder:function/handler`; a program that exports only `wasi:http/incoming-handler` receives it as
     /// `POST /` in CloudEvents binary mode (CloudEvents HTTP binding 1.0.2, section 3.1).
     Event(Event),
 }
+
+/// Takes out of an answer's headers what a function has no business to say; gives a line for the run's log for each thing.
+pub type Sanitize = Arc<dyn Fn(&mut HeaderMap) -> Vec<String> + Send + Sync>;
 
 /// How the answer to an HTTP call leaves.
 pub enum Answer {
@@ -44,6 +49,8 @@ pub struct Event {
     pub time: String,
     pub data_content_type: String,
     pub data: Bytes,
+    /// The other attributes of its envelope, by name: `dataschema` and extensions.
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// Whom a run is for, as the guest may know it.

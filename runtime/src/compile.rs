@@ -2,8 +2,8 @@
 //!
 //! Compiling what strangers wrote can hang, crash or eat all memory, and the compiler's makers do not count that as a
 //! fault. So it happens in a child ([`compiler_main`]) that limits its own memory and CPU time before it reads a byte
-//! of it, under a deadline that the parent keeps. Whatever happens to the child, the upload is at fault and the text
-//! says how.
+//! of it; the parent ends it when that takes far too long. Whatever else happens to the child, the upload is at fault and
+//! the text says how.
 //!
 //! The protocol: one line of JSON ([`Order`]) and then the component go in on stdin, one [`Report`] comes out on
 //! stdout, the artifact goes to the file that the order names.
@@ -18,6 +18,8 @@ use tokio::process::{Child, Command};
 
 use crate::runtime::Settings;
 
+/// The deadline counts CPU time. How much longer than that a compile may last on a machine that has other things to do.
+pub const WALL_FACTOR: u32 = 10;
 /// Threads of one compile.
 const THREADS_MAX: usize = 4;
 /// What a report and a crash's last words may have.
@@ -50,6 +52,9 @@ pub enum CompileError {
     /// The upload is at fault; the text names what and, where it helps, what to change.
     #[error("{0}")]
     Rejected(String),
+    /// The machine had too little time for it: it may go well at another time.
+    #[error("{0}")]
+    Late(String),
     #[error("the host failed to compile: {0}")]
     Host(String),
 }
@@ -104,15 +109,17 @@ pub(crate) async fn compile(settings: &Settings, wasm: &[u8], artifact: &Path) -
         parent: std::process::id(),
         artifact: artifact.into(),
         memory_bytes: settings.compile_memory_bytes,
-        // All threads together. The deadline comes first.
-        cpu_seconds: settings.compile_deadline.as_secs().max(1) * threads as u64,
+        // All threads together.
+        cpu_seconds: settings.compile_deadline.as_secs().max(1),
     };
-    let talked = tokio::time::timeout(settings.compile_deadline, talk(&mut child, &order, wasm)).await;
+    let wall = settings.compile_deadline * WALL_FACTOR;
+    let talked = tokio::time::timeout(wall, talk(&mut child, &order, wasm)).await;
     let Ok(talked) = talked else {
         // `kill` also waits for the end.
         child.kill().await.map_err(host)?;
-        return Err(CompileError::Rejected(format!(
-            "compiling needed more than {} s",
+        return Err(CompileError::Late(format!(
+            "compiling did not end within {} s, in which this machine did not give it {} s of CPU time",
+            wall.as_secs_f32(),
             settings.compile_deadline.as_secs_f32()
         )));
     };
@@ -162,7 +169,8 @@ fn crashed(settings: &Settings, status: ExitStatus, stderr: &[u8]) -> CompileErr
         return out_of_memory(settings);
     }
     if status.signal() == Some(rustix::process::Signal::XCPU.as_raw()) {
-        return CompileError::Rejected("compiling needed too much CPU time".into());
+        let deadline = settings.compile_deadline.as_secs().max(1);
+        return CompileError::Rejected(format!("compiling needed more than {deadline} s of CPU time"));
     }
     tracing::warn!(status = %status, stderr = %stderr, "the compiler crashed: {status}");
     match status.code() {

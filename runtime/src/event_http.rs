@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt, Full};
 
+use crate::attributes;
 use crate::call::{Event, RequestBody};
 use crate::outcome::End;
 
@@ -24,23 +25,17 @@ pub fn request(event: Event) -> Result<Request<RequestBody>, http::Error> {
     if let Some(subject) = &event.subject {
         request = request.header("ce-subject", encoded(subject)?);
     }
+    for (name, value) in &event.attributes {
+        request = request.header(format!("ce-{name}"), encoded(value)?);
+    }
     if !event.data_content_type.is_empty() {
         request = request.header(header::CONTENT_TYPE, HeaderValue::from_str(&event.data_content_type)?);
     }
     request.body(Full::new(event.data).map_err(|never| match never {}).boxed_unsync())
 }
 
-/// Section 3.1.3.2: what is not printable ASCII, and space, `"` and `%`, is percent-encoded.
 fn encoded(text: &str) -> Result<HeaderValue, http::Error> {
-    let mut value = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'"' | b'%' => value.push_str(&format!("%{byte:02X}")),
-            0x21..=0x7e => value.push(byte.into()),
-            _ => value.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    Ok(HeaderValue::from_str(&value)?)
+    Ok(HeaderValue::from_str(&attributes::encode(text))?)
 }
 
 /// What the answer says about the event: done, later, or never.
@@ -73,9 +68,13 @@ mod tests {
             time: "2026-01-02T03:04:05Z".into(),
             data_content_type: "application/json".into(),
             data: Bytes::from_static(b"{}"),
+            attributes: [("traceparent".into(), "00-1-2-01".into()), ("dataschema".into(), "https://x/ä".into())]
+                .into(),
         })
         .unwrap();
         assert_eq!(request.headers()["ce-subject"], "Zo%C3%AB%20%22100%25%22");
+        assert_eq!(request.headers()["ce-traceparent"], "00-1-2-01");
+        assert_eq!(request.headers()["ce-dataschema"], "https://x/%C3%A4");
         assert_eq!(request.headers()["ce-type"], "card.purchase");
         assert_eq!(request.headers()["content-type"], "application/json");
         assert_eq!(request.uri().path(), "/");

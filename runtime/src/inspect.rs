@@ -4,9 +4,12 @@
 //! Every refusal says what the upload is and, where there is one, the way out. It parses and does not validate; what
 //! passes here is validated by compiling it.
 
-use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload};
+use std::collections::HashSet;
+
+use wasmparser::{ComponentExternalKind, ElementItems, Encoding, ExternalKind, Operator, Parser, Payload, TypeRef};
 
 use crate::compile::Exports;
+use crate::toolchain::{self, Toolchain};
 
 /// One function's code. Compile time and memory grow faster than it: one function of 1.2 MB took the compiler past
 /// 10 GB. The largest seen in JavaScript and Python engines is a fifth of this.
@@ -24,6 +27,9 @@ const NESTING_MAX: usize = 16;
 pub struct Found {
     pub imports: Vec<String>,
     pub exports: Exports,
+    pub toolchain: Toolchain,
+    /// Names of interfaces of ours that are imported and of which no code calls anything.
+    pub uncalled: Vec<&'static str>,
 }
 
 /// What a guest may import, each at any 0.2.x, or 0.1.x for ours. `wasi:sockets` and the file system are imported out
@@ -54,7 +60,7 @@ const WASI: &[(&str, &[&str])] = &[
     ),
     ("http", &["types", "outgoing-handler"]),
 ];
-const LARDER: &[&str] = &["event-types", "savings", "state", "events", "enrolment", "signing"];
+const LARDER: &[&str] = &["event-types", "savings", "state", "attributes", "events", "enrolment", "signing"];
 /// Those of ours through which a run can change something.
 const EFFECTFUL: &[&str] = &["savings", "state", "events"];
 
@@ -64,15 +70,19 @@ pub fn inspect(wasm: &[u8]) -> Result<Found, String> {
         return Err(not_wasm(wasm));
     }
     let mut shape = Shape::default();
-    let mut found = Found { imports: Vec::new(), exports: Exports { http: false, handler: false } };
+    let mut found = Found {
+        imports: Vec::new(),
+        exports: Exports { http: false, handler: false },
+        toolchain: Toolchain::of(wasm),
+        uncalled: Vec::new(),
+    };
+    let mut calls = Calls::default();
     let mut exported = Vec::new();
     for payload in Parser::new(0).parse_all(wasm) {
         let payload = payload.map_err(|err| malformed(wasm.len(), &err))?;
         match &payload {
             Payload::Version { encoding: Encoding::Module, .. } if shape.depth == 0 => {
-                return Err("this is a core WebAssembly module, not a component: build it with a component toolchain \
-                            (Rust: --target wasm32-wasip2), or wrap it with `wasm-tools component new` or `jco new`"
-                    .into());
+                return Err(toolchain::core_module(wasm));
             }
             Payload::ComponentImportSection(section) if shape.depth == 0 => {
                 for import in section.clone() {
@@ -92,6 +102,7 @@ pub fn inspect(wasm: &[u8]) -> Result<Found, String> {
             _ => {}
         }
         shape.count(&payload).map_err(|err| malformed(wasm.len(), &err))??;
+        calls.look(&payload).map_err(|err| malformed(wasm.len(), &err))?;
     }
     if let Some(unknown) = found.imports.iter().find(|import| !is_known(import)) {
         return Err(format!(
@@ -99,6 +110,15 @@ pub fn inspect(wasm: &[u8]) -> Result<Found, String> {
              larder:function/{{{}}}@0.1.0",
             LARDER.join(",")
         ));
+    }
+    let imports = |name: &str| found.imports.iter().any(|import| is(import, &format!("larder:function/{name}"), "0.1"));
+    found.uncalled = LARDER
+        .iter()
+        .copied()
+        .filter(|name| *name != "event-types" && imports(name) && !calls.called.contains(name))
+        .collect();
+    if !found.exports.http && !found.exports.handler && exported.iter().any(|name| is(name, "wasi:cli/run", "0.2")) {
+        return Err(toolchain::command(wasm));
     }
     if !found.exports.http && !found.exports.handler {
         return Err(format!(
@@ -108,6 +128,85 @@ pub fn inspect(wasm: &[u8]) -> Result<Found, String> {
         ));
     }
     Ok(found)
+}
+
+/// Which interfaces of ours the code of a component calls. Modules within it import functions under the names of their
+/// interfaces; one that is imported may still be called by nobody.
+#[derive(Default)]
+struct Calls {
+    called: HashSet<&'static str>,
+    /// Of the module that is being read: for each function that it imports, of which interface of ours it is.
+    imported: Vec<Option<&'static str>>,
+}
+
+impl Calls {
+    fn look(&mut self, payload: &Payload<'_>) -> Result<(), wasmparser::Error> {
+        match payload {
+            Payload::Version { encoding: Encoding::Module, .. } => self.imported.clear(),
+            Payload::ImportSection(section) => {
+                for import in section.clone().into_imports() {
+                    let import = import?;
+                    if matches!(import.ty, TypeRef::Func(_)) {
+                        let ours = |name: &&&str| is(import.module, &format!("larder:function/{name}"), "0.1");
+                        self.imported.push(LARDER.iter().find(ours).copied());
+                    }
+                }
+            }
+            // In tables and as exports of the module they may be called by anybody.
+            Payload::ElementSection(_) | Payload::ExportSection(_) if self.is_done() => {}
+            Payload::ElementSection(section) => {
+                for element in section.clone() {
+                    match element?.items {
+                        ElementItems::Functions(functions) => {
+                            for function in functions {
+                                self.call(function?);
+                            }
+                        }
+                        ElementItems::Expressions(_, expressions) => {
+                            for expression in expressions {
+                                for operator in expression?.get_operators_reader() {
+                                    if let Operator::RefFunc { function_index } = operator? {
+                                        self.call(function_index);
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            Payload::ExportSection(section) => {
+                for export in section.clone() {
+                    let export = export?;
+                    if export.kind == ExternalKind::Func {
+                        self.call(export.index);
+                    }
+                }
+            }
+            Payload::CodeSectionEntry(body) if !self.is_done() => {
+                for operator in body.get_operators_reader()? {
+                    match operator? {
+                        Operator::Call { function_index }
+                        | Operator::ReturnCall { function_index }
+                        | Operator::RefFunc { function_index } => self.call(function_index),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, function: u32) {
+        if let Some(Some(name)) = self.imported.get(function as usize) {
+            self.called.insert(name);
+        }
+    }
+
+    /// There is nothing of ours in this module that was not called yet.
+    fn is_done(&self) -> bool {
+        self.imported.iter().flatten().all(|name| self.called.contains(name))
+    }
 }
 
 /// Does it import something that can change things?

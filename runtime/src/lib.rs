@@ -8,6 +8,7 @@
 //! returned, backends only read), and **machine code is loaded only under this installation's seal**.
 
 mod answer;
+pub mod attributes;
 mod bindings;
 mod cache;
 mod call;
@@ -29,13 +30,15 @@ mod seal;
 pub mod share;
 mod stream;
 pub mod text;
+pub mod toolchain;
 mod turns;
 mod world;
 
-pub use call::{Answer, Call, Enrolment, Event, RequestBody, Run};
-pub use compile::{Artifact, CompileError, Exports};
+pub use call::{Answer, Call, Enrolment, Event, RequestBody, Run, Sanitize};
+pub use compile::{Artifact, CompileError, Exports, WALL_FACTOR};
 pub use compiler::compiler_main;
 pub use grants::{Grants, HttpGrant, Period, Scheme, TransactionGrant};
+pub use inspect::Found;
 pub use limits::{Exceeded, LimitKind, Limits, Usage};
 pub use outcome::{Effect, End, Failure, Logs, Outcome};
 pub use runtime::{Digest, LoadError, Runtime, Settings, Source};

@@ -14,6 +14,8 @@ pub struct Limits {
     pub cpu: Duration,
     /// Wall-clock time of instantiation and call together.
     pub wall: Duration,
+    /// Wall-clock time of a run whose answer streams, instead of `wall` from the moment at which its head leaves.
+    pub stream: Option<Duration>,
     /// Bytes kept of stdout and stderr together. What exceeds them is dropped and counted; the guest goes on.
     pub log_bytes: u64,
     /// Bytes of a response body or a handler's answer.
@@ -27,6 +29,7 @@ impl Limits {
         memory_bytes: 64 << 20,
         cpu: Duration::from_millis(1_000),
         wall: Duration::from_secs(15),
+        stream: None,
         log_bytes: 1 << 20,
         response_bytes: 8 << 20,
         effects: 1_000,
@@ -35,6 +38,7 @@ impl Limits {
         memory_bytes: 256 << 20,
         cpu: Duration::from_secs(60),
         wall: Duration::from_secs(900),
+        stream: Some(Duration::from_secs(900)),
         log_bytes: 4 << 20,
         response_bytes: 32 << 20,
         effects: 10_000,
@@ -48,6 +52,7 @@ pub enum LimitKind {
     MemoryBytes,
     CpuMs,
     WallMs,
+    StreamMs,
     ResponseBytes,
     Effects,
     /// Things the host holds for the guest: handles, resource table entries, bytes in host calls, header bytes, random bytes.
@@ -63,6 +68,7 @@ impl LimitKind {
             LimitKind::MemoryBytes => "memory_bytes",
             LimitKind::CpuMs => "cpu_ms",
             LimitKind::WallMs => "wall_ms",
+            LimitKind::StreamMs => "stream_ms",
             LimitKind::ResponseBytes => "response_bytes",
             LimitKind::Effects => "effects",
             LimitKind::HostResources => "host_resources",

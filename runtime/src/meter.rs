@@ -11,7 +11,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -37,6 +37,8 @@ pub struct Meter {
     /// The sum that a refused growth would have led to; 0 while none was refused.
     memory_refused_bytes: AtomicU64,
     ended_by: OnceLock<Exceeded>,
+    /// Its answer streams.
+    streams: AtomicBool,
 }
 
 impl Meter {
@@ -50,6 +52,7 @@ impl Meter {
             memory_peak_bytes: AtomicU64::new(0),
             memory_refused_bytes: AtomicU64::new(0),
             ended_by: OnceLock::new(),
+            streams: AtomicBool::new(false),
         })
     }
 
@@ -88,13 +91,30 @@ impl Meter {
             turn = None;
             polled
         });
-        match tokio::time::timeout(self.limits.wall, metered).await {
-            Ok(Ok(value)) => Ok(value),
-            // `may_go_on` has noted it.
-            Ok(Err(())) => Err(self.end(LimitKind::CpuMs, milliseconds(self.limits.cpu), self.spent_ms())),
-            Err(_elapsed) => {
-                Err(self.end(LimitKind::WallMs, milliseconds(self.limits.wall), milliseconds(self.started.elapsed())))
+        let mut metered = pin!(metered);
+        loop {
+            let (limit, most) = self.most();
+            match tokio::time::timeout_at((self.started + most).into(), metered.as_mut()).await {
+                Ok(Ok(value)) => return Ok(value),
+                // `may_go_on` has noted it.
+                Ok(Err(())) => return Err(self.end(LimitKind::CpuMs, milliseconds(self.limits.cpu), self.spent_ms())),
+                // It has begun to stream meanwhile.
+                Err(_elapsed) if self.most().1 > most => {}
+                Err(_elapsed) => return Err(self.end(limit, milliseconds(most), milliseconds(self.started.elapsed()))),
             }
+        }
+    }
+
+    /// The head of its answer leaves now: from here on the limit of a stream counts.
+    pub fn stream(&self) {
+        self.streams.store(true, Relaxed);
+    }
+
+    /// How long it may take, from its start.
+    fn most(&self) -> (LimitKind, Duration) {
+        match self.limits.stream {
+            Some(stream) if self.streams.load(Relaxed) => (LimitKind::StreamMs, stream),
+            _ => (LimitKind::WallMs, self.limits.wall),
         }
     }
 

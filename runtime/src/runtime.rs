@@ -16,6 +16,7 @@ use crate::cache::Cache;
 use crate::compile::{self, Artifact, CompileError};
 use crate::engine;
 use crate::imports::{self, State};
+use crate::inspect::{Found, inspect};
 use crate::instances::{Instances, Room};
 use crate::limits::Limits;
 use crate::seal::{Folder, Unusable};
@@ -108,6 +109,11 @@ impl Runtime {
             cache: Cache::new(),
             compiles: Semaphore::new(compiles),
         }))
+    }
+
+    /// What an upload is, before anything of it is compiled.
+    pub async fn inspect(&self, wasm: Bytes) -> Result<Found, CompileError> {
+        blocking(move || inspect(&wasm)).await?.map_err(CompileError::Rejected)
     }
 
     /// Compiles an upload and keeps its sealed artifact. One that is here already is not compiled again.

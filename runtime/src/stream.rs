@@ -3,7 +3,6 @@
 //! wasi-http ends a body cleanly when the guest dies in the middle of it. Here a body ends cleanly only after the run
 //! said that the guest ended well; otherwise it ends with an error, so that the client sees a broken response.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -11,21 +10,21 @@ use bytes::Bytes;
 use http_body::Frame;
 use tokio::sync::mpsc;
 
-/// Frames of up to [`crate::answer::CHUNK_BYTES`] that wait for a slow client before the guest waits too.
-const FRAMES_WAITING: usize = 4;
+/// Pieces of up to [`crate::answer::CHUNK_BYTES`] that wait for a slow client before the guest waits too.
+const PIECES_WAITING: usize = 4;
 
 /// The receiving end; what is sent into it comes from [`channel`].
 pub struct StreamedBody {
     parts: mpsc::Receiver<Part>,
-    /// What is here already and still to be handed on.
-    waiting: VecDeque<Frame<Bytes>>,
+    /// What is here already and still to be handed on; empty if nothing is.
+    waiting: Bytes,
     ended: bool,
 }
 
 enum Part {
-    Frame(Frame<Bytes>),
+    Data(Bytes),
     /// The guest ended well, and this was left of its body.
-    End(Vec<Frame<Bytes>>),
+    End(Bytes),
 }
 
 /// The run's end of a streamed body. Dropping it without [`Feed::end`] breaks the body.
@@ -35,15 +34,15 @@ pub struct Feed {
     end: mpsc::OwnedPermit<Part>,
 }
 
-/// A body that begins with these frames.
-pub fn channel(first: Vec<Frame<Bytes>>) -> (Feed, StreamedBody) {
-    let (sender, receiver) = mpsc::channel(FRAMES_WAITING + 1);
+/// A body that begins with these bytes.
+pub fn channel(first: Bytes) -> (Feed, StreamedBody) {
+    let (sender, receiver) = mpsc::channel(PIECES_WAITING + 1);
     let end = sender.clone().try_reserve_owned().unwrap_or_else(|_| unreachable!("the channel is new"));
-    (Feed { parts: sender, end }, StreamedBody { parts: receiver, waiting: first.into(), ended: false })
+    (Feed { parts: sender, end }, StreamedBody { parts: receiver, waiting: first, ended: false })
 }
 
 impl Feed {
-    /// Room for one frame, `None` if nobody reads any more. May be dropped unfinished.
+    /// Room for one piece, `None` if nobody reads any more. May be dropped unfinished.
     pub async fn ready(&self) -> Option<Slot<'_>> {
         self.parts.reserve().await.map(Slot).ok()
     }
@@ -52,7 +51,7 @@ impl Feed {
         self.parts.closed().await;
     }
 
-    pub fn end(self, rest: Vec<Frame<Bytes>>) {
+    pub fn end(self, rest: Bytes) {
         self.end.send(Part::End(rest));
     }
 }
@@ -60,8 +59,8 @@ impl Feed {
 pub struct Slot<'a>(mpsc::Permit<'a, Part>);
 
 impl Slot<'_> {
-    pub fn send(self, frame: Frame<Bytes>) {
-        self.0.send(Part::Frame(frame))
+    pub fn send(self, data: Bytes) {
+        self.0.send(Part::Data(data))
     }
 }
 
@@ -71,16 +70,16 @@ impl http_body::Body for StreamedBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         loop {
-            if let Some(frame) = self.waiting.pop_front() {
-                return Poll::Ready(Some(Ok(frame)));
+            if !self.waiting.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.waiting)))));
             }
             if self.ended {
                 return Poll::Ready(None);
             }
             match std::task::ready!(self.parts.poll_recv(cx)) {
-                Some(Part::Frame(frame)) => self.waiting.push_back(frame),
+                Some(Part::Data(data)) => self.waiting = data,
                 Some(Part::End(rest)) => {
-                    self.waiting.extend(rest);
+                    self.waiting = rest;
                     self.ended = true;
                 }
                 None => return Poll::Ready(Some(Err("the function died in the middle of its answer".into()))),
@@ -97,15 +96,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_ends_cleanly_only_when_its_run_said_so() {
-        let (feed, body) = channel(vec![Frame::data(Bytes::from_static(b"zero "))]);
+        let (feed, body) = channel(Bytes::from_static(b"zero "));
         let Some(slot) = feed.ready().await else { panic!("nobody reads") };
-        slot.send(Frame::data(Bytes::from_static(b"one ")));
-        feed.end(vec![Frame::data(Bytes::from_static(b"two"))]);
+        slot.send(Bytes::from_static(b"one "));
+        feed.end(Bytes::from_static(b"two"));
         assert_eq!(body.collect().await.unwrap().to_bytes(), "zero one two");
 
-        let (feed, body) = channel(vec![]);
+        let (feed, body) = channel(Bytes::new());
         let Some(slot) = feed.ready().await else { panic!("nobody reads") };
-        slot.send(Frame::data(Bytes::from_static(b"one ")));
+        slot.send(Bytes::from_static(b"one "));
         drop(feed);
         assert!(body.collect().await.is_err());
     }

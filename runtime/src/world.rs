@@ -19,7 +19,7 @@ use wasmtime_wasi_http::{FieldMapError, WasiHttpView};
 use crate::answer;
 use crate::bindings::EventFunctionPre;
 use crate::bindings::larder::function::event_types;
-use crate::call::{Answer, Call, Event, RequestBody, Run};
+use crate::call::{Answer, Call, Event, RequestBody, Run, Sanitize};
 use crate::compile::Artifact;
 use crate::engine::WASM_STACK_BYTES;
 use crate::event_http;
@@ -110,8 +110,8 @@ impl Program {
 
     async fn call(&self, call: Call, run: Run, running: &Running) -> Ended {
         match call {
-            Call::Http { request, answer } => match &self.http {
-                Some(http) => running.answer(http, request, answer, run).await,
+            Call::Http { request, answer, sanitize } => match &self.http {
+                Some(http) => running.answer(http, request, answer, sanitize, run).await,
                 None => (
                     failed(Failure::NoExport(
                         "this program handles events: it does not export wasi:http/incoming-handler".into(),
@@ -123,7 +123,7 @@ impl Program {
                 (Some(handler), _) => running.handle(handler, event, run).await,
                 (None, Some(http)) => match event_http::request(event) {
                     Ok(request) => {
-                        let (end, state) = running.answer(http, request, Answer::Buffered, run).await;
+                        let (end, state) = running.answer(http, request, Answer::Buffered, None, run).await;
                         match end {
                             End::Answered(response) => (event_http::verdict(response), state),
                             other => (other, state),
@@ -156,7 +156,8 @@ impl Running {
         store
     }
 
-    async fn handle(&self, handler: &EventFunctionPre<State>, event: Event, run: Run) -> Ended {
+    async fn handle(&self, handler: &EventFunctionPre<State>, mut event: Event, run: Run) -> Ended {
+        let attributes = std::mem::take(&mut event.attributes);
         let event = event_types::Event {
             id: event.id,
             source: event.source,
@@ -170,6 +171,7 @@ impl Running {
         let answer_bytes = usize::try_from(self.limits.response_bytes).unwrap_or(usize::MAX);
         let hostcall_bytes = HOSTCALL_BYTES_MAX.max(answer_bytes.saturating_add(CHUNK_SLACK_BYTES));
         let mut store = self.store(handler.engine(), run, hostcall_bytes);
+        store.data_mut().host.attributes = attributes;
         let guest = async move {
             let called = async {
                 let instance = handler.instantiate_async(&mut store).await?;
@@ -203,9 +205,16 @@ impl Running {
         http: &ProxyPre<State>,
         request: http::Request<RequestBody>,
         answer: Answer,
+        sanitize: Option<Sanitize>,
         run: Run,
     ) -> Ended {
-        let to_head_request = request.method() == http::Method::HEAD;
+        let rules = answer::Rules {
+            to_head_request: request.method() == http::Method::HEAD,
+            response_bytes: self.limits.response_bytes,
+            sanitize,
+            meter: self.meter.clone(),
+            logs: self.logs.clone(),
+        };
         let scheme = match request.uri().scheme_str() {
             Some("https") => Scheme::Https,
             _ => Scheme::Http,
@@ -244,7 +253,7 @@ impl Running {
                 Err(exceeded) => Err(Failure::Limit(exceeded)),
             }
         };
-        let (end, store) = answer::drive(guest, head, answer, to_head_request, self.limits.response_bytes).await;
+        let (end, store) = answer::drive(guest, head, answer, rules).await;
         (end, store.map(Store::into_data))
     }
 

@@ -233,6 +233,7 @@ both!(an_event_stays_while_a_dead_letter_needs_it, async |on| {
         time: "2026-11-21T12:00:00Z".into(),
         data_content_type: "application/json".into(),
         data: vec![].into(),
+        attributes: Default::default(),
         depth: 0,
         created_at_ms: now,
     };

@@ -166,6 +166,8 @@ async fn redirects_and_proxies_lead_nowhere() {
     for gone in ["connection", "keep-alive", "x-private", "proxy-authenticate"] {
         assert!(!headers.contains_key(gone), "{headers:?}");
     }
+    // A coding of the body that nobody asked for and nobody undoes.
+    assert_eq!(world.get(&server.address.to_string(), "/coded").await["error"], "HttpProtocolError");
 }
 
 #[tokio::test(flavor = "multi_thread")]

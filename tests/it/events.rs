@@ -222,3 +222,64 @@ both!(what_the_host_is_at_fault_for_is_tried_until_it_goes_well, async |on| {
     assert_eq!((&done["status"], &done["errors"]), (&json!("completed"), &json!("")), "{done}");
     assert_eq!(api.transactions().await.len(), 1);
 });
+
+// Whatever an envelope says reaches both kinds of guest, and goes on with what is emitted.
+both!(all_attributes_of_an_event_reach_every_guest, async |on| {
+    let larder = Larder::start_on(on).await;
+    let api = larder.api();
+    api.deploy("probe", &guests::guest("probe"), json!({ "events": ["probe.*"] })).await;
+    api.deploy("http", &guests::guest("hostile"), json!({ "events": ["probe.*"] })).await;
+    let binary = [
+        ("ce-specversion", "1.0"),
+        ("ce-id", "a-1"),
+        ("ce-source", "/shop"),
+        ("ce-type", "probe.attributes"),
+        ("ce-dataschema", "https://schemas.example/purchase"),
+        ("ce-traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        ("ce-partitionkey", "caf%C3%A9 1"),
+        ("content-type", "application/json"),
+    ];
+    let request = api.request(Method::POST, "/events").body("{}");
+    let request = binary.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    larder_tests::Api::send(request).await.is(202);
+    let structured = json!({
+        "specversion": "1.0", "id": "a-2", "source": "/shop", "type": "probe.attributes", "data": {},
+        "sequence": 7, "sampled": true, "absent": null, "baggage": "user=\"zoë\"",
+    });
+    let request = api.request(Method::POST, "/events").header("content-type", "application/cloudevents+json");
+    larder_tests::Api::send(request.body(structured.to_string())).await.is(202);
+
+    let logs = async |function: &str, most: usize| {
+        eventually("the runs", async || {
+            let ended: Vec<Value> = api.executions(function).await;
+            (ended.len() == most && ended.iter().all(|e| e["status"] == "completed"))
+                .then(|| ended.iter().map(|e| e["logs"].as_str().unwrap().to_owned()).collect::<Vec<_>>())
+        })
+        .await
+    };
+    // Twice what was sent, and twice what was emitted of it.
+    let first = r#"{"dataschema": "https://schemas.example/purchase", "partitionkey": "café 1", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}"#;
+    let second = r#"{"baggage": "user=\"zoë\"", "sampled": "true", "sequence": "7"}"#;
+    let printed = logs("probe", 4).await;
+    for expected in [first, second] {
+        assert_eq!(printed.iter().filter(|log| log.trim() == expected).count(), 2, "{printed:#?}");
+    }
+    let headers = logs("http", 4).await;
+    for line in [
+        "ce-dataschema: https://schemas.example/purchase",
+        "ce-traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "ce-partitionkey: caf%C3%A9%201",
+        "ce-sequence: 7",
+        "ce-sampled: true",
+        "ce-baggage: user=%22zo%C3%AB%22",
+    ] {
+        assert_eq!(headers.iter().filter(|log| log.lines().any(|is| is == line)).count(), 2, "{line}: {headers:#?}");
+    }
+
+    // What cannot be kept is refused by its name, not left out.
+    for (name, value) in [("data", "x"), ("partition_key", "x"), ("long", &"x".repeat(2_049))] {
+        let request = binary.iter().fold(api.request(Method::POST, "/events"), |r, (n, v)| r.header(*n, *v));
+        let refused = larder_tests::Api::send(request.header(format!("ce-{name}"), value)).await;
+        assert!(refused.is_error(400, "general_argument_invalid").contains(name));
+    }
+});

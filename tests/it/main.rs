@@ -27,6 +27,7 @@ mod grants;
 mod host_faults;
 mod hostile;
 mod hot_path;
+mod http_semantics;
 mod idempotency;
 mod idempotency_web;
 mod incoming;

@@ -51,6 +51,7 @@ pub async fn scheduled(app: &App, schedule: &str) -> (PartnerId, FunctionId) {
         build_bytes: 0,
         build_ms: 0,
         build_logs: String::new(),
+        build_lost: 0,
         exports: Some(Exports { http: false, handler: true }),
         grants: None,
         uploader: None,

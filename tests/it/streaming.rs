@@ -165,3 +165,28 @@ both!(a_call_whose_client_hangs_up_before_the_answer_is_recorded, async |on| {
         }
     }
 });
+
+both!(what_streams_has_a_limit_of_its_own, async |on| {
+    let larder = Larder::start_with(larder_tests::Options::on(on).set("LARDER_SERVER__ANSWER_TIMEOUT", "1s")).await;
+    let api = deploy(&larder, "hostile", json!({ "streamS": 3, "cpuMs": 20_000 }), 1).await;
+    let begun = Instant::now();
+    let mut answer = larder.web("demo", Method::GET, "/hostile/drip").send().await.expect("a head");
+    let id = execution_id(&answer);
+    while let Ok(Some(_)) = answer.chunk().await {}
+    // Longer than its timeout, and than any other answer may take, but not for ever.
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_secs(3) && took < Duration::from_secs(10), "{took:?}");
+    let execution = ended(&api, "hostile", &id).await;
+    assert!(
+        execution["errors"].as_str().expect("errors").contains("limit stream_ms of 3000 exceeded"),
+        "{execution:#}"
+    );
+    // Until its head leaves the timeout counts.
+    let answer = larder.web("demo", Method::GET, "/hostile/sleep").send().await.expect("an answer");
+    assert_eq!(answer.status(), 504);
+    for wrong in [0, 901] {
+        let settings = json!({ "name": "hostile", "limits": { "streamS": wrong } });
+        let said = api.put("/functions/hostile", settings).await.is_error(400, "general_argument_invalid");
+        assert!(said.contains("limits.streamS must be 1 to 900"), "{said}");
+    }
+});

@@ -46,6 +46,21 @@ both!(what_is_no_component_of_ours_is_named, async |on| {
     contains(&refused(b"hello, this is text").await, &["not WebAssembly"]);
     contains(&refused(b"(component)").await, &["WebAssembly text", "wasm-tools parse"]);
     contains(&refused(&guests::wat("(module)")).await, &["core WebAssembly module", "wasm32-wasip2"]);
+    // Advice is for the language that made it.
+    for (name, content, words) in [
+        ("go:buildid", &b"x"[..], &["made by Go", "TinyGo"][..]),
+        ("producers", b"\x01\x0cprocessed-by\x01\x03zig\x010", &["made by Zig", "wit-bindgen c"]),
+        ("producers", b"\x01\x0cprocessed-by\x01\x05rustc\x010", &["made by Rust", "--target wasm32-wasip2"]),
+    ] {
+        let length = 1 + name.len() + content.len();
+        let section = [&[0, length as u8, name.len() as u8], name.as_bytes(), content].concat();
+        contains(&refused(&[guests::wat("(module)"), section].concat()).await, words);
+    }
+    let command = r#"(component (instance $run) (export "wasi:cli/run@0.2.6" (instance $run)))"#;
+    contains(
+        &refused(&guests::wat(command)).await,
+        &["a program with a main()", "wrapping a module does not give it one"],
+    );
     for cut in [2, good.len() / 2, good.len() - 1] {
         contains(&refused(&good[..cut]).await, &["cut off"]);
     }

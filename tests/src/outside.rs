@@ -228,6 +228,10 @@ async fn misbehave(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), path: &st
         }
         "/nonsense" => send(stream, "I am no web server\r\n\r\n").await?,
         "/close" => return None,
+        "/coded" => {
+            let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n";
+            send(stream, &format!("{head}5\r\nhello\r\n0\r\n\r\n")).await?;
+        }
         "/hop" => {
             let hop =
                 "connection: x-private, close\r\nx-private: 1\r\nkeep-alive: timeout=5\r\nproxy-authenticate: x\r\n";

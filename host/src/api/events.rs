@@ -90,6 +90,7 @@ async fn accept(app: &App, caller: &Caller, headers: &HeaderMap, body: &[u8]) ->
             time: event.time,
             data_content_type: event.data_content_type,
             data: event.data.into(),
+            attributes: event.attributes,
             depth: 0,
             created_at_ms: now,
         })

@@ -1,4 +1,4 @@
-//! Errors → HTTP, the one place.
+//! Errors → HTTP, the one place, for the API and for what the web door answers by itself.
 //!
 //! A [`Problem`] is what a caller reads: `{message, code, type, version}`. What went wrong inside is logged once, here,
 //! and never told. Its [`Kind`] chooses status and type, by the table below.
@@ -35,7 +35,6 @@ kinds! {
     ArgumentInvalid = 400 "general_argument_invalid",
     BadHeaders = 400 "general_unknown",
     BadRequest = 400 "general_bad_request",
-    BodyTooLarge = 400 "general_argument_invalid",
     CursorNotFound = 400 "general_cursor_not_found",
     QueryInvalid = 400 "general_query_invalid",
     BuildCompleted = 400 "build_already_completed",
@@ -84,13 +83,19 @@ kinds! {
     UpstreamExists = 409 "upstream_already_exists",
     VariableExists = 409 "variable_already_exists",
     PayloadTooLarge = 413 "general_payload_too_large",
+    BodyTooLarge = 413 "general_argument_invalid",
     QuotaExceeded = 413 "project_quota_exceeded",
     StorageRange = 416 "storage_invalid_range",
+    ExpectationFailed = 417 "general_bad_request",
+    Misdirected = 421 "general_route_not_found",
     IdempotencyMismatch = 422 "general_idempotency_mismatch",
     TooManyCalls = 429 "general_rate_limit_exceeded",
     Internal = 500 "general_server_error",
     OutcomeUnknown = 500 "execution_outcome_unknown",
+    NotOffered = 501 "general_not_implemented",
+    FunctionFailed = 502 "function_failed",
     Unavailable = 503 "general_server_error",
+    FunctionTimeout = 504 "function_timeout",
 }
 
 /// Seconds after which it is worth trying again what did not find room.

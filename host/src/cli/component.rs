@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use larder_runtime::toolchain;
 use serde_json::Value;
 
 use super::failure::{Failure, Result};
@@ -27,7 +28,9 @@ pub fn read(file: &Path) -> Result<Vec<u8>> {
     let wrong = |what: &str| Failure::usage(format!("{} is {what}", file.display()));
     match bytes.first_chunk() {
         Some(b"\0asm\x0d\0\x01\0") => Ok(bytes),
-        Some(b"\0asm\x01\0\0\0") => Err(wrong(&format!("a core module, not a component; build for {TARGET}"))),
+        Some(b"\0asm\x01\0\0\0") => {
+            Err(Failure::usage(format!("{}: {}", file.display(), toolchain::core_module(&bytes))))
+        }
         _ => Err(wrong("not WebAssembly")),
     }
 }
@@ -115,7 +118,7 @@ mod tests {
             read(&file).map_err(|failure| failure.text().unwrap())
         };
         assert_eq!(reason(b"\0asm\x0d\0\x01\0").unwrap().len(), 8);
-        assert!(reason(b"\0asm\x01\0\0\0").unwrap_err().contains("a core module"));
+        assert!(reason(b"\0asm\x01\0\0\0").unwrap_err().contains("this is a core WebAssembly module"));
         assert!(reason(b"\0asm").unwrap_err().contains("not WebAssembly"));
         std::fs::remove_file(&file).unwrap();
         assert!(read(&file).unwrap_err().text().unwrap().contains("run `larder build`"));

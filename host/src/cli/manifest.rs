@@ -61,6 +61,7 @@ pub struct Limits {
     log_bytes: Option<u64>,
     response_bytes: Option<u64>,
     effects: Option<u64>,
+    stream_s: Option<u64>,
     attempts: Option<u64>,
 }
 
@@ -77,7 +78,7 @@ pub struct Build {
 }
 
 /// Parameters of the wire and the keys that they come from.
-const WIRE_KEYS: [(&str, &str); 17] = [
+const WIRE_KEYS: [(&str, &str); 18] = [
     ("functionId", "function.id"),
     ("name", "function.name"),
     ("per", "function.per"),
@@ -94,6 +95,7 @@ const WIRE_KEYS: [(&str, &str); 17] = [
     ("logBytes", "limits.log_bytes"),
     ("responseBytes", "limits.response_bytes"),
     ("effects", "limits.effects"),
+    ("streamS", "limits.stream_s"),
     ("attempts", "limits.attempts"),
 ];
 
@@ -140,6 +142,7 @@ impl Manifest {
             ("logBytes", self.limits.log_bytes),
             ("responseBytes", self.limits.response_bytes),
             ("effects", self.limits.effects),
+            ("streamS", self.limits.stream_s),
             ("attempts", self.limits.attempts),
         ] {
             limits.extend(value.map(|value| (key.to_owned(), json!(value))));
@@ -249,6 +252,7 @@ fn limits<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> Limits {
         log_bytes: limit("log_bytes"),
         response_bytes: limit("response_bytes"),
         effects: limit("effects"),
+        stream_s: limit("stream_s"),
         attempts: limit("attempts"),
     };
     of.finish(reader);

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -34,7 +34,7 @@ use super::pool::{Connection, Key, Pool, Transport};
 use super::resolve::Resolver;
 use super::{Destination, Times, allow};
 use crate::ids::PartnerId;
-use crate::{config, fields};
+use crate::{config, hop_by_hop};
 
 /// The head of an answer.
 const HEAD_BYTES_MAX: usize = 32 << 10;
@@ -42,22 +42,10 @@ const HEADERS_MAX: usize = 128;
 /// What is read of a body before somebody takes it.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// What belongs to one connection and not to the message, and what only a proxy or the one who connects may say.
-const NOT_FORWARDED: [HeaderName; 9] = [
-    header::CONNECTION,
-    header::HOST,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::EXPECT,
-];
-const NOT_FORWARDED_TOO: [&str; 12] = [
-    "keep-alive",
-    "proxy-connection",
-    "http2-settings",
+/// What only a proxy or the one who connects may say.
+const NOT_FORWARDED: [&str; 11] = [
+    "host",
+    "expect",
     "forwarded",
     "via",
     "x-forwarded-for",
@@ -187,9 +175,8 @@ impl Client {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Error::Protocol("the server switches protocols, which nobody asked for".into()));
         }
-        // Another coding than that of its length would be taken for the body itself.
-        if fields::tokens(&head.headers, header::TRANSFER_ENCODING).iter().any(|coding| coding != "chunked") {
-            return Err(Error::Protocol("the answer has a transfer coding that nobody asked for".into()));
+        if hop_by_hop::is_coded(&head.headers) {
+            return Err(Error::Protocol("the answer has a transfer coding, which nobody asked for".into()));
         }
         strip(&mut head.headers);
         std::future::poll_fn(|cx| {
@@ -395,15 +382,10 @@ impl http_body::Body for Received {
     }
 }
 
-/// Takes out what belongs to one connection.
+/// Takes out what belongs to one connection, and what only a proxy may say.
 pub(super) fn strip(headers: &mut HeaderMap) {
-    // What the connection header names belongs to the connection too.
-    let named: Vec<HeaderName> =
-        fields::tokens(headers, header::CONNECTION).iter().filter_map(|name| name.parse().ok()).collect();
-    for name in NOT_FORWARDED.iter().chain(&named) {
-        headers.remove(name);
-    }
-    for name in NOT_FORWARDED_TOO {
+    hop_by_hop::strip(headers);
+    for name in NOT_FORWARDED {
         headers.remove(name);
     }
 }

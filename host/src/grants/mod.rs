@@ -18,7 +18,7 @@ use larder_runtime::text;
 
 pub use difference::{Difference, covers};
 pub use leads::Leads;
-pub use requests::{calls_out, missing};
+pub use requests::{calls_out, interfaces, missing};
 
 use crate::egress::allow::{self, Pattern, Rule};
 use crate::model::{trigger_key, upstreams};

@@ -3,6 +3,7 @@
 mod addresses;
 pub mod maintenance;
 mod patient;
+mod requests;
 pub mod scheduler;
 pub mod web;
 pub mod worker;

@@ -23,16 +23,18 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 use tower::ServiceExt;
 
+use crate::api::problem::{Kind, Problem};
 use crate::app::App;
 use crate::bodies::{ClientBody, Pace};
 use crate::config::Server;
-use crate::partners::doors::{self, Door};
+use crate::partners::doors::{self, Door, NoDoor};
 use crate::partners::proxies;
 use crate::web::{self, AnswerBody};
 use crate::{api, telemetry};
 
 use super::addresses::Addresses;
 use super::patient::{Deadline, Patient};
+use super::requests;
 
 /// Headers of one request: number and bytes.
 const HEADERS_MAX: usize = 100;
@@ -140,22 +142,28 @@ async fn dispatch(
     root: &str,
     peer: SocketAddr,
     deadline: Deadline,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
 ) -> Response<AnswerBody> {
     deadline.set(None);
+    let (mut head, body) = request.into_parts();
+    let checked = requests::check(&head);
     let account = app.bodies.account();
     let pace = Pace::of(&app.settings.server);
-    let peer = proxies::client(&app.settings.server.proxies, peer, request.headers_mut());
-    let (head, body) = request.into_parts();
+    let peer = proxies::client(&app.settings.server.proxies, peer, &mut head.headers);
     let (body, mut rest) = ClientBody::new(body, &head.headers, pace, account.clone());
     let mut request = Request::from_parts(head, body);
     let mut is_web = false;
-    let mut response = match doors::door(root, request.uri(), request.headers()) {
-        Some(Door::Web(partner)) => {
+    let is_refused = checked.is_err();
+    let mut response = match checked.map(|()| doors::door(root, request.uri(), request.headers())) {
+        Err(problem) => {
+            drop(request);
+            web::refuse(problem)
+        }
+        Ok(Ok(Door::Web(partner))) => {
             is_web = true;
             web::serve(app, partner, peer, request).await
         }
-        Some(door @ Door::Api(_)) => {
+        Ok(Ok(door @ Door::Api(_))) => {
             request.extensions_mut().insert(door);
             request.extensions_mut().insert(peer);
             request.extensions_mut().insert(account.clone());
@@ -170,10 +178,20 @@ async fn dispatch(
             });
             match told.await {
                 Ok(response) => response.map(|body| body.map_err(Into::into).boxed_unsync()),
-                Err(_) => web::unavailable(),
+                Err(_) => web::refuse(Problem::unavailable("an API request was aborted")),
             }
         }
-        None => web::misdirected(request.method()),
+        Ok(Err(no_door)) => {
+            drop(request);
+            web::refuse(match no_door {
+                NoDoor::NotOneHost => {
+                    let message = "A request has exactly one Host header, and its target names no other host";
+                    Problem::new(Kind::BadRequest, message)
+                }
+                // RFC 9110, section 15.5.20.
+                NoDoor::NotOurs => Problem::new(Kind::Misdirected, "this host is not served here"),
+            })
+        }
     };
     if rest.is_read() {
         app.life.spawn_work("unread body", rest.dropped_later());
@@ -182,8 +200,14 @@ async fn dispatch(
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         deadline.linger();
     }
+    if is_refused {
+        // What follows may be meant as a part of it.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if is_web {
-        deadline.set(Some(Instant::now() + app.settings.server.answer_timeout));
+        // What streams may take longer; whoever takes nothing of it is cut off all the same.
+        let streams = response.extensions().get().map_or(Duration::ZERO, |web::Streams(most)| *most);
+        deadline.set(Some(Instant::now() + streams.max(app.settings.server.answer_timeout)));
     }
     response
 }

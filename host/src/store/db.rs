@@ -27,6 +27,7 @@ pub(super) const SCHEMA: &[(i64, &str)] = &[
     (6, include_str!("schema/0006_feeds.sql")),
     (7, include_str!("schema/0007_master_keys.sql")),
     (14, include_str!("schema/0014_host_failures.sql")),
+    (17, include_str!("schema/0017_attributes_and_lost_builds.sql")),
     (18, include_str!("schema/0018_leads.sql")),
 ];
 

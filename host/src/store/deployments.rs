@@ -13,7 +13,7 @@ use crate::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
 use crate::model::{Approval, BuildStatus, Deployment, hex, unhex};
 
 const COLUMNS: &str = "partner_id, id, function_id, status, activate, kind, entrypoint, digest, source_bytes, build_bytes, build_ms, \
-    build_logs, exports, grants, uploader, approved_by, approved_at_ms, created_at_ms, updated_at_ms";
+    build_logs, exports, grants, uploader, approved_by, approved_at_ms, created_at_ms, updated_at_ms, build_lost";
 const SOURCE: Source = Source { name: "deployments", table: "deployments", columns: COLUMNS, id: "id" };
 
 /// What lists of deployments can be filtered by.
@@ -95,7 +95,8 @@ impl Store {
                         d.approval.as_ref().map(|approval| &approval.by),
                         d.approval.as_ref().map(|approval| approval.at_ms),
                         d.created_at_ms,
-                        d.updated_at_ms
+                        d.updated_at_ms,
+                        d.build_lost
                     ];
                     tx.insert(&format!("-- insert_deployment\n INSERT INTO deployments ({COLUMNS})"), vec![row]).await
                 })
@@ -146,7 +147,16 @@ impl Store {
         Ok(None)
     }
 
-    /// The builder has stopped working on a build that was cancelled meanwhile: its partner may have the next one built.
+    /// The builder goes on working on it; `false` if it was cancelled, or is somebody else's by now.
+    pub async fn keep_build(&self, deployment: &Deployment, holder: &str, until: Millis) -> Result<bool> {
+        const KEEP: &str = "-- keep_build
+            UPDATE deployments SET build_until_ms = ? WHERE partner_id = ? AND id = ? AND build_holder = ? AND status = 'building'";
+        let kept = args![until, &deployment.partner, &deployment.id, holder];
+        Ok(self.db.run(KEEP, kept).await?.0 > 0)
+    }
+
+    /// The builder has stopped working on a build that it has not ended: from then on it may be claimed, or if it was cancelled
+    /// its partner may have the next one built.
     pub async fn release_build(&self, deployment: &Deployment, holder: &str, now: Millis) -> Result<()> {
         const RELEASE: &str = "-- release_build
             UPDATE deployments SET build_until_ms = ? WHERE partner_id = ? AND id = ? AND build_holder = ?";
@@ -280,7 +290,7 @@ async fn claim_build_of(
     const UNDER_WAY: &str = "-- build_under_way
         SELECT 1 FROM deployments WHERE partner_id = ? AND status IN ('waiting', 'processing', 'building', 'canceled') AND build_until_ms > ?";
     const CLAIM: &str = "-- claim_build
-        UPDATE deployments SET build_holder = ?, build_until_ms = ? WHERE partner_id = ? AND id = ?";
+        UPDATE deployments SET build_holder = ?, build_until_ms = ?, build_lost = ? WHERE partner_id = ? AND id = ?";
     let unbuilt = format!(
         "-- unbuilt_deployment
         SELECT {COLUMNS} FROM deployments WHERE partner_id = ? AND status IN ('waiting', 'processing', 'building')
@@ -292,8 +302,11 @@ async fn claim_build_of(
         return Ok(None);
     }
     let found = tx.locked(Lock::Exclusive, &unbuilt, args![partner, *now]).await?;
-    let Some(deployment) = found.first().map(deployment).transpose()? else { return Ok(None) };
-    tx.run(CLAIM, args![*holder, *until, partner, &deployment.id]).await?.exactly_one("deployment")?;
+    let Some(mut deployment) = found.first().map(deployment).transpose()? else { return Ok(None) };
+    // Somebody had begun it, and has neither ended it nor kept the claim.
+    deployment.build_lost += u32::from(deployment.status == BuildStatus::Building);
+    let claim = args![*holder, *until, deployment.build_lost, partner, &deployment.id];
+    tx.run(CLAIM, claim).await?.exactly_one("deployment")?;
     Ok(Some(deployment))
 }
 
@@ -321,5 +334,6 @@ fn deployment(row: &Row) -> Result<Deployment> {
         approval,
         created_at_ms: row.int(17)?,
         updated_at_ms: row.int(18)?,
+        build_lost: row.int(19)? as u32,
     })
 }

@@ -1,9 +1,9 @@
 //! Accepted events. An event is stored first, under the key of its source and id, and handed to functions later.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::db::{Lock, Row, Tx, Value, by_partner, one_of};
+use super::db::{Lock, Row, Tx, Value, by_partner, json, one_of};
 use super::executions::{self, NewExecution};
 use super::{Error, Result, Store};
 use super::{fanouts, functions};
@@ -12,7 +12,7 @@ use crate::clock::Millis;
 use crate::ids::{EventId, PartnerId};
 use crate::model::{Fanout, StoredEvent, trigger_key};
 
-const COLUMNS: &str = "partner_id, row_id, dedup_key, id, source, kind, subject, time, data_content_type, data, depth, waiting, created_at_ms";
+const COLUMNS: &str = "partner_id, row_id, dedup_key, id, source, kind, subject, time, data_content_type, data, depth, waiting, created_at_ms, attributes";
 
 /// The answer for one event: its row, and whether it was there before.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ impl Store {
             let rows = one_of(rows.into_iter().map(Value::from));
             let sql = format!(
                 "-- find_events
-                SELECT partner_id, row_id, id, source, kind, subject, time, data_content_type, data, depth, created_at_ms
+                SELECT partner_id, row_id, id, source, kind, subject, time, data_content_type, data, depth, created_at_ms, attributes
                 FROM events WHERE partner_id = ? AND row_id IN ({})",
                 rows.marks
             );
@@ -239,7 +239,8 @@ pub(super) fn row(event: &StoredEvent) -> Vec<Value> {
         &event.data[..],
         event.depth,
         true,
-        event.created_at_ms
+        event.created_at_ms,
+        (!event.attributes.is_empty()).then(|| json(&event.attributes))
     ]
 }
 
@@ -260,5 +261,9 @@ fn event(row: &Row) -> Result<StoredEvent> {
         data: row.bytes(8)?.into(),
         depth: row.int(9)? as u32,
         created_at_ms: row.int(10)?,
+        attributes: match row.maybe_text(11)? {
+            None => BTreeMap::new(),
+            Some(_) => row.json(11, "events.attributes")?,
+        },
     })
 }

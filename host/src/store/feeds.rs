@@ -259,6 +259,7 @@ async fn deliver(tx: &mut Tx<'_>, part: &Part<'_>, now: &Feed) -> Result<Receive
             time: event.time.clone(),
             data_content_type: event.data_content_type.clone(),
             data: event.data.clone().into(),
+            attributes: event.attributes.clone(),
             depth: 0,
             created_at_ms,
         }));

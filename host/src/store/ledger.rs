@@ -429,6 +429,7 @@ impl<'a> Commit<'a> {
             time: rfc3339(self.now),
             data_content_type: event.data_content_type.clone(),
             data: event.data.clone(),
+            attributes: event.attributes.clone(),
             depth: ended.depth,
             created_at_ms: self.now,
         }

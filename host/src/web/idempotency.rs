@@ -11,13 +11,13 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::{AnswerBody, Refusal, polish, whole};
+use super::{AnswerBody, answer_body, head as heads, refuse_of, whole};
 use crate::api::idempotency::{self, KEY, Looked, REPLAYED, Ticket};
-use crate::api::problem::Problem;
+use crate::api::problem::{Kind, Problem};
 use crate::app::App;
 use crate::ids::ExecutionId;
 use crate::model::ExecutionStatus;
@@ -42,13 +42,6 @@ pub enum Begun {
     Go(Ticket),
 }
 
-impl From<Problem> for Refusal {
-    fn from(problem: Problem) -> Refusal {
-        let refusal = Refusal::new(problem.kind.status(), problem.kind.word(), problem.message);
-        Refusal { retry_after: problem.retry_after_s, ..refusal }
-    }
-}
-
 /// Does the call have a key that counts?
 pub fn is_keyed(headers: &HeaderMap, view: &FunctionView, may_have_effects: bool) -> bool {
     let reaches_out = !view.grants.http.is_empty() || !view.grants.upstreams.is_empty();
@@ -56,7 +49,7 @@ pub fn is_keyed(headers: &HeaderMap, view: &FunctionView, may_have_effects: bool
 }
 
 /// Takes the call's key.
-pub async fn begin(app: &App, view: &FunctionView, head: &Parts, body: &Bytes) -> Result<Begun, Refusal> {
+pub async fn begin(app: &App, view: &FunctionView, head: &Parts, body: &Bytes) -> Result<Begun, Problem> {
     let key = idempotency::key(&head.headers, true)?.unwrap_or_default();
     let (partner, function) = (&view.function.partner, &view.function.id);
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
@@ -78,21 +71,19 @@ pub async fn begin(app: &App, view: &FunctionView, head: &Parts, body: &Bytes) -
         if ticket.answered {
             let message =
                 "the answer under this Idempotency-Key was too large to be kept, and there is no record of it";
-            return Err(Refusal::new(StatusCode::NOT_FOUND, "execution_not_found", message));
+            return Err(Problem::new(Kind::ExecutionNotFound, message));
         }
         return Ok(Begun::Go(ticket));
     };
     ticket.let_go(app, StatusCode::SERVICE_UNAVAILABLE).await;
     let mut response = match record.status {
         ExecutionStatus::Completed => {
-            let mut response = Response::new(answer_body(Bytes::new()));
+            let mut response = Response::new(answer_body(&HeaderMap::new(), Bytes::new()));
             *response.status_mut() = StatusCode::from_u16(record.response_status).unwrap_or(StatusCode::OK);
-            polish(response.headers_mut(), &record.id);
+            heads::mark(response.headers_mut(), &record.id);
             response
         }
-        _ => Refusal::new(StatusCode::BAD_GATEWAY, "function_failed", "the function failed")
-            .of(record.id)
-            .into_response(),
+        _ => refuse_of(Problem::new(Kind::FunctionFailed, "the function failed"), &record.id),
     };
     response.headers_mut().insert(REPLAYED, HeaderValue::from_static("record"));
     Ok(Begun::Answered(response))
@@ -104,7 +95,7 @@ pub async fn run(
     job: Job,
     permit: impl Send + 'static,
     ticket: Ticket,
-) -> Result<Response<AnswerBody>, Refusal> {
+) -> Result<Response<AnswerBody>, Problem> {
     let (tell, told) = oneshot::channel();
     let (own, id) = (app.clone(), ticket.subject.clone());
     app.life.spawn_work("call under a key", async move {
@@ -121,7 +112,7 @@ pub async fn run(
         };
         let _ = tell.send(response);
     });
-    told.await.map_err(|_| Refusal::from(Problem::outcome_unknown(&id)).of(id))
+    told.await.map_err(|_| Problem::outcome_unknown(&id))
 }
 
 async fn keep(app: &App, ticket: &Ticket, response: Response<AnswerBody>) -> Response<AnswerBody> {
@@ -132,23 +123,23 @@ async fn keep(app: &App, ticket: &Ticket, response: Response<AnswerBody>) -> Res
     let kept = Kept { headers, body: BASE64_STANDARD.encode(&body) };
     let kept = serde_json::to_string(&kept).expect("plain values serialise");
     ticket.keep(app, parts.status.as_u16(), &kept).await;
-    Response::from_parts(parts, answer_body(body))
+    let body = answer_body(&parts.headers, body);
+    Response::from_parts(parts, body)
 }
 
-fn replayed(id: &ExecutionId, status: u16, kept: &str) -> Result<Response<AnswerBody>, Refusal> {
+fn replayed(id: &ExecutionId, status: u16, kept: &str) -> Result<Response<AnswerBody>, Problem> {
     let broken = || Problem::internal(format!("the kept answer of the execution {id} cannot be read"));
     let kept: Kept = serde_json::from_str(kept).map_err(|_| broken())?;
-    let mut response = Response::new(answer_body(BASE64_STANDARD.decode(&kept.body).map_err(|_| broken())?.into()));
-    *response.status_mut() = StatusCode::from_u16(status).map_err(|_| broken())?;
+    let mut headers = HeaderMap::new();
     for (name, value) in &kept.headers {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| broken())?;
         let value = BASE64_STANDARD.decode(value).map_err(|_| broken())?;
-        response.headers_mut().append(name, HeaderValue::from_bytes(&value).map_err(|_| broken())?);
+        headers.append(name, HeaderValue::from_bytes(&value).map_err(|_| broken())?);
     }
+    let body = answer_body(&headers, BASE64_STANDARD.decode(&kept.body).map_err(|_| broken())?.into());
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(status).map_err(|_| broken())?;
+    *response.headers_mut() = headers;
     response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     Ok(response)
-}
-
-fn answer_body(body: Bytes) -> AnswerBody {
-    Full::new(body).map_err(|never| match never {}).boxed_unsync()
 }

@@ -1,9 +1,10 @@
 //! Uploads → artifacts. What a build says stands in its deployment's `buildLogs`.
 
 use std::fmt::Write;
+use std::pin::pin;
 use std::time::Duration;
 
-use larder_runtime::{Artifact, CompileError};
+use larder_runtime::{Artifact, CompileError, Found};
 
 use crate::app::App;
 use crate::crash::{self, Point};
@@ -12,47 +13,77 @@ use crate::model::{BuildStatus, Deployment, hex};
 use crate::schedule;
 use crate::store;
 
-/// How often a build is begun again because its process died: it may be what killed it.
-const LOST_MAX: usize = 3;
-const LOST: &str = "the process that built it is gone; it begins again\n";
-/// Beyond the deadline of compiling: fetching the upload, writing what came of it.
-const MARGIN: Duration = Duration::from_secs(30);
+/// How often a build is begun again because it came to no end: it may be what killed its process.
+const LOST_MAX: u32 = 3;
+/// How long a claim lasts, and how often it is renewed while its build goes on.
+const CLAIM: Duration = Duration::from_secs(60);
+const RENEW: Duration = Duration::from_secs(15);
+/// Before a build is begun again for which the machine had no time.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What a build came to.
+enum Built {
+    Ready(Found, Artifact, Grants),
+    /// The upload, or what it asks for, is at fault.
+    Refused(String),
+    /// The machine had no time for it.
+    Late(String),
+    /// It was cancelled, or is somebody else's by now.
+    Gone,
+}
+
+/// What the function has, and what it will have with this deployment.
+struct Grants {
+    in_force: larder_runtime::Grants,
+    asked: larder_runtime::Grants,
+}
 
 /// Builds the next deployment that no build has finished. One whose process died in the middle is taken over when its
 /// claim runs out.
 pub async fn step(app: App) -> store::Result<bool> {
-    let now = app.clock.now_ms();
-    let until = now + (app.settings.build.deadline + MARGIN).as_millis() as i64;
-    let Some(mut deployment) = app.store.claim_build(&app.holder, now, until).await? else { return Ok(false) };
+    let until = || app.clock.now_ms() + CLAIM.as_millis() as i64;
+    let claimed = app.store.claim_build(&app.holder, app.clock.now_ms(), until()).await?;
+    let Some(mut deployment) = claimed else { return Ok(false) };
     crash::point(Point::BuildClaimed);
-    let lost = match deployment.status {
-        BuildStatus::Building => deployment.build_logs.matches(LOST).count() + 1,
-        _ => 0,
-    };
     deployment.status = BuildStatus::Building;
-    deployment.build_logs = format!(
-        "upload: {} bytes, sha256 {}\n{}",
-        deployment.source_bytes,
-        hex(&deployment.digest.0),
-        LOST.repeat(lost)
-    );
+    deployment.build_logs =
+        format!("upload: {} bytes, sha256 {}\n", deployment.source_bytes, hex(&deployment.digest.0));
+    for _ in 0..deployment.build_lost {
+        deployment.build_logs.push_str("a build of it was begun and came to no end; it begins again\n");
+    }
     deployment.updated_at_ms = app.clock.now_ms();
     if !app.store.update_build(&deployment, Some(&app.holder), &app.clock).await? {
         return Ok(true);
     }
-    let compiled = match app.objects.get(&deployment.digest).await {
-        Ok(_) if lost > LOST_MAX => Err(CompileError::Rejected(format!("{lost} processes died while they built it"))),
-        Ok(wasm) => app.runtime.compile(wasm).await,
-        Err(err) => Err(CompileError::Host(err.to_string())),
-    };
-    match compiled {
-        Ok(artifact) => judge(&app, &mut deployment, &artifact).await?,
-        Err(err) => {
-            if let CompileError::Host(why) = &err {
-                tracing::error!(deployment.id = %deployment.id, error = why, "a build failed through the host's fault");
+    let built = {
+        let mut building = pin!(build(&app, &deployment));
+        loop {
+            tokio::select! {
+                biased;
+                built = &mut building => break built?,
+                () = tokio::time::sleep(RENEW) => {
+                    if !app.store.keep_build(&deployment, &app.holder, until()).await? {
+                        break Built::Gone;
+                    }
+                }
             }
+        }
+    };
+    match built {
+        Built::Ready(found, artifact, grants) => ready(&mut deployment, &found, &artifact, &grants),
+        Built::Refused(why) => {
             deployment.status = BuildStatus::Failed;
-            let _ = writeln!(deployment.build_logs, "error: {err}");
+            let _ = writeln!(deployment.build_logs, "error: {why}");
+        }
+        Built::Late(why) => {
+            tracing::warn!(deployment.id = %deployment.id, why, "a build is begun again: {why}");
+            let again = app.clock.now_ms() + PAUSE.as_millis() as i64;
+            app.store.release_build(&deployment, &app.holder, again).await?;
+            return Ok(true);
+        }
+        Built::Gone => {
+            app.store.release_build(&deployment, &app.holder, app.clock.now_ms()).await?;
+            return Ok(true);
         }
     }
     deployment.updated_at_ms = app.clock.now_ms();
@@ -72,31 +103,47 @@ pub async fn step(app: App) -> store::Result<bool> {
     Ok(true)
 }
 
-/// What it imports against what it asks for, or else has.
-async fn judge(app: &App, deployment: &mut Deployment, artifact: &Artifact) -> store::Result<()> {
+/// From the cheap to the dear: what it is, what it may, and only then its compilation.
+async fn build(app: &App, deployment: &Deployment) -> store::Result<Built> {
+    if deployment.build_lost > LOST_MAX {
+        return Ok(Built::Refused(format!(
+            "{} builds of it were begun and came to no end: their processes died, or the machine had no time for them; \
+             upload it again at another time",
+            deployment.build_lost
+        )));
+    }
+    let wasm = match app.objects.get(&deployment.digest).await {
+        Ok(wasm) => wasm,
+        Err(err) => return Ok(failed(deployment, CompileError::Host(err.to_string()))),
+    };
+    let found = match app.runtime.inspect(wasm.clone()).await {
+        Ok(found) => found,
+        Err(err) => return Ok(failed(deployment, err)),
+    };
     let function = app.store.function(&deployment.partner, &deployment.function).await?;
     let in_force = function.map(|function| function.grants).unwrap_or_default();
-    let grants = deployment.grants.as_ref().unwrap_or(&in_force);
-    if let Some(why) = grants::missing(&artifact.imports, grants, &deployment.function) {
-        deployment.status = BuildStatus::Failed;
-        deployment.build_logs.push_str(&why);
-        return Ok(());
+    let asked = deployment.grants.clone().unwrap_or_else(|| in_force.clone());
+    if let Some(why) = grants::missing(&found, &asked, &deployment.function) {
+        return Ok(Built::Refused(why));
     }
-    let reaches_out = !grants.http.is_empty() || !grants.upstreams.is_empty();
-    let widens = Difference::between(&in_force, grants).widens;
-    ready(deployment, artifact, reaches_out);
-    let log = &mut deployment.build_logs;
-    if !widens.is_empty() && deployment.approval.is_none() {
-        let _ = writeln!(log, "waits until somebody says yes to its grants. The function");
-        for what in widens {
-            let _ = writeln!(log, "  {what}");
-        }
-        let _ = writeln!(log, "larder grants approve {} {}", deployment.function, deployment.id);
-    }
-    Ok(())
+    Ok(match app.runtime.compile(wasm).await {
+        Ok(artifact) => Built::Ready(found, artifact, Grants { in_force, asked }),
+        Err(err) => failed(deployment, err),
+    })
 }
 
-fn ready(deployment: &mut Deployment, artifact: &Artifact, reaches_out: bool) {
+fn failed(deployment: &Deployment, err: CompileError) -> Built {
+    match err {
+        CompileError::Rejected(why) => Built::Refused(why),
+        CompileError::Late(why) => Built::Late(why),
+        CompileError::Host(_) => {
+            tracing::error!(deployment.id = %deployment.id, error = %err, "a build failed through the host's fault");
+            Built::Refused(err.to_string())
+        }
+    }
+}
+
+fn ready(deployment: &mut Deployment, found: &Found, artifact: &Artifact, grants: &Grants) {
     let log = &mut deployment.build_logs;
     let mut kinds = Vec::new();
     if artifact.exports.http {
@@ -111,7 +158,10 @@ fn ready(deployment: &mut Deployment, artifact: &Artifact, reaches_out: bool) {
     if artifact.may_have_effects {
         let _ = writeln!(log, "may have effects: HTTP answers leave after they are committed");
     }
-    if grants::calls_out(&artifact.imports) && !reaches_out {
+    if !found.uncalled.is_empty() {
+        let _ = writeln!(log, "imports and never calls: {}", grants::interfaces(&found.uncalled));
+    }
+    if grants::calls_out(&artifact.imports) && grants.asked.http.is_empty() && grants.asked.upstreams.is_empty() {
         let _ = writeln!(
             log,
             "imports wasi:http/outgoing-handler: every outgoing call is refused, as no http or upstreams are granted"
@@ -122,6 +172,14 @@ fn ready(deployment: &mut Deployment, artifact: &Artifact, reaches_out: bool) {
         "compiled in {} ms: {} bytes of code from {} bytes",
         artifact.compile_ms, artifact.artifact_bytes, artifact.wasm_bytes
     );
+    let widens = Difference::between(&grants.in_force, &grants.asked).widens;
+    if !widens.is_empty() && deployment.approval.is_none() {
+        let _ = writeln!(log, "waits until somebody says yes to its grants. The function");
+        for what in widens {
+            let _ = writeln!(log, "  {what}");
+        }
+        let _ = writeln!(log, "larder grants approve {} {}", deployment.function, deployment.id);
+    }
     deployment.status = BuildStatus::Ready;
     deployment.exports = Some(artifact.exports);
     deployment.build_bytes = artifact.artifact_bytes;

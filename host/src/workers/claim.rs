@@ -166,6 +166,7 @@ async fn run(app: &App, context: &Context, claimed: Claimed) -> store::Result<()
         execution: execution.clone(),
         holder: Some(holder.clone()),
         stream: None,
+        sanitize: None,
         wall_max: None,
         keyed: false,
     };

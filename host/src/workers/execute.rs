@@ -10,7 +10,9 @@ use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use larder_runtime::imports::http::Backend;
-use larder_runtime::{Answer, Call, Effect, End, Event, Failure, LoadError, Outcome, Program, Run, StreamedBody};
+use larder_runtime::{
+    Answer, Call, Effect, End, Event, Failure, LoadError, Outcome, Program, Run, Sanitize, StreamedBody,
+};
 use metrics::{counter, histogram};
 use tokio::sync::oneshot;
 
@@ -50,6 +52,8 @@ pub struct Job {
     pub holder: Option<String>,
     /// Hand a long answer over while the guest runs. Only for functions that cannot have effects.
     pub stream: Option<oneshot::Sender<http::Response<StreamedBody>>>,
+    /// What is taken out of the answer's headers.
+    pub sanitize: Option<Sanitize>,
     /// Wall-clock time that the caller can wait, if that is less than the function may take.
     pub wall_max: Option<Duration>,
     /// The caller may ask for it again under the same id, so what only the host is at fault for must not take the place of
@@ -109,6 +113,7 @@ impl Job {
             execution,
             holder: None,
             stream: None,
+            sanitize: None,
             wall_max: None,
             keyed: false,
         }
@@ -182,7 +187,7 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
             signing: Some(signer.clone()),
         };
         let answer = job.stream.take().map_or(Answer::Buffered, Answer::Streamed);
-        let outcome = program.run(call(&mut job.input, answer), run).await;
+        let outcome = program.run(call(&mut job.input, answer, &job.sanitize), run).await;
         crash::point(Point::Ran);
         if let Some(done) = finish(app, &job, Some(active.deployment.clone()), outcome, None).await {
             if races >= RACES_MAX
@@ -382,7 +387,7 @@ fn not_applied(execution: &Execution) -> Ended {
     }
 }
 
-fn call(input: &mut Input, answer: Answer) -> Call {
+fn call(input: &mut Input, answer: Answer, sanitize: &Option<Sanitize>) -> Call {
     match input {
         Input::Event(event) => Call::Event(event.clone()),
         Input::Http { head, body } => {
@@ -392,7 +397,8 @@ fn call(input: &mut Input, answer: Answer) -> Call {
                     std::mem::replace(stream, Full::default().map_err(|never| match never {}).boxed()).boxed_unsync()
                 }
             };
-            Call::Http { request: http::Request::from_parts(head.clone(), body), answer }
+            let request = http::Request::from_parts(head.clone(), body);
+            Call::Http { request, answer, sanitize: sanitize.clone() }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What an execution from the queue is given: the event, the firing or the request that triggered it.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use larder_runtime::Event;
 use serde_json::json;
@@ -19,6 +21,7 @@ pub fn of_claimed(view: &FunctionView, execution: &Execution, event: Option<&Sto
             time: event.time.clone(),
             data_content_type: event.data_content_type.clone(),
             data: event.data.clone(),
+            attributes: event.attributes.clone(),
         }),
         (None, Some(nominal)) => Input::Event(firing(view, nominal, execution.late_ms)),
         (None, None) => super::request::of_record(view, execution, body.into()),
@@ -37,5 +40,6 @@ fn firing(view: &FunctionView, nominal: Millis, late_ms: Option<Millis>) -> Even
         time: rfc3339(nominal),
         data_content_type: "application/json".into(),
         data: Bytes::from(data.to_string()),
+        attributes: BTreeMap::new(),
     }
 }

@@ -1,5 +1,6 @@
 //! The HTTP request that a function receives when the platform makes it: API executions, at once or from the queue.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use bytes::Bytes;
@@ -31,6 +32,7 @@ pub fn of_record(view: &FunctionView, execution: &Execution, body: Bytes) -> Inp
             time: rfc3339(execution.created_at_ms),
             data_content_type: content_type.unwrap_or_else(|| "application/json".into()),
             data: body,
+            attributes: BTreeMap::new(),
         });
     }
     let (mut head, ()) = http::Request::new(()).into_parts();

@@ -1,8 +1,12 @@
 //! `larder:function/events`: telling others.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::{Host, check_length, check_value};
+use crate::attributes;
+use crate::bindings::larder::function::event_types::Attribute;
 use crate::bindings::larder::function::events;
 use crate::call::Event;
 use crate::outcome::Effect;
@@ -10,11 +14,22 @@ use crate::text;
 
 impl events::Host for Host {
     async fn emit(&mut self, event: events::NewEvent) -> wasmtime::Result<Result<String, String>> {
-        if let Err(wrong) = check(&event).and_then(|()| self.grants.allow_event(&event.type_)) {
-            return Ok(Err(wrong));
-        }
+        self.emit_with(event, vec![]).await
+    }
+
+    async fn emit_with(
+        &mut self,
+        event: events::NewEvent,
+        attributes: Vec<Attribute>,
+    ) -> wasmtime::Result<Result<String, String>> {
+        let attributes =
+            match check(&event).and_then(|()| self.grants.allow_event(&event.type_)).and_then(|()| named(attributes)) {
+                Ok(attributes) => attributes,
+                Err(wrong) => return Ok(Err(wrong)),
+            };
+        let more = attributes.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
         let subject_bytes = event.subject.as_ref().map_or(0, String::len);
-        self.admit_effect(event.data.len() + event.type_.len() + event.data_content_type.len() + subject_bytes)?;
+        self.admit_effect(event.data.len() + event.type_.len() + event.data_content_type.len() + subject_bytes + more)?;
         let id = self.next_id();
         self.effects.push(Effect::Emit(Event {
             id: id.clone(),
@@ -24,9 +39,22 @@ impl events::Host for Host {
             time: String::new(),
             data_content_type: event.data_content_type,
             data: Bytes::from(event.data),
+            attributes,
         }));
         Ok(Ok(id))
     }
+}
+
+/// By name, if an event may have them.
+fn named(list: Vec<Attribute>) -> Result<BTreeMap<String, String>, String> {
+    let mut named = BTreeMap::new();
+    for Attribute { name, value } in list {
+        if named.insert(name.clone(), value).is_some() {
+            return Err(format!("the attribute {name:?} is there twice"));
+        }
+    }
+    attributes::check(&named).map_err(|(name, why)| format!("the attribute {name:?} {why}"))?;
+    Ok(named)
 }
 
 fn check(event: &events::NewEvent) -> Result<(), String> {

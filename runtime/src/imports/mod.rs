@@ -7,15 +7,18 @@
 //! The rules: **no host function changes anything outside its store** (changes are collected as [`Effect`]s), and
 //! **everything a guest can make the host keep has a bound** below.
 
+mod attributes;
 pub(crate) mod clocks;
 mod enrolment;
 mod events;
 pub mod http;
 pub(crate) mod logs;
+mod response;
 pub mod savings;
 pub mod signing;
 pub mod state;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
@@ -127,9 +130,11 @@ impl WasiHttpView for State {
 pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    response::link(linker)?;
     function::event_types::add_to_linker::<_, HasSelf<Host>>(linker, host)?;
     function::savings::add_to_linker::<_, HasSelf<Host>>(linker, host)?;
     function::state::add_to_linker::<_, HasSelf<Host>>(linker, host)?;
+    function::attributes::add_to_linker::<_, HasSelf<Host>>(linker, host)?;
     function::events::add_to_linker::<_, HasSelf<Host>>(linker, host)?;
     function::enrolment::add_to_linker::<_, HasSelf<Host>>(linker, host)?;
     function::signing::add_to_linker::<_, HasSelf<Host>>(linker, host)
@@ -145,6 +150,8 @@ pub(crate) struct Host {
     effects_max: u32,
     grants: Arc<Grants>,
     enrolment: Option<Enrolment>,
+    /// Of the event that the run is for.
+    pub attributes: BTreeMap<String, String>,
     savings: Arc<dyn savings::Backend>,
     signing: Option<Arc<dyn signing::Backend>>,
     signed: signing::Signed,
@@ -164,6 +171,7 @@ impl Host {
             effects_max: run.limits.effects,
             grants: run.grants,
             enrolment: run.enrolment,
+            attributes: BTreeMap::new(),
             savings: run.savings,
             signing: run.signing,
             signed: signing::Signed::default(),

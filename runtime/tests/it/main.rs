@@ -105,13 +105,14 @@ fn event(data: &[u8]) -> Call {
         subject: None,
         time: "2026-01-02T03:04:05Z".into(),
         data_content_type: "text/plain".into(),
+        attributes: Default::default(),
         data: Bytes::copy_from_slice(data),
     })
 }
 
 fn get(answer: Answer) -> Call {
     let body: RequestBody = Empty::new().map_err(|never| match never {}).boxed_unsync();
-    Call::Http { request: http::Request::get("http://acme.example/").body(body).unwrap(), answer }
+    Call::Http { request: http::Request::get("http://acme.example/").body(body).unwrap(), answer, sanitize: None }
 }
 
 fn run(limits: Limits) -> Run {

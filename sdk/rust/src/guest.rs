@@ -26,7 +26,7 @@ pub use wasm::*;
 #[cfg(target_arch = "wasm32")]
 mod wasm {
     use super::*;
-    use crate::bindings::larder::function::{enrolment, events, savings, signing, state};
+    use crate::bindings::larder::function::{attributes, enrolment, events, savings, signing, state};
     use crate::http::{Request, Response};
 
     pub fn handle<T: DeserializeOwned, A: Answer>(
@@ -64,8 +64,18 @@ mod wasm {
         pub fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<state::Entry>, String> {
             state::list(prefix, after)
         }
+        pub fn attributes(&self) -> Vec<event_types::Attribute> {
+            attributes::current()
+        }
         pub fn emit(&mut self, event: &events::NewEvent) -> Result<String, String> {
             events::emit(event)
+        }
+        pub fn emit_with(
+            &mut self,
+            event: &events::NewEvent,
+            attributes: &[event_types::Attribute],
+        ) -> Result<String, String> {
+            events::emit_with(event, attributes)
         }
         pub fn send(&mut self, request: &Request) -> Result<Response, Error> {
             crate::http::wasm::send(request)

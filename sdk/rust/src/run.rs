@@ -6,9 +6,12 @@
 //!
 //! Whatever the host refuses is an [`Error::Reject`] with the host's reason: it would refuse the same again.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::bindings::larder::function::event_types::Attribute;
 use crate::bindings::larder::function::{events, savings};
 #[cfg(target_arch = "wasm32")]
 use crate::guest::Host;
@@ -47,15 +50,31 @@ impl Run {
         self.host.create_transaction(&transaction).map_err(|why| Error::Reject(format!("cannot save {money}: {why}")))
     }
 
+    /// The attributes of the event for which [`Event`](crate::Event) has no field, by name: `dataschema`, and extensions such
+    /// as `traceparent`.
+    pub fn attributes(&self) -> BTreeMap<String, String> {
+        self.host.attributes().into_iter().map(|attribute| (attribute.name, attribute.value)).collect()
+    }
+
     /// Sends an event with JSON data when the run ends well, and gives its id.
     pub fn emit(&mut self, type_: &str, subject: Option<&str>, data: &impl Serialize) -> Result<String, Error> {
-        let event = events::NewEvent {
-            type_: type_.to_owned(),
-            subject: subject.map(str::to_owned),
-            data_content_type: "application/json".to_owned(),
-            data: serde_json::to_vec(data)?,
-        };
+        let event = new_event(type_, subject, data)?;
         self.host.emit(&event).map_err(|why| Error::Reject(format!("cannot emit {type_}: {why}")))
+    }
+
+    /// The same with extension attributes, such as those that this run's own event came with.
+    pub fn emit_with(
+        &mut self,
+        type_: &str,
+        subject: Option<&str>,
+        data: &impl Serialize,
+        attributes: &BTreeMap<String, String>,
+    ) -> Result<String, Error> {
+        let event = new_event(type_, subject, data)?;
+        let attributes: Vec<Attribute> =
+            attributes.iter().map(|(name, value)| Attribute { name: name.clone(), value: value.clone() }).collect();
+        let emitted = self.host.emit_with(&event, &attributes);
+        emitted.map_err(|why| Error::Reject(format!("cannot emit {type_}: {why}")))
     }
 
     /// Asks an outside service: `run.get("http://aggregator.upstream/standings")?.json()?`.
@@ -79,6 +98,15 @@ impl Run {
     pub fn state(&mut self) -> State<'_> {
         State { host: &mut self.host }
     }
+}
+
+fn new_event(type_: &str, subject: Option<&str>, data: &impl Serialize) -> Result<events::NewEvent, Error> {
+    Ok(events::NewEvent {
+        type_: type_.to_owned(),
+        subject: subject.map(str::to_owned),
+        data_content_type: "application/json".to_owned(),
+        data: serde_json::to_vec(data)?,
+    })
 }
 
 /// A function's state, its values kept as JSON. Keys have 1 to 255 characters, values up to 65,536 bytes. A run reads

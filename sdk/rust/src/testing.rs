@@ -10,6 +10,8 @@
 
 mod host;
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -119,6 +121,12 @@ impl TestRun {
         self
     }
 
+    /// Events come with this attribute: `dataschema` or an extension.
+    pub fn attribute(mut self, name: &str, value: &str) -> TestRun {
+        self.host.attributes.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
     /// Somebody is enrolled in the function, so that a run which is not for an enrolment may save for them.
     pub fn enrolled(mut self, end_user: &str) -> TestRun {
         self.host.enrolled.insert(end_user.to_owned());
@@ -215,4 +223,6 @@ pub struct Emitted {
     pub type_: String,
     pub subject: Option<String>,
     pub data: Value,
+    /// Of its envelope, beside these.
+    pub attributes: BTreeMap<String, String>,
 }

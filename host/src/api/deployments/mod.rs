@@ -161,6 +161,7 @@ async fn begin(app: &App, function: &Function, new: NewDeployment) -> Result<Dep
         build_bytes: 0,
         build_ms: 0,
         build_logs: String::new(),
+        build_lost: 0,
         exports: None,
         grants: new.grants,
         uploader: new.uploader,

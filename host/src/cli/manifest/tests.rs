@@ -80,7 +80,7 @@ fn complaints_name_the_line_to_change() {
         ("[function]\nid = \"a\"\ntopcs = \"all\"", "larder.toml:3: unknown key function.topcs; did you mean topics?"),
         (
             "[function]\nid = \"a\"\n\n[limits]\nmemory = 1",
-            "larder.toml:5: unknown key limits.memory; known are memory_bytes, cpu_ms, log_bytes, response_bytes, effects, attempts",
+            "larder.toml:5: unknown key limits.memory; known are memory_bytes, cpu_ms, log_bytes, response_bytes, effects, stream_s, attempts",
         ),
         ("[function]\nid = \"a\"\n[limit]\ncpu_ms = 5", "larder.toml:3: unknown key limit; did you mean limits?"),
         (

@@ -6,6 +6,7 @@ use rust_decimal::Decimal;
 use sha2::{Digest, Sha256};
 
 use super::{Emitted, Transaction};
+use crate::bindings::larder::function::event_types::Attribute;
 use crate::bindings::larder::function::{enrolment, events, savings, state};
 use crate::http::{Request, Response};
 use crate::{Currency, Error, Money};
@@ -18,6 +19,7 @@ const LIST_MAX: usize = 100;
 #[derive(Clone, Default)]
 pub(crate) struct Host {
     pub(super) enrolment: Option<enrolment::Details>,
+    pub(super) attributes: BTreeMap<String, String>,
     pub(super) enrolled: BTreeSet<String>,
     pub(super) state: BTreeMap<String, Vec<u8>>,
     pub(super) transactions: Vec<Transaction>,
@@ -107,7 +109,21 @@ impl Host {
         Ok(entries.map(|(key, value)| state::Entry { key: key.clone(), value: value.clone() }).collect())
     }
 
+    pub fn attributes(&self) -> Vec<Attribute> {
+        let all = self.attributes.iter();
+        all.map(|(name, value)| Attribute { name: name.clone(), value: value.clone() }).collect()
+    }
+
     pub fn emit(&mut self, event: &events::NewEvent) -> Result<String, String> {
+        self.emit_with(event, &[])
+    }
+
+    pub fn emit_with(&mut self, event: &events::NewEvent, attributes: &[Attribute]) -> Result<String, String> {
+        for Attribute { name, .. } in attributes {
+            if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
+                return Err(format!("the attribute {name:?} is not a name of an attribute: those are of a-z and 0-9"));
+            }
+        }
         check_text("type", &event.type_, 1, TEXT_CHARS_MAX)?;
         if !event.type_.split('.').all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_graphic())) {
             return Err(format!("type {:?} is not made of printable words with dots between them", event.type_));
@@ -118,7 +134,8 @@ impl Host {
         }
         check_value("data", &event.data)?;
         let data = serde_json::from_slice(&event.data).map_err(|err| format!("data is not JSON: {err}"))?;
-        self.events.push(Emitted { type_: event.type_.clone(), subject: event.subject.clone(), data });
+        let attributes = attributes.iter().map(|own| (own.name.clone(), own.value.clone())).collect();
+        self.events.push(Emitted { type_: event.type_.clone(), subject: event.subject.clone(), data, attributes });
         Ok(format!("event-{}", self.events.len()))
     }
 

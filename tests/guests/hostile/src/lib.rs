@@ -148,3 +148,40 @@ pub fn write_as(query: &str, out: ResponseOutparam) {
     drop(stream);
     OutgoingBody::finish(body, None).expect("a complete body");
 }
+
+/// An answer as the query says: `status=304&h=etag:%22a%22&body=hello&trailer=x:1`. `+` is a space.
+pub fn say(query: &str, out: ResponseOutparam) {
+    let (mut status, mut text) = (200, String::new());
+    let (headers, trailers) = (Fields::new(), Fields::new());
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (what, value) = pair.split_once('=').expect("a value");
+        let value = decode(value);
+        let field = || value.split_once(':').map(|(name, value)| (name.to_owned(), value.as_bytes().to_owned()));
+        match what {
+            "status" => status = value.parse().expect("a number"),
+            "body" => text = value,
+            "h" => field().map(|(name, value)| headers.append(&name, &value).expect("a header")).expect("a field"),
+            "trailer" => field().map(|(name, value)| trailers.append(&name, &value).expect("a trailer")).expect("one"),
+            other => panic!("what is {other}?"),
+        }
+    }
+    let Body { stream, body } = Body::begin(out, status, headers);
+    if !text.is_empty() {
+        stream.blocking_write_and_flush(text.as_bytes()).expect("a reader");
+    }
+    drop(stream);
+    let trailers = (!trailers.entries().is_empty()).then_some(trailers);
+    OutgoingBody::finish(body, trailers).expect("a complete body");
+}
+
+fn decode(text: &str) -> String {
+    let mut decoded = String::new();
+    let mut parts = text.split('%');
+    decoded.push_str(&parts.next().unwrap_or_default().replace('+', " "));
+    for part in parts {
+        let (code, rest) = part.split_at(2);
+        decoded.push(u8::from_str_radix(code, 16).expect("two digits").into());
+        decoded.push_str(&rest.replace('+', " "));
+    }
+    decoded
+}

@@ -5,6 +5,7 @@
 //! * `probe.echo`: increments `echoes`.
 //! * `probe.retry` {until}: asks to be retried until it has run that often, which it cannot remember: always.
 //! * `probe.after` {count}: asks to be retried until `count` is that high, then saves 1.00 for "clock"; the memo is the event's id.
+//! * `probe.attributes`: prints the event's attributes and emits `probe.told` with them, which prints its own.
 //! * `probe.reject`: refuses.
 //! * `probe.who`: prints whom the enrolment is of.
 //! * `probe.loop`: emits itself again.
@@ -29,6 +30,11 @@ fn probe(event: Event<Value>, run: &mut Run) -> Result<Value, Error> {
         "probe.echo" => run.state().increment("echoes", 1)?,
         "probe.retry" => return Err(Error::retry("not yet")),
         "probe.who" => println!("{}", run.enrolment()?.end_user),
+        "probe.attributes" => {
+            run.emit_with("probe.told", None, &event.data, &run.attributes())?;
+            println!("{:?}", run.attributes());
+        }
+        "probe.told" => println!("{:?}", run.attributes()),
         "probe.reject" => return Err(Error::reject("never")),
         "probe.slow" => {
             std::thread::sleep(std::time::Duration::from_millis(event.data["ms"].as_u64().unwrap_or(0)));

@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use hostile::{Body, answer, grow, recurse, spin, target, trap, write_as};
+use hostile::{Body, answer, grow, recurse, say, spin, target, trap, write_as};
 use larder_sdk::bindings::larder::function::{events, savings, state};
 use larder_sdk::{Error, Event, Run};
 use wasip2::exports::http::incoming_handler::Guest;
@@ -100,6 +100,7 @@ impl Guest for Saver {
             "large-value" => answer(out, 200, &format!("{:?}", state::set("key", &vec![7; 65_537]))),
             "huge-value" => answer(out, 200, &format!("{:?}", state::set("key", &vec![7; 3 << 20]))),
             "write" => write_as(&query, out),
+            "say" => say(&query, out),
             other => answer(out, 404, &format!("there is no {other}\n")),
         }
     }

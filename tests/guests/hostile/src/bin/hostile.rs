@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::thread::sleep;
 use std::time::Duration;
 
-use hostile::{Body, answer, grow, read, recurse, spin, target, trap, write_as};
+use hostile::{Body, answer, grow, read, recurse, say, spin, target, trap, write_as};
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{Fields, IncomingRequest, OutgoingRequest, ResponseOutparam, Scheme};
@@ -122,6 +122,13 @@ impl Guest for Hostile {
                 }
                 Body::begin(out, 200, headers).finish();
             }
+            // An event.
+            "" => {
+                for (name, value) in request.headers().entries() {
+                    println!("{name}: {}", String::from_utf8_lossy(&value));
+                }
+                answer(out, 200, "");
+            }
             "told" => {
                 let mut told: Vec<String> = request.headers().entries().into_iter().map(|(name, _)| name).collect();
                 told.sort();
@@ -151,6 +158,7 @@ impl Guest for Hostile {
                 body.finish();
             }
             "write" => write_as(&query, out),
+            "say" => say(&query, out),
             other => answer(out, 404, &format!("there is no {other}\n")),
         }
     }
