@@ -102,6 +102,33 @@ both!(who_is_refused_sees_the_answer_even_while_still_sending, async |on| {
             Err(err) => wrong.push(format!("{method} {path}: the answer is lost: {err}")),
         }
     }
+    // A head that cannot be read, of which the body comes all the same.
+    for (headers, expected) in
+        [(vec![("content-length", "+5")], 400), (vec![("x-large", "a".repeat(100_000).leak() as &str)], 431)]
+    {
+        let headers = [&[("host", "demo.localhost")], &headers[..]].concat();
+        let mut stream = connected(&larder).await;
+        let got = async {
+            stream.write_all(head("POST", "/hello", &headers, body.len()).as_bytes()).await?;
+            stream.write_all(&body).await?;
+            answer(&mut stream).await
+        };
+        match got.await {
+            Ok((status, ..)) if status == expected => {}
+            other => wrong.push(format!("{expected} was expected: {other:?}")),
+        }
+    }
+    // A function that answers without having read everything has refused nothing, and the client still sees its answer.
+    larder.api().deploy("hostile", &guests::guest("hostile"), json!({ "routes": ["/hostile"] })).await;
+    let mut stream = connected(&larder).await;
+    for _ in 0..2 {
+        let length = 900_000;
+        let head = head("POST", "/hostile/fine", &[("host", "demo.localhost")], length);
+        stream.write_all(head.as_bytes()).await.expect("a head");
+        stream.write_all(&body[..length]).await.expect("a body");
+        let (status, _, told) = answer(&mut stream).await.expect("an answer");
+        assert_eq!((status, told.as_str()), (200, "fine\n"));
+    }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     fetched(&larder).await;
 });
