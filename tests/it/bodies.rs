@@ -368,3 +368,34 @@ both!(an_address_has_its_connections_and_no_more, async |on| {
     open.pop();
     eventually("room for another", async || (from("127.0.0.2").await.0 == 200).then_some(())).await;
 });
+
+both!(answers_that_nobody_takes_are_held_within_a_budget_of_the_partner, async |on| {
+    const NAME: &str = "server.answer_bytes_per_partner";
+    let larder = Larder::start_with(Options::on(on).set("LARDER_SERVER__ANSWER_BYTES_PER_PARTNER", "30000000")).await;
+    let api = larder.api();
+    let limits = json!({ "responseBytes": 32 << 20, "memoryBytes": 200 << 20, "cpuMs": 20_000 });
+    let settings = json!({ "routes": ["/saver"], "limits": limits, "timeout": 30 });
+    api.deploy("saver", &guests::guest("hostile-saver"), settings).await;
+    let used = async || limit(&api, NAME).await["used"].as_u64().expect("a number");
+    let mut open = Vec::new();
+    for held in [20_000_000, 40_000_000] {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(64 << 10).expect("a size");
+        let mut stream = socket.connect(larder.address().parse().expect("an address")).await.expect("a connection");
+        let asks = "GET /saver/pour?20971520 HTTP/1.1\r\nhost: demo.localhost\r\n\r\n";
+        stream.write_all(asks.as_bytes()).await.expect("a request");
+        open.push(stream);
+        eventually("the answer to be held", async || (used().await >= held).then_some(())).await;
+    }
+    let call = async || {
+        let answer = larder.web("demo", Method::GET, "/saver/fine").send().await.expect("an answer");
+        (answer.status().as_u16(), answer.text().await.expect("a body"))
+    };
+    let (status, told) = call().await;
+    assert!(status == 429 && told.contains(NAME), "{status} {told}");
+    let told = api.post("/functions/saver/executions", json!({})).await.is_error(429, "general_rate_limit_exceeded");
+    assert!(told.contains(NAME), "{told}");
+    open.clear();
+    eventually("the bytes to be given back", async || (used().await == 0).then_some(())).await;
+    assert_eq!(call().await.0, 200);
+});
