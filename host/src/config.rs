@@ -82,6 +82,8 @@ section! { Server {
     body_rate_min: u64,
     body_bytes_held_max: u64,
     body_bytes_per_partner: u64,
+    answer_bytes_held_max: u64,
+    answer_bytes_per_partner: u64,
     refused_bytes_max: u64,
     #[serde(with = "humantime_serde")] call_timeout: Duration,
     calls_per_partner: usize,
@@ -320,6 +322,12 @@ impl Settings {
             server.body_bytes_held_max >= server.body_bytes_per_partner,
             "server.body_bytes_held_max",
             "must be at least server.body_bytes_per_partner",
+        );
+        found.unless(server.answer_bytes_per_partner > 0, "server.answer_bytes_per_partner", "must be at least 1");
+        found.unless(
+            server.answer_bytes_held_max >= server.answer_bytes_per_partner,
+            "server.answer_bytes_held_max",
+            "must be at least server.answer_bytes_per_partner",
         );
         found.unless(self.server.calls_per_partner > 0, "server.calls_per_partner", "must be at least 1");
         found.unless(!self.server.client_timeout.is_zero(), "server.client_timeout", "must be more than 0");

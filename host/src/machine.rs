@@ -33,24 +33,25 @@ fn total(meminfo: &str) -> Option<u64> {
 /// Puts the budgets in for which the settings say 0, and tells the operator what all of them add up to.
 pub fn share_out(settings: &mut Settings, machine: Option<u64>) {
     let bodies = settings.server.body_bytes_held_max;
+    let answers = settings.server.answer_bytes_held_max;
     let builds = settings.build.at_once as u64 * settings.build.memory_bytes;
     let runtime = &mut settings.runtime;
     let largest = Limits::CEILING.memory_bytes;
     if runtime.memory_bytes_max == 0 {
         // Where nothing tells, as much as all instances may have by default.
         let machine = machine.unwrap_or(u64::from(runtime.instances_max) * Limits::DEFAULT.memory_bytes);
-        let left = machine.saturating_sub(bodies + builds);
+        let left = machine.saturating_sub(bodies + answers + builds);
         runtime.memory_bytes_max = (left / 4 * 3).max(machine / 4).max(largest);
     }
     if runtime.memory_bytes_per_partner == 0 {
         runtime.memory_bytes_per_partner = (runtime.memory_bytes_max / 8 * 7).max(largest);
     }
     let guests = runtime.memory_bytes_max;
-    let sum = guests + bodies + builds;
-    let [guests, bodies, builds, sum] = [guests, bodies, builds, sum].map(|bytes| bytes / MIB);
+    let sum = guests + bodies + answers + builds;
+    let [guests, bodies, answers, builds, sum] = [guests, bodies, answers, builds, sum].map(|bytes| bytes / MIB);
     let told = format!(
         "by the settings up to {sum} MiB of memory: guests {guests} (runtime.memory_bytes_max), bodies of requests {bodies} \
-         (server.body_bytes_held_max), builds {builds} (build.at_once times build.memory_bytes)"
+         (server.body_bytes_held_max), answers {answers} (server.answer_bytes_held_max), builds {builds} (build.at_once times build.memory_bytes)"
     );
     match machine.map(|machine| machine / MIB) {
         Some(machine) if sum > machine => tracing::warn!("{told}; this machine has {machine} MiB: set them lower"),
@@ -74,11 +75,11 @@ mod tests {
             share_out(&mut settings, machine.map(|machine| machine * MIB));
             (settings.runtime.memory_bytes_max / MIB, settings.runtime.memory_bytes_per_partner / MIB)
         };
-        // 256 for bodies and 2,048 for a build.
-        assert_eq!(shared(Some(10_304), 0, 0), (6_000, 5_250));
+        // 256 for bodies, 512 for answers and 2,048 for a build.
+        assert_eq!(shared(Some(10_816), 0, 0), (6_000, 5_250));
         assert_eq!(shared(Some(2_048), 0, 0), (512, 448));
         assert_eq!(shared(Some(512), 0, 0), (256, 256));
-        assert_eq!(shared(None, 0, 0).0, (128 * 64 - 2_304) / 4 * 3);
+        assert_eq!(shared(None, 0, 0).0, (128 * 64 - 2_816) / 4 * 3);
         assert_eq!(shared(Some(10_304), 1_024, 300), (1_024, 300));
     }
 }

@@ -13,6 +13,10 @@ use larder::roles::{self, Role};
 use larder::secrets::Secrets;
 use larder::{dev, telemetry};
 
+/// The system's keeps most of what bodies and answers once took, in an arena for each thread.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// A self-hosted function platform: WebAssembly components that react to requests, events and schedules.
 #[derive(Parser)]
 #[command(name = "larder", version, after_help = cli::EXIT_CODES)]

@@ -59,6 +59,8 @@ caps! {
     /// At once, in this process.
     UploadBytes = "build.staged_bytes_per_partner", "bytes of uploads in progress", Later;
     /// At once, in this process.
+    AnswerBytes = "server.answer_bytes_per_partner", "bytes of answers that were not taken yet", Later;
+    /// At once, in this process.
     BodyBytes = "server.body_bytes_per_partner", "bytes of request bodies", Later;
     IdempotencyKeys = "records.idempotency_keys_per_partner", "idempotency keys", Later;
 }
@@ -72,6 +74,7 @@ impl Cap {
             Cap::GuestMemory => settings.runtime.memory_bytes_per_partner,
             Cap::Uploads => settings.build.uploads_per_partner,
             Cap::UploadBytes => settings.build.staged_bytes_per_partner,
+            Cap::AnswerBytes => settings.server.answer_bytes_per_partner,
             Cap::BodyBytes => settings.server.body_bytes_per_partner,
             Cap::IdempotencyKeys => settings.records.idempotency_keys_per_partner,
         }
@@ -87,6 +90,7 @@ impl Cap {
             Cap::GuestMemory => tenant.memory_reserved(),
             Cap::Uploads => tenant.uploads.count(),
             Cap::UploadBytes => tenant.uploads.bytes(),
+            Cap::AnswerBytes => tenant.bodies.answers(),
             Cap::BodyBytes => tenant.bodies.held(),
             Cap::IdempotencyKeys => {
                 let most = match self.limit(&app.settings) {

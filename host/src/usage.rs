@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::app::App;
+use crate::bodies::Fault;
 use crate::clock::Millis;
 use crate::partners::Tenant;
 use crate::quotas::{Cap, Exceeded};
@@ -22,9 +23,10 @@ const SHARE: Duration = Duration::from_millis(200);
 const KEPT: Duration = Duration::from_secs(120);
 
 /// Would a call be admitted now? Asked before its body is read, so that nobody sends one for nothing.
-pub fn check(app: &App, tenant: &Tenant) -> Result<(), Exceeded> {
+pub fn check(app: &App, tenant: &Tenant) -> Result<(), Fault> {
     check_rate(app, tenant)?;
-    if tenant.permits.available_permits() == 0 { Err(at_once(app)) } else { Ok(()) }
+    app.bodies.check_answers(&tenant.bodies)?;
+    if tenant.permits.available_permits() == 0 { Err(at_once(app).into()) } else { Ok(()) }
 }
 
 /// Room for one call of the partner, until it is dropped.
@@ -41,16 +43,16 @@ impl Drop for Admitted {
 }
 
 /// Room for one call of the partner that may use so much memory.
-pub fn admit(app: &App, tenant: &Tenant, memory_bytes: u64) -> Result<Admitted, Exceeded> {
+pub fn admit(app: &App, tenant: &Tenant, memory_bytes: u64) -> Result<Admitted, Fault> {
     check_rate(app, tenant)?;
+    app.bodies.check_answers(&tenant.bodies)?;
     let permit = tenant.permits.clone().try_acquire_owned().map_err(|_| at_once(app))?;
-    let used = tenant.memory_reserved();
-    tenant.memory.fetch_add(memory_bytes, Relaxed);
+    let used = tenant.memory.fetch_add(memory_bytes, Relaxed).max(tenant.memory_in_use());
     // From here on dropping it gives the memory back.
     let admitted = Admitted { _permit: permit, memory: tenant.memory.clone(), memory_bytes };
     let most = app.settings.runtime.memory_bytes_per_partner;
     if used.saturating_add(memory_bytes) > most {
-        return Err(Exceeded::new(Cap::GuestMemory, most, used));
+        return Err(Exceeded::new(Cap::GuestMemory, most, used).into());
     }
     if app.settings.server.calls_per_minute > 0 {
         tenant.calls.add();

@@ -99,6 +99,7 @@ pub(crate) async fn compile(settings: &Settings, wasm: &[u8], artifact: &Path) -
         // with many cores they alone would use it up.
         .env("RAYON_NUM_THREADS", threads.to_string())
         .env("MALLOC_ARENA_MAX", "2")
+        .env("_RJEM_MALLOC_CONF", "narenas:2,retain:false,background_thread:false")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -102,6 +102,33 @@ both!(who_is_refused_sees_the_answer_even_while_still_sending, async |on| {
             Err(err) => wrong.push(format!("{method} {path}: the answer is lost: {err}")),
         }
     }
+    // A head that cannot be read, of which the body comes all the same.
+    for (headers, expected) in
+        [(vec![("content-length", "+5")], 400), (vec![("x-large", "a".repeat(100_000).leak() as &str)], 431)]
+    {
+        let headers = [&[("host", "demo.localhost")], &headers[..]].concat();
+        let mut stream = connected(&larder).await;
+        let got = async {
+            stream.write_all(head("POST", "/hello", &headers, body.len()).as_bytes()).await?;
+            stream.write_all(&body).await?;
+            answer(&mut stream).await
+        };
+        match got.await {
+            Ok((status, ..)) if status == expected => {}
+            other => wrong.push(format!("{expected} was expected: {other:?}")),
+        }
+    }
+    // A function that answers without having read everything has refused nothing, and the client still sees its answer.
+    larder.api().deploy("hostile", &guests::guest("hostile"), json!({ "routes": ["/hostile"] })).await;
+    let mut stream = connected(&larder).await;
+    for _ in 0..2 {
+        let length = 900_000;
+        let head = head("POST", "/hostile/fine", &[("host", "demo.localhost")], length);
+        stream.write_all(head.as_bytes()).await.expect("a head");
+        stream.write_all(&body[..length]).await.expect("a body");
+        let (status, _, told) = answer(&mut stream).await.expect("an answer");
+        assert_eq!((status, told.as_str()), (200, "fine\n"));
+    }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     fetched(&larder).await;
 });
@@ -340,4 +367,35 @@ both!(an_address_has_its_connections_and_no_more, async |on| {
     assert_eq!(from("127.0.0.3").await.0, 200);
     open.pop();
     eventually("room for another", async || (from("127.0.0.2").await.0 == 200).then_some(())).await;
+});
+
+both!(answers_that_nobody_takes_are_held_within_a_budget_of_the_partner, async |on| {
+    const NAME: &str = "server.answer_bytes_per_partner";
+    let larder = Larder::start_with(Options::on(on).set("LARDER_SERVER__ANSWER_BYTES_PER_PARTNER", "30000000")).await;
+    let api = larder.api();
+    let limits = json!({ "responseBytes": 32 << 20, "memoryBytes": 200 << 20, "cpuMs": 20_000 });
+    let settings = json!({ "routes": ["/saver"], "limits": limits, "timeout": 30 });
+    api.deploy("saver", &guests::guest("hostile-saver"), settings).await;
+    let used = async || limit(&api, NAME).await["used"].as_u64().expect("a number");
+    let mut open = Vec::new();
+    for held in [20_000_000, 40_000_000] {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(64 << 10).expect("a size");
+        let mut stream = socket.connect(larder.address().parse().expect("an address")).await.expect("a connection");
+        let asks = "GET /saver/pour?20971520 HTTP/1.1\r\nhost: demo.localhost\r\n\r\n";
+        stream.write_all(asks.as_bytes()).await.expect("a request");
+        open.push(stream);
+        eventually("the answer to be held", async || (used().await >= held).then_some(())).await;
+    }
+    let call = async || {
+        let answer = larder.web("demo", Method::GET, "/saver/fine").send().await.expect("an answer");
+        (answer.status().as_u16(), answer.text().await.expect("a body"))
+    };
+    let (status, told) = call().await;
+    assert!(status == 429 && told.contains(NAME), "{status} {told}");
+    let told = api.post("/functions/saver/executions", json!({})).await.is_error(429, "general_rate_limit_exceeded");
+    assert!(told.contains(NAME), "{told}");
+    open.clear();
+    eventually("the bytes to be given back", async || (used().await == 0).then_some(())).await;
+    assert_eq!(call().await.0, 200);
 });

@@ -6,16 +6,20 @@ use std::sync::{Arc, OnceLock};
 use larder_runtime::share;
 
 use super::Fault;
+use crate::config::Server;
 use crate::quotas::{Cap, Exceeded};
 
 /// The budget of the process. Cheap to clone.
 #[derive(Clone)]
-pub struct Bodies(Arc<Budget>);
+pub struct Bodies(pub(super) Arc<Budget>);
 
-struct Budget {
+pub(super) struct Budget {
     process_max: u64,
     tenant_max: u64,
     held: AtomicU64,
+    pub answers_max: u64,
+    pub tenant_answers_max: u64,
+    pub answers: AtomicU64,
     /// Of requests that are for no tenant: the operator's, and those whose tenant is not known yet.
     nobodys: Arc<TenantBytes>,
 }
@@ -26,17 +30,31 @@ pub struct TenantBytes {
     held: AtomicU64,
     /// Those of callers without a key among them.
     keyless: AtomicU64,
+    /// Of answers that were not taken yet.
+    pub(super) answers: AtomicU64,
 }
 
 impl TenantBytes {
+    pub fn answers(&self) -> u64 {
+        self.answers.load(Relaxed)
+    }
+
     pub fn held(&self) -> u64 {
         self.held.load(Relaxed)
     }
 }
 
 impl Bodies {
-    pub fn new(process_max: u64, tenant_max: u64) -> Bodies {
-        Bodies(Arc::new(Budget { process_max, tenant_max, held: AtomicU64::new(0), nobodys: Arc::default() }))
+    pub fn new(settings: &Server) -> Bodies {
+        Bodies(Arc::new(Budget {
+            process_max: settings.body_bytes_held_max,
+            tenant_max: settings.body_bytes_per_partner,
+            held: AtomicU64::new(0),
+            answers_max: settings.answer_bytes_held_max,
+            tenant_answers_max: settings.answer_bytes_per_partner,
+            answers: AtomicU64::new(0),
+            nobodys: Arc::default(),
+        }))
     }
 
     /// Of the whole process.
@@ -80,6 +98,10 @@ impl Account {
     /// Nothing of the body is held: it goes on as it comes.
     pub fn streams(&self) {
         self.0.streams.store(true, Relaxed);
+    }
+
+    pub(super) fn payers(&self) -> (Bodies, Arc<TenantBytes>) {
+        (self.0.budget.clone(), self.0.owner().tenant.clone())
     }
 
     /// Room for `bytes` more.
@@ -134,10 +156,13 @@ impl Drop for Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Settings;
 
     #[test]
     fn tenant_strangers_and_process_each_have_a_bound_and_everything_is_given_back() {
-        let bodies = Bodies::new(400, 200);
+        let mut settings = Settings::load(None, &[]).unwrap().server;
+        (settings.body_bytes_held_max, settings.body_bytes_per_partner) = (400, 200);
+        let bodies = Bodies::new(&settings);
         let tenants: Vec<Arc<TenantBytes>> = (0..4).map(|_| Arc::default()).collect();
         let open = |tenant: usize, has_key| {
             let account = bodies.account();

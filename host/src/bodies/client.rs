@@ -71,18 +71,10 @@ struct Unread {
 impl ClientBody {
     pub fn new(body: Incoming, headers: &HeaderMap, pace: Pace, account: Account) -> (ClientBody, Rest) {
         let waits = headers.get(header::EXPECT).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-        let (give, back) = oneshot::channel();
-        let back_to = (!body.is_end_stream()).then_some(give);
-        let body = ClientBody {
-            body: Some(body),
-            pace,
-            account,
-            begun: None,
-            bytes: 0,
-            alarm: None,
-            slow: false,
-            back: back_to,
-        };
+        // Most requests have no body.
+        let (give, back) = (!body.is_end_stream()).then(oneshot::channel).unzip();
+        let body =
+            ClientBody { body: Some(body), pace, account, begun: None, bytes: 0, alarm: None, slow: false, back: give };
         (body, Rest { back, waits, pace })
     }
 
@@ -146,7 +138,8 @@ impl Drop for ClientBody {
 
 /// Where the unread part of a body comes back to.
 pub struct Rest {
-    back: oneshot::Receiver<Unread>,
+    /// `None`: there is no body.
+    back: Option<oneshot::Receiver<Unread>>,
     /// The client sends nothing before it is asked.
     waits: bool,
     pace: Pace,
@@ -156,22 +149,23 @@ impl Rest {
     /// Reads and drops what the client still sends, so that it gets to read the answer: many look for one only when they
     /// have sent everything. `false`: there is more than may be dropped, so the connection cannot go on.
     pub async fn dropped(&mut self) -> bool {
-        match self.back.try_recv() {
-            Ok(unread) => self.drop_it(unread).await,
-            Err(_) => true,
+        match self.back.as_mut().and_then(|back| back.try_recv().ok()) {
+            Some(unread) => self.drop_it(unread).await,
+            None => true,
         }
     }
 
     /// The same when the function that streams its answer has ended; for as long as it reads, nothing is dropped.
     pub async fn dropped_later(mut self) {
-        if let Ok(unread) = (&mut self.back).await {
+        let Some(back) = self.back.take() else { return };
+        if let Ok(unread) = back.await {
             self.drop_it(unread).await;
         }
     }
 
     /// Is somebody still reading?
     pub fn is_read(&self) -> bool {
-        !self.back.is_terminated() && self.back.is_empty()
+        self.back.as_ref().is_some_and(|back| !back.is_terminated() && back.is_empty())
     }
 
     async fn drop_it(&self, Unread { mut body, begun, slow }: Unread) -> bool {

@@ -1,14 +1,16 @@
-//! Request bodies: how they are read, how long that may take, and how much of them the process holds.
+//! Bodies: how those of requests are read, how long that may take, and how much of requests and answers the process holds.
 //!
 //! * [`ClientBody`]: the body of a request at any listener. It has a lowest rate and a deadline ([`Pace`]), and each byte
 //!   that it hands out is charged to the request's [`Account`].
 //! * [`Account`]: what one request holds, out of the budget of its tenant and of the process. Whoever authenticates the
 //!   caller says whose it is; until then it counts as a caller without a key.
+//! * [`Account::hold`]: the answer, until the client has taken it.
 //! * [`Rest`]: what a refused client still sends. It is read and dropped, within bounds, so that the client sees the answer.
 //!
 //! The rule: **no byte of a body is read before everything that can refuse the request without it has been checked.**
 
 mod account;
+mod answers;
 mod client;
 
 use std::error::Error;

@@ -93,9 +93,14 @@ pub struct Active {
 }
 
 impl Tenant {
-    /// Memory that its calls and executions may use now, by their functions' limits.
+    /// Memory that its calls and executions in progress may use, by their functions' limits.
+    pub fn memory_in_use(&self) -> u64 {
+        self.lane.reserved_bytes()
+    }
+
+    /// The same, with the calls that wait for an instance.
     pub fn memory_reserved(&self) -> u64 {
-        self.lane.reserved_bytes().max(self.memory.load(Relaxed))
+        self.memory_in_use().max(self.memory.load(Relaxed))
     }
 
     /// The enabled function with an active deployment whose route is the longest prefix of the path, by whole segments.

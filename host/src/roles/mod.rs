@@ -127,7 +127,7 @@ pub async fn start(
     let ledger_settings = ledger::Settings { flush: settings.records.flush, buffer: settings.records.buffer };
     let (ledger, writer) = Ledger::new(store.clone(), clock.clone(), &ledger_settings);
     life.spawn_last("ledger", writer);
-    let bodies = Bodies::new(settings.server.body_bytes_held_max, settings.server.body_bytes_per_partner);
+    let bodies = Bodies::new(&settings.server);
     Ok(App::new(Parts {
         holder,
         operator_key_hash: crate::auth::hash(operator_key),

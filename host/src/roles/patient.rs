@@ -132,7 +132,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         let this = &mut *self;
         if this.lingered.is_none() {
             ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-            if !this.deadline.0.lingers.load(Relaxed) {
+            // Bytes that wait to be read are as good a sign: a head that could not be read was answered and its body not.
+            let mut byte = [0];
+            let mut waiting = ReadBuf::new(&mut byte);
+            let _ = Pin::new(&mut this.stream).poll_read(cx, &mut waiting);
+            if !this.deadline.0.lingers.load(Relaxed) && waiting.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
             this.lingered = Some(0);

@@ -167,13 +167,14 @@ async fn dispatch(
             request.extensions_mut().insert(door);
             request.extensions_mut().insert(peer);
             request.extensions_mut().insert(account.clone());
+            let held = account.clone();
             let request = request.map(axum::body::Body::new);
             // On its own: a change that has begun is finished and seen by all, also when the client hangs up.
             let (tell, told) = oneshot::channel();
             app.life.spawn_work("API request", async move {
                 let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
                 // What was read of the body is held until here.
-                drop(account);
+                drop(held);
                 let _ = tell.send(response);
             });
             match told.await {
@@ -209,7 +210,7 @@ async fn dispatch(
         let streams = response.extensions().get().map_or(Duration::ZERO, |web::Streams(most)| *most);
         deadline.set(Some(Instant::now() + streams.max(app.settings.server.answer_timeout)));
     }
-    response
+    account.hold(response)
 }
 
 fn start_internal(app: &App, listener: TcpListener) {

@@ -7,7 +7,7 @@ use reqwest::multipart::{Form, Part};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::hostile::bombs;
 use crate::{Api, guests, wide};
@@ -210,7 +210,7 @@ impl Evil {
             Attack::Conflicts => self.execute(json!({ "do": "conflict" })).await,
             Attack::Document => self.send(client().get(format!("http://{}/v1/openapi.json", self.address))).await,
             Attack::Connections => {
-                if let Ok(connection) = TcpStream::connect(&self.address).await {
+                if let Ok(connection) = connect(&self.address).await {
                     tokio::time::sleep(Duration::from_secs(60)).await;
                     drop(connection);
                 }
@@ -266,7 +266,7 @@ impl Evil {
 
     /// Announces a body of `length` bytes, sends `first` at once and then one a second.
     async fn hold(&self, host: &str, path: &str, length: usize, first: usize, headers: &str) -> Status {
-        let Ok(mut connection) = TcpStream::connect(&self.address).await else { return 0 };
+        let Ok(mut connection) = connect(&self.address).await else { return 0 };
         let head = format!("POST {path} HTTP/1.1\r\nhost: {host}\r\n{headers}content-length: {length}\r\n\r\n");
         if connection.write_all(head.as_bytes()).await.is_err() {
             return 0;
@@ -293,4 +293,11 @@ fn execution(body: &Value) -> Value {
 
 fn client() -> reqwest::Client {
     crate::api::http().clone()
+}
+
+/// From an address that is not its neighbour's: each has its own connections.
+async fn connect(address: &str) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((std::net::Ipv4Addr::new(127, 0, 0, 2), 0).into())?;
+    socket.connect(address.parse().map_err(std::io::Error::other)?).await
 }
