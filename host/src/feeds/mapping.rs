@@ -405,6 +405,18 @@ mod tests {
     }
 
     #[test]
+    fn an_item_cannot_speak_for_a_function() {
+        for source in ["/functions/f", "{/of}"] {
+            let mapping =
+                Mapping { source: source.to_owned().try_into().unwrap(), items: Pointer::default(), ..mapping() };
+            let item = goal(1).replacen('{', r#"{"of":"/functions/f/schedule","#, 1);
+            let page = page(item.as_bytes(), &mapping, None, 4, 0..=NOON + DAY).unwrap();
+            assert_eq!((page.events.len(), page.refused), (0, 1));
+            assert!(page.last_refused.unwrap().contains("reserved"), "{source}");
+        }
+    }
+
+    #[test]
     fn templates_and_pointers_are_checked() {
         for bad in ["", "{goal}", "{/goal", "/goal}", "{/a}}"] {
             assert!(Template::try_from(bad.to_owned()).is_err(), "{bad}");
