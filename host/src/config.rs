@@ -131,6 +131,7 @@ section! { Feeds {
     #[serde(with = "humantime_serde")] timeout: Duration,
     bytes_max: usize,
     items_max: usize,
+    per_partner: usize,
     #[serde(with = "humantime_serde")] rest_max: Duration,
 } }
 section! { Egress {
@@ -147,6 +148,7 @@ section! { Egress {
     body_bytes_max: u64,
     calls_at_once: usize,
     #[serde(with = "humantime_serde")] time_per_execution: Duration,
+    upstreams_per_partner: usize,
 } }
 section! { Records {
     all: bool,
@@ -393,6 +395,7 @@ impl Settings {
         found.unless(self.feeds.timeout >= second, "feeds.timeout", "must be at least 1s");
         found.unless((1..=32 << 20).contains(&self.feeds.bytes_max), "feeds.bytes_max", "must be 1 to 33554432");
         found.unless((1..=10_000).contains(&self.feeds.items_max), "feeds.items_max", "must be 1 to 10000");
+        found.unless((1..=1_000).contains(&self.feeds.per_partner), "feeds.per_partner", "must be 1 to 1000");
         found.unless(self.feeds.rest_max >= second, "feeds.rest_max", "must be at least 1s");
         let egress = &self.egress;
         for network in &egress.private_networks {
@@ -417,6 +420,11 @@ impl Settings {
             "must be at least egress.connections_per_partner",
         );
         found.unless(egress.body_bytes_max > 0, "egress.body_bytes_max", "must be at least 1");
+        found.unless(
+            (1..=1_000).contains(&egress.upstreams_per_partner),
+            "egress.upstreams_per_partner",
+            "must be 1 to 1000",
+        );
         found.unless(egress.calls_at_once > 0, "egress.calls_at_once", "must be at least 1");
         found.unless(self.records.buffer > 0, "records.buffer", "must be at least 1");
         found.unless(!self.records.flush.is_zero(), "records.flush", "must be more than 0");

@@ -62,6 +62,8 @@ caps! {
     AnswerBytes = "server.answer_bytes_per_partner", "bytes of answers that were not taken yet", Later;
     /// At once, in this process.
     BodyBytes = "server.body_bytes_per_partner", "bytes of request bodies", Later;
+    Upstreams = "egress.upstreams_per_partner", "upstreams", TooLarge;
+    Feeds = "feeds.per_partner", "feeds", TooLarge;
     IdempotencyKeys = "records.idempotency_keys_per_partner", "idempotency keys", Later;
 }
 
@@ -76,6 +78,8 @@ impl Cap {
             Cap::UploadBytes => settings.build.staged_bytes_per_partner,
             Cap::AnswerBytes => settings.server.answer_bytes_per_partner,
             Cap::BodyBytes => settings.server.body_bytes_per_partner,
+            Cap::Upstreams => settings.egress.upstreams_per_partner as u64,
+            Cap::Feeds => settings.feeds.per_partner as u64,
             Cap::IdempotencyKeys => settings.records.idempotency_keys_per_partner,
         }
     }
@@ -92,6 +96,8 @@ impl Cap {
             Cap::UploadBytes => tenant.uploads.bytes(),
             Cap::AnswerBytes => tenant.bodies.answers(),
             Cap::BodyBytes => tenant.bodies.held(),
+            Cap::Upstreams => app.store.upstreams(Some(&tenant.partner.id)).await?.len() as u64,
+            Cap::Feeds => app.store.feeds(Some(&tenant.partner.id)).await?.len() as u64,
             Cap::IdempotencyKeys => {
                 let most = match self.limit(&app.settings) {
                     0 => i64::MAX as u64,

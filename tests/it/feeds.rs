@@ -541,6 +541,30 @@ both!(a_sender_may_bring_its_own_secret_and_count_from_1970, async |on| {
     push(&larder, "cli", &headers, &body).await.is_error(401, "feed_signature_invalid");
 });
 
+both!(upstreams_and_feeds_have_their_caps, async |on| {
+    let low = [("LARDER_FEEDS__PER_PARTNER", "2"), ("LARDER_EGRESS__UPSTREAMS_PER_PARTNER", "1")];
+    let larder =
+        Larder::start_with(low.into_iter().fold(options(on), |options, (name, value)| options.set(name, value))).await;
+    let api = larder.api();
+    let upstream = |name: &str| json!({ "name": name, "url": "https://a.example" });
+    let feed = |name: &str| json!({ "name": name, "push": true, "mapping": mapping() });
+    for (path, cap, bodies) in [
+        ("/upstreams", "egress.upstreams_per_partner", vec![upstream("a"), upstream("b")]),
+        ("/feeds", "feeds.per_partner", vec![feed("a"), feed("b"), feed("c")]),
+    ] {
+        let (last, fit) = bodies.split_last().unwrap();
+        for body in fit {
+            api.post(path, body.clone()).await.is(201);
+        }
+        let why = api.post(path, last.clone()).await.is_error(413, "project_quota_exceeded");
+        assert!(why.contains(cap), "{why}");
+        let limits = api.get("/limits").await.is(200).to_string();
+        assert!(limits.contains(cap), "{limits}");
+        api.delete(&format!("{path}/a")).await.is(204);
+        api.post(path, last.clone()).await.is(201);
+    }
+});
+
 both!(digits_of_items_survive, async |on| {
     let larder = Larder::start_with(options(on)).await;
     let api = larder.api();

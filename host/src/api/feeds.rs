@@ -26,10 +26,9 @@ use crate::ids::PartnerId;
 use crate::model::upstreams::is_name;
 use crate::model::{Feed, FeedSettings, Progress};
 use crate::queue::Work;
+use crate::quotas::{Cap, Exceeded};
 use crate::store;
 
-/// Of one owner.
-const FEEDS_MAX: usize = 50;
 /// Of one push door, those that are being replaced included.
 const SECRETS_MAX: usize = 4;
 const KEEP_SECONDS_DEFAULT: u32 = 86_400;
@@ -213,8 +212,9 @@ async fn create_of(app: &App, owner: Owner, body: Body) -> Result<(StatusCode, J
     };
     let given = given(&mut input)?;
     let settings = checked(app, &owner, wire::typed(Value::Object(input))?)?;
-    if app.store.feeds(owner.as_ref()).await?.len() >= FEEDS_MAX {
-        return Err(Problem::new(Kind::BadRequest, format!("There are at most {FEEDS_MAX} feeds")));
+    let (most, has) = (app.settings.feeds.per_partner, app.store.feeds(owner.as_ref()).await?.len());
+    if has >= most {
+        return Err(Exceeded::new(Cap::Feeds, most as u64, has as u64).into());
     }
     let now = app.clock.now_ms();
     let due_at_ms = settings.poll.as_ref().map(|_| now);

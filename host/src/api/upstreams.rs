@@ -20,10 +20,8 @@ use crate::egress::upstreams::breaker::Told;
 use crate::ids::PartnerId;
 use crate::model::upstreams::{CredentialKind, is_name};
 use crate::model::{Upstream, UpstreamSettings};
+use crate::quotas::{Cap, Exceeded};
 use crate::store::{self, Changer};
-
-/// Of one owner; all of them are in memory.
-const UPSTREAMS_MAX: usize = 100;
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -120,8 +118,9 @@ async fn create_of(app: &App, by: By<'_>, body: Body) -> Result<(StatusCode, Jso
     let secret = text(&mut input, "secret")?;
     wire::required("url", input.get("url"))?;
     let settings = checked(wire::typed(Value::Object(input))?)?;
-    if app.store.upstreams(owner.as_ref()).await?.len() >= UPSTREAMS_MAX {
-        return Err(Problem::new(Kind::BadRequest, format!("There are at most {UPSTREAMS_MAX} upstreams")));
+    let (most, has) = (app.settings.egress.upstreams_per_partner, app.store.upstreams(owner.as_ref()).await?.len());
+    if has >= most {
+        return Err(Exceeded::new(Cap::Upstreams, most as u64, has as u64).into());
     }
     let now = app.clock.now_ms();
     let secret_revision = app.clock.ulid();
