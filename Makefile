@@ -1,5 +1,5 @@
 # What the README names. Everything installs what it needs, or says how.
-.PHONY: run demo test chaos hostile neighbours fuzz check bench setup setup-services
+.PHONY: run demo test chaos hostile neighbours fuzz check format licences bench setup setup-services
 
 CARGO ?= cargo
 # For the tests always the whole workspace: dependencies then have the same features every time.
@@ -50,10 +50,14 @@ neighbours: setup setup-services
 fuzz: setup
 	@fuzz/run
 
-# Formatting, lints, licences and advisories.
-check: setup
-	$(CARGO) fmt --all --check
+# Formatting, licences and advisories, lints.
+check: format licences
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+format: setup
+	$(CARGO) fmt --all --check
+
+licences: setup
 	@if ! $(CARGO) deny --version >/dev/null 2>&1; then \
 		echo "cargo-deny is not installed: licences and advisories are NOT checked (cargo install --locked cargo-deny)"; \
 	else \

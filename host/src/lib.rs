@@ -13,6 +13,7 @@ pub mod egress;
 pub mod events;
 pub mod feeds;
 pub mod fields;
+pub mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod grants;
@@ -34,7 +35,7 @@ pub mod secrets;
 pub mod staging;
 pub mod store;
 pub mod telemetry;
-mod tls;
+pub mod tls;
 pub mod usage;
 pub mod web;
 pub mod workers;

@@ -11,7 +11,7 @@ use larder::config::{self, DEFAULTS, Settings};
 use larder::lifecycle::Lifecycle;
 use larder::roles::{self, Role};
 use larder::secrets::Secrets;
-use larder::{dev, telemetry};
+use larder::{dev, files, telemetry};
 
 /// The system's keeps most of what bodies and answers once took, in an arena for each thread.
 #[global_allocator]
@@ -72,6 +72,10 @@ fn main() -> ExitCode {
         return larder_runtime::compiler_main();
     }
     let arguments = Arguments::parse();
+    // Before there are threads, and not for the commands, which write files of a project.
+    if matches!(arguments.command, Command::Dev(_) | Command::Serve(_)) {
+        files::keep_private();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(err) => {

@@ -22,6 +22,8 @@ pub struct Options {
     pub serve: Option<PathBuf>,
     pub listen: String,
     pub internal: String,
+    /// Under which it is started; `None`: that of the tests.
+    pub umask: Option<&'static str>,
     /// A folder that stays; `None`: one of its own, removed at the end.
     pub data: Option<PathBuf>,
 }
@@ -35,6 +37,7 @@ impl Default for Options {
             serve: None,
             listen: any(),
             internal: any(),
+            umask: None,
             data: None,
         }
     }
@@ -166,7 +169,14 @@ impl Larder {
         let before = Before { env: modified(&self.env_file()), log_bytes: self.log().len() };
         let stdout = File::create(self.data().join("stdout.log")).expect("a log file");
         let stderr = File::options().create(true).append(true).open(self.log_file()).expect("a log file");
-        let mut command = Command::new(Larder::binary());
+        let mut command = match self.options.umask {
+            Some(umask) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", "umask $0; exec \"$@\"", umask]).arg(Larder::binary());
+                shell
+            }
+            None => Command::new(Larder::binary()),
+        };
         match &self.options.serve {
             Some(config) => command.args(["serve", "--config"]).arg(config).envs([
                 ("LARDER_SERVER__LISTEN", self.options.listen.as_str()),

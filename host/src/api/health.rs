@@ -39,6 +39,18 @@ struct Health {
 struct Facts {
     time_zones: TimeZones,
     currencies: Currencies,
+    certificate_authorities: CertificateAuthorities,
+}
+
+/// Whose certificates calls out believe; how many there are.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct CertificateAuthorities {
+    system: usize,
+    /// Only where the system has none.
+    compiled_in: usize,
+    /// Of `egress.ca_file`.
+    file: usize,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -76,10 +88,15 @@ async fn health(State(app): State<App>, caller: Caller) -> Result<Json<Health>, 
     let begun = Instant::now();
     app.store.ping().await?;
     let ping = begun.elapsed().as_millis() as u64;
-    let zones = app.zones.facts();
+    let (zones, authorities) = (app.zones.facts(), app.egress.authorities());
     let facts = Facts {
         time_zones: TimeZones { version: zones.version, source: zones.source },
         currencies: Currencies { as_of: currencies::AS_OF },
+        certificate_authorities: CertificateAuthorities {
+            system: authorities.system,
+            compiled_in: authorities.compiled_in,
+            file: authorities.file,
+        },
     };
     Ok(Json(Health { name: "http", status: "pass", ping, facts }))
 }

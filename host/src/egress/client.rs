@@ -34,6 +34,7 @@ use super::pool::{Connection, Key, Pool, Transport};
 use super::resolve::Resolver;
 use super::{Destination, Times, allow};
 use crate::ids::PartnerId;
+use crate::tls::Authorities;
 use crate::{config, hop_by_hop};
 
 /// The head of an answer.
@@ -65,6 +66,7 @@ struct Shared {
     resolver: Resolver,
     private: Vec<IpNet>,
     tls: TlsConnector,
+    authorities: Authorities,
     pool: Arc<Pool>,
     body_bytes_max: u64,
 }
@@ -79,15 +81,22 @@ impl Client {
     pub fn new(settings: &config::Egress) -> anyhow::Result<Client> {
         let networks = settings.private_networks.iter().map(|text| allow::network(text).map_err(anyhow::Error::msg));
         // Besides those of the system.
-        let mut tls = crate::tls::client(&settings.ca_file, true).context("egress.ca_file")?;
+        let (mut tls, authorities) = crate::tls::client(&settings.ca_file, true).context("egress.ca_file")?;
+        tracing::info!("certificate authorities of calls out: {authorities}");
         tls.alpn_protocols = vec![b"http/1.1".into()];
         Ok(Client(Arc::new(Shared {
             resolver: Resolver::new(settings.dns_servers.clone()),
             private: networks.collect::<Result<_, _>>().context("egress.private_networks")?,
             tls: TlsConnector::from(Arc::new(tls)),
+            authorities,
             pool: Pool::new(settings.connections_max, settings.connections_per_partner, settings.idle_timeout),
             body_bytes_max: settings.body_bytes_max,
         })))
+    }
+
+    /// Whom it believes.
+    pub fn authorities(&self) -> Authorities {
+        self.0.authorities
     }
 
     /// Sends the request and gives the answer once its head is here. Of the request's URI only path and query are used.

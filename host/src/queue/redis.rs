@@ -79,7 +79,7 @@ impl Redis {
         let authority = &settings.ca_file;
         if config.tls.is_some() {
             let tls = crate::tls::client(authority, authority.as_os_str().is_empty());
-            let tls = tls.map_err(|err| wrong("ca_file", format!("{err:#}")))?;
+            let (tls, _) = tls.map_err(|err| wrong("ca_file", format!("{err:#}")))?;
             config.tls = Some(TlsConnector::from(tls).into());
         } else if !authority.as_os_str().is_empty() {
             return Err(wrong("ca_file", "redis.url must begin with rediss:// then".into()));

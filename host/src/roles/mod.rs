@@ -19,6 +19,7 @@ use crate::clock::{Clock, instant};
 use crate::config::Settings;
 use crate::egress::Client;
 use crate::egress::upstreams::Upstreams;
+use crate::files;
 use crate::ledger::{self, Ledger};
 use crate::lifecycle::Lifecycle;
 use crate::machine;
@@ -70,6 +71,10 @@ pub async fn start(
 ) -> anyhow::Result<App> {
     let data = settings.data.clone();
     machine::share_out(&mut settings, machine::memory_bytes());
+    files::tighten(&data);
+    if let Some(folder) = settings.objects.url.strip_prefix("file://") {
+        files::tighten(Path::new(folder));
+    }
     let store = Store::open(&settings.database, &data).await.context("the database could not be opened")?;
     if store.is_embedded() {
         // The database is this process's alone, so whoever held a lease is dead.

@@ -1,0 +1,71 @@
+//! Files that only their owner may read: what lies in the data folder tells of money and holds keys.
+
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+/// What anybody but the owner may do.
+const OTHERS: u32 = 0o077;
+
+/// From here on, whatever this process or a child of it makes is the owner's alone, whatever the umask was.
+pub fn keep_private() {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(OTHERS));
+}
+
+/// Takes from others what an earlier Larder, or whoever made the folder, let them have. A folder within that nobody else
+/// can enter is left as it is: it may hold millions of files. What belongs to somebody else is theirs to change.
+pub fn tighten(folder: &Path) {
+    let mut folders = vec![folder.to_owned()];
+    let (mut entered, mut tightened) = (Vec::new(), 0);
+    while let Some(folder) = folders.pop() {
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(err) if err.kind() == io::ErrorKind::NotFound => continue,
+            Err(err) => {
+                complain(&folder, &err);
+                continue;
+            }
+        };
+        for entry in entries.flatten() {
+            match entry.metadata() {
+                Ok(about) if about.is_dir() && about.mode() & OTHERS != 0 => folders.push(entry.path()),
+                Ok(about) if about.is_file() => tightened += close(&entry.path()),
+                _ => {}
+            }
+        }
+        entered.push(folder);
+    }
+    // From the inside out, so that a walk that is interrupted is made again.
+    tightened += entered.iter().rev().map(|folder| close(folder)).sum::<u64>();
+    if tightened > 0 {
+        let folder = folder.display();
+        tracing::info!(
+            files = tightened,
+            "{tightened} files and folders in {folder} were open to others and are not any more"
+        );
+    }
+}
+
+/// Gives how many it closed.
+fn close(path: &Path) -> u64 {
+    let closed = std::fs::metadata(path).and_then(|about| {
+        let mode = about.mode() & 0o7777;
+        if mode & OTHERS == 0 {
+            return Ok(0);
+        }
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode & !OTHERS)).map(|()| 1)
+    });
+    match closed {
+        Ok(closed) => closed,
+        // SQLite and the cache remove files as they go.
+        Err(err) if err.kind() == io::ErrorKind::NotFound => 0,
+        Err(err) => {
+            complain(path, &err);
+            0
+        }
+    }
+}
+
+fn complain(path: &Path, err: &io::Error) {
+    tracing::warn!(error = %err, "{} is open to others: {err}", path.display());
+}
