@@ -10,7 +10,7 @@
 use crate::app::App;
 use crate::config::Settings;
 use crate::partners::Tenant;
-use crate::store;
+use crate::{backlog, store};
 
 /// How a refusal is told to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +61,12 @@ caps! {
     /// At once, in this process.
     BodyBytes = "server.body_bytes_per_partner", "bytes of request bodies", Later;
     IdempotencyKeys = "records.idempotency_keys_per_partner", "idempotency keys", Later;
+    /// For a time to come, too.
+    ExecutionsWaiting = "worker.waiting_per_partner", "executions and fan-outs waiting", Later;
+    /// To be handed to functions.
+    EventsWaiting = "worker.events_per_partner", "events waiting", Later;
+    /// The most that any of its events, firings and calls has led to.
+    Descendants = "worker.descendants_per_event", "events that come of one event", TooLarge;
 }
 
 impl Cap {
@@ -74,6 +80,9 @@ impl Cap {
             Cap::UploadBytes => settings.build.staged_bytes_per_partner,
             Cap::BodyBytes => settings.server.body_bytes_per_partner,
             Cap::IdempotencyKeys => settings.records.idempotency_keys_per_partner,
+            Cap::ExecutionsWaiting => settings.worker.waiting_per_partner.into(),
+            Cap::EventsWaiting => settings.worker.events_per_partner.into(),
+            Cap::Descendants => settings.worker.descendants_per_event,
         }
     }
 
@@ -96,6 +105,9 @@ impl Cap {
                 app.store.count_idempotency_keys(&tenant.partner.id, most).await?
             }
             Cap::CallsPerMinute => tenant.calls.known(app.clock.now_ms().div_euclid(crate::usage::MINUTE_MS)),
+            Cap::ExecutionsWaiting => backlog::executions(&backlog::count_waiting(app, tenant).await?),
+            Cap::EventsWaiting => backlog::count_waiting(app, tenant).await?.events,
+            Cap::Descendants => app.store.most_descendants(&tenant.partner.id).await?,
         })
     }
 }

@@ -47,6 +47,7 @@ mod streaming;
 mod tail;
 mod texts;
 mod toolchains;
+mod turns;
 mod uploads;
 mod upstreams;
 mod web_door;

@@ -260,6 +260,7 @@ async fn deliver(tx: &mut Tx<'_>, part: &Part<'_>, now: &Feed) -> Result<Receive
             data_content_type: event.data_content_type.clone(),
             data: event.data.clone().into(),
             depth: 0,
+            root: None,
             created_at_ms,
         }));
     }
