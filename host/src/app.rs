@@ -19,6 +19,7 @@ use crate::secrets::Secrets;
 use crate::staging::Staging;
 use crate::store::Store;
 use crate::workers::gates::Gates;
+use crate::workers::turns::Turns;
 use crate::zones::Zones;
 
 /// Cheap to clone.
@@ -70,6 +71,7 @@ pub struct Parts {
     pub staging: Staging,
     /// Keys of requests that partners have.
     pub idempotency: Counts,
+    pub turns: Turns,
     pub upstreams: Upstreams,
     pub zones: Zones,
     /// Through which everything goes that leaves by HTTP.

@@ -10,6 +10,9 @@ use ulid::Ulid;
 /// Milliseconds since the Unix epoch, UTC: how every time is kept.
 pub type Millis = i64;
 
+/// How far the clocks of machines that work together may be apart.
+pub const SKEW_MS: Millis = 2_000;
+
 /// Cheap to clone; the clones of a manual clock move together.
 #[derive(Clone, Debug)]
 pub enum Clock {

@@ -119,6 +119,9 @@ section! { Worker {
     #[serde(with = "humantime_serde")] retry_host_failures_for: Duration,
     attempts_lost: u32,
     due_max: u32,
+    waiting_per_partner: u32,
+    events_per_partner: u32,
+    descendants_per_event: u64,
 } }
 section! { Scheduler {
     zoneinfo: PathBuf,
@@ -389,6 +392,14 @@ impl Settings {
             "scheduler.zoneinfo",
             "must be empty or name a folder",
         );
+        for (key, most) in [
+            ("worker.due_max", u64::from(self.worker.due_max)),
+            ("worker.waiting_per_partner", u64::from(self.worker.waiting_per_partner)),
+            ("worker.events_per_partner", u64::from(self.worker.events_per_partner)),
+            ("worker.descendants_per_event", self.worker.descendants_per_event),
+        ] {
+            found.unless(most > 0, key, "must be at least 1");
+        }
         found.unless(!self.scheduler.poll.is_zero(), "scheduler.poll", "must be more than 0");
         found.unless(!self.feeds.poll.is_zero(), "feeds.poll", "must be more than 0");
         found.unless(self.feeds.polls_max > 0, "feeds.polls_max", "must be at least 1");

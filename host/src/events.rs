@@ -132,7 +132,7 @@ impl Attributes {
         let event = CloudEvent {
             id: required("id", self.take("id"), 255)?,
             source,
-            kind: required("type", self.take("type"), 255)?,
+            kind: kind(required("type", self.take("type"), 255)?)?,
             subject: self.take("subject").map(|subject| bounded("subject", subject, 255)).transpose()?,
             time: time.to_rfc3339_opts(SecondsFormat::AutoSi, true),
             data_content_type: bounded("datacontenttype", data_content_type.unwrap_or_else(|| JSON.into()), 255)?,
@@ -162,6 +162,14 @@ pub fn is_reserved(source: &str) -> bool {
     }
     // An escaped slash within a segment ends it all the same for whoever unescapes first.
     segments.first().is_some_and(|first| first.split('/').find(|part| !part.is_empty()) == Some("functions"))
+}
+
+/// What Larder itself says, nobody else does.
+fn kind(kind: String) -> Result<String, Invalid> {
+    match larder_runtime::grants::reserved_type(&kind) {
+        Some(why) => Err(invalid("type", why)),
+        None => Ok(kind),
+    }
 }
 
 /// An event of these attributes, if they are those of one.

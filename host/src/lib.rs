@@ -3,6 +3,7 @@
 pub mod api;
 pub mod app;
 pub mod auth;
+pub mod backlog;
 pub mod bodies;
 pub mod cli;
 pub mod clock;

@@ -342,6 +342,8 @@ pub struct StoredEvent {
     pub attributes: BTreeMap<String, String>,
     /// 0 from outside; one more than that of the event or run that caused it when a function emitted it.
     pub depth: u32,
+    /// What caused it in the first place; `None` for one from outside, which is that itself.
+    pub root: Option<String>,
     pub created_at_ms: Millis,
 }
 

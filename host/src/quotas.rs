@@ -10,7 +10,7 @@
 use crate::app::App;
 use crate::config::Settings;
 use crate::partners::Tenant;
-use crate::store;
+use crate::{backlog, store};
 
 /// How a refusal is told to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +65,12 @@ caps! {
     Upstreams = "egress.upstreams_per_partner", "upstreams", TooLarge;
     Feeds = "feeds.per_partner", "feeds", TooLarge;
     IdempotencyKeys = "records.idempotency_keys_per_partner", "idempotency keys", Later;
+    /// For a time to come, too.
+    ExecutionsWaiting = "worker.waiting_per_partner", "executions and fan-outs waiting", Later;
+    /// To be handed to functions.
+    EventsWaiting = "worker.events_per_partner", "events waiting", Later;
+    /// The most that any of its events, firings and calls has led to.
+    Descendants = "worker.descendants_per_event", "events that come of one event", TooLarge;
 }
 
 impl Cap {
@@ -81,6 +87,9 @@ impl Cap {
             Cap::Upstreams => settings.egress.upstreams_per_partner as u64,
             Cap::Feeds => settings.feeds.per_partner as u64,
             Cap::IdempotencyKeys => settings.records.idempotency_keys_per_partner,
+            Cap::ExecutionsWaiting => settings.worker.waiting_per_partner.into(),
+            Cap::EventsWaiting => settings.worker.events_per_partner.into(),
+            Cap::Descendants => settings.worker.descendants_per_event,
         }
     }
 
@@ -106,6 +115,9 @@ impl Cap {
                 app.store.count_idempotency_keys(&tenant.partner.id, most).await?
             }
             Cap::CallsPerMinute => tenant.calls.known(app.clock.now_ms().div_euclid(crate::usage::MINUTE_MS)),
+            Cap::ExecutionsWaiting => backlog::executions(&backlog::count_waiting(app, tenant).await?),
+            Cap::EventsWaiting => backlog::count_waiting(app, tenant).await?.events,
+            Cap::Descendants => app.store.most_descendants(&tenant.partner.id).await?,
         })
     }
 }

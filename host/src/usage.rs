@@ -54,9 +54,7 @@ pub fn admit(app: &App, tenant: &Tenant, memory_bytes: u64) -> Result<Admitted, 
     if used.saturating_add(memory_bytes) > most {
         return Err(Exceeded::new(Cap::GuestMemory, most, used).into());
     }
-    if app.settings.server.calls_per_minute > 0 {
-        tenant.calls.add();
-    }
+    count(app, tenant);
     Ok(admitted)
 }
 
@@ -65,7 +63,15 @@ fn at_once(app: &App) -> Exceeded {
     Exceeded::new(Cap::CallsAtOnce, most, most)
 }
 
-fn check_rate(app: &App, tenant: &Tenant) -> Result<(), Exceeded> {
+/// One more call in this minute.
+pub(crate) fn count(app: &App, tenant: &Tenant) {
+    if app.settings.server.calls_per_minute > 0 {
+        tenant.calls.add();
+    }
+}
+
+/// May the partner make another call in this minute?
+pub(crate) fn check_rate(app: &App, tenant: &Tenant) -> Result<(), Exceeded> {
     let most = app.settings.server.calls_per_minute;
     if most > 0 {
         let now = app.clock.now_ms();

@@ -95,6 +95,12 @@ impl Grants {
     }
 
     pub(crate) fn allow_event(&self, kind: &str) -> Result<(), String> {
+        if let Some(why) = reserved_type(kind) {
+            return Err(format!("events of type {kind:?} cannot be emitted: the type {why}"));
+        }
+        if kind.split('.').any(|word| word == "*") {
+            return Err(format!("events of type {kind:?} cannot be emitted: the word * is reserved for patterns"));
+        }
         if self.events.iter().any(|pattern| covers_type(pattern, kind)) {
             return Ok(());
         }
@@ -102,6 +108,12 @@ impl Grants {
             "events of type {kind:?} are not granted to this function; larder.toml, [grants]: events = [\"{kind}\"]"
         ))
     }
+}
+
+/// Why a type, or a pattern over types, is not a function's or an outside sender's to use.
+pub fn reserved_type(kind: &str) -> Option<&'static str> {
+    let first = kind.split('.').next().unwrap_or_default();
+    first.eq_ignore_ascii_case("larder").then_some("is reserved: its first word is larder")
 }
 
 /// Does a pattern of dotted words (`card.*`, `*` for any one word) cover this type, or this pattern?

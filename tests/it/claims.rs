@@ -1,7 +1,5 @@
 //! Which executions a worker takes, and in what order; with the clock in the test's hand.
 
-use std::collections::HashMap;
-
 use larder::app::App;
 use larder::clock::Clock;
 use larder::ids::{ExecutionId, FunctionId, PartnerId};
@@ -14,7 +12,7 @@ use crate::schedules;
 const NOW: i64 = 1_795_262_400_000;
 const LEASE: i64 = 60_000;
 
-async fn enqueue(app: &App, (partner, function): &(PartnerId, FunctionId), due_at_ms: i64) -> String {
+pub async fn enqueue(app: &App, (partner, function): &(PartnerId, FunctionId), due_at_ms: i64) -> String {
     let new = NewExecution {
         partner: partner.clone(),
         id: ExecutionId::generate(&app.clock),
@@ -36,7 +34,8 @@ async fn enqueue(app: &App, (partner, function): &(PartnerId, FunctionId), due_a
 
 /// The ids that this worker gets, and whether each was another's.
 async fn claim(app: &App, worker: &str, now: i64, limit: u32) -> Vec<(String, bool)> {
-    let claimed = app.store.claim_executions(worker, now, now + LEASE, limit, &HashMap::new(), 100).await.unwrap();
+    let wanted = [("acme".parse().unwrap(), limit)];
+    let claimed = app.store.claim_executions(worker, now, now + LEASE, &wanted).await.unwrap();
     claimed.iter().map(|claimed| (claimed.execution.id.to_string(), claimed.stolen)).collect()
 }
 
@@ -45,7 +44,7 @@ both!(what_a_caller_scheduled_is_due_at_its_time_and_not_before, async |on| {
     let app = schedules::app(folder.path(), &database, Clock::manual(NOW)).await;
     let of = schedules::scheduled(&app, "").await;
     let id = enqueue(&app, &of, NOW + 5_000).await;
-    assert_eq!(app.store.next_due().await.unwrap(), Some(NOW + 5_000));
+    assert_eq!(app.store.next_due(NOW).await.unwrap(), Some(NOW + 5_000));
     assert_eq!(claim(&app, "worker", NOW + 4_999, 8).await, []);
     assert_eq!(claim(&app, "worker", NOW + 5_000, 8).await, [(id, false)]);
     assert_eq!(claim(&app, "worker", NOW + 5_000, 8).await, [], "it is claimed once");

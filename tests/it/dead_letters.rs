@@ -6,7 +6,7 @@ use larder::clock::Clock;
 use larder::ids::{EventId, ExecutionId};
 use larder::model::{Execution, ExecutionStatus, RequestRecord, StoredEvent, Trigger};
 use larder::store::ledger::{Ended, Verdict};
-use larder::store::{Claimed, NewExecution, RoutedEvent};
+use larder::store::{Claimed, NewExecution, Root, RoutedEvent};
 use larder_tests::{Api, Larder, Options, both, eventually, guests};
 use serde_json::{Value, json};
 
@@ -235,6 +235,7 @@ both!(an_event_stays_while_a_dead_letter_needs_it, async |on| {
         data: vec![].into(),
         attributes: Default::default(),
         depth: 0,
+        root: None,
         created_at_ms: now,
     };
     app.store.insert_events(&[event]).await.unwrap();
@@ -259,12 +260,12 @@ both!(an_event_stays_while_a_dead_letter_needs_it, async |on| {
         body: Some(b"body".to_vec()),
         now,
     };
-    let waiting = app.store.waiting_events(1).await.unwrap();
+    let waiting = app.store.waiting_events(&partner, 1).await.unwrap();
     let routed = RoutedEvent { event: &waiting[0], executions: vec![new], fanouts: vec![] };
     app.store.route_events(&[routed], &[]).await.unwrap();
     let claim = async || {
         let claimed =
-            app.store.claim_executions("worker", now, now + 60_000, 8, &Default::default(), 8).await.unwrap().pop();
+            app.store.claim_executions("worker", now, now + 60_000, &[(partner.clone(), 8)]).await.unwrap().pop();
         claimed.expect("it is due")
     };
     let sweep = async || app.store.delete_old_events(now + 1, 100).await.unwrap();
@@ -278,6 +279,7 @@ both!(an_event_stays_while_a_dead_letter_needs_it, async |on| {
             effects: vec![],
             end_user: None,
             depth: 1,
+            root: Root { key: id.to_string(), descendants_max: 1 },
         };
         let verdicts = app.store.commit_outcomes(&[ended], &clock).await.unwrap();
         assert_eq!(verdicts, [Verdict::Committed { emitted: false }]);

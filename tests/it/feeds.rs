@@ -18,7 +18,7 @@ fn options(on: Backend) -> Options {
 }
 
 /// save-league, with one saver who follows AIK: each goal of AIK comes to one transaction.
-async fn deploy(api: &Api) {
+pub async fn deploy(api: &Api) {
     let grants = json!({
         "state": true, "upstreams": ["aggregator"],
         "transactions": { "SEK": { "max": "500.00", "sum": "50000.00", "period": "day" } },
@@ -31,7 +31,7 @@ async fn deploy(api: &Api) {
 }
 
 /// A feed of its goals that is polled every second.
-fn polled(name: &str, path: &str, cursor: bool) -> Value {
+pub fn polled(name: &str, path: &str, cursor: bool) -> Value {
     let mut poll = json!({ "upstream": "aggregator", "path": path, "periodSeconds": 1 });
     if cursor {
         poll["cursor"] = json!({ "next": "/next" });

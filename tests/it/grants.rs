@@ -6,6 +6,7 @@ use std::time::Duration;
 use larder::clock::Clock;
 use larder::ids::{EnrolmentId, ExecutionId, FunctionId, KeyId, PartnerId};
 use larder::model::{Enrolment, EnrolmentStatus, Execution, ExecutionStatus, Trigger};
+use larder::store::Root;
 use larder::store::ledger::{Ended, Verdict};
 use larder_runtime::Effect;
 use larder_tests::{Answer, Api, Backend, Larder, Options, both, eventually, guests, within};
@@ -374,6 +375,7 @@ fn outcome(clock: &Clock, of: &(PartnerId, FunctionId), end_user: &str, amounts:
         reads: vec![],
         end_user: None,
         depth: 1,
+        root: Root { key: "a call".into(), descendants_max: 1 },
     }
 }
 

@@ -9,7 +9,7 @@ use larder::ids::{EnrolmentId, EventId, ExecutionId, FunctionId, PartnerId};
 use larder::ledger::{self, Ledger};
 use larder::model::{Enrolment, EnrolmentStatus, Execution, ExecutionStatus, Function, StoredEvent, Trigger};
 use larder::store::ledger::Ended;
-use larder::store::{NewExecution, Store};
+use larder::store::{NewExecution, Root, Store};
 use larder_runtime::{Effect, Event, Grants};
 use larder_tests::proxy::{LastCommit, Mode, Proxy};
 use larder_tests::services::{self, Database};
@@ -76,6 +76,7 @@ impl World {
             effects,
             end_user: None,
             depth: 1,
+            root: Root { key: "a call".into(), descendants_max: 100_000 },
         }
     }
 
@@ -151,6 +152,7 @@ async fn take(world: &World, ended: &Ended) {
         data_content_type: String::new(),
         data: vec![].into(),
         depth: 0,
+        root: None,
         created_at_ms: NOW,
     };
     world.store.insert_events(&[event]).await.unwrap();
@@ -218,7 +220,12 @@ async fn the_fate_of_a_commit_is_its_own_whatever_others_do_meanwhile() {
         };
         world.store.insert_execution(&new).await.unwrap();
         let claim = async |store: &Store, holder: &str, now: i64| {
-            store.claim_executions(holder, now, now + 1_000, 8, &Default::default(), 8).await.unwrap().pop().unwrap()
+            store
+                .claim_executions(holder, now, now + 1_000, &[(world.partner.clone(), 8)])
+                .await
+                .unwrap()
+                .pop()
+                .unwrap()
         };
         let claimed = claim(&world.store, "one", NOW).await;
         let mut buried = Ended { holder: Some("one".into()), ..world.outcome(vec![]) };

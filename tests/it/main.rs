@@ -50,6 +50,7 @@ mod streaming;
 mod tail;
 mod texts;
 mod toolchains;
+mod turns;
 mod uploads;
 mod upstreams;
 mod web_door;

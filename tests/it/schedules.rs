@@ -17,27 +17,58 @@ const NOON: i64 = 1_795_262_400_500;
 const MINUTE: i64 = 60_000;
 
 pub async fn app(folder: &std::path::Path, database: &Option<Database>, clock: Clock) -> App {
+    app_with(folder, database, clock, &[]).await
+}
+
+/// The same with these settings.
+pub async fn app_with(
+    folder: &std::path::Path,
+    database: &Option<Database>,
+    clock: Clock,
+    settings: &[(&str, String)],
+) -> App {
     let url = database.as_ref().map(Database::url).unwrap_or_default();
     let data = folder.display().to_string();
     let overrides = [("data", data), ("database.url", url), ("scheduler.catch_up", "1h".into())];
-    let settings = Settings::load(None, &overrides).unwrap();
+    let settings = Settings::load(None, &[&overrides, settings].concat()).unwrap();
     roles::start(settings, Secrets::new(&[1; 32]), "operator", clock, &Lifecycle::default()).await.unwrap()
 }
 
 /// A function with an active deployment, of which only the schedule matters here.
 pub async fn scheduled(app: &App, schedule: &str) -> (PartnerId, FunctionId) {
-    let (partner, id): (PartnerId, FunctionId) = ("acme".parse().unwrap(), "tick".parse().unwrap());
-    let now = app.clock.now_ms();
-    app.store.insert_partner(&partner, "Acme", now).await.unwrap();
-    let function = Function {
+    let of = deployed(app, "acme", "tick", |function| Function {
         name: "Tick".into(),
-        runtime: "wasi-0.2".into(),
         schedule: schedule.into(),
         timezone: "Europe/Stockholm".into(),
+        ..function
+    })
+    .await;
+    app.directory.reload(&of.0).await.unwrap();
+    schedule::arm(app, &of.0, &of.1).await.unwrap();
+    of
+}
+
+/// A function with an active deployment, of a partner that is made if there is none of this name.
+pub async fn deployed(
+    app: &App,
+    partner: &str,
+    id: &str,
+    change: impl FnOnce(Function) -> Function,
+) -> (PartnerId, FunctionId) {
+    let (partner, id): (PartnerId, FunctionId) = (partner.parse().unwrap(), id.parse().unwrap());
+    let now = app.clock.now_ms();
+    if app.store.partner(&partner).await.unwrap().is_none() {
+        app.store.insert_partner(&partner, "A partner", now).await.unwrap();
+    }
+    let function = Function::new(partner.clone(), id.clone(), now);
+    let function = Function {
+        name: id.to_string(),
+        runtime: "wasi-0.2".into(),
+        timezone: "UTC".into(),
         timeout_s: 15,
-        ..Function::new(partner.clone(), id.clone(), now)
+        ..function
     };
-    app.store.insert_function(&function).await.unwrap();
+    app.store.insert_function(&change(function)).await.unwrap();
     let deployment = Deployment {
         partner: partner.clone(),
         id: DeploymentId::generate(&app.clock),
@@ -61,8 +92,6 @@ pub async fn scheduled(app: &App, schedule: &str) -> (PartnerId, FunctionId) {
     };
     app.store.insert_deployment(&deployment).await.unwrap();
     assert!(app.store.activate_deployment(&deployment, None, &app.clock).await.unwrap());
-    app.directory.reload(&partner).await.unwrap();
-    schedule::arm(app, &partner, &id).await.unwrap();
     (partner, id)
 }
 

@@ -16,6 +16,7 @@ use super::queries::{self, ListParams};
 use super::wire::{self, BODY_MAX, Deleted, Ids};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
+use crate::backlog;
 use crate::ids::FunctionId;
 use crate::queue::Work;
 use crate::store::filters;
@@ -70,6 +71,7 @@ async fn redrive(
     ids: Ids,
 ) -> Result<(StatusCode, Json<ExecutionObject>), Problem> {
     caller.may(Scope::ExecutionsWrite)?;
+    backlog::admit_redriven(&app, &caller.tenant, 1).await??;
     let redriven = app.store.redrive(&caller.partner, &ids.get("executionId")?, app.clock.now_ms()).await?;
     app.queue.push(Work::Executions);
     Ok((StatusCode::ACCEPTED, Json(redriven.into())))
@@ -110,7 +112,8 @@ async fn redrive_all(
         None => now,
     };
     functions::find(&app, &caller.partner, &function).await?;
-    let redriven = app.store.redrive_all(&caller.partner, &function, before, REDRIVEN_MAX, now).await?;
+    let most = backlog::admit_redriven(&app, &caller.tenant, REDRIVEN_MAX).await??;
+    let redriven = app.store.redrive_all(&caller.partner, &function, before, most, now).await?;
     if redriven.total > 0 {
         app.queue.push(Work::Executions);
     }

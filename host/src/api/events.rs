@@ -14,6 +14,7 @@ use super::problem::Problem;
 use super::wire;
 use crate::app::App;
 use crate::auth::{Caller, Scope};
+use crate::backlog;
 use crate::clock::instant;
 use crate::crash::{self, Point};
 use crate::events;
@@ -78,6 +79,7 @@ fn attributes(headers: &HeaderMap) -> Vec<u8> {
 async fn accept(app: &App, caller: &Caller, headers: &HeaderMap, body: &[u8]) -> Result<Accepted, Problem> {
     let now = app.clock.now_ms();
     let parsed = events::parse(headers, body, instant(now)).map_err(|err| Problem::argument(&err.name(), &err.why))?;
+    backlog::admit_events(app, &caller.tenant, parsed.len()).await??;
     let rows: Vec<StoredEvent> = parsed
         .into_iter()
         .map(|event| StoredEvent {
@@ -92,6 +94,7 @@ async fn accept(app: &App, caller: &Caller, headers: &HeaderMap, body: &[u8]) ->
             data: event.data.into(),
             attributes: event.attributes,
             depth: 0,
+            root: None,
             created_at_ms: now,
         })
         .collect();

@@ -27,7 +27,7 @@ use crate::model::upstreams::is_name;
 use crate::model::{Feed, FeedSettings, Progress};
 use crate::queue::Work;
 use crate::quotas::{Cap, Exceeded};
-use crate::store;
+use crate::{backlog, store};
 
 /// Of one push door, those that are being replaced included.
 const SECRETS_MAX: usize = 4;
@@ -369,6 +369,9 @@ async fn take(app: &App, owner: Owner, ids: &Ids, headers: &HeaderMap, body: Bod
         return Err(refused());
     }
     let page = feeds::read(app, &feed, &body).map_err(|why| Problem::argument("body", why))?;
+    if let Some(tenant) = feed.owner.as_ref().and_then(|partner| app.directory.tenant(partner)) {
+        backlog::admit_events(app, &tenant, 0).await??;
+    }
     let taken = feeds::take(app, &feed, &page, None).await?.ok_or_else(refused)?;
     let (new, duplicates, refused) = (taken.new, taken.duplicates, taken.refused);
     Ok(Json(Pushed { new, duplicates, refused, last_refused: page.last_refused }))

@@ -18,7 +18,7 @@ use crate::clock::Millis;
 use crate::crash::{self, Point};
 use crate::model::Feed;
 use crate::queue::Work;
-use crate::store::{self, Moved, Received};
+use crate::store::{self, Moved, Received, Waiting};
 use mapping::Page;
 
 const DAY_MS: Millis = 24 * 3_600 * 1_000;
@@ -41,6 +41,9 @@ fn times(app: &App) -> RangeInclusive<Millis> {
 pub async fn take(app: &App, feed: &Feed, page: &Page, moved: Option<&Moved>) -> store::Result<Option<Received>> {
     let Some(taken) = app.store.take_page(feed, page, moved, &app.clock).await? else { return Ok(None) };
     crash::point(Point::FeedTaken);
+    if let Some(tenant) = feed.owner.as_ref().and_then(|partner| app.directory.tenant(partner)) {
+        tenant.backlog.add(Waiting { events: taken.new, ..Waiting::default() });
+    }
     if taken.new > 0 {
         app.queue.push(Work::Events);
     }

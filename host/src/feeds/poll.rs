@@ -17,6 +17,7 @@ use metrics::{counter, gauge};
 use super::mapping::Page;
 use super::owner;
 use crate::app::App;
+use crate::backlog;
 use crate::clock::Millis;
 use crate::crash::{self, Point};
 use crate::fields;
@@ -68,12 +69,16 @@ pub async fn drive(app: App) {
     }
 }
 
-/// Begins the polls that are due; gives whether there was no room for some, which wait until one ends.
+/// Begins the polls that are due; gives whether there was no room for some, which wait until there is.
 async fn step(app: &App, polls: &Polls) -> store::Result<bool> {
     let settings = &app.settings.feeds;
     let most = settings.polls_max;
     let mut crowded = false;
     for mut feed in app.store.due_feeds(app.clock.now_ms(), BATCH).await? {
+        if rests(app, &feed).await? {
+            crowded = true;
+            continue;
+        }
         let Some(turn) = polls.begin(&feed.owner, most) else {
             crowded = true;
             continue;
@@ -91,6 +96,15 @@ async fn step(app: &App, polls: &Polls) -> store::Result<bool> {
         });
     }
     Ok(crowded)
+}
+
+/// As many events of its partner wait as may: the feed stays where it is. One of the operator's goes on, as its partners have
+/// no part in how much it brings, and none of them shall hold up the others.
+async fn rests(app: &App, feed: &Feed) -> store::Result<bool> {
+    match feed.owner.as_ref().and_then(|partner| app.directory.tenant(partner)) {
+        Some(tenant) => Ok(backlog::takes_no_events(app, &backlog::waiting(app, &tenant).await?)),
+        None => Ok(false),
+    }
 }
 
 /// How many polls are under way, by owner.

@@ -13,7 +13,7 @@ mod requests;
 
 use std::collections::BTreeSet;
 
-use larder_runtime::grants::{Grants, HttpGrant, TransactionGrant};
+use larder_runtime::grants::{Grants, HttpGrant, TransactionGrant, reserved_type};
 use larder_runtime::text;
 
 pub use difference::{Difference, covers};
@@ -71,7 +71,10 @@ pub fn check(mut grants: Grants) -> Result<Grants, Vec<Complaint>> {
     found.names("grants.upstreams", &grants.upstreams, |name| {
         upstreams::is_name(name).then_some(()).ok_or("must be 1 to 63 of a-z 0-9 - and neither begin nor end with -")
     });
-    found.names("grants.events", &grants.events, check_pattern);
+    found.names("grants.events", &grants.events, |text| match reserved_type(text) {
+        Some(why) => Err(why),
+        None => check_pattern(text),
+    });
     found.names("grants.secrets", &grants.secrets, check_variable);
     for (currency, grant) in &mut grants.transactions {
         transactions(&mut found, currency, grant);

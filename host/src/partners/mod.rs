@@ -8,6 +8,7 @@
 //! when it is woken and every `partners.poll`, and work that must not be decided by an old snapshot (routing an event,
 //! claiming, firing) asks with [`refresh`](Directory::refresh) first.
 
+mod backlog;
 mod calls;
 pub mod doors;
 pub mod proxies;
@@ -33,6 +34,7 @@ use crate::staging::TenantUploads;
 use crate::store::listing::Listing;
 use crate::store::{self, Store};
 use crate::zones::{Zone, Zones};
+use backlog::Backlog;
 use calls::Calls;
 
 /// One partner's part of the snapshot.
@@ -54,6 +56,8 @@ pub struct Tenant {
     pub uploads: Arc<TenantUploads>,
     /// Memory of the synchronous calls that were admitted. Outlives reloads.
     pub memory: Arc<AtomicU64>,
+    /// What of the partner waits. Outlives reloads.
+    pub backlog: Arc<Backlog>,
     /// The master keys that were known when something of it did not open: with others it is read again.
     unopened_with: Option<Vec<MasterKeyId>>,
     /// Where its runs take turns. Outlives reloads.
@@ -295,6 +299,7 @@ impl Directory {
         let old = old.as_deref();
         let permits = old.map_or_else(|| Arc::new(Semaphore::new(self.0.calls_max)), |old| old.permits.clone());
         let calls = old.map(|old| old.calls.clone()).unwrap_or_default();
+        let backlog = old.map(|old| old.backlog.clone()).unwrap_or_default();
         let bodies = old.map(|old| old.bodies.clone()).unwrap_or_default();
         let uploads = old.map(|old| old.uploads.clone()).unwrap_or_default();
         let memory = old.map(|old| old.memory.clone()).unwrap_or_default();
@@ -330,6 +335,7 @@ impl Directory {
             routes,
             permits,
             calls,
+            backlog,
             bodies,
             uploads,
             memory,

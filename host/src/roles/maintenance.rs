@@ -82,6 +82,7 @@ async fn sweep(app: &App) -> store::Result<u64> {
     loop {
         let deleted = app.store.delete_old_executions(before(records.retention), BATCH).await?
             + app.store.delete_old_events(before(records.events_kept()), BATCH).await?
+            + app.store.delete_old_event_roots(before(records.events_kept()), BATCH).await?
             + app.store.delete_old_idempotency_keys(before(records.idempotency_keys), BATCH).await?
             + app.store.delete_old_deployments(now, BATCH).await?;
         rows += deleted;

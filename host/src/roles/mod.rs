@@ -32,6 +32,7 @@ use crate::staging::Staging;
 use crate::store::Store;
 use crate::usage;
 use crate::workers::gates::Gates;
+use crate::workers::turns::Turns;
 use crate::zones::Zones;
 use web::Listeners;
 pub use web::bind;
@@ -149,6 +150,7 @@ pub async fn start(
         bodies,
         staging,
         idempotency: Default::default(),
+        turns: Turns::default(),
         egress,
         upstreams,
         zones,

@@ -6,20 +6,23 @@
 
 pub mod cron;
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use metrics::counter;
 
 use crate::app::App;
+use crate::backlog;
 use crate::clock::{Millis, instant};
 use crate::crash::{self, Point};
 use crate::ids::{FunctionId, PartnerId};
 use crate::model::Trigger;
 use crate::partners::FunctionView;
 use crate::queue::Work;
-use crate::store;
+use crate::store::{self, Queue, Waiting};
 use crate::workers::route::{Cause, Triggered};
+use crate::workers::turns;
 use cron::Cron;
 
 /// A firing that is this much later than its nominal time is recorded as late.
@@ -29,22 +32,22 @@ const LATE_MS: Millis = 10_000;
 /// was not made yet stays due.
 pub async fn arm(app: &App, partner: &PartnerId, function: &FunctionId) -> store::Result<()> {
     let view = app.directory.function(partner, function);
-    let next = match view.as_deref().and_then(|view| armed(view).map(|cron| (view, cron))) {
-        Some((view, cron)) => {
-            let now = app.clock.now_ms();
-            let pending = app.store.schedule(partner, function).await?;
-            match pending {
-                Some(at) if at <= now && next(&cron, view, at - 1) == Some(at) => Some(at),
-                _ => next(&cron, view, now),
-            }
-        }
-        None => None,
-    };
-    if next != app.store.schedule(partner, function).await? {
-        app.store.set_schedule(partner, function, next).await?;
+    let present = app.store.schedule(partner, function).await?;
+    let wanted = view.as_deref().and_then(|view| wanted(app, view, present));
+    if wanted != present {
+        app.store.set_schedule(partner, function, wanted).await?;
         app.queue.push(Work::Schedules);
     }
     Ok(())
+}
+
+/// When the schedule is to fire next, if it stands at `present` now.
+fn wanted(app: &App, view: &FunctionView, present: Option<Millis>) -> Option<Millis> {
+    let (cron, now) = (armed(view)?, app.clock.now_ms());
+    match present {
+        Some(at) if at <= now && next(&cron, view, at - 1) == Some(at) => Some(at),
+        _ => next(&cron, view, now),
+    }
 }
 
 /// The schedule of a function that is enabled, deployed and has one.
@@ -60,11 +63,17 @@ fn next(cron: &Cron, view: &FunctionView, after: Millis) -> Option<Millis> {
 /// Between two looks whether every schedule is armed.
 const ARM_ALL: Duration = Duration::from_secs(60);
 
-/// Arms every schedule, for a process that died between a change and the arming after it.
+/// Arms every schedule, for a process that died between a change and the arming after it: one query for all of them.
 pub async fn arm_all(app: &App) -> store::Result<()> {
+    let present: HashMap<(PartnerId, FunctionId), Millis> =
+        app.store.schedules().await?.into_iter().map(|(partner, function, at)| ((partner, function), at)).collect();
     for (partner, tenant) in app.directory.tenants().iter() {
-        for view in tenant.functions.values().filter(|view| !view.function.schedule.is_empty()) {
-            arm(app, partner, &view.function.id).await?;
+        for (function, view) in tenant.functions.iter().filter(|(_, view)| !view.function.schedule.is_empty()) {
+            let present = present.get(&(partner.clone(), function.clone())).copied();
+            if wanted(app, view, present) != present {
+                // It may have been fired or changed since they were read.
+                arm(app, partner, function).await?;
+            }
         }
     }
     Ok(())
@@ -75,14 +84,25 @@ async fn disarm(app: &App, due: &(PartnerId, FunctionId, Millis)) -> store::Resu
     app.store.fire_schedule(due, None, &[], &[]).await.map(|_| ())
 }
 
-/// Fires what is due.
+/// Firings of one step, and partners that share them.
+const BATCH: u32 = 100;
+const PARTNERS: u32 = 20;
+
+/// Fires what is due, as much of each partner. The schedules of a partner that has as many executions waiting as it may
+/// rest, as if nobody had looked: what they miss is made up for, marked late.
 pub async fn step(app: App) -> store::Result<bool> {
     let now = app.clock.now_ms();
-    let due = app.store.due_schedules(now, 100).await?;
-    for firing in &due {
-        fire(&app, firing, now).await?;
+    let rests = |waiting: &Waiting| backlog::is_full(&app, waiting);
+    let partners = turns::next(&app, Queue::Schedules, vec![], PARTNERS, rests).await?;
+    let each = BATCH / u32::try_from(partners.len().max(1)).unwrap_or(PARTNERS);
+    let mut fired = false;
+    for partner in &partners {
+        for firing in app.store.due_schedules(partner, now, each).await? {
+            fire(&app, &firing, now).await?;
+            fired = true;
+        }
     }
-    Ok(!due.is_empty())
+    Ok(fired)
 }
 
 async fn fire(app: &App, due: &(PartnerId, FunctionId, Millis), now: Millis) -> store::Result<()> {
@@ -119,6 +139,7 @@ async fn fire(app: &App, due: &(PartnerId, FunctionId, Millis), now: Millis) -> 
         let kind = if late > LATE_MS { "late" } else { "on_time" };
         counter!("larder_schedule_firings_total", "kind" => kind).increment(1);
         crash::point(Point::Fired);
+        triggered.counts(app);
         triggered.wake(app);
     }
     Ok(())
@@ -141,7 +162,8 @@ pub async fn drive(app: App) {
             Ok(false) => {}
             Err(err) => tracing::error!(error = %err, "schedules could not be fired; trying again at the next poll"),
         }
-        let until = match app.store.next_schedule().await {
+        // What is due and rests is looked at again with the next poll.
+        let until = match app.store.next_schedule(app.clock.now_ms()).await {
             Ok(Some(at)) => poll.min(Duration::from_millis((at - app.clock.now_ms()).max(1) as u64)),
             _ => poll,
         };

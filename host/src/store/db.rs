@@ -26,6 +26,7 @@ pub(super) const SCHEMA: &[(i64, &str)] = &[
     (5, include_str!("schema/0005_upstreams.sql")),
     (6, include_str!("schema/0006_feeds.sql")),
     (7, include_str!("schema/0007_master_keys.sql")),
+    (8, include_str!("schema/0008_turns.sql")),
     (14, include_str!("schema/0014_host_failures.sql")),
     (17, include_str!("schema/0017_attributes_and_lost_builds.sql")),
     (18, include_str!("schema/0018_leads.sql")),

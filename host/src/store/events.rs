@@ -12,7 +12,7 @@ use crate::clock::Millis;
 use crate::ids::{EventId, PartnerId};
 use crate::model::{Fanout, StoredEvent, trigger_key};
 
-const COLUMNS: &str = "partner_id, row_id, dedup_key, id, source, kind, subject, time, data_content_type, data, depth, waiting, created_at_ms, attributes";
+const COLUMNS: &str = "partner_id, row_id, dedup_key, id, source, kind, subject, time, data_content_type, data, depth, waiting, created_at_ms, attributes, root";
 
 /// The answer for one event: its row, and whether it was there before.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ impl Store {
             let rows = one_of(rows.into_iter().map(Value::from));
             let sql = format!(
                 "-- find_events
-                SELECT partner_id, row_id, id, source, kind, subject, time, data_content_type, data, depth, created_at_ms, attributes
+                SELECT partner_id, row_id, id, source, kind, subject, time, data_content_type, data, depth, created_at_ms, attributes, root
                 FROM events WHERE partner_id = ? AND row_id IN ({})",
                 rows.marks
             );
@@ -62,12 +62,11 @@ impl Store {
         Ok(found)
     }
 
-    /// Events that were not handed to functions yet, of all partners, oldest first.
-    pub async fn waiting_events(&self, limit: u32) -> Result<Vec<WaitingEvent>> {
-        let sql = format!(
-            "-- waiting_events
-            SELECT partner_id, row_id, kind, subject FROM events WHERE waiting = 1 ORDER BY created_at_ms LIMIT {limit}"
-        );
+    /// Events of a partner that were not handed to functions yet, oldest first.
+    pub async fn waiting_events(&self, partner: &PartnerId, limit: u32) -> Result<Vec<WaitingEvent>> {
+        const WAITING: &str = "-- waiting_events
+            SELECT partner_id, row_id, kind, subject FROM events /*! FORCE INDEX (events_by_waiting) */
+            WHERE waiting = 1 AND partner_id = ? ORDER BY created_at_ms LIMIT ?";
         let event = |row: &Row| {
             Ok(WaitingEvent {
                 partner: row.id(0, "events.partner_id")?,
@@ -76,7 +75,7 @@ impl Store {
                 subject: row.maybe_text(3)?,
             })
         };
-        self.db.rows(&sql, vec![]).await?.iter().map(event).collect()
+        self.db.rows(WAITING, args![partner, limit]).await?.iter().map(event).collect()
     }
 
     /// Removes up to `limit` events, and as many fan-outs, that are older and were handed over, of all partners. Their
@@ -240,7 +239,8 @@ pub(super) fn row(event: &StoredEvent) -> Vec<Value> {
         event.depth,
         true,
         event.created_at_ms,
-        (!event.attributes.is_empty()).then(|| json(&event.attributes))
+        (!event.attributes.is_empty()).then(|| json(&event.attributes)),
+        event.root.as_ref()
     ]
 }
 
@@ -260,6 +260,7 @@ fn event(row: &Row) -> Result<StoredEvent> {
         data_content_type: row.text(7)?,
         data: row.bytes(8)?.into(),
         depth: row.int(9)? as u32,
+        root: row.maybe_text(12)?,
         created_at_ms: row.int(10)?,
         attributes: match row.maybe_text(11)? {
             None => BTreeMap::new(),

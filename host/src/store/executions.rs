@@ -4,8 +4,6 @@
 //! NULL once it ended. A claim raises `attempt`; an outcome is written only under the holder and attempt of its claim
 //! (see [`super::ledger`]), so that the late result of a claim that ran out is dropped.
 
-use std::collections::HashMap;
-
 use super::db::{Lock, Row, Tx, Value, by_partner, json, one_of};
 use super::listing::{self, Column, Kind, Listing, Page, Source};
 use super::{Error, Result, Store};
@@ -112,73 +110,48 @@ impl Store {
             .await
     }
 
-    /// Takes up to `limit` executions, of all partners, that are due: waiting ones, or, before all that wait, those whose
-    /// lease ran out. `held` is how many of whom this process has already; no partner gets more than `per_partner`.
+    /// Takes executions that are due, of each partner up to so many: those whose lease ran out before all that wait.
     pub async fn claim_executions(
         &self,
         holder: &str,
         now: Millis,
         lease_until: Millis,
-        limit: u32,
-        held: &HashMap<PartnerId, u32>,
-        per_partner: u32,
+        wanted: &[(PartnerId, u32)],
     ) -> Result<Vec<Claimed>> {
-        let full: Vec<&PartnerId> = held.iter().filter(|(_, count)| **count >= per_partner).map(|(id, _)| id).collect();
-        let full = one_of(full.into_iter().map(Value::from));
-        let others =
-            if full.args.is_empty() { String::new() } else { format!(" AND partner_id NOT IN ({})", full.marks) };
-        const DUE: (&str, &str) = ("", "due_at_ms");
-        // By the index of holders, as few are held and many may be due: the sum keeps the other index from being used.
-        const EXPIRED: (&str, &str) = ("lease_holder > '' AND ", "due_at_ms + 0");
-        // Most polls find nothing: they must not take the writer's lock.
-        let any = async |(condition, time): (&str, &str)| {
-            let any = format!("-- any_execution_due\n SELECT 1 FROM executions WHERE {condition}{time} <= ? LIMIT 1");
-            Ok::<_, Error>(self.db.row(&any, args![now]).await?.is_some())
-        };
-        if !any(DUE).await? {
-            return Ok(vec![]);
-        }
-        // One whose worker died was due before all that wait, and keeps its place, however many they are.
-        let lookups = if any(EXPIRED).await? { vec![EXPIRED, DUE] } else { vec![DUE] };
-        let lookups: Vec<String> = lookups
-            .iter()
-            .map(|(condition, time)| {
-                format!(
-                    "-- due_executions
-                    SELECT {COLUMNS}, body FROM executions WHERE {condition}{time} <= ?{others} ORDER BY {time} LIMIT {limit}"
-                )
-            })
-            .collect();
-        let due_args: Vec<Value> = [args![now], full.args].concat();
+        let lookup = format!(
+            "-- due_executions
+            SELECT {COLUMNS}, body FROM executions /*! FORCE INDEX (executions_by_status) */
+            WHERE partner_id = ? AND status = ? AND due_at_ms <= ? ORDER BY due_at_ms LIMIT ?"
+        );
         self.db
             .tx(
                 "claim_executions",
-                &(lookups, due_args, holder, now, lease_until, held),
-                |tx, (lookups, due_args, holder, now, lease_until, held)| {
+                &(lookup, holder, now, lease_until, wanted),
+                |tx, (lookup, holder, now, lease_until, wanted)| {
                     Box::pin(async move {
                         let mut claimed = Vec::new();
-                        let mut counts = (*held).clone();
-                        let mut rows = vec![];
-                        for lookup in lookups {
-                            // What another process is claiming at this moment is left to it.
-                            rows = tx.locked(Lock::Skip, lookup, due_args.clone()).await?;
-                            if !rows.is_empty() {
-                                break;
+                        for (partner, most) in *wanted {
+                            let mut rows = Vec::new();
+                            // One whose worker died was due before all that wait, and keeps its place, however many they are.
+                            for status in
+                                [ExecutionStatus::Processing, ExecutionStatus::Scheduled, ExecutionStatus::Waiting]
+                            {
+                                let left = *most as usize - rows.len();
+                                if left > 0 {
+                                    // What another process is claiming at this moment is left to it.
+                                    let args = args![partner, status.word(), *now, left];
+                                    rows.extend(tx.locked(Lock::Skip, lookup, args).await?);
+                                }
                             }
-                        }
-                        for row in rows {
-                            let mut execution = execution(&row)?;
-                            let count = counts.entry(execution.partner.clone()).or_default();
-                            if *count >= per_partner {
-                                continue;
+                            for row in rows {
+                                let mut execution = execution(&row)?;
+                                let stolen = execution.status == ExecutionStatus::Processing;
+                                execution.attempt += 1;
+                                execution.lost += 1;
+                                execution.status = ExecutionStatus::Processing;
+                                let body = row.maybe_bytes(WIDTH)?.unwrap_or_default();
+                                claimed.push(Claimed { execution, body, holder: (*holder).to_owned(), stolen });
                             }
-                            *count += 1;
-                            let stolen = execution.status == ExecutionStatus::Processing;
-                            execution.attempt += 1;
-                            execution.lost += 1;
-                            execution.status = ExecutionStatus::Processing;
-                            let body = row.maybe_bytes(WIDTH)?.unwrap_or_default();
-                            claimed.push(Claimed { execution, body, holder: (*holder).to_owned(), stolen });
                         }
                         take(tx, &claimed, *lease_until, *now).await?;
                         Ok(claimed)
@@ -238,20 +211,11 @@ impl Store {
             .await
     }
 
-    /// How many executions are due, of all partners, counted up to `most`.
-    pub async fn due_executions(&self, now: Millis, most: u32) -> Result<u64> {
-        let sql = format!(
-            "-- count_due_executions
-            SELECT COUNT(*) FROM (SELECT id FROM executions WHERE due_at_ms <= ? LIMIT {most}) AS due"
-        );
-        Ok(self.db.row(&sql, args![now]).await?.map_or(Ok(0), |row| row.int(0))? as u64)
-    }
-
-    /// When the next execution becomes due, of all partners.
-    pub async fn next_due(&self) -> Result<Option<Millis>> {
+    /// When the next execution becomes due after then, of all partners.
+    pub async fn next_due(&self, after: Millis) -> Result<Option<Millis>> {
         const NEXT: &str = "-- next_due_execution
-            SELECT MIN(due_at_ms) FROM executions";
-        self.db.row(NEXT, vec![]).await?.map_or(Ok(None), |row| row.maybe_int(0))
+            SELECT MIN(due_at_ms) FROM executions WHERE due_at_ms > ?";
+        self.db.row(NEXT, args![after]).await?.map_or(Ok(None), |row| row.maybe_int(0))
     }
 
     pub async fn execution(

@@ -4,25 +4,30 @@ use super::db::{Lock, Row, Tx};
 use super::executions::{self, NewExecution};
 use super::{Result, Store};
 use crate::args;
-use crate::clock::Clock;
+use crate::clock::{Clock, SKEW_MS};
 use crate::crash::{self, Point};
-use crate::ids::{EnrolmentId, ExecutionId};
+use crate::ids::{EnrolmentId, ExecutionId, PartnerId};
 use crate::model::{Fanout, RequestRecord, Trigger, trigger_key};
 
 impl Store {
-    /// Fan-outs whose cursor has not reached the end, of all partners, oldest first.
-    pub async fn waiting_fanouts(&self, limit: u32) -> Result<Vec<Fanout>> {
-        let sql = format!(
-            "-- waiting_fanouts
+    /// Fan-outs of a partner whose cursor has not reached the end, oldest first.
+    pub async fn waiting_fanouts(&self, partner: &PartnerId, limit: u32) -> Result<Vec<Fanout>> {
+        const WAITING: &str = "-- waiting_fanouts
             SELECT partner_id, id, function_id, trigger_kind, event_row, nominal_at_ms, late_ms, topic, cursor_id, created_at_ms
-            FROM fanouts WHERE waiting = 1 ORDER BY created_at_ms LIMIT {limit}"
-        );
-        self.db.rows(&sql, vec![]).await?.iter().map(fanout).collect()
+            FROM fanouts /*! FORCE INDEX (fanouts_by_waiting) */ WHERE waiting = 1 AND partner_id = ? ORDER BY created_at_ms LIMIT ?";
+        self.db.rows(WAITING, args![partner, limit]).await?.iter().map(fanout).collect()
     }
 
     /// Gives the next `page` enrolments their executions and moves the cursor behind them, in one transaction. Gives
-    /// how many there were; fewer than `page` is the end. `None` if somebody else moves the cursor or has moved it.
+    /// how many there were; fewer than `page` is the end, and so is a function that is disabled or gone. `None` if somebody
+    /// else moves the cursor or has moved it.
+    ///
+    /// An enrolment takes part if it was there when the fan-out began. Both times may be of different machines, so one that
+    /// seems to have come up to [`SKEW_MS`] later was there too: whoever is told that they are enrolled misses no event after
+    /// that.
     pub async fn expand_fanout(&self, fanout: &Fanout, page: u32, clock: &Clock) -> Result<Option<u32>> {
+        const FUNCTION: &str = "-- function_of_fanout
+            SELECT enabled FROM functions WHERE partner_id = ? AND id = ?";
         const LOCK: &str = "-- lock_fanout
             SELECT 1 FROM fanouts WHERE partner_id = ? AND id = ? AND cursor_id = ? AND waiting = 1";
         const NEXT: &str = "-- next_enrolments
@@ -37,18 +42,21 @@ impl Store {
             .tx("expand_fanout", &(fanout, page, clock), |tx, (fanout, page, clock)| {
                 Box::pin(async move {
                     let f = *fanout;
+                    let function = tx.locked(Lock::Shared, FUNCTION, args![&f.partner, &f.function]).await?;
+                    let enabled = function.first().map_or(Ok(false), |row| row.flag(0))?;
                     if tx.locked(Lock::Skip, LOCK, args![&f.partner, &f.id, &f.cursor]).await?.is_empty() {
                         return Ok(None);
                     }
+                    if !enabled {
+                        tx.run(MOVE, args![&f.cursor, false, &f.partner, &f.id]).await?.exactly_one("fan-out")?;
+                        return Ok(Some(0));
+                    }
+                    let until = f.created_at_ms + SKEW_MS;
                     let rows = match &f.topic {
                         Some(topic) => {
-                            tx.rows(NEXT, args![&f.partner, &f.function, topic, &f.cursor, f.created_at_ms, *page])
-                                .await?
+                            tx.rows(NEXT, args![&f.partner, &f.function, topic, &f.cursor, until, *page]).await?
                         }
-                        None => {
-                            tx.rows(NEXT_OF_ALL, args![&f.partner, &f.function, &f.cursor, f.created_at_ms, *page])
-                                .await?
-                        }
+                        None => tx.rows(NEXT_OF_ALL, args![&f.partner, &f.function, &f.cursor, until, *page]).await?,
                     };
                     let enrolments =
                         rows.iter().map(|row| row.id::<EnrolmentId>(0, "enrolments.id")).collect::<Result<Vec<_>>>()?;

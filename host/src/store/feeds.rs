@@ -261,6 +261,7 @@ async fn deliver(tx: &mut Tx<'_>, part: &Part<'_>, now: &Feed) -> Result<Receive
             data: event.data.clone().into(),
             attributes: event.attributes.clone(),
             depth: 0,
+            root: None,
             created_at_ms,
         }));
     }

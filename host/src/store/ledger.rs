@@ -22,6 +22,7 @@ use self::load::{
     Account, FunctionNow, Held, Kept, Place, Takers, functions_of, holders, list_is_true, saved_by, state_of, takers_of,
 };
 use super::db::{Tx, Value};
+use super::event_roots::{Descendants, Root};
 use super::state::{self, Scope};
 use super::{Error, Result, Store, events, executions};
 use crate::args;
@@ -46,6 +47,7 @@ pub struct Ended {
     pub end_user: Option<String>,
     /// Of the events that it emits.
     pub depth: u32,
+    pub root: Root,
 }
 
 impl Ended {
@@ -161,6 +163,7 @@ struct Commit<'a> {
     takers: Takers,
     /// What was saved within the period of the grant that it counts for, with what was decided so far.
     saved: HashMap<Account, i64>,
+    descendants: Descendants,
     /// As it stands after what was decided so far.
     state: HashMap<(Scope, String), Option<Place>>,
     /// What of it is to be written.
@@ -192,6 +195,7 @@ impl<'a> Commit<'a> {
         let state = state_of(tx, group).await?.into_iter().map(|(key, place)| (key, Some(place))).collect();
         let now = clock.now_ms();
         let saved = saved_by(tx, group, &functions, now).await?;
+        let descendants = Descendants::of(tx, group, now).await?;
         let locks = if group.iter().any(touches_state) { state::locks(tx, now).await? } else { HashMap::new() };
         let mut stale_lists = HashSet::new();
         for ended in group {
@@ -211,6 +215,7 @@ impl<'a> Commit<'a> {
             held,
             takers,
             saved,
+            descendants,
             state,
             changed: BTreeSet::new(),
             changed_scopes: HashSet::new(),
@@ -250,11 +255,14 @@ impl<'a> Commit<'a> {
         if let Some(why) = stopped {
             return self.refuse(ended, why, false);
         }
-        let applied = self.granted(ended).and_then(|saved| Ok((saved, self.writes(&scope, &ended.effects)?)));
+        let applied = self
+            .granted(ended)
+            .and_then(|saved| Ok((saved, self.descendants.with(ended)?, self.writes(&scope, &ended.effects)?)));
         match applied {
             Err(why) => self.refuse(ended, why, ended.holder.is_some()),
-            Ok((saved, writes)) => {
+            Ok((saved, descendants, writes)) => {
                 self.saved.extend(saved);
+                self.descendants.set(ended, descendants);
                 for (name, value) in writes {
                     let key = (scope.clone(), name);
                     let place = |value| Place { version: e.id.to_string(), value: Kept::Written(value) };
@@ -431,6 +439,7 @@ impl<'a> Commit<'a> {
             data: event.data.clone(),
             attributes: event.attributes.clone(),
             depth: ended.depth,
+            root: Some(ended.root.key.clone()),
             created_at_ms: self.now,
         }
     }
@@ -465,6 +474,7 @@ impl<'a> Commit<'a> {
         for (scope, names) in deleted {
             state::delete(tx, &scope, names).await?;
         }
+        self.descendants.write(tx).await?;
         events::insert(tx, self.rows.events).await
     }
 }

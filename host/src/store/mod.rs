@@ -17,6 +17,7 @@ pub mod db;
 mod dead_letters;
 mod deployments;
 mod enrolments;
+mod event_roots;
 mod events;
 mod executions;
 mod fanouts;
@@ -34,18 +35,21 @@ pub mod sealed;
 mod sqlite;
 pub mod state;
 mod transactions;
+mod turns;
 mod upstreams;
 mod variables;
 
 pub use db::Db;
 pub use dead_letters::Redriven;
 pub use deployments::Heads;
+pub use event_roots::Root;
 pub use events::{NewEvent, Routed, RoutedEvent, WaitingEvent};
 pub use executions::{Claimed, NewExecution};
 pub use feeds::{Moved, Received};
 pub use grants::{Approved, Changer};
 pub use idempotency::{KeptAnswer, KeyHolder, KeyRequest, Taken};
 pub use master_keys::{Agreed, KeyUser, SealingKey};
+pub use turns::{Queue, Waiting};
 pub use upstreams::OPERATORS;
 
 /// By what each entity's lists can be filtered.

@@ -1,5 +1,6 @@
 //! When each scheduled function fires next. A row stands here only while the schedule is armed.
 
+use super::db::Row;
 use super::executions::{self, NewExecution};
 use super::{Result, Store, fanouts};
 use crate::args;
@@ -33,23 +34,31 @@ impl Store {
         self.db.row(FIND, args![partner, function]).await?.map(|row| row.int(0)).transpose()
     }
 
-    /// Schedules whose time has come, of all partners, the most overdue first.
-    pub async fn due_schedules(&self, now: Millis, limit: u32) -> Result<Vec<(PartnerId, FunctionId, Millis)>> {
-        let sql = format!(
-            "-- due_schedules
-            SELECT partner_id, function_id, next_at_ms FROM schedules WHERE next_at_ms <= ? ORDER BY next_at_ms LIMIT {limit}"
-        );
-        let rows = self.db.rows(&sql, args![now]).await?;
-        rows.iter()
-            .map(|row| Ok((row.id(0, "schedules.partner_id")?, row.id(1, "schedules.function_id")?, row.int(2)?)))
-            .collect()
+    /// All that are armed, of all partners.
+    pub async fn schedules(&self) -> Result<Vec<(PartnerId, FunctionId, Millis)>> {
+        const ALL: &str = "-- all_schedules
+            SELECT partner_id, function_id, next_at_ms FROM schedules";
+        self.db.rows(ALL, vec![]).await?.iter().map(armed).collect()
     }
 
-    /// When the next schedule fires, of all partners.
-    pub async fn next_schedule(&self) -> Result<Option<Millis>> {
+    /// Schedules of a partner whose time has come, the most overdue first.
+    pub async fn due_schedules(
+        &self,
+        partner: &PartnerId,
+        now: Millis,
+        limit: u32,
+    ) -> Result<Vec<(PartnerId, FunctionId, Millis)>> {
+        const DUE: &str = "-- due_schedules
+            SELECT partner_id, function_id, next_at_ms FROM schedules WHERE partner_id = ? AND next_at_ms <= ?
+            ORDER BY next_at_ms LIMIT ?";
+        self.db.rows(DUE, args![partner, now, limit]).await?.iter().map(armed).collect()
+    }
+
+    /// When the next schedule fires after then, of all partners.
+    pub async fn next_schedule(&self, after: Millis) -> Result<Option<Millis>> {
         const NEXT: &str = "-- next_schedule
-            SELECT MIN(next_at_ms) FROM schedules";
-        self.db.row(NEXT, vec![]).await?.map_or(Ok(None), |row| row.maybe_int(0))
+            SELECT MIN(next_at_ms) FROM schedules WHERE next_at_ms > ?";
+        self.db.row(NEXT, args![after]).await?.map_or(Ok(None), |row| row.maybe_int(0))
     }
 
     /// Fires once: what it triggers and the next time, in one transaction. `false` if somebody else did, the schedule was
@@ -95,4 +104,8 @@ impl Store {
             )
             .await
     }
+}
+
+fn armed(row: &Row) -> Result<(PartnerId, FunctionId, Millis)> {
+    Ok((row.id(0, "schedules.partner_id")?, row.id(1, "schedules.function_id")?, row.int(2)?))
 }

@@ -139,6 +139,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::model::{Execution, ExecutionStatus, Function, Trigger};
+    use crate::store::Root;
     use crate::store::ledger::{Ended, Verdict};
 
     fn ended(id: &ExecutionId, scope: &Scope, now: Millis) -> Ended {
@@ -151,6 +152,7 @@ mod tests {
             effects: vec![Effect::IncrementState { key: "count".into(), by: 1 }],
             end_user: None,
             depth: 1,
+            root: Root { key: id.to_string(), descendants_max: 1 },
         }
     }
 

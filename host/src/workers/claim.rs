@@ -10,15 +10,16 @@ use tokio::sync::Semaphore;
 use super::execute::{self, Job};
 use super::input;
 use super::retries::Fate;
+use super::shares::Shares;
+use super::turns;
 use crate::app::App;
+use crate::backlog;
+use crate::clock::Millis;
 use crate::crash::{self, Point};
 use crate::ids::{EnrolmentId, EventId, ExecutionId, PartnerId};
-use crate::model::{Enrolment, EnrolmentStatus, Execution, StoredEvent, Trigger};
+use crate::model::{Enrolment, EnrolmentStatus, Execution, StoredEvent, Trigger, delivery_key};
 use crate::queue::Work;
-use crate::store::{self, Claimed};
-
-/// Between two looks at executions that are due and may not be claimed yet.
-const SOON: Duration = Duration::from_millis(20);
+use crate::store::{self, Claimed, Queue, Waiting};
 
 /// Claims and runs executions until the process drains; those that run then may finish.
 pub async fn drive(app: App, held: Held) {
@@ -30,11 +31,9 @@ pub async fn drive(app: App, held: Held) {
             first = permits.clone().acquire_owned() => first.expect("never closed"),
             () = drain.cancelled() => return,
         };
-        let limit = permits.available_permits() as u32 + 1;
+        let free = permits.available_permits() as u32 + 1;
         let now = app.clock.now_ms();
-        let until = now + settings.lease.as_millis() as i64;
-        let each = settings.executions_per_partner;
-        let claimed = match app.store.claim_executions(&app.holder, now, until, limit, &held.by_partner(), each).await {
+        let claimed = match claim(&app, &held, free, now).await {
             Ok(claimed) => claimed,
             Err(err) => {
                 tracing::error!(error = %err, "executions could not be claimed; trying again at the next poll");
@@ -44,13 +43,13 @@ pub async fn drive(app: App, held: Held) {
         if claimed.is_empty() {
             drop(first);
             tokio::select! {
-                () = app.queue.wait(Work::Executions, until_next(&app).await) => {}
+                () = app.queue.wait(Work::Executions, until_next(&app, now).await) => {}
                 () = drain.cancelled() => return,
             }
             continue;
         }
         crash::point(Point::Claimed);
-        if claimed.len() == limit as usize {
+        if claimed.len() == free as usize {
             // There may be more than this process has room for.
             app.queue.push(Work::Executions);
         }
@@ -81,6 +80,29 @@ pub async fn drive(app: App, held: Held) {
     }
 }
 
+/// Claims for the partners whose turn it is, each its share. Those of a partner that rests because its functions emit
+/// faster than events can be handed over are not begun.
+async fn claim(app: &App, held: &Held, free: u32, now: Millis) -> store::Result<Vec<Claimed>> {
+    let worker = &app.settings.worker;
+    let shares = Shares::new(free, worker.executions_per_partner, held.by_partner());
+    let rests = |waiting: &Waiting| backlog::emits_too_much(app, waiting);
+    let partners = turns::next(app, Queue::Executions, shares.full(), free, rests).await?;
+    if partners.is_empty() {
+        return Ok(vec![]);
+    }
+    let lease_until = now + worker.lease.as_millis() as Millis;
+    let claimed = app.store.claim_executions(&app.holder, now, lease_until, &shares.share_out(&partners)).await?;
+    for claimed in &claimed {
+        if let Some(tenant) = app.directory.tenant(&claimed.execution.partner) {
+            tenant.backlog.less();
+        }
+    }
+    if !claimed.is_empty() {
+        app.turns.make_room(app);
+    }
+    Ok(claimed)
+}
+
 /// What runs must be what was deployed before it was claimed. A database that does not answer is not waited for.
 async fn current(app: &App, claimed: &[Claimed]) {
     let stolen = claimed.iter().filter(|claimed| claimed.stolen).count();
@@ -99,11 +121,12 @@ async fn current(app: &App, claimed: &[Claimed]) {
     }
 }
 
-/// The poll, or less if an execution is due before.
-async fn until_next(app: &App) -> Duration {
+/// The poll, or less if another execution becomes due before. One that was due at that time and was not claimed is of a
+/// partner that has its share: whichever ends next wakes this process.
+async fn until_next(app: &App, now: Millis) -> Duration {
     let poll = app.settings.worker.poll;
-    match app.store.next_due().await {
-        Ok(Some(due)) => poll.min(Duration::from_millis((due - app.clock.now_ms()).max(0) as u64).max(SOON)),
+    match app.store.next_due(now).await {
+        Ok(Some(due)) => poll.min(Duration::from_millis((due - app.clock.now_ms()).max(0) as u64)),
         _ => poll,
     }
 }
@@ -163,6 +186,7 @@ async fn run(app: &App, context: &Context, claimed: Claimed) -> store::Result<()
         view,
         enrolment: enrolment.cloned(),
         depth,
+        root: root(execution, event),
         execution: execution.clone(),
         holder: Some(holder.clone()),
         stream: None,
@@ -175,6 +199,15 @@ async fn run(app: &App, context: &Context, claimed: Claimed) -> store::Result<()
         None => execute::execute(app, job).await,
     };
     Ok(())
+}
+
+/// What caused it in the first place: the first of the events that led to it, or the firing. `None`: a call, which is its
+/// own cause.
+fn root(execution: &Execution, event: Option<&StoredEvent>) -> Option<String> {
+    match event {
+        Some(event) => Some(event.root.clone().unwrap_or_else(|| event.row.to_string())),
+        None => execution.nominal_at_ms.map(|at| delivery_key(&execution.function, None, Some(at))),
+    }
 }
 
 /// The executions that this process runs. Only their leases are renewed: one whose run came to nothing, because the

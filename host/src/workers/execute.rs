@@ -20,6 +20,7 @@ use super::capabilities::{Savings, State};
 use super::gates::RACES_MAX;
 use super::retries::{self, Fate};
 use crate::app::App;
+use crate::backlog;
 use crate::clock::{Millis, jitter};
 use crate::crash::{self, Point};
 use crate::egress::{Calls, InForce};
@@ -27,6 +28,7 @@ use crate::ids::{DeploymentId, ExecutionId};
 use crate::ledger::Unwritten;
 use crate::model::{Enrolment, Execution, ExecutionStatus, RequestRecord, Trigger};
 use crate::partners::{Active, FunctionView};
+use crate::store::Root;
 use crate::store::ledger::{Ended, Verdict};
 use crate::store::state::Scope;
 
@@ -46,6 +48,8 @@ pub struct Job {
     pub enrolment: Option<Enrolment>,
     /// Of the event that triggered it; 0 for other triggers.
     pub depth: u32,
+    /// What caused it in the first place, if that is not the run itself.
+    pub root: Option<String>,
     /// The record so far: ids, trigger, request, attempt.
     pub execution: Execution,
     /// Who claimed it; `None` if it has no row.
@@ -110,6 +114,7 @@ impl Job {
             input,
             enrolment: None,
             depth: 0,
+            root: None,
             execution,
             holder: None,
             stream: None,
@@ -275,6 +280,15 @@ async fn finish(
     }
     let (worker, now) = (&app.settings.worker, app.clock.now_ms());
     let since = job.execution.host_failing_since_ms.unwrap_or(now);
+    // Executions of the queue rest then; a call cannot.
+    let emitted = outcome.effects.iter().filter(|effect| matches!(effect, Effect::Emit(_))).count();
+    if job.holder.is_none()
+        && emitted > 0
+        && let Some(exceeded) = backlog::emits(app, &job.execution.partner, emitted).await
+    {
+        outcome.effects.clear();
+        outcome.end = End::Failed(Failure::Trap(format!("nothing was emitted or changed: {exceeded}")));
+    }
     let fate = match (&job.holder, fate) {
         (None, _) => Fate::Ended,
         (Some(_), Some(fate)) => fate,
@@ -304,6 +318,10 @@ async fn finish(
         effects,
         end_user: job.enrolment.as_ref().map(|e| e.end_user.clone()),
         depth: job.depth + 1,
+        root: Root {
+            key: job.root.clone().unwrap_or_else(|| job.execution.id.to_string()),
+            descendants_max: app.settings.worker.descendants_per_event,
+        },
     };
     if !awaited {
         measure(&execution);
@@ -384,6 +402,7 @@ fn not_applied(execution: &Execution) -> Ended {
         effects: vec![],
         end_user: None,
         depth: 0,
+        root: Root::default(),
     }
 }
 

@@ -1,32 +1,61 @@
 //! Fan-outs → executions, a page of enrolments at a time.
 
+use super::turns;
 use crate::app::App;
+use crate::backlog;
 use crate::crash::{self, Point};
+use crate::ids::PartnerId;
 use crate::queue::Work;
-use crate::store;
+use crate::store::{self, Queue, Waiting};
 
 /// Enrolments of one transaction.
 const PAGE: u32 = 200;
+/// Partners of one step.
+const PARTNERS: u32 = 8;
+/// Fan-outs of a partner that are looked at, until there is one that no other worker is at.
+const FANOUTS: u32 = 4;
 
-/// Gives the oldest fan-outs their next page. Rests while more executions are due than the workers shall have before
-/// them, so that one large fan-out is a cursor and not a hundred thousand rows.
+/// Gives a fan-out of each partner its next page. Those of a partner rest while more of its executions are due than the
+/// workers shall have before them, or as many wait as may, so that one large fan-out is a cursor and not a hundred thousand
+/// rows.
 pub async fn step(app: App) -> store::Result<bool> {
-    let fanouts = app.store.waiting_fanouts(4).await?;
-    if fanouts.is_empty() {
-        return Ok(false);
-    }
-    let due_max = app.settings.worker.due_max;
-    if app.store.due_executions(app.clock.now_ms(), due_max).await? >= u64::from(due_max) {
-        return Ok(false);
-    }
+    let worker = &app.settings.worker;
+    let (due_max, waiting_max) = (u64::from(worker.due_max), u64::from(worker.waiting_per_partner));
+    let rests = |waiting: &Waiting| waiting.due >= due_max || waiting.executions >= waiting_max;
     let mut moved = false;
-    for fanout in fanouts {
-        // `None`: another worker has it, or had it before.
-        let Some(made) = app.store.expand_fanout(&fanout, PAGE, &app.clock).await? else { continue };
-        crash::point(Point::FanoutExpanded);
-        moved = true;
-        metrics::counter!("larder_fanout_executions_total").increment(made.into());
-        app.queue.push(Work::Executions);
+    for partner in turns::next(&app, Queue::Fanouts, vec![], PARTNERS, rests).await? {
+        match expand(&app, &partner, waiting_max).await {
+            Ok(one) => moved |= one,
+            // It is this partner's alone.
+            Err(
+                err @ (store::Error::Conflict { .. } | store::Error::Statement { .. } | store::Error::BadRow { .. }),
+            ) => {
+                tracing::error!(partner.id = %partner, error = %err, "a fan-out of {partner} could not go on");
+            }
+            Err(err) => return Err(err),
+        }
     }
     Ok(moved)
+}
+
+/// Gives the partner's oldest fan-out its next page.
+async fn expand(app: &App, partner: &PartnerId, waiting_max: u64) -> store::Result<bool> {
+    let tenant = app.directory.tenant(partner);
+    let waiting = match &tenant {
+        Some(tenant) => backlog::waiting(app, tenant).await?.executions,
+        None => 0,
+    };
+    let page = u64::from(PAGE).min(waiting_max.saturating_sub(waiting)).max(1) as u32;
+    for fanout in app.store.waiting_fanouts(partner, FANOUTS).await? {
+        // `None`: another worker has it, or had it before.
+        let Some(made) = app.store.expand_fanout(&fanout, page, &app.clock).await? else { continue };
+        crash::point(Point::FanoutExpanded);
+        metrics::counter!("larder_fanout_executions_total").increment(made.into());
+        if let Some(tenant) = &tenant {
+            tenant.backlog.add(Waiting { executions: made.into(), due: made.into(), ..Waiting::default() });
+        }
+        app.queue.push(Work::Executions);
+        return Ok(true);
+    }
+    Ok(false)
 }

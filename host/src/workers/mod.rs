@@ -3,6 +3,7 @@
 //! * [`execute`]: the one way to run a function, and the worker's step for claimed executions. [`input`]: what it is given.
 //!   [`retries`]: what becomes of it then.
 //! * [`build`]: uploads → artifacts. [`route`]: events → executions and fan-outs. [`expand`]: fan-outs → executions.
+//! * [`turns`]: whose turn it is at each of these. [`shares`]: how the slots of a process are shared out.
 //! * [`capabilities`]: the runtime's backends over the store. [`gates`]: how a run that keeps losing races gets to finish.
 
 pub mod build;
@@ -15,6 +16,8 @@ pub mod input;
 pub mod request;
 pub mod retries;
 pub mod route;
+pub mod shares;
+pub mod turns;
 
 use std::future::Future;
 use std::time::Duration;

@@ -1,69 +1,96 @@
 //! Events → executions and fan-outs of the functions that listen to them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use larder_runtime::grants::covers_type;
 
+use super::turns;
 use crate::app::App;
+use crate::backlog;
 use crate::clock::Millis;
 use crate::crash::{self, Point};
 use crate::ids::{EventId, ExecutionId, FanoutId, PartnerId};
 use crate::model::{Fanout, Function, Per, RequestRecord, Topics, Trigger, delivery_key};
 use crate::queue::Work;
-use crate::store::{self, NewExecution, Routed, RoutedEvent, WaitingEvent};
+use crate::store::{self, NewExecution, Queue, Routed, RoutedEvent, Waiting, WaitingEvent};
 
 /// Events of one transaction.
 const BATCH: u32 = 100;
+/// Partners that share it.
+const PARTNERS: u32 = 20;
+/// Rows that it may come to; the event with which it has more is the last.
+const ROWS_MAX: usize = 1_000;
 
-/// Hands waiting events over. An event is delivered to the functions that are enabled and deployed at this moment.
+/// Hands waiting events over, as many of each partner. An event is delivered to the functions that are enabled and
+/// deployed at this moment. The events of a partner that has as many executions waiting as it may wait.
 pub async fn step(app: App) -> store::Result<bool> {
-    let events = app.store.waiting_events(BATCH).await?;
+    let rests = |waiting: &Waiting| backlog::is_full(&app, waiting) && !backlog::emits_too_much(&app, waiting);
+    let partners = turns::next(&app, Queue::Events, vec![], PARTNERS, rests).await?;
+    let each = BATCH / u32::try_from(partners.len().max(1)).unwrap_or(PARTNERS);
+    let mut events = Vec::new();
+    for partner in &partners {
+        events.extend(app.store.waiting_events(partner, each).await?);
+    }
     if events.is_empty() {
         return Ok(false);
     }
     match route(&app, &events).await {
-        Ok(routed) => Ok(routed > 0),
+        Ok(routed) => Ok(routed),
         // One of them is at fault, perhaps: it must not hold the others up. It is looked at again with the next wake-up or poll.
         Err(store::Error::Conflict { .. } | store::Error::Statement { .. } | store::Error::BadRow { .. }) => {
-            let mut routed = 0;
+            let mut routed = false;
             for event in &events {
                 match route(&app, std::slice::from_ref(event)).await {
-                    Ok(one) => routed += one,
+                    Ok(one) => routed |= one,
                     Err(err) => {
                         tracing::error!(event.row = %event.row, error = %err, "event {} could not be handed over", event.row);
                     }
                 }
             }
-            Ok(routed > 0)
+            Ok(routed)
         }
         Err(err) => Err(err),
     }
 }
 
-/// Hands these over, as the newest snapshot wants it; gives how many were.
-async fn route(app: &App, events: &[WaitingEvent]) -> store::Result<usize> {
-    let partners: BTreeSet<&PartnerId> = events.iter().map(|event| &event.partner).collect();
+/// Hands these over, as the newest snapshots want it; gives whether there may be more to do at once. A partner that changes
+/// at this moment is read anew, and holds up no other.
+async fn route(app: &App, events: &[WaitingEvent]) -> store::Result<bool> {
+    let mut changed: BTreeSet<PartnerId> = BTreeSet::new();
     loop {
-        // The versions first: if one of them changes from here on, the transaction below sees it.
-        let versions: Vec<_> = partners.iter().map(|partner| (*partner, app.directory.version(partner))).collect();
         let mut all = Triggered::default();
-        let mut routed = Vec::with_capacity(events.len());
-        for event in events {
+        let mut routed: Vec<RoutedEvent<'_>> = Vec::with_capacity(events.len());
+        // The versions first: if one of them changes from here on, the transaction below sees it.
+        let mut versions = BTreeMap::new();
+        for event in events.iter().filter(|event| !changed.contains(&event.partner)) {
+            if all.executions.len() + all.fanouts.len() >= ROWS_MAX {
+                break;
+            }
+            versions.entry(&event.partner).or_insert_with(|| app.directory.version(&event.partner));
             let triggered = triggered(app, event);
             all.executions.extend_from_slice(&triggered.executions);
             all.fanouts.extend_from_slice(&triggered.fanouts);
             routed.push(RoutedEvent { event, executions: triggered.executions, fanouts: triggered.fanouts });
         }
+        if routed.is_empty() {
+            return Ok(true);
+        }
         crash::point(Point::EventMatched);
+        let versions: Vec<_> = versions.into_iter().collect();
         match app.store.route_events(&routed, &versions).await? {
             Routed::Done(count) => {
                 crash::point(Point::EventRouted);
                 if count > 0 {
+                    all.counts(app);
                     all.wake(app);
+                    app.turns.make_room(app);
                 }
-                return Ok(count);
+                return Ok(count > 0 || !changed.is_empty());
             }
-            Routed::Stale(partner) => app.directory.refresh(&partner).await?,
+            Routed::Stale(partner) => {
+                app.directory.refresh(&partner).await?;
+                changed.insert(partner);
+            }
         }
     }
 }
@@ -146,6 +173,16 @@ impl Triggered {
 
     pub fn is_empty(&self) -> bool {
         self.executions.is_empty() && self.fanouts.is_empty()
+    }
+
+    /// They wait from now on.
+    pub fn counts(&self, app: &App) {
+        let executions = self.executions.iter().map(|new| (&new.partner, 1, 0));
+        for (partner, executions, fanouts) in executions.chain(self.fanouts.iter().map(|new| (&new.partner, 0, 1))) {
+            if let Some(tenant) = app.directory.tenant(partner) {
+                tenant.backlog.add(Waiting { executions, due: executions, fanouts, events: 0 });
+            }
+        }
     }
 
     pub fn wake(&self, app: &App) {

@@ -29,6 +29,7 @@ use super::queries::{self, ListParams};
 use super::wire::{self, Deleted, Ids};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
+use crate::backlog;
 use crate::crash::{self, Point};
 use crate::ids::FunctionId;
 use crate::model::{Enrolment, EnrolmentStatus, Per, Trigger};
@@ -156,7 +157,7 @@ async fn make(
     let view = current(app, caller, function).await?;
     let enrolment = enrolment(app, caller, &view, &wanted).await?;
     let object = if wanted.asynchronous {
-        enqueue(app, &view, wanted, enrolment, ticket).await?
+        enqueue(app, caller, &view, wanted, enrolment, ticket).await?
     } else {
         run(app, caller, view, wanted, enrolment, ticket).await?
     };
@@ -228,6 +229,7 @@ async fn enrolment(
 
 async fn enqueue(
     app: &App,
+    caller: &Caller,
     view: &FunctionView,
     wanted: Wanted,
     enrolment: Option<Enrolment>,
@@ -240,6 +242,7 @@ async fn enqueue(
         );
         return Err(Problem::new(Kind::PayloadTooLarge, message));
     }
+    backlog::admit_execution(app, &caller.tenant, wanted.scheduled_at_ms.is_none()).await??;
     let new = NewExecution {
         partner: view.function.partner.clone(),
         id: ticket.subject.clone(),

@@ -9,6 +9,8 @@
 //! * `probe.reject`: refuses.
 //! * `probe.who`: prints whom the enrolment is of.
 //! * `probe.loop`: emits itself again.
+//! * `probe.multiply` {count}: emits so many of itself.
+//! * `probe.emit` {type}: emits an event of this type.
 //! * `probe.slow` {ms}: waits, then saves 1.00 for the enrolment, or else for "clock"; the memo is the event's id.
 //! * a schedule's firing: saves 1.00 for "clock"; the memo is the nominal time.
 //! * an execution {amount, memo}: saves that for "clock". Without an amount: answers with all of its state.
@@ -51,6 +53,14 @@ fn probe(event: Event<Value>, run: &mut Run) -> Result<Value, Error> {
         "probe.loop" => {
             run.state().increment("loops", 1)?;
             run.emit("probe.loop", None, &Value::Null)?;
+        }
+        "probe.multiply" => {
+            for _ in 0..event.data["count"].as_u64().unwrap_or(0) {
+                run.emit("probe.multiply", None, &event.data)?;
+            }
+        }
+        "probe.emit" => {
+            run.emit(event.data["type"].as_str().unwrap_or_default(), None, &Value::Null)?;
         }
         "larder.schedule" => {
             run.save(Money::new(Decimal::ONE, "SEK".parse()?).memo(&event.time).end_user("clock"))?;
