@@ -32,6 +32,7 @@ pub mod schedule;
 pub mod secrets;
 pub mod staging;
 pub mod store;
+pub mod stored;
 pub mod telemetry;
 mod tls;
 pub mod usage;

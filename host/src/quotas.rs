@@ -50,6 +50,8 @@ macro_rules! caps {
 caps! {
     /// At once, in this process.
     CallsAtOnce = "server.calls_per_partner", "calls in progress", Later;
+    /// Of the API, at once, in this process.
+    ReadsAtOnce = "server.reads_per_partner", "reads in progress", Later;
     /// Over all processes.
     CallsPerMinute = "server.calls_per_minute", "calls in this minute", Later;
     /// At once, in this process.
@@ -61,6 +63,8 @@ caps! {
     /// At once, in this process.
     BodyBytes = "server.body_bytes_per_partner", "bytes of request bodies", Later;
     IdempotencyKeys = "records.idempotency_keys_per_partner", "idempotency keys", Later;
+    /// As far as they are counted (`stored`).
+    StoredBytes = "records.bytes_per_partner", "bytes stored", TooLarge;
 }
 
 impl Cap {
@@ -68,12 +72,14 @@ impl Cap {
     pub fn limit(self, settings: &Settings) -> u64 {
         match self {
             Cap::CallsAtOnce => settings.server.calls_per_partner as u64,
+            Cap::ReadsAtOnce => settings.server.reads_per_partner as u64,
             Cap::CallsPerMinute => settings.server.calls_per_minute,
             Cap::GuestMemory => settings.runtime.memory_bytes_per_partner,
             Cap::Uploads => settings.build.uploads_per_partner,
             Cap::UploadBytes => settings.build.staged_bytes_per_partner,
             Cap::BodyBytes => settings.server.body_bytes_per_partner,
             Cap::IdempotencyKeys => settings.records.idempotency_keys_per_partner,
+            Cap::StoredBytes => settings.records.bytes_per_partner,
         }
     }
 
@@ -95,6 +101,11 @@ impl Cap {
                 };
                 app.store.count_idempotency_keys(&tenant.partner.id, most).await?
             }
+            Cap::ReadsAtOnce => {
+                let free = tenant.reads.available_permits() as u64;
+                self.limit(&app.settings).saturating_sub(free)
+            }
+            Cap::StoredBytes => tenant.stored.bytes(),
             Cap::CallsPerMinute => tenant.calls.known(app.clock.now_ms().div_euclid(crate::usage::MINUTE_MS)),
         })
     }

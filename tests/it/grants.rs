@@ -374,6 +374,7 @@ fn outcome(clock: &Clock, of: &(PartnerId, FunctionId), end_user: &str, amounts:
         reads: vec![],
         end_user: None,
         depth: 1,
+        function_made_at_ms: None,
     }
 }
 

@@ -76,6 +76,7 @@ impl World {
             effects,
             end_user: None,
             depth: 1,
+            function_made_at_ms: None,
         }
     }
 

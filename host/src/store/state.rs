@@ -151,6 +151,7 @@ mod tests {
             effects: vec![Effect::IncrementState { key: "count".into(), by: 1 }],
             end_user: None,
             depth: 1,
+            function_made_at_ms: None,
         }
     }
 
