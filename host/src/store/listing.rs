@@ -208,18 +208,25 @@ struct Query<'l> {
 
 impl<'l> Query<'l> {
     fn new(source: &'l Source, scope: Vec<(&'static str, Value)>, listing: &'l Listing) -> Query<'l> {
-        let looked_up = listing.filters.iter().any(
-            |filter| matches!(filter, Filter::Compare { column, op: Op::Equal, .. } if source.indexed.contains(column)),
-        );
+        let looked_up = listing.filters.iter().find_map(|filter| match filter {
+            Filter::Compare { column, op: Op::Equal, .. } if source.indexed.contains(column) => Some(*column),
+            _ => None,
+        });
+        // SQLite, which knows no statistics, must not take an index for another column or for the order for a better one.
+        // To both databases the sign means nothing else.
+        let sign = if looked_up.is_some() { "+" } else { "" };
         let mut clause = Clause::default();
         for (at, (column, value)) in scope.into_iter().enumerate() {
-            // SQLite, which knows no statistics, must not take an index that begins with this for a better one.
-            let plain = if looked_up && at > 0 { "+" } else { "" };
-            clause.push(&format!("{plain}{column} = ?"), [value]);
+            clause.push(&format!("{}{column} = ?", if at > 0 { sign } else { "" }), [value]);
             clause.scoped += 1;
         }
         for filter in &listing.filters {
-            let part = text(filter);
+            let part = match filter {
+                Filter::Compare { column, op, values } if looked_up != Some(*column) => {
+                    compare(&format!("{sign}{column}"), *op, values)
+                }
+                _ => text(filter),
+            };
             clause.push(&part.text, part.args);
         }
         let mut orders = listing.orders.clone();
