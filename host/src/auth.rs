@@ -11,10 +11,11 @@
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, Method};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::api::problem::{Kind, Problem};
 use crate::app::App;
@@ -25,6 +26,7 @@ use crate::model::{ApiKey, hex, unhex};
 use crate::partners::Tenant;
 use crate::partners::doors::{Door, PARTNER_HEADERS};
 use crate::store::Changer;
+use crate::usage;
 
 const KEY_HEADER: &str = "x-appwrite-key";
 const PREFIX: &str = "larder_";
@@ -104,6 +106,8 @@ pub struct Caller {
     pub key: Option<KeyId>,
     /// The key's; a guest has none.
     scopes: Vec<String>,
+    /// Held by a read for as long as its handler works.
+    _turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Caller {
@@ -154,7 +158,11 @@ impl FromRequestParts<App> for Caller {
             account.belongs_to(&tenant.bodies, key.is_some());
         }
         let (key, scopes) = key.map(|key| (key.id.clone(), key.scopes.clone())).unzip();
-        Ok(Caller { partner, tenant, key, scopes: scopes.unwrap_or_default() })
+        let turn = match parts.method {
+            Method::GET | Method::HEAD => Some(usage::admit_read(app, &tenant).await?),
+            _ => None,
+        };
+        Ok(Caller { partner, tenant, key, scopes: scopes.unwrap_or_default(), _turn: turn })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The one place that reads the time.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -47,8 +47,24 @@ impl Clock {
     pub fn ulid(&self) -> String {
         let mut random = [0u8; 16];
         getrandom::fill(&mut random[..10]).expect("the operating system gives random bytes");
-        Ulid::from_parts(self.now_ms().max(0) as u64, u128::from_le_bytes(random)).to_string().to_ascii_lowercase()
+        let random = (u128::from_le_bytes(random) & RANDOM) | (u128::from(process_tag()) << RANDOM.count_ones());
+        Ulid::from_parts(self.now_ms().max(0) as u64, random).to_string().to_ascii_lowercase()
     }
+}
+
+/// Of the 80 bits of a ULID behind its time, those that are random; the 16 above them tell which process made it.
+const RANDOM: u128 = (1 << 64) - 1;
+
+/// The same in all ULIDs that this process makes, and most likely in no other's.
+fn process_tag() -> u16 {
+    static TAG: OnceLock<u16> = OnceLock::new();
+    *TAG.get_or_init(|| jitter(u64::from(u16::MAX)) as u16)
+}
+
+/// When a ULID was made, and whether by this process.
+pub fn origin(ulid: &str) -> Option<(Millis, bool)> {
+    let ulid = Ulid::from_string(ulid).ok()?;
+    Some((ulid.timestamp_ms() as Millis, ulid.random() >> RANDOM.count_ones() == u128::from(process_tag())))
 }
 
 /// A number from 0 to `most`, for delays that must not all be the same.

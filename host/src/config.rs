@@ -51,6 +51,8 @@ section! { Database {
     ca_file: PathBuf,
     connections_max: usize,
     #[serde(with = "humantime_serde")] timeout: Duration,
+    list_connections_max: usize,
+    #[serde(with = "humantime_serde")] list_timeout: Duration,
 } }
 section! { Redis {
     url: String,
@@ -87,6 +89,7 @@ section! { Server {
     refused_bytes_max: u64,
     #[serde(with = "humantime_serde")] call_timeout: Duration,
     calls_per_partner: usize,
+    reads_per_partner: usize,
     calls_per_minute: u64,
     #[serde(with = "humantime_serde")] drain_delay: Duration,
     #[serde(with = "humantime_serde")] grace: Duration,
@@ -157,6 +160,7 @@ section! { Records {
     all: bool,
     #[serde(with = "humantime_serde")] flush: Duration,
     buffer: usize,
+    bytes_per_partner: u64,
     #[serde(with = "humantime_serde")] retention: Duration,
     #[serde(with = "humantime_serde")] idempotency_keys: Duration,
     idempotency_keys_per_partner: u64,
@@ -297,6 +301,17 @@ impl Settings {
             "must be 1 to 1000",
         );
         found.unless(self.database.timeout >= second, "database.timeout", "must be at least 1s");
+        found.unless(
+            (1..=1_000).contains(&self.database.list_connections_max),
+            "database.list_connections_max",
+            "must be 1 to 1000",
+        );
+        let list_timeouts = Duration::from_millis(1)..self.database.timeout;
+        found.unless(
+            list_timeouts.contains(&self.database.list_timeout),
+            "database.list_timeout",
+            "must be at least 1ms and less than database.timeout",
+        );
         let redis = &self.redis.url;
         found.unless(
             redis.is_empty() || redis.starts_with("redis://") || redis.starts_with("rediss://"),
@@ -318,6 +333,7 @@ impl Settings {
         );
         found.unless(!self.partners.poll.is_zero(), "partners.poll", "must be more than 0");
         found.unless(self.server.connections_max > 0, "server.connections_max", "must be at least 1");
+        found.unless(self.server.reads_per_partner > 0, "server.reads_per_partner", "must be at least 1");
         let server = &self.server;
         found.unless(server.connections_per_address > 0, "server.connections_per_address", "must be at least 1");
         found.unless(!server.body_timeout.is_zero(), "server.body_timeout", "must be more than 0");

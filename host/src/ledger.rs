@@ -4,6 +4,8 @@
 //!   the next group, so there is no waiting for company and no fsync per outcome.
 //! * [`Ledger::record`]: the record of a call that has answered and changes nothing. It is written behind, from a
 //!   bounded buffer; a full buffer slows the callers rather than dropping records.
+//! * [`Ledger::settle`]: whoever reads what may still be in that buffer has it written first, so that everybody reads
+//!   their own writes. Nothing is asked of the database for it, and only the buffered record of a reader's own hurries.
 //!
 //! What is written, and when it drops out, is [`crate::store::ledger`]'s.
 //!
@@ -14,12 +16,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use dashmap::DashMap;
 use metrics::histogram;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::ids::ExecutionId;
+use crate::ids::{ExecutionId, PartnerId};
 use crate::store::ledger::{Ended, Verdict};
 use crate::store::{self, Store};
 
@@ -34,6 +37,9 @@ const AWAITED_MAX: usize = 1_024;
 const PAUSE: Duration = Duration::from_millis(200);
 const TRIES_AT_THE_END: u32 = 25;
 
+/// How long a reader waits for records of its own.
+const SETTLE_WAIT: Duration = Duration::from_secs(5);
+
 /// Bytes of text in records that wait, over all of them.
 const BUFFER_BYTES_MAX: usize = 64 << 20;
 
@@ -41,6 +47,9 @@ const BUFFER_BYTES_MAX: usize = 64 << 20;
 pub struct Ledger {
     awaited: mpsc::Sender<Awaited>,
     records: mpsc::Sender<Record>,
+    /// Whose records are not written yet.
+    unwritten: Arc<DashMap<ExecutionId, PartnerId>>,
+    settle: mpsc::Sender<oneshot::Sender<()>>,
     /// KiB of records that may still come.
     room: Arc<Semaphore>,
     close: mpsc::Sender<oneshot::Sender<()>>,
@@ -80,6 +89,8 @@ impl Ledger {
         let (awaited, awaited_rx) = mpsc::channel(AWAITED_MAX);
         let (records, records_rx) = mpsc::channel(settings.buffer);
         let (close, close_rx) = mpsc::channel(1);
+        let (settle, settle_rx) = mpsc::channel(AWAITED_MAX);
+        let unwritten = Arc::new(DashMap::new());
         let room = Arc::new(Semaphore::new(BUFFER_BYTES_MAX / 1024));
         let writes = Arc::new(AtomicBool::new(true));
         let writer = Writer {
@@ -89,10 +100,12 @@ impl Ledger {
             awaited: awaited_rx,
             over: None,
             records: records_rx,
+            unwritten: unwritten.clone(),
+            settle: settle_rx,
             close: close_rx,
             writes: writes.clone(),
         };
-        (Ledger { awaited, records, room, close, writes }, writer.run())
+        (Ledger { awaited, records, unwritten, settle, room, close, writes }, writer.run())
     }
 
     pub async fn commit(&self, ended: Ended) -> Result<Verdict, Unwritten> {
@@ -106,8 +119,32 @@ impl Ledger {
     pub async fn record(&self, ended: Ended) {
         let kib = ((ended.execution.logs.len() + ended.execution.errors.len()) / 1024 + 1).min(BUFFER_BYTES_MAX / 1024);
         let room = self.room.clone().acquire_many_owned(kib as u32).await.expect("never closed");
+        let id = ended.execution.id.clone();
+        self.unwritten.insert(id.clone(), ended.execution.partner.clone());
         if self.records.send((ended, room)).await.is_err() {
+            self.unwritten.remove(&id);
             tracing::error!("a record came after the ledger was closed");
+        }
+    }
+
+    /// Has the record of this execution written, if it waits in the buffer. `Err`: the database does not take it now.
+    pub async fn settle(&self, id: &ExecutionId) -> Result<(), Unwritten> {
+        if self.unwritten.contains_key(id) { self.write_now().await } else { Ok(()) }
+    }
+
+    /// The same for all records of a partner.
+    pub async fn settle_all(&self, partner: &PartnerId) -> Result<(), Unwritten> {
+        let any = self.unwritten.iter().any(|entry| entry.value() == partner);
+        if any { self.write_now().await } else { Ok(()) }
+    }
+
+    async fn write_now(&self) -> Result<(), Unwritten> {
+        let (done, told) = oneshot::channel();
+        let gone = || Unwritten::No("the ledger is closed".into());
+        self.settle.send(done).await.map_err(|_| gone())?;
+        match tokio::time::timeout(SETTLE_WAIT, told).await {
+            Ok(told) => told.map_err(|_| gone()),
+            Err(_) => Err(Unwritten::No("records wait for the database".into())),
         }
     }
 
@@ -133,6 +170,8 @@ struct Writer {
     /// One that did not fit into a group any more: the first of the next.
     over: Option<Awaited>,
     records: mpsc::Receiver<Record>,
+    unwritten: Arc<DashMap<ExecutionId, PartnerId>>,
+    settle: mpsc::Receiver<oneshot::Sender<()>>,
     close: mpsc::Receiver<oneshot::Sender<()>>,
     writes: Arc<AtomicBool>,
 }
@@ -142,6 +181,8 @@ struct Writer {
 struct Waiting {
     ended: Vec<Ended>,
     rooms: Vec<OwnedSemaphorePermit>,
+    /// Readers that wait until these are written.
+    readers: Vec<oneshot::Sender<()>>,
 }
 
 impl Waiting {
@@ -169,7 +210,7 @@ impl Writer {
         loop {
             let due = records_since + self.flush;
             let had_records = !records.ended.is_empty();
-            let room = GROUP_MAX - records.ended.len();
+            let room = GROUP_MAX.saturating_sub(records.ended.len());
             let mut group = Vec::new();
             let mut waiters = Vec::new();
             tokio::select! {
@@ -198,6 +239,12 @@ impl Writer {
                         continue;
                     }
                 }
+                Some(reader) = self.settle.recv() => {
+                    // All that was handed in before is in the channel by now.
+                    records.extend(std::iter::from_fn(|| self.records.try_recv().ok()));
+                    records.readers.push(reader);
+                    records.readers.extend(std::iter::from_fn(|| self.settle.try_recv().ok()));
+                }
                 () = tokio::time::sleep_until(due), if had_records => {}
                 Some(done) = self.close.recv() => {
                     records.extend(std::iter::from_fn(|| self.records.try_recv().ok()));
@@ -225,7 +272,8 @@ impl Writer {
             for (verdict, waiter) in self.write(&group).await.into_iter().zip(waiters) {
                 let _ = waiter.send(verdict);
             }
-            if Instant::now() >= records_since + self.flush && !self.write_records(&mut records).await {
+            let due = Instant::now() >= records_since + self.flush || !records.readers.is_empty();
+            if due && !self.write_records(&mut records).await {
                 records_since = Instant::now() + PAUSE;
             }
         }
@@ -240,11 +288,17 @@ impl Writer {
             // One of unknown fate is written again: should its record be there, it is written once.
             let unwritten =
                 |told: &Result<Verdict, Unwritten>| matches!(told, Err(Unwritten::No(_) | Unwritten::Unknown(_)));
+            for (ended, _) in records.ended.iter().zip(&told).filter(|(_, told)| !unwritten(told)) {
+                self.unwritten.remove(&ended.execution.id);
+            }
             records.keep(told.iter().map(unwritten));
             if told.iter().any(unwritten) {
                 tracing::warn!(records = records.ended.len(), "records could not be written; trying again");
                 return false;
             }
+        }
+        for reader in records.readers.drain(..) {
+            let _ = reader.send(());
         }
         true
     }

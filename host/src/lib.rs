@@ -35,6 +35,7 @@ pub mod schedule;
 pub mod secrets;
 pub mod staging;
 pub mod store;
+pub mod stored;
 pub mod telemetry;
 pub mod tls;
 pub mod usage;

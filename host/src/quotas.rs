@@ -50,6 +50,8 @@ macro_rules! caps {
 caps! {
     /// At once, in this process.
     CallsAtOnce = "server.calls_per_partner", "calls in progress", Later;
+    /// Of the API, at once, in this process.
+    ReadsAtOnce = "server.reads_per_partner", "reads in progress", Later;
     /// Over all processes.
     CallsPerMinute = "server.calls_per_minute", "calls in this minute", Later;
     /// At once, in this process.
@@ -71,6 +73,8 @@ caps! {
     EventsWaiting = "worker.events_per_partner", "events waiting", Later;
     /// The most that any of its events, firings and calls has led to.
     Descendants = "worker.descendants_per_event", "events that come of one event", TooLarge;
+    /// As far as they are counted (`stored`).
+    StoredBytes = "records.bytes_per_partner", "bytes stored", TooLarge;
 }
 
 impl Cap {
@@ -78,6 +82,7 @@ impl Cap {
     pub fn limit(self, settings: &Settings) -> u64 {
         match self {
             Cap::CallsAtOnce => settings.server.calls_per_partner as u64,
+            Cap::ReadsAtOnce => settings.server.reads_per_partner as u64,
             Cap::CallsPerMinute => settings.server.calls_per_minute,
             Cap::GuestMemory => settings.runtime.memory_bytes_per_partner,
             Cap::Uploads => settings.build.uploads_per_partner,
@@ -90,6 +95,7 @@ impl Cap {
             Cap::ExecutionsWaiting => settings.worker.waiting_per_partner.into(),
             Cap::EventsWaiting => settings.worker.events_per_partner.into(),
             Cap::Descendants => settings.worker.descendants_per_event,
+            Cap::StoredBytes => settings.records.bytes_per_partner,
         }
     }
 
@@ -114,6 +120,11 @@ impl Cap {
                 };
                 app.store.count_idempotency_keys(&tenant.partner.id, most).await?
             }
+            Cap::ReadsAtOnce => {
+                let free = tenant.reads.available_permits() as u64;
+                self.limit(&app.settings).saturating_sub(free)
+            }
+            Cap::StoredBytes => tenant.stored.bytes(),
             Cap::CallsPerMinute => tenant.calls.known(app.clock.now_ms().div_euclid(crate::usage::MINUTE_MS)),
             Cap::ExecutionsWaiting => backlog::executions(&backlog::count_waiting(app, tenant).await?),
             Cap::EventsWaiting => backlog::count_waiting(app, tenant).await?.events,

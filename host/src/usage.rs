@@ -84,6 +84,17 @@ pub(crate) fn check_rate(app: &App, tenant: &Tenant) -> Result<(), Exceeded> {
     Ok(())
 }
 
+/// How long a read waits for its turn.
+const READ_WAIT: Duration = Duration::from_secs(5);
+
+/// Room for one read of the partner through the API, until the permit is dropped. One partner's reads take turns, so that
+/// they hold no more than a share of the readers.
+pub async fn admit_read(app: &App, tenant: &Tenant) -> Result<OwnedSemaphorePermit, Exceeded> {
+    let most = app.settings.server.reads_per_partner as u64;
+    let turn = tokio::time::timeout(READ_WAIT, tenant.reads.clone().acquire_owned());
+    turn.await.map(|permit| permit.expect("never closed")).map_err(|_| Exceeded::new(Cap::ReadsAtOnce, most, most))
+}
+
 /// Exchanges counts with the other processes until this one drains.
 pub async fn share(app: App) {
     let drain = app.life.drain();

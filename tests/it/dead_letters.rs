@@ -6,7 +6,7 @@ use larder::clock::Clock;
 use larder::ids::{EventId, ExecutionId};
 use larder::model::{Execution, ExecutionStatus, RequestRecord, StoredEvent, Trigger};
 use larder::store::ledger::{Ended, Verdict};
-use larder::store::{Claimed, NewExecution, Root, RoutedEvent};
+use larder::store::{Claimed, NewExecution, Root, RoutedEvent, retention};
 use larder_tests::{Api, Larder, Options, both, eventually, guests};
 use serde_json::{Value, json};
 
@@ -268,7 +268,7 @@ both!(an_event_stays_while_a_dead_letter_needs_it, async |on| {
             app.store.claim_executions("worker", now, now + 60_000, &[(partner.clone(), 8)]).await.unwrap().pop();
         claimed.expect("it is due")
     };
-    let sweep = async || app.store.delete_old_events(now + 1, 100).await.unwrap();
+    let sweep = async || app.store.delete_aged(&retention::EVENTS, now + 1, &Default::default(), 100).await.unwrap().0;
     assert_eq!(sweep().await, 0, "an execution waits");
     let bury = async |claimed: Claimed| {
         let ended = Ended {
@@ -280,6 +280,7 @@ both!(an_event_stays_while_a_dead_letter_needs_it, async |on| {
             end_user: None,
             depth: 1,
             root: Root { key: id.to_string(), descendants_max: 1 },
+            function_made_at_ms: None,
         };
         let verdicts = app.store.commit_outcomes(&[ended], &clock).await.unwrap();
         assert_eq!(verdicts, [Verdict::Committed { emitted: false }]);

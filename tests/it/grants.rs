@@ -376,6 +376,7 @@ fn outcome(clock: &Clock, of: &(PartnerId, FunctionId), end_user: &str, amounts:
         end_user: None,
         depth: 1,
         root: Root { key: "a call".into(), descendants_max: 1 },
+        function_made_at_ms: None,
     }
 }
 

@@ -77,6 +77,7 @@ impl World {
             end_user: None,
             depth: 1,
             root: Root { key: "a call".into(), descendants_max: 100_000 },
+            function_made_at_ms: None,
         }
     }
 

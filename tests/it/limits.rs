@@ -1,6 +1,6 @@
 //! Limits that nobody set hold at their defaults, and no function can be given more than the ceilings.
 
-use larder_tests::{Larder, both, eventually, guests};
+use larder_tests::{Api, Larder, Options, both, eventually, guests};
 use reqwest::Method;
 use serde_json::json;
 
@@ -74,4 +74,48 @@ both!(what_nobody_set_holds_at_its_default, async |on| {
         assert!(told.contains(says), "{says:?} is not in what {path} left: {}", execution["errors"]);
     });
     futures::future::join_all(all).await;
+});
+
+both!(a_partner_stores_no_more_than_its_bytes, async |on| {
+    const MOST: u64 = 3_000_000;
+    let options = Options::on(on).set("LARDER_RECORDS__BYTES_PER_PARTNER", MOST.to_string());
+    let mut larder = Larder::start_with(options).await;
+    let api = larder.api();
+    let settings = json!({ "events": ["probe.save"], "limits": { "attempts": 1 } });
+    api.deploy("probe", &guests::guest("probe"), settings).await;
+    api.enrol("probe", "clock", "all", json!({})).await;
+    let used = async |api: &Api| {
+        let limits = api.get("/limits").await.is(200)["limits"].clone();
+        let one = limits.as_array().unwrap().iter().find(|one| one["$id"] == "records.bytes_per_partner").cloned();
+        let one = one.expect("it is listed");
+        assert_eq!((&one["limit"], &one["unit"]), (&json!(MOST), &json!("bytes stored")));
+        one["used"].as_u64().unwrap()
+    };
+    let upload = used(&api).await;
+    assert!(upload >= guests::guest("probe").len() as u64, "{upload}");
+    let data = json!("x".repeat(400_000));
+    let mut sent = 0;
+    let refused = loop {
+        let answer = api.event(&format!("e{sent}"), "of.nobody", None, data.clone()).await;
+        match answer.status {
+            202 => sent += 1,
+            _ => break answer,
+        }
+        assert!(sent < 10, "it has no end");
+    };
+    let said = refused.is_error(413, "project_quota_exceeded");
+    assert!(said.contains("records.bytes_per_partner = 3000000"), "{said}");
+    // The other doors name it too, and a run that would store more saves nothing.
+    let body = "x".repeat(400_000);
+    let asynchronous = json!({ "async": true, "body": body });
+    api.post("/functions/probe/executions", asynchronous).await.is_error(413, "project_quota_exceeded");
+    let large = [guests::guest("probe"), vec![0; 400_000]].concat();
+    api.upload("probe", &large, false).await.is_error(413, "project_quota_exceeded");
+    // A process that begins knows what was counted, or counts it.
+    larder.kill();
+    larder.restart().await;
+    let api = larder.api();
+    eventually("it to be counted", async || (used(&api).await > 400_000 * sent).then_some(())).await;
+    api.event("again", "of.nobody", None, data.clone()).await.is_error(413, "project_quota_exceeded");
+    assert_eq!(api.event("small", "of.nobody", None, json!(1)).await.status, 202);
 });

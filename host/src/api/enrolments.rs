@@ -17,6 +17,7 @@ use crate::app::App;
 use crate::auth::{Caller, Scope};
 use crate::ids::EnrolmentId;
 use crate::model::{Enrolment, EnrolmentStatus};
+use crate::roles::maintenance;
 use crate::store::filters;
 
 const SETTINGS_BYTES_MAX: usize = 8 * 1024;
@@ -183,6 +184,8 @@ async fn update(
     responses((status = 204)))]
 async fn delete(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Deleted, Problem> {
     caller.may(Scope::EnrolmentsWrite)?;
-    app.store.delete_enrolment(&caller.partner, &ids.get("enrolmentId")?).await?;
+    let id = ids.get("enrolmentId")?;
+    let removal = app.store.delete_enrolment(&caller.partner, &id, app.clock.now_ms()).await?;
+    maintenance::sweep_at_once(&app, &removal).await;
     Ok(Deleted)
 }

@@ -21,6 +21,7 @@ use crate::events;
 use crate::ids::EventId;
 use crate::model::StoredEvent;
 use crate::queue::Work;
+use crate::stored;
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(create))
@@ -98,7 +99,10 @@ async fn accept(app: &App, caller: &Caller, headers: &HeaderMap, body: &[u8]) ->
             created_at_ms: now,
         })
         .collect();
+    let bytes = rows.iter().map(|event| event.data.len() as u64).sum();
+    stored::admit(app, &caller.tenant.stored, bytes)?;
     let answers = app.store.insert_events(&rows).await?;
+    caller.tenant.stored.add(bytes);
     crash::point(Point::EventStored);
     app.queue.push(Work::Events);
     let accepted = rows.into_iter().zip(answers).map(|(event, answer)| AcceptedEvent {

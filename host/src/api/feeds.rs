@@ -111,7 +111,7 @@ struct FeedInput {
     name: Option<String>,
     /// The sender's own secret (Standard Webhooks); without it one is made, and told once.
     secret: Option<String>,
-    #[schema(inline)]
+    /// Its members stand beside these (`document`).
     settings: FeedSettings,
 }
 

@@ -2,6 +2,7 @@
 //!
 //! * [`problem`]: errors → HTTP. [`wire`]: what all resources share. [`queries`]: list calls → `store::listing`.
 //! * [`idempotency`]: the same request, the same answer.
+//! * [`by_name`]: arrays are no objects. [`document`]: what all operations of the document share.
 //! * [`router`]: all routes. The document at `/v1/openapi.json` is made from the same router, so no route can be
 //!   missing from it.
 //!
@@ -9,8 +10,10 @@
 //! confined to this folder. The rule for handlers: **who, may they, is it valid, is it there, do it, say so**, in that
 //! order.
 
+mod by_name;
 mod dead_letters;
 mod deployments;
+mod document;
 mod enrolments;
 mod events;
 mod executions;
@@ -31,13 +34,12 @@ mod upstreams;
 mod variables;
 mod wire;
 
-use axum::Json;
 use axum::Router;
+use axum::http::{HeaderValue, header};
 use axum::routing::get;
+use bytes::Bytes;
+use serde_json::Value;
 use utoipa::OpenApi as _;
-use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
-use utoipa::openapi::{Content, ObjectBuilder, OpenApi, Ref, RefOr, Required, ResponseBuilder, Type};
 use utoipa_axum::router::OpenApiRouter;
 
 use self::problem::{Kind, Problem};
@@ -59,17 +61,20 @@ struct Document;
 /// All routes below `/v1`. It wants the request's `Door` as an extension, and the peer's address if it is known.
 pub fn router(app: App) -> Router {
     let (router, document) = parts();
+    // Written once: anybody may ask for it.
+    let document = Bytes::from(serde_json::to_vec(&document).expect("plain values serialise"));
+    let json = |document| ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], document);
     router
-        .route(DOCUMENT, get(move || std::future::ready(Json(document))))
-        .fallback(async || Problem::new(Kind::RouteNotFound, "There is no such route"))
+        .route(DOCUMENT, get(move || std::future::ready(json(document.clone()))))
+        .fallback(async || Problem::no_such_route())
         .method_not_allowed_fallback(async || {
             Problem::new(Kind::NotImplemented, "This route does not have this method")
         })
         .with_state(app)
 }
 
-fn parts() -> (Router<App>, OpenApi) {
-    let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi())
+fn parts() -> (Router<App>, Value) {
+    let (router, document) = OpenApiRouter::with_openapi(Document::openapi())
         .merge(health::router())
         .merge(runtimes::router())
         .merge(functions::router())
@@ -88,43 +93,7 @@ fn parts() -> (Router<App>, OpenApi) {
         .merge(partners::router())
         .merge(master_keys::router())
         .split_for_parts();
-    complete(&mut document);
-    (router, document)
-}
-
-/// Adds what all operations share, so that none can forget it: path parameters, errors and how to say who one is.
-fn complete(document: &mut OpenApi) {
-    let components = document.components.get_or_insert_default();
-    let key = |description| {
-        SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description("X-Appwrite-Key", description)))
-    };
-    components.add_security_scheme("key", key("A key of the partner"));
-    components.add_security_scheme("operator", key("The operator key"));
-    for (path, item) in &mut document.paths.paths {
-        let names: Vec<&str> = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
-        for operation in operations(item) {
-            let parameters = operation.parameters.get_or_insert_default();
-            parameters.extend(names.iter().map(|name| {
-                let parameter = ParameterBuilder::new()
-                    .name(*name)
-                    .parameter_in(ParameterIn::Path)
-                    .required(Required::True)
-                    .schema(Some(ObjectBuilder::new().schema_type(Type::String)));
-                RefOr::T(parameter.build())
-            }));
-            let error = ResponseBuilder::new()
-                .description("What went wrong, by `type`")
-                .content("application/json", Content::new(Some(RefOr::Ref(Ref::from_schema_name("Error")))))
-                .build();
-            for status in ["4XX", "5XX"] {
-                operation.responses.responses.entry(status.into()).or_insert_with(|| RefOr::T(error.clone()));
-            }
-        }
-    }
-}
-
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch].into_iter().flatten()
+    (router, document::complete(&document))
 }
 
 #[cfg(test)]
@@ -133,7 +102,7 @@ mod tests {
 
     #[test]
     fn the_document_is_whole() {
-        let document = serde_json::to_value(parts().1).unwrap();
+        let document = parts().1;
         assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
         let paths = document["paths"].as_object().unwrap();
         for path in [

@@ -164,6 +164,10 @@ impl Problem {
         Problem::new(kind, format!("{what} with the requested ID could not be found."))
     }
 
+    pub fn no_such_route() -> Problem {
+        Problem::new(Kind::RouteNotFound, "There is no such route")
+    }
+
     /// Our fault, whose cause is for the log only.
     pub fn internal(cause: impl std::fmt::Display) -> Problem {
         tracing::error!(error = %cause, "a request failed");
@@ -204,11 +208,26 @@ impl From<store::Error> for Problem {
             store::Error::RouteTaken { route, function } => {
                 Problem::new(Kind::RouteExists, format!("The route {route} belongs to the function {function} already"))
             }
+            store::Error::BeingRemoved(id) => Problem::new(
+                Kind::FunctionExists,
+                format!(
+                    "The function {id} was deleted and its rows are still being removed: try again in a moment, or take another ID"
+                ),
+            ),
             store::Error::Conflict { .. } => Problem::new(Kind::Taken, "This is taken already"),
             store::Error::Contended(_) | store::Error::Unavailable(_) | store::Error::Unknown(_) => {
                 Problem::unavailable(err)
             }
             store::Error::TooLarge { .. } => Problem::new(Kind::PayloadTooLarge, err.to_string()),
+            store::Error::PageTooLarge { rows } => Problem::new(
+                Kind::QueryInvalid,
+                format!("Invalid `queries`: the page would be too large; ask for fewer rows (limit {})", rows.max(1)),
+            ),
+            store::Error::TooSlow(_) => Problem::new(
+                Kind::QueryInvalid,
+                "Invalid `queries`: the list takes too long, because it has to look at too many rows. Narrow it down by \
+                 `$createdAt` or another attribute that has an index (see the document), or leave the total out (total=false)",
+            ),
             store::Error::BadRow { .. } | store::Error::Statement { .. } => Problem::internal(err),
         }
     }

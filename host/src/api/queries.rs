@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use utoipa::IntoParams;
 
+use super::by_name::ByName;
 use super::problem::{Kind, Problem};
 use super::wire::parse_datetime;
 use crate::store::db::Value;
@@ -24,11 +25,13 @@ const VALUES_MAX: usize = 100;
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "describes what `Query` reads in all its spellings")]
 pub struct ListParams {
-    /// Queries as JSON texts: filters, orders, `limit` (default 25, at most 5000), `offset` and cursors.
+    /// Queries as JSON texts: filters, orders, `limit` (default 25, at most 5000), `offset` and cursors. A page has at most
+    /// 8 MiB, and long texts (logs, errors) are shortened in it; the object itself has the whole. Without an index for what
+    /// it is filtered or ordered by, a list reads row by row, for a few seconds at most.
     /// Sent as `queries[]` or `queries[0]`, `queries[1]` and so on.
     #[param(rename = "queries[]")]
     queries: Option<Vec<String>>,
-    /// `false`: `total` is 0 and not counted.
+    /// `false`: `total` is 0 and not counted. Otherwise matches are counted up to 5000, and 5000 means as many or more.
     total: Option<bool>,
 }
 
@@ -79,8 +82,7 @@ pub fn parse(query: Option<&str>, columns: &'static [Column], searched: &[&'stat
                 if value.chars().count() > QUERY_CHARS_MAX {
                     return Err(wrong(format!("a query may have at most {QUERY_CHARS_MAX} characters")));
                 }
-                let query =
-                    serde_json::from_str(&value).map_err(|err| wrong(format!("{value:?} is not a query: {err}")))?;
+                let query = read(&value).map_err(|err| wrong(format!("{value:?} is not a query: {err}")))?;
                 found.add(query, columns)?;
             }
             // Parameters that nobody asks for are ignored.
@@ -88,6 +90,12 @@ pub fn parse(query: Option<&str>, columns: &'static [Column], searched: &[&'stat
         }
     }
     Ok(found)
+}
+
+fn read(text: &str) -> serde_json::Result<Wire> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let query = Wire::deserialize(ByName(&mut reader))?;
+    reader.end().map(|()| query)
 }
 
 /// `queries`, `queries[]`, `queries[7]`.
@@ -159,8 +167,8 @@ fn filter(query: Wire, columns: &'static [Column], depth: usize) -> Result<Filte
         let nested = query.values.iter().map(|value| {
             // Some clients send the inner queries as text.
             let inner = match value {
-                Json::String(text) => serde_json::from_str(text),
-                other => Wire::deserialize(other),
+                Json::String(text) => read(text),
+                other => Wire::deserialize(ByName(other)),
             };
             filter(inner.map_err(|err| wrong(format!("{method} takes queries: {err}")))?, columns, depth + 1)
         });
@@ -352,6 +360,8 @@ mod tests {
     fn what_is_wrong_is_named() {
         for (query, named) in [
             ("no json", "no json"),
+            (r#"["limit",null,[1]]"#, "an object"),
+            (r#"{"method":"or","values":[["limit",null,[1]]]}"#, "an object"),
             (r#"{"method":"equals","attribute":"name","values":[1]}"#, "equals"),
             (r#"{"method":"equal","attribute":"secret_hash","values":["x"]}"#, "secret_hash"),
             (r#"{"method":"equal","attribute":"name","values":[7]}"#, "name"),

@@ -15,7 +15,6 @@ use crate::auth::{Caller, Scope};
 use crate::model::Transaction;
 use crate::money;
 use crate::store::filters;
-use crate::store::listing::Listing;
 
 /// `{execution}-{ordinal}`.
 const ID_CHARS_MAX: usize = 48;
@@ -89,6 +88,6 @@ async fn get(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<Tr
     if !is_id {
         return Err(Problem::argument("transactionId", format!("must be 1 to {ID_CHARS_MAX} of A-Z a-z 0-9 . _ -")));
     }
-    let found = app.store.list_transactions(&caller.partner, &Listing::first(1).equal("id", id)).await?.rows.pop();
+    let found = app.store.transaction(&caller.partner, id).await?;
     Ok(Json(found.ok_or_else(|| Problem::not_found(Kind::TransactionNotFound, "Transaction"))?.into()))
 }

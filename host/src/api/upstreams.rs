@@ -62,7 +62,7 @@ struct UpstreamList {
 struct UpstreamInput {
     name: Option<String>,
     secret: Option<String>,
-    #[schema(inline)]
+    /// Its members stand beside these (`document`).
     settings: UpstreamSettings,
     /// Of the operator's: functions that were granted it go on where it leads elsewhere now, without another yes.
     keep_approvals: Option<bool>,

@@ -19,6 +19,7 @@ use serde::{Deserializer, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::by_name::ByName;
 use super::problem::{Kind, Problem};
 use crate::bodies::{self, Fault};
 use crate::clock::{Clock, Millis, instant};
@@ -110,12 +111,12 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     Ok(value)
 }
 
-/// Members of a JSON object as what they must be.
+/// Members of a JSON object as what they must be. An array is no object.
 pub fn typed<'de, T: DeserializeOwned, D: Deserializer<'de>>(from: D) -> Result<T, Problem>
 where
     D::Error: Display,
 {
-    serde_path_to_error::deserialize(from).map_err(|err| {
+    serde_path_to_error::deserialize(ByName(from)).map_err(|err| {
         let path = err.path().to_string();
         let name = if path == "." { "body" } else { &path };
         Problem::argument(name, err.inner())
@@ -217,6 +218,10 @@ mod tests {
             (&br#"{"timeout":"3"}"#[..], "`timeout`"),
             (br#"{"timeout":-1}"#, "`timeout`"),
             (b"[", "`body`"),
+            (b"[]", "`body`"),
+            (b"[3]", "`body`"),
+            (b"null", "`body`"),
+            (b"3", "`body`"),
             (b"{} x", "`body`"),
             (b"not json", "`body`"),
         ] {

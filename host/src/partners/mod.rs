@@ -23,6 +23,7 @@ use larder_runtime::{Digest, Exports, Grants, Lane, Limits};
 use tokio::sync::Semaphore;
 
 use crate::bodies::TenantBytes;
+use crate::config;
 use crate::grants::{Leads, leads};
 use crate::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
 use crate::lifecycle::Lifecycle;
@@ -31,8 +32,8 @@ use crate::queue::{Queue, Work};
 use crate::secrets::Secrets;
 use crate::secrets::keyring::MasterKeyId;
 use crate::staging::TenantUploads;
-use crate::store::listing::Listing;
 use crate::store::{self, Store};
+use crate::stored::Stored;
 use crate::zones::{Zone, Zones};
 use backlog::Backlog;
 use calls::Calls;
@@ -48,6 +49,8 @@ pub struct Tenant {
     routes: Vec<(String, Arc<FunctionView>)>,
     /// Calls of the partner that may run at once. Outlives reloads.
     pub permits: Arc<Semaphore>,
+    /// Reads of the partner through the API that may run at once. Outlives reloads.
+    pub reads: Arc<Semaphore>,
     /// Calls of the partner in this minute. Outlives reloads.
     pub calls: Arc<Calls>,
     /// What its requests hold. Outlives reloads.
@@ -62,6 +65,8 @@ pub struct Tenant {
     unopened_with: Option<Vec<MasterKeyId>>,
     /// Where its runs take turns. Outlives reloads.
     lane: Arc<Lane>,
+    /// What it stores. Outlives reloads.
+    pub stored: Arc<Stored>,
 }
 
 /// A function as a call sees it.
@@ -72,6 +77,8 @@ pub struct FunctionView {
     pub limits: Limits,
     /// The partner's.
     pub lane: Arc<Lane>,
+    /// The partner's.
+    pub stored: Arc<Stored>,
     /// Without what leads elsewhere than was approved.
     pub grants: Arc<Grants>,
     pub timezone: Zone,
@@ -128,6 +135,7 @@ struct Shared {
     queue: Queue,
     zones: Zones,
     calls_max: usize,
+    reads_max: usize,
     /// One reload at a time, so that an older snapshot never replaces a newer one.
     reloading: tokio::sync::Mutex<()>,
     looked_again: tokio::sync::Mutex<Option<Instant>>,
@@ -138,13 +146,13 @@ struct Shared {
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 impl Directory {
-    /// Reads all partners. `calls_max` is how many calls of one partner may run at once in this process.
+    /// Reads all partners.
     pub async fn load(
         store: Store,
         secrets: Secrets,
         queue: Queue,
         zones: Zones,
-        calls_max: usize,
+        server: &config::Server,
     ) -> store::Result<Directory> {
         let directory = Directory(Arc::new(Shared {
             tenants: ArcSwap::default(),
@@ -152,7 +160,8 @@ impl Directory {
             secrets,
             queue,
             zones,
-            calls_max,
+            calls_max: server.calls_per_partner,
+            reads_max: server.reads_per_partner,
             reloading: tokio::sync::Mutex::new(()),
             looked_again: tokio::sync::Mutex::default(),
         }));
@@ -298,6 +307,8 @@ impl Directory {
         let old = self.tenant(&id);
         let old = old.as_deref();
         let permits = old.map_or_else(|| Arc::new(Semaphore::new(self.0.calls_max)), |old| old.permits.clone());
+        let reads = old.map_or_else(|| Arc::new(Semaphore::new(self.0.reads_max)), |old| old.reads.clone());
+        let stored = old.map(|old| old.stored.clone()).unwrap_or_default();
         let calls = old.map(|old| old.calls.clone()).unwrap_or_default();
         let backlog = old.map(|old| old.backlog.clone()).unwrap_or_default();
         let bodies = old.map(|old| old.bodies.clone()).unwrap_or_default();
@@ -313,10 +324,11 @@ impl Directory {
             .map(|upstream| (upstream.name.clone(), Arc::new(self.0.upstream(upstream))))
             .collect();
         let mut functions = HashMap::new();
-        for function in store.list_functions(&id, &Listing::first(Listing::LIMIT_MAX)).await?.rows {
+        for function in store.functions(&id).await? {
             let active = function.deployment.as_ref().and_then(|id| deployments.remove(id));
             let variables = variables.remove(&function.id).unwrap_or_default();
-            functions.insert(function.id.clone(), Arc::new(self.view(function, active, variables, &leads, &lane)));
+            functions
+                .insert(function.id.clone(), Arc::new(self.view(function, active, variables, &leads, &lane, &stored)));
         }
         let mut routes: Vec<(String, Arc<FunctionView>)> = functions
             .values()
@@ -334,6 +346,8 @@ impl Directory {
             upstreams,
             routes,
             permits,
+            reads,
+            stored,
             calls,
             backlog,
             bodies,
@@ -351,6 +365,7 @@ impl Directory {
         sealed: Vec<Variable>,
         leads: &Leads,
         lane: &Arc<Lane>,
+        stored: &Arc<Stored>,
     ) -> FunctionView {
         let active = active.and_then(|deployment| {
             Some(Active { deployment: deployment.id, digest: deployment.digest, exports: deployment.exports? })
@@ -376,6 +391,7 @@ impl Directory {
         FunctionView {
             limits: function.limits.limits(function.timeout_s),
             lane: lane.clone(),
+            stored: stored.clone(),
             grants: Arc::new(grants),
             timezone: self.0.zones.zone(&function.timezone).unwrap_or_else(|| self.0.zones.utc()),
             variables: Arc::new(variables),

@@ -30,6 +30,7 @@ use crate::rotation;
 use crate::secrets::{self, Secrets};
 use crate::staging::Staging;
 use crate::store::Store;
+use crate::stored;
 use crate::usage;
 use crate::workers::gates::Gates;
 use crate::workers::turns::Turns;
@@ -113,8 +114,8 @@ pub async fn start(
             "the time zone rules are old: {rules}; bring tzdata up to date, or name a folder in scheduler.zoneinfo"
         );
     }
-    let calls_max = settings.server.calls_per_partner;
-    let directory = Directory::load(store.clone(), secrets.clone(), queue.clone(), zones.clone(), calls_max).await?;
+    let directory =
+        Directory::load(store.clone(), secrets.clone(), queue.clone(), zones.clone(), &settings.server).await?;
     let runtime = Runtime::new(larder_runtime::Settings {
         cache_dir: data.join("artifacts"),
         seal_key: secrets.artifact_key(),
@@ -170,6 +171,7 @@ pub fn run(app: &App, roles: &[Role], listeners: Listeners) -> anyhow::Result<()
         app.life.spawn("calls", usage::share(app.clone()));
     }
     app.life.spawn("egress", app.egress.clone().tend(app.life.drain()));
+    app.life.spawn("stored bytes", stored::follow(app.clone()));
     maintenance::start_own(app);
     web::start(app, listeners)?;
     if roles.contains(&Role::Worker) {

@@ -1,7 +1,7 @@
 //! The databases behind one face: embedded SQLite for one process, MariaDB for many.
 //!
 //! * [`Value`], [`args!`]: what a statement takes. [`Row`]: what it gives, read by position.
-//! * [`Db::rows`], [`Db::row`]: reading outside of a transaction.
+//! * [`Db::rows`], [`Db::row`]: reading outside of a transaction. [`Db::page`]: no more than so many bytes.
 //! * [`Db::tx`]: changes. Its body must not do anything but SQL: a database with several writers runs it again as a whole
 //!   when it lost a race (SQLite, with its one writer, never does).
 //! * [`Tx::locked`]: reads what nobody else shall change before this transaction ends.
@@ -27,6 +27,9 @@ pub(super) const SCHEMA: &[(i64, &str)] = &[
     (6, include_str!("schema/0006_feeds.sql")),
     (7, include_str!("schema/0007_master_keys.sql")),
     (8, include_str!("schema/0008_turns.sql")),
+    (11, include_str!("schema/0011_lists.sql")),
+    (12, include_str!("schema/0012_removals.sql")),
+    (13, include_str!("schema/0013_stored_bytes.sql")),
     (14, include_str!("schema/0014_host_failures.sql")),
     (17, include_str!("schema/0017_attributes_and_lost_builds.sql")),
     (18, include_str!("schema/0018_leads.sql")),
@@ -125,9 +128,35 @@ impl Db {
     pub async fn rows(&self, sql: &str, args: Vec<Value>) -> Result<Vec<Row>> {
         counted("read");
         match self {
-            Db::Sqlite(db) => db.rows(sql, &args).await,
-            Db::MariaDb(db) => db.rows(sql, &args).await,
+            Db::Sqlite(db) => db.rows(sql, &args, usize::MAX).await,
+            Db::MariaDb(db) => db.rows(sql, &args, usize::MAX).await,
         }
+    }
+
+    /// Rows of no more than `bytes` together; [`Error::PageTooLarge`] if there are more.
+    pub(super) async fn page(&self, sql: &str, args: Vec<Value>, bytes: usize) -> Result<Vec<Row>> {
+        counted("read");
+        match self {
+            Db::Sqlite(db) => db.rows(sql, &args, bytes).await,
+            Db::MariaDb(db) => db.rows(sql, &args, bytes).await,
+        }
+    }
+
+    /// How the database would answer this, in its own words.
+    pub(super) async fn explain(&self, sql: &str, args: Vec<Value>) -> Result<String> {
+        let explain = match self {
+            Db::Sqlite(_) => "EXPLAIN QUERY PLAN",
+            Db::MariaDb(_) => "EXPLAIN",
+        };
+        let rows = self.rows(&sql.replacen('\n', &format!("\n{explain}"), 1), args).await?;
+        let words = |value: &Value| match value {
+            Value::Null => "-".to_owned(),
+            Value::Int(int) => int.to_string(),
+            Value::Text(text) => text.clone(),
+            Value::Blob(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        };
+        let lines = rows.iter().map(|row| row.0.iter().map(words).collect::<Vec<_>>().join(" "));
+        Ok(lines.collect::<Vec<_>>().join("\n"))
     }
 
     pub async fn row(&self, sql: &str, args: Vec<Value>) -> Result<Option<Row>> {
@@ -283,6 +312,26 @@ impl Tx<'_> {
             let _ = self.run(&sql, now.concat()).await?;
             rest = later;
         }
+        Ok(())
+    }
+}
+
+/// Counts the bytes of a page while it is read.
+pub(super) struct PageBytes {
+    left: usize,
+    rows: usize,
+}
+
+impl PageBytes {
+    pub(super) fn new(most: usize) -> PageBytes {
+        PageBytes { left: most, rows: 0 }
+    }
+
+    /// One more row.
+    pub(super) fn take(&mut self, row: &Row) -> Result<()> {
+        let bytes = row.0.iter().map(Value::bytes).sum();
+        self.left = self.left.checked_sub(bytes).ok_or(Error::PageTooLarge { rows: self.rows })?;
+        self.rows += 1;
         Ok(())
     }
 }

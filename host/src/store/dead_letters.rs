@@ -1,7 +1,7 @@
 //! Dead letters: executions that were given up. They are rows of `executions` with `buried_at_ms`, which keep everything
 //! that another run needs.
 
-use super::db::{Lock, json};
+use super::db::{Lock, Value, json};
 use super::executions::{COLUMNS, execution};
 use super::listing::{self, Column, Filter, Kind, Listing, Op, Page, Source};
 use super::{Error, Result, Store};
@@ -10,7 +10,14 @@ use crate::clock::Millis;
 use crate::ids::{ExecutionId, FunctionId, PartnerId};
 use crate::model::{Execution, RequestRecord};
 
-const SOURCE: Source = Source { name: "dead_letters", table: "executions", columns: COLUMNS, id: "id" };
+pub(super) const SOURCE: Source = Source {
+    name: "dead_letters",
+    table: "executions",
+    columns: COLUMNS,
+    id: "id",
+    indexed: &["event_row"],
+    long: &["logs", "errors"],
+};
 
 /// What lists of dead letters can be filtered by.
 pub const FILTERS: &[Column] = &[
@@ -33,15 +40,21 @@ pub struct Redriven {
     pub more: bool,
 }
 
+/// Any time at all, said so that an index serves it.
+pub(super) fn buried() -> Filter {
+    Filter::Compare { column: "buried_at_ms", op: Op::Greater, values: vec![Value::Int(0)] }
+}
+
 impl Store {
     pub async fn list_dead_letters(&self, partner: &PartnerId, listing: &Listing) -> Result<Page<Execution>> {
         let mut listing = listing.clone();
-        listing.filters.push(Filter::Compare { column: "buried_at_ms", op: Op::IsNotNull, values: vec![] });
-        listing::list(&self.db, &SOURCE, vec![("partner_id", partner.into())], &listing, execution).await
+        listing.filters.push(buried());
+        listing::list(&self.lists, &SOURCE, vec![("partner_id", partner.into())], &listing, execution).await
     }
 
     pub async fn dead_letter(&self, partner: &PartnerId, id: &ExecutionId) -> Result<Option<Execution>> {
-        Ok(self.list_dead_letters(partner, &Listing::first(1).equal("id", id)).await?.rows.pop())
+        let found = listing::one(&self.db, &SOURCE, vec![("partner_id", partner.into())], id, execution).await?;
+        Ok(found.filter(|execution| execution.buried_at_ms.is_some()))
     }
 
     /// Puts a dead letter back into the queue, with all its attempts before it. Gives the execution as it waits then.

@@ -1,10 +1,10 @@
 //! Deployments and their builds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use larder_runtime::Digest;
 
-use super::db::{Lock, Row, Tx, json};
+use super::db::{Lock, Row, Tx, Value, json, one_of};
 use super::listing::{self, Column, Kind, Listing, Page, Source};
 use super::{Error, Result, Store, grants, partners};
 use crate::args;
@@ -14,7 +14,14 @@ use crate::model::{Approval, BuildStatus, Deployment, hex, unhex};
 
 const COLUMNS: &str = "partner_id, id, function_id, status, activate, kind, entrypoint, digest, source_bytes, build_bytes, build_ms, \
     build_logs, exports, grants, uploader, approved_by, approved_at_ms, created_at_ms, updated_at_ms, build_lost";
-const SOURCE: Source = Source { name: "deployments", table: "deployments", columns: COLUMNS, id: "id" };
+pub(super) const SOURCE: Source = Source {
+    name: "deployments",
+    table: "deployments",
+    columns: COLUMNS,
+    id: "id",
+    indexed: &[],
+    long: &["build_logs"],
+};
 
 /// What lists of deployments can be filtered by.
 pub const FILTERS: &[Column] = &[
@@ -38,33 +45,49 @@ pub struct Heads {
 }
 
 impl Store {
-    /// The newest and the active deployments of this function, or of each of the partner's.
+    /// The newest and the active deployments of these functions.
     pub async fn deployment_heads(
         &self,
         partner: &PartnerId,
-        function: Option<&FunctionId>,
+        functions: &[&FunctionId],
     ) -> Result<HashMap<FunctionId, Heads>> {
-        let of = if function.is_some() { "AND f.id = ?" } else { "" };
-        let sql = format!(
-            "-- deployment_heads
-            SELECT f.id, d.id, d.status, d.created_at_ms, CASE WHEN f.deployment_id = d.id THEN 1 ELSE 0 END
-            FROM functions f, deployments d WHERE f.partner_id = ? {of} AND d.partner_id = f.partner_id AND d.function_id = f.id
-            AND (f.deployment_id = d.id OR NOT EXISTS (SELECT 1 FROM deployments n WHERE n.partner_id = d.partner_id
-                AND n.function_id = d.function_id AND (n.created_at_ms > d.created_at_ms
-                    OR (n.created_at_ms = d.created_at_ms AND n.id > d.id))))
-            ORDER BY d.created_at_ms, d.id"
-        );
-        let mut args = args![partner];
-        args.extend(function.map(Into::into));
+        /// Functions of one statement.
+        const CHUNK: usize = 500;
         let mut all: HashMap<FunctionId, Heads> = HashMap::new();
-        for row in self.db.rows(&sql, args).await? {
-            let heads = all.entry(row.id(0, "functions.id")?).or_default();
-            let created = row.int(3)?;
-            if row.flag(4)? {
-                heads.active_created_at_ms = Some(created);
+        for chunk in functions.chunks(CHUNK) {
+            let ids = one_of(chunk.iter().map(|id| Value::from(*id)));
+            // The newest one is looked up for each function, so that it does not matter how many there are.
+            let heads = format!(
+                "-- deployment_heads
+                SELECT f.deployment_id, (SELECT n.id FROM deployments n WHERE n.partner_id = f.partner_id AND n.function_id = f.id
+                    ORDER BY n.created_at_ms DESC, n.id DESC LIMIT 1)
+                FROM functions f WHERE f.partner_id = ? AND f.id IN ({})",
+                ids.marks
+            );
+            let (mut active, mut wanted) = (HashSet::new(), BTreeSet::new());
+            for row in self.db.rows(&heads, [args![partner], ids.args].concat()).await? {
+                active.extend(row.maybe_text(0)?);
+                wanted.extend(row.maybe_text(0)?.into_iter().chain(row.maybe_text(1)?));
             }
-            let status = row.parse(2, "deployments.status", BuildStatus::from_word)?;
-            heads.latest = Some((row.id(1, "deployments.id")?, status, created));
+            if wanted.is_empty() {
+                continue;
+            }
+            let ids = one_of(wanted.into_iter().map(Value::Text));
+            let found = format!(
+                "-- find_deployment_heads
+                SELECT function_id, id, status, created_at_ms FROM deployments WHERE partner_id = ? AND id IN ({})
+                ORDER BY created_at_ms, id",
+                ids.marks
+            );
+            for row in self.db.rows(&found, [args![partner], ids.args].concat()).await? {
+                let heads = all.entry(row.id(0, "deployments.function_id")?).or_default();
+                let created = row.int(3)?;
+                if active.contains(&row.text(1)?) {
+                    heads.active_created_at_ms = Some(created);
+                }
+                let status = row.parse(2, "deployments.status", BuildStatus::from_word)?;
+                heads.latest = Some((row.id(1, "deployments.id")?, status, created));
+            }
         }
         Ok(all)
     }
@@ -110,7 +133,8 @@ impl Store {
         function: &FunctionId,
         id: &DeploymentId,
     ) -> Result<Option<Deployment>> {
-        Ok(self.list_deployments(partner, function, &Listing::first(1).equal("id", id)).await?.rows.pop())
+        let scope = vec![("partner_id", partner.into()), ("function_id", function.into())];
+        listing::one(&self.db, &SOURCE, scope, id, deployment).await
     }
 
     pub async fn list_deployments(
@@ -120,7 +144,7 @@ impl Store {
         listing: &Listing,
     ) -> Result<Page<Deployment>> {
         let scope = vec![("partner_id", partner.into()), ("function_id", function.into())];
-        listing::list(&self.db, &SOURCE, scope, listing, deployment).await
+        listing::list(&self.lists, &SOURCE, scope, listing, deployment).await
     }
 
     /// Takes a build that no one has finished or is at work on: the oldest one of the partner whose last build began longest
@@ -183,6 +207,10 @@ impl Store {
             .tx("update_build", &(deployment, holder, clock), |tx, (d, holder, clock)| {
                 Box::pin(async move {
                     partners::touch(tx, &d.partner).await?;
+                    // Its rows go a while after a function.
+                    if !super::functions::exists(tx, &d.partner, &d.function).await? {
+                        return Ok(false);
+                    }
                     let exports = d.exports.as_ref().map(json);
                     let logs = &d.build_logs;
                     let state = args![d.status.word(), d.build_bytes, d.build_ms, logs, exports, d.updated_at_ms];
@@ -208,7 +236,7 @@ impl Store {
             "-- old_deployments
             SELECT d.partner_id, d.id FROM deployments d, functions f WHERE f.partner_id = d.partner_id AND f.id = d.function_id
             AND f.deployment_retention > 0 AND (f.deployment_id IS NULL OR f.deployment_id <> d.id)
-            AND d.status IN ('ready', 'failed', 'canceled') AND d.created_at_ms + f.deployment_retention * 86400000 < ? LIMIT {limit}"
+            AND d.status IN ('ready', 'failed', 'canceled') AND d.created_at_ms < ? - f.deployment_retention * 86400000 LIMIT {limit}"
         );
         let mut deleted = 0;
         for row in self.db.rows(&sql, args![now]).await? {

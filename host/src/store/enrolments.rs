@@ -2,14 +2,15 @@
 
 use super::db::{Row, Value, by_partner, one_of};
 use super::listing::{self, Column, Kind, Listing, Page, Source};
-use super::{Error, Result, Store};
+use super::{Error, Removal, Removed, Result, Store, removals};
 use crate::args;
 use crate::clock::Millis;
 use crate::ids::{EnrolmentId, FunctionId, PartnerId};
 use crate::model::{Enrolment, EnrolmentStatus};
 
 const COLUMNS: &str = "partner_id, id, function_id, end_user, topic, settings, status, created_at_ms, updated_at_ms";
-const SOURCE: Source = Source { name: "enrolments", table: "enrolments", columns: COLUMNS, id: "id" };
+pub(super) const SOURCE: Source =
+    Source { name: "enrolments", table: "enrolments", columns: COLUMNS, id: "id", indexed: &[], long: &[] };
 
 /// What lists of enrolments can be filtered by.
 pub const FILTERS: &[Column] = &[
@@ -67,22 +68,23 @@ impl Store {
         self.db.run(UPDATE, args).await?.exactly_one("enrolment")
     }
 
-    /// Its transactions and executions stay; its state goes.
-    pub async fn delete_enrolment(&self, partner: &PartnerId, id: &EnrolmentId) -> Result<()> {
+    /// From here on nothing of it runs or saves. Its transactions and executions stay; its state goes by the removal that is
+    /// given.
+    pub async fn delete_enrolment(&self, partner: &PartnerId, id: &EnrolmentId, now: Millis) -> Result<Removal> {
         const DELETE: &str = "-- delete_enrolment
             DELETE FROM enrolments WHERE partner_id = ? AND id = ?";
         const FUNCTION: &str = "-- function_of_enrolment
             SELECT function_id FROM enrolments WHERE partner_id = ? AND id = ?";
-        const STATE: &str = "-- delete_enrolment_state
-            DELETE FROM state WHERE partner_id = ? AND function_id = ? AND enrolment_id = ?";
         self.db
-            .tx("delete_enrolment", &(partner, id), |tx, (partner, id)| {
+            .tx("delete_enrolment", &(partner, id, now), |tx, (partner, id, now)| {
                 Box::pin(async move {
                     let function = tx.row(FUNCTION, args![*partner, *id]).await?;
-                    let function = function.ok_or(Error::NotFound { what: "enrolment" })?.text(0)?;
+                    let function = function.ok_or(Error::NotFound { what: "enrolment" })?;
                     tx.run(DELETE, args![*partner, *id]).await?.exactly_one("enrolment")?;
-                    let _ = tx.run(STATE, args![*partner, function, *id]).await?;
-                    Ok(())
+                    let what = Removed::Enrolment(function.id(0, "enrolments.function_id")?, (*id).clone());
+                    let removal = Removal { partner: (*partner).clone(), what };
+                    removals::mark(tx, &removal, *now).await?;
+                    Ok(removal)
                 })
             })
             .await
@@ -115,7 +117,7 @@ impl Store {
     }
 
     pub async fn list_enrolments(&self, partner: &PartnerId, listing: &Listing) -> Result<Page<Enrolment>> {
-        listing::list(&self.db, &SOURCE, vec![("partner_id", partner.into())], listing, enrolment).await
+        listing::list(&self.lists, &SOURCE, vec![("partner_id", partner.into())], listing, enrolment).await
     }
 
     /// Does this end user take part in this function, with whatever topic?

@@ -8,7 +8,6 @@ use super::executions::{self, NewExecution};
 use super::{Error, Result, Store};
 use super::{fanouts, functions};
 use crate::args;
-use crate::clock::Millis;
 use crate::ids::{EventId, PartnerId};
 use crate::model::{Fanout, StoredEvent, trigger_key};
 
@@ -76,31 +75,6 @@ impl Store {
             })
         };
         self.db.rows(WAITING, args![partner, limit]).await?.iter().map(event).collect()
-    }
-
-    /// Removes up to `limit` events, and as many fan-outs, that are older and were handed over, of all partners. Their
-    /// keys go with them: an event sent again after that counts as new. An event stays while an execution or a fan-out may
-    /// still need it, dead letters among them.
-    pub async fn delete_old_events(&self, before: Millis, limit: u32) -> Result<u64> {
-        let events = format!(
-            "-- delete_old_events
-            DELETE FROM events WHERE row_id IN (SELECT row_id FROM (SELECT row_id FROM events WHERE waiting = 0 AND created_at_ms < ?
-                AND NOT EXISTS (SELECT 1 FROM executions WHERE executions.partner_id = events.partner_id AND executions.event_row = events.row_id
-                    AND (executions.due_at_ms IS NOT NULL OR executions.buried_at_ms IS NOT NULL))
-                AND NOT EXISTS (SELECT 1 FROM fanouts WHERE fanouts.waiting = 1 AND fanouts.partner_id = events.partner_id AND fanouts.event_row = events.row_id)
-                LIMIT {limit}) AS batch)"
-        );
-        let fanouts = format!(
-            "-- delete_old_fanouts
-            DELETE FROM fanouts WHERE id IN (SELECT id FROM (SELECT id FROM fanouts WHERE waiting = 0 AND created_at_ms < ? LIMIT {limit}) AS batch)"
-        );
-        self.db
-            .tx("delete_old_events", &(events, fanouts, before), |tx, (events, fanouts, before)| {
-                Box::pin(async move {
-                    Ok(tx.run(events, args![*before]).await?.0 + tx.run(fanouts, args![*before]).await?.0)
-                })
-            })
-            .await
     }
 
     /// Hands events over: what they trigger and that they did, in one transaction. `versions` are the snapshots that it was

@@ -18,7 +18,14 @@ pub(super) const COLUMNS: &str = "partner_id, id, function_id, deployment_id, tr
     host_failing_since_ms";
 /// How many columns `COLUMNS` has: those behind it in a longer select begin here.
 const WIDTH: usize = 27;
-const SOURCE: Source = Source { name: "executions", table: "executions", columns: COLUMNS, id: "id" };
+pub(super) const SOURCE: Source = Source {
+    name: "executions",
+    table: "executions",
+    columns: COLUMNS,
+    id: "id",
+    indexed: &["event_row"],
+    long: &["logs", "errors"],
+};
 
 /// What lists of executions can be filtered by.
 pub const FILTERS: &[Column] = &[
@@ -224,7 +231,8 @@ impl Store {
         function: &FunctionId,
         id: &ExecutionId,
     ) -> Result<Option<Execution>> {
-        Ok(self.list_executions(partner, function, &Listing::first(1).equal("id", id)).await?.rows.pop())
+        let scope = vec![("partner_id", partner.into()), ("function_id", function.into())];
+        listing::one(&self.db, &SOURCE, scope, id, execution).await
     }
 
     pub async fn list_executions(
@@ -234,7 +242,7 @@ impl Store {
         listing: &Listing,
     ) -> Result<Page<Execution>> {
         let scope = vec![("partner_id", partner.into()), ("function_id", function.into())];
-        listing::list(&self.db, &SOURCE, scope, listing, execution).await
+        listing::list(&self.lists, &SOURCE, scope, listing, execution).await
     }
 
     /// Removes an execution that has ended, has not begun, or failed and waits to be tried again. `Conflict` while it waits for

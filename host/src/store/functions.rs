@@ -2,14 +2,16 @@
 
 use super::db::{Lock, Row, Tx, Value, json};
 use super::listing::{self, Column, Kind, Listing, Page, Source};
-use super::{Error, Result, Store, partners};
+use super::{Error, Removal, Removed, Result, Store, partners, removals};
 use crate::args;
+use crate::clock::Millis;
 use crate::ids::{FunctionId, PartnerId};
 use crate::model::{Function, Per, Topics};
 
 const COLUMNS: &str = "partner_id, id, name, runtime, execute_roles, events, schedule, timezone, timeout_s, enabled, logging, entrypoint, \
     commands, scopes, specification, deployment_retention, per, topics, routes, limits, grants, deployment_id, created_at_ms, updated_at_ms";
-const SOURCE: Source = Source { name: "functions", table: "functions", columns: COLUMNS, id: "id" };
+pub(super) const SOURCE: Source =
+    Source { name: "functions", table: "functions", columns: COLUMNS, id: "id", indexed: &[], long: &[] };
 
 /// What lists of functions can be filtered by.
 pub const FILTERS: &[Column] = &[
@@ -33,12 +35,13 @@ const UPDATE: &str = "-- update_function
         routes = ?, limits = ?, updated_at_ms = ? WHERE partner_id = ? AND id = ?";
 
 impl Store {
-    /// `Conflict` if the id is taken, `RouteTaken` if a route is.
+    /// `Conflict` if the id is taken, `RouteTaken` if a route is, `BeingRemoved` while one of this id is.
     pub async fn insert_function(&self, function: &Function) -> Result<()> {
         self.db
             .tx("insert_function", function, |tx, f| {
                 Box::pin(async move {
                     partners::touch(tx, &f.partner).await?;
+                    removals::refuse_being_removed(tx, &f.partner, &f.id).await?;
                     check_routes(tx, f).await?;
                     let mut values = args![&f.partner, &f.id];
                     values.extend(settings(f));
@@ -65,47 +68,38 @@ impl Store {
     }
 
     pub async fn function(&self, partner: &PartnerId, id: &FunctionId) -> Result<Option<Function>> {
-        Ok(self.list_functions(partner, &Listing::first(1).equal("id", id)).await?.rows.pop())
+        listing::one(&self.db, &SOURCE, vec![("partner_id", partner.into())], id, function).await
+    }
+
+    /// All of the partner's.
+    pub async fn functions(&self, partner: &PartnerId) -> Result<Vec<Function>> {
+        let sql = format!("-- all_functions\n SELECT {COLUMNS} FROM functions WHERE partner_id = ? ORDER BY id");
+        self.db.rows(&sql, args![partner]).await?.iter().map(function).collect()
     }
 
     pub async fn list_functions(&self, partner: &PartnerId, listing: &Listing) -> Result<Page<Function>> {
-        listing::list(&self.db, &SOURCE, vec![("partner_id", partner.into())], listing, function).await
+        listing::list(&self.lists, &SOURCE, vec![("partner_id", partner.into())], listing, function).await
     }
 
-    /// Removes the function and everything of it but transactions, events and the history of its grants, which outlive it.
-    pub async fn delete_function(&self, partner: &PartnerId, id: &FunctionId) -> Result<()> {
+    /// Removes the function: from here on nothing of it runs or saves. What else is of it goes by the removal that is given,
+    /// but for transactions, events and the history of its grants, which outlive it.
+    pub async fn delete_function(&self, partner: &PartnerId, id: &FunctionId, now: Millis) -> Result<Removal> {
         const FUNCTION: &str = "-- delete_function
             DELETE FROM functions WHERE partner_id = ? AND id = ?";
-        const PARTS: &[&str] = &[
-            "-- delete_function_deployments
-            DELETE FROM deployments WHERE partner_id = ? AND function_id = ?",
-            "-- delete_function_variables
-            DELETE FROM variables WHERE partner_id = ? AND function_id = ?",
-            "-- delete_function_schedule
-            DELETE FROM schedules WHERE partner_id = ? AND function_id = ?",
-            "-- delete_function_enrolments
-            DELETE FROM enrolments WHERE partner_id = ? AND function_id = ?",
-            "-- delete_function_fanouts
-            DELETE FROM fanouts WHERE partner_id = ? AND function_id = ?",
-            "-- delete_function_executions
-            DELETE FROM executions WHERE partner_id = ? AND function_id = ?",
-            "-- delete_function_state
-            DELETE FROM state WHERE partner_id = ? AND function_id = ?",
-            "-- delete_function_state_locks
-            DELETE FROM state_locks WHERE partner_id = ? AND function_id = ?",
-        ];
+        const SCHEDULE: &str = "-- delete_function_schedule
+            DELETE FROM schedules WHERE partner_id = ? AND function_id = ?";
+        let removal = Removal { partner: partner.clone(), what: Removed::Function(id.clone()) };
         self.db
-            .tx("delete_function", &(partner, id), |tx, (partner, id)| {
+            .tx("delete_function", &(partner, id, &removal, now), |tx, (partner, id, removal, now)| {
                 Box::pin(async move {
                     partners::touch(tx, partner).await?;
                     tx.run(FUNCTION, args![*partner, *id]).await?.exactly_one("function")?;
-                    for part in PARTS {
-                        let _ = tx.run(part, args![*partner, *id]).await?;
-                    }
-                    Ok(())
+                    let _ = tx.run(SCHEDULE, args![*partner, *id]).await?;
+                    removals::mark(tx, removal, *now).await
                 })
             })
-            .await
+            .await?;
+        Ok(removal)
     }
 }
 

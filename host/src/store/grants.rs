@@ -21,7 +21,8 @@ use crate::model::{BuildStatus, Deployment, Feed, GrantChange, GrantChangeKind, 
 
 const COLUMNS: &str =
     "partner_id, id, function_id, kind, deployment_id, key_id, old_grants, new_grants, created_at_ms, note";
-const SOURCE: Source = Source { name: "grant_changes", table: "grant_changes", columns: COLUMNS, id: "id" };
+pub(super) const SOURCE: Source =
+    Source { name: "grant_changes", table: "grant_changes", columns: COLUMNS, id: "id", indexed: &[], long: &[] };
 
 /// What lists of changes can be filtered by.
 pub const FILTERS: &[Column] = &[
@@ -143,7 +144,7 @@ impl Store {
     }
 
     pub async fn list_grant_changes(&self, partner: &PartnerId, listing: &Listing) -> Result<Page<GrantChange>> {
-        listing::list(&self.db, &SOURCE, vec![("partner_id", partner.into())], listing, change).await
+        listing::list(&self.lists, &SOURCE, vec![("partner_id", partner.into())], listing, change).await
     }
 }
 

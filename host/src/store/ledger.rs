@@ -48,6 +48,8 @@ pub struct Ended {
     /// Of the events that it emits.
     pub depth: u32,
     pub root: Root,
+    /// When the function was made that ran; `None`: whichever has its id. One that was deleted and made again is another.
+    pub function_made_at_ms: Option<Millis>,
 }
 
 impl Ended {
@@ -117,7 +119,7 @@ impl Store {
             let mark = fate::mark();
             let with = (group, refused, clock, &decided, (&*self.process, mark.as_str()));
             let written = self
-                .db
+                .ledger
                 .tx("commit_outcomes", &with, |tx, (group, refused, clock, decided, (process, mark))| {
                     Box::pin(async move {
                         let mut commit = Commit::load(tx, group, *refused, clock).await?;
@@ -228,7 +230,8 @@ impl<'a> Commit<'a> {
     fn decide(&mut self, ended: &Ended) -> Verdict {
         let e = &ended.execution;
         let function = self.functions.get(&(e.partner.clone(), e.function.clone()));
-        let Some(enabled) = function.map(|function| function.enabled) else {
+        let same = |now: &&FunctionNow| ended.function_made_at_ms.is_none_or(|made| made == now.made_at_ms);
+        let Some(enabled) = function.filter(same).map(|function| function.enabled) else {
             return Verdict::Gone;
         };
         let held = match (&ended.holder, self.held.get(&(e.partner.clone(), e.id.clone()))) {

@@ -1,5 +1,8 @@
 //! List calls: filters, orders and pages over a fixed set of columns.
 //!
+//! A page has a bound in bytes, a count one in rows, and a statement one in time ([`super::Store::lists`]), so what one
+//! list call costs does not grow with the table.
+//!
 //! `api::queries` turns the wire's `queries` into a [`Listing`]; column names come from the entity's [`Column`] table
 //! only, values are always bound.
 
@@ -79,6 +82,8 @@ pub struct Listing {
 impl Listing {
     pub const LIMIT_DEFAULT: u32 = 25;
     pub const LIMIT_MAX: u32 = 5_000;
+    /// `total` is not counted further.
+    pub const COUNT_MAX: u32 = 5_000;
 
     /// All rows in order of creation, up to `limit`.
     pub fn first(limit: u32) -> Listing {
@@ -96,7 +101,7 @@ impl Listing {
     }
 }
 
-/// A page and, if it was asked for, how many rows match without paging.
+/// A page and, if it was asked for, how many rows match without paging, counted up to [`Listing::COUNT_MAX`].
 #[derive(Debug)]
 pub struct Page<T> {
     pub total: u64,
@@ -110,8 +115,42 @@ pub(super) struct Source {
     /// The columns that `row` reads.
     pub columns: &'static str,
     pub id: &'static str,
+    /// Columns with an index of their own behind the partner, which find few rows: equality with one of them is looked up
+    /// there, whatever else narrows or orders the list.
+    pub indexed: &'static [&'static str],
+    /// Long texts, of which a list carries the beginning.
+    pub long: &'static [&'static str],
 }
 
+/// Bytes of one page.
+const PAGE_BYTES_MAX: usize = 8 << 20;
+/// Characters of all long texts of a page together, at most, and of each of them.
+const PAGE_CHARS: usize = 2 << 20;
+const TEXT_CHARS: std::ops::RangeInclusive<usize> = 200..=4_000;
+const SHORTENED: &str = "\n[shortened in lists; read alone, it is whole]";
+
+/// One row by its id, with all of its texts.
+pub(super) async fn one<T>(
+    db: &Db,
+    source: &Source,
+    scope: Vec<(&'static str, Value)>,
+    id: impl Into<Value>,
+    row: impl Fn(&Row) -> Result<T>,
+) -> Result<Option<T>> {
+    let scope = scope.into_iter().chain([(source.id, id.into())]);
+    let (columns, args): (Vec<_>, Vec<Value>) = scope.map(|(column, value)| (format!("{column} = ?"), value)).unzip();
+    let sql = format!(
+        "-- find_{}\n SELECT {} FROM {} WHERE {}",
+        source.name,
+        source.columns,
+        source.table,
+        columns.join(" AND ")
+    );
+    db.row(&sql, args).await?.as_ref().map(row).transpose()
+}
+
+/// A page. `db` is [`super::Store`]'s for lists, whose statements have a deadline: what the columns are filtered by need
+/// not have an index.
 pub(super) async fn list<T>(
     db: &Db,
     source: &Source,
@@ -119,83 +158,233 @@ pub(super) async fn list<T>(
     listing: &Listing,
     row: impl Fn(&Row) -> Result<T>,
 ) -> Result<Page<T>> {
-    let mut clause = Clause::default();
-    for (column, value) in scope {
-        clause.push(&format!("{column} = ?"), [value]);
-        clause.scoped += 1;
-    }
-    for filter in &listing.filters {
-        let part = text(filter);
-        clause.push(&part.text, part.args);
-    }
+    let query = Query::new(source, scope, listing);
     let total = if listing.total {
-        let sql = format!("-- count_{}\n SELECT COUNT(*) FROM {}{}", source.name, source.table, clause.sql());
-        db.row(&sql, clause.args.clone()).await?.map_or(Ok(0), |row| row.int(0))?
+        let (sql, args) = query.count();
+        db.row(&sql, args).await?.map_or(Ok(0), |row| row.int(0))?
     } else {
         0
     };
-
-    let mut orders = listing.orders.clone();
-    let newest_first = orders.last().is_some_and(|order| order.column == "created_at_ms" && order.descending);
-    for column in ["created_at_ms", source.id] {
-        if !orders.iter().any(|order| order.column == column) {
-            orders.push(Order { column, descending: newest_first });
-        }
+    let at = match query.cursor() {
+        Some((sql, args)) => Some(db.row(&sql, args).await?.ok_or(Error::NotFound { what: "cursor" })?.0),
+        None => None,
+    };
+    let (sql, args) = query.page(at);
+    let mut rows = db.page(&sql, args, PAGE_BYTES_MAX).await?;
+    let long = source.columns.split(", ").enumerate().filter(|(_, column)| source.long.contains(column));
+    for (at, _) in long {
+        rows.iter_mut().for_each(|row| shorten(&mut row.0[at], query.chars));
     }
-    let before = matches!(&listing.cursor, Some((_, true)));
-    if before {
-        orders.iter_mut().for_each(|order| order.descending = !order.descending);
-    }
-    if let Some((id, _)) = &listing.cursor {
-        let columns: Vec<&str> = orders.iter().map(|order| order.column).collect();
-        let mut at = Clause {
-            parts: clause.parts[..clause.scoped].to_vec(),
-            args: clause.args[..clause.scoped].to_vec(),
-            scoped: 0,
-        };
-        at.push(&format!("{} = ?", source.id), [Value::from(id)]);
-        let sql =
-            format!("-- cursor_{}\n SELECT {} FROM {}{}", source.name, columns.join(", "), source.table, at.sql());
-        let row = db.row(&sql, at.args).await?.ok_or(Error::NotFound { what: "cursor" })?;
-        let (text, args) = behind(&orders, row.0);
-        clause.push(&text, args);
-    }
-
-    let ordered: Vec<String> = orders
-        .iter()
-        .map(|order| format!("{} {}", order.column, if order.descending { "DESC" } else { "ASC" }))
-        .collect();
-    let sql = format!(
-        "-- list_{}\n SELECT {} FROM {}{} ORDER BY {} LIMIT {} OFFSET {}",
-        source.name,
-        source.columns,
-        source.table,
-        clause.sql(),
-        ordered.join(", "),
-        listing.limit.min(Listing::LIMIT_MAX),
-        listing.offset
-    );
-    let mut rows = db.rows(&sql, clause.args).await?.iter().map(row).collect::<Result<Vec<T>>>()?;
-    if before {
+    let mut rows = rows.iter().map(row).collect::<Result<Vec<T>>>()?;
+    if query.before {
         rows.reverse();
     }
     Ok(Page { total: total as u64, rows })
 }
 
-/// The condition of lying behind these values in this order.
-fn behind(orders: &[Order], values: Vec<Value>) -> (String, Vec<Value>) {
-    let mut alternatives = Vec::new();
-    let mut args = Vec::new();
-    for (at, order) in orders.iter().enumerate() {
-        let mut parts: Vec<String> = orders[..at].iter().map(|same| format!("{} = ?", same.column)).collect();
-        parts.push(format!("{} {} ?", order.column, if order.descending { "<" } else { ">" }));
-        alternatives.push(format!("({})", parts.join(" AND ")));
-        args.extend(values[..=at].iter().cloned());
+/// Cuts a text that has more than `chars` characters, and says so.
+fn shorten(value: &mut Value, chars: usize) {
+    if let Value::Text(text) = value
+        && let Some((at, _)) = text.char_indices().nth(chars)
+    {
+        text.truncate(at);
+        text.push_str(SHORTENED);
     }
-    (format!("({})", alternatives.join(" OR ")), args)
 }
 
-#[derive(Default)]
+/// The statements of a list call.
+struct Query<'l> {
+    source: &'l Source,
+    listing: &'l Listing,
+    clause: Clause,
+    orders: Vec<Order>,
+    /// It is read backwards from the cursor.
+    before: bool,
+    /// Of each long text.
+    chars: usize,
+    /// In front of columns whose indexes are not to be used.
+    sign: &'static str,
+}
+
+impl<'l> Query<'l> {
+    fn new(source: &'l Source, scope: Vec<(&'static str, Value)>, listing: &'l Listing) -> Query<'l> {
+        let looked_up = listing.filters.iter().find_map(|filter| match filter {
+            Filter::Compare { column, op: Op::Equal, .. } if source.indexed.contains(column) => Some(*column),
+            _ => None,
+        });
+        // SQLite, which knows no statistics, must not take an index for another column or for the order for a better one.
+        // To both databases the sign means nothing else.
+        let sign = if looked_up.is_some() { "+" } else { "" };
+        let mut clause = Clause::default();
+        for (at, (column, value)) in scope.into_iter().enumerate() {
+            clause.push(&format!("{}{column} = ?", if at > 0 { sign } else { "" }), [value]);
+            clause.scoped += 1;
+        }
+        for filter in &listing.filters {
+            let part = match filter {
+                Filter::Compare { column, op, values } if looked_up != Some(*column) => {
+                    compare(&format!("{sign}{column}"), *op, values)
+                }
+                _ => text(filter),
+            };
+            clause.push(&part.text, part.args);
+        }
+        let mut orders = listing.orders.clone();
+        let newest_first = orders.last().is_some_and(|order| order.column == "created_at_ms" && order.descending);
+        for column in ["created_at_ms", source.id] {
+            if !orders.iter().any(|order| order.column == column) {
+                orders.push(Order { column, descending: newest_first });
+            }
+        }
+        let before = matches!(&listing.cursor, Some((_, true)));
+        if before {
+            orders.iter_mut().for_each(|order| order.descending = !order.descending);
+        }
+        let texts = (listing.limit.max(1) as usize).saturating_mul(source.long.len().max(1));
+        let chars = (PAGE_CHARS / texts).clamp(*TEXT_CHARS.start(), *TEXT_CHARS.end());
+        Query { source, listing, clause, orders, before, chars, sign }
+    }
+
+    /// How many rows match, counted no further than [`Listing::COUNT_MAX`].
+    fn count(&self) -> (String, Vec<Value>) {
+        let sql = format!(
+            "-- count_{}\n SELECT COUNT(*) FROM (SELECT 1 FROM {}{} LIMIT {}) AS counted",
+            self.source.name,
+            self.source.table,
+            self.clause.sql(),
+            Listing::COUNT_MAX
+        );
+        (sql, self.clause.args.clone())
+    }
+
+    /// Where the cursor's row lies in the order.
+    fn cursor(&self) -> Option<(String, Vec<Value>)> {
+        let (id, _) = self.listing.cursor.as_ref()?;
+        let columns: Vec<&str> = self.orders.iter().map(|order| order.column).collect();
+        let mut at = Clause {
+            parts: self.clause.parts[..self.clause.scoped].to_vec(),
+            args: self.clause.args[..self.clause.scoped].to_vec(),
+            scoped: 0,
+        };
+        at.push(&format!("{} = ?", self.source.id), [Value::from(id)]);
+        let (name, table) = (self.source.name, self.source.table);
+        Some((format!("-- cursor_{name}\n SELECT {} FROM {table}{}", columns.join(", "), at.sql()), at.args))
+    }
+
+    /// The rows, behind a row that has these values in the columns of the order.
+    fn page(&self, behind_values: Option<Vec<Value>>) -> (String, Vec<Value>) {
+        let Source { name, table, columns, long, .. } = self.source;
+        let columns: Vec<String> = columns
+            .split(", ")
+            .map(|column| match long.contains(&column) {
+                // One more than is shown tells that there is more.
+                true => format!("SUBSTR({column}, 1, {})", self.chars + 1),
+                false => column.to_owned(),
+            })
+            .collect();
+        let mut clause = self.clause.clone();
+        if let Some(values) = behind_values {
+            let part = behind(&self.orders, values);
+            clause.push(&part.text, part.args);
+        }
+        let ordered: Vec<String> = self
+            .orders
+            .iter()
+            .map(|order| format!("{}{} {}", self.sign, order.column, if order.descending { "DESC" } else { "ASC" }))
+            .collect();
+        let sql = format!(
+            "-- list_{name}\n SELECT {} FROM {table}{} ORDER BY {} LIMIT {} OFFSET {}",
+            columns.join(", "),
+            clause.sql(),
+            ordered.join(", "),
+            self.listing.limit.min(Listing::LIMIT_MAX),
+            self.listing.offset
+        );
+        (sql, clause.args)
+    }
+}
+
+/// The condition of lying behind these values in this order. Both databases have what has no value first, as if it were
+/// less than everything.
+fn behind(orders: &[Order], values: Vec<Value>) -> Part {
+    let mut alternatives: Vec<String> = Vec::new();
+    let mut args = Vec::new();
+    let (mut same, mut same_args): (Vec<String>, Vec<Value>) = (Vec::new(), Vec::new());
+    for (Order { column, descending }, value) in orders.iter().zip(values) {
+        let (further, equal) = match (&value, descending) {
+            (Value::Null, false) => (Some(format!("{column} IS NOT NULL")), format!("{column} IS NULL")),
+            (Value::Null, true) => (None, format!("{column} IS NULL")),
+            (_, false) => (Some(format!("{column} > ?")), format!("{column} = ?")),
+            (_, true) if NEVER_NULL.contains(column) => (Some(format!("{column} < ?")), format!("{column} = ?")),
+            (_, true) => (Some(format!("({column} < ? OR {column} IS NULL)")), format!("{column} = ?")),
+        };
+        let marked = |text: &String| text.contains('?').then(|| value.clone());
+        if let Some(further) = further {
+            args.extend(same_args.iter().cloned().chain(marked(&further)));
+            alternatives.push(format!("({})", [same.as_slice(), &[further]].concat().join(" AND ")));
+        }
+        same_args.extend(marked(&equal));
+        same.push(equal);
+    }
+    if alternatives.is_empty() {
+        alternatives.push("1 = 0".into());
+    }
+    let mut text = format!("({})", alternatives.join(" OR "));
+    // The same bound once more, alone: an index can begin at it.
+    if let (Some(Order { column, descending }), Some(first)) = (orders.first(), same_args.first())
+        && same[0].contains('?')
+        && (!descending || NEVER_NULL.contains(column))
+    {
+        text = format!("{column} {} ? AND {text}", if *descending { "<=" } else { ">=" });
+        args.insert(0, first.clone());
+    }
+    Part { text, args }
+}
+
+/// Columns of every table that is listed that have a value in each row.
+const NEVER_NULL: [&str; 2] = ["created_at_ms", "id"];
+
+/// What a database would do to answer a list call.
+#[derive(Debug)]
+pub struct Plan {
+    pub list: &'static str,
+    /// What the list is filtered or ordered by; empty: nothing.
+    pub attribute: &'static str,
+    pub ordered: bool,
+    /// The database's own words.
+    pub plan: String,
+}
+
+/// How the database would answer each list: as it is, by each column that can be filtered by, and in the order of each.
+pub(super) async fn plans(
+    db: &Db,
+    source: &Source,
+    scope: &[(&'static str, Value)],
+    always: &[Filter],
+    columns: &'static [Column],
+) -> Result<Vec<Plan>> {
+    let plain = Listing { filters: always.to_vec(), ..Listing::first(Listing::LIMIT_DEFAULT) };
+    let mut asked = vec![("", false, plain.clone())];
+    for column in columns {
+        let value = if column.kind == Kind::Text { Value::Text("x".into()) } else { Value::Int(7) };
+        let op = if column.kind == Kind::Time { Op::GreaterEqual } else { Op::Equal };
+        let mut filtered = plain.clone();
+        filtered.filters.push(Filter::Compare { column: column.column, op, values: vec![value] });
+        let order = Order { column: column.column, descending: true };
+        asked.push((column.attribute, false, filtered));
+        asked.push((column.attribute, true, Listing { orders: vec![order], ..plain.clone() }));
+    }
+    let mut plans = Vec::new();
+    for (attribute, ordered, listing) in asked {
+        let query = Query::new(source, scope.to_vec(), &listing);
+        for (sql, args) in [query.page(None), query.count()] {
+            plans.push(Plan { list: source.name, attribute, ordered, plan: db.explain(&sql, args).await? });
+        }
+    }
+    Ok(plans)
+}
+
+#[derive(Clone, Default)]
 struct Clause {
     parts: Vec<String>,
     args: Vec<Value>,

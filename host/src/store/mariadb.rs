@@ -19,7 +19,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, Params, SslOpts};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::db::{Changed, Lock, Row, Tx, Value, statement_name};
+use super::db::{Changed, Lock, PageBytes, Row, Tx, Value, statement_name};
 use super::{Error, Result};
 use crate::config;
 
@@ -43,6 +43,8 @@ const LOST_RACES: [u16; 3] = [1213, 1205, 1020];
 /// A table, column or index that is there already.
 const EXISTS: [u16; 3] = [1050, 1060, 1061];
 const DUPLICATE_KEY: u16 = 1062;
+/// A statement ran into `max_statement_time`.
+const STATEMENT_TOO_SLOW: u16 = 1969;
 /// The server is going down, or ended this connection.
 const GOING: [u16; 5] = [1053, 1152, 1159, 1160, 1927];
 
@@ -96,7 +98,7 @@ impl MariaDb {
     /// Connects and checks that the server will do. Gives what an operator should know about it besides.
     pub async fn open(settings: &config::Database) -> Result<(MariaDb, Vec<String>)> {
         let db = MariaDb(Arc::new(Shared {
-            opts: opts(settings)?,
+            opts: opts(settings, None)?,
             idle: StdMutex::default(),
             permits: Semaphore::new(settings.connections_max),
             timeout: settings.timeout,
@@ -106,10 +108,35 @@ impl MariaDb {
         Ok((db, warnings))
     }
 
+    /// The same database through connections of their own, so many at most.
+    pub fn beside(&self, connections: usize) -> MariaDb {
+        self.pool(self.0.opts.clone(), connections)
+    }
+
+    /// The same; the server ends each statement that takes longer than `deadline`.
+    pub fn with_deadline(
+        &self,
+        settings: &config::Database,
+        connections: usize,
+        deadline: Duration,
+    ) -> Result<MariaDb> {
+        Ok(self.pool(opts(settings, Some(deadline))?, connections))
+    }
+
+    fn pool(&self, opts: Opts, connections: usize) -> MariaDb {
+        let (idle, permits) = (StdMutex::default(), Semaphore::new(connections));
+        let packet_bytes = AtomicUsize::new(self.packet_bytes());
+        MariaDb(Arc::new(Shared { opts, idle, permits, timeout: self.0.timeout, packet_bytes }))
+    }
+
     async fn check(&self) -> Result<Vec<String>> {
         const SERVER: &str = "-- server
             SELECT VERSION(), @@innodb_flush_log_at_trx_commit, @@log_bin, @@sync_binlog, @@collation_database, @@max_allowed_packet";
-        let row = self.rows(SERVER, &[]).await?.pop().ok_or_else(|| Error::Unavailable("it says nothing".into()))?;
+        let row = self
+            .rows(SERVER, &[], usize::MAX)
+            .await?
+            .pop()
+            .ok_or_else(|| Error::Unavailable("it says nothing".into()))?;
         let version = row.text(0)?;
         if !supported(&version) {
             return Err(Error::Unavailable(format!(
@@ -167,13 +194,16 @@ impl MariaDb {
         Ok(Lent { conn, from: shared, _permit: permit })
     }
 
-    pub async fn rows(&self, sql: &str, args: &[Value]) -> Result<Vec<Row>> {
+    /// Rows of no more than `bytes` together.
+    pub async fn rows(&self, sql: &str, args: &[Value], bytes: usize) -> Result<Vec<Row>> {
         fits(self.packet_bytes(), sql, args)?;
         let mut tries = 0;
         loop {
             tries += 1;
             let mut lent = self.lend().await?;
-            match select(&mut lent.conn, self.0.timeout, sql, args).await {
+            match select(&mut lent.conn, self.0.timeout, sql, args, bytes).await {
+                // The rest is still to come on this connection, so it goes.
+                Err(Failed { error: error @ Error::PageTooLarge { .. }, .. }) => return Err(error),
                 Ok(rows) => {
                     lent.give_back();
                     return Ok(rows);
@@ -265,7 +295,7 @@ impl MariaDb {
         let wait = self.0.timeout.max(Duration::from_secs(u64::from(MIGRATION_WAIT_S) + 5));
         let mut lent = self.lend().await?;
         let lock = format!("-- lock_schema\n SELECT GET_LOCK(CONCAT('larder-', DATABASE()), {MIGRATION_WAIT_S})");
-        let locked = select(&mut lent.conn, wait, &lock, &[]).await.map_err(|failed| failed.error)?;
+        let locked = select(&mut lent.conn, wait, &lock, &[], usize::MAX).await.map_err(|failed| failed.error)?;
         if !locked.first().map_or(Ok(false), |row| row.maybe_int(0).map(|one| one == Some(1)))? {
             return Err(Error::Unavailable("another process is bringing the tables up to date for too long".into()));
         }
@@ -274,7 +304,7 @@ impl MariaDb {
             Err(failed) => Err(failed.error),
         };
         run(&mut lent.conn, create, &[]).await?;
-        let have = select(&mut lent.conn, wait, done, &[]).await.map_err(|failed| failed.error)?;
+        let have = select(&mut lent.conn, wait, done, &[], usize::MAX).await.map_err(|failed| failed.error)?;
         let have: Vec<i64> = have.iter().map(|row| row.int(0)).collect::<Result<_>>()?;
         super::db::refuse_newer(&have, versions)?;
         for (version, text) in versions.iter().filter(|(version, _)| !have.contains(version)) {
@@ -302,7 +332,7 @@ impl MariaTx<'_> {
 
     pub async fn rows(&mut self, sql: &str, args: &[Value]) -> Result<Vec<Row>> {
         fits(self.packet_bytes, sql, args)?;
-        let done = select(self.conn, self.timeout, sql, args).await;
+        let done = select(self.conn, self.timeout, sql, args, usize::MAX).await;
         self.noted(done)
     }
 
@@ -384,13 +414,20 @@ async fn select(
     timeout: Duration,
     sql: &str,
     args: &[Value],
+    bytes: usize,
 ) -> std::result::Result<Vec<Row>, Failed> {
-    let work = async { conn.exec::<mysql_async::Row, _, _>(sql, params(args)).await };
-    match tokio::time::timeout(timeout, work).await {
-        Ok(Ok(rows)) => rows.into_iter().map(|found| row(sql, found)).collect(),
-        Ok(Err(err)) => Err(failed(sql, err)),
-        Err(_) => Err(late(sql, timeout)),
-    }
+    let work = async {
+        let failed = |err| failed(sql, err);
+        let mut result = conn.exec_iter(sql, params(args)).await.map_err(failed)?;
+        let (mut rows, mut page) = (Vec::new(), PageBytes::new(bytes));
+        while let Some(found) = result.next().await.map_err(failed)? {
+            let row = row(sql, found)?;
+            page.take(&row).map_err(|error| Failed { error, trouble: None })?;
+            rows.push(row);
+        }
+        Ok(rows)
+    };
+    tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| Err(late(sql, timeout)))
 }
 
 fn params(args: &[Value]) -> Params {
@@ -443,6 +480,7 @@ fn failed(sql: &str, err: mysql_async::Error) -> Failed {
         mysql_async::Error::Server(server) if server.code == DUPLICATE_KEY => {
             (Error::Conflict { key: server.message.clone() }, None)
         }
+        mysql_async::Error::Server(server) if server.code == STATEMENT_TOO_SLOW => (Error::TooSlow(name.into()), None),
         mysql_async::Error::Server(server) if !GOING.contains(&server.code) => {
             (Error::Statement { statement: name.into(), why: err.to_string() }, None)
         }
@@ -451,7 +489,7 @@ fn failed(sql: &str, err: mysql_async::Error) -> Failed {
     Failed { error, trouble }
 }
 
-fn opts(settings: &config::Database) -> Result<Opts> {
+fn opts(settings: &config::Database, deadline: Option<Duration>) -> Result<Opts> {
     let wrong = |why: String| Error::Unavailable(format!("database.{why}"));
     // The address without the password, which no message may carry.
     let opts = Opts::from_url(&settings.url).map_err(|err| wrong(format!("url: {err}")))?;
@@ -465,9 +503,10 @@ fn opts(settings: &config::Database) -> Result<Opts> {
         .prefer_socket(false)
         .stmt_cache_size(STATEMENTS_CACHED)
         .setup(vec![format!(
-            "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ONLY_FULL_GROUP_BY,NO_ENGINE_SUBSTITUTION',
+            "SET SESSION max_statement_time = {}, SESSION sql_mode = 'STRICT_ALL_TABLES,ONLY_FULL_GROUP_BY,NO_ENGINE_SUBSTITUTION',
             SESSION tx_isolation = 'READ-COMMITTED', SESSION collation_connection = 'utf8mb4_nopad_bin',
-            SESSION innodb_lock_wait_timeout = {LOCK_WAIT_S}, SESSION idle_transaction_timeout = {IDLE_TRANSACTION_S}"
+            SESSION innodb_lock_wait_timeout = {LOCK_WAIT_S}, SESSION idle_transaction_timeout = {IDLE_TRANSACTION_S}",
+            deadline.map_or(0.0, |deadline| deadline.as_secs_f64())
         )]);
     if !settings.password_file.as_os_str().is_empty() {
         let password = crate::secrets::read_private(&settings.password_file)

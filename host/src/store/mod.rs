@@ -11,7 +11,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use self::listing::Plan;
 use crate::config;
+use crate::ids::{FunctionId, PartnerId};
 
 pub mod db;
 mod dead_letters;
@@ -30,10 +32,13 @@ pub mod listing;
 mod mariadb;
 mod master_keys;
 mod partners;
+mod removals;
+pub mod retention;
 mod schedules;
 pub mod sealed;
 mod sqlite;
 pub mod state;
+mod stored;
 mod transactions;
 mod turns;
 mod upstreams;
@@ -50,6 +55,8 @@ pub use grants::{Approved, Changer};
 pub use idempotency::{KeptAnswer, KeyHolder, KeyRequest, Taken};
 pub use master_keys::{Agreed, KeyUser, SealingKey};
 pub use turns::{Queue, Waiting};
+pub use removals::{Removal, Removed, Swept};
+pub use stored::Counting;
 pub use upstreams::OPERATORS;
 
 /// By what each entity's lists can be filtered.
@@ -64,10 +71,17 @@ pub mod filters {
     pub use super::variables::FILTERS as VARIABLES;
 }
 
+/// The ledger writes one group at a time; another connection looks up what became of a commit.
+const LEDGER_CONNECTIONS: usize = 2;
+
 /// All of Larder's lasting state.
 #[derive(Clone)]
 pub struct Store {
     pub(crate) db: Db,
+    /// Connections that are the ledger's alone: what others read and write never keeps outcomes waiting for one.
+    pub(crate) ledger: Db,
+    /// Connections for list calls, whose statements end at `database.list_timeout`. They are never changed through.
+    lists: Db,
     warnings: Arc<[String]>,
     /// Names this process, from its start to its end.
     process: Arc<str>,
@@ -76,14 +90,41 @@ pub struct Store {
 impl Store {
     /// Opens the database of the settings, or the embedded one in this folder, alone, and brings its tables up to date.
     pub async fn open(settings: &config::Database, folder: &Path) -> Result<Store> {
-        let (db, warnings) = if settings.url.is_empty() {
-            (Db::Sqlite(sqlite::Sqlite::open(folder)?), vec![])
+        let (list_connections, list_timeout) = (settings.list_connections_max, settings.list_timeout);
+        let (db, ledger, lists, warnings) = if settings.url.is_empty() {
+            let db = sqlite::Sqlite::open(folder)?;
+            let lists = db.readers_beside(folder, list_connections, list_timeout)?;
+            // Its one writer is everybody's; a transaction is never long.
+            (Db::Sqlite(db.clone()), Db::Sqlite(db), Db::Sqlite(lists), vec![])
         } else {
             let (db, warnings) = mariadb::MariaDb::open(settings).await?;
-            (Db::MariaDb(db), warnings)
+            let ledger = db.beside(LEDGER_CONNECTIONS);
+            let lists = db.with_deadline(settings, list_connections, list_timeout)?;
+            (Db::MariaDb(db), Db::MariaDb(ledger), Db::MariaDb(lists), warnings)
         };
         db.migrate().await?;
-        Ok(Store { db, warnings: warnings.into(), process: ledger::process().into() })
+        Ok(Store { db, ledger, lists, warnings: warnings.into(), process: ledger::process().into() })
+    }
+
+    /// How the database answers the lists of a partner (see [`listing::plans`]): a test looks that each is served by an
+    /// index.
+    pub async fn list_plans(&self, partner: &PartnerId, function: &FunctionId) -> Result<Vec<Plan>> {
+        let of_partner = [("partner_id", partner.into())];
+        let of_function = [("partner_id", partner.into()), ("function_id", function.into())];
+        let mut all = Vec::new();
+        for (source, scope, always, columns) in [
+            (&functions::SOURCE, &of_partner[..], vec![], functions::FILTERS),
+            (&deployments::SOURCE, &of_function, vec![], deployments::FILTERS),
+            (&variables::SOURCE, &of_function, vec![], variables::FILTERS),
+            (&executions::SOURCE, &of_function, vec![], executions::FILTERS),
+            (&dead_letters::SOURCE, &of_partner, vec![dead_letters::buried()], dead_letters::FILTERS),
+            (&enrolments::SOURCE, &of_partner, vec![], enrolments::FILTERS),
+            (&transactions::SOURCE, &of_partner, vec![], transactions::FILTERS),
+            (&grants::SOURCE, &of_partner, vec![], grants::FILTERS),
+        ] {
+            all.extend(listing::plans(&self.lists, source, scope, &always, columns).await?);
+        }
+        Ok(all)
     }
 
     /// Is this process the only one that can use the database?
@@ -129,6 +170,9 @@ pub enum Error {
     /// A key is taken.
     #[error("{key} is taken")]
     Conflict { key: String },
+    /// Rows of a deleted function with this id are still there.
+    #[error("function {0} is being removed")]
+    BeingRemoved(crate::ids::FunctionId),
     /// A route belongs to one function of a partner.
     #[error("route {route} belongs to function {function}")]
     RouteTaken { route: String, function: crate::ids::FunctionId },
@@ -140,6 +184,12 @@ pub enum Error {
     /// The connection broke during COMMIT: look up what was to be written.
     #[error("it is unknown whether this was committed: {0}")]
     Unknown(String),
+    /// A page has more bytes than one may; so many rows of it fit.
+    #[error("the page is too large: {rows} rows of it fit")]
+    PageTooLarge { rows: usize },
+    /// The statement of a list took longer than lists may.
+    #[error("{0} took too long")]
+    TooSlow(String),
     /// A row that this program would not have written.
     #[error("broken row in {table}, column {column}: {why}")]
     BadRow { table: &'static str, column: &'static str, why: String },

@@ -6,6 +6,7 @@
 use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::{Arc, Mutex as StdMutex};
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -13,20 +14,57 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, ToSql};
 use tokio::sync::{Mutex, Semaphore};
 
-use super::db::{Changed, Row, Tx, Value};
+use super::db::{Changed, PageBytes, Row, Tx, Value};
 use super::{Error, Result};
 
+const FILE: &str = "larder.db";
+/// Beside those of lists.
 const READERS: usize = 4;
 
 #[derive(Clone)]
-pub struct Sqlite(Arc<Shared>);
+pub struct Sqlite {
+    shared: Arc<Shared>,
+    readers: Arc<Readers>,
+}
 
 struct Shared {
     writer: Mutex<Connection>,
-    readers: StdMutex<Vec<Connection>>,
-    readers_free: Semaphore,
     /// Held as long as the process lives; the operating system lets go of it however the process ends.
     _lock: File,
+}
+
+struct Readers {
+    idle: StdMutex<Vec<Connection>>,
+    free: Semaphore,
+    /// The longest that a statement may take.
+    deadline: Option<Duration>,
+}
+
+/// Steps of SQLite's virtual machine between two looks at the time: a fraction of a millisecond.
+const STEPS: i32 = 10_000;
+
+impl Readers {
+    fn open(path: &Path, count: usize, deadline: Option<Duration>) -> rusqlite::Result<Readers> {
+        let open = |_| {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let reader = Connection::open_with_flags(path, flags)?;
+            reader.set_prepared_statement_cache_capacity(128);
+            reader.execute_batch("PRAGMA busy_timeout = 5000; PRAGMA cache_size = -16384;")?;
+            Ok(reader)
+        };
+        let idle = (0..count).map(open).collect::<rusqlite::Result<Vec<_>>>()?;
+        Ok(Readers { idle: StdMutex::new(idle), free: Semaphore::new(count), deadline })
+    }
+
+    fn select(&self, reader: &mut Connection, sql: &str, args: &[Value], bytes: usize) -> Result<Vec<Row>> {
+        let Some(deadline) = self.deadline else { return select(reader, sql, args, bytes) };
+        let begun = Instant::now();
+        let late = move || begun.elapsed() > deadline;
+        reader.progress_handler(STEPS, Some(late)).map_err(|err| failed(sql, err))?;
+        let rows = select(reader, sql, args, bytes);
+        reader.progress_handler(0, None::<fn() -> bool>).map_err(|err| failed(sql, err))?;
+        rows
+    }
 }
 
 pub struct SqliteTx<'a>(&'a mut Connection);
@@ -42,7 +80,7 @@ impl Sqlite {
             ),
             TryLockError::Error(err) => unavailable(&err),
         })?;
-        let path = folder.join("larder.db");
+        let path = folder.join(FILE);
         let writer = Connection::open(&path).map_err(|err| unavailable(&err))?;
         writer
             .execute_batch(
@@ -51,31 +89,24 @@ impl Sqlite {
             )
             .map_err(|err| unavailable(&err))?;
         writer.set_prepared_statement_cache_capacity(256);
-        let readers = (0..READERS)
-            .map(|_| {
-                let reader = Connection::open_with_flags(
-                    &path,
-                    OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-                )?;
-                reader.set_prepared_statement_cache_capacity(128);
-                reader.execute_batch("PRAGMA busy_timeout = 5000; PRAGMA cache_size = -16384;")?;
-                Ok(reader)
-            })
-            .collect::<rusqlite::Result<Vec<_>>>()
-            .map_err(|err| unavailable(&err))?;
-        Ok(Sqlite(Arc::new(Shared {
-            writer: Mutex::new(writer),
-            readers: StdMutex::new(readers),
-            readers_free: Semaphore::new(READERS),
-            _lock: lock,
-        })))
+        let readers = Readers::open(&path, READERS, None).map_err(|err| unavailable(&err))?;
+        Ok(Sqlite { shared: Arc::new(Shared { writer: Mutex::new(writer), _lock: lock }), readers: Arc::new(readers) })
     }
 
-    pub async fn rows(&self, sql: &str, args: &[Value]) -> Result<Vec<Row>> {
-        let _permit = self.0.readers_free.acquire().await.expect("never closed");
-        let reader = self.0.readers.lock().expect("no panic under the lock").pop().expect("as many as permits");
-        let rows = tokio::task::block_in_place(|| select(&reader, sql, args));
-        self.0.readers.lock().expect("no panic under the lock").push(reader);
+    /// The same database through readers of their own, whose statements end at `deadline`.
+    pub fn readers_beside(&self, folder: &Path, count: usize, deadline: Duration) -> Result<Sqlite> {
+        let readers = Readers::open(&folder.join(FILE), count, Some(deadline))
+            .map_err(|err| Error::Unavailable(format!("{}: {err}", folder.display())))?;
+        Ok(Sqlite { shared: self.shared.clone(), readers: Arc::new(readers) })
+    }
+
+    /// Rows of no more than `bytes` together.
+    pub async fn rows(&self, sql: &str, args: &[Value], bytes: usize) -> Result<Vec<Row>> {
+        let readers = &*self.readers;
+        let _permit = readers.free.acquire().await.expect("never closed");
+        let mut reader = readers.idle.lock().expect("no panic under the lock").pop().expect("as many as permits");
+        let rows = tokio::task::block_in_place(|| readers.select(&mut reader, sql, args, bytes));
+        readers.idle.lock().expect("no panic under the lock").push(reader);
         rows
     }
 
@@ -85,7 +116,7 @@ impl Sqlite {
         F: for<'t> Fn(&'t mut Tx<'_>, &'t C) -> BoxFuture<'t, Result<T>> + Sync,
         T: Send,
     {
-        let mut writer = self.0.writer.lock().await;
+        let mut writer = self.shared.writer.lock().await;
         tokio::task::block_in_place(|| {
             let step =
                 |connection: &Connection, sql: &str| connection.execute_batch(sql).map_err(|err| failed(name, err));
@@ -124,22 +155,23 @@ impl SqliteTx<'_> {
     }
 
     pub fn rows(&mut self, sql: &str, args: &[Value]) -> Result<Vec<Row>> {
-        select(self.0, sql, args)
+        select(self.0, sql, args, usize::MAX)
     }
 }
 
-fn select(connection: &Connection, sql: &str, args: &[Value]) -> Result<Vec<Row>> {
-    let read = || -> rusqlite::Result<Vec<Row>> {
-        let mut statement = connection.prepare_cached(sql)?;
-        let width = statement.column_count();
-        let mut rows = statement.query(rusqlite::params_from_iter(args))?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next()? {
-            found.push(Row((0..width).map(|at| row.get_ref(at).map(owned)).collect::<rusqlite::Result<_>>()?));
-        }
-        Ok(found)
-    };
-    read().map_err(|err| failed(sql, err))
+fn select(connection: &Connection, sql: &str, args: &[Value], bytes: usize) -> Result<Vec<Row>> {
+    let failed = |err| failed(sql, err);
+    let mut statement = connection.prepare_cached(sql).map_err(failed)?;
+    let width = statement.column_count();
+    let mut rows = statement.query(rusqlite::params_from_iter(args)).map_err(failed)?;
+    let (mut found, mut page) = (Vec::new(), PageBytes::new(bytes));
+    while let Some(row) = rows.next().map_err(failed)? {
+        let row = (0..width).map(|at| row.get_ref(at).map(owned)).collect::<rusqlite::Result<_>>();
+        let row = Row(row.map_err(failed)?);
+        page.take(&row)?;
+        found.push(row);
+    }
+    Ok(found)
 }
 
 fn owned(value: ValueRef<'_>) -> Value {
@@ -169,6 +201,7 @@ fn failed(sql: &str, err: rusqlite::Error) -> Error {
     let statement = || sql.lines().next().unwrap_or("").trim_start_matches("-- ").to_owned();
     match err.sqlite_error_code() {
         Some(ConstraintViolation) => Error::Conflict { key: err.to_string() },
+        Some(OperationInterrupted) => Error::TooSlow(statement()),
         Some(DatabaseBusy | DatabaseLocked) => Error::Contended(err.to_string()),
         Some(DiskFull | CannotOpen | SystemIoFailure | DatabaseCorrupt | ReadOnly | NotADatabase | OutOfMemory) => {
             Error::Unavailable(format!("{}: {err}", statement()))

@@ -153,6 +153,7 @@ mod tests {
             end_user: None,
             depth: 1,
             root: Root { key: id.to_string(), descendants_max: 1 },
+            function_made_at_ms: None,
         }
     }
 

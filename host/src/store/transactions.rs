@@ -8,7 +8,14 @@ use crate::model::Transaction;
 
 pub(super) const COLUMNS: &str =
     "partner_id, id, execution_id, function_id, enrolment_id, end_user, amount_minor, currency, memo, created_at_ms";
-const SOURCE: Source = Source { name: "transactions", table: "transactions", columns: COLUMNS, id: "id" };
+pub(super) const SOURCE: Source = Source {
+    name: "transactions",
+    table: "transactions",
+    columns: COLUMNS,
+    id: "id",
+    indexed: &["execution_id"],
+    long: &[],
+};
 
 /// What lists of transactions can be filtered by.
 pub const FILTERS: &[Column] = &[
@@ -22,8 +29,12 @@ pub const FILTERS: &[Column] = &[
 ];
 
 impl Store {
+    pub async fn transaction(&self, partner: &PartnerId, id: &str) -> Result<Option<Transaction>> {
+        listing::one(&self.db, &SOURCE, vec![("partner_id", partner.into())], id, transaction).await
+    }
+
     pub async fn list_transactions(&self, partner: &PartnerId, listing: &Listing) -> Result<Page<Transaction>> {
-        listing::list(&self.db, &SOURCE, vec![("partner_id", partner.into())], listing, transaction).await
+        listing::list(&self.lists, &SOURCE, vec![("partner_id", partner.into())], listing, transaction).await
     }
 }
 

@@ -9,7 +9,8 @@ use crate::ids::{FunctionId, PartnerId, VariableId};
 use crate::model::Variable;
 
 const COLUMNS: &str = "partner_id, id, function_id, name, sealed, secret, revision, created_at_ms, updated_at_ms";
-const SOURCE: Source = Source { name: "variables", table: "variables", columns: COLUMNS, id: "id" };
+pub(super) const SOURCE: Source =
+    Source { name: "variables", table: "variables", columns: COLUMNS, id: "id", indexed: &[], long: &[] };
 
 /// What lists of variables can be filtered by.
 pub const FILTERS: &[Column] = &[
@@ -95,7 +96,8 @@ impl Store {
         function: &FunctionId,
         id: &VariableId,
     ) -> Result<Option<Variable>> {
-        Ok(self.list_variables(partner, function, &Listing::first(1).equal("id", id)).await?.rows.pop())
+        let scope = vec![("partner_id", partner.into()), ("function_id", function.into())];
+        listing::one(&self.db, &SOURCE, scope, id, variable).await
     }
 
     /// All variables of this function, or of all the partner's functions.
@@ -116,7 +118,7 @@ impl Store {
         listing: &Listing,
     ) -> Result<Page<Variable>> {
         let scope = vec![("partner_id", partner.into()), ("function_id", function.into())];
-        listing::list(&self.db, &SOURCE, scope, listing, variable).await
+        listing::list(&self.lists, &SOURCE, scope, listing, variable).await
     }
 }
 

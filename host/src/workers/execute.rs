@@ -31,6 +31,7 @@ use crate::partners::{Active, FunctionView};
 use crate::store::Root;
 use crate::store::ledger::{Ended, Verdict};
 use crate::store::state::Scope;
+use crate::stored;
 
 /// Events may cause events may cause events; deeper than this is a loop.
 pub const EVENT_DEPTH_MAX: u32 = 8;
@@ -278,6 +279,15 @@ async fn finish(
         // It would again.
         fate = Some(Fate::Buried);
     }
+    let stores: u64 = outcome.effects.iter().map(stored_bytes).sum();
+    if stores > 0
+        && let Err(why) = stored::admit(app, &job.view.stored, stores)
+    {
+        outcome.effects.clear();
+        outcome.end = End::Failed(Failure::Trap(why.to_string()));
+        // It would again, until something is removed; then it can be redriven.
+        fate = Some(Fate::Buried);
+    }
     let (worker, now) = (&app.settings.worker, app.clock.now_ms());
     let since = job.execution.host_failing_since_ms.unwrap_or(now);
     // Executions of the queue rest then; a call cannot.
@@ -308,6 +318,7 @@ async fn finish(
     };
     execution.host_failing_since_ms = (fate == Fate::Again { spent: false }).then_some(since);
     let retry_at_ms = rest.map(|rest| now + rest.as_millis() as Millis);
+    job.view.stored.add(stores + (execution.logs.len() + execution.errors.len()) as u64);
     let effects = std::mem::take(&mut outcome.effects);
     let awaited = job.holder.is_some() || !effects.is_empty();
     let ended = Ended {
@@ -322,6 +333,7 @@ async fn finish(
             key: job.root.clone().unwrap_or_else(|| job.execution.id.to_string()),
             descendants_max: app.settings.worker.descendants_per_event,
         },
+        function_made_at_ms: Some(job.view.function.created_at_ms),
     };
     if !awaited {
         measure(&execution);
@@ -403,6 +415,16 @@ fn not_applied(execution: &Execution) -> Ended {
         end_user: None,
         depth: 0,
         root: Root::default(),
+        function_made_at_ms: None,
+    }
+}
+
+/// What an effect adds to what the partner stores.
+fn stored_bytes(effect: &Effect) -> u64 {
+    match effect {
+        Effect::SetState { key, value } => (key.len() + value.len()) as u64,
+        Effect::Emit(event) => event.data.len() as u64,
+        Effect::Transaction { .. } | Effect::DeleteState { .. } | Effect::IncrementState { .. } => 0,
     }
 }
 

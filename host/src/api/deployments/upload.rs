@@ -20,6 +20,7 @@ use crate::app::App;
 use crate::auth::{Caller, Scope};
 use crate::bodies::{Account, Fault};
 use crate::staging::{self, Upload as Staged};
+use crate::stored;
 
 /// Bytes of a part that is not the file.
 const TEXT_PART_MAX: usize = 64 * 1024;
@@ -65,6 +66,7 @@ pub(super) async fn create(
     let whole = content_range(request.headers(), max)?;
     // Before the body is read: nobody uploads megabytes to learn that the function is not there.
     let function = functions::find(&app, &caller.partner, &function).await?;
+    stored::admit(&app, &caller.tenant.stored, 1)?;
     // It goes to the staging folder as it comes.
     if let Some(account) = request.extensions().get::<Account>() {
         account.streams();
@@ -81,12 +83,15 @@ pub(super) async fn create(
     if file.bytes() == 0 {
         return Err(Problem::new(Kind::FileEmpty, "The file is empty"));
     }
+    let size = file.bytes();
+    stored::admit(&app, &caller.tenant.stored, size)?;
+    caller.tenant.stored.add(size);
     let entrypoint = parts.entrypoint.filter(|text| !text.is_empty()).unwrap_or_else(|| function.entrypoint.clone());
     let new = NewDeployment {
         activate: parts.activate,
         kind: kind.to_owned(),
         entrypoint: if entrypoint.is_empty() { name } else { entrypoint },
-        source_bytes: file.bytes(),
+        source_bytes: size,
         digest: file.store(&app.objects).await?,
         grants: parts.grants,
         uploader: caller.key.clone(),

@@ -6,6 +6,7 @@ mod tail;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
@@ -30,12 +31,14 @@ use super::wire::{self, Deleted, Ids};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
 use crate::backlog;
+use crate::clock::{self, Millis};
 use crate::crash::{self, Point};
-use crate::ids::FunctionId;
-use crate::model::{Enrolment, EnrolmentStatus, Per, Trigger};
+use crate::ids::{ExecutionId, FunctionId, PartnerId};
+use crate::model::{Enrolment, EnrolmentStatus, Execution, Per, Trigger};
 use crate::partners::{FunctionView, Tenant};
 use crate::queue::Work;
 use crate::store::{self, NewExecution, filters};
+use crate::stored;
 use crate::usage;
 use crate::workers::execute::{self, Body as InputBody, Done, Input, Job};
 use crate::workers::request;
@@ -65,6 +68,7 @@ async fn list(
     let function = ids.get("functionId")?;
     let query = queries::parse(query.as_deref(), filters::EXECUTIONS, &[])?;
     functions::find(&app, &caller.partner, &function).await?;
+    app.ledger.settle_all(&caller.partner).await.map_err(Problem::unavailable)?;
     let page = app.store.list_executions(&caller.partner, &function, &query.listing).await?;
     let executions = page.rows.into_iter().map(ExecutionObject::from).collect();
     Ok(Json(ExecutionList { total: page.total, executions }))
@@ -76,8 +80,37 @@ async fn get(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<Ex
     caller.may(Scope::ExecutionsRead)?;
     let (function, id) = (ids.get("functionId")?, ids.get("executionId")?);
     functions::find(&app, &caller.partner, &function).await?;
-    let found = app.store.execution(&caller.partner, &function, &id).await?;
+    let found = find(&app, &caller.partner, &function, &id).await?;
     Ok(Json(found.ok_or_else(|| Problem::not_found(Kind::ExecutionNotFound, "Execution"))?.into()))
+}
+
+/// The execution, also if its record was not written yet when it was asked for: records are written behind, by this process or
+/// another.
+async fn find(
+    app: &App,
+    partner: &PartnerId,
+    function: &FunctionId,
+    id: &ExecutionId,
+) -> Result<Option<Execution>, Problem> {
+    /// Between two looks for a record of another process.
+    const LOOK: Duration = Duration::from_millis(25);
+    app.ledger.settle(id).await.map_err(Problem::unavailable)?;
+    let mut found = app.store.execution(partner, function, id).await?;
+    // A record comes no later than this behind the call, which began when its id was made.
+    let behind = 2 * app.settings.records.flush;
+    let longest = app.settings.server.call_timeout + behind;
+    let young = |at: Millis| app.clock.now_ms() - at < longest.as_millis() as Millis;
+    if let (None, Some((at, false))) = (&found, clock::origin(id.as_str()))
+        && young(at)
+        && !app.store.is_embedded()
+    {
+        let until = Instant::now() + behind;
+        while found.is_none() && Instant::now() < until {
+            tokio::time::sleep(LOOK).await;
+            found = app.store.execution(partner, function, id).await?;
+        }
+    }
+    Ok(found)
 }
 
 /// Removes an execution that has ended, or cancels one that was to run later or to be tried again.
@@ -87,6 +120,7 @@ async fn delete(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Dele
     caller.may(Scope::ExecutionsWrite)?;
     let (function, id) = (ids.get("functionId")?, ids.get("executionId")?);
     functions::find(&app, &caller.partner, &function).await?;
+    find(&app, &caller.partner, &function, &id).await?;
     app.store.delete_execution(&caller.partner, &function, &id).await.map_err(|err| {
         Problem::or_taken(
             err,
@@ -144,7 +178,7 @@ async fn make(
     let wanted = input.check(app, peer)?;
     let status = if wanted.asynchronous { StatusCode::ACCEPTED } else { StatusCode::CREATED };
     if ticket.again {
-        match app.store.execution(&caller.partner, function, &ticket.subject).await? {
+        match find(app, &caller.partner, function, &ticket.subject).await? {
             Some(made) => return Ok(Made { status, body: shown(made.into()), from_record: true }),
             None if ticket.answered => {
                 let message =
@@ -258,6 +292,9 @@ async fn enqueue(
         body: Some(wanted.body.into()),
         now: app.clock.now_ms(),
     };
+    let bytes = new.body.as_ref().map_or(0, Vec::len) as u64;
+    stored::admit(app, &view.stored, bytes)?;
+    view.stored.add(bytes);
     match app.store.insert_execution(&new).await {
         // Whoever had this key before queued it a moment ago.
         Err(store::Error::Conflict { .. }) if ticket.again => {}

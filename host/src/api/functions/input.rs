@@ -3,10 +3,12 @@
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::scopes;
 use crate::api::problem::{Kind, Problem};
 use crate::api::runtimes;
 use crate::api::wire::{self, required, text};
 use crate::app::App;
+use crate::auth;
 use crate::clock::instant;
 use crate::grants::check_pattern;
 use crate::model::{Function, LimitSettings, Per, Topics};
@@ -19,7 +21,8 @@ const RETENTION_MAX: u32 = 36_500;
 const ROUTE_CHARS_MAX: usize = 256;
 
 /// The body of create and update. An update replaces: what it leaves out goes back to its default, but for `runtime`,
-/// `entrypoint` and the specification, which stay.
+/// `entrypoint` and the specification, which stay, and so do `timezone`, `per`, `topics`, `routes` and `limits`, of which
+/// clients of the replaced platform know nothing.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FunctionInput {
@@ -72,10 +75,14 @@ impl FunctionInput {
             list("execute", self.execute, LIST_MAX, |role| is_role(role).then_some(()).ok_or("is not a role"))?;
         function.events = list("events", self.events, LIST_MAX, check_pattern)?;
         function.scopes = list("scopes", self.scopes, SCOPES_MAX, |scope| {
-            let fine = (1..=64).contains(&scope.len()) && scope.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.');
-            fine.then_some(()).ok_or("is not a scope")
+            (scopes::is_known(scope) || auth::is_scope(scope)).then_some(()).ok_or("is not a scope")
         })?;
-        function.timezone = self.timezone.filter(|zone| !zone.is_empty()).unwrap_or_else(|| "UTC".into());
+        if let Some(timezone) = self.timezone {
+            function.timezone = timezone;
+        }
+        if function.timezone.is_empty() {
+            function.timezone = "UTC".into();
+        }
         let zone = app.zones.zone(&function.timezone).ok_or_else(|| {
             Problem::argument("timezone", format!("{:?} is not an IANA time zone", function.timezone))
         })?;
@@ -104,16 +111,25 @@ impl FunctionInput {
         if let Some(specification) = specification.into_iter().flatten().find(|slug| !slug.is_empty()) {
             function.specification = runtimes::check_specification(specification)?;
         }
-        function.per = word("per", self.per, Per::Event, Per::WORDS, Per::from_word)?;
-        function.topics = word("topics", self.topics, Topics::Subject, Topics::WORDS, Topics::from_word)?;
-        function.routes = list("routes", self.routes, LIST_MAX, route)?;
+        if let Some(per) = &self.per {
+            function.per = word("per", per, Per::Event, Per::WORDS, Per::from_word)?;
+        }
+        if let Some(topics) = &self.topics {
+            function.topics = word("topics", topics, Topics::Subject, Topics::WORDS, Topics::from_word)?;
+        }
+        if self.routes.is_some() {
+            function.routes = list("routes", self.routes, LIST_MAX, route)?;
+        }
         let mut seen: Vec<&str> = function.routes.iter().map(|route| route.trim_end_matches('/')).collect();
         seen.sort_unstable();
         if let Some(twice) = seen.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(Problem::argument("routes", format!("{}/ is there twice", twice[0])));
         }
-        function.limits = self.limits.unwrap_or_default();
-        function.limits.check().map_err(|why| Problem::argument("limits", why))
+        if let Some(limits) = self.limits {
+            limits.check().map_err(|why| Problem::argument("limits", why))?;
+            function.limits = limits;
+        }
+        Ok(())
     }
 }
 
@@ -135,16 +151,14 @@ fn list(
 
 fn word<T>(
     name: &str,
-    value: Option<String>,
+    value: &str,
     default: T,
     words: &[&str],
     parse: impl Fn(&str) -> Option<T>,
 ) -> Result<T, Problem> {
-    match value.as_deref() {
-        None | Some("") => Ok(default),
-        Some(text) => {
-            parse(text).ok_or_else(|| Problem::argument(name, format!("must be one of {}", words.join(", "))))
-        }
+    match value {
+        "" => Ok(default),
+        text => parse(text).ok_or_else(|| Problem::argument(name, format!("must be one of {}", words.join(", ")))),
     }
 }
 

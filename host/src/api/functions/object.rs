@@ -72,11 +72,12 @@ pub struct Context {
 }
 
 impl Context {
-    /// For one function, or for all of the partner's.
-    pub async fn read(app: &App, partner: &PartnerId, function: Option<&FunctionId>) -> store::Result<Context> {
-        let heads = app.store.deployment_heads(partner, function).await?;
+    pub async fn read(app: &App, partner: &PartnerId, functions: &[Function]) -> store::Result<Context> {
+        let ids: Vec<&FunctionId> = functions.iter().map(|function| &function.id).collect();
+        let heads = app.store.deployment_heads(partner, &ids).await?;
+        let one = if let [only] = &ids[..] { Some(*only) } else { None };
         let mut variables: HashMap<FunctionId, Vec<VariableObject>> = HashMap::new();
-        for variable in app.store.variables(partner, function).await? {
+        for variable in app.store.variables(partner, one).await? {
             let id = variable.function.clone();
             variables.entry(id).or_default().push(VariableObject::new(app, variable));
         }

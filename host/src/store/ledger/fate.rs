@@ -33,7 +33,7 @@ impl Store {
         const LAST: &str = "-- last_commit
             SELECT mark FROM ledger_commits WHERE process_id = ?";
         for _ in 0..LOOKS {
-            let found = self.db.tx("look_up_commit", &*self.process, |tx, process| {
+            let found = self.ledger.tx("look_up_commit", &*self.process, |tx, process| {
                 Box::pin(async move {
                     // The lock waits for the transaction, should the server still be at it.
                     let rows = tx.locked(Lock::Exclusive, LAST, args![process]).await?;

@@ -18,6 +18,7 @@ const DAY_MS: Millis = 24 * 60 * 60 * 1_000;
 /// A function as it stands while the group is written.
 pub(super) struct FunctionNow {
     pub(super) enabled: bool,
+    pub(super) made_at_ms: Millis,
     /// In force; read if the group has effects of it.
     pub(super) grants: Option<Grants>,
 }
@@ -70,7 +71,7 @@ pub(super) async fn functions_of(
     group: &[Ended],
 ) -> Result<HashMap<(PartnerId, FunctionId), FunctionNow>> {
     const NOW: &str = "-- function_of_group
-        SELECT enabled, grants FROM functions WHERE partner_id = ? AND id = ?";
+        SELECT enabled, grants, created_at_ms FROM functions WHERE partner_id = ? AND id = ?";
     let mut wanted: BTreeMap<(&PartnerId, &FunctionId), (Lock, bool)> = BTreeMap::new();
     for ended in group {
         let e = &ended.execution;
@@ -84,7 +85,10 @@ pub(super) async fn functions_of(
     for ((partner, function), (lock, effects)) in wanted {
         if let Some(row) = tx.locked(lock, NOW, args![partner, function]).await?.first() {
             let grants = if effects { Some(row.json(1, "functions.grants")?) } else { None };
-            found.insert((partner.clone(), function.clone()), FunctionNow { enabled: row.flag(0)?, grants });
+            found.insert(
+                (partner.clone(), function.clone()),
+                FunctionNow { enabled: row.flag(0)?, made_at_ms: row.int(2)?, grants },
+            );
         }
     }
     Ok(found)

@@ -1,0 +1,129 @@
+//! The document at `/v1/openapi.json`: what the annotations of the handlers say, and what all operations share, so that no
+//! handler can forget it: path parameters and how ids look, the project, errors, who one is, and what must be given.
+
+use serde_json::{Map, Value, json};
+use utoipa::openapi::OpenApi;
+
+/// Ids that a caller may choose.
+const ID: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,35}$";
+const NEW_ID: &str = "^(unique\\(\\)|[A-Za-z0-9][A-Za-z0-9._-]{0,35})$";
+const LABEL: &str = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
+const PARTNER: &str = "^[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?$";
+const TRANSACTION: &str = "^[A-Za-z0-9._-]{1,48}$";
+
+/// What the body of an operation must have; everything else of it may be left out.
+const REQUIRED: &[(&str, &[&str])] = &[
+    ("createFunction", &["functionId", "name", "runtime"]),
+    ("updateFunction", &["name"]),
+    ("updateFunctionDeployment", &["deploymentId"]),
+    ("createDuplicateDeployment", &["deploymentId"]),
+    ("createVariable", &["key", "value"]),
+    ("createGrantApproval", &["digest"]),
+    ("createEnrolment", &["functionId", "endUser", "topic"]),
+    ("redriveDeadLetters", &["functionId"]),
+    ("createUpstream", &["name", "url"]),
+    ("createOperatorUpstream", &["name", "url"]),
+    ("createFeed", &["name", "mapping"]),
+    ("createOperatorFeed", &["name", "mapping"]),
+    ("createPartner", &["partnerId", "name"]),
+    ("createKey", &["scopes"]),
+];
+
+/// Inputs whose settings stand beside their other members.
+const FLAT: &[(&str, &str)] = &[("UpstreamInput", "UpstreamSettings"), ("FeedInput", "FeedSettings")];
+
+/// How members of inputs look that are ids.
+const MEMBERS: &[(&str, &str, &str)] = &[
+    ("FunctionInput", "functionId", NEW_ID),
+    ("VariableInput", "variableId", NEW_ID),
+    ("NewEnrolment", "functionId", ID),
+    ("Activation", "deploymentId", ID),
+    ("Duplicate", "deploymentId", ID),
+    ("RedriveInput", "functionId", ID),
+    ("NewPartner", "partnerId", PARTNER),
+    ("UpstreamInput", "name", LABEL),
+    ("FeedInput", "name", LABEL),
+];
+
+/// Answers to anybody, of no project.
+const OF_NO_PROJECT: &[&str] = &["health", "runtimes"];
+
+pub fn complete(document: &OpenApi) -> Value {
+    let mut document = serde_json::to_value(document).expect("plain values serialise");
+    let key =
+        |description| json!({ "type": "apiKey", "in": "header", "name": "X-Appwrite-Key", "description": description });
+    document["components"]["securitySchemes"] =
+        json!({ "key": key("A key of the project"), "operator": key("The operator key") });
+    inputs(&mut document["components"]["schemas"]);
+    for (path, item) in members(&mut document["paths"]) {
+        for (_, operation) in members(item) {
+            if operation["operationId"].is_string() {
+                complete_operation(path, operation);
+            }
+        }
+    }
+    document
+}
+
+fn members(object: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
+    object.as_object_mut().into_iter().flat_map(Map::iter_mut)
+}
+
+fn inputs(schemas: &mut Value) {
+    for (input, settings) in FLAT {
+        let of_settings = schemas[settings]["properties"].clone();
+        if let (Value::Object(of_settings), Value::Object(input)) = (of_settings, &mut schemas[input]["properties"]) {
+            input.remove("settings");
+            input.extend(of_settings);
+        }
+        // What must be given depends on the operation.
+        if let Value::Object(input) = &mut schemas[input] {
+            input.remove("required");
+        }
+    }
+    for (input, member, pattern) in MEMBERS {
+        schemas[input]["properties"][member]["pattern"] = (*pattern).into();
+    }
+}
+
+fn complete_operation(path: &str, operation: &mut Value) {
+    let mut parameters = match operation["parameters"].take() {
+        Value::Array(own) => own,
+        _ => vec![],
+    };
+    for name in path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
+        let pattern = match name {
+            "name" => LABEL,
+            "transactionId" => TRANSACTION,
+            _ => ID,
+        };
+        let schema = json!({ "type": "string", "pattern": pattern });
+        parameters.push(json!({ "name": name, "in": "path", "required": true, "schema": schema }));
+    }
+    let is_the_operators =
+        operation["security"].as_array().is_some_and(|all| all.iter().any(|one| !one["operator"].is_null()));
+    let tag = operation["tags"][0].as_str().unwrap_or_default();
+    if !is_the_operators && !OF_NO_PROJECT.contains(&tag) && !path.contains("{partnerId}") {
+        parameters.push(json!({
+            "name": "X-Appwrite-Project", "in": "header", "required": false, "schema": { "type": "string", "pattern": PARTNER },
+            "description": "The project. Needed on the bare address; at the project's own API address it may be left out.",
+        }));
+    }
+    operation["parameters"] = parameters.into();
+    let id = operation["operationId"].as_str().unwrap_or_default();
+    if let Some((_, required)) = REQUIRED.iter().find(|(operation, _)| *operation == id) {
+        let body = &mut operation["requestBody"];
+        body["required"] = true.into();
+        let schema = &mut body["content"]["application/json"]["schema"];
+        *schema = json!({ "allOf": [schema.take(), { "type": "object", "required": required }] });
+    }
+    let error = json!({
+        "description": "What went wrong, by `type`",
+        "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } },
+    });
+    for status in ["4XX", "5XX"] {
+        if operation["responses"][status].is_null() {
+            operation["responses"][status] = error.clone();
+        }
+    }
+}
