@@ -18,6 +18,7 @@ mod connections;
 mod corpus;
 mod crash;
 mod dead_letters;
+mod deploys;
 mod egress;
 mod environment;
 mod events;

@@ -53,6 +53,8 @@ pub async fn scheduled(app: &App, schedule: &str) -> (PartnerId, FunctionId) {
         build_logs: String::new(),
         exports: Some(Exports { http: false, handler: true }),
         grants: None,
+        settings: None,
+        origin: None,
         uploader: None,
         approval: None,
         created_at_ms: now,

@@ -28,6 +28,7 @@ pub(super) const SCHEMA: &[(i64, &str)] = &[
     (7, include_str!("schema/0007_master_keys.sql")),
     (14, include_str!("schema/0014_host_failures.sql")),
     (18, include_str!("schema/0018_leads.sql")),
+    (20, include_str!("schema/0020_deploys_and_deliveries.sql")),
 ];
 
 #[derive(Clone)]

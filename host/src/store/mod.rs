@@ -15,6 +15,7 @@ use crate::config;
 
 pub mod db;
 mod dead_letters;
+mod deliveries;
 mod deployments;
 mod enrolments;
 mod events;
@@ -39,6 +40,7 @@ mod variables;
 
 pub use db::Db;
 pub use dead_letters::Redriven;
+pub use deliveries::{COUNTED_MAX, Delivery, EventHead, EventName};
 pub use deployments::Heads;
 pub use events::{NewEvent, Routed, RoutedEvent, WaitingEvent};
 pub use executions::{Claimed, NewExecution};

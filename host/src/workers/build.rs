@@ -15,6 +15,8 @@ use crate::store;
 /// How often a build is begun again because its process died: it may be what killed it.
 const LOST_MAX: usize = 3;
 const LOST: &str = "the process that built it is gone; it begins again\n";
+/// The line of a build log behind which stands what its grants widen.
+pub const WAITS: &str = "waits until somebody says yes to its grants. The function";
 /// Beyond the deadline of compiling: fetching the upload, writing what came of it.
 const MARGIN: Duration = Duration::from_secs(30);
 
@@ -87,7 +89,7 @@ async fn judge(app: &App, deployment: &mut Deployment, artifact: &Artifact) -> s
     ready(deployment, artifact, reaches_out);
     let log = &mut deployment.build_logs;
     if !widens.is_empty() && deployment.approval.is_none() {
-        let _ = writeln!(log, "waits until somebody says yes to its grants. The function");
+        let _ = writeln!(log, "{WAITS}");
         for what in widens {
             let _ = writeln!(log, "  {what}");
         }
