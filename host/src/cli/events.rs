@@ -152,8 +152,8 @@ async fn send(send: &Send, session: &Session) -> Result<()> {
             })
             .collect();
         console.table(["ID", "SOURCE", "", "REACHED", "LARDER'S ID"], &rows)?;
-        let nobody = became.iter().flatten().filter(|event| ended(event)["all"] == 0 && event["status"] == "done");
-        if let Some(event) = nobody.into_iter().next() {
+        let mut nobody = became.iter().flatten().filter(|event| ended(event)["all"] == 0 && event["status"] == "done");
+        if let Some(event) = nobody.next() {
             why_nobody(event, &client, console).await?;
         }
     }
@@ -294,8 +294,8 @@ async fn why_nobody(event: &Value, client: &Client, console: &Console) -> Result
         Err(_) => return Ok(()),
     };
     let listens = |function: &&Value| {
-        let patterns = function["events"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        patterns.into_iter().any(|pattern| larder_runtime::grants::covers_type(pattern, &kind))
+        let mut patterns = function["events"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        patterns.any(|pattern| larder_runtime::grants::covers_type(pattern, &kind))
     };
     console.note(&format!("nothing ran: no function that is on and deployed was reached by the type {kind}"));
     for function in functions.iter().filter(listens).take(NAMED_MAX) {
