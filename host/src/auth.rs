@@ -38,6 +38,7 @@ pub enum Scope {
     FunctionsWrite,
     ExecutionsRead,
     ExecutionsWrite,
+    EventsRead,
     EventsWrite,
     EnrolmentsRead,
     EnrolmentsWrite,
@@ -53,11 +54,12 @@ pub enum Scope {
 }
 
 impl Scope {
-    pub const ALL: [Scope; 15] = [
+    pub const ALL: [Scope; 16] = [
         Scope::FunctionsRead,
         Scope::FunctionsWrite,
         Scope::ExecutionsRead,
         Scope::ExecutionsWrite,
+        Scope::EventsRead,
         Scope::EventsWrite,
         Scope::EnrolmentsRead,
         Scope::EnrolmentsWrite,
@@ -78,6 +80,8 @@ impl Scope {
             Scope::FunctionsWrite => &["functions.write"],
             Scope::ExecutionsRead => &["executions.read", "execution.read"],
             Scope::ExecutionsWrite => &["executions.write", "execution.write"],
+            // Who may send an event may see what became of it.
+            Scope::EventsRead => &["events.read", "events.write"],
             Scope::EventsWrite => &["events.write"],
             Scope::EnrolmentsRead => &["enrolments.read"],
             Scope::EnrolmentsWrite => &["enrolments.write"],

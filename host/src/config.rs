@@ -74,6 +74,7 @@ section! { Server {
     listen: SocketAddr,
     internal: SocketAddr,
     root_url: String,
+    bare_partner: String,
     connections_max: usize,
     connections_per_address: usize,
     #[serde(with = "networks")] proxies: Vec<IpNet>,
@@ -288,6 +289,12 @@ impl Settings {
             self.root_host().is_some(),
             "server.root_url",
             "must be http:// or https:// and a host, with or without a port",
+        );
+        let bare = &self.server.bare_partner;
+        found.unless(
+            bare.is_empty() || bare.parse::<crate::ids::PartnerId>().is_ok(),
+            "server.bare_partner",
+            "must be empty or the id of a partner",
         );
         let database = &self.database.url;
         found.unless(

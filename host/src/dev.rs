@@ -1,5 +1,7 @@
 //! `larder dev`: everything in one process, with a partner `demo` and keys in a file that the other commands find.
 
+pub mod background;
+
 use std::path::Path;
 
 use anyhow::Context;

@@ -26,8 +26,8 @@ pub fn manifest(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match Manifest::parse(text, Path::new("larder.toml")) {
         Ok(manifest) => {
-            let body = manifest.function_body();
-            assert!(body["functionId"].is_string() && body["name"].is_string(), "{body:?}");
+            let settings = manifest.settings();
+            assert!(settings["name"].is_string() && settings["events"].is_array(), "{settings}");
         }
         Err(complaints) => {
             let lines = text.lines().count().max(1) + 1;

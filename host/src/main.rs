@@ -33,13 +33,20 @@ enum Command {
     Dev(Dev),
     /// Run Larder
     Serve(Serve),
-    /// Print the settings with their defaults and meaning
+    /// Print the server's settings with their defaults and meaning
+    #[command(after_help = "Examples:\n  larder settings > larder-server.toml")]
     Settings,
     #[command(flatten)]
     Client(cli::Command),
 }
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  larder dev                            # until Ctrl-C
+  larder dev --background               # for the rest of a script; ends with:
+  larder dev --stop
+  larder dev --listen 127.0.0.1:8081 --internal 127.0.0.1:9091 --data other-data")]
 struct Dev {
     /// Where the web door and the API listen
     #[arg(long, default_value = "127.0.0.1:8080")]
@@ -53,9 +60,20 @@ struct Dev {
     /// File of settings, as for `serve`
     #[arg(long)]
     config: Option<PathBuf>,
+    /// Go on in the background, and come back when it serves; what it says goes to dev.log in the data folder
+    #[arg(long, conflicts_with = "stop")]
+    background: bool,
+    /// Stop the one that goes on in the background over this data folder
+    #[arg(long)]
+    stop: bool,
 }
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  larder settings > larder-server.toml  # name secrets.master_key_file and secrets.operator_key_file in it
+  larder serve --config larder-server.toml
+  larder serve --config larder-server.toml --roles worker")]
 struct Serve {
     /// What this process does. The embedded database serves one process, which then has all roles; over a MariaDB there
     /// may be any number of processes of each.
@@ -114,6 +132,7 @@ fn say_what_is_left_alone() {
 }
 
 async fn run_serve(options: Serve) -> anyhow::Result<ExitCode> {
+    not_a_manifest(options.config.as_deref())?;
     let mut settings = Settings::load(options.config.as_deref(), &[])?;
     telemetry::logs(&settings.log)?;
     say_what_is_left_alone();
@@ -146,7 +165,26 @@ async fn run_serve(options: Serve) -> anyhow::Result<ExitCode> {
     Ok(life.run(server.grace, app.close()).await)
 }
 
+/// Until November 2026 the server's file was called larder.toml, as the manifest of a function is.
+fn not_a_manifest(file: Option<&Path>) -> anyhow::Result<()> {
+    let text = file.and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
+    anyhow::ensure!(
+        !text.lines().any(|line| line.trim_start().starts_with("[function]")),
+        "--config: {} is the manifest of a function; the settings of the server are another file, usually \
+         larder-server.toml (larder settings > larder-server.toml)",
+        file.unwrap_or(Path::new("")).display()
+    );
+    Ok(())
+}
+
 async fn run_dev(options: Dev) -> anyhow::Result<ExitCode> {
+    if options.stop {
+        return dev::background::stop(&options.data);
+    }
+    if options.background {
+        return dev::background::start(&options.data);
+    }
+    not_a_manifest(options.config.as_deref())?;
     let overrides = [
         ("server.listen", options.listen.clone()),
         ("server.internal", options.internal.clone()),
@@ -155,6 +193,9 @@ async fn run_dev(options: Dev) -> anyhow::Result<ExitCode> {
     let mut settings = Settings::load(options.config.as_deref(), &overrides)?;
     telemetry::logs(&settings.log)?;
     say_what_is_left_alone();
+    if settings.server.bare_partner.is_empty() {
+        settings.server.bare_partner = dev::PARTNER.into();
+    }
     if settings.egress.private_networks.is_empty() {
         settings.egress.private_networks = dev::PRIVATE_NETWORKS.map(Into::into).into();
     }
@@ -168,8 +209,12 @@ async fn run_dev(options: Dev) -> anyhow::Result<ExitCode> {
     roles::run(&app, &Role::ALL, listeners)?;
     let env = Path::new(&app.settings.data).join("dev.env");
     println!("Larder {} serves the partner \"{}\".", larder::VERSION, dev::PARTNER);
-    println!("  API        {endpoint}   (or {}/v1)", app.settings.url_of(&format!("{}-api", dev::PARTNER)));
-    println!("  web door   {}", app.settings.url_of(dev::PARTNER));
+    println!("  API        {endpoint}");
+    println!(
+        "  web door   {}   (in a browser also {})",
+        endpoint.trim_end_matches("/v1"),
+        app.settings.url_of(dev::PARTNER)
+    );
     println!("  internal   http://{}/health/ready, /metrics", app.settings.server.internal);
     println!("  keys       {}   (the other commands find it from this folder)", env.display());
     Ok(life.run(app.settings.server.grace, app.close()).await)

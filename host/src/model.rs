@@ -206,6 +206,59 @@ impl LimitSettings {
     }
 }
 
+/// What a deployment asks of its function's settings. What is `None` stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FunctionSettings {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub per: Option<Per>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub topics: Option<Topics>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routes: Option<Vec<String>>,
+    /// Seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logging: Option<bool>,
+    /// All of them at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitSettings>,
+}
+
+impl FunctionSettings {
+    pub fn apply(&self, function: &mut Function) {
+        fn put<T: Clone>(place: &mut T, value: Option<&T>) {
+            if let Some(value) = value {
+                place.clone_from(value);
+            }
+        }
+        put(&mut function.name, self.name.as_ref());
+        put(&mut function.per, self.per.as_ref());
+        put(&mut function.topics, self.topics.as_ref());
+        put(&mut function.events, self.events.as_ref());
+        put(&mut function.schedule, self.schedule.as_ref());
+        put(&mut function.timezone, self.timezone.as_ref());
+        put(&mut function.routes, self.routes.as_ref());
+        put(&mut function.timeout_s, self.timeout.as_ref());
+        put(&mut function.enabled, self.enabled.as_ref());
+        put(&mut function.logging, self.logging.as_ref());
+        put(&mut function.limits, self.limits.as_ref());
+    }
+}
+
 words! {
     /// Where a deployment's build stands.
     BuildStatus {
@@ -241,6 +294,10 @@ pub struct Deployment {
     pub exports: Option<Exports>,
     /// What it asks for; `None`: whatever the function has.
     pub grants: Option<Grants>,
+    /// Of its function, from the moment on in which it becomes active; `None`: they stay as they are.
+    pub settings: Option<FunctionSettings>,
+    /// The project that it was uploaded from, as the client tells it.
+    pub origin: Option<String>,
     /// The key that uploaded it.
     pub uploader: Option<KeyId>,
     /// Of what it asks for, if that was needed.

@@ -283,3 +283,95 @@ both!(all_attributes_of_an_event_reach_every_guest, async |on| {
         assert!(refused.is_error(400, "general_argument_invalid").contains(name));
     }
 });
+both!(an_event_tells_whom_it_reached_and_how_far_they_are, async |on| {
+    let larder = Larder::start_on(on).await;
+    let api = larder.api();
+    let probe = guests::guest("probe");
+    api.deploy("each", &probe, json!({ "events": ["card.*"], "per": "enrolment" })).await;
+    api.deploy("once", &guests::guest("hello-http"), json!({ "events": ["card.purchase"] })).await;
+    for saver in ["anna", "bo"] {
+        api.enrol("each", saver, "card-1", json!({})).await;
+    }
+    let send = async |id: &str, kind: &str, subject: &str| {
+        let accepted = api.event(id, kind, Some(subject), json!({ "amount": "1" })).await.is(202);
+        let path = format!("/events/{}", accepted["events"][0]["$id"].as_str().unwrap());
+        eventually("the event to be done", async || {
+            let event = api.get(&path).await.is(200);
+            (event["status"] == "done").then_some(event)
+        })
+        .await
+    };
+    let reached = send("1", "card.purchase", "card-1").await;
+    assert_eq!((&reached["functions"], &reached["enrolments"]), (&json!(2), &json!(2)), "{reached}");
+    let ended =
+        reached["executions"]["completed"].as_u64().unwrap() + reached["executions"]["failed"].as_u64().unwrap();
+    assert_eq!(ended, 3, "{reached}");
+    let each = &reached["deliveries"][0];
+    assert_eq!(
+        (&each["functionId"], &each["per"], &each["enrolments"]),
+        (&json!("each"), &json!("enrolment"), &json!(2))
+    );
+    assert_eq!(reached["deliveries"][1]["per"], "event");
+    assert_eq!(
+        (&reached["type"], &reached["subject"], reached.get("data")),
+        (&json!("card.purchase"), &json!("card-1"), None)
+    );
+
+    // Nobody takes part with that topic; nobody listens to that type.
+    let nobody = send("2", "card.refund", "card-9").await;
+    assert_eq!((&nobody["functions"], &nobody["enrolments"]), (&json!(1), &json!(0)), "{nobody}");
+    let unheard = send("3", "card_purchase", "card-1").await;
+    assert_eq!((&unheard["functions"], &unheard["deliveries"]), (&json!(0), &json!([])));
+
+    // By its own id and source, and by nothing else; not another partner's.
+    let by_source = |id: &str, source: &str| format!("/events/{id}?source={source}");
+    assert_eq!(api.get(&by_source("1", "%2Ftests")).await.is(200)["$id"], reached["$id"]);
+    api.get(&by_source("1", "%2Fother")).await.is_error(404, "event_not_found");
+    api.get("/events/1").await.is_error(404, "event_not_found");
+    let operator = larder.operator();
+    operator.post("/partners", json!({ "partnerId": "acme", "name": "Acme" })).await.is(201);
+    for (partner, scopes, status) in
+        [("acme", ["events.read"], 404), ("demo", ["events.write"], 200), ("demo", ["executions.read"], 401)]
+    {
+        let key =
+            operator.post(&format!("/partners/{partner}/keys"), json!({ "name": "k", "scopes": scopes })).await.is(201);
+        let other = larder.api_of(Some(partner), key["secret"].as_str());
+        let path = format!("/events/{}", reached["$id"].as_str().unwrap());
+        assert_eq!(other.get(&path).await.status, status, "{partner} {scopes:?}");
+    }
+});
+
+both!(the_same_id_with_other_content_is_told, async |on| {
+    let larder = Larder::start_on(on).await;
+    let api = larder.api();
+    let event = |id: &str, kind: &str, subject: Option<&str>, more: Value| {
+        let mut event =
+            json!({ "specversion": "1.0", "id": id, "source": "/s", "type": kind, "data": { "amount": "1" } });
+        event["subject"] = json!(subject);
+        event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        event
+    };
+    let send = async |events: Value| {
+        let request = api.request(Method::POST, "/events").header("content-type", "application/cloudevents-batch+json");
+        let answer = larder_tests::Api::send(request.body(events.to_string())).await.is(202);
+        let flags = |event: &Value| (event["duplicate"].as_bool().unwrap(), event["differs"].as_bool().unwrap());
+        answer["events"].as_array().unwrap().iter().map(flags).collect::<Vec<_>>()
+    };
+    let first = || event("1", "a.b", Some("x"), json!({}));
+    assert_eq!(send(json!([first()])).await, [(false, false)]);
+    // A later time alone is no other content: who leaves it out has another one each time.
+    let later = event("1", "a.b", Some("x"), json!({ "time": "2026-11-30T00:00:00Z" }));
+    assert_eq!(send(json!([first(), later])).await, [(true, false); 2]);
+    for changed in [
+        event("1", "a.c", Some("x"), json!({})),
+        event("1", "a.b", Some("y"), json!({})),
+        event("1", "a.b", None, json!({})),
+        event("1", "a.b", Some("x"), json!({ "data": { "amount": "2" } })),
+        event("1", "a.b", Some("x"), json!({ "datacontenttype": "application/x+json" })),
+    ] {
+        assert_eq!(send(json!([changed])).await, [(true, true)], "{changed}");
+    }
+    // Within one batch too.
+    let pair = json!([event("2", "a.b", None, json!({})), first(), event("2", "a.b", Some("z"), json!({}))]);
+    assert_eq!(send(pair).await, [(false, false), (true, false), (true, true)]);
+});

@@ -18,7 +18,7 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
     let owner = larder.api();
     owner.deploy("mine", &guests::guest("probe"), json!({ "events": ["probe.save"] })).await;
     let enrolment = owner.enrol("mine", "clock", "clock", json!({})).await;
-    owner.event("e", "probe.save", None, json!({ "amount": "1.00" })).await.is(202);
+    let event = owner.event("e", "probe.save", None, json!({ "amount": "1.00" })).await.is(202);
     let transaction = larder_tests::eventually("a transaction", async || owner.transactions().await.pop()).await;
     let variable = owner
         .post("/functions/mine/variables", json!({ "variableId": "unique()", "key": "TOKEN", "value": "s3cret" }))
@@ -36,6 +36,7 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
         "variableId" => text(&variable["$id"]),
         "enrolmentId" => enrolment.clone(),
         "transactionId" => text(&transaction["$id"]),
+        "eventId" => text(&event["events"][0]["$id"]),
         "partnerId" => "demo".to_owned(),
         "keyId" => "any".to_owned(),
         "name" => "mine".to_owned(),

@@ -20,6 +20,7 @@ mod crash;
 mod dead_letters;
 mod deletes;
 mod document;
+mod deploys;
 mod egress;
 mod environment;
 mod events;

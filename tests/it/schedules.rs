@@ -85,6 +85,8 @@ pub async fn deployed(
         build_lost: 0,
         exports: Some(Exports { http: false, handler: true }),
         grants: None,
+        settings: None,
+        origin: None,
         uploader: None,
         approval: None,
         created_at_ms: now,

@@ -169,6 +169,14 @@ impl Api {
         Api::send(self.request(Method::POST, &format!("/functions/{function}/deployments")).multipart(form)).await
     }
 
+    /// An upload with these further parts; it is to become active.
+    pub async fn upload_with(&self, function: &str, wasm: &[u8], parts: &[(&'static str, String)]) -> Answer {
+        let code = Part::bytes(wasm.to_vec()).file_name("function.wasm");
+        let form = Form::new().part("code", code).text("activate", "true");
+        let form = parts.iter().fold(form, |form, (name, value)| form.text(*name, value.clone()));
+        Api::send(self.request(Method::POST, &format!("/functions/{function}/deployments")).multipart(form)).await
+    }
+
     /// Puts grants in force.
     pub async fn grant(&self, function: &str, grants: Value) {
         self.put(&format!("/functions/{function}/grants"), grants).await.is(200);

@@ -1,7 +1,8 @@
-//! Events in.
+//! Events in, and what became of them.
 
+use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::Response;
 use serde::Serialize;
@@ -10,8 +11,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::idempotency::{self, Begun, Made};
-use super::problem::Problem;
-use super::wire;
+use super::problem::{Kind, Problem};
+use super::queries::pairs;
+use super::wire::{self, Ids, datetime};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
 use crate::backlog;
@@ -19,12 +21,13 @@ use crate::clock::instant;
 use crate::crash::{self, Point};
 use crate::events;
 use crate::ids::EventId;
-use crate::model::StoredEvent;
+use crate::model::{ExecutionStatus, StoredEvent};
 use crate::queue::Work;
 use crate::stored;
+use crate::store::{COUNTED_MAX, Delivery, EventHead, EventName};
 
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(create))
+    OpenApiRouter::new().routes(routes!(create)).routes(routes!(get))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -35,6 +38,9 @@ struct AcceptedEvent {
     source: String,
     /// An event with this source and id was accepted before; this one changes nothing, and `$id` is that one's.
     duplicate: bool,
+    /// A duplicate that says something else: its type, subject, content type or data is not that of the accepted one, which
+    /// alone takes effect. Send it under an id of its own.
+    differs: bool,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -105,12 +111,151 @@ async fn accept(app: &App, caller: &Caller, headers: &HeaderMap, body: &[u8]) ->
     caller.tenant.stored.add(bytes);
     crash::point(Point::EventStored);
     app.queue.push(Work::Events);
+    let duplicates = || rows.iter().zip(&answers).filter(|(_, answer)| answer.duplicate).map(|(event, _)| event);
+    let mut differ = app.store.differ(&duplicates().collect::<Vec<_>>()).await?.into_iter();
     let accepted = rows.into_iter().zip(answers).map(|(event, answer)| AcceptedEvent {
         row: answer.row.into(),
         id: event.id,
         source: event.source,
         duplicate: answer.duplicate,
+        differs: answer.duplicate && differ.next().unwrap_or(false),
     });
     let events: Vec<AcceptedEvent> = accepted.collect();
     Ok(Accepted { total: events.len(), events })
+}
+
+/// An event without its data, and what became of it.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Event)]
+struct EventObject {
+    #[serde(rename = "$id")]
+    row: String,
+    #[serde(rename = "$createdAt")]
+    created_at: String,
+    id: String,
+    source: String,
+    r#type: String,
+    /// Or empty.
+    subject: String,
+    time: String,
+    /// `waiting`: it was not handed to functions yet. `processing`: something of it waits or runs. `done`: all of it ended.
+    status: &'static str,
+    /// How many functions it reached.
+    functions: usize,
+    /// For how many enrolments they run.
+    enrolments: u64,
+    executions: Counts,
+    /// More than 10,000 executions came of it, and no more are counted.
+    more: bool,
+    deliveries: Vec<DeliveryObject>,
+}
+
+/// What one function got of an event.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = EventDelivery)]
+struct DeliveryObject {
+    function_id: String,
+    /// `event` or `enrolment`, as the function ran when the event came.
+    per: &'static str,
+    /// Enrolments that it runs for; 0 with `per: enrolment`: none has the event's subject as its topic.
+    enrolments: u64,
+    executions: Counts,
+}
+
+/// Executions by where they stand.
+#[derive(Clone, Copy, Default, Serialize, ToSchema)]
+#[schema(as = ExecutionCounts)]
+struct Counts {
+    waiting: u64,
+    processing: u64,
+    completed: u64,
+    failed: u64,
+}
+
+impl Counts {
+    fn of(delivery: &Delivery) -> Counts {
+        let count = |status: ExecutionStatus| delivery.executions.get(status.word()).copied().unwrap_or(0);
+        Counts {
+            waiting: count(ExecutionStatus::Waiting) + count(ExecutionStatus::Scheduled),
+            processing: count(ExecutionStatus::Processing),
+            completed: count(ExecutionStatus::Completed),
+            failed: count(ExecutionStatus::Failed),
+        }
+    }
+
+    fn all(self) -> u64 {
+        self.waiting + self.processing + self.completed + self.failed
+    }
+
+    fn plus(self, other: Counts) -> Counts {
+        Counts {
+            waiting: self.waiting + other.waiting,
+            processing: self.processing + other.processing,
+            completed: self.completed + other.completed,
+            failed: self.failed + other.failed,
+        }
+    }
+}
+
+/// What became of an event: whom it reached and how far they are. Needs `events.read` or `events.write`.
+#[utoipa::path(get, path = "/v1/events/{eventId}", tag = "events", operation_id = "getEvent",
+    params(("source" = Option<String>, Query,
+        description = "With it, `eventId` is the event's own id at this source; without, its `$id`")),
+    responses((status = 200, body = EventObject)))]
+async fn get(
+    State(app): State<App>,
+    caller: Caller,
+    ids: Ids,
+    RawQuery(query): RawQuery,
+) -> Result<Json<EventObject>, Problem> {
+    caller.may(Scope::EventsRead)?;
+    let source =
+        pairs(query.as_deref().unwrap_or_default()).find(|(name, _)| name == "source").map(|(_, source)| source);
+    let row;
+    let name = match &source {
+        Some(source) => EventName::SourceAndId(source, ids.text("eventId")?),
+        None => {
+            row = ids.get("eventId")?;
+            EventName::Row(&row)
+        }
+    };
+    let head = app.store.event_head(&caller.partner, name).await?;
+    let head = head.ok_or_else(|| Problem::not_found(Kind::EventNotFound, "Event"))?;
+    let deliveries = app.store.deliveries(&caller.partner, &head.row).await?;
+    let expanding = deliveries.values().any(|delivery| delivery.expanding);
+    let deliveries = deliveries.into_iter().map(|(function, delivery)| {
+        let executions = Counts::of(&delivery);
+        DeliveryObject {
+            function_id: function.into(),
+            per: if delivery.per_enrolment { "enrolment" } else { "event" },
+            enrolments: if delivery.per_enrolment { executions.all() } else { 0 },
+            executions,
+        }
+    });
+    Ok(Json(event(head, expanding, deliveries.collect())))
+}
+
+fn event(head: EventHead, expanding: bool, deliveries: Vec<DeliveryObject>) -> EventObject {
+    let executions = deliveries.iter().fold(Counts::default(), |sum, delivery| sum.plus(delivery.executions));
+    EventObject {
+        row: head.row.into(),
+        created_at: datetime(head.created_at_ms),
+        id: head.id,
+        source: head.source,
+        r#type: head.kind,
+        subject: head.subject.unwrap_or_default(),
+        time: head.time,
+        status: match (head.waiting, expanding || executions.waiting + executions.processing > 0) {
+            (true, _) => "waiting",
+            (false, true) => "processing",
+            (false, false) => "done",
+        },
+        functions: deliveries.len(),
+        enrolments: deliveries.iter().map(|delivery| delivery.enrolments).sum(),
+        more: executions.all() >= u64::from(COUNTED_MAX),
+        executions,
+        deliveries,
+    }
 }

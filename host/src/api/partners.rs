@@ -199,7 +199,11 @@ async fn create_key(
         return Err(Problem::argument("scopes", format!("may have at most {SCOPES_MAX} values")));
     }
     if let Some(unknown) = scopes.iter().find(|scope| !auth::is_scope(scope)) {
-        return Err(Problem::argument("scopes", format!("{unknown:?} is not a scope of a key")));
+        let known: Vec<&str> = auth::Scope::ALL.iter().map(|scope| scope.words()[0]).collect();
+        return Err(Problem::argument(
+            "scopes",
+            format!("{unknown:?} is not a scope of a key; there are {}", known.join(", ")),
+        ));
     }
     let name = wire::text("name", body.name.unwrap_or_default(), 0..=128)?;
     let now = app.clock.now_ms();

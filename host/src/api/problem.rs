@@ -55,6 +55,7 @@ kinds! {
     DeadLetterNotFound = 404 "dead_letter_not_found",
     DeploymentNotFound = 404 "deployment_not_found",
     EnrolmentNotFound = 404 "enrolment_not_found",
+    EventNotFound = 404 "event_not_found",
     ExecutionNotFound = 404 "execution_not_found",
     FeedNotFound = 404 "feed_not_found",
     FunctionNotFound = 404 "function_not_found",

@@ -99,6 +99,11 @@ impl Client {
         self.call(Method::POST, path, body).await
     }
 
+    /// A body that is JSON text already, whose numbers keep their digits.
+    pub async fn post_raw(&self, path: &[&str], body: String) -> Result<Value> {
+        self.post_as(path, "application/json", body.into_bytes()).await
+    }
+
     /// A body in a media type of its own.
     pub async fn post_as(&self, path: &[&str], media_type: &'static str, body: Vec<u8>) -> Result<Value> {
         self.send(self.http.post(self.url(path)?).header("content-type", media_type).body(body)).await
@@ -117,6 +122,18 @@ impl Client {
         let mut url = self.url(path)?;
         url.query_pairs_mut().extend_pairs(queries.iter().map(|query| ("queries[]", query.to_string())));
         self.get_url(url).await
+    }
+
+    /// The id that begins so, among the newest rows of a list: ids may be typed as far as they are unique. What none begins
+    /// with is taken as it is, for Larder to say what it thinks of it.
+    pub async fn whole_id(&self, path: &[&str], plural: &str, given: &str) -> Result<String> {
+        let list = match self.list(path, &[newest_first(), limit(PAGE)]).await {
+            Ok(list) => list,
+            // Whoever may not look types all of it.
+            Err(Failure::Refused(Refusal { status: 401 | 403 | 404, .. })) => return Ok(given.to_owned()),
+            Err(failure) => return Err(failure),
+        };
+        whole_id(list[plural].as_array().map_or(&[][..], Vec::as_slice), given)
     }
 
     /// All rows of a list, page by page.
@@ -165,6 +182,24 @@ impl Client {
 
 pub fn equal(attribute: &str, value: &str) -> Value {
     json!({ "method": "equal", "attribute": attribute, "values": [value] })
+}
+
+/// The id of these rows' that is this text, else the one that begins so.
+pub fn whole_id(rows: &[Value], given: &str) -> Result<String> {
+    let ids: Vec<&str> = rows.iter().filter_map(|row| row["$id"].as_str()).collect();
+    if ids.contains(&given) {
+        return Ok(given.to_owned());
+    }
+    let found: Vec<&str> = ids.into_iter().filter(|id| id.starts_with(given)).collect();
+    match found[..] {
+        [] => Ok(given.to_owned()),
+        [one] => Ok(one.to_owned()),
+        _ => Err(Failure::usage(format!(
+            "{} ids begin with {given}: {}; type more of it",
+            found.len(),
+            found.join(", ")
+        ))),
+    }
 }
 
 pub fn limit(rows: usize) -> Value {

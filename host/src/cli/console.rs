@@ -51,6 +51,19 @@ impl Console {
         }
     }
 
+    /// Asks somebody at a terminal; where nobody is, the answer is no.
+    pub fn confirm(&self, question: &str) -> Result<bool> {
+        if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+            return Ok(false);
+        }
+        eprint!("{} [y/N] ", visible(question));
+        let mut answer = String::new();
+        std::io::stdin()
+            .read_line(&mut answer)
+            .map_err(|err| Failure::usage(format!("cannot read the answer: {err}")))?;
+        Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    }
+
     pub fn table<const N: usize>(&self, heads: [&str; N], rows: &[[String; N]]) -> Result<()> {
         let width = |column: usize| {
             rows.iter().map(|row| row[column].as_str()).chain([heads[column]]).map(|cell| cell.chars().count()).max()

@@ -83,6 +83,7 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
         Command::Redrive(Redrive { ids, .. }) => redrive(&ids, &client, session).await,
         Command::Discard(Discard { ids }) => {
             for id in ids {
+                let id = whole(&id, &client).await?;
                 client.delete(&["dead-letters", &id]).await?;
                 session.console.note(&format!("discarded {id}"));
             }
@@ -116,7 +117,12 @@ async fn list(args: &List, client: &Client, session: &Session) -> Result<()> {
     Ok(())
 }
 
+async fn whole(id: &str, client: &Client) -> Result<String> {
+    client.whole_id(&["dead-letters"], "deadLetters", id).await
+}
+
 async fn show(id: &str, client: &Client, session: &Session) -> Result<()> {
+    let id = &whole(id, client).await?;
     let letter = client.get(&["dead-letters", id]).await?;
     if session.console.json {
         return session.console.object(&letter);
@@ -149,6 +155,7 @@ async fn show(id: &str, client: &Client, session: &Session) -> Result<()> {
 
 async fn redrive(ids: &[String], client: &Client, session: &Session) -> Result<()> {
     for id in ids {
+        let id = &whole(id, client).await?;
         let execution = client.post(&["dead-letters", id, "redrive"], &json!({})).await?;
         if session.console.json {
             session.console.object_line(&execution)?;

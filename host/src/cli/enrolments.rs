@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::client::{equal, limit, newest_first};
+use super::client::{Client, equal, limit, newest_first};
 use super::console::field;
 use super::failure::Result;
 use super::{Session, input};
@@ -77,6 +77,16 @@ pub struct Ids {
     ids: Vec<String>,
 }
 
+/// The settings as they were written: their numbers keep their digits.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct New<'a> {
+    function_id: &'a str,
+    end_user: &'a str,
+    topic: &'a str,
+    settings: Box<serde_json::value::RawValue>,
+}
+
 pub async fn run(command: Command, session: &Session) -> Result<()> {
     match command {
         Command::Create(create) => self::create(&create, session).await,
@@ -86,6 +96,7 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
         Command::Delete(Ids { ids }) => {
             let client = session.client()?;
             for id in ids {
+                let id = whole(&client, &id).await?;
                 client.delete(&["enrolments", &id]).await?;
                 session.console.note(&format!("deleted enrolment {id}"));
             }
@@ -94,14 +105,19 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
     }
 }
 
+/// The id of an enrolment that was typed as far as it is unique.
+pub async fn whole(client: &Client, given: &str) -> Result<String> {
+    client.whole_id(&["enrolments"], "enrolments", given).await
+}
+
 async fn create(args: &Create, session: &Session) -> Result<()> {
     let settings = match &args.settings {
-        Some(given) => input::json(&input::data(given)?, if given.starts_with('@') { given } else { "--settings" })?,
-        None => json!({}),
+        Some(given) => input::raw(&input::data(given)?, if given.starts_with('@') { given } else { "--settings" })?,
+        None => input::raw("{}", "--settings")?,
     };
-    let body =
-        json!({ "functionId": args.function, "endUser": args.end_user, "topic": args.topic, "settings": settings });
-    let enrolment = session.client()?.post(&["enrolments"], &body).await?;
+    let body = New { function_id: &args.function, end_user: &args.end_user, topic: &args.topic, settings };
+    let body = serde_json::to_string(&body).expect("plain values serialise");
+    let enrolment = session.client()?.post_raw(&["enrolments"], body).await?;
     if session.console.json {
         return session.console.object(&enrolment);
     }
@@ -133,6 +149,7 @@ async fn list(args: &List, session: &Session) -> Result<()> {
 async fn set_status(ids: &[String], status: &str, session: &Session) -> Result<()> {
     let client = session.client()?;
     for id in ids {
+        let id = &whole(&client, id).await?;
         let enrolment = client.call(Method::PATCH, &["enrolments", id], &json!({ "status": status })).await?;
         if session.console.json {
             session.console.object_line(&enrolment)?;

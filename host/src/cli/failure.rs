@@ -60,6 +60,11 @@ impl Failure {
         }
     }
 
+    /// Whether it may not be looked at with this key, or is not offered by this Larder.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Failure::Refused(Refusal { status: 401 | 403 | 404 | 405, .. }))
+    }
+
     /// Whether Larder said that there is no such thing.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Failure::Refused(Refusal { status: 404, .. }))

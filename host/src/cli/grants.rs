@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::client::{Client, equal, limit, newest_first};
 use super::console::{Console, field};
 use super::failure::{Failure, Refusal, Result};
-use super::{Session, input};
+use super::{Session, deployments, input};
 use crate::grants::{self, Difference};
 
 #[derive(Debug, clap::Subcommand)]
@@ -90,6 +90,7 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
     match command {
         Command::Show(args) => show(&args, &client, console).await,
         Command::Approve(Approve { function, deployment, digest }) => {
+            let deployment = deployments::whole(&client, &function, &deployment).await?;
             let read = client.get(&["functions", &function, "deployments", &deployment, "grants"]).await?;
             let digest = digest.unwrap_or_else(|| field(&read["deployment"], "digest"));
             let answer = approve(&client, &function, &read, &digest, console).await?;
@@ -173,7 +174,10 @@ async fn approve(client: &Client, function: &str, read: &Value, digest: &str, co
 
 async fn show(args: &Show, client: &Client, console: &Console) -> Result<()> {
     let read = match &args.deployment {
-        Some(deployment) => client.get(&["functions", &args.function, "deployments", deployment, "grants"]).await?,
+        Some(deployment) => {
+            let deployment = deployments::whole(client, &args.function, deployment).await?;
+            client.get(&["functions", &args.function, "deployments", &deployment, "grants"]).await?
+        }
         None => client.get(&["functions", &args.function, "grants"]).await?,
     };
     if console.json {

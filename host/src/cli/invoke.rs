@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+use super::client::{Client, equal, limit};
 use super::console::field;
-use super::failure::{Failure, Result};
+use super::failure::{Failure, Refusal, Result};
 use super::{Session, input};
 
 #[derive(Debug, clap::Args)]
@@ -14,6 +15,8 @@ Examples:
   larder invoke hello
   larder invoke round-up --data '{\"amount\":\"12.30\"}'
   larder invoke hello --method GET --path '/hello?name=you' --header 'accept: text/plain'
+  larder invoke payday --end-user anna          # a function that runs per enrolment
+  larder invoke round-up --enrolment 01K9Z4
   larder invoke slow --data @input.json --async --json")]
 pub struct Args {
     /// The function's id
@@ -31,6 +34,12 @@ pub struct Args {
     /// A header, `name: value`; may be given several times
     #[arg(long, value_name = "HEADER", value_parser = parse_header)]
     header: Vec<(String, String)>,
+    /// Run it for this enrolment, if it runs per enrolment
+    #[arg(long, value_name = "ID", conflicts_with = "end_user")]
+    enrolment: Option<String>,
+    /// Run it for the enrolment of this end user
+    #[arg(long, value_name = "ID")]
+    end_user: Option<String>,
     /// Do not wait: print the execution's id at once
     #[arg(long = "async")]
     in_background: bool,
@@ -43,11 +52,28 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
     if serde_json::from_str::<Value>(&body).is_ok() {
         headers.entry("content-type").or_insert_with(|| "application/json".into());
     }
-    let request = json!({
+    let client = session.client()?;
+    let enrolment = enrolment(args, &client).await?;
+    let mut request = json!({
         "body": body, "async": args.in_background, "method": args.method.to_ascii_uppercase(), "path": args.path,
         "headers": headers,
     });
-    let execution = session.client()?.post(&["functions", &args.function, "executions"], &request).await?;
+    if let Some(enrolment) = &enrolment {
+        request["enrolmentId"] = enrolment.as_str().into();
+    }
+    let execution = client.post(&["functions", &args.function, "executions"], &request).await;
+    let execution = execution.map_err(|failure| match failure {
+        Failure::Refused(Refusal { status: 400, message, .. })
+            if enrolment.is_none() && message.contains("enrolmentId") =>
+        {
+            Failure::usage(format!(
+                "{message}; whom to run it for is told by --end-user or --enrolment, and they are listed by\n  \
+                 larder enrolments list --function {}",
+                args.function
+            ))
+        }
+        failure => failure,
+    })?;
     let console = &session.console;
     if console.json {
         console.object(&execution)?;
@@ -71,6 +97,21 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
         return Err(Failure::failed(format!("{} failed", args.function)));
     }
     Ok(())
+}
+
+async fn enrolment(args: &Args, client: &Client) -> Result<Option<String>> {
+    if let Some(given) = &args.enrolment {
+        return super::enrolments::whole(client, given).await.map(Some);
+    }
+    let Some(end_user) = &args.end_user else { return Ok(None) };
+    let queries = [equal("functionId", &args.function), equal("endUser", end_user), limit(2)];
+    let found = client.list(&["enrolments"], &queries).await?;
+    let ids: Vec<String> = found["enrolments"].as_array().into_iter().flatten().map(|row| field(row, "$id")).collect();
+    match &ids[..] {
+        [one] => Ok(Some(one.clone())),
+        [] => Err(Failure::failed(format!("{end_user} is not enrolled in {}", args.function))),
+        _ => Err(Failure::usage(format!("{end_user} has several enrolments in {}: give --enrolment", args.function))),
+    }
 }
 
 fn parse_header(text: &str) -> std::result::Result<(String, String), String> {

@@ -1,7 +1,7 @@
 //! `larder.toml`: what a project says about its function.
 //!
 //! * [`Manifest::read`] checks all of it and reports every complaint at once, each with its line.
-//! * [`Manifest::function_body`] is the wire's form of it.
+//! * [`Manifest::settings`] is the wire's form of it.
 //! * [`Manifest::explain`] gives an API refusal the line of the key that it is about.
 //!
 //! A key that this file does not know is refused: a misspelt limit must not become no limit.
@@ -49,8 +49,15 @@ pub struct Function {
     timezone: String,
     pub routes: Vec<String>,
     timeout: u64,
-    enabled: bool,
+    /// `None`: as it is.
+    pub enabled: Option<bool>,
     logging: bool,
+}
+
+impl Function {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 /// What is `None` is left to Larder.
@@ -104,6 +111,15 @@ impl Manifest {
         let text = std::fs::read_to_string(file).map_err(|err| {
             Failure::usage(format!("cannot read {}: {err}; `larder new` makes a project that has one", file.display()))
         })?;
+        // Until November 2026 the server's file had the same name.
+        let is_section = |line: &str| ["[server]", "[database]", "[secrets]", "[worker]"].contains(&line.trim());
+        if !text.contains("[function]") && text.lines().any(is_section) {
+            return Err(Failure::usage(format!(
+                "{} has the settings of the server, not of a function: call it larder-server.toml \
+                 (larder serve --config larder-server.toml), and `larder new` makes a project with a larder.toml",
+                file.display()
+            )));
+        }
         Manifest::parse(&text, file).map_err(Failure::Usage)
     }
 
@@ -131,9 +147,9 @@ impl Manifest {
         }
     }
 
-    /// The body that creates or replaces the function.
-    pub fn function_body(&self) -> Map<String, Value> {
-        let Function { id, name, per, topics, events, schedule, timezone, routes, timeout, enabled, logging } =
+    /// What a deployment asks of its function's settings: all that the manifest has a key for.
+    pub fn settings(&self) -> Value {
+        let Function { id: _, name, per, topics, events, schedule, timezone, routes, timeout, enabled, logging } =
             &self.function;
         let mut limits = Map::new();
         for (key, value) in [
@@ -147,13 +163,15 @@ impl Manifest {
         ] {
             limits.extend(value.map(|value| (key.to_owned(), json!(value))));
         }
-        let body = json!({
-            "functionId": id, "name": name, "runtime": RUNTIME, "per": per, "topics": topics, "events": events,
-            "schedule": schedule, "timezone": timezone, "routes": routes, "timeout": timeout, "enabled": enabled,
-            "logging": logging, "limits": limits,
+        let mut settings = json!({
+            "name": name, "per": per, "topics": topics, "events": events, "schedule": schedule, "timezone": timezone,
+            "routes": routes, "timeout": timeout, "logging": logging, "limits": limits,
         });
-        let Value::Object(body) = body else { unreachable!("a literal object") };
-        body
+        // Whoever switched the function off must not find it on after a deploy that does not speak of it.
+        if let Some(enabled) = enabled {
+            settings["enabled"] = (*enabled).into();
+        }
+        settings
     }
 
     /// What to change: the complaint beside the line of `key`, or of the file if the key is not written there.
@@ -171,6 +189,9 @@ impl Manifest {
                 Some(key) => Failure::Usage(self.complaint(key, message)),
                 None => failure,
             },
+            Failure::Refused(Refusal { kind, message, .. }) if kind == "function_route_already_exists" => {
+                Failure::Failed(self.complaint("function.routes", message))
+            }
             _ => failure,
         }
     }
@@ -232,7 +253,7 @@ fn function<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> Option<Funct
         timezone,
         routes,
         timeout: of.number(reader, "timeout", 1, 900).unwrap_or(15),
-        enabled: of.flag(reader, "enabled").unwrap_or(true),
+        enabled: of.flag(reader, "enabled"),
         logging: of.flag(reader, "logging").unwrap_or(true),
         id: id.unwrap_or_default(),
     };

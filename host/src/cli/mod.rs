@@ -14,11 +14,13 @@ mod connection;
 mod console;
 mod dead_letters;
 mod deploy;
+mod deployments;
 mod enrolments;
 mod events;
 mod executions;
 mod failure;
 mod feeds;
+mod functions;
 mod grants;
 mod input;
 mod invoke;
@@ -27,6 +29,7 @@ pub mod manifest;
 mod master_keys;
 mod new;
 mod operator;
+mod origin;
 mod transactions;
 mod upstreams;
 mod variables;
@@ -52,15 +55,21 @@ pub enum Command {
     New(new::Args),
     /// Build the project's component
     Build(build::Args),
-    /// Create or update the function from larder.toml, upload its component and activate it
+    /// Upload the component with the settings of larder.toml, and activate it
     Deploy(deploy::Args),
+    /// Functions: list, show, delete
+    #[command(subcommand, visible_alias = "function")]
+    Functions(functions::Command),
+    /// Deployments of a function: list, show, activate, roll back, delete
+    #[command(subcommand, visible_alias = "deployment")]
+    Deployments(deployments::Command),
     /// What functions may do: show, approve, set, history
     #[command(subcommand)]
     Grants(grants::Command),
     /// Run a function once and print its answer
     Invoke(invoke::Args),
-    /// Send events
-    #[command(subcommand)]
+    /// Send events, and see what became of one
+    #[command(subcommand, visible_alias = "event")]
     Events(events::Command),
     /// Outside services whose items become events
     #[command(subcommand)]
@@ -80,10 +89,10 @@ pub enum Command {
     /// Outside services that functions can be granted
     #[command(subcommand)]
     Upstream(upstreams::Command),
-    /// Partners of this installation (needs the operator key)
+    /// Partners of this installation: create, update, show, list (needs the operator key)
     #[command(subcommand)]
     Partner(operator::PartnerCommand),
-    /// API keys of a partner (needs the operator key)
+    /// API keys of a partner: create, list, delete (needs the operator key)
     #[command(subcommand)]
     Key(operator::KeyCommand),
     /// Master keys of this installation (needs the operator key)
@@ -121,6 +130,8 @@ async fn dispatch(command: Command, session: &Session) -> Result<()> {
         Command::New(args) => new::run(&args, session),
         Command::Build(args) => build::run(&args, session).await,
         Command::Deploy(args) => deploy::run(&args, session).await,
+        Command::Functions(command) => functions::run(command, session).await,
+        Command::Deployments(command) => deployments::run(command, session).await,
         Command::Grants(command) => grants::run(command, session).await,
         Command::Invoke(args) => invoke::run(&args, session).await,
         Command::Events(command) => events::run(command, session).await,

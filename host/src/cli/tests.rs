@@ -138,7 +138,8 @@ fn deployable() -> Server {
     server
         .answer("GET /v1/functions/round-up", 404, refusal(404, "function_not_found", "no such function"))
         .answer("POST /v1/functions", 201, json!({ "$id": "round-up" }))
-        .answer("PUT /v1/functions/round-up", 200, json!({ "$id": "round-up" }))
+        .answer("GET /v1/functions/round-up", 200, json!({ "$id": "round-up", "deploymentId": "" }))
+        .answer("GET /v1/functions/round-up/deployments", 200, json!({ "total": 0, "deployments": [] }))
         .answer(
             "GET /v1/functions/round-up/variables",
             200,
@@ -194,6 +195,7 @@ async fn deploy_takes_the_steps_in_order() {
             "GET /v1/functions/round-up/deployments/d1",
             "GET /v1/functions/round-up/deployments/d1",
             "GET /v1/functions/round-up/deployments/d1/grants",
+            "GET /v1/functions/round-up",
             "PATCH /v1/functions/round-up/deployment",
             "GET /v1/functions/round-up/schedule",
         ]
@@ -201,8 +203,8 @@ async fn deploy_takes_the_steps_in_order() {
     let created = server.asked("POST /v1/functions");
     assert_eq!(created.headers["x-appwrite-project"], "demo");
     assert_eq!(created.headers["x-appwrite-key"], "secret");
-    assert_eq!(created.json()["functionId"], "round-up");
-    assert_eq!(created.json()["runtime"], "wasi-0.2");
+    // All else comes with the deployment.
+    assert_eq!(created.json(), json!({ "functionId": "round-up", "name": "round-up", "runtime": "wasi-0.2" }));
     assert_eq!(
         server.asked("POST /v1/functions/round-up/variables").json(),
         json!({ "variableId": "unique()", "key": "TOKEN", "value": "s", "secret": true })
@@ -213,23 +215,64 @@ async fn deploy_takes_the_steps_in_order() {
     assert!(parts.contains("name=\"code\"; filename=\"x.wasm\"") && parts.contains("\0asm\x0d\0\x01\0rest"));
     assert!(parts.contains("name=\"activate\"\r\n\r\ntrue"));
     assert!(parts.contains("name=\"grants\"\r\n\r\n{\"http\":[],\"upstreams\":[],\"state\":true,"), "{parts}");
+    assert!(parts.contains("name=\"settings\"\r\n\r\n{\"events\":[\"card.purchase\"],"), "{parts}");
+    assert!(!parts.contains("enabled"), "what is switched off stays so: {parts}");
+    assert!(parts.contains("name=\"origin\"\r\n\r\n"), "{parts}");
     assert_eq!(server.asked("PATCH /v1/functions/round-up/deployment").json(), json!({ "deploymentId": "d1" }));
 }
 
 #[tokio::test]
-async fn deploying_again_keeps_what_the_manifest_has_no_key_for() {
+async fn deploying_again_changes_nothing_before_the_new_code_is_active() {
     let (server, project) = (deployable(), project());
-    let old =
-        json!({ "$id": "round-up", "execute": ["any"], "scopes": ["events.write"], "name": "Old", "timeout": 99 });
     server.answers.lock().unwrap().remove("GET /v1/functions/round-up");
-    server.answer("GET /v1/functions/round-up", 200, old);
+    server.answer("GET /v1/functions/round-up", 200, json!({ "$id": "round-up", "deploymentId": "d0" }));
+    server.answers.lock().unwrap().remove("GET /v1/functions/round-up/variables");
+    let variables = json!([
+        { "$id": "v1", "key": "PLAIN", "value": "other", "secret": false },
+        { "$id": "v2", "key": "BY_HAND", "value": "", "secret": true },
+    ]);
+    server.answer("GET /v1/functions/round-up/variables", 200, json!({ "total": 2, "variables": variables }));
+    server.answer("PUT /v1/functions/round-up/variables/v1", 200, json!({ "$id": "v1" }));
     server.answer("DELETE /v1/functions/round-up/variables/v2", 204, Value::Null);
     server.run(&["deploy", "--dir", text(project.path()), "--prune-variables"]).await.unwrap();
-    let body = server.asked("PUT /v1/functions/round-up").json();
-    assert_eq!((&body["execute"], &body["scopes"]), (&json!(["any"]), &json!(["events.write"])));
-    assert_eq!((&body["name"], &body["timeout"]), (&json!("round-up"), &json!(15)));
-    assert_eq!(body.get("functionId"), None);
-    server.asked("DELETE /v1/functions/round-up/variables/v2");
+    let lines = server.lines();
+    let at = |line: &str| lines.iter().position(|asked| asked == line).unwrap_or_else(|| panic!("{line}: {lines:?}"));
+    let active = at("PATCH /v1/functions/round-up/deployment");
+    assert!(at("POST /v1/functions/round-up/variables") < active, "new variables harm nobody");
+    assert!(at("PUT /v1/functions/round-up/variables/v1") > active);
+    assert!(at("DELETE /v1/functions/round-up/variables/v2") > active);
+    assert!(
+        !lines.iter().any(|line| line == "PUT /v1/functions/round-up" || line == "POST /v1/functions"),
+        "{lines:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_function_of_another_project_is_not_replaced_unasked() {
+    for (origin, named) in [("code.example/acme/hacks#x", "code.example/acme/hacks#x"), ("", "by another client")] {
+        let (server, project) = (deployable(), project());
+        server.answers.lock().unwrap().remove("GET /v1/functions/round-up");
+        server.answer("GET /v1/functions/round-up", 200, json!({ "$id": "round-up", "deploymentId": "d0" }));
+        server.answers.lock().unwrap().remove("GET /v1/functions/round-up/deployments");
+        let last =
+            json!({ "$id": "d0", "origin": origin, "uploadedBy": "k7", "$createdAt": "2026-11-21T10:00:00.000+00:00" });
+        server.answer("GET /v1/functions/round-up/deployments", 200, json!({ "total": 1, "deployments": [last] }));
+        let failure = server.run(&["deploy", "--dir", text(project.path())]).await.unwrap_err();
+        let said = failure.text().unwrap();
+        assert_eq!(failure.exit_code(), 1);
+        assert!(said.contains(named) && said.contains("key k7") && said.contains("larder deploy --force"), "{said}");
+        assert!(server.lines().iter().all(|line| line.starts_with("GET ")), "{:?}", server.lines());
+        server.run(&["deploy", "--dir", text(project.path()), "--force"]).await.unwrap();
+        server.asked("PATCH /v1/functions/round-up/deployment");
+    }
+    // This project's own is replaced without a word.
+    let (server, project) = (deployable(), project());
+    server.answers.lock().unwrap().remove("GET /v1/functions/round-up");
+    server.answer("GET /v1/functions/round-up", 200, json!({ "$id": "round-up", "deploymentId": "d0" }));
+    server.answers.lock().unwrap().remove("GET /v1/functions/round-up/deployments");
+    let last = json!({ "$id": "d0", "origin": origin::of(project.path()).await });
+    server.answer("GET /v1/functions/round-up/deployments", 200, json!({ "total": 1, "deployments": [last] }));
+    server.run(&["deploy", "--dir", text(project.path())]).await.unwrap();
 }
 
 #[tokio::test]
@@ -269,9 +312,9 @@ async fn a_failed_build_is_not_activated() {
 #[tokio::test]
 async fn refusals_name_the_manifests_line_and_unknown_partners_make_nothing() {
     let (server, project) = (deployable(), project());
-    server.answers.lock().unwrap().remove("POST /v1/functions");
+    server.answers.lock().unwrap().remove("POST /v1/functions/round-up/deployments");
     let wrong = refusal(400, "general_argument_invalid", "`events`: `card.` is no pattern");
-    server.answer("POST /v1/functions", 400, wrong);
+    server.answer("POST /v1/functions/round-up/deployments", 400, wrong);
     let failure = server.run(&["deploy", "--dir", text(project.path())]).await.unwrap_err();
     assert_eq!(failure.exit_code(), 2);
     assert!(failure.text().unwrap().ends_with("larder.toml:3: function.events: `events`: `card.` is no pattern"));
@@ -310,7 +353,7 @@ async fn events_go_in_batches() {
     let file = folder.path().join("events.json");
     let event = |id: usize| json!({ "specversion": "1.0", "id": id.to_string(), "source": "/t", "type": "a.b" });
     std::fs::write(&file, json!((0..401).map(event).collect::<Vec<_>>()).to_string()).unwrap();
-    server.run(&["events", "send", text(&file)]).await.unwrap();
+    server.run(&["events", "send", text(&file), "--wait", "0"]).await.unwrap();
     let asked = server.asked.lock().unwrap().clone();
     let sizes: Vec<usize> = asked.iter().map(|asked| asked.json().as_array().map_or(1, Vec::len)).collect();
     assert_eq!(sizes, [200, 200, 1]);
@@ -320,26 +363,111 @@ async fn events_go_in_batches() {
 
     let server = Server::default();
     server.answer("POST /v1/events", 202, json!({ "total": 1, "events": [] }));
-    server.run(&["events", "send", "--type", "a.b", "--subject", "s", "--id", "7", "--data", "{}"]).await.unwrap();
+    server
+        .run(&[
+            "events",
+            "send",
+            "--type",
+            "a.b",
+            "--subject",
+            "s",
+            "--id",
+            "7",
+            "--data",
+            "{\"a\":12.10}",
+            "--wait",
+            "0",
+        ])
+        .await
+        .unwrap();
     assert_eq!(
         server.asked("POST /v1/events").json(),
         json!({
             "specversion": "1.0", "id": "7", "source": "urn:larder:cli", "type": "a.b", "subject": "s",
-            "datacontenttype": "application/json", "data": {},
+            "datacontenttype": "application/json", "data": { "a": 12.1 },
         })
     );
+    let sent = String::from_utf8(server.asked("POST /v1/events").body).unwrap();
+    assert!(sent.ends_with(r#""data":{"a":12.10}}"#), "{sent}");
+}
+
+#[tokio::test]
+async fn events_that_are_sent_are_followed_to_their_end() {
+    let server = Server::default();
+    let accepted = |differs: bool| {
+        json!({ "total": 1, "events": [
+        { "$id": "r1", "id": "7", "source": "/t", "duplicate": differs, "differs": differs },
+    ] })
+    };
+    let event = |status: &str, completed: u64| {
+        json!({
+            "$id": "r1", "status": status, "type": "a.b", "subject": "", "functions": 1, "enrolments": 0, "deliveries": [],
+            "executions": { "waiting": 0, "processing": 1 - completed, "completed": completed, "failed": 0 },
+        })
+    };
+    server.answer("POST /v1/events", 202, accepted(false)).answer("POST /v1/events", 202, accepted(true));
+    server.answer("GET /v1/events/r1", 200, event("waiting", 0)).answer(
+        "GET /v1/events/r1",
+        200,
+        event("processing", 0),
+    );
+    server.answer("GET /v1/events/r1", 200, event("done", 1));
+    let arguments = ["events", "send", "--type", "a.b", "--id", "7", "--source", "/t"];
+    server.run(&arguments).await.unwrap();
+    assert_eq!(server.lines().len(), 4);
+    let failure = server.run(&arguments).await.unwrap_err();
+    assert_eq!(failure.exit_code(), 1);
+    assert!(failure.text().unwrap().contains("the id 7 of /t") && failure.text().unwrap().contains("something else"));
+}
+
+#[tokio::test]
+async fn ids_may_be_typed_as_far_as_they_are_unique() {
+    let server = Server::default();
+    let ids = json!([{ "$id": "01AB" }, { "$id": "01AC" }, { "$id": "01" }, { "$id": "02X" }]);
+    server.answer("GET /v1/functions/f/deployments", 200, json!({ "deployments": ids }));
+    server.answer("GET /v1/functions/f", 200, json!({ "$id": "f", "deploymentId": "" }));
+    server.answer("PATCH /v1/functions/f/deployment", 200, json!({ "$id": "f" }));
+    for (given, whole) in [("01AB", "01AB"), ("01", "01"), ("02", "02X"), ("77", "77")] {
+        server.asked.lock().unwrap().clear();
+        server.run(&["deployments", "activate", "f", given]).await.unwrap();
+        assert_eq!(server.asked("PATCH /v1/functions/f/deployment").json(), json!({ "deploymentId": whole }));
+    }
+    let failure = server.run(&["deployments", "activate", "f", "01A"]).await.unwrap_err();
+    assert_eq!((failure.exit_code(), failure.text().unwrap().contains("01AB, 01AC")), (2, true));
+}
+
+#[tokio::test]
+async fn a_key_has_the_developers_scopes_unless_others_are_named() {
+    let server = Server::default();
+    server.answer("POST /v1/partners/demo/keys", 201, json!({ "$id": "k1", "scopes": [], "secret": "s" }));
+    server.run(&["key", "create"]).await.unwrap();
+    let asked = server.asked("POST /v1/partners/demo/keys").json();
+    let scopes: Vec<&str> = asked["scopes"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(scopes.contains(&"functions.write") && scopes.contains(&"grants.read"), "{scopes:?}");
+    assert!(!scopes.contains(&"grants.write") && !scopes.contains(&"upstreams.write"), "{scopes:?}");
+    // Help and refusals list them all.
+    let key = Arguments::command();
+    let mut create = key.find_subcommand("key").unwrap().find_subcommand("create").unwrap().clone();
+    let help = create.render_long_help().to_string();
+    let refused = Arguments::try_parse_from(["larder", "key", "create", "--scopes", "function.read"]).unwrap_err();
+    for scope in crate::auth::Scope::ALL.map(|scope| scope.words()[0]) {
+        assert!(help.contains(scope) && refused.to_string().contains(scope), "{scope}: {refused}");
+    }
 }
 
 #[tokio::test]
 async fn the_operators_key_goes_without_a_partner() {
     let server = Server::default();
     server.answer("POST /v1/partners/demo/keys", 201, json!({ "$id": "k1", "scopes": ["a"], "secret": "s" }));
-    let arguments = ["key", "create", "--scopes", "a,b", "--expires", "2027-01-31T01:00:00+01:00"];
+    let arguments = ["key", "create", "--scopes", "events.read,events.write", "--expires", "2027-01-31T01:00:00+01:00"];
     server.run(&arguments).await.unwrap();
     let asked = server.asked("POST /v1/partners/demo/keys");
     assert_eq!(asked.headers["x-appwrite-key"], "operator");
     assert!(!asked.headers.contains_key("x-appwrite-project"));
-    assert_eq!(asked.json(), json!({ "name": "cli", "scopes": ["a", "b"], "expire": "2027-01-31T00:00:00.000+00:00" }));
+    assert_eq!(
+        asked.json(),
+        json!({ "name": "cli", "scopes": ["events.read", "events.write"], "expire": "2027-01-31T00:00:00.000+00:00" })
+    );
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@
 //! | `P.ROOT` | the web door of partner P |
 //! | `ROOT`, an IP address, `localhost` | bare: the API below `/v1`, else the web door; the partner comes from a header |
 //!
-//! Any other host is nobody's: there is no default partner.
+//! Any other host is nobody's. Of a bare address without a header, the web door is that of `server.bare_partner`, if there is one.
 
 use http::uri::Authority;
 use http::{HeaderMap, Uri, header};

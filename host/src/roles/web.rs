@@ -161,7 +161,9 @@ async fn dispatch(
         }
         Ok(Ok(Door::Web(partner))) => {
             is_web = true;
-            web::serve(app, partner, peer, request).await
+            let named = doors::PARTNER_HEADERS.iter().any(|name| request.headers().contains_key(*name));
+            let bare = || if named { None } else { app.settings.server.bare_partner.parse().ok() };
+            web::serve(app, partner.or_else(bare), peer, request).await
         }
         Ok(Ok(door @ Door::Api(_))) => {
             request.extensions_mut().insert(door);

@@ -47,6 +47,8 @@ enum DayRule {
 pub enum CronError {
     #[error("a schedule has five fields (minute hour day-of-month month day-of-week), this one has {found}{hint}")]
     FieldCount { found: usize, hint: &'static str },
+    #[error("a time zone is not part of a schedule: write it into `timezone`, as \"{0}\"")]
+    Zone(String),
     #[error("unknown macro `{0}`; known are @yearly @annually @monthly @weekly @daily @midnight @hourly")]
     Macro(String),
     #[error("{field}: {why}")]
@@ -82,6 +84,9 @@ const WEEKDAY: Field = Field {
 impl Cron {
     pub fn parse(text: &str) -> Result<Cron, CronError> {
         let text = text.trim();
+        if let Some(zone) = text.strip_prefix("CRON_TZ=").or_else(|| text.strip_prefix("TZ=")) {
+            return Err(CronError::Zone(zone.split_whitespace().next().unwrap_or_default().to_owned()));
+        }
         let expanded = if text.starts_with('@') { expand(text)? } else { text };
         let fields: Vec<&str> = expanded.split_whitespace().collect();
         let [minute, hour, day, month, weekday] = fields[..] else {

@@ -33,6 +33,7 @@ pub(super) const SCHEMA: &[(i64, &str)] = &[
     (14, include_str!("schema/0014_host_failures.sql")),
     (17, include_str!("schema/0017_attributes_and_lost_builds.sql")),
     (18, include_str!("schema/0018_leads.sql")),
+    (20, include_str!("schema/0020_deploys_and_deliveries.sql")),
 ];
 
 #[derive(Clone)]

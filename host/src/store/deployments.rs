@@ -13,7 +13,7 @@ use crate::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
 use crate::model::{Approval, BuildStatus, Deployment, hex, unhex};
 
 const COLUMNS: &str = "partner_id, id, function_id, status, activate, kind, entrypoint, digest, source_bytes, build_bytes, build_ms, \
-    build_logs, exports, grants, uploader, approved_by, approved_at_ms, created_at_ms, updated_at_ms, build_lost";
+    build_logs, exports, grants, uploader, approved_by, approved_at_ms, created_at_ms, updated_at_ms, build_lost, settings, origin";
 pub(super) const SOURCE: Source = Source {
     name: "deployments",
     table: "deployments",
@@ -119,7 +119,9 @@ impl Store {
                         d.approval.as_ref().map(|approval| approval.at_ms),
                         d.created_at_ms,
                         d.updated_at_ms,
-                        d.build_lost
+                        d.build_lost,
+                        d.settings.as_ref().map(json),
+                        d.origin.as_ref()
                     ];
                     tx.insert(&format!("-- insert_deployment\n INSERT INTO deployments ({COLUMNS})"), vec![row]).await
                 })
@@ -197,12 +199,14 @@ impl Store {
     }
 
     /// Moves an unfinished build on; `false` if it has ended meanwhile (it was cancelled, say) or is not this holder's. One that is
-    /// ready and was uploaded for it becomes the active one in the same transaction, unless a later deployment is or its grants
-    /// wait for a yes.
+    /// ready and was uploaded for it becomes the active one in the same transaction, unless a later deployment is, its grants
+    /// wait for a yes, or a route that it asks for has become another function's, which its log tells then.
     pub async fn update_build(&self, deployment: &Deployment, holder: Option<&str>, clock: &Clock) -> Result<bool> {
         const UPDATE: &str = "-- update_build
             UPDATE deployments SET status = ?, build_bytes = ?, build_ms = ?, build_logs = ?, exports = ?, updated_at_ms = ?
             WHERE partner_id = ? AND id = ? AND (? IS NULL OR build_holder = ?) AND status IN ('waiting', 'processing', 'building')";
+        const LOG: &str = "-- log_of_deployment
+            UPDATE deployments SET build_logs = ? WHERE partner_id = ? AND id = ?";
         self.db
             .tx("update_build", &(deployment, holder, clock), |tx, (d, holder, clock)| {
                 Box::pin(async move {
@@ -218,7 +222,13 @@ impl Store {
                         tx.run(UPDATE, [state, args![&d.partner, &d.id, *holder, *holder]].concat()).await?.0 == 1;
                     let activates = d.status == BuildStatus::Ready && d.activate;
                     if moved && activates && !newer_is_active(tx, d).await? {
-                        grants::activate(tx, d, None, clock).await?;
+                        match grants::activate(tx, d, None, clock).await {
+                            Err(Error::RouteTaken { route, function }) => {
+                                let log = format!("{logs}not activated: the route {route} belongs to {function}\n");
+                                tx.run(LOG, args![log, &d.partner, &d.id]).await?.exactly_one("deployment")?;
+                            }
+                            activated => drop(activated?),
+                        }
                     }
                     Ok(moved)
                 })
@@ -363,5 +373,7 @@ fn deployment(row: &Row) -> Result<Deployment> {
         created_at_ms: row.int(17)?,
         updated_at_ms: row.int(18)?,
         build_lost: row.int(19)? as u32,
+        settings: if row.maybe_text(20)?.is_some() { Some(row.json(20, "deployments.settings")?) } else { None },
+        origin: row.maybe_text(21)?,
     })
 }

@@ -193,7 +193,7 @@ pub(super) async fn insert_unknown(tx: &mut Tx<'_>, events: &[StoredEvent]) -> R
     Ok(answers)
 }
 
-fn key(event: &StoredEvent) -> String {
+pub(super) fn key(event: &StoredEvent) -> String {
     trigger_key(&[&event.source, &event.id])
 }
 

@@ -58,13 +58,15 @@ impl Store {
             .tx("update_function", function, |tx, f| {
                 Box::pin(async move {
                     partners::touch(tx, &f.partner).await?;
-                    check_routes(tx, f).await?;
-                    let mut args = settings(f);
-                    args.extend(args![f.updated_at_ms, &f.partner, &f.id]);
-                    tx.run(UPDATE, args).await?.exactly_one("function")
+                    update(tx, f).await
                 })
             })
             .await
+    }
+
+    /// Would the function's routes be taken? `RouteTaken` if one would.
+    pub async fn check_routes(&self, function: &Function) -> Result<()> {
+        self.db.tx("check_routes", function, |tx, f| Box::pin(check_routes(tx, f))).await
     }
 
     pub async fn function(&self, partner: &PartnerId, id: &FunctionId) -> Result<Option<Function>> {
@@ -101,6 +103,29 @@ impl Store {
             .await?;
         Ok(removal)
     }
+}
+
+async fn update(tx: &mut Tx<'_>, f: &Function) -> Result<()> {
+    check_routes(tx, f).await?;
+    let mut args = settings(f);
+    args.extend(args![f.updated_at_ms, &f.partner, &f.id]);
+    tx.run(UPDATE, args).await?.exactly_one("function")
+}
+
+/// Changes settings of a function, of which this transaction has touched the partner.
+pub(super) async fn change(
+    tx: &mut Tx<'_>,
+    partner: &PartnerId,
+    id: &FunctionId,
+    now: Millis,
+    change: impl FnOnce(&mut Function) + Send,
+) -> Result<()> {
+    let sql = format!("-- function_to_change\n SELECT {COLUMNS} FROM functions WHERE partner_id = ? AND id = ?");
+    let rows = tx.locked(Lock::Exclusive, &sql, args![partner, id]).await?;
+    let mut found = function(rows.first().ok_or(Error::NotFound { what: "function" })?)?;
+    change(&mut found);
+    found.updated_at_ms = now;
+    update(tx, &found).await
 }
 
 /// A route belongs to one function of the partner. `/a` and `/a/` are the same route.

@@ -11,7 +11,7 @@ use larder_runtime::Grants;
 
 use super::db::{Lock, Row, Tx, json};
 use super::listing::{self, Column, Kind, Listing, Page, Source};
-use super::{Error, Result, Store, deployments, feeds, partners, upstreams, variables};
+use super::{Error, Result, Store, deployments, feeds, functions, partners, upstreams, variables};
 use crate::args;
 use crate::clock::Clock;
 use crate::grants::leads as names;
@@ -148,8 +148,9 @@ impl Store {
     }
 }
 
-/// Makes a ready deployment the function's active one, and what it asks for the grants in force. `false`: that would widen
-/// them, and nobody said yes to it.
+/// Makes a ready deployment the function's active one, with the settings and the grants that it asks for. `false`: that
+/// would widen the grants, and nobody said yes to it. `RouteTaken`, with nothing changed, if another function has one of its
+/// routes.
 pub(super) async fn activate(tx: &mut Tx<'_>, d: &Deployment, by: Option<&KeyId>, clock: &Clock) -> Result<bool> {
     const APPROVED: &str = "-- approved_grants
         SELECT grants FROM deployments WHERE partner_id = ? AND id = ? AND approved_by IS NOT NULL AND grants IS NOT NULL";
@@ -170,7 +171,11 @@ pub(super) async fn activate(tx: &mut Tx<'_>, d: &Deployment, by: Option<&KeyId>
             inherited
         }
     };
-    let args = args![&d.id, json(&new), clock.now_ms(), &d.partner, &d.function];
+    let now = clock.now_ms();
+    if let Some(settings) = &d.settings {
+        functions::change(tx, &d.partner, &d.function, now, |function| settings.apply(function)).await?;
+    }
+    let args = args![&d.id, json(&new), now, &d.partner, &d.function];
     tx.run(ACTIVATE, args).await?.exactly_one("function")?;
     let change = Change::new(&d.partner, Some(&d.function), GrantChangeKind::Activated, by).by_way_of(&d.id);
     change.record(tx, &old, &new, clock).await?;

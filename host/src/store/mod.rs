@@ -17,6 +17,7 @@ use crate::ids::{FunctionId, PartnerId};
 
 pub mod db;
 mod dead_letters;
+mod deliveries;
 mod deployments;
 mod enrolments;
 mod event_roots;
@@ -46,6 +47,7 @@ mod variables;
 
 pub use db::Db;
 pub use dead_letters::Redriven;
+pub use deliveries::{COUNTED_MAX, Delivery, EventHead, EventName};
 pub use deployments::Heads;
 pub use event_roots::Root;
 pub use events::{NewEvent, Routed, RoutedEvent, WaitingEvent};

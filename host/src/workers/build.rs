@@ -18,6 +18,8 @@ const LOST_MAX: u32 = 3;
 /// How long a claim lasts, and how often it is renewed while its build goes on.
 const CLAIM: Duration = Duration::from_secs(60);
 const RENEW: Duration = Duration::from_secs(15);
+/// The line of a build log behind which stands what its grants widen.
+pub const WAITS: &str = "waits until somebody says yes to its grants. The function";
 /// Before a build is begun again for which the machine had no time.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -174,7 +176,7 @@ fn ready(deployment: &mut Deployment, found: &Found, artifact: &Artifact, grants
     );
     let widens = Difference::between(&grants.in_force, &grants.asked).widens;
     if !widens.is_empty() && deployment.approval.is_none() {
-        let _ = writeln!(log, "waits until somebody says yes to its grants. The function");
+        let _ = writeln!(log, "{WAITS}");
         for what in widens {
             let _ = writeln!(log, "  {what}");
         }

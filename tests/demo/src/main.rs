@@ -70,7 +70,8 @@ async fn main() -> anyhow::Result<()> {
 
     for example in EXAMPLES {
         step(&format!("larder deploy   in examples/{example}"));
-        larder.cli(&workspace().join("examples").join(example), &["deploy"]).await?;
+        // A folder of an earlier version does not tell whose the functions are.
+        larder.cli(&workspace().join("examples").join(example), &["deploy", "--force"]).await?;
     }
 
     let savers: Vec<Saver> = serde_json::from_str(&read("examples/events/savers.json")?)?;
@@ -81,7 +82,7 @@ async fn main() -> anyhow::Result<()> {
     feed(&larder, &aggregator).await?;
     for file in ["events/purchases.json", "payday/event.json"] {
         step(&format!("larder events send examples/{file}"));
-        larder.cli(workspace(), &["events", "send", &format!("examples/{file}")]).await?;
+        larder.cli(workspace(), &["events", "send", &format!("examples/{file}"), "--wait", "0"]).await?;
     }
     let begun = Instant::now();
     let items = all_items(&larder.api).await?;
@@ -99,7 +100,7 @@ async fn main() -> anyhow::Result<()> {
     let fine = print_savings(&larder.api).await?;
     print_times(&larder).await?;
     println!();
-    println!("  web door    http://demo.localhost:{}/hello?name=you", port(&larder));
+    println!("  web door    http://{}/hello?name=you", larder.address());
     println!(
         "  API         http://{}/v1   (OpenAPI: /v1/openapi.json; keys: {})",
         larder.address(),

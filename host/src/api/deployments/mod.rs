@@ -21,7 +21,7 @@ use super::wire::{self, Deleted, Ids, datetime};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
 use crate::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
-use crate::model::{BuildStatus, Deployment, Function};
+use crate::model::{BuildStatus, Deployment, Function, FunctionSettings};
 use crate::queue::Work;
 use crate::store::filters;
 
@@ -68,6 +68,13 @@ struct DeploymentObject {
     #[schema(value_type = Option<Object>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     grants: Option<Grants>,
+    /// What it asks of its function's settings once it is active; not there: they stay as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settings: Option<FunctionSettings>,
+    /// The project that it was uploaded from, as the client told it, or empty.
+    origin: String,
+    /// The key that uploaded it, or empty.
+    uploaded_by: String,
     /// The key that said yes to them, or empty.
     grants_approved_by: String,
     grants_approved_at: String,
@@ -105,6 +112,9 @@ impl From<Deployment> for DeploymentObject {
             status: d.status.word(),
             build_logs: d.build_logs,
             grants: d.grants.map(super::grants::shown),
+            settings: d.settings,
+            origin: d.origin.unwrap_or_default(),
+            uploaded_by: d.uploader.map(String::from).unwrap_or_default(),
             grants_approved_at: d.approval.as_ref().map(|approval| datetime(approval.at_ms)).unwrap_or_default(),
             grants_approved_by: d.approval.map(|approval| approval.by.into()).unwrap_or_default(),
             provider_repository_name: "",
@@ -164,6 +174,8 @@ async fn begin(app: &App, function: &Function, new: NewDeployment) -> Result<Dep
         build_lost: 0,
         exports: None,
         grants: new.grants,
+        settings: new.settings,
+        origin: new.origin,
         uploader: new.uploader,
         approval: None,
         created_at_ms: now,
@@ -181,6 +193,8 @@ struct NewDeployment {
     digest: Digest,
     source_bytes: u64,
     grants: Option<Grants>,
+    settings: Option<FunctionSettings>,
+    origin: Option<String>,
     uploader: Option<KeyId>,
 }
 
@@ -254,7 +268,7 @@ struct Duplicate {
     deployment_id: Option<String>,
 }
 
-/// Builds the same upload again, with the grants that it asks for; it becomes active when it is ready.
+/// Builds the same upload again, with the settings and grants that it asks for; it becomes active when it is ready.
 #[utoipa::path(post, path = "/v1/functions/{functionId}/deployments/duplicate", tag = "deployments",
     operation_id = "createDuplicateDeployment", request_body = Duplicate, responses((status = 202, body = DeploymentObject)))]
 async fn duplicate(
@@ -276,6 +290,8 @@ async fn duplicate(
         digest: source.digest,
         source_bytes: source.source_bytes,
         grants: source.grants,
+        settings: source.settings,
+        origin: source.origin,
         uploader: caller.key.clone(),
     };
     Ok((StatusCode::ACCEPTED, Json(begin(&app, &function, new).await?)))

@@ -24,6 +24,7 @@ use crate::stored;
 
 /// Bytes of a part that is not the file.
 const TEXT_PART_MAX: usize = 64 * 1024;
+const ORIGIN_CHARS_MAX: usize = 512;
 /// What a body may have besides the file.
 const OVERHEAD_MAX: usize = 1 << 20;
 
@@ -39,6 +40,11 @@ pub(super) struct Upload {
     commands: Option<String>,
     /// What it asks to be granted, as JSON; without it, it has whatever the function has.
     grants: Option<String>,
+    /// What it asks of its function's settings once it is active, as a JSON object; what is left out stays as it is.
+    #[schema(value_type = Option<crate::model::FunctionSettings>)]
+    settings: Option<String>,
+    /// The project that it comes from, as the client names it.
+    origin: Option<String>,
 }
 
 #[derive(Default)]
@@ -49,6 +55,8 @@ struct Parts {
     activate: bool,
     entrypoint: Option<String>,
     grants: Option<Grants>,
+    settings: Option<String>,
+    origin: Option<String>,
 }
 
 #[utoipa::path(post, path = "/v1/functions/{functionId}/deployments", tag = "deployments", operation_id = "createDeployment",
@@ -83,6 +91,14 @@ pub(super) async fn create(
     if file.bytes() == 0 {
         return Err(Problem::new(Kind::FileEmpty, "The file is empty"));
     }
+    let settings = match &parts.settings {
+        Some(text) => {
+            let (settings, with) = functions::input::settings(&app, &function, text.as_bytes())?;
+            app.store.check_routes(&with).await?;
+            Some(settings)
+        }
+        None => None,
+    };
     let size = file.bytes();
     stored::admit(&app, &caller.tenant.stored, size)?;
     caller.tenant.stored.add(size);
@@ -94,6 +110,8 @@ pub(super) async fn create(
         source_bytes: size,
         digest: file.store(&app.objects).await?,
         grants: parts.grants,
+        settings,
+        origin: parts.origin.filter(|text| !text.is_empty()),
         uploader: caller.key.clone(),
     };
     Ok((StatusCode::ACCEPTED, Json(begin(&app, &function, new).await?)))
@@ -180,6 +198,10 @@ async fn read(request: Request, staged: Staged, max: usize, keep: Option<usize>)
                 parts.entrypoint = Some(text("entrypoint", part_text(&mut field, "entrypoint").await?, 0..=1_028)?);
             }
             "grants" => parts.grants = Some(grants::parse(part_text(&mut field, "grants").await?.as_bytes())?),
+            "settings" => parts.settings = Some(part_text(&mut field, "settings").await?),
+            "origin" => {
+                parts.origin = Some(text("origin", part_text(&mut field, "origin").await?, 0..=ORIGIN_CHARS_MAX)?)
+            }
             // `commands` would tell how to build from source.
             _ => {}
         }

@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::auth;
 use crate::clock::instant;
 use crate::grants::check_pattern;
-use crate::model::{Function, LimitSettings, Per, Topics};
+use crate::model::{Function, FunctionSettings, LimitSettings, Per, Topics};
 use crate::schedule::cron::Cron;
 
 const TIMEOUT_DEFAULT_S: u32 = 15;
@@ -56,6 +56,36 @@ pub struct FunctionInput {
 }
 
 impl FunctionInput {
+    /// What would make this function of any other.
+    fn of(function: &Function) -> FunctionInput {
+        let f = function.clone();
+        FunctionInput {
+            function_id: None,
+            name: Some(f.name),
+            runtime: Some(f.runtime),
+            execute: Some(f.execute),
+            events: Some(f.events),
+            schedule: Some(f.schedule),
+            timezone: Some(f.timezone),
+            timeout: Some(f.timeout_s),
+            enabled: Some(f.enabled),
+            logging: Some(f.logging),
+            entrypoint: Some(f.entrypoint),
+            commands: Some(f.commands),
+            scopes: Some(f.scopes),
+            deployment_retention: Some(f.deployment_retention),
+            specification: Some(f.specification),
+            build_specification: None,
+            runtime_specification: None,
+            installation_id: None,
+            provider_repository_id: None,
+            per: Some(f.per.word().to_owned()),
+            topics: Some(f.topics.word().to_owned()),
+            routes: Some(f.routes),
+            limits: Some(f.limits),
+        }
+    }
+
     /// Puts what is given over `function`, whose id and times stay. For an update, `function` is the present one.
     pub fn apply(self, app: &App, function: &mut Function) -> Result<(), Problem> {
         if self.installation_id.is_some_and(|id| !id.is_empty()) {
@@ -131,6 +161,25 @@ impl FunctionInput {
         }
         Ok(())
     }
+}
+
+/// The settings that a deployment asks for, as somebody sends them: with them, `function` keeps the rules of functions. Gives
+/// the function that would be.
+pub fn settings(app: &App, function: &Function, body: &[u8]) -> Result<(FunctionSettings, Function), Problem> {
+    let is_object = body.trim_ascii_start().first() == Some(&b'{');
+    let wrong = |why: String| Problem::argument("settings", why);
+    let mut asked: FunctionSettings = match serde_json::from_slice(body) {
+        Ok(asked) if is_object => asked,
+        Ok(_) => return Err(wrong("must be a JSON object".into())),
+        Err(err) => return Err(wrong(err.to_string())),
+    };
+    asked.schedule = asked.schedule.map(|schedule| schedule.trim().to_owned());
+    let mut with = function.clone();
+    asked.apply(&mut with);
+    FunctionInput::of(&with).apply(app, &mut with)?;
+    // As the rules write it: an empty time zone, say, is UTC.
+    asked.timezone = asked.timezone.map(|_| with.timezone.clone());
+    Ok((asked, with))
 }
 
 fn list(

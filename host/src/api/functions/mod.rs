@@ -1,6 +1,6 @@
 //! Functions: `object` is how they are written, `input` what callers set and the rules for it.
 
-mod input;
+pub(super) mod input;
 mod object;
 mod scopes;
 

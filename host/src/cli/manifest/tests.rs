@@ -43,9 +43,9 @@ fn complaints(text: &str) -> String {
 fn a_whole_manifest_becomes_the_wires_body() {
     let manifest = parse(WHOLE).unwrap();
     assert_eq!(
-        Value::Object(manifest.function_body()),
+        manifest.settings(),
         json!({
-            "functionId": "round-up", "name": "Round up", "runtime": "wasi-0.2", "per": "enrolment", "topics": "all",
+            "name": "Round up", "per": "enrolment", "topics": "all",
             "events": ["card.purchase", "card.*"], "schedule": "0 6 23-25 * *", "timezone": "Europe/Stockholm",
             "routes": ["/hello"], "timeout": 20, "enabled": false, "logging": false,
             "limits": { "memoryBytes": 33_554_432, "effects": 16, "attempts": 5 },
@@ -61,11 +61,10 @@ fn a_whole_manifest_becomes_the_wires_body() {
 fn an_id_is_enough() {
     let manifest = parse("function = { id = \"a\" }").unwrap();
     assert_eq!(
-        Value::Object(manifest.function_body()),
+        manifest.settings(),
         json!({
-            "functionId": "a", "name": "a", "runtime": "wasi-0.2", "per": "event", "topics": "subject", "events": [],
-            "schedule": "", "timezone": "UTC", "routes": [], "timeout": 15, "enabled": true, "logging": true,
-            "limits": {},
+            "name": "a", "per": "event", "topics": "subject", "events": [], "schedule": "", "timezone": "UTC",
+            "routes": [], "timeout": 15, "logging": true, "limits": {},
         })
     );
 }

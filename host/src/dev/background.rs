@@ -1,0 +1,92 @@
+//! `larder dev --background` and `--stop`: for blocks that are pasted into a shell at once, and for scripts.
+
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+const LOG: &str = "dev.log";
+const PID: &str = "dev.pid";
+/// What `larder dev` prints last when it serves begins so.
+const SERVES: &str = "  keys ";
+/// The first start makes the tables, and compiles nothing.
+const START_MAX: Duration = Duration::from_secs(60);
+const STOP_MAX: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(50);
+
+/// Starts this very command line without `--background` on its own, and returns when it serves.
+pub fn start(data: &Path) -> anyhow::Result<ExitCode> {
+    if let Some(pid) = running(data) {
+        let log = std::fs::read_to_string(data.join(LOG)).unwrap_or_default();
+        print!("Larder goes on in the background (process {pid}).\n{}", addresses(&log));
+        return Ok(ExitCode::SUCCESS);
+    }
+    std::fs::create_dir_all(data).with_context(|| format!("data: {}", data.display()))?;
+    let log = data.join(LOG);
+    let file = File::create(&log).with_context(|| log.display().to_string())?;
+    let arguments = std::env::args_os().skip(1).filter(|argument| argument != "--background");
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file)
+        // Not the terminal's: Ctrl-C there is for what runs there.
+        .process_group(0)
+        .spawn()?;
+    std::fs::write(data.join(PID), child.id().to_string())?;
+    let begun = Instant::now();
+    loop {
+        let said = std::fs::read_to_string(&log)?;
+        if said.lines().any(|line| line.starts_with(SERVES)) {
+            print!("{}", addresses(&said));
+            println!("  stop       larder dev --stop   (what it says: {})", log.display());
+            return Ok(ExitCode::SUCCESS);
+        }
+        if child.try_wait()?.is_some() {
+            let _ = std::fs::remove_file(data.join(PID));
+            anyhow::bail!("it did not start:\n{}", said.trim_end());
+        }
+        anyhow::ensure!(begun.elapsed() < START_MAX, "it does not serve after {START_MAX:?}; see {}", log.display());
+        std::thread::sleep(POLL);
+    }
+}
+
+/// Lets the one over this data folder drain and end.
+pub fn stop(data: &Path) -> anyhow::Result<ExitCode> {
+    let Some(pid) = running(data) else {
+        println!("nothing goes on in the background over {}", data.display());
+        return Ok(ExitCode::SUCCESS);
+    };
+    let killed = Command::new("kill").arg(pid.to_string()).status().context("kill")?;
+    anyhow::ensure!(killed.success(), "process {pid} could not be told to stop");
+    let begun = Instant::now();
+    while running(data).is_some() {
+        anyhow::ensure!(begun.elapsed() < STOP_MAX, "process {pid} has not ended after {STOP_MAX:?}");
+        std::thread::sleep(POLL);
+    }
+    let _ = std::fs::remove_file(data.join(PID));
+    println!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The process that the folder's file names, if it still is a `larder dev`: numbers of processes are used again.
+fn running(data: &Path) -> Option<u32> {
+    let pid: u32 = std::fs::read_to_string(data.join(PID)).ok()?.trim().parse().ok()?;
+    let output = Command::new("ps").args(["-o", "stat=,args=", "-p", &pid.to_string()]).output().ok()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let mut words = said.split_whitespace();
+    let alive = words.next().is_some_and(|state| !state.starts_with('Z'));
+    let words: Vec<&str> = words.collect();
+    (alive && words.first().is_some_and(|program| program.ends_with("larder")) && words.contains(&"dev")).then_some(pid)
+}
+
+/// What it printed about itself, without what it logged.
+fn addresses(said: &str) -> String {
+    said.lines()
+        .filter(|line| line.starts_with("Larder ") || line.starts_with("  "))
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
