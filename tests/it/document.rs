@@ -121,7 +121,7 @@ both!(an_array_is_taken_for_no_object_at_any_endpoint, async |on| {
 fn sample(name: &str) -> Value {
     match name {
         "scopes" => json!(["functions.read"]),
-        "mapping" => json!({ "type": "t", "id": "/id" }),
+        "mapping" => json!({ "id": "{/id}", "source": "/s", "type": "t.t", "time": "{/time}" }),
         "url" => json!("https://example.com"),
         "runtime" => json!("wasi-0.2"),
         _ => json!("x"),

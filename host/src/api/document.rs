@@ -45,8 +45,11 @@ const MEMBERS: &[(&str, &str, &str)] = &[
     ("FeedInput", "name", LABEL),
 ];
 
-/// Answers to anybody, of no project.
-const OF_NO_PROJECT: &[&str] = &["health", "runtimes"];
+/// Answers that have a part which only some callers are told, flat beside the rest.
+const PARTLY: &[&str] = &["Upstream", "Feed"];
+
+/// Operations of no project; those of the operator have paths of their own.
+const OF_NO_PROJECT: &[&str] = &["ping", "getVersion", "listRuntimes"];
 
 pub fn complete(document: &OpenApi) -> Value {
     let mut document = serde_json::to_value(document).expect("plain values serialise");
@@ -81,9 +84,34 @@ fn inputs(schemas: &mut Value) {
             input.remove("required");
         }
     }
+    for name in PARTLY {
+        let parts: Vec<Value> = schemas[name]["allOf"].as_array().cloned().unwrap_or_default();
+        let parts = parts.into_iter().map(|part| {
+            let shared = part["$ref"].is_null() && part["oneOf"].is_null();
+            if shared { part } else { json!({ "type": "object", "properties": properties(schemas, &part) }) }
+        });
+        let parts: Vec<Value> = parts.collect();
+        if !parts.is_empty() {
+            schemas[name]["allOf"] = parts.into();
+        }
+    }
     for (input, member, pattern) in MEMBERS {
         schemas[input]["properties"][member]["pattern"] = (*pattern).into();
     }
+}
+
+/// All members of a schema, whatever it is put together from.
+fn properties(schemas: &Value, schema: &Value) -> Map<String, Value> {
+    if let Some(name) = schema["$ref"].as_str().and_then(|reference| reference.rsplit('/').next()) {
+        return properties(schemas, &schemas[name]);
+    }
+    let mut all = schema["properties"].as_object().cloned().unwrap_or_default();
+    for parts in ["allOf", "oneOf"] {
+        for part in schema[parts].as_array().into_iter().flatten() {
+            all.extend(properties(schemas, part));
+        }
+    }
+    all
 }
 
 fn complete_operation(path: &str, operation: &mut Value) {
@@ -102,15 +130,14 @@ fn complete_operation(path: &str, operation: &mut Value) {
     }
     let is_the_operators =
         operation["security"].as_array().is_some_and(|all| all.iter().any(|one| !one["operator"].is_null()));
-    let tag = operation["tags"][0].as_str().unwrap_or_default();
-    if !is_the_operators && !OF_NO_PROJECT.contains(&tag) && !path.contains("{partnerId}") {
+    let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
+    if !is_the_operators && !OF_NO_PROJECT.contains(&id.as_str()) && !path.starts_with("/v1/operator/") {
         parameters.push(json!({
             "name": "X-Appwrite-Project", "in": "header", "required": false, "schema": { "type": "string", "pattern": PARTNER },
             "description": "The project. Needed on the bare address; at the project's own API address it may be left out.",
         }));
     }
     operation["parameters"] = parameters.into();
-    let id = operation["operationId"].as_str().unwrap_or_default();
     if let Some((_, required)) = REQUIRED.iter().find(|(operation, _)| *operation == id) {
         let body = &mut operation["requestBody"];
         body["required"] = true.into();
