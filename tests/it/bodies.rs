@@ -41,8 +41,11 @@ async fn answer(stream: &mut TcpStream) -> std::io::Result<(u16, String, String)
     Ok((head[9..12].parse().expect("a status"), head, text(&body)))
 }
 
-/// Everything that can be refused before its body was read, at every listener: method, path, headers, status.
-fn refusals(larder: &Larder) -> Vec<(&'static str, &'static str, Vec<(&'static str, String)>, u16)> {
+/// Method, path, headers and the status of the refusal.
+type Refusal = (&'static str, &'static str, Vec<(&'static str, String)>, u16);
+
+/// Everything that can be refused before its body was read, at every listener.
+fn refusals(larder: &Larder) -> Vec<Refusal> {
     let key = larder.key().to_owned();
     let web = |host: &str| vec![("host", format!("{host}.localhost"))];
     let api = |key: Option<&str>, more: &[(&'static str, &str)]| {
@@ -63,7 +66,7 @@ fn refusals(larder: &Larder) -> Vec<(&'static str, &'static str, Vec<(&'static s
         ("POST", "/v1/events", vec![("host", larder.address())], 401),
         ("POST", "/v1/events", api(None, &[]), 401),
         ("POST", "/v1/events", api(Some("larder_wrong"), &[]), 401),
-        ("POST", "/v1/functions", api(Some(&key), &[]), 400),
+        ("POST", "/v1/functions", api(Some(&key), &[]), 413),
         ("POST", "/v1/functions/nobody/deployments", api(None, &form), 401),
         ("POST", "/v1/functions/nobody/deployments", api(Some(&key), &form), 404),
         ("POST", "/v1/functions/hello/deployments", api(Some(&key), &[]), 400),

@@ -7,7 +7,7 @@ use larder::model::{Execution, ExecutionStatus, Function, RequestRecord, StoredE
 use larder::store::ledger::{Ended, Verdict};
 use larder::store::listing::Listing;
 use larder::store::retention::{self, Place};
-use larder::store::{Error, NewExecution, RoutedEvent};
+use larder::store::{Error, NewExecution, Root, RoutedEvent};
 use larder_runtime::{Effect, Grants};
 use larder_tests::{Api, Larder, Options, both, guests};
 use serde_json::json;
@@ -33,7 +33,9 @@ both!(a_deleted_function_saves_nothing_and_its_rows_go_in_batches, async |on| {
         time: "2026-11-21T12:00:00Z".into(),
         data_content_type: "application/json".into(),
         data: vec![].into(),
+        attributes: Default::default(),
         depth: 0,
+        root: None,
         created_at_ms: NOW,
     };
     app.store.insert_events(std::slice::from_ref(&event)).await.unwrap();
@@ -52,7 +54,7 @@ both!(a_deleted_function_saves_nothing_and_its_rows_go_in_batches, async |on| {
         body: None,
         now: NOW,
     };
-    let waiting = app.store.waiting_events(1).await.unwrap();
+    let waiting = app.store.waiting_events(&partner, 1).await.unwrap();
     let executions = (0..1_200).map(execution).collect();
     let routed = RoutedEvent { event: &waiting[0], executions, fanouts: vec![] };
     app.store.route_events(&[routed], &[]).await.unwrap();
@@ -72,6 +74,7 @@ both!(a_deleted_function_saves_nothing_and_its_rows_go_in_batches, async |on| {
         effects,
         end_user: None,
         depth: 1,
+        root: Root { key: "a call".into(), descendants_max: 1 },
         function_made_at_ms: Some(made_at_ms),
     };
     let keys = |from: usize| {
@@ -127,13 +130,15 @@ both!(what_has_to_stay_does_not_hold_retention_up, async |on| {
         time: "2026-11-21T12:00:00Z".into(),
         data_content_type: "application/json".into(),
         data: vec![].into(),
+        attributes: Default::default(),
         depth: 0,
+        root: None,
         created_at_ms: NOW + n,
     };
     let events: Vec<StoredEvent> = (0..12).map(event).collect();
     app.store.insert_events(&events).await.unwrap();
     // The first five still wait to be handed over; the others were.
-    let waiting = app.store.waiting_events(12).await.unwrap();
+    let waiting = app.store.waiting_events(&partner, 12).await.unwrap();
     let late: Vec<RoutedEvent<'_>> = waiting
         .iter()
         .filter(|waiting| events[5..].iter().any(|event| event.row == waiting.row))

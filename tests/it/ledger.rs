@@ -136,6 +136,7 @@ fn emission(world: &World) -> Ended {
         time: String::new(),
         data_content_type: String::new(),
         data: vec![].into(),
+        attributes: Default::default(),
     }));
     ended
 }
@@ -152,6 +153,7 @@ async fn take(world: &World, ended: &Ended) {
         time: "2026-11-21T12:00:00Z".into(),
         data_content_type: String::new(),
         data: vec![].into(),
+        attributes: Default::default(),
         depth: 0,
         root: None,
         created_at_ms: NOW,

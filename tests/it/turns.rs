@@ -154,6 +154,7 @@ fn event(app: &App, partner: &PartnerId, number: u32, kind: &str) -> StoredEvent
         time: "2026-11-21T12:00:00Z".into(),
         data_content_type: "application/json".into(),
         data: vec![].into(),
+        attributes: Default::default(),
         depth: 0,
         root: None,
         created_at_ms: app.clock.now_ms(),

@@ -23,8 +23,8 @@ use crate::events;
 use crate::ids::EventId;
 use crate::model::{ExecutionStatus, StoredEvent};
 use crate::queue::Work;
-use crate::stored;
 use crate::store::{COUNTED_MAX, Delivery, EventHead, EventName};
+use crate::stored;
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(create)).routes(routes!(get))

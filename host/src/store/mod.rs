@@ -56,9 +56,9 @@ pub use feeds::{Moved, Received};
 pub use grants::{Approved, Changer};
 pub use idempotency::{KeptAnswer, KeyHolder, KeyRequest, Taken};
 pub use master_keys::{Agreed, KeyUser, SealingKey};
-pub use turns::{Queue, Waiting};
 pub use removals::{Removal, Removed, Swept};
 pub use stored::Counting;
+pub use turns::{Queue, Waiting};
 pub use upstreams::OPERATORS;
 
 /// By what each entity's lists can be filtered.

@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// What a build came to.
 enum Built {
-    Ready(Found, Artifact, Grants),
+    Ready(Box<(Found, Artifact, Grants)>),
     /// The upload, or what it asks for, is at fault.
     Refused(String),
     /// The machine had no time for it.
@@ -72,7 +72,10 @@ pub async fn step(app: App) -> store::Result<bool> {
         }
     };
     match built {
-        Built::Ready(found, artifact, grants) => ready(&mut deployment, &found, &artifact, &grants),
+        Built::Ready(built) => {
+            let (found, artifact, grants) = *built;
+            ready(&mut deployment, &found, &artifact, &grants);
+        }
         Built::Refused(why) => {
             deployment.status = BuildStatus::Failed;
             let _ = writeln!(deployment.build_logs, "error: {why}");
@@ -129,7 +132,7 @@ async fn build(app: &App, deployment: &Deployment) -> store::Result<Built> {
         return Ok(Built::Refused(why));
     }
     Ok(match app.runtime.compile(wasm).await {
-        Ok(artifact) => Built::Ready(found, artifact, Grants { in_force, asked }),
+        Ok(artifact) => Built::Ready(Box::new((found, artifact, Grants { in_force, asked }))),
         Err(err) => failed(deployment, err),
     })
 }
