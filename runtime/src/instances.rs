@@ -246,6 +246,7 @@ mod tests {
         drop(waits.remove(0));
         let last = now(waits[0].as_mut()).expect("it is the last one's");
         drop(last);
-        assert_eq!((instances.lock().instances, instances.lock().tenants.len()), (0, 0));
+        let state = instances.lock();
+        assert_eq!((state.instances, state.tenants.len()), (0, 0));
     }
 }

@@ -2,5 +2,3 @@
 -- origin: the project that it was uploaded from, as the client tells it; NULL: it does not.
 ALTER TABLE deployments ADD COLUMN settings LONGTEXT;
 ALTER TABLE deployments ADD COLUMN origin VARCHAR(512);
--- The fan-outs of an event, for who asks what became of it.
-CREATE INDEX fanouts_by_event ON fanouts (partner_id, event_row);
