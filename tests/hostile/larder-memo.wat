@@ -1,5 +1,5 @@
 ;; tries: a memo that commands a terminal
-;; ends: answers: memo contains a control character
+;; ends: answers: memo has a control character
 (import "larder:function/savings@0.1.0" "create-transaction" (func $create (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
 (data (i32.const 1024) "annaSEK1\1b[2J")
 (func $run (param i32 i32)

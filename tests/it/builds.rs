@@ -99,9 +99,9 @@ async fn compiler(larder: &Larder) -> Pid {
     .await
 }
 
-/// A component whose compilation takes a moment only.
+/// A component whose compilation takes a moment, and long enough to be met in it.
 fn small() -> Vec<u8> {
-    corpus::one("time-go-starts").wasm
+    slow_to_compile(&corpus::one("time-go-starts").wasm, 10, 20, 400)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -88,6 +88,11 @@ const OTHER_BODIES: [&str; 3] = ["createEvents", "pushToFeed", "pushToOperatorFe
 both!(an_array_is_taken_for_no_object_at_any_endpoint, async |on| {
     let larder = Larder::start_on(on).await;
     larder.api().create_function("x", json!({})).await.is(201);
+    for (api, of) in [(larder.api(), ""), (larder.operator(), "/operator")] {
+        api.post(&format!("{of}/upstreams"), json!({ "name": "x", "url": "https://x.example" })).await.is(201);
+        let mapping = larder_tests::aggregator::mapping();
+        api.post(&format!("{of}/feeds"), json!({ "name": "x", "push": true, "mapping": mapping })).await.is(201);
+    }
     let document = larder.api().get("/openapi.json").await.is(200);
     let (mut tried, mut wrong) = (0, Vec::new());
     for operation in operations(&document) {
@@ -241,7 +246,8 @@ both!(answers_are_as_the_document_says, async |on| {
         .is(201);
     let (mut wrong, mut checked) = (Vec::new(), 0);
     for operation in operations(&document) {
-        if operation.method != Method::GET {
+        // A tail never ends.
+        if operation.method != Method::GET || operation.path.ends_with("/tail") {
             continue;
         }
         let (status, answer) = operation.send(&larder, &Value::Null).await;

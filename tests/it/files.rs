@@ -83,8 +83,7 @@ async fn what_an_earlier_larder_left_open_is_closed_at_the_start() {
         larder.kill();
         let data = larder.data();
         for folder in [data.as_path(), objects.path()] {
-            for path in
-                modes(folder).into_keys().filter(|path| !path.ends_with("master.key") && !path.contains("/artifacts"))
+            for path in modes(folder).into_keys().filter(|path| !path.ends_with(".key") && !path.contains("/artifacts"))
             {
                 let mode = if Path::new(&path).is_dir() { 0o755 } else { 0o644 };
                 std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();

@@ -190,7 +190,7 @@ both!(small_modules_that_start_or_grow_badly, async |on| {
         arena.survived().await;
     }
     // The same function is well again with a better deployment.
-    let update = json!({ "name": "start", "routes": ["/start"] });
+    let update = json!({ "name": "start", "routes": ["/start"], "limits": {} });
     arena.api.put("/functions/start", update).await.is(200);
     arena.api.build("start", &guests::guest("hostile"), true).await;
     eventually("the better deployment", async || {

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
 /// When the answer that is being written must have been taken, and whether its client may still be sending. Whoever makes
@@ -41,7 +42,10 @@ impl Deadline {
 }
 
 pub struct Patient<S> {
-    stream: S,
+    /// `None` once it has been handed back.
+    stream: Option<S>,
+    /// Who gets the stream back when the connection ends without having been shut down.
+    hand_back: Option<oneshot::Sender<S>>,
     patience: Duration,
     deadline: Deadline,
     /// Since when the client has taken nothing.
@@ -57,7 +61,15 @@ const DROPPED_AT_ONCE: usize = 16 << 10;
 
 impl<S> Patient<S> {
     pub fn new(stream: S, patience: Duration, deadline: Deadline) -> Patient<S> {
-        Patient { stream, patience, deadline, stalled: None, alarm: None, lingered: None }
+        let stream = Some(stream);
+        Patient { stream, hand_back: None, patience, deadline, stalled: None, alarm: None, lingered: None }
+    }
+
+    /// The stream comes back through the channel when the connection ends without having been shut down.
+    pub fn handed_back(mut self) -> (Patient<S>, oneshot::Receiver<S>) {
+        let (hand_back, back) = oneshot::channel();
+        self.hand_back = Some(hand_back);
+        (self, back)
     }
 
     /// What a write came to, unless it has waited for too long.
@@ -81,13 +93,42 @@ impl<S> Patient<S> {
     }
 }
 
+impl<S: Unpin> Patient<S> {
+    fn stream(&mut self) -> Pin<&mut S> {
+        Pin::new(self.stream.as_mut().expect("it is handed back only at the end"))
+    }
+}
+
+impl<S> Drop for Patient<S> {
+    fn drop(&mut self) {
+        if let (Some(hand_back), Some(stream)) = (self.hand_back.take(), self.stream.take()) {
+            let _ = hand_back.send(stream);
+        }
+    }
+}
+
+/// Ends a connection whose client was answered and may still be sending: what it sends is read and dropped for as long as
+/// `patience`, within bounds.
+pub async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin, patience: Duration) {
+    let until = Instant::now() + patience;
+    let mut bytes = vec![0; DROPPED_AT_ONCE];
+    let mut dropped = 0;
+    let _ = stream.shutdown().await;
+    while dropped <= LINGER_BYTES_MAX {
+        match tokio::time::timeout_at(until, stream.read(&mut bytes)).await {
+            Ok(Ok(read)) if read > 0 => dropped += read as u64,
+            _ => return,
+        }
+    }
+}
+
 impl<S: AsyncRead + Unpin> Patient<S> {
     /// Reads and drops until the client closes too, or has had its time.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut bytes = [0; DROPPED_AT_ONCE];
         while self.alarm.as_mut().is_some_and(|alarm| alarm.as_mut().poll(cx).is_pending()) {
             let mut buffer = ReadBuf::new(&mut bytes);
-            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer));
+            let read = ready!(self.stream().poll_read(cx, &mut buffer));
             let dropped = buffer.filled().len() as u64;
             let all = self.lingered.insert(self.lingered.unwrap_or_default() + dropped);
             if read.is_err() || dropped == 0 || *all > LINGER_BYTES_MAX {
@@ -100,13 +141,13 @@ impl<S: AsyncRead + Unpin> Patient<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        self.stream().poll_read(cx, buf)
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        let written = self.stream().poll_write(cx, bytes);
         self.wait(cx, written)
     }
 
@@ -115,28 +156,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        let written = self.stream().poll_write_vectored(cx, parts);
         self.wait(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.as_ref().is_some_and(AsyncWrite::is_write_vectored)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        let flushed = self.stream().poll_flush(cx);
         self.wait(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.lingered.is_none() {
-            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-            // Bytes that wait to be read are as good a sign: a head that could not be read was answered and its body not.
-            let mut byte = [0];
-            let mut waiting = ReadBuf::new(&mut byte);
-            let _ = Pin::new(&mut this.stream).poll_read(cx, &mut waiting);
-            if !this.deadline.0.lingers.load(Relaxed) && waiting.filled().is_empty() {
+            ready!(this.stream().poll_shutdown(cx))?;
+            this.hand_back = None;
+            if !this.deadline.0.lingers.load(Relaxed) {
                 return Poll::Ready(Ok(()));
             }
             this.lingered = Some(0);
@@ -148,8 +186,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
     use super::*;
 
     const PATIENCE: Duration = Duration::from_millis(300);

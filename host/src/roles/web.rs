@@ -33,7 +33,7 @@ use crate::web::{self, AnswerBody};
 use crate::{api, telemetry};
 
 use super::addresses::Addresses;
-use super::patient::{Deadline, Patient};
+use super::patient::{self, Deadline, Patient};
 use super::requests;
 
 /// Headers of one request: number and bytes.
@@ -113,9 +113,9 @@ async fn accept(app: App, listener: TcpListener, router: Router, root: Arc<str>)
             continue;
         };
         let _ = TcpStream::set_nodelay(&stream, true);
-        let (app, router, root) = (app.clone(), router.clone(), root.clone());
+        let (app, router, root, patience) = (app.clone(), router.clone(), root.clone(), settings.client_timeout);
         let deadline = Deadline::default();
-        let stream = Patient::new(stream, settings.client_timeout, deadline.clone());
+        let (stream, handed_back) = Patient::new(stream, settings.client_timeout, deadline.clone()).handed_back();
         let service = {
             let app = app.clone();
             service_fn(move |request| {
@@ -127,6 +127,12 @@ async fn accept(app: App, listener: TcpListener, router: Router, root: Arc<str>)
         app.life.spawn_work("connection", async move {
             if let Err(err) = connection.await {
                 tracing::debug!(error = %err, %peer, "a connection broke");
+                // A head that cannot be read is answered at once, and its client may still be sending a body.
+                if err.is_parse()
+                    && let Ok(stream) = handed_back.await
+                {
+                    patient::linger(stream, patience).await;
+                }
             }
             drop((permit, place));
         });
@@ -153,7 +159,7 @@ async fn dispatch(
     let (body, mut rest) = ClientBody::new(body, &head.headers, pace, account.clone());
     let mut request = Request::from_parts(head, body);
     let mut is_web = false;
-    let is_refused = checked.is_err();
+    let mut is_refused = checked.is_err();
     let mut response = match checked.map(|()| doors::door(root, request.uri(), request.headers())) {
         Err(problem) => {
             drop(request);
@@ -188,6 +194,7 @@ async fn dispatch(
             drop(request);
             web::refuse(match no_door {
                 NoDoor::NotOneHost => {
+                    is_refused = true;
                     let message = "A request has exactly one Host header, and its target names no other host";
                     Problem::new(Kind::BadRequest, message)
                 }
