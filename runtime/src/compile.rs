@@ -173,6 +173,10 @@ fn crashed(settings: &Settings, status: ExitStatus, stderr: &[u8]) -> CompileErr
         let deadline = settings.compile_deadline.as_secs().max(1);
         return CompileError::Rejected(format!("compiling needed more than {deadline} s of CPU time"));
     }
+    if status.signal() == Some(rustix::process::Signal::KILL.as_raw()) {
+        // Mostly by the kernel, when this machine has no memory left.
+        return CompileError::Late("the compiler was ended from outside (SIGKILL)".into());
+    }
     tracing::warn!(status = %status, stderr = %stderr, "the compiler crashed: {status}");
     match status.code() {
         // A panic: the compiler met something that it cannot do.

@@ -31,6 +31,9 @@ pub fn compiler_main() -> ExitCode {
 }
 
 /// An error is the host's.
+/// Beyond the limit of CPU time, so that the signal which names it comes first.
+const CPU_SECONDS_MORE: u64 = 5;
+
 fn work() -> Result<Report, String> {
     // Calls come first, from the very beginning.
     let _ = rustix::process::nice(19);
@@ -40,10 +43,13 @@ fn work() -> Result<Report, String> {
     let order: Order = serde_json::from_slice(&line).map_err(|err| format!("not an order: {err}"))?;
     end_with(order.parent)?;
     // From here on the component is read, and nothing can exceed this.
-    for (resource, value) in
-        [(Resource::As, order.memory_bytes), (Resource::Cpu, order.cpu_seconds), (Resource::Core, 0)]
-    {
-        setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) })
+    for (resource, value, most) in [
+        (Resource::As, order.memory_bytes, order.memory_bytes),
+        // At the first of these the kernel says why it ends the process, at the second it does not.
+        (Resource::Cpu, order.cpu_seconds, order.cpu_seconds + CPU_SECONDS_MORE),
+        (Resource::Core, 0, 0),
+    ] {
+        setrlimit(resource, Rlimit { current: Some(value), maximum: Some(most) })
             .map_err(|err| format!("cannot limit the compiler's {resource:?}: {err}"))?;
     }
     let mut wasm = Vec::new();
