@@ -44,7 +44,7 @@ impl Deadline {
 pub struct Patient<S> {
     /// `None` once it has been handed back.
     stream: Option<S>,
-    /// Who gets the stream back when the connection ends without having been shut down.
+    /// Who gets the stream back when the connection is dropped.
     hand_back: Option<oneshot::Sender<S>>,
     patience: Duration,
     deadline: Deadline,
@@ -65,7 +65,7 @@ impl<S> Patient<S> {
         Patient { stream, hand_back: None, patience, deadline, stalled: None, alarm: None, lingered: None }
     }
 
-    /// The stream comes back through the channel when the connection ends without having been shut down.
+    /// The stream comes back through the channel when the connection is dropped.
     pub fn handed_back(mut self) -> (Patient<S>, oneshot::Receiver<S>) {
         let (hand_back, back) = oneshot::channel();
         self.hand_back = Some(hand_back);
@@ -173,7 +173,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         let this = &mut *self;
         if this.lingered.is_none() {
             ready!(this.stream().poll_shutdown(cx))?;
-            this.hand_back = None;
             if !this.deadline.0.lingers.load(Relaxed) {
                 return Poll::Ready(Ok(()));
             }
