@@ -6,9 +6,9 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use larder_model::grants::{Grants, Period, TransactionGrant};
+use larder_model::state::Version;
 use larder_model::{Digest, Event, Limits};
 use larder_runtime::imports::savings;
-use larder_model::state::Version;
 use larder_runtime::imports::state::{self, BackendError};
 use larder_runtime::{Answer, Call, Enrolment, LoadError, Program, Run, Runtime, Source};
 

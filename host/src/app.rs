@@ -6,6 +6,7 @@ use larder_model::settings::Settings;
 use larder_model::time::Clock;
 use larder_model::zones::Zones;
 use larder_runtime::Runtime;
+use larder_secrets::Secrets;
 
 use crate::api::idempotency::Counts;
 use crate::bodies::Bodies;
@@ -16,7 +17,6 @@ use crate::lifecycle::Lifecycle;
 use crate::objects::Objects;
 use crate::partners::Directory;
 use crate::queue::Queue;
-use crate::secrets::Secrets;
 use crate::staging::Staging;
 use crate::store::Store;
 use crate::workers::gates::Gates;

@@ -8,10 +8,10 @@ use anyhow::Context;
 use larder_model::ApiKey;
 use larder_model::ids::PartnerId;
 use larder_model::time::Clock;
+use larder_secrets::write_private;
 
 use crate::app::App;
 use crate::auth::{self, KeyText};
-use crate::secrets::write_private;
 use crate::store;
 
 pub const PARTNER: &str = "demo";

@@ -10,7 +10,6 @@ pub mod crash;
 pub mod dev;
 pub mod egress;
 pub mod feeds;
-pub mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod ledger;
@@ -24,7 +23,6 @@ pub mod quotas;
 pub mod roles;
 pub mod rotation;
 pub mod schedule;
-pub mod secrets;
 pub mod staging;
 pub mod store;
 pub mod stored;

@@ -18,10 +18,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use larder_model::time::Millis;
+use larder_secrets::keyring::MasterKeyId;
+use larder_secrets::{Plain, Secrets};
 
 use crate::app::App;
-use crate::secrets::keyring::MasterKeyId;
-use crate::secrets::{self, Plain, Secrets};
 use crate::store::sealed::{SEALED, SealedColumn, SealedRow};
 use crate::store::{self, Agreed, KeyUser, SealingKey, Store};
 
@@ -42,7 +42,7 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error(transparent)]
-    Secrets(#[from] secrets::Error),
+    Secrets(#[from] larder_secrets::Error),
     #[error("the master key {wanted} is not the first of this process's file, {first} is")]
     NotFirst { wanted: MasterKeyId, first: MasterKeyId },
     /// These processes live and do not know the key.
@@ -260,7 +260,7 @@ pub async fn overview(app: &App) -> Result<Overview, Error> {
     let settled_at_ms = follow.then_some(since + settle);
     // Counted after it is known whether anything may still come.
     let known = app.secrets.known();
-    let heads: Vec<_> = known.iter().map(|id| secrets::head(*id)).collect();
+    let heads: Vec<_> = known.iter().map(|id| larder_secrets::head(*id)).collect();
     let (mut values, mut all) = (vec![0; known.len()], 0);
     for column in SEALED {
         let count = app.store.count_sealed(column, &heads).await?;

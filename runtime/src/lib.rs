@@ -32,10 +32,23 @@ pub use call::{Answer, Call, Enrolment, RequestBody, Run, Sanitize};
 pub use compile::{Artifact, CompileError, WALL_FACTOR};
 pub use compiler::compiler_main;
 pub use inspect::Found;
-pub use larder_model::{
-    Digest, Effect, End, Event, Exceeded, Exports, Failure, Grants, HttpGrant, LimitKind, Limits, Logs, Outcome,
-    Period, Scheme, TransactionGrant, Usage,
-};
+pub use larder_model::Digest;
+pub use larder_model::Effect;
+pub use larder_model::End;
+pub use larder_model::Event;
+pub use larder_model::Exceeded;
+pub use larder_model::Exports;
+pub use larder_model::Failure;
+pub use larder_model::Grants;
+pub use larder_model::HttpGrant;
+pub use larder_model::LimitKind;
+pub use larder_model::Limits;
+pub use larder_model::Logs;
+pub use larder_model::Outcome;
+pub use larder_model::Period;
+pub use larder_model::Scheme;
+pub use larder_model::TransactionGrant;
+pub use larder_model::Usage;
 pub use runtime::{LoadError, Runtime, Settings, Source};
 pub use stream::StreamedBody;
 pub use turns::Lane;

@@ -2,13 +2,13 @@
 
 use larder::app::App;
 use larder::lifecycle::Lifecycle;
-use larder::secrets::Secrets;
 use larder::store::listing::Listing;
 use larder::{roles, schedule};
 use larder_model::ids::{DeploymentId, FunctionId, PartnerId};
 use larder_model::settings::Settings;
 use larder_model::time::{Clock, rfc3339};
 use larder_model::{BuildStatus, Deployment, Exports, Function};
+use larder_secrets::Secrets;
 use larder_tests::both;
 use larder_tests::services::Database;
 

@@ -21,11 +21,10 @@ use super::problem::{Kind, Problem};
 use super::wire::{self, Deleted, Ids, datetime};
 use crate::app::App;
 use crate::auth::{Caller, OfPartner, Operator, Scope};
-use crate::feeds;
 use crate::feeds::signature::{Secret, Signed};
 use crate::queue::Work;
 use crate::quotas::{Cap, Exceeded};
-use crate::{backlog, store};
+use crate::{backlog, feeds, store};
 
 /// Of one push door, those that are being replaced included.
 const SECRETS_MAX: usize = 4;

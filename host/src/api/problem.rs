@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::quotas::{Exceeded, Refused};
-use crate::{objects, secrets, store};
+use crate::{objects, store};
 
 macro_rules! kinds {
     ($($kind:ident = $status:literal $word:literal,)*) => {
@@ -255,8 +255,8 @@ impl From<Exceeded> for Problem {
     }
 }
 
-impl From<secrets::Error> for Problem {
-    fn from(err: secrets::Error) -> Problem {
+impl From<larder_secrets::Error> for Problem {
+    fn from(err: larder_secrets::Error) -> Problem {
         Problem::internal(err)
     }
 }

@@ -29,13 +29,13 @@ use larder_model::{
     ApiKey, Deployment, Digest, Exports, Function, Grants, Limits, Partner, Upstream, Variable, settings,
 };
 use larder_runtime::Lane;
+use larder_secrets::Secrets;
+use larder_secrets::keyring::MasterKeyId;
 use tokio::sync::Semaphore;
 
 use crate::bodies::TenantBytes;
 use crate::lifecycle::Lifecycle;
 use crate::queue::{Queue, Work};
-use crate::secrets::Secrets;
-use crate::secrets::keyring::MasterKeyId;
 use crate::staging::TenantUploads;
 use crate::store::{self, Store};
 use crate::stored::Stored;

@@ -24,13 +24,13 @@ use fred::types::config::{Options, TlsConnector};
 use fred::types::{Expiration, InfoKind};
 use larder_model::ids::{FunctionId, PartnerId};
 use larder_model::settings;
+use larder_secrets::read_private;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::tail::Message;
 use super::{Queue, Work};
-use crate::secrets::read_private;
 
 const GROUP: &str = "larder";
 /// Entries of a stream that nobody reads.

@@ -15,6 +15,7 @@ use larder_model::settings::Settings;
 use larder_model::time::{Clock, instant};
 use larder_model::zones::Zones;
 use larder_runtime::Runtime;
+use larder_secrets::{Secrets, private_files};
 use web::Listeners;
 
 use crate::app::{App, Parts};
@@ -26,12 +27,11 @@ use crate::lifecycle::Lifecycle;
 use crate::objects::Objects;
 use crate::partners::Directory;
 use crate::queue::{Queue, Work};
-use crate::secrets::{self, Secrets};
 use crate::staging::Staging;
 use crate::store::Store;
 use crate::workers::gates::Gates;
 use crate::workers::turns::Turns;
-use crate::{files, machine, rotation, stored, usage};
+use crate::{machine, rotation, stored, usage};
 pub use web::bind;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -69,9 +69,9 @@ pub async fn start(
 ) -> anyhow::Result<App> {
     let data = settings.data.clone();
     machine::share_out(&mut settings, machine::memory_bytes());
-    files::tighten(&data);
+    private_files::tighten(&data);
     if let Some(folder) = settings.objects.url.strip_prefix("file://") {
-        files::tighten(Path::new(folder));
+        private_files::tighten(Path::new(folder));
     }
     let store = Store::open(&settings.database, &data).await.context("the database could not be opened")?;
     if store.is_embedded() {
@@ -185,7 +185,7 @@ pub fn run(app: &App, roles: &[Role], listeners: Listeners) -> anyhow::Result<()
 /// Reads a key from a file; a setting that is empty is a complaint that names it.
 pub fn key_from(file: &Path, setting: &str) -> anyhow::Result<String> {
     anyhow::ensure!(!file.as_os_str().is_empty(), "{setting} must name a file; only `larder dev` makes its own");
-    let text = secrets::read_private(file).with_context(|| format!("{setting}: {}", file.display()))?;
+    let text = larder_secrets::read_private(file).with_context(|| format!("{setting}: {}", file.display()))?;
     let key = text.trim().to_owned();
     anyhow::ensure!(key.len() >= 32, "{setting}: the key in {} is shorter than 32 characters", file.display());
     let placeholder = key.chars().all(|c| key.starts_with(c));

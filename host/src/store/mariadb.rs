@@ -509,7 +509,7 @@ fn opts(settings: &settings::Database, deadline: Option<Duration>) -> Result<Opt
             deadline.map_or(0.0, |deadline| deadline.as_secs_f64())
         )]);
     if !settings.password_file.as_os_str().is_empty() {
-        let password = crate::secrets::read_private(&settings.password_file)
+        let password = larder_secrets::read_private(&settings.password_file)
             .map_err(|err| wrong(format!("password_file: {}: {err}", settings.password_file.display())))?;
         builder = builder.pass(Some(password.trim()));
     }

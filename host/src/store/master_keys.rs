@@ -4,11 +4,11 @@
 //! sealing key shared, and whoever replaces that key holds it alone: so a process is either counted, or sees the new key.
 
 use larder_model::time::Millis;
+use larder_secrets::keyring::MasterKeyId;
 
 use super::db::{Lock, Row, Tx, json};
 use super::{Error, Result, Store};
 use crate::args;
-use crate::secrets::keyring::MasterKeyId;
 
 const SEALING: &str = "-- sealing_key
     SELECT key_id, since_ms, rewrapped_at_ms FROM sealing_key WHERE one = 1";

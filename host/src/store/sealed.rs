@@ -6,10 +6,10 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use larder_secrets::HEAD_BYTES;
 
 use super::db::{Row, Value};
 use super::{Error, Result, Store};
-use crate::secrets::HEAD_BYTES;
 
 /// A column, and what its values are sealed for.
 #[derive(Debug)]

@@ -140,8 +140,11 @@ mod tests {
     use super::*;
     use crate::store::Root;
     use crate::store::ledger::{Ended, Verdict};
+    use larder_model::Execution;
+    use larder_model::ExecutionStatus;
+    use larder_model::Function;
+    use larder_model::Trigger;
     use larder_model::time::Clock;
-    use larder_model::{Execution, ExecutionStatus, Function, Trigger};
 
     fn ended(id: &ExecutionId, scope: &Scope, now: Millis) -> Ended {
         let (partner, function) = (scope.partner.clone(), scope.function.clone());

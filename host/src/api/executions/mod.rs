@@ -39,9 +39,13 @@ use crate::stored;
 use crate::usage;
 use crate::workers::execute::{self, Body as InputBody, Done, Input, Job};
 use crate::workers::request;
+use larder_model::Enrolment;
+use larder_model::EnrolmentStatus;
+use larder_model::Execution;
+use larder_model::Per;
+use larder_model::Trigger;
 use larder_model::ids::{ExecutionId, FunctionId, PartnerId};
 use larder_model::time::{self, Millis};
-use larder_model::{Enrolment, EnrolmentStatus, Execution, Per, Trigger};
 
 /// JSON around a body of 10,485,760 characters, with room for escapes.
 const BODY_MAX: usize = 16 << 20;

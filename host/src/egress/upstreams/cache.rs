@@ -19,12 +19,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use larder_model::Upstream;
 use larder_model::fields::Tag;
 use larder_model::time::Millis;
+use larder_secrets::Secrets;
 use lru::LruCache;
 use serde::{Deserialize, Serialize};
 
 use super::freshness::{self, Directives, Use};
 use crate::queue::Queue;
-use crate::secrets::Secrets;
 
 /// Target and variant.
 pub type Key = ([u8; 32], [u8; 32]);

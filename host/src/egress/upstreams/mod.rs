@@ -32,6 +32,7 @@ use larder_model::outgoing::Times as Patience;
 use larder_model::time::{Clock, Millis};
 use larder_model::{Grants, Upstream, UpstreamSettings, fields};
 use larder_runtime::imports::signing;
+use larder_secrets::Secrets;
 
 use self::breaker::{Breaker, Told};
 use self::cache::{Answer, Cache, Kept, Key};
@@ -41,7 +42,6 @@ use self::service::Service;
 use super::{Body, Client, Error, InForce, Times};
 use crate::partners::{Directory, UpstreamView};
 use crate::queue::Queue;
-use crate::secrets::Secrets;
 
 /// What became of a request, as RFC 9211 says it.
 const CACHE_STATUS: &str = "cache-status";

@@ -19,6 +19,7 @@
 //! The rule: **what was opened is [`Plain`]**, wiped after use and never printed.
 
 pub mod keyring;
+pub mod private_files;
 
 use std::fmt;
 use std::ops::Deref;

@@ -10,7 +10,7 @@ use std::path::Path;
 use hex::FromHex;
 use zeroize::Zeroizing;
 
-use super::{Error, random, read_private, write_private};
+use crate::{Error, random, read_private, write_private};
 
 /// A file with more is one whose old keys nobody drops.
 pub const KEYS_MAX: usize = 8;
