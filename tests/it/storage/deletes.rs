@@ -12,7 +12,7 @@ use larder_runtime::{Effect, Grants};
 use larder_tests::{Api, Larder, Options, both, guests};
 use serde_json::json;
 
-use crate::schedules;
+use crate::events::schedules;
 
 const NOW: i64 = 1_795_262_400_500;
 
