@@ -11,7 +11,7 @@ use larder_model::{Effect, Enrolment, EnrolmentStatus, Execution, ExecutionStatu
 use larder_tests::{Answer, Api, Backend, Larder, Options, both, eventually, guests, within};
 use serde_json::{Value, json};
 
-use crate::schedules;
+use crate::events::schedules;
 
 fn probe() -> Vec<u8> {
     guests::guest("probe")

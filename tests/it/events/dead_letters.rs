@@ -10,7 +10,7 @@ use larder_model::{Execution, ExecutionStatus, RequestRecord, StoredEvent, Trigg
 use larder_tests::{Api, Larder, Options, both, eventually, guests};
 use serde_json::{Value, json};
 
-use crate::schedules;
+use crate::events::schedules;
 
 /// Retries that no test has to wait for.
 fn quick(on: larder_tests::Backend) -> Options {

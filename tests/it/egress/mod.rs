@@ -8,6 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 mod addresses;
+mod upstreams;
 
 /// A larder with the function `caller` of partner `demo`, and names that only this test gives meaning to.
 struct World {

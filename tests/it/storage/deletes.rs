@@ -11,7 +11,7 @@ use larder_model::{Effect, Execution, ExecutionStatus, Function, Grants, Request
 use larder_tests::{Api, Larder, Options, both, guests};
 use serde_json::json;
 
-use crate::schedules;
+use crate::events::schedules;
 
 const NOW: i64 = 1_795_262_400_500;
 

@@ -12,7 +12,7 @@ use larder_tests::{Api, Larder, Options, both, eventually, guests};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::{feeds, schedules};
+use crate::events::{feeds, schedules};
 
 const NOW: i64 = 1_795_262_400_500;
 const MINUTE: i64 = 60_000;
@@ -454,7 +454,7 @@ both!(a_schedule_whose_partner_has_enough_waiting_fires_late_and_misses_nothing,
     let of = schedules::scheduled(&app, "* * * * *").await;
     let other = deployed(&app, "other", |function| Function { schedule: "* * * * *".into(), ..function }).await;
     schedule::arm_all(&app).await.unwrap();
-    let waits = crate::claims::enqueue(&app, &of, NOW + 3_600_000).await;
+    let waits = crate::processes::claims::enqueue(&app, &of, NOW + 3_600_000).await;
     for minute in 1..=2 {
         app.clock.advance(MINUTE);
         while schedule::step(app.clone()).await.unwrap() {}

@@ -7,7 +7,7 @@ use larder_model::time::Clock;
 use larder_model::{RequestRecord, Trigger};
 use larder_tests::both;
 
-use crate::schedules;
+use crate::events::schedules;
 
 const NOW: i64 = 1_795_262_400_000;
 const LEASE: i64 = 60_000;

@@ -3,7 +3,7 @@
 use larder_tests::{Larder, both, eventually, guests};
 use serde_json::{Value, json};
 
-use crate::incoming::raw;
+use crate::web::incoming::raw;
 
 /// Behind each body: a request that nobody sent. An answer to it means that the body ended where it should not.
 const SMUGGLED: &str = "GET /hostile/say?body=smuggled HTTP/1.1\r\nhost: demo.localhost\r\nconnection: close\r\n\r\n";
