@@ -21,6 +21,7 @@ mod dead_letters;
 mod deletes;
 mod deploys;
 mod document;
+mod documentation;
 mod egress;
 mod environment;
 mod events;
