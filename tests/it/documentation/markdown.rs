@@ -72,7 +72,8 @@ impl Page {
             match (line.trim_start().strip_prefix("```"), open.as_mut()) {
                 (Some(_), Some(_)) => found.extend(open.take()),
                 (Some(info), None) => {
-                    open = Some(Fence { page: self.name.clone(), line: at + 1, info: info.into(), text: String::new() });
+                    open =
+                        Some(Fence { page: self.name.clone(), line: at + 1, info: info.into(), text: String::new() });
                 }
                 (None, Some(fence)) => fence.text.extend([line, "\n"]),
                 (None, None) => {}
@@ -90,13 +91,21 @@ impl Page {
 
     /// What stands between single backticks, on one line each.
     pub fn spans(&self) -> Vec<String> {
-        self.prose().split('`').skip(1).step_by(2).map(|span| span.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+        self.prose()
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .map(|span| span.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect()
     }
 
     /// Lines of blocks that are indented instead of fenced, which no check would see.
     pub fn indented(&self) -> Vec<String> {
         let prose = self.prose();
         let lines = prose.lines().zip(prose.lines().skip(1));
-        lines.filter(|(before, line)| before.is_empty() && line.starts_with("    ")).map(|(_, line)| line.into()).collect()
+        lines
+            .filter(|(before, line)| before.is_empty() && line.starts_with("    "))
+            .map(|(_, line)| line.into())
+            .collect()
     }
 }

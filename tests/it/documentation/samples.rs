@@ -1,6 +1,6 @@
 //! Samples of everything but shells.
 
-use larder::config::Settings;
+use larder::config::{DEFAULTS, Settings};
 use larder_tests::services::Database;
 use larder_tests::{Api, Backend, Larder, guests, workspace};
 use mysql_async::prelude::Queryable;
@@ -14,7 +14,11 @@ const UNCHECKED: [(&str, &str, &str); 5] = [
     ("ARCHITECTURE.md", "trigger → execution", "a picture"),
     ("ARCHITECTURE.md", "larder → server", "the layers; `crates_use_only_what_stands_below_them` reads it"),
     ("examples/aggregator/README.md", "{\"goal\"", "an item of a feed, which may be any object"),
-    ("docs/upstreams-and-feeds.md", "larder: GET", "a message, which `what_is_not_there_or_not_granted_is_refused_by_name` expects"),
+    (
+        "docs/upstreams-and-feeds.md",
+        "larder: GET",
+        "a message, which `what_is_not_there_or_not_granted_is_refused_by_name` expects",
+    ),
 ];
 
 fn of(language: &str, target: &str) -> Vec<Fence> {
@@ -83,6 +87,43 @@ fn settings_of_the_server_are_taken() {
     }
 }
 
+/// `section.key` for each setting there is.
+fn settings() -> Vec<String> {
+    let (mut names, mut section) = (vec![], "");
+    for line in DEFAULTS.lines().filter(|line| !line.starts_with('#')) {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            section = name;
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !section.is_empty()) {
+            names.push(format!("{section}.{key}"));
+        }
+    }
+    names
+}
+
+/// Settings within the text, such as `worker.lease`.
+#[test]
+fn every_setting_within_the_text_exists() {
+    let known = settings();
+    let sections: Vec<&str> = known.iter().map(|name| name.split('.').next().unwrap()).collect();
+    let (mut checked, mut wrong) = (0, vec![]);
+    for page in pages().iter().filter(|page| page.name.starts_with("docs/") || !page.name.contains('/')) {
+        for span in page.spans() {
+            let Some((section, key)) = span.split_once('.') else { continue };
+            let is_name = key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            // Scopes look alike, and so do files.
+            if !is_name || !sections.contains(&section) || ["read", "write", "toml", "rs", "md"].contains(&key) {
+                continue;
+            }
+            checked += 1;
+            if !known.contains(&span) {
+                wrong.push(format!("{}: {span} is no setting", page.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(checked > 40, "{checked}");
+}
+
 /// `json POST /v1/events`: the body is sent there. The functions `round-up` and `x` exist.
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_are_taken_by_the_api() {
@@ -106,7 +147,12 @@ fn rust_samples_are_compiled() {
         let file = workspace().join(fence.target());
         let source = std::fs::read_to_string(&file).unwrap_or_else(|err| panic!("{}: {err}", fence.place()));
         let plain = |text: &str| text.lines().map(str::trim_start).collect::<Vec<_>>().join("\n");
-        assert!(plain(&source).contains(plain(&fence.text).trim_end()), "{} is not in {}", fence.place(), fence.target());
+        assert!(
+            plain(&source).contains(plain(&fence.text).trim_end()),
+            "{} is not in {}",
+            fence.place(),
+            fence.target()
+        );
     }
 }
 
@@ -120,7 +166,8 @@ fn worlds_are_read() {
     for fence in of("wit", "") {
         let mut resolve = wit_parser::Resolve::default();
         resolve.push_dir(workspace().join("sdk/wit")).expect("the world of Larder");
-        let package = resolve.push_str("sample.wit", &fence.text).unwrap_or_else(|err| panic!("{}: {err:#}", fence.place()));
+        let package =
+            resolve.push_str("sample.wit", &fence.text).unwrap_or_else(|err| panic!("{}: {err:#}", fence.place()));
         assert!(!resolve.packages[package].worlds.is_empty(), "{}", fence.place());
     }
 }
@@ -137,4 +184,25 @@ async fn statements_are_taken_by_mariadb() {
         assert!(taken.is_ok(), "{}: {taken:?}", fence.place());
         connection.query_drop(format!("DROP DATABASE {name}")).await.unwrap();
     }
+}
+
+/// Links within the repository.
+#[test]
+fn every_link_leads_to_a_file() {
+    let (mut checked, mut wrong) = (0, vec![]);
+    for page in pages() {
+        let folder = workspace().join(&page.name).parent().unwrap().to_owned();
+        for rest in page.prose().split("](").skip(1) {
+            let link = rest.split([')', '#']).next().unwrap();
+            if link.is_empty() || link.contains("://") {
+                continue;
+            }
+            checked += 1;
+            if !folder.join(link).exists() {
+                wrong.push(format!("{}: {link}", page.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(checked > 60, "{checked}");
 }
