@@ -54,6 +54,11 @@ fn every_sample_is_of_a_kind_that_is_checked() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(left.is_empty(), "these are gone: {left:?}");
+    // A kind that is not known is found, and so is one that does not say what it is.
+    let fence = |info: &str| Fence { page: "sample".into(), line: 1, info: info.into(), text: String::new() };
+    for info in ["", "text", "python", "toml", "toml Cargo.toml", "json", "rust", "sh larder"] {
+        assert!(!is_checked(&fence(info)), "{info}");
+    }
     assert!(UNCHECKED.len() <= 6 && UNCHECKED.iter().all(|(_, _, reason)| !reason.is_empty()));
 }
 
