@@ -36,7 +36,7 @@ impl Fence {
     }
 }
 
-/// Every Markdown file, sorted by name.
+/// Every Markdown file and every template of one, sorted by name. The history may name what is gone, so it is left out.
 pub fn pages() -> Vec<Page> {
     let mut pages = vec![];
     collect(workspace(), &mut pages);
@@ -53,9 +53,11 @@ fn collect(folder: &Path, into: &mut Vec<Page>) {
             if !name.starts_with('.') && !SKIPPED.contains(&&*name) {
                 collect(&path, into);
             }
-        } else if name.ends_with(".md") {
+        } else if name == "CHANGELOG.md" {
+            continue;
+        } else if name.ends_with(".md") || name.ends_with(".md.tmpl") {
             let below = path.strip_prefix(workspace()).expect("a file of the workspace");
-            let text = std::fs::read_to_string(&path).expect("a page");
+            let text = std::fs::read_to_string(&path).expect("a page").replace("{{name}}", "x");
             into.push(Page { name: below.to_string_lossy().into_owned(), text });
         }
     }
