@@ -5,12 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use larder::lifecycle::Lifecycle;
 use larder::roles::{self, Role};
 use larder::{cli, dev, telemetry};
 use larder_model::settings::{self, DEFAULTS, Settings};
 use larder_model::time::Clock;
 use larder_secrets::{Secrets, private_files};
+use larder_signals::lifecycle::Lifecycle;
 
 /// The system's keeps most of what bodies and answers once took, in an arena for each thread.
 #[global_allocator]

@@ -20,10 +20,10 @@ use anyhow::Context;
 use larder_model::time::Millis;
 use larder_secrets::keyring::MasterKeyId;
 use larder_secrets::{Plain, Secrets};
+use larder_store::sealed::{SEALED, SealedColumn, SealedRow};
+use larder_store::{Agreed, KeyUser, SealingKey, Store};
 
 use crate::app::App;
-use crate::store::sealed::{SEALED, SealedColumn, SealedRow};
-use crate::store::{self, Agreed, KeyUser, SealingKey, Store};
 
 /// A process that was not seen for so many of its looks is taken for dead.
 const LOOKS_MISSED: u32 = 6;
@@ -40,7 +40,7 @@ const PSEUDONYMS: &str = "pseudonyms";
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
-    Store(#[from] store::Error),
+    Store(#[from] larder_store::Error),
     #[error(transparent)]
     Secrets(#[from] larder_secrets::Error),
     #[error("the master key {wanted} is not the first of this process's file, {first} is")]
@@ -279,6 +279,6 @@ pub async fn overview(app: &App) -> Result<Overview, Error> {
 }
 
 /// The process ends.
-pub async fn leave(app: &App) -> store::Result<()> {
+pub async fn leave(app: &App) -> larder_store::Result<()> {
     app.store.forget_key_users(&app.holder, app.clock.now_ms() - FORGOTTEN).await
 }

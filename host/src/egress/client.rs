@@ -24,6 +24,7 @@ use larder_model::net::authority::Host;
 use larder_model::net::{hop_by_hop, http_rule};
 use larder_model::outgoing::{Body, Error};
 use larder_model::{Scheme, settings};
+use larder_signals::tls::Authorities;
 use metrics::counter;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -35,7 +36,6 @@ use super::body::{Budget, bounded};
 use super::pool::{Connection, Key, Pool, Transport};
 use super::resolve::Resolver;
 use super::{Destination, Times};
-use crate::tls::Authorities;
 
 /// The head of an answer.
 const HEAD_BYTES_MAX: usize = 32 << 10;
@@ -82,7 +82,7 @@ impl Client {
         let networks =
             settings.private_networks.iter().map(|text| http_rule::network(text).map_err(anyhow::Error::msg));
         // Besides those of the system.
-        let (mut tls, authorities) = crate::tls::client(&settings.ca_file, true).context("egress.ca_file")?;
+        let (mut tls, authorities) = larder_signals::tls::client(&settings.ca_file, true).context("egress.ca_file")?;
         tracing::info!("certificate authorities of calls out: {authorities}");
         tls.alpn_protocols = vec![b"http/1.1".into()];
         Ok(Client(Arc::new(Shared {

@@ -31,13 +31,13 @@ use larder_model::{
 use larder_runtime::Lane;
 use larder_secrets::Secrets;
 use larder_secrets::keyring::MasterKeyId;
+use larder_signals::lifecycle::Lifecycle;
+use larder_signals::{Queue, Work};
+use larder_store::Store;
 use tokio::sync::Semaphore;
 
 use crate::bodies::TenantBytes;
-use crate::lifecycle::Lifecycle;
-use crate::queue::{Queue, Work};
 use crate::staging::TenantUploads;
-use crate::store::{self, Store};
 use crate::stored::Stored;
 
 /// One partner's part of the snapshot.
@@ -155,7 +155,7 @@ impl Directory {
         queue: Queue,
         zones: Zones,
         server: &settings::Server,
-    ) -> store::Result<Directory> {
+    ) -> larder_store::Result<Directory> {
         let directory = Directory(Arc::new(Shared {
             tenants: ArcSwap::default(),
             store,
@@ -186,7 +186,7 @@ impl Directory {
     }
 
     /// The operator's of this name, for what is done on behalf of no partner.
-    pub async fn operators_upstream(&self, name: &str) -> store::Result<Option<Arc<UpstreamView>>> {
+    pub async fn operators_upstream(&self, name: &str) -> larder_store::Result<Option<Arc<UpstreamView>>> {
         let found = self.0.store.upstreams(None).await?.into_iter().find(|upstream| upstream.name == name);
         Ok(found.map(|upstream| Arc::new(self.0.upstream(upstream))))
     }
@@ -202,21 +202,21 @@ impl Directory {
     }
 
     /// After a change of this process's own: reads the partner anew, swaps it in and tells the other processes.
-    pub async fn reload(&self, id: &PartnerId) -> store::Result<()> {
+    pub async fn reload(&self, id: &PartnerId) -> larder_store::Result<()> {
         self.read_anew(id).await?;
         self.0.queue.push(Work::Tenants);
         Ok(())
     }
 
     /// After a change of this process's own to what stands in the snapshots of all partners.
-    pub async fn reload_all(&self) -> store::Result<()> {
+    pub async fn reload_all(&self) -> larder_store::Result<()> {
         self.refresh_all().await?;
         self.0.queue.push(Work::Tenants);
         Ok(())
     }
 
     /// Makes sure that the snapshot has every change that was committed before this call.
-    pub async fn refresh(&self, id: &PartnerId) -> store::Result<()> {
+    pub async fn refresh(&self, id: &PartnerId) -> larder_store::Result<()> {
         let now = self.0.store.partner(id).await?.map(|partner| partner.version);
         if now != self.version(id) {
             self.read_anew(id).await?;
@@ -225,7 +225,7 @@ impl Directory {
     }
 
     /// The same for all partners, with one query where nothing has changed.
-    pub async fn refresh_all(&self) -> store::Result<()> {
+    pub async fn refresh_all(&self) -> larder_store::Result<()> {
         let now: HashMap<PartnerId, i64> =
             self.0.store.partners().await?.into_iter().map(|partner| (partner.id, partner.version)).collect();
         let known = self.tenants();
@@ -280,7 +280,7 @@ impl Directory {
         self.tenant(id).map(|tenant| tenant.partner.version)
     }
 
-    async fn read_anew(&self, id: &PartnerId) -> store::Result<()> {
+    async fn read_anew(&self, id: &PartnerId) -> larder_store::Result<()> {
         let _one = self.0.reloading.lock().await;
         // The version is read before the rest: what changes meanwhile is found at the next look.
         let tenant = match self.0.store.partner(id).await? {
@@ -296,7 +296,7 @@ impl Directory {
         Ok(())
     }
 
-    async fn read(&self, partner: Partner) -> store::Result<Tenant> {
+    async fn read(&self, partner: Partner) -> larder_store::Result<Tenant> {
         let (store, id) = (&self.0.store, partner.id.clone());
         let keys = store.keys(&id).await?.into_iter().map(|key| (key.id.clone(), key)).collect();
         let deployments = store.active_deployments(&id).await?.into_iter().map(|d| (d.id.clone(), d));

@@ -5,9 +5,8 @@ use larder_model::amount;
 use larder_model::state::Version;
 use larder_runtime::imports::savings;
 use larder_runtime::imports::state::{self, BackendError};
-
-use crate::store::Store;
-use crate::store::state::Scope;
+use larder_store::Store;
+use larder_store::state::Scope;
 
 /// State of one scope.
 pub struct State {

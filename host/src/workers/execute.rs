@@ -16,6 +16,10 @@ use larder_model::{
 };
 use larder_runtime::imports::http::Backend;
 use larder_runtime::{Answer, Call, LoadError, Program, Run, Sanitize, StreamedBody};
+use larder_signals::crash::{self, Point};
+use larder_store::Root;
+use larder_store::ledger::{Ended, Verdict};
+use larder_store::state::Scope;
 use metrics::{counter, histogram};
 use tokio::sync::oneshot;
 
@@ -23,13 +27,9 @@ use super::capabilities::{Savings, State};
 use super::gates::RACES_MAX;
 use super::retries::{self, Fate};
 use crate::app::App;
-use crate::crash::{self, Point};
 use crate::egress::{Calls, InForce};
 use crate::ledger::Unwritten;
 use crate::partners::{Active, FunctionView};
-use crate::store::Root;
-use crate::store::ledger::{Ended, Verdict};
-use crate::store::state::Scope;
 use crate::{backlog, stored};
 
 /// Events may cause events may cause events; deeper than this is a loop.
@@ -350,7 +350,7 @@ async fn finish(
         Ok(Verdict::Committed { emitted }) => {
             count_buried(&execution);
             if emitted {
-                app.queue.push(crate::queue::Work::Events);
+                app.queue.push(larder_signals::Work::Events);
             }
             outcome.end
         }

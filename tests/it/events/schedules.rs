@@ -1,14 +1,14 @@
 //! Schedules, with the clock in the test's hand.
 
 use larder::app::App;
-use larder::lifecycle::Lifecycle;
-use larder::store::listing::Listing;
 use larder::{roles, schedule};
 use larder_model::ids::{DeploymentId, FunctionId, PartnerId};
 use larder_model::settings::Settings;
 use larder_model::time::{Clock, rfc3339};
 use larder_model::{BuildStatus, Deployment, Exports, Function};
 use larder_secrets::Secrets;
+use larder_signals::lifecycle::Lifecycle;
+use larder_store::listing::Listing;
 use larder_tests::both;
 use larder_tests::services::Database;
 

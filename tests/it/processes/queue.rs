@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use larder::lifecycle::Lifecycle;
-use larder::queue::{Queue, Told, Watch, Work};
 use larder_model::{Execution, settings};
+use larder_signals::lifecycle::Lifecycle;
+use larder_signals::{Queue, Told, Watch, Work};
 use larder_tests::eventually;
 use larder_tests::services::Redis;
 

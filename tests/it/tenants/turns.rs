@@ -2,8 +2,8 @@
 //! beside it, and each partner's backlog has a bound.
 
 use larder::app::App;
+use larder::schedule;
 use larder::workers::{expand, route};
-use larder::{schedule, store};
 use larder_model::ids::{EnrolmentId, EventId, FunctionId, PartnerId};
 use larder_model::time::Clock;
 use larder_model::{Enrolment, EnrolmentStatus, Function, Per, StoredEvent, Topics};
@@ -183,7 +183,7 @@ async fn enrol(app: &App, (partner, function): &(PartnerId, FunctionId), end_use
 }
 
 async fn executions(app: &App, (partner, function): &(PartnerId, FunctionId)) -> usize {
-    let first = store::listing::Listing::first(5_000);
+    let first = larder_store::listing::Listing::first(5_000);
     app.store.list_executions(partner, function, &first).await.unwrap().rows.len()
 }
 

@@ -31,10 +31,7 @@ use super::wire::{self, Deleted, Ids};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
 use crate::backlog;
-use crate::crash::{self, Point};
 use crate::partners::{FunctionView, Tenant};
-use crate::queue::Work;
-use crate::store::{self, NewExecution, filters};
 use crate::stored;
 use crate::usage;
 use crate::workers::execute::{self, Body as InputBody, Done, Input, Job};
@@ -46,6 +43,9 @@ use larder_model::Per;
 use larder_model::Trigger;
 use larder_model::ids::{ExecutionId, FunctionId, PartnerId};
 use larder_model::time::{self, Millis};
+use larder_signals::Work;
+use larder_signals::crash::{self, Point};
+use larder_store::{NewExecution, filters};
 
 /// JSON around a body of 10,485,760 characters, with room for escapes.
 const BODY_MAX: usize = 16 << 20;
@@ -301,8 +301,8 @@ async fn enqueue(
     view.stored.add(bytes);
     match app.store.insert_execution(&new).await {
         // Whoever had this key before queued it a moment ago.
-        Err(store::Error::Conflict { .. }) if ticket.again => {}
-        Err(store::Error::Unknown(why)) => {
+        Err(larder_store::Error::Conflict { .. }) if ticket.again => {}
+        Err(larder_store::Error::Unknown(why)) => {
             tracing::warn!(execution.id = %new.id, why, "it is not known whether an execution was queued");
             return Err(Problem::outcome_unknown(&new.id));
         }

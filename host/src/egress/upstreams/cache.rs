@@ -20,11 +20,11 @@ use larder_model::Upstream;
 use larder_model::fields::Tag;
 use larder_model::time::Millis;
 use larder_secrets::Secrets;
+use larder_signals::Queue;
 use lru::LruCache;
 use serde::{Deserialize, Serialize};
 
 use super::freshness::{self, Directives, Use};
-use crate::queue::Queue;
 
 /// Target and variant.
 pub type Key = ([u8; 32], [u8; 32]);
@@ -234,7 +234,7 @@ impl Cache {
             return;
         }
         let texts: Vec<Line> = all.iter().map(|kept| Line::of(kept)).collect();
-        let sealed = self.secrets.seal(&place(&hex::encode(&key.0)), crate::store::db::json(&texts).as_bytes());
+        let sealed = self.secrets.seal(&place(&hex::encode(&key.0)), larder_store::db::json(&texts).as_bytes());
         let _ = tokio::time::timeout(REDIS_WAIT, self.queue.keep(&redis_key(&key.0), sealed.into(), worth)).await;
     }
 

@@ -33,6 +33,7 @@ use larder_model::time::{Clock, Millis};
 use larder_model::{Grants, Upstream, UpstreamSettings, fields};
 use larder_runtime::imports::signing;
 use larder_secrets::Secrets;
+use larder_signals::Queue;
 
 use self::breaker::{Breaker, Told};
 use self::cache::{Answer, Cache, Kept, Key};
@@ -41,7 +42,6 @@ use self::freshness::Directives;
 use self::service::Service;
 use super::{Body, Client, Error, InForce, Times};
 use crate::partners::{Directory, UpstreamView};
-use crate::queue::Queue;
 
 /// What became of a request, as RFC 9211 says it.
 const CACHE_STATUS: &str = "cache-status";
@@ -372,7 +372,7 @@ impl Shared {
             "the breaker of upstream {} is {word} for partner {partner}", upstream.name
         );
         let key = told_key(partner, &(upstream.owner.clone(), upstream.name.clone()));
-        self.queue.keep(&key, crate::store::db::json(told).into(), TOLD).await;
+        self.queue.keep(&key, larder_store::db::json(told).into(), TOLD).await;
     }
 }
 

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use larder_model::ids::PartnerId;
 use larder_model::time::{Clock, Millis};
+use larder_signals::Queue;
 use tokio::sync::Notify;
 
 use super::Error;
-use crate::queue::Queue;
 
 const MINUTE_MS: Millis = 60_000;
 /// How long a minute's count is kept for others.
