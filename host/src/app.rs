@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use larder_egress::Client;
+use larder_egress::upstreams::Upstreams;
 use larder_model::settings::Settings;
 use larder_model::time::Clock;
 use larder_model::zones::Zones;
@@ -13,8 +15,6 @@ use larder_store::Store;
 
 use crate::api::idempotency::Counts;
 use crate::bodies::Bodies;
-use crate::egress::Client;
-use crate::egress::upstreams::Upstreams;
 use crate::ledger::Ledger;
 use crate::objects::Objects;
 use crate::partners::Directory;

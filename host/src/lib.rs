@@ -7,7 +7,6 @@ pub mod backlog;
 pub mod bodies;
 pub mod cli;
 pub mod dev;
-pub mod egress;
 pub mod feeds;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;

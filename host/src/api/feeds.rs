@@ -323,7 +323,7 @@ fn read_secret(text: &str) -> Result<Secret, Problem> {
 }
 
 fn seal(app: &App, feed: &Feed, secrets: &[Secret]) -> Vec<u8> {
-    app.secrets.seal(&feed.place(), larder_store::db::json(&secrets).as_bytes())
+    app.secrets.seal(&feed.place(), larder_model::json(&secrets).as_bytes())
 }
 
 /// The secrets of its push door, the newest first.

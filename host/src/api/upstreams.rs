@@ -5,6 +5,8 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
+use larder_egress::upstreams::Upstreams;
+use larder_egress::upstreams::breaker::Told;
 use larder_model::ids::PartnerId;
 use larder_model::upstreams::{CredentialKind, is_name};
 use larder_model::{Upstream, UpstreamSettings};
@@ -19,8 +21,6 @@ use super::problem::{Kind, Problem};
 use super::wire::{self, Deleted, Ids, datetime};
 use crate::app::App;
 use crate::auth::{Caller, Operator, Scope};
-use crate::egress::upstreams::Upstreams;
-use crate::egress::upstreams::breaker::Told;
 use crate::quotas::{Cap, Exceeded};
 
 pub fn router() -> OpenApiRouter<App> {

@@ -11,6 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use larder_egress::Tenants;
+use larder_egress::upstreams::UpstreamView;
 use larder_model::feed_mapping::Page;
 use larder_model::feeds::PollSettings;
 use larder_model::grants::leads;
@@ -26,7 +28,6 @@ use metrics::{counter, gauge};
 use super::owner;
 use crate::app::App;
 use crate::backlog;
-use crate::partners::UpstreamView;
 use crate::workers::retries;
 
 /// Due feeds that are looked at in one step.

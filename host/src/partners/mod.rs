@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use backlog::Backlog;
 use calls::Calls;
+use larder_egress::Tenants;
+use larder_egress::upstreams::UpstreamView;
 use larder_model::grants::{Leads, leads};
 use larder_model::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
 use larder_model::zones::{Zone, Zones};
@@ -88,13 +90,6 @@ pub struct FunctionView {
     pub variables: Arc<Vec<(String, String)>>,
     /// A variable that does not open. The function does not run without it.
     pub unopened: Option<String>,
-}
-
-/// A named outside service as a call sees it. Without `Debug`: it must not be printed.
-pub struct UpstreamView {
-    pub upstream: Upstream,
-    /// The credential's text; `None` if there is none, or if it does not open: then nothing may be sent.
-    pub secret: Option<String>,
 }
 
 /// The deployment that runs.
@@ -178,11 +173,6 @@ impl Directory {
     /// All of them, as they are at this moment.
     pub fn tenants(&self) -> Arc<HashMap<PartnerId, Arc<Tenant>>> {
         self.0.tenants.load_full()
-    }
-
-    /// The upstream that the partner's functions know by this name.
-    pub fn upstream(&self, partner: &PartnerId, name: &str) -> Option<Arc<UpstreamView>> {
-        self.0.tenants.load().get(partner)?.upstreams.get(name).cloned()
     }
 
     /// The operator's of this name, for what is done on behalf of no partner.
@@ -416,6 +406,20 @@ impl Shared {
             .ok()
         });
         UpstreamView { upstream, secret }
+    }
+}
+
+impl Tenants for Directory {
+    fn upstream(&self, partner: &PartnerId, name: &str) -> Option<Arc<UpstreamView>> {
+        self.0.tenants.load().get(partner)?.upstreams.get(name).cloned()
+    }
+
+    fn grants(&self, partner: &PartnerId, function: &FunctionId) -> Result<Arc<Grants>, String> {
+        match self.function(partner, function) {
+            Some(view) if view.function.enabled => Ok(view.grants.clone()),
+            Some(_) => Err("the function is disabled: it reaches nothing".into()),
+            None => Err("the function was deleted: it reaches nothing".into()),
+        }
     }
 }
 

@@ -9,8 +9,11 @@ pub mod web;
 pub mod worker;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
+use larder_egress::Client;
+use larder_egress::upstreams::Upstreams;
 use larder_model::settings::Settings;
 use larder_model::time::{Clock, instant};
 use larder_model::zones::Zones;
@@ -23,8 +26,6 @@ use web::Listeners;
 
 use crate::app::{App, Parts};
 use crate::bodies::Bodies;
-use crate::egress::Client;
-use crate::egress::upstreams::Upstreams;
 use crate::ledger::{self, Ledger};
 use crate::objects::Objects;
 use crate::partners::Directory;
@@ -126,7 +127,8 @@ pub async fn start(
     .map_err(anyhow::Error::msg)
     .context("the runtime could not be started")?;
     let egress = Client::new(&settings.egress)?;
-    let upstreams = Upstreams::new(egress.clone(), clock.clone(), queue.clone(), secrets.clone(), directory.clone());
+    let upstreams =
+        Upstreams::new(egress.clone(), clock.clone(), queue.clone(), secrets.clone(), Arc::new(directory.clone()));
     let ledger_settings = ledger::Settings { flush: settings.records.flush, buffer: settings.records.buffer };
     let (ledger, writer) = Ledger::new(store.clone(), clock.clone(), &ledger_settings);
     life.spawn_last("ledger", writer);

@@ -1,10 +1,13 @@
-//! The runtime's backends over the store.
+//! The runtime's backends over the store and egress.
 
 use async_trait::async_trait;
+use larder_egress::Calls;
+use larder_egress::upstreams::Signer;
 use larder_model::amount;
+use larder_model::outgoing::{Body, Error, Times};
 use larder_model::state::Version;
-use larder_runtime::imports::savings;
 use larder_runtime::imports::state::{self, BackendError};
+use larder_runtime::imports::{http, savings, signing};
 use larder_store::Store;
 use larder_store::state::Scope;
 
@@ -33,6 +36,30 @@ impl state::Backend for State {
         limit: u32,
     ) -> Result<Vec<(String, Vec<u8>, Version)>, BackendError> {
         self.store.list_state(&self.scope, prefix, after, limit).await.map_err(|err| BackendError(err.to_string()))
+    }
+}
+
+/// Outgoing calls of one run.
+pub struct Outgoing(pub Calls);
+
+#[async_trait]
+impl http::Backend for Outgoing {
+    async fn send(
+        &self,
+        ordinal: u32,
+        request: ::http::Request<Body>,
+        times: Times,
+    ) -> Result<::http::Response<Body>, Error> {
+        self.0.send(ordinal, request, times).await
+    }
+}
+
+/// Signatures for one function.
+pub struct Signing(pub Signer);
+
+impl signing::Backend for Signing {
+    fn sign(&self, upstream: &str, data: &[u8]) -> Result<Vec<u8>, String> {
+        self.0.sign(upstream, data)
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
+use larder_egress::{Calls, InForce};
 use larder_model::ids::{DeploymentId, ExecutionId};
 use larder_model::time::{Millis, jitter};
 use larder_model::{
@@ -23,11 +24,10 @@ use larder_store::state::Scope;
 use metrics::{counter, histogram};
 use tokio::sync::oneshot;
 
-use super::capabilities::{Savings, State};
+use super::capabilities::{Outgoing, Savings, Signing, State};
 use super::gates::RACES_MAX;
 use super::retries::{self, Fate};
 use crate::app::App;
-use crate::egress::{Calls, InForce};
 use crate::ledger::Unwritten;
 use crate::partners::{Active, FunctionView};
 use crate::{backlog, stored};
@@ -165,7 +165,8 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
     let scope = job.scope();
     let state = Arc::new(State::new(app.store.clone(), scope.clone()));
     let savings = Arc::new(Savings::new(app.store.clone(), scope.clone()));
-    let signer = app.upstreams.signer(InForce::new(&app.directory, &scope.partner, &scope.function));
+    let in_force = InForce::new(Arc::new(app.directory.clone()), &scope.partner, &scope.function);
+    let signer = Arc::new(Signing(app.upstreams.signer(in_force)));
     let mut limits = job.view.limits;
     limits.wall = limits.wall.min(job.wall_max.unwrap_or(limits.wall));
     let may_have_effects = program.artifact().may_have_effects;
@@ -218,9 +219,10 @@ fn outgoing(app: &App, job: &Job) -> Option<Arc<dyn Backend>> {
     let grants = &job.view.grants;
     let any = !grants.http.is_empty() || !grants.upstreams.is_empty() || !grants.moved.is_empty();
     any.then(|| {
-        let in_force = InForce::new(&app.directory, &job.execution.partner, &job.execution.function);
+        let in_force = InForce::new(Arc::new(app.directory.clone()), &job.execution.partner, &job.execution.function);
         let (client, upstreams) = (app.egress.clone(), app.upstreams.clone());
-        Arc::new(Calls::new(client, upstreams, &app.settings.egress, in_force, &job.execution.id, grants)) as _
+        Arc::new(Outgoing(Calls::new(client, upstreams, &app.settings.egress, in_force, &job.execution.id, grants)))
+            as _
     })
 }
 

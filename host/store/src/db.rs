@@ -423,11 +423,6 @@ impl Row {
     }
 }
 
-/// JSON text of a plain value of ours, which always has one.
-pub fn json(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value).expect("plain values serialise")
-}
-
 macro_rules! value_from {
     ($($type:ty => |$value:ident| $made:expr;)*) => {$(
         impl From<$type> for Value {

@@ -3,9 +3,9 @@
 
 use larder_model::ids::{ExecutionId, FunctionId, PartnerId};
 use larder_model::time::Millis;
-use larder_model::{Execution, RequestRecord};
+use larder_model::{Execution, RequestRecord, json};
 
-use crate::db::{Lock, Value, json};
+use crate::db::{Lock, Value};
 use crate::executions::{COLUMNS, execution};
 use crate::listing::{self, Column, Filter, Kind, Listing, Op, Page, Source};
 use crate::{Error, Result, Store, args};

@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use hex::FromHex;
 use larder_model::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
 use larder_model::time::{Clock, Millis};
-use larder_model::{Approval, BuildStatus, Deployment, Digest};
+use larder_model::{Approval, BuildStatus, Deployment, Digest, json};
 
-use crate::db::{Lock, Row, Tx, Value, json, one_of};
+use crate::db::{Lock, Row, Tx, Value, one_of};
 use crate::listing::{self, Column, Kind, Listing, Page, Source};
 use crate::{Error, Result, Store, args, grants, partners};
 

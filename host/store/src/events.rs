@@ -4,9 +4,9 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use larder_model::ids::{EventId, PartnerId};
-use larder_model::{Fanout, StoredEvent, trigger_key};
+use larder_model::{Fanout, StoredEvent, json, trigger_key};
 
-use crate::db::{Lock, Row, Tx, Value, by_partner, json, one_of};
+use crate::db::{Lock, Row, Tx, Value, by_partner, one_of};
 use crate::executions::{self, NewExecution};
 use crate::{Error, Result, Store, args, fanouts, functions};
 

@@ -6,9 +6,9 @@
 
 use larder_model::ids::{EnrolmentId, EventId, ExecutionId, FunctionId, PartnerId};
 use larder_model::time::Millis;
-use larder_model::{Execution, ExecutionStatus, RequestRecord, Trigger};
+use larder_model::{Execution, ExecutionStatus, RequestRecord, Trigger, json};
 
-use crate::db::{Lock, Row, Tx, Value, by_partner, json, one_of};
+use crate::db::{Lock, Row, Tx, Value, by_partner, one_of};
 use crate::listing::{self, Column, Kind, Listing, Page, Source};
 use crate::{Error, Result, Store, args};
 

@@ -10,9 +10,9 @@ use larder_model::cloudevents::CloudEvent;
 use larder_model::feed_mapping::Page;
 use larder_model::ids::{EventId, PartnerId};
 use larder_model::time::{Clock, Millis};
-use larder_model::{Feed, FeedSettings, Progress, StoredEvent};
+use larder_model::{Feed, FeedSettings, Progress, StoredEvent, json};
 
-use crate::db::{Lock, Row, Tx, json};
+use crate::db::{Lock, Row, Tx};
 use crate::{Error, Result, Store, args, events};
 
 const COLUMNS: &str = "partner_id, name, settings, sealed, attempt, next_cursor, etag, due_at_ms, good_at_ms, newest_at_ms, \

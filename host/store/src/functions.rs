@@ -2,9 +2,9 @@
 
 use larder_model::ids::{FunctionId, PartnerId};
 use larder_model::time::Millis;
-use larder_model::{Function, Per, Topics};
+use larder_model::{Function, Per, Topics, json};
 
-use crate::db::{Lock, Row, Tx, Value, json};
+use crate::db::{Lock, Row, Tx, Value};
 use crate::listing::{self, Column, Kind, Listing, Page, Source};
 use crate::{Error, Removal, Removed, Result, Store, args, partners, removals};
 

@@ -10,9 +10,9 @@
 use larder_model::grants::{Leads, check, covers, leads as names};
 use larder_model::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
 use larder_model::time::Clock;
-use larder_model::{BuildStatus, Deployment, Feed, GrantChange, GrantChangeKind, Grants, Variable};
+use larder_model::{BuildStatus, Deployment, Feed, GrantChange, GrantChangeKind, Grants, Variable, json};
 
-use crate::db::{Lock, Row, Tx, json};
+use crate::db::{Lock, Row, Tx};
 use crate::listing::{self, Column, Kind, Listing, Page, Source};
 use crate::{Error, Result, Store, args, deployments, feeds, functions, partners, upstreams, variables};
 

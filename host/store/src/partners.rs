@@ -6,9 +6,9 @@
 
 use larder_model::ids::{KeyId, PartnerId};
 use larder_model::time::Millis;
-use larder_model::{ApiKey, Partner};
+use larder_model::{ApiKey, Partner, json};
 
-use crate::db::{Row, Tx, json};
+use crate::db::{Row, Tx};
 use crate::{Result, Store, args};
 
 const INSERT: &str = "-- insert_partner

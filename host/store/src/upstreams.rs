@@ -1,11 +1,11 @@
 //! Named outside services. Those of the operator are in every partner's snapshot, so a change of one counts as a change
 //! of all partners.
 
-use larder_model::Upstream;
 use larder_model::grants::leads;
 use larder_model::ids::PartnerId;
+use larder_model::{Upstream, json};
 
-use crate::db::{Row, Tx, json};
+use crate::db::{Row, Tx};
 use crate::grants::{self, Changer};
 use crate::{Error, Result, Store, args, partners};
 

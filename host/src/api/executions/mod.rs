@@ -45,7 +45,8 @@ use larder_model::ids::{ExecutionId, FunctionId, PartnerId};
 use larder_model::time::{self, Millis};
 use larder_signals::Work;
 use larder_signals::crash::{self, Point};
-use larder_store::{NewExecution, filters};
+use larder_store::NewExecution;
+use larder_store::filters;
 
 /// JSON around a body of 10,485,760 characters, with room for escapes.
 const BODY_MAX: usize = 16 << 20;

@@ -16,7 +16,7 @@ use larder_model::outgoing::{Body, Error};
 use metrics::gauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::Destination;
+use crate::Destination;
 
 pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}

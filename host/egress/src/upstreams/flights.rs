@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use larder_model::ids::PartnerId;
 use tokio::sync::watch;
 
-use super::Error;
-use super::cache::{Kept, Key};
+use crate::upstreams::Error;
+use crate::upstreams::cache::{Kept, Key};
 
 /// What a leader tells.
 #[derive(Clone)]

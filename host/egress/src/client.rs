@@ -32,10 +32,10 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
-use super::body::{Budget, bounded};
-use super::pool::{Connection, Key, Pool, Transport};
-use super::resolve::Resolver;
-use super::{Destination, Times};
+use crate::body::{Budget, bounded};
+use crate::pool::{Connection, Key, Pool, Transport};
+use crate::resolve::Resolver;
+use crate::{Destination, Times};
 
 /// The head of an answer.
 const HEAD_BYTES_MAX: usize = 32 << 10;

@@ -11,7 +11,7 @@ use larder_model::time::{Clock, Millis};
 use larder_signals::Queue;
 use tokio::sync::Notify;
 
-use super::Error;
+use crate::upstreams::Error;
 
 const MINUTE_MS: Millis = 60_000;
 /// How long a minute's count is kept for others.

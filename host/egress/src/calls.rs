@@ -7,21 +7,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use http::{HeaderValue, Request, Response};
 use larder_model::ids::ExecutionId;
 use larder_model::net::authority::{Authority, Host};
 use larder_model::net::http_rule::{METHODS, Rule, default_port};
 use larder_model::outgoing::{self, Body, Error};
 use larder_model::{Grants, Scheme, settings};
-use larder_runtime::imports::http::Backend;
 use metrics::counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use ulid::Ulid;
 
-use super::body::{Budget, bounded};
-use super::upstreams::Upstreams;
-use super::{Client, Destination, InForce, Times};
+use crate::body::{Budget, bounded};
+use crate::upstreams::Upstreams;
+use crate::{Client, Destination, InForce, Times};
 
 /// What a function calls instead of a host.
 const UPSTREAM: &str = ".upstream";
@@ -214,9 +212,9 @@ impl Calls {
     }
 }
 
-#[async_trait]
-impl Backend for Calls {
-    async fn send(
+impl Calls {
+    /// Sends one request of the guest, the run's `ordinal`th.
+    pub async fn send(
         &self,
         ordinal: u32,
         request: Request<Body>,

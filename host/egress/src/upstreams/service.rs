@@ -11,11 +11,11 @@ use larder_model::upstreams::{Base, CredentialKind, UpstreamSettings};
 use larder_model::{Scheme, Upstream};
 use ring::hmac;
 
-use super::super::client::strip;
-use super::super::{Destination, Error};
-use super::scrub::Scrubber;
-use super::turns::Turns;
-use crate::partners::UpstreamView;
+use crate::client::strip;
+use crate::upstreams::UpstreamView;
+use crate::upstreams::scrub::Scrubber;
+use crate::upstreams::turns::Turns;
+use crate::{Destination, Error};
 
 /// With these a function would have a service cut its answer to pieces, or write it in other characters, so that the
 /// credential comes back in a form that nobody finds.

@@ -31,7 +31,6 @@ use larder_model::ids::PartnerId;
 use larder_model::outgoing::Times as Patience;
 use larder_model::time::{Clock, Millis};
 use larder_model::{Grants, Upstream, UpstreamSettings, fields};
-use larder_runtime::imports::signing;
 use larder_secrets::Secrets;
 use larder_signals::Queue;
 
@@ -40,8 +39,7 @@ use self::cache::{Answer, Cache, Kept, Key};
 use self::flights::{Flight, Flights, Word};
 use self::freshness::Directives;
 use self::service::Service;
-use super::{Body, Client, Error, InForce, Times};
-use crate::partners::{Directory, UpstreamView};
+use crate::{Body, Client, Error, InForce, Tenants, Times};
 
 /// What became of a request, as RFC 9211 says it.
 const CACHE_STATUS: &str = "cache-status";
@@ -64,11 +62,18 @@ struct Shared {
     client: Client,
     clock: Clock,
     queue: Queue,
-    directory: Directory,
+    tenants: Arc<dyn Tenants>,
     cache: Cache,
     flights: Flights,
     services: DashMap<Place, Arc<Service>>,
     breakers: DashMap<(PartnerId, Place), Arc<Breaker>>,
+}
+
+/// A named outside service as a call sees it. Without `Debug`: it must not be printed.
+pub struct UpstreamView {
+    pub upstream: Upstream,
+    /// The credential's text; `None` if there is none, or if it does not open: then nothing may be sent.
+    pub secret: Option<String>,
 }
 
 /// A function's request, as far as it goes to the service.
@@ -91,13 +96,13 @@ struct Fetched {
 }
 
 impl Upstreams {
-    pub fn new(client: Client, clock: Clock, queue: Queue, secrets: Secrets, directory: Directory) -> Upstreams {
+    pub fn new(client: Client, clock: Clock, queue: Queue, secrets: Secrets, tenants: Arc<dyn Tenants>) -> Upstreams {
         Upstreams(Arc::new(Shared {
             client,
             clock,
             cache: Cache::new(queue.clone(), secrets),
             queue,
-            directory,
+            tenants,
             flights: Flights::default(),
             services: DashMap::new(),
             breakers: DashMap::new(),
@@ -139,8 +144,8 @@ impl Upstreams {
     }
 
     /// Signs for a function, as far as it may at that moment.
-    pub fn signer(&self, in_force: InForce) -> Arc<dyn signing::Backend> {
-        Arc::new(Signer { upstreams: self.clone(), in_force })
+    pub fn signer(&self, in_force: InForce) -> Signer {
+        Signer { upstreams: self.clone(), in_force }
     }
 
     /// How the breaker stands: in this process or, where that has nothing to tell, as another process last told. `partner` is
@@ -167,7 +172,7 @@ impl Upstreams {
     }
 
     fn find(&self, partner: &PartnerId, name: &str) -> Result<Arc<UpstreamView>, String> {
-        let found = self.0.directory.upstream(partner, name);
+        let found = self.0.tenants.upstream(partner, name);
         found.ok_or_else(|| {
             format!("there is no upstream {name:?}; make it: larder upstream create {name} --url https://..")
         })
@@ -372,7 +377,7 @@ impl Shared {
             "the breaker of upstream {} is {word} for partner {partner}", upstream.name
         );
         let key = told_key(partner, &(upstream.owner.clone(), upstream.name.clone()));
-        self.queue.keep(&key, larder_store::db::json(told).into(), TOLD).await;
+        self.queue.keep(&key, larder_model::json(told).into(), TOLD).await;
     }
 }
 
@@ -488,13 +493,16 @@ fn told_key(partner: &PartnerId, (owner, name): &Place) -> String {
     format!("breaker:{partner}:{}:{name}", owner.as_ref().map_or("", PartnerId::as_str))
 }
 
-struct Signer {
+/// Signs for one function: see [`Upstreams::signer`].
+#[derive(Clone)]
+pub struct Signer {
     upstreams: Upstreams,
     in_force: InForce,
 }
 
-impl signing::Backend for Signer {
-    fn sign(&self, upstream: &str, data: &[u8]) -> Result<Vec<u8>, String> {
+impl Signer {
+    /// HMAC-SHA256 under the signing key of this upstream. The text of a refusal is for the guest.
+    pub fn sign(&self, upstream: &str, data: &[u8]) -> Result<Vec<u8>, String> {
         let grants = self.in_force.grants()?;
         let view = self.upstreams.granted(&self.in_force.partner, &grants, upstream).map_err(|err| err.to_string())?;
         self.upstreams.service(&view).map_err(|err| err.to_string())?.sign(data)

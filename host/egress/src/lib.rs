@@ -24,7 +24,7 @@ use larder_model::Scheme;
 
 pub use calls::Calls;
 pub use client::Client;
-pub use in_force::InForce;
+pub use in_force::{InForce, Tenants};
 pub use larder_model::outgoing::{Body, Error};
 
 use larder_model::net::authority::{Authority, Host};

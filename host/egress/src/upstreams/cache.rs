@@ -24,7 +24,7 @@ use larder_signals::Queue;
 use lru::LruCache;
 use serde::{Deserialize, Serialize};
 
-use super::freshness::{self, Directives, Use};
+use crate::upstreams::freshness::{self, Directives, Use};
 
 /// Target and variant.
 pub type Key = ([u8; 32], [u8; 32]);
@@ -234,7 +234,7 @@ impl Cache {
             return;
         }
         let texts: Vec<Line> = all.iter().map(|kept| Line::of(kept)).collect();
-        let sealed = self.secrets.seal(&place(&hex::encode(&key.0)), larder_store::db::json(&texts).as_bytes());
+        let sealed = self.secrets.seal(&place(&hex::encode(&key.0)), larder_model::json(&texts).as_bytes());
         let _ = tokio::time::timeout(REDIS_WAIT, self.queue.keep(&redis_key(&key.0), sealed.into(), worth)).await;
     }
 
