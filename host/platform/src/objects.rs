@@ -142,7 +142,7 @@ fn access_key(file: &Path) -> Result<(String, String), Error> {
 }
 
 fn key(digest: &Digest) -> String {
-    let hex = hex::encode(&digest.0);
+    let hex = hex::encode(digest.0);
     format!("{}/{hex}", &hex[..2])
 }
 

@@ -207,7 +207,7 @@ impl KeyText {
         let id = KeyId::generate(clock);
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).expect("the operating system gives random bytes");
-        let body = format!("{PREFIX}{id}_{}", hex::encode(&secret));
+        let body = format!("{PREFIX}{id}_{}", hex::encode(secret.as_slice()));
         let text = format!("{body}_{}", checksum(&body));
         KeyText { id, text }
     }

@@ -48,7 +48,7 @@ pub async fn step(app: App) -> larder_store::Result<bool> {
     crash::point(Point::BuildClaimed);
     deployment.status = BuildStatus::Building;
     deployment.build_logs =
-        format!("upload: {} bytes, sha256 {}\n", deployment.source_bytes, hex::encode(&deployment.digest.0));
+        format!("upload: {} bytes, sha256 {}\n", deployment.source_bytes, hex::encode(deployment.digest.0));
     for _ in 0..deployment.build_lost {
         deployment.build_logs.push_str("a build of it was begun and came to no end; it begins again\n");
     }

@@ -224,7 +224,7 @@ async fn create_key(
         id,
         partner: partner.id,
         name,
-        secret_hash: hex::encode(&auth::hash(&text)),
+        secret_hash: hex::encode(auth::hash(&text)),
         scopes,
         created_at_ms: now,
         expires_at_ms,
