@@ -15,6 +15,7 @@ pub mod authority;
 mod body;
 mod calls;
 mod client;
+mod dns_transport;
 mod in_force;
 mod pool;
 mod resolve;
