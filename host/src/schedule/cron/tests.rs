@@ -1,7 +1,7 @@
 //! The search against a minute-by-minute walk that knows nothing of it, and the texts of refusals.
 
 use super::*;
-use chrono::NaiveDateTime;
+use chrono::{NaiveDateTime, Timelike};
 
 use crate::zones::Zones;
 
