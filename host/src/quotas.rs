@@ -7,10 +7,11 @@
 //! and a refusal always names the one that was met. To add one: a line in the table, an arm in [`Cap::limit`] and in
 //! [`Cap::used`], and `Exceeded::new(Cap::…, …)` where it is enforced.
 
+use larder_model::settings::Settings;
+
 use crate::app::App;
-use crate::config::Settings;
+use crate::backlog;
 use crate::partners::Tenant;
-use crate::{backlog, store};
 
 /// How a refusal is told to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +101,7 @@ impl Cap {
     }
 
     /// How much of it the partner uses now.
-    pub async fn used(self, app: &App, tenant: &Tenant) -> store::Result<u64> {
+    pub async fn used(self, app: &App, tenant: &Tenant) -> larder_store::Result<u64> {
         Ok(match self {
             Cap::CallsAtOnce => {
                 let free = tenant.permits.available_permits() as u64;

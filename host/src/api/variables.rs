@@ -4,6 +4,10 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
+use larder_model::Variable;
+use larder_model::grants::check;
+use larder_model::ids::FunctionId;
+use larder_store::filters;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -15,11 +19,6 @@ use super::queries::{self, ListParams};
 use super::wire::{self, Deleted, Ids, datetime};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
-use crate::grants;
-use crate::ids::FunctionId;
-use crate::model::Variable;
-use crate::store;
-use crate::store::filters;
 
 const VALUE_CHARS_MAX: usize = 8_192;
 /// Of one function; together they are the guest's environment.
@@ -90,13 +89,13 @@ fn shown(app: &App, v: &Variable) -> String {
     }
 }
 
-/// What a value is sealed for; the directory and `store::sealed` have the same.
+/// What a value is sealed for; the directory and `larder_store::sealed` have the same.
 fn place(v: &Variable) -> [&str; 3] {
     [v.partner.as_str(), v.function.as_str(), v.name.as_str()]
 }
 
 fn key(key: String) -> Result<String, Problem> {
-    grants::check_variable(&key).map_err(|why| Problem::argument("key", why))?;
+    check::check_variable(&key).map_err(|why| Problem::argument("key", why))?;
     Ok(key)
 }
 
@@ -107,7 +106,7 @@ fn value(value: String) -> Result<String, Problem> {
     wire::chars("value", value, 0..=VALUE_CHARS_MAX)
 }
 
-fn taken(err: store::Error) -> Problem {
+fn taken(err: larder_store::Error) -> Problem {
     Problem::or_taken(err, Kind::VariableExists, "A variable of this function has this ID or key already")
 }
 

@@ -1,12 +1,15 @@
-//! The runtime's backends over the store.
+//! The runtime's backends over the store and egress.
 
 use async_trait::async_trait;
-use larder_runtime::imports::state::{BackendError, Version};
-use larder_runtime::imports::{savings, state};
-
-use crate::money;
-use crate::store::Store;
-use crate::store::state::Scope;
+use larder_egress::Calls;
+use larder_egress::upstreams::Signer;
+use larder_model::amount;
+use larder_model::outgoing::{Body, Error, Times};
+use larder_model::state::Version;
+use larder_runtime::imports::state::{self, BackendError};
+use larder_runtime::imports::{http, savings, signing};
+use larder_store::Store;
+use larder_store::state::Scope;
 
 /// State of one scope.
 pub struct State {
@@ -36,6 +39,30 @@ impl state::Backend for State {
     }
 }
 
+/// Outgoing calls of one run.
+pub struct Outgoing(pub Calls);
+
+#[async_trait]
+impl http::Backend for Outgoing {
+    async fn send(
+        &self,
+        ordinal: u32,
+        request: ::http::Request<Body>,
+        times: Times,
+    ) -> Result<::http::Response<Body>, Error> {
+        self.0.send(ordinal, request, times).await
+    }
+}
+
+/// Signatures for one function.
+pub struct Signing(pub Signer);
+
+impl signing::Backend for Signing {
+    fn sign(&self, upstream: &str, data: &[u8]) -> Result<Vec<u8>, String> {
+        self.0.sign(upstream, data)
+    }
+}
+
 /// Whom one function may save for.
 pub struct Savings {
     store: Store,
@@ -51,7 +78,7 @@ impl Savings {
 #[async_trait]
 impl savings::Backend for Savings {
     fn exponent(&self, currency: &str) -> Result<u32, String> {
-        money::current(currency)
+        amount::current(currency)
     }
 
     async fn may_save_for(&self, end_user: &str) -> Result<Result<(), String>, BackendError> {
