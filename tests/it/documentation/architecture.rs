@@ -12,7 +12,7 @@ fn text() -> String {
 }
 
 /// Files below a folder of the workspace that end like this.
-fn files(folder: &str, end: &str) -> Vec<PathBuf> {
+pub fn files(folder: &str, end: &str) -> Vec<PathBuf> {
     fn collect(folder: &Path, end: &str, into: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry")) {
             let path = entry.path();
@@ -28,7 +28,7 @@ fn files(folder: &str, end: &str) -> Vec<PathBuf> {
     found
 }
 
-fn read(file: &Path) -> String {
+pub fn read(file: &Path) -> String {
     std::fs::read_to_string(file).unwrap_or_else(|err| panic!("{}: {err}", file.display()))
 }
 
