@@ -1,4 +1,5 @@
-//! Each statement on a partner's rows names the partner in its condition, or is listed here with the reason.
+//! Each statement on a partner's rows names the partner in its condition, and each change of a snapshot counts it. Exceptions
+//! are listed with the reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -75,4 +76,32 @@ fn statements_bind_the_partner_or_are_listed() {
     // One that forgets the partner is found.
     assert!(is_across("DELETE FROM variables WHERE function_id = ? AND id = ?", &tables));
     assert!(!is_across("DELETE FROM variables WHERE partner_id = ? AND id = ?", &tables));
+}
+
+/// Files whose rows are in the snapshots, and their transactions that change nothing of a snapshot.
+const IN_SNAPSHOTS: [&str; 6] = ["deployments", "functions", "grants", "partners", "upstreams", "variables"];
+const UNSEEN: [(&str, &str); 3] = [
+    ("check_routes", "it reads"),
+    ("claim_build", "a build is no part of a snapshot"),
+    ("insert_deployment", "a new deployment is not active"),
+];
+
+#[test]
+fn changes_of_a_snapshot_touch_the_partner() {
+    let (mut checked, mut untouched) = (0, BTreeSet::new());
+    for file in files("host/store", ".rs") {
+        if !file.file_stem().is_some_and(|stem| IN_SNAPSHOTS.iter().any(|name| stem == *name)) {
+            continue;
+        }
+        let source = read(&file);
+        for transaction in source.split(".tx(\"").skip(1) {
+            let (name, body) = transaction.split_once('"').expect("a name");
+            checked += 1;
+            if !body.contains("touch(tx,") && !body.contains("touch_all(tx)") {
+                untouched.insert(name.to_owned());
+            }
+        }
+    }
+    assert!(checked > 20, "{checked}");
+    assert_eq!(untouched, UNSEEN.map(|(name, _)| name.to_owned()).into());
 }
