@@ -16,6 +16,7 @@ mod compile;
 mod compiler;
 mod engine;
 mod event_http;
+mod fault;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod grants;

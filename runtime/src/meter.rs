@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::ResourceLimiter;
 
+use crate::engine::TABLE_ELEMENTS_MAX;
+use crate::fault::HostFault;
 use crate::limits::{Exceeded, LimitKind, Limits, Usage};
 use crate::turns::{self, Lane, Place};
 
@@ -165,54 +167,55 @@ impl Meter {
 }
 
 /// What is left of the memory limit: the sum over all memories and tables of one store.
+///
+/// The rule: **whether a guest's memory grows depends on the guest and its limit alone**. The pool has room for every limit
+/// there is; if the machine has none, the run fails as the host's fault and the guest never learns of it.
 pub struct Allowance {
     meter: Arc<Meter>,
     used: u64,
-    /// The growth that was allowed last, to be taken back if it then fails.
-    last: u64,
 }
 
 impl Allowance {
     pub fn new(meter: Arc<Meter>) -> Allowance {
-        Allowance { meter, used: 0, last: 0 }
+        Allowance { meter, used: 0 }
     }
 
-    fn grow(&mut self, bytes: u64) -> bool {
+    /// `fits`: it stays within what the memory or table itself may have.
+    fn grow(&mut self, bytes: u64, fits: bool) -> bool {
         let sum = self.used.saturating_add(bytes);
         if sum > self.meter.limits.memory_bytes {
             self.meter.memory_refused_bytes.store(sum, Relaxed);
             return false;
         }
-        self.used = sum;
-        self.last = bytes;
-        self.meter.memory_peak_bytes.fetch_max(sum, Relaxed);
-        true
-    }
-
-    /// Allowed, but the pool or the guest's own maximum was in the way.
-    fn take_back(&mut self) {
-        self.used -= std::mem::take(&mut self.last);
+        if fits {
+            self.used = sum;
+            self.meter.memory_peak_bytes.fetch_max(sum, Relaxed);
+        }
+        fits
     }
 }
 
 impl ResourceLimiter for Allowance {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(self.grow(desired.saturating_sub(current) as u64))
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(self.grow(desired.saturating_sub(current) as u64, maximum.is_none_or(|maximum| desired <= maximum)))
     }
 
-    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.take_back();
-        Ok(())
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        Err(no_memory(error))
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(self.grow((desired.saturating_sub(current) as u64).saturating_mul(TABLE_ELEMENT_BYTES)))
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let bytes = (desired.saturating_sub(current) as u64).saturating_mul(TABLE_ELEMENT_BYTES);
+        Ok(self.grow(bytes, desired <= maximum.unwrap_or(TABLE_ELEMENTS_MAX).min(TABLE_ELEMENTS_MAX)))
     }
 
-    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.take_back();
-        Ok(())
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        Err(no_memory(error))
     }
+}
+
+fn no_memory(error: wasmtime::Error) -> wasmtime::Error {
+    HostFault(format!("memory within the function's limit was not to be had: {error:#}")).into()
 }
 
 fn thread_cpu_ns() -> u64 {
@@ -232,17 +235,37 @@ fn milliseconds(time: Duration) -> u64 {
 mod tests {
     use super::*;
 
+    fn allowance(memory_bytes: u64) -> (Arc<Meter>, Allowance) {
+        let meter = Meter::new(Limits { memory_bytes, ..Limits::DEFAULT }, Arc::default());
+        (meter.clone(), Allowance::new(meter))
+    }
+
     #[test]
-    fn memory_is_the_sum_and_a_failed_growth_is_taken_back() {
-        let meter = Meter::new(Limits { memory_bytes: 1_000, ..Limits::DEFAULT }, Arc::default());
-        let mut allowance = Allowance::new(meter.clone());
+    fn memory_is_the_sum_over_memories_and_tables() {
+        let (meter, mut allowance) = allowance(1_000);
         assert!(allowance.memory_growing(0, 600, None).unwrap());
         assert!(allowance.table_growing(0, 50, None).unwrap());
         assert!(!allowance.memory_growing(600, 601, None).unwrap());
         assert_eq!(meter.refused_growth(), Some(Exceeded { limit: LimitKind::MemoryBytes, value: 1_000, used: 1_001 }));
-        allowance.table_grow_failed(wasmtime::Error::msg("no room")).unwrap();
-        assert!(allowance.memory_growing(600, 1_000, None).unwrap());
         assert_eq!(meter.usage().memory_peak_bytes, 1_000);
+    }
+
+    #[test]
+    fn growth_beyond_a_declared_maximum_is_refused_and_costs_nothing() {
+        let (meter, mut allowance) = allowance(1 << 20);
+        assert!(!allowance.memory_growing(0, 601, Some(600)).unwrap());
+        assert!(!allowance.table_growing(0, 51, Some(50)).unwrap());
+        assert!(!allowance.table_growing(0, TABLE_ELEMENTS_MAX + 1, None).unwrap());
+        assert!(allowance.memory_growing(0, 600, Some(600)).unwrap());
+        assert_eq!((meter.usage().memory_peak_bytes, meter.refused_growth()), (600, None));
+    }
+
+    #[test]
+    fn growth_that_the_machine_refuses_is_the_hosts_fault() {
+        let (_, mut allowance) = allowance(1_000);
+        assert!(allowance.memory_growing(0, 600, None).unwrap());
+        let failed = allowance.memory_grow_failed(wasmtime::Error::msg("out of memory")).unwrap_err();
+        assert!(failed.downcast_ref::<HostFault>().is_some_and(|fault| fault.0.contains("out of memory")));
     }
 
     #[tokio::test]

@@ -23,10 +23,9 @@ use crate::call::{Answer, Call, Event, RequestBody, Run, Sanitize};
 use crate::compile::Artifact;
 use crate::engine::WASM_STACK_BYTES;
 use crate::event_http;
+use crate::fault::HostFault;
 use crate::imports::logs::Collector;
-use crate::imports::{
-    FIELDS_BYTES_MAX, HANDLES_MAX, HOSTCALL_BYTES_MAX, HostFault, RANDOM_BYTES_MAX, RESOURCES_MAX, State,
-};
+use crate::imports::{FIELDS_BYTES_MAX, HANDLES_MAX, HOSTCALL_BYTES_MAX, RANDOM_BYTES_MAX, RESOURCES_MAX, State};
 use crate::instances::Instances;
 use crate::limits::{Exceeded, LimitKind, Limits};
 use crate::meter::Meter;

@@ -224,11 +224,6 @@ impl Host {
 
 impl function::event_types::Host for Host {}
 
-/// A backend could not do its part: the run ends with [`crate::Failure::Host`].
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct HostFault(pub String);
-
 /// 1 to 255 characters; gives what is wrong otherwise.
 fn check_length(what: &str, text: &str, min: usize) -> Result<(), String> {
     let length = text.chars().count();

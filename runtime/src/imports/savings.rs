@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 
+use super::Host;
 use super::state::BackendError;
-use super::{Host, HostFault};
 use crate::bindings::larder::function::savings;
+use crate::fault::HostFault;
 use crate::outcome::Effect;
 use crate::text;
 

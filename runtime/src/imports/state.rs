@@ -10,8 +10,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Host, HostFault, READS_BYTES_MAX, VALUES_BYTES_MAX, check_length, check_value};
+use super::{Host, READS_BYTES_MAX, VALUES_BYTES_MAX, check_length, check_value};
 use crate::bindings::larder::function::state as wit;
+use crate::fault::HostFault;
 use crate::limits::LimitKind;
 use crate::outcome::Effect;
 

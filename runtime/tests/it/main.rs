@@ -5,6 +5,7 @@
 mod answers;
 mod artifacts;
 mod bounds;
+mod determinism;
 mod effects;
 mod guests;
 mod refusals;
