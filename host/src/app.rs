@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use larder_model::settings::Settings;
+use larder_model::time::Clock;
+use larder_model::zones::Zones;
 use larder_runtime::Runtime;
 
 use crate::api::idempotency::Counts;
 use crate::bodies::Bodies;
-use crate::clock::Clock;
-use crate::config::Settings;
 use crate::egress::Client;
 use crate::egress::upstreams::Upstreams;
 use crate::ledger::Ledger;
@@ -20,7 +21,6 @@ use crate::staging::Staging;
 use crate::store::Store;
 use crate::workers::gates::Gates;
 use crate::workers::turns::Turns;
-use crate::zones::Zones;
 
 /// Cheap to clone.
 #[derive(Clone)]

@@ -1,7 +1,7 @@
 //! Credentials → who calls, for which partner, with which scopes.
 //!
 //! * [`Caller`], [`Operator`]: extractors; a handler that takes one cannot be reached without.
-//! * [`ApiKey`](crate::model::ApiKey) texts: `larder_<key id>_<64 hex digits>_<8 hex digits>`, made by [`KeyText::generate`].
+//! * [`ApiKey`](larder_model::ApiKey) texts: `larder_<key id>_<64 hex digits>_<8 hex digits>`, made by [`KeyText::generate`].
 //!   The last part is a checksum, so that a mistyped key is refused before any look-up and leaked ones can be scanned
 //!   for. Only the SHA-256 of the whole text is kept.
 //!
@@ -11,8 +11,12 @@
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
+use hex::FromHex;
 use http::request::Parts;
 use http::{HeaderMap, Method};
+use larder_model::ApiKey;
+use larder_model::ids::{KeyId, PartnerId};
+use larder_model::time::Clock;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::OwnedSemaphorePermit;
@@ -20,9 +24,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::api::problem::{Kind, Problem};
 use crate::app::App;
 use crate::bodies::Account;
-use crate::clock::Clock;
-use crate::ids::{KeyId, PartnerId};
-use crate::model::{ApiKey, hex, unhex};
 use crate::partners::Tenant;
 use crate::partners::doors::{Door, PARTNER_HEADERS};
 use crate::store::Changer;
@@ -235,7 +236,7 @@ fn key<'t>(tenant: &'t Tenant, text: &str, now: i64) -> Result<&'t ApiKey, Probl
     }
     let id = KeyText::id_of(text).ok_or_else(unknown_key)?;
     let key = tenant.keys.get(&id).ok_or_else(unknown_key)?;
-    let stored: [u8; 32] = unhex(&key.secret_hash).ok_or_else(unknown_key)?;
+    let stored: [u8; 32] = FromHex::from_hex(&key.secret_hash).ok().ok_or_else(unknown_key)?;
     if !bool::from(hash(text).ct_eq(&stored)) {
         return Err(unknown_key());
     }
@@ -276,7 +277,7 @@ impl KeyText {
         let id = KeyId::generate(clock);
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).expect("the operating system gives random bytes");
-        let body = format!("{PREFIX}{id}_{}", hex(&secret));
+        let body = format!("{PREFIX}{id}_{}", hex::encode(&secret));
         let text = format!("{body}_{}", checksum(&body));
         KeyText { id, text }
     }
@@ -288,13 +289,13 @@ impl KeyText {
             return None;
         }
         let (id, secret) = body.strip_prefix(PREFIX)?.rsplit_once('_')?;
-        unhex::<32>(secret)?;
+        <[u8; 32]>::from_hex(secret).ok()?;
         id.parse().ok()
     }
 }
 
 fn checksum(body: &str) -> String {
-    hex(&hash(body)[..4])
+    hex::encode(&hash(body)[..4])
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
+use larder_model::ids::PartnerId;
+
 use crate::app::App;
-use crate::ids::PartnerId;
 use crate::partners::Tenant;
 use crate::quotas::{Cap, Exceeded};
 use crate::store::{self, Waiting};

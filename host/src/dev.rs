@@ -5,12 +5,12 @@ pub mod background;
 use std::path::Path;
 
 use anyhow::Context;
+use larder_model::ApiKey;
+use larder_model::ids::PartnerId;
+use larder_model::time::Clock;
 
 use crate::app::App;
 use crate::auth::{self, KeyText};
-use crate::clock::Clock;
-use crate::ids::PartnerId;
-use crate::model::ApiKey;
 use crate::secrets::write_private;
 use crate::store;
 
@@ -58,7 +58,7 @@ pub async fn prepare(app: &App, operator_key: &str) -> anyhow::Result<String> {
 fn kept_key(app: &App, partner: &PartnerId, file: &Path) -> Option<String> {
     let text = std::fs::read_to_string(file).ok()?;
     let key = text.lines().find_map(|line| line.strip_prefix("LARDER_KEY="))?.to_owned();
-    let hash = crate::model::hex(&auth::hash(&key));
+    let hash = hex::encode(&auth::hash(&key));
     let all = |known: &ApiKey| scopes().all(|scope| known.scopes.contains(&scope));
     app.directory.tenant(partner)?.keys.values().any(|known| known.secret_hash == hash && all(known)).then_some(key)
 }
@@ -73,7 +73,7 @@ async fn make_key(app: &App, partner: &PartnerId, clock: &Clock) -> anyhow::Resu
         id,
         partner: partner.clone(),
         name: "larder dev".into(),
-        secret_hash: crate::model::hex(&auth::hash(&key)),
+        secret_hash: hex::encode(&auth::hash(&key)),
         scopes: scopes().collect(),
         created_at_ms: clock.now_ms(),
         expires_at_ms: None,

@@ -7,17 +7,17 @@ use std::sync::LazyLock;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use larder_runtime::{HttpGrant, Scheme};
+use larder_model::cloudevents::{self, BATCH_MAX};
+use larder_model::ids::{FunctionId, PartnerId};
+use larder_model::net::authority::Authority;
+use larder_model::net::http_rule::Rule;
+use larder_model::settings::Settings;
+use larder_model::time::instant;
+use larder_model::{HttpGrant, Scheme};
 use serde_json::json;
 
 use crate::api::queries;
 use crate::cli::manifest::Manifest;
-use crate::clock::instant;
-use crate::config::Settings;
-use crate::egress::allow::Rule;
-use crate::egress::authority::Authority;
-use crate::events::{self, BATCH_MAX};
-use crate::ids::{FunctionId, PartnerId};
 use crate::store::listing::Listing;
 use crate::store::{self, Store, filters};
 
@@ -53,16 +53,13 @@ pub fn events(data: &[u8]) {
         }
     }
     let now = instant(1_795_262_400_500);
-    let Ok(read) = events::parse(&headers, body, now) else { return };
+    let Ok(read) = cloudevents::parse(&headers, body, now) else { return };
     assert!(read.len() <= BATCH_MAX);
     for event in read {
         for (text, most) in
             [(&event.id, 255), (&event.source, 1_024), (&event.kind, 255), (&event.data_content_type, 255)]
         {
-            assert!(
-                (1..=most).contains(&text.chars().count()) && larder_runtime::text::check(text).is_ok(),
-                "{event:?}"
-            );
+            assert!((1..=most).contains(&text.chars().count()) && larder_model::text::check(text).is_ok(), "{event:?}");
         }
         let mut written = json!({
             "specversion": "1.0", "id": event.id, "source": event.source, "type": event.kind, "subject": event.subject,
@@ -73,7 +70,7 @@ pub fn events(data: &[u8]) {
         }
         let mut headers = HeaderMap::new();
         headers.insert("content-type", HeaderValue::from_static("application/cloudevents+json"));
-        let again = events::parse(&headers, written.to_string().as_bytes(), instant(0));
+        let again = cloudevents::parse(&headers, written.to_string().as_bytes(), instant(0));
         assert_eq!(again.as_deref(), Ok(&[event][..]));
     }
 }

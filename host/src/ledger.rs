@@ -17,12 +17,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use larder_model::ids::{ExecutionId, PartnerId};
+use larder_model::time::Clock;
 use metrics::histogram;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::clock::Clock;
-use crate::ids::{ExecutionId, PartnerId};
 use crate::store::ledger::{Ended, Verdict};
 use crate::store::{self, Store};
 

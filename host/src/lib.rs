@@ -6,25 +6,17 @@ pub mod auth;
 pub mod backlog;
 pub mod bodies;
 pub mod cli;
-pub mod clock;
-pub mod config;
 pub mod crash;
 pub mod dev;
 pub mod egress;
-pub mod events;
 pub mod feeds;
-pub mod fields;
 pub mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
-pub mod grants;
-pub mod hop_by_hop;
-pub mod ids;
 pub mod ledger;
 pub mod lifecycle;
 pub mod machine;
-pub mod model;
-pub mod money;
+pub mod needs;
 pub mod objects;
 pub mod partners;
 pub mod queue;
@@ -41,7 +33,6 @@ pub mod tls;
 pub mod usage;
 pub mod web;
 pub mod workers;
-pub mod zones;
 
 /// Of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

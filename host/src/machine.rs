@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use larder_runtime::Limits;
-
-use crate::config::Settings;
+use larder_model::Limits;
+use larder_model::settings::Settings;
 
 const MIB: u64 = 1 << 20;
 

@@ -5,13 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use larder::cli;
-use larder::clock::Clock;
-use larder::config::{self, DEFAULTS, Settings};
 use larder::lifecycle::Lifecycle;
 use larder::roles::{self, Role};
 use larder::secrets::Secrets;
-use larder::{dev, files, telemetry};
+use larder::{cli, dev, files, telemetry};
+use larder_model::settings::{self, DEFAULTS, Settings};
+use larder_model::time::Clock;
 
 /// The system's keeps most of what bodies and answers once took, in an arena for each thread.
 #[global_allocator]
@@ -122,7 +121,7 @@ fn main() -> ExitCode {
 
 /// Somebody who misspelt a setting finds it here.
 fn say_what_is_left_alone() {
-    let names = config::left_alone();
+    let names = settings::left_alone();
     if !names.is_empty() {
         tracing::debug!(
             names = names.join(" "),

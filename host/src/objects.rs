@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use larder_runtime::Digest;
+use hex::FromHex;
+use larder_model::time::Millis;
+use larder_model::{Digest, settings};
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
@@ -14,9 +16,6 @@ use object_store::prefix::PrefixStore;
 use object_store::{ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig};
 use sha2::{Digest as _, Sha256};
 
-use crate::clock::Millis;
-use crate::config;
-use crate::model::{hex, unhex};
 use crate::secrets::read_private;
 
 /// How long a request to S3 may take, its retries included.
@@ -38,7 +37,7 @@ pub enum Error {
 
 impl Objects {
     /// By `objects.url`: a folder, a bucket, or the folder `objects` in the data folder.
-    pub fn open(settings: &config::Objects, data: &Path) -> Result<Objects, Error> {
+    pub fn open(settings: &settings::Objects, data: &Path) -> Result<Objects, Error> {
         if let Some(place) = settings.url.strip_prefix("s3://") {
             return Objects::in_bucket(settings, place);
         }
@@ -59,7 +58,7 @@ impl Objects {
     }
 
     /// `place` is `bucket` or `bucket/prefix`.
-    fn in_bucket(settings: &config::Objects, place: &str) -> Result<Objects, Error> {
+    fn in_bucket(settings: &settings::Objects, place: &str) -> Result<Objects, Error> {
         // The client panics without one, also where it makes no TLS connection.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
@@ -103,7 +102,7 @@ impl Objects {
     pub fn older(&self, before: Millis) -> impl Stream<Item = Result<Digest, Error>> + Send {
         let old = move |object: ObjectMeta| {
             let name = object.location.filename()?;
-            let digest = unhex(name).map(Digest)?;
+            let digest = FromHex::from_hex(name).ok().map(Digest)?;
             (object.last_modified.timestamp_millis() < before).then_some(digest)
         };
         self.0.list(None).filter_map(move |found| {
@@ -144,7 +143,7 @@ fn access_key(file: &Path) -> Result<(String, String), Error> {
 }
 
 fn key(digest: &Digest) -> String {
-    let hex = hex(&digest.0);
+    let hex = hex::encode(&digest.0);
     format!("{}/{hex}", &hex[..2])
 }
 

@@ -7,8 +7,9 @@
 //! and a refusal always names the one that was met. To add one: a line in the table, an arm in [`Cap::limit`] and in
 //! [`Cap::used`], and `Exceeded::new(Cap::…, …)` where it is enforced.
 
+use larder_model::settings::Settings;
+
 use crate::app::App;
-use crate::config::Settings;
 use crate::partners::Tenant;
 use crate::{backlog, store};
 

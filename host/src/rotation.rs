@@ -17,9 +17,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use larder_model::time::Millis;
 
 use crate::app::App;
-use crate::clock::Millis;
 use crate::secrets::keyring::MasterKeyId;
 use crate::secrets::{self, Plain, Secrets};
 use crate::store::sealed::{SEALED, SealedColumn, SealedRow};

@@ -7,14 +7,14 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::{Bytes, BytesMut};
-use larder_runtime::Digest;
+use larder_model::{Digest, settings};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
-use crate::config;
 use crate::objects::{self, Objects};
 use crate::quotas::{Cap, Exceeded};
 
@@ -60,7 +60,7 @@ pub enum Error {
 }
 
 impl Staging {
-    pub fn open(settings: &config::Build, data: &Path) -> std::io::Result<Staging> {
+    pub fn open(settings: &settings::Build, data: &Path) -> std::io::Result<Staging> {
         let folder = data.join("uploads");
         std::fs::create_dir_all(&folder)?;
         Ok(Staging {
@@ -184,7 +184,7 @@ mod tests {
         std::fs::create_dir(&uploads).unwrap();
         let url = format!("file://{}", objects.display());
         let settings =
-            config::Objects { url, endpoint: String::new(), region: String::new(), access_key_file: PathBuf::new() };
+            settings::Objects { url, endpoint: String::new(), region: String::new(), access_key_file: PathBuf::new() };
         let objects = Objects::open(&settings, folder.path()).unwrap();
         let (staging, tenant) = (staging(&uploads), Arc::default());
         let bytes: Vec<u8> = (0..900_000u32).map(|at| (at * 7) as u8).collect();

@@ -7,11 +7,11 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use larder_model::ids::PartnerId;
+use larder_model::time::Millis;
 use tokio::time::Instant;
 
 use crate::app::App;
-use crate::clock::Millis;
-use crate::ids::PartnerId;
 use crate::quotas::{Cap, Exceeded};
 use crate::store::{self, Counting};
 

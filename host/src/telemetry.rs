@@ -3,11 +3,11 @@
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 
+use larder_model::settings::{Log, LogFormat};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
 use crate::app::App;
-use crate::config::{Log, LogFormat};
 
 /// Starts logging to stderr.
 pub fn logs(settings: &Log) -> anyhow::Result<()> {

@@ -5,14 +5,15 @@
 //! Without Redis each process has its own count.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use larder_model::time::Millis;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::app::App;
 use crate::bodies::Fault;
-use crate::clock::Millis;
 use crate::partners::Tenant;
 use crate::quotas::{Cap, Exceeded};
 

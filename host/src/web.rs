@@ -18,14 +18,13 @@ use http::{HeaderMap, HeaderName, Request, Response, header};
 use http_body::Body as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use larder_runtime::{End, Failure, LimitKind};
+use larder_model::ids::{ExecutionId, PartnerId};
+use larder_model::{End, Failure, LimitKind, RequestRecord, Trigger};
 use tokio::sync::oneshot;
 
 use crate::api::problem::{Kind, Problem};
 use crate::app::App;
 use crate::bodies::{self, Account, ClientBody, Fault};
-use crate::ids::{ExecutionId, PartnerId};
-use crate::model::{RequestRecord, Trigger};
 use crate::usage;
 use crate::workers::execute::{self, Body, Done, Input, Job};
 use crate::workers::request;

@@ -1,7 +1,8 @@
 //! What is approved is what happens: a name that leads elsewhere than was approved waits for a yes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use larder_tests::upstream::{Reply, Service};

@@ -1,10 +1,10 @@
 //! Which executions a worker takes, and in what order; with the clock in the test's hand.
 
 use larder::app::App;
-use larder::clock::Clock;
-use larder::ids::{ExecutionId, FunctionId, PartnerId};
-use larder::model::{RequestRecord, Trigger};
 use larder::store::NewExecution;
+use larder_model::ids::{ExecutionId, FunctionId, PartnerId};
+use larder_model::time::Clock;
+use larder_model::{RequestRecord, Trigger};
 use larder_tests::both;
 
 use crate::schedules;

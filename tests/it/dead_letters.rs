@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use larder::clock::Clock;
-use larder::ids::{EventId, ExecutionId};
-use larder::model::{Execution, ExecutionStatus, RequestRecord, StoredEvent, Trigger};
 use larder::store::ledger::{Ended, Verdict};
 use larder::store::{Claimed, NewExecution, Root, RoutedEvent, retention};
+use larder_model::ids::{EventId, ExecutionId};
+use larder_model::time::Clock;
+use larder_model::{Execution, ExecutionStatus, RequestRecord, StoredEvent, Trigger};
 use larder_tests::{Api, Larder, Options, both, eventually, guests};
 use serde_json::{Value, json};
 

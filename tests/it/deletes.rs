@@ -1,14 +1,13 @@
 //! What is deleted does nothing from the answer on, and its many rows go in short transactions. Records can be read and deleted
 //! as soon as their call is answered.
 
-use larder::clock::Clock;
-use larder::ids::{EventId, ExecutionId};
-use larder::model::{Execution, ExecutionStatus, Function, RequestRecord, StoredEvent, Trigger};
 use larder::store::ledger::{Ended, Verdict};
 use larder::store::listing::Listing;
 use larder::store::retention::{self, Place};
 use larder::store::{Error, NewExecution, Root, RoutedEvent};
-use larder_runtime::{Effect, Grants};
+use larder_model::ids::{EventId, ExecutionId};
+use larder_model::time::Clock;
+use larder_model::{Effect, Execution, ExecutionStatus, Function, Grants, RequestRecord, StoredEvent, Trigger};
 use larder_tests::{Api, Larder, Options, both, guests};
 use serde_json::json;
 

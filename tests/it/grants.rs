@@ -3,12 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use larder::clock::Clock;
-use larder::ids::{EnrolmentId, ExecutionId, FunctionId, KeyId, PartnerId};
-use larder::model::{Enrolment, EnrolmentStatus, Execution, ExecutionStatus, Trigger};
 use larder::store::Root;
 use larder::store::ledger::{Ended, Verdict};
-use larder_runtime::Effect;
+use larder_model::ids::{EnrolmentId, ExecutionId, FunctionId, KeyId, PartnerId};
+use larder_model::time::Clock;
+use larder_model::{Effect, Enrolment, EnrolmentStatus, Execution, ExecutionStatus, Trigger};
 use larder_tests::{Answer, Api, Backend, Larder, Options, both, eventually, guests, within};
 use serde_json::{Value, json};
 

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use larder::clock::Clock;
-use larder::config::Settings;
-use larder::ids::{EnrolmentId, EventId, ExecutionId, FunctionId, PartnerId};
 use larder::ledger::{self, Ledger};
-use larder::model::{Enrolment, EnrolmentStatus, Execution, ExecutionStatus, Function, StoredEvent, Trigger};
 use larder::store::ledger::Ended;
 use larder::store::{NewExecution, Root, Store};
-use larder_runtime::{Effect, Event, Grants};
+use larder_model::ids::{EnrolmentId, EventId, ExecutionId, FunctionId, PartnerId};
+use larder_model::settings::Settings;
+use larder_model::time::Clock;
+use larder_model::{
+    Effect, Enrolment, EnrolmentStatus, Event, Execution, ExecutionStatus, Function, Grants, StoredEvent, Trigger,
+};
 use larder_tests::proxy::{LastCommit, Mode, Proxy};
 use larder_tests::services::{self, Database};
 use larder_tests::{Backend, both};

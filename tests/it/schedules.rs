@@ -1,14 +1,14 @@
 //! Schedules, with the clock in the test's hand.
 
-use larder::clock::{Clock, rfc3339};
-use larder::config::Settings;
-use larder::ids::{DeploymentId, FunctionId, PartnerId};
+use larder::app::App;
 use larder::lifecycle::Lifecycle;
-use larder::model::{BuildStatus, Deployment, Function};
 use larder::secrets::Secrets;
 use larder::store::listing::Listing;
-use larder::{app::App, roles, schedule};
-use larder_runtime::Exports;
+use larder::{roles, schedule};
+use larder_model::ids::{DeploymentId, FunctionId, PartnerId};
+use larder_model::settings::Settings;
+use larder_model::time::{Clock, rfc3339};
+use larder_model::{BuildStatus, Deployment, Exports, Function};
 use larder_tests::both;
 use larder_tests::services::Database;
 
@@ -77,7 +77,7 @@ pub async fn deployed(
         activate: true,
         kind: "manual".into(),
         entrypoint: String::new(),
-        digest: larder_runtime::Digest([0; 32]),
+        digest: larder_model::Digest([0; 32]),
         source_bytes: 0,
         build_bytes: 0,
         build_ms: 0,

@@ -34,7 +34,7 @@ async fn every_setting_that_is_printed_is_one_that_a_file_may_have() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("larder.toml");
     std::fs::write(&file, output.stdout).unwrap();
-    larder::config::Settings::load(Some(&file), &[]).unwrap();
+    larder_model::settings::Settings::load(Some(&file), &[]).unwrap();
     // What README.md and docs/ call section.key exists.
     let known = names(&std::fs::read_to_string(&file).unwrap());
     let docs = larder_tests::workspace().join("docs");

@@ -2,11 +2,11 @@
 //! beside it, and each partner's backlog has a bound.
 
 use larder::app::App;
-use larder::clock::Clock;
-use larder::ids::{EnrolmentId, EventId, FunctionId, PartnerId};
-use larder::model::{Enrolment, EnrolmentStatus, Function, Per, StoredEvent, Topics};
 use larder::workers::{expand, route};
 use larder::{schedule, store};
+use larder_model::ids::{EnrolmentId, EventId, FunctionId, PartnerId};
+use larder_model::time::Clock;
+use larder_model::{Enrolment, EnrolmentStatus, Function, Per, StoredEvent, Topics};
 use larder_tests::services::Database;
 use larder_tests::{Api, Larder, Options, both, eventually, guests};
 use reqwest::Method;

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
+use larder_model::ids::FunctionId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -17,7 +18,6 @@ use super::wire::{self, BODY_MAX, Deleted, Ids};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
 use crate::backlog;
-use crate::ids::FunctionId;
 use crate::queue::Work;
 use crate::store::filters;
 

@@ -4,6 +4,8 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
+use larder_model::ids::EnrolmentId;
+use larder_model::{Enrolment, EnrolmentStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -15,8 +17,6 @@ use super::queries::{self, ListParams};
 use super::wire::{self, Deleted, Ids, datetime};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
-use crate::ids::EnrolmentId;
-use crate::model::{Enrolment, EnrolmentStatus};
 use crate::roles::maintenance;
 use crate::store::filters;
 

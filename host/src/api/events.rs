@@ -5,6 +5,9 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::Response;
+use larder_model::ids::EventId;
+use larder_model::time::instant;
+use larder_model::{ExecutionStatus, StoredEvent, cloudevents};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -16,15 +19,10 @@ use super::queries::pairs;
 use super::wire::{self, Ids, datetime};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
-use crate::backlog;
-use crate::clock::instant;
 use crate::crash::{self, Point};
-use crate::events;
-use crate::ids::EventId;
-use crate::model::{ExecutionStatus, StoredEvent};
 use crate::queue::Work;
 use crate::store::{COUNTED_MAX, Delivery, EventHead, EventName};
-use crate::stored;
+use crate::{backlog, stored};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(create)).routes(routes!(get))
@@ -73,7 +71,8 @@ async fn create(State(app): State<App>, caller: Caller, headers: HeaderMap, body
 
 /// The headers that are part of an event.
 fn attributes(headers: &HeaderMap) -> Vec<u8> {
-    let is_attribute = |name: &HeaderName| name == header::CONTENT_TYPE || name.as_str().starts_with(events::PREFIX);
+    let is_attribute =
+        |name: &HeaderName| name == header::CONTENT_TYPE || name.as_str().starts_with(cloudevents::PREFIX);
     let mut lines: Vec<Vec<u8>> = headers
         .iter()
         .filter(|(name, _)| is_attribute(name))
@@ -85,7 +84,8 @@ fn attributes(headers: &HeaderMap) -> Vec<u8> {
 
 async fn accept(app: &App, caller: &Caller, headers: &HeaderMap, body: &[u8]) -> Result<Accepted, Problem> {
     let now = app.clock.now_ms();
-    let parsed = events::parse(headers, body, instant(now)).map_err(|err| Problem::argument(&err.name(), &err.why))?;
+    let parsed =
+        cloudevents::parse(headers, body, instant(now)).map_err(|err| Problem::argument(&err.name(), &err.why))?;
     backlog::admit_events(app, &caller.tenant, parsed.len()).await??;
     let rows: Vec<StoredEvent> = parsed
         .into_iter()

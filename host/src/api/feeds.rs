@@ -7,6 +7,10 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use larder_model::ids::PartnerId;
+use larder_model::time::Millis;
+use larder_model::upstreams::is_name;
+use larder_model::{Feed, FeedSettings, Progress};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -17,14 +21,8 @@ use super::problem::{Kind, Problem};
 use super::wire::{self, Deleted, Ids, datetime};
 use crate::app::App;
 use crate::auth::{Caller, OfPartner, Operator, Scope};
-use crate::clock::Millis;
-use crate::feeds::{
-    self,
-    signature::{Secret, Signed},
-};
-use crate::ids::PartnerId;
-use crate::model::upstreams::is_name;
-use crate::model::{Feed, FeedSettings, Progress};
+use crate::feeds;
+use crate::feeds::signature::{Secret, Signed};
 use crate::queue::Work;
 use crate::quotas::{Cap, Exceeded};
 use crate::{backlog, store};

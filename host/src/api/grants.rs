@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use larder_runtime::Grants;
+use larder_model::grants::{Difference, Leads, check};
+use larder_model::ids::KeyId;
+use larder_model::{BuildStatus, Deployment, Function, GrantChange, Grants, Partner};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -17,9 +19,6 @@ use super::wire::{self, Ids, datetime};
 use super::{deployments, functions};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
-use crate::grants::{self, Difference, Leads};
-use crate::ids::KeyId;
-use crate::model::{BuildStatus, Deployment, Function, GrantChange, Partner};
 use crate::store::listing::Listing;
 use crate::store::{Approved, filters};
 
@@ -152,9 +151,9 @@ fn asked(function: &Function, leads: &Leads, d: Deployment) -> AskedObject {
     // A yes to what names led to before is none to what they lead to now.
     let approved = d.approval.is_some() && d.grants.as_ref().is_some_and(|approved| leads.are_of(approved));
     AskedObject {
-        waits: !approved && !grants::covers(&in_force, &leads.inherit(&in_force, wanted)),
+        waits: !approved && !larder_model::grants::covers(&in_force, &leads.inherit(&in_force, wanted)),
         difference: Difference::between(&in_force, &new).into(),
-        digest: grants::digest(&in_force, &new),
+        digest: check::digest(&in_force, &new),
         deployment_id: d.id.into(),
         status: d.status.word(),
         uploaded_by: d.uploader.map(String::from).unwrap_or_default(),
@@ -177,7 +176,7 @@ async fn object(app: &App, function: Function, deployment: Option<Deployment>) -
 /// Grants as somebody sends them.
 pub fn parse(body: &[u8]) -> Result<Grants, Problem> {
     let sent: Grants = wire::parse_json(body)?;
-    grants::check(sent).map_err(|complaints| {
+    check::check(sent).map_err(|complaints| {
         let all: Vec<String> =
             complaints.iter().map(|complaint| format!("`{}`: {}", complaint.key, complaint.why)).collect();
         Problem::new(Kind::ArgumentInvalid, format!("Invalid {}", all.join("; ")))

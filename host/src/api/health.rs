@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use axum::Json;
 use axum::extract::State;
+use larder_model::amount::currencies;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -12,7 +13,6 @@ use utoipa_axum::routes;
 use super::problem::Problem;
 use crate::app::App;
 use crate::auth::{Caller, Scope};
-use crate::money::currencies;
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(ping)).routes(routes!(version)).routes(routes!(health))

@@ -20,16 +20,16 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use dashmap::DashMap;
+use larder_model::ids::{ExecutionId, PartnerId};
+use larder_model::time::Millis;
+use larder_model::trigger_key;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::problem::{Kind, Problem};
 use crate::app::App;
 use crate::auth::Caller;
-use crate::clock::Millis;
 use crate::crash::{self, Point};
-use crate::ids::{ExecutionId, PartnerId};
-use crate::model::{hex, trigger_key};
 use crate::quotas::{Cap, Exceeded};
 use crate::store::{self, KeptAnswer, KeyHolder, KeyRequest, Taken};
 
@@ -272,7 +272,7 @@ fn hash(parts: &[&[u8]]) -> String {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    hex(&hash.finalize())
+    hex::encode(&hash.finalize())
 }
 
 /// What is kept of an answer, which may carry what a function said of an end user.

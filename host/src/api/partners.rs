@@ -4,6 +4,8 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
+use larder_model::ids::{KeyId, PartnerId};
+use larder_model::{ApiKey, Partner};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -13,8 +15,6 @@ use super::problem::{Kind, Problem};
 use super::wire::{self, Deleted, Ids, datetime};
 use crate::app::App;
 use crate::auth::{self, KeyText, Operator};
-use crate::ids::{KeyId, PartnerId};
-use crate::model::{ApiKey, Partner, hex};
 
 const SCOPES_MAX: usize = 100;
 /// Of one partner; all of them are in memory.
@@ -223,7 +223,7 @@ async fn create_key(
         id,
         partner: partner.id,
         name,
-        secret_hash: hex(&auth::hash(&text)),
+        secret_hash: hex::encode(&auth::hash(&text)),
         scopes,
         created_at_ms: now,
         expires_at_ms,

@@ -5,10 +5,10 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use larder_model::ids::ExecutionId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::ids::ExecutionId;
 use crate::quotas::{Exceeded, Refused};
 use crate::{objects, secrets, store};
 

@@ -2,6 +2,8 @@
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
+use larder_model::cron::Cron;
+use larder_model::time::instant;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -13,8 +15,6 @@ use super::queries::pairs;
 use super::wire::{Ids, datetime};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
-use crate::clock::instant;
-use crate::schedule::cron::Cron;
 
 const COUNT_DEFAULT: usize = 10;
 const COUNT_MAX: usize = 100;

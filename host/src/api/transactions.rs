@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
+use larder_model::{Transaction, amount};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -12,8 +13,6 @@ use super::queries::{self, ListParams};
 use super::wire::{Ids, datetime};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
-use crate::model::Transaction;
-use crate::money;
 use crate::store::filters;
 
 /// `{execution}-{ordinal}`.
@@ -58,7 +57,7 @@ impl From<Transaction> for TransactionObject {
             execution_id: t.execution.into(),
             enrolment_id: t.enrolment.map(String::from).unwrap_or_default(),
             end_user: t.end_user,
-            amount: money::decimal(t.amount_minor, &t.currency),
+            amount: amount::decimal(t.amount_minor, &t.currency),
             currency: t.currency,
             memo: t.memo.unwrap_or_default(),
         }

@@ -4,6 +4,9 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
+use larder_model::Variable;
+use larder_model::grants::check;
+use larder_model::ids::FunctionId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -15,11 +18,7 @@ use super::queries::{self, ListParams};
 use super::wire::{self, Deleted, Ids, datetime};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
-use crate::grants;
-use crate::ids::FunctionId;
-use crate::model::Variable;
-use crate::store;
-use crate::store::filters;
+use crate::store::{self, filters};
 
 const VALUE_CHARS_MAX: usize = 8_192;
 /// Of one function; together they are the guest's environment.
@@ -96,7 +95,7 @@ fn place(v: &Variable) -> [&str; 3] {
 }
 
 fn key(key: String) -> Result<String, Problem> {
-    grants::check_variable(&key).map_err(|why| Problem::argument("key", why))?;
+    check::check_variable(&key).map_err(|why| Problem::argument("key", why))?;
     Ok(key)
 }
 

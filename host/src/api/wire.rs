@@ -14,6 +14,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
+use larder_model::ids::BadId;
+use larder_model::time::{Clock, Millis, instant};
 use serde::de::DeserializeOwned;
 use serde::{Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -22,8 +24,6 @@ use utoipa::ToSchema;
 use super::by_name::ByName;
 use super::problem::{Kind, Problem};
 use crate::bodies::{self, Fault};
-use crate::clock::{Clock, Millis, instant};
-use crate::ids::BadId;
 
 /// Bytes of a JSON body, where the resource says nothing else.
 pub const BODY_MAX: usize = 1 << 20;
@@ -66,7 +66,7 @@ pub fn required<T>(name: &str, value: Option<T>) -> Result<T, Problem> {
 /// A text of so many characters that people read.
 pub fn text(name: &str, value: String, chars: RangeInclusive<usize>) -> Result<String, Problem> {
     let text = self::chars(name, value, chars)?;
-    larder_runtime::text::check(&text).map_err(|why| Problem::argument(name, why))?;
+    larder_model::text::check(&text).map_err(|why| Problem::argument(name, why))?;
     Ok(text)
 }
 
@@ -177,7 +177,7 @@ impl IntoResponse for Deleted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::FunctionId;
+    use larder_model::ids::FunctionId;
 
     #[test]
     fn datetimes_are_as_the_clients_read_them() {

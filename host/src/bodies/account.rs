@@ -1,12 +1,13 @@
 //! How many bytes of bodies are held: by the process, by each tenant, and for callers without a key.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
-use larder_runtime::share;
+use larder_model::settings::Server;
+use larder_model::share;
 
 use super::Fault;
-use crate::config::Server;
 use crate::quotas::{Cap, Exceeded};
 
 /// The budget of the process. Cheap to clone.
@@ -156,7 +157,7 @@ impl Drop for Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Settings;
+    use larder_model::settings::Settings;
 
     #[test]
     fn tenant_strangers_and_process_each_have_a_bound_and_everything_is_given_back() {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
-use larder_runtime::share;
+use larder_model::share;
 
 use super::account::Budget;
 use super::{Account, Bodies, Fault, TenantBytes};

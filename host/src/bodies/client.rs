@@ -9,11 +9,11 @@ use http::{HeaderMap, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use larder_model::settings::Server;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
 use super::{Account, Fault};
-use crate::config::Server;
 
 /// Whoever sends nothing for so long waits for the answer.
 const QUIET: Duration = Duration::from_secs(1);

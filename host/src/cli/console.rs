@@ -5,7 +5,7 @@
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
-pub use larder_runtime::text::cleaned as visible;
+pub use larder_model::text::cleaned as visible;
 use serde_json::Value;
 
 use super::failure::{Failure, Result};

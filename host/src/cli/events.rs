@@ -295,7 +295,7 @@ async fn why_nobody(event: &Value, client: &Client, console: &Console) -> Result
     };
     let listens = |function: &&Value| {
         let mut patterns = function["events"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        patterns.any(|pattern| larder_runtime::grants::covers_type(pattern, &kind))
+        patterns.any(|pattern| larder_model::grants::covers_type(pattern, &kind))
     };
     console.note(&format!("nothing ran: no function that is on and deployed was reached by the type {kind}"));
     for function in functions.iter().filter(listens).take(NAMED_MAX) {

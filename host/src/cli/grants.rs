@@ -1,5 +1,6 @@
 //! `larder grants`: what functions may do, and saying yes to it.
 
+use larder_model::grants::{Difference, check};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -7,7 +8,6 @@ use super::client::{Client, equal, limit, newest_first};
 use super::console::{Console, field};
 use super::failure::{Failure, Refusal, Result};
 use super::{Session, deployments, input};
-use crate::grants::{self, Difference};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -109,7 +109,7 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
 }
 
 /// From what is in force to what is asked for; `None`: the key may not see it.
-pub async fn difference(client: &Client, function: &str, asked: &larder_runtime::Grants) -> Result<Option<Difference>> {
+pub async fn difference(client: &Client, function: &str, asked: &larder_model::Grants) -> Result<Option<Difference>> {
     match client.get(&["functions", function, "grants"]).await {
         Ok(read) => Ok(Some(Difference::between(&in_force(&read)?, asked))),
         Err(failure) if is_scope(&failure) => Ok(None),
@@ -183,7 +183,7 @@ async fn show(args: &Show, client: &Client, console: &Console) -> Result<()> {
     if console.json {
         return console.object(&read);
     }
-    let words = grants::in_words(&in_force(&read)?);
+    let words = check::in_words(&in_force(&read)?);
     if words.is_empty() {
         console.line(&format!("{} may reach nothing", args.function))?;
     }
@@ -241,7 +241,7 @@ fn moved(read: &Value) -> impl Iterator<Item = String> {
     (!lines.is_empty()).then_some(head).into_iter().chain(lines)
 }
 
-fn in_force(read: &Value) -> Result<larder_runtime::Grants> {
+fn in_force(read: &Value) -> Result<larder_model::Grants> {
     serde_json::from_value(read["grants"].clone())
         .map_err(|err| Failure::failed(format!("these grants are of another version of Larder: {err}")))
 }

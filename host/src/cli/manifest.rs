@@ -13,13 +13,13 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-use larder_runtime::Grants;
+use larder_model::Grants;
+use larder_model::cron::Cron;
+use larder_model::zones::Zones;
 use serde_json::{Map, Value, json};
 
 use self::reader::{Reader, Section};
 use super::failure::{Failure, Refusal, Result};
-use crate::schedule::cron::Cron;
-use crate::zones::Zones;
 
 pub const FILE_NAME: &str = "larder.toml";
 pub const RUNTIME: &str = "wasi-0.2";

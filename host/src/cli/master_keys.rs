@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use larder_model::time::{Clock, rfc3339};
 use serde_json::{Value, json};
 
 use super::Session;
 use super::client::Client;
 use super::console::{Console, count, field};
 use super::failure::{Failure, Refusal, Result};
-use crate::clock::{Clock, rfc3339};
 use crate::secrets::keyring::{self, Keyring};
 
 /// Between two looks at what the processes know.

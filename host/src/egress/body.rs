@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
-use larder_runtime::imports::http::{Body, Error};
+use larder_model::outgoing::{Body, Error};
 use metrics::counter;
 
 /// Bytes that may flow, through one body or several together.

@@ -9,19 +9,19 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use http::{HeaderValue, Request, Response};
-use larder_runtime::imports::http::{self as outgoing, Backend, Body, Error};
-use larder_runtime::{Grants, Scheme};
+use larder_model::ids::ExecutionId;
+use larder_model::net::authority::{Authority, Host};
+use larder_model::net::http_rule::{METHODS, Rule, default_port};
+use larder_model::outgoing::{self, Body, Error};
+use larder_model::{Grants, Scheme, settings};
+use larder_runtime::imports::http::Backend;
 use metrics::counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use ulid::Ulid;
 
-use super::allow::{METHODS, Rule, default_port};
-use super::authority::{Authority, Host};
 use super::body::{Budget, bounded};
 use super::upstreams::Upstreams;
 use super::{Client, Destination, InForce, Times};
-use crate::config;
-use crate::ids::ExecutionId;
 
 /// What a function calls instead of a host.
 const UPSTREAM: &str = ".upstream";
@@ -72,7 +72,7 @@ impl Calls {
     pub fn new(
         client: Client,
         upstreams: Upstreams,
-        settings: &config::Egress,
+        settings: &settings::Egress,
         in_force: InForce,
         execution: &ExecutionId,
         grants: &Arc<Grants>,

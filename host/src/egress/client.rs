@@ -18,8 +18,12 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
-use larder_runtime::Scheme;
-use larder_runtime::imports::http::{Body, Error};
+use larder_model::ids::PartnerId;
+use larder_model::net::address::is_public;
+use larder_model::net::authority::Host;
+use larder_model::net::{hop_by_hop, http_rule};
+use larder_model::outgoing::{Body, Error};
+use larder_model::{Scheme, settings};
 use metrics::counter;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -27,15 +31,11 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
-use super::address::is_public;
-use super::authority::Host;
 use super::body::{Budget, bounded};
 use super::pool::{Connection, Key, Pool, Transport};
 use super::resolve::Resolver;
-use super::{Destination, Times, allow};
-use crate::ids::PartnerId;
+use super::{Destination, Times};
 use crate::tls::Authorities;
-use crate::{config, hop_by_hop};
 
 /// The head of an answer.
 const HEAD_BYTES_MAX: usize = 32 << 10;
@@ -78,8 +78,9 @@ enum Trouble {
 }
 
 impl Client {
-    pub fn new(settings: &config::Egress) -> anyhow::Result<Client> {
-        let networks = settings.private_networks.iter().map(|text| allow::network(text).map_err(anyhow::Error::msg));
+    pub fn new(settings: &settings::Egress) -> anyhow::Result<Client> {
+        let networks =
+            settings.private_networks.iter().map(|text| http_rule::network(text).map_err(anyhow::Error::msg));
         // Besides those of the system.
         let (mut tls, authorities) = crate::tls::client(&settings.ca_file, true).context("egress.ca_file")?;
         tracing::info!("certificate authorities of calls out: {authorities}");

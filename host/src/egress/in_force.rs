@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use larder_runtime::Grants;
+use larder_model::Grants;
+use larder_model::ids::{FunctionId, PartnerId};
 
-use crate::ids::{FunctionId, PartnerId};
 use crate::partners::Directory;
 
 /// Asked at each call out, from memory: what was taken away is gone for the next call of every run, in this process at once, in

@@ -2,16 +2,13 @@
 //!
 //! * [`Client`] speaks to a [`Destination`] on behalf of a partner; everything that a tenant can make Larder call goes
 //!   through it: functions, upstreams, feeds, notices.
-//! * [`allow`] says what a function's grants cover, [`authority`] whom a request is for, [`address`] what is public.
+//! * [`http_rule`] says what a function's grants cover, [`larder_model::net::authority`] whom a request is for, [`larder_model::net::address`] what is public.
 //! * [`upstreams`] are outside services by name, with what the host adds to reach them.
 //! * [`Calls`] are those of one execution: grants, bounds, and what every call carries.
 //!
 //! The rules: **a name is resolved once, every address it has must be allowed, and the connection goes to one of these**;
 //! **no redirect is followed**; **everything about a call ends when its future and its answer's body are dropped**.
 
-pub mod address;
-pub mod allow;
-pub mod authority;
 mod body;
 mod calls;
 mod client;
@@ -23,16 +20,17 @@ pub mod upstreams;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use larder_runtime::Scheme;
-use larder_runtime::imports::http;
+use larder_model::Scheme;
 
 pub use calls::Calls;
 pub use client::Client;
 pub use in_force::InForce;
-pub use larder_runtime::imports::http::{Body, Error};
+pub use larder_model::outgoing::{Body, Error};
 
-use crate::config;
-use authority::{Authority, Host};
+use larder_model::net::authority::{Authority, Host};
+use larder_model::net::http_rule;
+use larder_model::outgoing;
+use larder_model::settings;
 
 /// Where a request goes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -47,12 +45,12 @@ pub struct Destination {
 impl Destination {
     /// Without a port it is that of the scheme.
     pub fn new(scheme: Scheme, to: Authority, networks: Vec<IpNet>) -> Destination {
-        Destination { scheme, host: to.host, port: to.port.unwrap_or(allow::default_port(scheme)), networks }
+        Destination { scheme, host: to.host, port: to.port.unwrap_or(http_rule::default_port(scheme)), networks }
     }
 
     /// As it stands in a `Host` header.
     pub fn authority(&self) -> String {
-        let port = Some(self.port).filter(|port| *port != allow::default_port(self.scheme));
+        let port = Some(self.port).filter(|port| *port != http_rule::default_port(self.scheme));
         Authority { host: self.host.clone(), port }.to_string()
     }
 }
@@ -71,7 +69,7 @@ pub struct Times {
 }
 
 impl Times {
-    pub fn of(settings: &config::Egress) -> Times {
+    pub fn of(settings: &settings::Egress) -> Times {
         Times {
             connect: settings.connect_timeout,
             first_byte: settings.first_byte_timeout,
@@ -81,7 +79,7 @@ impl Times {
     }
 
     /// The smaller of both, each.
-    pub fn at_most(self, other: http::Times) -> Times {
+    pub fn at_most(self, other: outgoing::Times) -> Times {
         let least = |ours: Duration, theirs: Option<Duration>| theirs.map_or(ours, |theirs| theirs.min(ours));
         Times {
             connect: least(self.connect, other.connect),

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use larder_runtime::imports::http::{Body, Error};
+use larder_model::ids::PartnerId;
+use larder_model::outgoing::{Body, Error};
 use metrics::gauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Destination;
-use crate::ids::PartnerId;
 
 pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}

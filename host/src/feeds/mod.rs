@@ -1,32 +1,31 @@
 //! Feeds: outside services whose items become events of the partners that get them.
 //!
-//! * [`mapping`]: items → CloudEvents. * [`poll`]: asking, in the scheduler. * [`signature`]: who pushes.
+//! * [`larder_model::feed_mapping`]: items → CloudEvents. * [`poll`]: asking, in the scheduler. * [`signature`]: who pushes.
 //!
 //! Both ways end in [`take`], so it does not matter in which an item comes, or whether it comes in both: it takes effect
 //! once, under its source and id. A service that fails, lies or does not end stops its own feed and no other.
 
-pub mod mapping;
 pub mod poll;
 pub mod signature;
 
 use std::ops::RangeInclusive;
 
+use larder_model::Feed;
+use larder_model::feed_mapping::{self, Page};
+use larder_model::time::Millis;
 use metrics::counter;
 
 use crate::app::App;
-use crate::clock::Millis;
 use crate::crash::{self, Point};
-use crate::model::Feed;
 use crate::queue::Work;
 use crate::store::{self, Moved, Received, Waiting};
-use mapping::Page;
 
 const DAY_MS: Millis = 24 * 3_600 * 1_000;
 
 /// Reads a page that came in for this feed.
 pub fn read(app: &App, feed: &Feed, body: &[u8]) -> Result<Page, String> {
     let next = feed.settings.poll.as_ref().and_then(|poll| poll.cursor.as_ref()).map(|cursor| &cursor.next);
-    mapping::page(body, &feed.settings.mapping, next, app.settings.feeds.items_max, times(app))
+    feed_mapping::page(body, &feed.settings.mapping, next, app.settings.feeds.items_max, times(app))
 }
 
 /// When an item may have been published: at most a day from now, because clocks differ, and long enough after what is no

@@ -7,10 +7,9 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::HeaderMap;
+use larder_model::time::Millis;
 use ring::hmac;
 use serde::{Deserialize, Serialize};
-
-use crate::clock::Millis;
 
 /// How far the sender's clock may be from ours, either way.
 const TOLERANCE_MS: Millis = 5 * 60 * 1_000;

@@ -10,8 +10,7 @@
 
 use http::uri::Authority;
 use http::{HeaderMap, Uri, header};
-
-use crate::ids::PartnerId;
+use larder_model::ids::PartnerId;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Door {

@@ -15,28 +15,30 @@ pub mod proxies;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use larder_runtime::{Digest, Exports, Grants, Lane, Limits};
+use backlog::Backlog;
+use calls::Calls;
+use larder_model::grants::{Leads, leads};
+use larder_model::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
+use larder_model::zones::{Zone, Zones};
+use larder_model::{
+    ApiKey, Deployment, Digest, Exports, Function, Grants, Limits, Partner, Upstream, Variable, settings,
+};
+use larder_runtime::Lane;
 use tokio::sync::Semaphore;
 
 use crate::bodies::TenantBytes;
-use crate::config;
-use crate::grants::{Leads, leads};
-use crate::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
 use crate::lifecycle::Lifecycle;
-use crate::model::{ApiKey, Deployment, Function, Partner, Upstream, Variable};
 use crate::queue::{Queue, Work};
 use crate::secrets::Secrets;
 use crate::secrets::keyring::MasterKeyId;
 use crate::staging::TenantUploads;
 use crate::store::{self, Store};
 use crate::stored::Stored;
-use crate::zones::{Zone, Zones};
-use backlog::Backlog;
-use calls::Calls;
 
 /// One partner's part of the snapshot.
 pub struct Tenant {
@@ -152,7 +154,7 @@ impl Directory {
         secrets: Secrets,
         queue: Queue,
         zones: Zones,
-        server: &config::Server,
+        server: &settings::Server,
     ) -> store::Result<Directory> {
         let directory = Directory(Arc::new(Shared {
             tenants: ArcSwap::default(),

@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use larder_model::settings;
 use tokio::sync::{Notify, mpsc};
 
 use self::redis::Redis;
-use crate::config;
 use crate::lifecycle::Lifecycle;
 
 pub use self::redis::Error;
@@ -64,7 +64,7 @@ struct Shared {
 
 impl Queue {
     /// With the Redis of the settings, if they name one. It need not be there yet; one that is too old is refused.
-    pub async fn open(settings: &config::Redis) -> Result<Queue, Error> {
+    pub async fn open(settings: &settings::Redis) -> Result<Queue, Error> {
         let redis = if settings.url.is_empty() { None } else { Some(Redis::open(settings).await?) };
         let (out, untold) = mpsc::channel(tail::OUT_MAX);
         let shared = Shared { local: Default::default(), redis, tails: Tails::new(out), out: Mutex::new(Some(untold)) };

@@ -22,14 +22,14 @@ use fred::prelude::{
 };
 use fred::types::config::{Options, TlsConnector};
 use fred::types::{Expiration, InfoKind};
+use larder_model::ids::{FunctionId, PartnerId};
+use larder_model::settings;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::tail::Message;
 use super::{Queue, Work};
-use crate::config;
-use crate::ids::{FunctionId, PartnerId};
 use crate::secrets::read_private;
 
 const GROUP: &str = "larder";
@@ -68,7 +68,7 @@ pub struct Redis {
 }
 
 impl Redis {
-    pub async fn open(settings: &config::Redis) -> Result<Redis, Error> {
+    pub async fn open(settings: &settings::Redis) -> Result<Redis, Error> {
         let wrong = |setting, why: String| Error::Settings { setting, why };
         let mut config = Config::from_url(&settings.url).map_err(|err| wrong("url", err.details().to_owned()))?;
         if !settings.password_file.as_os_str().is_empty() {

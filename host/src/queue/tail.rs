@@ -12,12 +12,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use larder_model::Execution;
+use larder_model::ids::{FunctionId, PartnerId};
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, mpsc};
-
-use crate::ids::{FunctionId, PartnerId};
-use crate::model::Execution;
 
 /// Between two announcements of what is watched here.
 pub const ANNOUNCE: Duration = Duration::from_secs(20);

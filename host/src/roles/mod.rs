@@ -11,31 +11,27 @@ pub mod worker;
 use std::path::Path;
 
 use anyhow::Context;
+use larder_model::settings::Settings;
+use larder_model::time::{Clock, instant};
+use larder_model::zones::Zones;
 use larder_runtime::Runtime;
+use web::Listeners;
 
 use crate::app::{App, Parts};
 use crate::bodies::Bodies;
-use crate::clock::{Clock, instant};
-use crate::config::Settings;
 use crate::egress::Client;
 use crate::egress::upstreams::Upstreams;
-use crate::files;
 use crate::ledger::{self, Ledger};
 use crate::lifecycle::Lifecycle;
-use crate::machine;
 use crate::objects::Objects;
 use crate::partners::Directory;
 use crate::queue::{Queue, Work};
-use crate::rotation;
 use crate::secrets::{self, Secrets};
 use crate::staging::Staging;
 use crate::store::Store;
-use crate::stored;
-use crate::usage;
 use crate::workers::gates::Gates;
 use crate::workers::turns::Turns;
-use crate::zones::Zones;
-use web::Listeners;
+use crate::{files, machine, rotation, stored, usage};
 pub use web::bind;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

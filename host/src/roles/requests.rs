@@ -5,10 +5,10 @@
 
 use http::request::Parts;
 use http::{Method, header};
+use larder_model::fields::tokens;
+use larder_model::net::hop_by_hop::is_coded;
 
 use crate::api::problem::{Kind, Problem};
-use crate::fields::tokens;
-use crate::hop_by_hop::is_coded;
 
 /// An error is also the end of the connection: what follows on it cannot be told from the body.
 pub fn check(head: &Parts) -> Result<(), Problem> {

@@ -18,23 +18,22 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use larder_model::settings::Server;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 use tower::ServiceExt;
 
+use super::addresses::Addresses;
+use super::patient::{self, Deadline, Patient};
+use super::requests;
 use crate::api::problem::{Kind, Problem};
 use crate::app::App;
 use crate::bodies::{ClientBody, Pace};
-use crate::config::Server;
 use crate::partners::doors::{self, Door, NoDoor};
 use crate::partners::proxies;
 use crate::web::{self, AnswerBody};
 use crate::{api, telemetry};
-
-use super::addresses::Addresses;
-use super::patient::{self, Deadline, Patient};
-use super::requests;
 
 /// Headers of one request: number and bytes.
 const HEADERS_MAX: usize = 100;

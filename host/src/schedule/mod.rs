@@ -4,26 +4,24 @@
 //! (function, nominal time) and moves the row to the next time, in one transaction: a restart neither skips nor doubles
 //! a firing. Firings missed for longer than `scheduler.catch_up` are not made up for; the others are, marked late.
 
-pub mod cron;
-
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use larder_model::Trigger;
+use larder_model::cron::Cron;
+use larder_model::ids::{FunctionId, PartnerId};
+use larder_model::time::{Millis, instant};
 use metrics::counter;
 
 use crate::app::App;
 use crate::backlog;
-use crate::clock::{Millis, instant};
 use crate::crash::{self, Point};
-use crate::ids::{FunctionId, PartnerId};
-use crate::model::Trigger;
 use crate::partners::FunctionView;
 use crate::queue::Work;
 use crate::store::{self, Queue, Waiting};
 use crate::workers::route::{Cause, Triggered};
 use crate::workers::turns;
-use cron::Cron;
 
 /// A firing that is this much later than its nominal time is recorded as late.
 const LATE_MS: Millis = 10_000;

@@ -7,10 +7,10 @@
 use std::fmt;
 use std::path::Path;
 
+use hex::FromHex;
 use zeroize::Zeroizing;
 
 use super::{Error, random, read_private, write_private};
-use crate::model::{hex, unhex};
 
 /// A file with more is one whose old keys nobody drops.
 pub const KEYS_MAX: usize = 8;
@@ -35,7 +35,7 @@ impl MasterKeyId {
 
 impl fmt::Display for MasterKeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        f.write_str(&hex::encode(&self.0))
     }
 }
 
@@ -49,7 +49,7 @@ impl std::str::FromStr for MasterKeyId {
     type Err = ();
 
     fn from_str(text: &str) -> Result<MasterKeyId, ()> {
-        unhex(text).map(MasterKeyId).ok_or(())
+        FromHex::from_hex(text).ok().map(MasterKeyId).ok_or(())
     }
 }
 
@@ -106,7 +106,7 @@ impl Keyring {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let key = unhex(line).map(Zeroizing::new);
+            let key = FromHex::from_hex(line).ok().map(Zeroizing::new);
             let key: Zeroizing<[u8; 32]> =
                 key.ok_or_else(|| format!("line {number} must hold 64 hex digits (openssl rand -hex 32)"))?;
             if is_placeholder(&key) {
@@ -167,7 +167,7 @@ pub fn add_to_file(path: &Path, made_at: &str) -> Result<MasterKeyId, Error> {
     Keyring::parse(&text).map_err(|why| bad(&why))?;
     let key = random::<32>();
     let id = MasterKey::new(&key).id;
-    let digits = Zeroizing::new(hex(&*key));
+    let digits = Zeroizing::new(hex::encode(&*key));
     let text = Zeroizing::new(format!("# {id}, made {made_at}\n{}\n{}", *digits, *text));
     // Refused before anything is written: a file with too many.
     Keyring::parse(&text).map_err(|why| bad(&why))?;

@@ -29,12 +29,10 @@ use std::time::{Duration, Instant};
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Key, Nonce};
 use arc_swap::ArcSwap;
-use zeroize::Zeroizing;
-
-use crate::clock::Millis;
-use crate::ids::{FunctionId, PartnerId};
-use crate::model::hex;
 use keyring::{Keyring, MasterKey, MasterKeyId};
+use larder_model::ids::{FunctionId, PartnerId};
+use larder_model::time::Millis;
+use zeroize::Zeroizing;
 
 /// The first byte of a sealed value: how it was sealed.
 const FORMAT: u8 = 2;
@@ -125,7 +123,7 @@ impl Secrets {
     /// Like [`Secrets::from_file`], but makes the file if it is not there: for `dev`.
     pub fn from_file_or_new(path: &Path) -> Result<Secrets, Error> {
         if !path.exists() {
-            let digits = Zeroizing::new(hex(&*random::<KEY_BYTES>()));
+            let digits = Zeroizing::new(hex::encode(&*random::<KEY_BYTES>()));
             write_private(path, &format!("{}\n", *digits))
                 .map_err(|err| Error::MasterKey(format!("master key file {}: {err}", path.display())))?;
         }
@@ -248,7 +246,7 @@ impl Secrets {
         let key = self.0.pseudonyms.get().expect("set before anything runs");
         let mut hash = blake3::Hasher::new_keyed(key);
         hash.update(&data(&[], &[partner.as_str(), function.as_str(), end_user]));
-        format!("eu_{}", hex(&hash.finalize().as_bytes()[..16]))
+        format!("eu_{}", hex::encode(&hash.finalize().as_bytes()[..16]))
     }
 
     /// Once, at the start.
@@ -435,7 +433,7 @@ mod tests {
         let file = folder.path().join("master.key");
         let secrets = Secrets::from_file_or_new(&file).unwrap();
         let known = secrets.known();
-        let other = hex(&*random::<32>());
+        let other = hex::encode(&*random::<32>());
         for text in ["", "half a ke", &other] {
             write_private(&file, text).unwrap();
             secrets.reread().unwrap_err();

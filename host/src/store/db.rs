@@ -11,11 +11,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::BoxFuture;
+use larder_model::ids::PartnerId;
 
 use super::mariadb::{MariaDb, MariaTx};
 use super::sqlite::{Sqlite, SqliteTx};
 use super::{Error, Result};
-use crate::ids::PartnerId;
 
 /// The tables, one file after the other.
 pub(super) const SCHEMA: &[(i64, &str)] = &[
@@ -458,8 +458,8 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 
 macro_rules! value_from_id {
     ($($id:ident)*) => {$(
-        impl From<&crate::ids::$id> for Value {
-            fn from(id: &crate::ids::$id) -> Value { Value::Text(id.as_str().to_owned()) }
+        impl From<&larder_model::ids::$id> for Value {
+            fn from(id: &larder_model::ids::$id) -> Value { Value::Text(id.as_str().to_owned()) }
         }
     )*};
 }

@@ -1,14 +1,15 @@
 //! Dead letters: executions that were given up. They are rows of `executions` with `buried_at_ms`, which keep everything
 //! that another run needs.
 
+use larder_model::ids::{ExecutionId, FunctionId, PartnerId};
+use larder_model::time::Millis;
+use larder_model::{Execution, RequestRecord};
+
 use super::db::{Lock, Value, json};
 use super::executions::{COLUMNS, execution};
 use super::listing::{self, Column, Filter, Kind, Listing, Op, Page, Source};
 use super::{Error, Result, Store};
 use crate::args;
-use crate::clock::Millis;
-use crate::ids::{ExecutionId, FunctionId, PartnerId};
-use crate::model::{Execution, RequestRecord};
 
 pub(super) const SOURCE: Source = Source {
     name: "dead_letters",

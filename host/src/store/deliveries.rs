@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use larder_model::ids::{EventId, FunctionId, PartnerId};
+use larder_model::time::Millis;
+use larder_model::{ExecutionStatus, StoredEvent, trigger_key};
+
 use super::db::Row;
 use super::{Result, Store, events};
 use crate::args;
-use crate::clock::Millis;
-use crate::ids::{EventId, FunctionId, PartnerId};
-use crate::model::{ExecutionStatus, StoredEvent, trigger_key};
 
 /// Executions of one event that are counted; there may be more.
 pub const COUNTED_MAX: u32 = 10_000;

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use larder_runtime::Digest;
+use hex::FromHex;
+use larder_model::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
+use larder_model::time::{Clock, Millis};
+use larder_model::{Approval, BuildStatus, Deployment, Digest};
 
 use super::db::{Lock, Row, Tx, Value, json, one_of};
 use super::listing::{self, Column, Kind, Listing, Page, Source};
 use super::{Error, Result, Store, grants, partners};
 use crate::args;
-use crate::clock::{Clock, Millis};
-use crate::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
-use crate::model::{Approval, BuildStatus, Deployment, hex, unhex};
 
 const COLUMNS: &str = "partner_id, id, function_id, status, activate, kind, entrypoint, digest, source_bytes, build_bytes, build_ms, \
     build_logs, exports, grants, uploader, approved_by, approved_at_ms, created_at_ms, updated_at_ms, build_lost, settings, origin";
@@ -107,7 +107,7 @@ impl Store {
                         d.activate,
                         &d.kind,
                         &d.entrypoint,
-                        hex(&d.digest.0),
+                        hex::encode(&d.digest.0),
                         d.source_bytes,
                         d.build_bytes,
                         d.build_ms,
@@ -268,7 +268,7 @@ impl Store {
     pub async fn is_deployed(&self, digest: &Digest) -> Result<bool> {
         const FIND: &str = "-- find_digest
             SELECT 1 FROM deployments WHERE digest = ? LIMIT 1";
-        Ok(self.db.row(FIND, args![hex(&digest.0)]).await?.is_some())
+        Ok(self.db.row(FIND, args![hex::encode(&digest.0)]).await?.is_some())
     }
 
     /// The active deployments of a partner's functions.
@@ -361,7 +361,7 @@ fn deployment(row: &Row) -> Result<Deployment> {
         activate: row.flag(4)?,
         kind: row.text(5)?,
         entrypoint: row.text(6)?,
-        digest: Digest(row.parse(7, "deployments.digest", unhex)?),
+        digest: Digest(row.parse(7, "deployments.digest", |text| FromHex::from_hex(text).ok())?),
         source_bytes: row.int(8)? as u64,
         build_bytes: row.int(9)? as u64,
         build_ms: row.int(10)? as u64,

@@ -1,12 +1,13 @@
 //! Enrolments: who takes part in which function.
 
+use larder_model::ids::{EnrolmentId, FunctionId, PartnerId};
+use larder_model::time::Millis;
+use larder_model::{Enrolment, EnrolmentStatus};
+
 use super::db::{Row, Value, by_partner, one_of};
 use super::listing::{self, Column, Kind, Listing, Page, Source};
 use super::{Error, Removal, Removed, Result, Store, removals};
 use crate::args;
-use crate::clock::Millis;
-use crate::ids::{EnrolmentId, FunctionId, PartnerId};
-use crate::model::{Enrolment, EnrolmentStatus};
 
 const COLUMNS: &str = "partner_id, id, function_id, end_user, topic, settings, status, created_at_ms, updated_at_ms";
 pub(super) const SOURCE: Source =

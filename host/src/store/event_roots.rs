@@ -5,14 +5,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use larder_runtime::Effect;
+use larder_model::Effect;
+use larder_model::ids::PartnerId;
+use larder_model::time::Millis;
 
 use super::db::{Tx, Value, by_partner, one_of};
 use super::ledger::Ended;
 use super::{Result, Store};
 use crate::args;
-use crate::clock::Millis;
-use crate::ids::PartnerId;
 
 const KEY: [&str; 2] = ["partner_id", "root"];
 

@@ -3,13 +3,13 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use larder_model::ids::{EventId, PartnerId};
+use larder_model::{Fanout, StoredEvent, trigger_key};
+
 use super::db::{Lock, Row, Tx, Value, by_partner, json, one_of};
 use super::executions::{self, NewExecution};
-use super::{Error, Result, Store};
-use super::{fanouts, functions};
+use super::{Error, Result, Store, fanouts, functions};
 use crate::args;
-use crate::ids::{EventId, PartnerId};
-use crate::model::{Fanout, StoredEvent, trigger_key};
 
 const COLUMNS: &str = "partner_id, row_id, dedup_key, id, source, kind, subject, time, data_content_type, data, depth, waiting, created_at_ms, attributes, root";
 

@@ -4,13 +4,14 @@
 //! NULL once it ended. A claim raises `attempt`; an outcome is written only under the holder and attempt of its claim
 //! (see [`super::ledger`]), so that the late result of a claim that ran out is dropped.
 
+use larder_model::ids::{EnrolmentId, EventId, ExecutionId, FunctionId, PartnerId};
+use larder_model::time::Millis;
+use larder_model::{Execution, ExecutionStatus, RequestRecord, Trigger};
+
 use super::db::{Lock, Row, Tx, Value, by_partner, json, one_of};
 use super::listing::{self, Column, Kind, Listing, Page, Source};
 use super::{Error, Result, Store};
 use crate::args;
-use crate::clock::Millis;
-use crate::ids::{EnrolmentId, EventId, ExecutionId, FunctionId, PartnerId};
-use crate::model::{Execution, ExecutionStatus, RequestRecord, Trigger};
 
 pub(super) const COLUMNS: &str = "partner_id, id, function_id, deployment_id, trigger_kind, status, trigger_key, event_row, enrolment_id, \
     nominal_at_ms, late_ms, scheduled_at_ms, request, attempt, response_status, response_headers, logs, errors, wall_us, cpu_us, \

@@ -1,13 +1,14 @@
 //! Fan-outs: one trigger for many enrolments is one row with a cursor.
 
+use larder_model::ids::{EnrolmentId, ExecutionId, PartnerId};
+use larder_model::time::{Clock, SKEW_MS};
+use larder_model::{Fanout, RequestRecord, Trigger, trigger_key};
+
 use super::db::{Lock, Row, Tx};
 use super::executions::{self, NewExecution};
 use super::{Result, Store};
 use crate::args;
-use crate::clock::{Clock, SKEW_MS};
 use crate::crash::{self, Point};
-use crate::ids::{EnrolmentId, ExecutionId, PartnerId};
-use crate::model::{Fanout, RequestRecord, Trigger, trigger_key};
 
 impl Store {
     /// Fan-outs of a partner whose cursor has not reached the end, oldest first.

@@ -6,14 +6,15 @@
 
 use std::collections::HashSet;
 
+use larder_model::cloudevents::CloudEvent;
+use larder_model::feed_mapping::Page;
+use larder_model::ids::{EventId, PartnerId};
+use larder_model::time::{Clock, Millis};
+use larder_model::{Feed, FeedSettings, Progress, StoredEvent};
+
 use super::db::{Lock, Row, Tx, json};
 use super::{Error, Result, Store, events};
 use crate::args;
-use crate::clock::{Clock, Millis};
-use crate::events::CloudEvent;
-use crate::feeds::mapping::Page;
-use crate::ids::{EventId, PartnerId};
-use crate::model::{Feed, FeedSettings, Progress, StoredEvent};
 
 const COLUMNS: &str = "partner_id, name, settings, sealed, attempt, next_cursor, etag, due_at_ms, good_at_ms, newest_at_ms, \
                        failures, error, items, duplicates, refused, last_refused, created_at_ms, updated_at_ms, lead";

@@ -1,12 +1,13 @@
 //! Functions.
 
+use larder_model::ids::{FunctionId, PartnerId};
+use larder_model::time::Millis;
+use larder_model::{Function, Per, Topics};
+
 use super::db::{Lock, Row, Tx, Value, json};
 use super::listing::{self, Column, Kind, Listing, Page, Source};
 use super::{Error, Removal, Removed, Result, Store, partners, removals};
 use crate::args;
-use crate::clock::Millis;
-use crate::ids::{FunctionId, PartnerId};
-use crate::model::{Function, Per, Topics};
 
 const COLUMNS: &str = "partner_id, id, name, runtime, execute_roles, events, schedule, timezone, timeout_s, enabled, logging, entrypoint, \
     commands, scopes, specification, deployment_retention, per, topics, routes, limits, grants, deployment_id, created_at_ms, updated_at_ms";

@@ -7,17 +7,15 @@
 //! The rule: **what is in force widens by a key's yes only**, and a yes is to what names lead to when it is given. All of it is decided behind `partners::touch`, so for one
 //! partner one after the other, and leaves a line in the history.
 
-use larder_runtime::Grants;
+use larder_model::grants::{Leads, check, covers, leads as names};
+use larder_model::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
+use larder_model::time::Clock;
+use larder_model::{BuildStatus, Deployment, Feed, GrantChange, GrantChangeKind, Grants, Variable};
 
 use super::db::{Lock, Row, Tx, json};
 use super::listing::{self, Column, Kind, Listing, Page, Source};
 use super::{Error, Result, Store, deployments, feeds, functions, partners, upstreams, variables};
 use crate::args;
-use crate::clock::Clock;
-use crate::grants::leads as names;
-use crate::grants::{self, Leads, covers};
-use crate::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
-use crate::model::{BuildStatus, Deployment, Feed, GrantChange, GrantChangeKind, Variable};
 
 const COLUMNS: &str =
     "partner_id, id, function_id, kind, deployment_id, key_id, old_grants, new_grants, created_at_ms, note";
@@ -86,7 +84,7 @@ impl Store {
             .await
     }
 
-    /// A yes to what a deployment asks for, as it was read: `digest` is that of [`grants::digest`]. One that was uploaded to
+    /// A yes to what a deployment asks for, as it was read: `digest` is that of [`check::digest`]. One that was uploaded to
     /// become active does, unless a later one is.
     pub async fn approve_grants(&self, d: &Deployment, digest: &str, by: &KeyId, clock: &Clock) -> Result<Approved> {
         const APPROVE: &str = "-- approve_grants
@@ -103,7 +101,7 @@ impl Store {
                     let old = leads.complete(&in_force(tx, &d.partner, &d.function).await?);
                     let Some(asked) = &d.grants else { return Ok(Approved::Changed) };
                     let asked = &leads.bind(asked);
-                    if grants::digest(&old, asked) != *digest {
+                    if check::digest(&old, asked) != *digest {
                         return Ok(Approved::Changed);
                     }
                     if d.uploader.as_ref() == Some(*by) && wants_another(tx, &d.partner).await? {

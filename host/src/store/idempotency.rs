@@ -5,11 +5,12 @@
 //! request makes has the subject for its id**, so what two holders make of one row is one thing: the primary key of
 //! executions sees to it.
 
+use larder_model::ids::{ExecutionId, PartnerId};
+use larder_model::time::Millis;
+
 use super::db::Row;
 use super::{Error, Result, Store};
 use crate::args;
-use crate::clock::Millis;
-use crate::ids::{ExecutionId, PartnerId};
 
 /// Looks at a row that others change at the same moment.
 const LOOKS: u32 = 5;

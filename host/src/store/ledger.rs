@@ -15,8 +15,10 @@ mod load;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Mutex;
 
-use larder_runtime::imports::state::{Read, whole_number};
-use larder_runtime::{Effect, Event};
+use larder_model::ids::{EventId, ExecutionId, FunctionId, PartnerId};
+use larder_model::state::{Read, whole_number};
+use larder_model::time::{Clock, Millis, rfc3339};
+use larder_model::{Effect, Event, Execution, ExecutionStatus, StoredEvent, amount};
 
 use self::load::{
     Account, FunctionNow, Held, Kept, Place, Takers, functions_of, holders, list_is_true, saved_by, state_of, takers_of,
@@ -26,11 +28,7 @@ use super::event_roots::{Descendants, Root};
 use super::state::{self, Scope};
 use super::{Error, Result, Store, events, executions};
 use crate::args;
-use crate::clock::{Clock, Millis, rfc3339};
 use crate::crash::{self, Point};
-use crate::ids::{EventId, ExecutionId, FunctionId, PartnerId};
-use crate::model::{Execution, ExecutionStatus, StoredEvent};
-use crate::money;
 
 /// An execution that has ended, with what it wants to change.
 #[derive(Clone, Debug)]
@@ -319,12 +317,12 @@ impl<'a> Commit<'a> {
             return Ok(saved);
         };
         for effect in &ended.effects {
-            grants.allow(effect, money::exponent)?;
+            grants.allow(effect, amount::exponent)?;
             let Effect::Transaction { end_user, amount_minor, currency, .. } = effect else { continue };
             let grant = &grants.transactions[currency];
             let account = account(ended, saver(ended, end_user.as_ref()), currency);
             let before = *saved.get(&account).or_else(|| self.saved.get(&account)).unwrap_or(&0);
-            if let (Some(after), Ok(sum)) = (before.checked_add(*amount_minor), money::minor(&grant.sum, currency))
+            if let (Some(after), Ok(sum)) = (before.checked_add(*amount_minor), amount::minor(&grant.sum, currency))
                 && after <= sum
             {
                 saved.insert(account, after);
@@ -336,8 +334,8 @@ impl<'a> Commit<'a> {
                  saved already and this would save {} more (larder.toml, [grants]: transactions.{currency}.sum)",
                 grant.sum,
                 if days == 1 { "" } else { "s" },
-                money::decimal(before, currency),
-                money::decimal(*amount_minor, currency)
+                amount::decimal(before, currency),
+                amount::decimal(*amount_minor, currency)
             ));
         }
         Ok(saved)

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex as StdMutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use larder_model::settings;
 use mysql_async::consts::ColumnFlags;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, Params, SslOpts};
@@ -21,7 +22,6 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::db::{Changed, Lock, PageBytes, Row, Tx, Value, statement_name};
 use super::{Error, Result};
-use crate::config;
 
 /// How often a transaction is run before it is given up as contended.
 const TRIES: u32 = 12;
@@ -96,7 +96,7 @@ impl Lent<'_> {
 
 impl MariaDb {
     /// Connects and checks that the server will do. Gives what an operator should know about it besides.
-    pub async fn open(settings: &config::Database) -> Result<(MariaDb, Vec<String>)> {
+    pub async fn open(settings: &settings::Database) -> Result<(MariaDb, Vec<String>)> {
         let db = MariaDb(Arc::new(Shared {
             opts: opts(settings, None)?,
             idle: StdMutex::default(),
@@ -116,7 +116,7 @@ impl MariaDb {
     /// The same; the server ends each statement that takes longer than `deadline`.
     pub fn with_deadline(
         &self,
-        settings: &config::Database,
+        settings: &settings::Database,
         connections: usize,
         deadline: Duration,
     ) -> Result<MariaDb> {
@@ -385,7 +385,7 @@ async fn again(name: &str, tries: u32, trouble: Trouble, error: Error) -> Result
     }
     tracing::debug!(statement = statement_name(name), tries, error = %error, "a statement or transaction is run again");
     let most_ms = 2u64 << tries.min(7);
-    tokio::time::sleep(Duration::from_millis(1 + crate::clock::jitter(most_ms))).await;
+    tokio::time::sleep(Duration::from_millis(1 + larder_model::time::jitter(most_ms))).await;
     Ok(())
 }
 
@@ -489,7 +489,7 @@ fn failed(sql: &str, err: mysql_async::Error) -> Failed {
     Failed { error, trouble }
 }
 
-fn opts(settings: &config::Database, deadline: Option<Duration>) -> Result<Opts> {
+fn opts(settings: &settings::Database, deadline: Option<Duration>) -> Result<Opts> {
     let wrong = |why: String| Error::Unavailable(format!("database.{why}"));
     // The address without the password, which no message may carry.
     let opts = Opts::from_url(&settings.url).map_err(|err| wrong(format!("url: {err}")))?;

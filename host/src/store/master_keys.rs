@@ -3,10 +3,11 @@
 //! The rule: **a key seals only if every process that lives knows it**. Whoever says what it knows holds the row of the
 //! sealing key shared, and whoever replaces that key holds it alone: so a process is either counted, or sees the new key.
 
+use larder_model::time::Millis;
+
 use super::db::{Lock, Row, Tx, json};
 use super::{Error, Result, Store};
 use crate::args;
-use crate::clock::Millis;
 use crate::secrets::keyring::MasterKeyId;
 
 const SEALING: &str = "-- sealing_key

@@ -11,9 +11,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use larder_model::ids::{FunctionId, PartnerId};
+use larder_model::settings;
+
 use self::listing::Plan;
-use crate::config;
-use crate::ids::{FunctionId, PartnerId};
 
 pub mod db;
 mod dead_letters;
@@ -91,7 +92,7 @@ pub struct Store {
 
 impl Store {
     /// Opens the database of the settings, or the embedded one in this folder, alone, and brings its tables up to date.
-    pub async fn open(settings: &config::Database, folder: &Path) -> Result<Store> {
+    pub async fn open(settings: &settings::Database, folder: &Path) -> Result<Store> {
         let (list_connections, list_timeout) = (settings.list_connections_max, settings.list_timeout);
         let (db, ledger, lists, warnings) = if settings.url.is_empty() {
             let db = sqlite::Sqlite::open(folder)?;
@@ -174,10 +175,10 @@ pub enum Error {
     Conflict { key: String },
     /// Rows of a deleted function with this id are still there.
     #[error("function {0} is being removed")]
-    BeingRemoved(crate::ids::FunctionId),
+    BeingRemoved(larder_model::ids::FunctionId),
     /// A route belongs to one function of a partner.
     #[error("route {route} belongs to function {function}")]
-    RouteTaken { route: String, function: crate::ids::FunctionId },
+    RouteTaken { route: String, function: larder_model::ids::FunctionId },
     /// Lost a race more often than a transaction tries: later it may go well.
     #[error("the database is busy: {0}")]
     Contended(String),

@@ -4,12 +4,13 @@
 //! other processes see that there was one, and makes such changes of one partner wait for each other, so that what one of
 //! them has read stays true until it commits.
 
+use larder_model::ids::{KeyId, PartnerId};
+use larder_model::time::Millis;
+use larder_model::{ApiKey, Partner};
+
 use super::db::{Row, Tx, json};
 use super::{Result, Store};
 use crate::args;
-use crate::clock::Millis;
-use crate::ids::{KeyId, PartnerId};
-use crate::model::{ApiKey, Partner};
 
 const INSERT: &str = "-- insert_partner
     INSERT INTO partners (id, name, created_at_ms, updated_at_ms) VALUES (?, ?, ?, ?)";

@@ -6,11 +6,12 @@
 //!
 //! The rule: **a removal stays until no row is left**, and until then nothing new may have the same id.
 
+use larder_model::ids::{EnrolmentId, FunctionId, PartnerId};
+use larder_model::time::Millis;
+
 use super::db::{Row, Tx, Value, one_of};
 use super::{Error, Result, Store};
 use crate::args;
-use crate::clock::Millis;
-use crate::ids::{EnrolmentId, FunctionId, PartnerId};
 
 /// What was deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,11 +3,12 @@
 //! A page is found by the index of the age and removed by its keys: on MariaDB a `DELETE` with a subquery reads the whole
 //! table for each batch. What has to stay is stepped over once in a sweep, so it holds nothing up.
 
+use larder_model::ids::PartnerId;
+use larder_model::time::Millis;
+
 use super::db::{Value, by_partner, one_of};
 use super::{Result, Store};
 use crate::args;
-use crate::clock::Millis;
-use crate::ids::PartnerId;
 
 /// How far a sweep has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,12 +1,13 @@
 //! When each scheduled function fires next. A row stands here only while the schedule is armed.
 
+use larder_model::Fanout;
+use larder_model::ids::{FunctionId, PartnerId};
+use larder_model::time::Millis;
+
 use super::db::Row;
 use super::executions::{self, NewExecution};
 use super::{Result, Store, fanouts};
 use crate::args;
-use crate::clock::Millis;
-use crate::ids::{FunctionId, PartnerId};
-use crate::model::Fanout;
 
 impl Store {
     /// Arms the schedule for `next`, or disarms it.

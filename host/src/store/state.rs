@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use larder_runtime::imports::state::Version;
+use larder_model::ids::{EnrolmentId, ExecutionId, FunctionId, PartnerId};
+use larder_model::state::Version;
+use larder_model::time::Millis;
 
 use super::db::{Lock, Row, Tx, Value, parts};
 use super::{Result, Store, functions};
 use crate::args;
-use crate::clock::Millis;
-use crate::ids::{EnrolmentId, ExecutionId, FunctionId, PartnerId};
 
 /// Whose state: a function's own, or that of one enrolment in it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -134,13 +134,14 @@ pub(super) fn listed(rows: Vec<Row>, prefix: &str) -> Result<Vec<(String, Vec<u8
 
 #[cfg(test)]
 mod tests {
-    use larder_runtime::{Effect, Grants};
+    use larder_model::Effect;
+    use larder_model::Grants;
 
     use super::*;
-    use crate::clock::Clock;
-    use crate::model::{Execution, ExecutionStatus, Function, Trigger};
     use crate::store::Root;
     use crate::store::ledger::{Ended, Verdict};
+    use larder_model::time::Clock;
+    use larder_model::{Execution, ExecutionStatus, Function, Trigger};
 
     fn ended(id: &ExecutionId, scope: &Scope, now: Millis) -> Ended {
         let (partner, function) = (scope.partner.clone(), scope.function.clone());
@@ -160,7 +161,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn state_that_is_kept_for_one_execution_is_nobody_elses_until_it_is_given_back_or_runs_out() {
         let folder = tempfile::tempdir().unwrap();
-        let settings = crate::config::Settings::load(None, &[]).unwrap();
+        let settings = larder_model::settings::Settings::load(None, &[]).unwrap();
         let store = Store::open(&settings.database, folder.path()).await.unwrap();
         let clock = Clock::manual(1_000);
         let scope = Scope { partner: "p".parse().unwrap(), function: "f".parse().unwrap(), enrolment: None };

@@ -4,11 +4,12 @@
 //! They are counted table by table in pages, along the keys, so that no statement is long and nothing is written by those
 //! who store.
 
+use larder_model::ids::PartnerId;
+use larder_model::time::Millis;
+
 use super::db::{Row, Value};
 use super::{Result, Store};
 use crate::args;
-use crate::clock::Millis;
-use crate::ids::PartnerId;
 
 /// A table that counts.
 struct Counted {

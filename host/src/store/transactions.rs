@@ -1,10 +1,11 @@
 //! Transactions: the savings that functions created. They are read here and written by [`super::ledger`] only.
 
+use larder_model::Transaction;
+use larder_model::ids::PartnerId;
+
 use super::db::Row;
 use super::listing::{self, Column, Kind, Listing, Page, Source};
 use super::{Result, Store};
-use crate::ids::PartnerId;
-use crate::model::Transaction;
 
 pub(super) const COLUMNS: &str =
     "partner_id, id, execution_id, function_id, enrolment_id, end_user, amount_minor, currency, memo, created_at_ms";

@@ -13,11 +13,12 @@
 
 use std::collections::BTreeSet;
 
+use larder_model::ids::PartnerId;
+use larder_model::time::Millis;
+
 use super::db::{Value, one_of};
 use super::{Result, Store};
 use crate::args;
-use crate::clock::Millis;
-use crate::ids::PartnerId;
 
 /// Work that partners take turns at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,7 +175,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Settings;
+    use larder_model::settings::Settings;
 
     /// The index that the text names is the one by which SQLite, which does not read it, looks too.
     #[tokio::test(flavor = "multi_thread")]

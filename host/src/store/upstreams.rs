@@ -1,13 +1,14 @@
 //! Named outside services. Those of the operator are in every partner's snapshot, so a change of one counts as a change
 //! of all partners.
 
+use larder_model::Upstream;
+use larder_model::grants::leads;
+use larder_model::ids::PartnerId;
+
 use super::db::{Row, Tx, json};
 use super::grants::{self, Changer};
 use super::{Error, Result, Store, partners};
 use crate::args;
-use crate::grants::leads;
-use crate::ids::PartnerId;
-use crate::model::Upstream;
 
 const COLUMNS: &str =
     "partner_id, name, origin, credential, settings, sealed, secret_revision, created_at_ms, updated_at_ms";

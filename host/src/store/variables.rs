@@ -1,12 +1,13 @@
 //! Variables of functions, sealed by `secrets` before they come here.
 
+use larder_model::Variable;
+use larder_model::ids::{FunctionId, PartnerId, VariableId};
+
 use super::db::{Row, Tx};
 use super::grants::{self, Changer};
 use super::listing::{self, Column, Kind, Listing, Page, Source};
 use super::{Error, Result, Store, partners};
 use crate::args;
-use crate::ids::{FunctionId, PartnerId, VariableId};
-use crate::model::Variable;
 
 const COLUMNS: &str = "partner_id, id, function_id, name, sealed, secret, revision, created_at_ms, updated_at_ms";
 pub(super) const SOURCE: Source =

@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use larder_model::Trigger;
+use larder_model::ids::ExecutionId;
+use larder_model::net::hop_by_hop;
 
-use crate::hop_by_hop;
-use crate::ids::ExecutionId;
-use crate::model::Trigger;
 use crate::workers::request;
 
 /// What the platform says of an answer, or what changes a client's view of more than this one answer: what it keeps of the

@@ -12,6 +12,8 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt;
+use larder_model::ExecutionStatus;
+use larder_model::ids::ExecutionId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -19,8 +21,6 @@ use super::{AnswerBody, answer_body, head as heads, refuse_of, whole};
 use crate::api::idempotency::{self, KEY, Looked, REPLAYED, Ticket};
 use crate::api::problem::{Kind, Problem};
 use crate::app::App;
-use crate::ids::ExecutionId;
-use crate::model::ExecutionStatus;
 use crate::partners::FunctionView;
 use crate::workers::execute::{self, Job};
 

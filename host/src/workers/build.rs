@@ -4,14 +4,13 @@ use std::fmt::Write;
 use std::pin::pin;
 use std::time::Duration;
 
+use larder_model::grants::Difference;
+use larder_model::{BuildStatus, Deployment};
 use larder_runtime::{Artifact, CompileError, Found};
 
 use crate::app::App;
 use crate::crash::{self, Point};
-use crate::grants::{self, Difference};
-use crate::model::{BuildStatus, Deployment, hex};
-use crate::schedule;
-use crate::store;
+use crate::{needs, schedule, store};
 
 /// How often a build is begun again because it came to no end: it may be what killed its process.
 const LOST_MAX: u32 = 3;
@@ -36,8 +35,8 @@ enum Built {
 
 /// What the function has, and what it will have with this deployment.
 struct Grants {
-    in_force: larder_runtime::Grants,
-    asked: larder_runtime::Grants,
+    in_force: larder_model::Grants,
+    asked: larder_model::Grants,
 }
 
 /// Builds the next deployment that no build has finished. One whose process died in the middle is taken over when its
@@ -49,7 +48,7 @@ pub async fn step(app: App) -> store::Result<bool> {
     crash::point(Point::BuildClaimed);
     deployment.status = BuildStatus::Building;
     deployment.build_logs =
-        format!("upload: {} bytes, sha256 {}\n", deployment.source_bytes, hex(&deployment.digest.0));
+        format!("upload: {} bytes, sha256 {}\n", deployment.source_bytes, hex::encode(&deployment.digest.0));
     for _ in 0..deployment.build_lost {
         deployment.build_logs.push_str("a build of it was begun and came to no end; it begins again\n");
     }
@@ -128,7 +127,7 @@ async fn build(app: &App, deployment: &Deployment) -> store::Result<Built> {
     let function = app.store.function(&deployment.partner, &deployment.function).await?;
     let in_force = function.map(|function| function.grants).unwrap_or_default();
     let asked = deployment.grants.clone().unwrap_or_else(|| in_force.clone());
-    if let Some(why) = grants::missing(&found, &asked, &deployment.function) {
+    if let Some(why) = needs::missing(&found, &asked, &deployment.function) {
         return Ok(Built::Refused(why));
     }
     Ok(match app.runtime.compile(wasm).await {
@@ -164,9 +163,9 @@ fn ready(deployment: &mut Deployment, found: &Found, artifact: &Artifact, grants
         let _ = writeln!(log, "may have effects: HTTP answers leave after they are committed");
     }
     if !found.uncalled.is_empty() {
-        let _ = writeln!(log, "imports and never calls: {}", grants::interfaces(&found.uncalled));
+        let _ = writeln!(log, "imports and never calls: {}", needs::interfaces(&found.uncalled));
     }
-    if grants::calls_out(&artifact.imports) && grants.asked.http.is_empty() && grants.asked.upstreams.is_empty() {
+    if needs::calls_out(&artifact.imports) && grants.asked.http.is_empty() && grants.asked.upstreams.is_empty() {
         let _ = writeln!(
             log,
             "imports wasi:http/outgoing-handler: every outgoing call is refused, as no http or upstreams are granted"

@@ -1,10 +1,11 @@
 //! The runtime's backends over the store.
 
 use async_trait::async_trait;
-use larder_runtime::imports::state::{BackendError, Version};
-use larder_runtime::imports::{savings, state};
+use larder_model::amount;
+use larder_model::state::Version;
+use larder_runtime::imports::savings;
+use larder_runtime::imports::state::{self, BackendError};
 
-use crate::money;
 use crate::store::Store;
 use crate::store::state::Scope;
 
@@ -51,7 +52,7 @@ impl Savings {
 #[async_trait]
 impl savings::Backend for Savings {
     fn exponent(&self, currency: &str) -> Result<u32, String> {
-        money::current(currency)
+        amount::current(currency)
     }
 
     async fn may_save_for(&self, end_user: &str) -> Result<Result<(), String>, BackendError> {

@@ -5,19 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
+use larder_model::ids::{EnrolmentId, EventId, ExecutionId, PartnerId};
+use larder_model::time::Millis;
+use larder_model::{Enrolment, EnrolmentStatus, Execution, StoredEvent, Trigger, delivery_key};
 use tokio::sync::Semaphore;
 
 use super::execute::{self, Job};
-use super::input;
 use super::retries::Fate;
 use super::shares::Shares;
-use super::turns;
+use super::{input, turns};
 use crate::app::App;
 use crate::backlog;
-use crate::clock::Millis;
 use crate::crash::{self, Point};
-use crate::ids::{EnrolmentId, EventId, ExecutionId, PartnerId};
-use crate::model::{Enrolment, EnrolmentStatus, Execution, StoredEvent, Trigger, delivery_key};
 use crate::queue::Work;
 use crate::store::{self, Claimed, Queue, Waiting};
 

@@ -9,10 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
-use larder_runtime::imports::http::Backend;
-use larder_runtime::{
-    Answer, Call, Effect, End, Event, Failure, LoadError, Outcome, Program, Run, Sanitize, StreamedBody,
+use larder_model::ids::{DeploymentId, ExecutionId};
+use larder_model::time::{Millis, jitter};
+use larder_model::{
+    Effect, End, Enrolment, Event, Execution, ExecutionStatus, Failure, Outcome, RequestRecord, Trigger,
 };
+use larder_runtime::imports::http::Backend;
+use larder_runtime::{Answer, Call, LoadError, Program, Run, Sanitize, StreamedBody};
 use metrics::{counter, histogram};
 use tokio::sync::oneshot;
 
@@ -20,18 +23,14 @@ use super::capabilities::{Savings, State};
 use super::gates::RACES_MAX;
 use super::retries::{self, Fate};
 use crate::app::App;
-use crate::backlog;
-use crate::clock::{Millis, jitter};
 use crate::crash::{self, Point};
 use crate::egress::{Calls, InForce};
-use crate::ids::{DeploymentId, ExecutionId};
 use crate::ledger::Unwritten;
-use crate::model::{Enrolment, Execution, ExecutionStatus, RequestRecord, Trigger};
 use crate::partners::{Active, FunctionView};
 use crate::store::Root;
 use crate::store::ledger::{Ended, Verdict};
 use crate::store::state::Scope;
-use crate::stored;
+use crate::{backlog, stored};
 
 /// Events may cause events may cause events; deeper than this is a loop.
 pub const EVENT_DEPTH_MAX: u32 = 8;

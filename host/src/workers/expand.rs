@@ -1,10 +1,11 @@
 //! Fan-outs → executions, a page of enrolments at a time.
 
+use larder_model::ids::PartnerId;
+
 use super::turns;
 use crate::app::App;
 use crate::backlog;
 use crate::crash::{self, Point};
-use crate::ids::PartnerId;
 use crate::queue::Work;
 use crate::store::{self, Queue, Waiting};
 

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use larder_runtime::Event;
+use larder_model::time::{Millis, instant, rfc3339};
+use larder_model::{Event, Execution, StoredEvent};
 use serde_json::json;
 
 use super::execute::Input;
-use crate::clock::{Millis, instant, rfc3339};
-use crate::model::{Execution, StoredEvent};
 use crate::partners::FunctionView;
 
 pub fn of_claimed(view: &FunctionView, execution: &Execution, event: Option<&StoredEvent>, body: Vec<u8>) -> Input {

@@ -5,12 +5,11 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use larder_runtime::Event;
+use larder_model::ids::ExecutionId;
+use larder_model::time::rfc3339;
+use larder_model::{Event, Execution, Trigger};
 
 use super::execute::{Body, Input};
-use crate::clock::rfc3339;
-use crate::ids::ExecutionId;
-use crate::model::{Execution, Trigger};
 use crate::partners::FunctionView;
 
 pub const CLIENT_IP: HeaderName = HeaderName::from_static("x-appwrite-client-ip");

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use larder_runtime::{End, Failure, LimitKind};
-
-use crate::clock::{Millis, jitter};
+use larder_model::time::{Millis, jitter};
+use larder_model::{End, Failure, LimitKind};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -61,7 +60,7 @@ pub fn delay(first: Duration, most: Duration, failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use larder_runtime::Exceeded;
+    use larder_model::Exceeded;
 
     use super::*;
 

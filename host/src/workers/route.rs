@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use larder_runtime::grants::covers_type;
+use larder_model::grants::covers_type;
+use larder_model::ids::{EventId, ExecutionId, FanoutId, PartnerId};
+use larder_model::time::Millis;
+use larder_model::{Fanout, Function, Per, RequestRecord, Topics, Trigger, delivery_key};
 
 use super::turns;
 use crate::app::App;
 use crate::backlog;
-use crate::clock::Millis;
 use crate::crash::{self, Point};
-use crate::ids::{EventId, ExecutionId, FanoutId, PartnerId};
-use crate::model::{Fanout, Function, Per, RequestRecord, Topics, Trigger, delivery_key};
 use crate::queue::Work;
 use crate::store::{self, NewExecution, Queue, Routed, RoutedEvent, Waiting, WaitingEvent};
 

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use crate::ids::PartnerId;
+use larder_model::ids::PartnerId;
 
 /// So many times what is left free may one partner have.
 const TIMES_FREE: u32 = 3;

@@ -6,9 +6,10 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use larder_model::ids::PartnerId;
+
 use crate::app::App;
 use crate::backlog;
-use crate::ids::PartnerId;
 use crate::queue::Work;
 use crate::store::{self, Queue, Waiting};
 

@@ -7,7 +7,8 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
-use larder_runtime::{Digest, Grants};
+use larder_model::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
+use larder_model::{BuildStatus, Deployment, Digest, Function, FunctionSettings, Grants};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as JsonValue;
 use utoipa::ToSchema;
@@ -20,8 +21,6 @@ use super::queries::{self, ListParams};
 use super::wire::{self, Deleted, Ids, datetime};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
-use crate::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
-use crate::model::{BuildStatus, Deployment, Function, FunctionSettings};
 use crate::queue::Work;
 use crate::store::filters;
 

@@ -8,7 +8,7 @@ use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use bytes::BytesMut;
 use http_body_util::Limited;
-use larder_runtime::Grants;
+use larder_model::Grants;
 use utoipa::ToSchema;
 
 use super::{DeploymentObject, NewDeployment, begin};
@@ -41,7 +41,7 @@ pub(super) struct Upload {
     /// What it asks to be granted, as JSON; without it, it has whatever the function has.
     grants: Option<String>,
     /// What it asks of its function's settings once it is active, as a JSON object; what is left out stays as it is.
-    #[schema(value_type = Option<crate::model::FunctionSettings>)]
+    #[schema(value_type = Option<larder_model::FunctionSettings>)]
     settings: Option<String>,
     /// The project that it comes from, as the client names it.
     origin: Option<String>,
@@ -268,7 +268,7 @@ mod tests {
     }
 
     async fn read(request: Request, max: usize) -> Result<Parts, Problem> {
-        let mut settings = crate::config::Settings::load(None, &[]).unwrap().build;
+        let mut settings = larder_model::settings::Settings::load(None, &[]).unwrap().build;
         settings.uploads_per_partner = 1;
         let folder = tempfile::tempdir().unwrap();
         let staging = staging::Staging::open(&settings, folder.path()).unwrap();

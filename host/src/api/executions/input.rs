@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use bytes::Bytes;
+use larder_model::RequestRecord;
+use larder_model::ids::EnrolmentId;
+use larder_model::time::Millis;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::api::problem::{Kind, Problem};
 use crate::api::wire;
 use crate::app::App;
-use crate::clock::Millis;
-use crate::ids::EnrolmentId;
-use crate::model::RequestRecord;
 use crate::workers::request::CLIENT_IP;
 
 const BODY_CHARS_MAX: usize = 10_485_760;

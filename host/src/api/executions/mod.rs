@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::{Extension, Json};
 use bytes::Bytes;
-use larder_runtime::{End, Failure, LimitKind};
+use larder_model::{End, Failure, LimitKind};
 use serde::Serialize;
 use tokio::sync::oneshot;
 use utoipa::ToSchema;
@@ -31,10 +31,7 @@ use super::wire::{self, Deleted, Ids};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
 use crate::backlog;
-use crate::clock::{self, Millis};
 use crate::crash::{self, Point};
-use crate::ids::{ExecutionId, FunctionId, PartnerId};
-use crate::model::{Enrolment, EnrolmentStatus, Execution, Per, Trigger};
 use crate::partners::{FunctionView, Tenant};
 use crate::queue::Work;
 use crate::store::{self, NewExecution, filters};
@@ -42,6 +39,9 @@ use crate::stored;
 use crate::usage;
 use crate::workers::execute::{self, Body as InputBody, Done, Input, Job};
 use crate::workers::request;
+use larder_model::ids::{ExecutionId, FunctionId, PartnerId};
+use larder_model::time::{self, Millis};
+use larder_model::{Enrolment, EnrolmentStatus, Execution, Per, Trigger};
 
 /// JSON around a body of 10,485,760 characters, with room for escapes.
 const BODY_MAX: usize = 16 << 20;
@@ -100,7 +100,7 @@ async fn find(
     let behind = 2 * app.settings.records.flush;
     let longest = app.settings.server.call_timeout + behind;
     let young = |at: Millis| app.clock.now_ms() - at < longest.as_millis() as Millis;
-    if let (None, Some((at, false))) = (&found, clock::origin(id.as_str()))
+    if let (None, Some((at, false))) = (&found, time::origin(id.as_str()))
         && young(at)
         && !app.store.is_embedded()
     {

@@ -3,11 +3,11 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::HeaderMap;
+use larder_model::{Execution, ExecutionStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::wire::{Header, datetime};
-use crate::model::{Execution, ExecutionStatus};
 
 const UTF_8: &str = "utf-8";
 

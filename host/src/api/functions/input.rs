@@ -1,5 +1,9 @@
 //! What callers set of a function, and the rules for it.
 
+use larder_model::cron::Cron;
+use larder_model::grants::check::check_pattern;
+use larder_model::time::instant;
+use larder_model::{Function, FunctionSettings, LimitSettings, Per, Topics};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -9,10 +13,6 @@ use crate::api::runtimes;
 use crate::api::wire::{self, required, text};
 use crate::app::App;
 use crate::auth;
-use crate::clock::instant;
-use crate::grants::check_pattern;
-use crate::model::{Function, FunctionSettings, LimitSettings, Per, Topics};
-use crate::schedule::cron::Cron;
 
 const TIMEOUT_DEFAULT_S: u32 = 15;
 const LIST_MAX: usize = 100;
@@ -213,7 +213,7 @@ fn word<T>(
 
 /// Who may execute: `any`, `guests`, `users[/verified]`, `user:ID[/verified]`, `team:ID[/ROLE]`, `member:ID`, `label:NAME`.
 fn is_role(role: &str) -> bool {
-    let is_id = |text: &str| text.parse::<crate::ids::FunctionId>().is_ok();
+    let is_id = |text: &str| text.parse::<larder_model::ids::FunctionId>().is_ok();
     let is_dimension = |text: &str| matches!(text, "verified" | "unverified");
     match role.split_once(':') {
         None => match role.split_once('/') {

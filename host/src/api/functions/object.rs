@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
+use larder_model::ids::{FunctionId, PartnerId};
+use larder_model::{Function, LimitSettings};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::variables::VariableObject;
 use crate::api::wire::datetime;
 use crate::app::App;
-use crate::ids::{FunctionId, PartnerId};
-use crate::model::{Function, LimitSettings};
 use crate::store::{self, Heads};
 
 /// A function. Names of the formats up to 1.8 and from 1.9 on stand side by side.

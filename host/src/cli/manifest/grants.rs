@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use larder_runtime::Grants;
-use larder_runtime::grants::{HttpGrant, Period, Scheme, TransactionGrant};
+use larder_model::Grants;
+use larder_model::grants::{HttpGrant, Period, Scheme, TransactionGrant, check};
 
 use super::reader::{Reader, Section};
-use crate::grants;
 
 /// A manifest without the section asks for nothing.
 pub fn read<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> Grants {
@@ -27,7 +26,7 @@ pub fn read<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> Grants {
         ..Grants::default()
     };
     of.finish(reader);
-    match grants::check(grants) {
+    match check::check(grants) {
         Ok(grants) => grants,
         Err(complaints) => {
             for complaint in complaints {
@@ -85,8 +84,8 @@ fn http<'a>(reader: &mut Reader<'a>, mut of: Section<'a>) -> HttpGrant {
         hosts,
         methods,
         paths,
-        calls: of.number(reader, "calls", 1, u64::from(grants::CALLS_MAX)).map_or(default.calls, |calls| calls as u32),
-        bytes: of.number(reader, "bytes", 1, grants::BYTES_MAX).unwrap_or(default.bytes),
+        calls: of.number(reader, "calls", 1, u64::from(check::CALLS_MAX)).map_or(default.calls, |calls| calls as u32),
+        bytes: of.number(reader, "bytes", 1, check::BYTES_MAX).unwrap_or(default.bytes),
         network: of.text(reader, "network"),
     };
     of.finish(reader);

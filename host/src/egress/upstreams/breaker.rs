@@ -7,11 +7,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use larder_model::time::Millis;
+use larder_model::upstreams::BreakerSettings;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-
-use crate::clock::Millis;
-use crate::model::upstreams::BreakerSettings;
 
 /// The longest rest that a service may ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);

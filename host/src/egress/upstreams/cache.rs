@@ -16,13 +16,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use larder_model::Upstream;
+use larder_model::fields::Tag;
+use larder_model::time::Millis;
 use lru::LruCache;
 use serde::{Deserialize, Serialize};
 
 use super::freshness::{self, Directives, Use};
-use crate::clock::Millis;
-use crate::fields::Tag;
-use crate::model::{Upstream, hex};
 use crate::queue::Queue;
 use crate::secrets::Secrets;
 
@@ -234,7 +234,7 @@ impl Cache {
             return;
         }
         let texts: Vec<Line> = all.iter().map(|kept| Line::of(kept)).collect();
-        let sealed = self.secrets.seal(&place(&hex(&key.0)), crate::store::db::json(&texts).as_bytes());
+        let sealed = self.secrets.seal(&place(&hex::encode(&key.0)), crate::store::db::json(&texts).as_bytes());
         let _ = tokio::time::timeout(REDIS_WAIT, self.queue.keep(&redis_key(&key.0), sealed.into(), worth)).await;
     }
 
@@ -247,7 +247,7 @@ impl Cache {
     async fn shared(&self, key: &Key) -> Option<Kept> {
         let sealed = tokio::time::timeout(REDIS_WAIT, self.queue.kept(&redis_key(&key.0))).await.ok()??;
         // One of an older master key, or not ours.
-        let text = self.secrets.open(&place(&hex(&key.0)), &sealed).ok()?;
+        let text = self.secrets.open(&place(&hex::encode(&key.0)), &sealed).ok()?;
         let lines: Vec<Line> = serde_json::from_slice(&text).ok()?;
         lines.into_iter().filter_map(Line::kept).find(|kept| kept.variant == key.1)
     }
@@ -293,7 +293,7 @@ fn place(target: &str) -> [&str; 2] {
 }
 
 fn redis_key(target: &[u8; 32]) -> String {
-    format!("cache:{}", hex(target))
+    format!("cache:{}", hex::encode(target))
 }
 
 /// How an entry is written. Headers are bytes, each of which becomes one character.
@@ -343,7 +343,7 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::UpstreamSettings;
+    use larder_model::UpstreamSettings;
 
     fn upstream(owner: Option<&str>) -> Upstream {
         let mut settings = UpstreamSettings::new("https://a.example");

@@ -6,11 +6,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use larder_model::ids::PartnerId;
 use tokio::sync::watch;
 
 use super::Error;
 use super::cache::{Kept, Key};
-use crate::ids::PartnerId;
 
 /// What a leader tells.
 #[derive(Clone)]

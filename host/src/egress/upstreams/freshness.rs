@@ -3,9 +3,8 @@
 //! Everything here is a function of headers and times, so that it can be read off a table in the tests.
 
 use http::header::{self, HeaderMap};
-
-use crate::clock::Millis;
-use crate::fields;
+use larder_model::fields;
+use larder_model::time::Millis;
 
 /// Headers of a function's request that are addressed to this cache, or differ from call to call. They tell no two requests
 /// apart, so [`compared`] takes them out: what is not in the key of an answer must not be forwarded, or whoever sends it

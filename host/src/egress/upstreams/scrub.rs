@@ -13,8 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
-
-use crate::model::upstreams::SECRET_BYTES_MIN;
+use larder_model::upstreams::SECRET_BYTES_MIN;
 
 pub const MARK: &[u8] = b"[credential]";
 /// How often an escaped text may have been escaped again.
@@ -56,7 +55,7 @@ impl Scrubber {
             spread: once(
                 secrets.iter().flat_map(|secret| base32s(secret)).chain(secrets.iter().map(numbers)).collect(),
             ),
-            hex: once(secrets.iter().map(|secret| crate::model::hex(secret).into_bytes()).collect()),
+            hex: once(secrets.iter().map(|secret| hex::encode(secret).into_bytes()).collect()),
             plain: once(plain.iter().map(|text| text.to_ascii_lowercase()).collect()),
         }
     }
@@ -303,7 +302,7 @@ mod tests {
         assert_eq!(clean(serde_json::json!({ "k": SECRET }).to_string()), r#"{"k":"[credential]"}"#);
         let escaped: String = SECRET.bytes().map(|byte| format!("\\u{byte:04X}")).collect();
         assert_eq!(clean(format!("\"{escaped}\"")), "\"[credential]\"");
-        assert_eq!(clean(crate::model::hex(SECRET.as_bytes()).to_uppercase()), "[credential]");
+        assert_eq!(clean(hex::encode(SECRET.as_bytes()).to_uppercase()), "[credential]");
     }
 
     /// Each form, alone and in each other, and within a text of its own.

@@ -4,17 +4,17 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use form_urlencoded::Serializer;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
-use larder_runtime::Scheme;
+use larder_model::net::authority::Authority;
+use larder_model::net::http_rule;
+use larder_model::time::Millis;
+use larder_model::upstreams::{Base, CredentialKind, UpstreamSettings};
+use larder_model::{Scheme, Upstream};
 use ring::hmac;
 
-use super::super::authority::Authority;
 use super::super::client::strip;
-use super::super::{Destination, Error, allow};
+use super::super::{Destination, Error};
 use super::scrub::Scrubber;
 use super::turns::Turns;
-use crate::clock::Millis;
-use crate::model::Upstream;
-use crate::model::upstreams::{Base, CredentialKind, UpstreamSettings};
 use crate::partners::UpstreamView;
 
 /// With these a function would have a service cut its answer to pieces, or write it in other characters, so that the
@@ -40,7 +40,7 @@ enum Credential {
 /// The service of an upstream's URL, and what can be wrong with either.
 pub fn destination(settings: &UpstreamSettings) -> Result<(Destination, String), (&'static str, String)> {
     let base = Base::parse(&settings.url).map_err(|why| ("url", why))?;
-    let networks = settings.networks.iter().map(|text| allow::network(text).map_err(|why| ("networks", why)));
+    let networks = settings.networks.iter().map(|text| http_rule::network(text).map_err(|why| ("networks", why)));
     let host: Authority = base.host.parse().map_err(|err| ("url", format!("{err}")))?;
     let scheme = if base.tls { Scheme::Https } else { Scheme::Http };
     let to = Authority { port: Some(base.port), ..host };
@@ -99,7 +99,7 @@ impl Service {
     /// Path and query at the service for what a function asks for, without what only the host adds.
     pub fn target(&self, asked: &Uri) -> Result<String, Error> {
         let path = asked.path();
-        if !path.starts_with('/') || !allow::is_plain(path) {
+        if !path.starts_with('/') || !http_rule::is_plain(path) {
             return Err(Error::BadUri(format!(
                 "{path:?} may mean a place outside of the upstream's base: it has an empty, . or .. segment, or an escape of these"
             )));
@@ -175,7 +175,7 @@ impl Service {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::upstreams::KeyEncoding;
+    use larder_model::upstreams::KeyEncoding;
 
     fn service(url: &str, credential: CredentialKind) -> Service {
         let settings = UpstreamSettings { credential, ..UpstreamSettings::new(url) };
@@ -272,7 +272,7 @@ mod tests {
         };
         let service = Service::new(&UpstreamView { upstream, secret: Some("Jefe".into()) }).ok().unwrap();
         assert_eq!(
-            crate::model::hex(&service.sign(b"what do ya want for nothing?").unwrap()),
+            hex::encode(&service.sign(b"what do ya want for nothing?").unwrap()),
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
         // It goes with no request.

@@ -6,11 +6,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use larder_model::ids::PartnerId;
+use larder_model::time::{Clock, Millis};
 use tokio::sync::Notify;
 
 use super::Error;
-use crate::clock::{Clock, Millis};
-use crate::ids::PartnerId;
 use crate::queue::Queue;
 
 const MINUTE_MS: Millis = 60_000;

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
+use larder_model::time::Millis;
+
 use crate::args;
-use crate::clock::Millis;
-use crate::model::hex;
 use crate::store::db::{Lock, Tx};
 use crate::store::{Result, Store};
 
@@ -19,7 +19,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(300);
 pub(in crate::store) fn mark() -> String {
     let mut random = [0; 16];
     getrandom::fill(&mut random).expect("the operating system gives random bytes");
-    hex(&random)
+    hex::encode(&random)
 }
 
 pub(super) async fn leave(tx: &mut Tx<'_>, process: &str, mark: &str, now: Millis) -> Result<()> {

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use larder_runtime::imports::state::{NUMBER_BYTES_MAX, Read, Version, whole_number};
-use larder_runtime::{Effect, Grants};
+use larder_model::ids::{EnrolmentId, ExecutionId, FunctionId, PartnerId};
+use larder_model::state::{NUMBER_BYTES_MAX, Read, Version, whole_number};
+use larder_model::time::Millis;
+use larder_model::{Effect, Grants};
 
 use super::{Ended, named_savers, saver, touches_state};
 use crate::args;
-use crate::clock::Millis;
-use crate::ids::{EnrolmentId, ExecutionId, FunctionId, PartnerId};
 use crate::store::Result;
 use crate::store::db::{Lock, PART, Tx, Value, by_partner, one_of, parts};
 use crate::store::state::{self, Scope};
