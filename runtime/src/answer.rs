@@ -24,12 +24,10 @@ use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use crate::call::{Answer, Sanitize};
-use crate::imports::logs::{Collector, Stream};
+use crate::logs::{Collector, Stream};
 use crate::meter::Meter;
 use crate::stream::{self, Feed, StreamedBody};
 
-/// Bytes of one write of the guest; it may be two such writes ahead of us.
-pub const CHUNK_BYTES: usize = 64 << 10;
 /// An answer of up to this size that is complete this soon after its head leaves whole, which is cheaper for everyone.
 const WHOLE_BYTES_MAX: u64 = 64 << 10;
 const WHOLE_WITHIN: Duration = Duration::from_millis(10);

@@ -11,7 +11,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use larder_model::Digest;
 
-use crate::runtime::LoadError;
+use crate::source::LoadError;
 use crate::world::Program;
 
 /// Each loaded program costs a descriptor and three mappings besides its memory.

@@ -9,7 +9,7 @@ use larder_model::grants::Grants;
 use larder_model::{Event, Limits};
 use tokio::sync::oneshot;
 
-use crate::imports::{http as outgoing, savings, signing, state};
+use crate::backends::Backends;
 use crate::stream::StreamedBody;
 use crate::turns::Lane;
 
@@ -37,16 +37,6 @@ pub enum Answer {
     Streamed(oneshot::Sender<http::Response<StreamedBody>>),
 }
 
-/// Whom a run is for, as the guest may know it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Enrolment {
-    /// A pseudonym.
-    pub end_user: String,
-    pub topic: String,
-    /// JSON text.
-    pub settings: String,
-}
-
 /// Everything around one call.
 pub struct Run {
     /// The execution's id. Ids of transactions and events are made of it and an ordinal, so that a re-run makes the same.
@@ -55,13 +45,6 @@ pub struct Run {
     /// What the runs of one tenant share, so that no tenant keeps the others from computing.
     pub lane: Arc<Lane>,
     pub grants: Arc<Grants>,
-    /// The guest's whole environment.
-    pub variables: Arc<Vec<(String, String)>>,
-    pub enrolment: Option<Enrolment>,
-    pub state: Arc<dyn state::Backend>,
-    pub savings: Arc<dyn savings::Backend>,
-    /// `None`: every outgoing request is refused.
-    pub http: Option<Arc<dyn outgoing::Backend>>,
-    /// `None`: nothing is signed.
-    pub signing: Option<Arc<dyn signing::Backend>>,
+    /// What the guest is told when it asks.
+    pub backends: Backends,
 }

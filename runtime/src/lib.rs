@@ -8,6 +8,7 @@
 //! returned, backends only read), and **machine code is loaded only under this installation's seal**.
 
 mod answer;
+pub mod backends;
 mod bindings;
 mod cache;
 mod call;
@@ -18,18 +19,22 @@ mod event_http;
 mod fault;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
-pub mod imports;
+mod imports;
 mod inspect;
 mod instances;
+mod logs;
 mod meter;
 mod runtime;
 mod seal;
+mod settings;
+mod source;
 mod stream;
 pub mod toolchain;
 mod turns;
 mod world;
 
-pub use call::{Answer, Call, Enrolment, RequestBody, Run, Sanitize};
+pub use backends::{Backends, Enrolment};
+pub use call::{Answer, Call, RequestBody, Run, Sanitize};
 pub use compile::{Artifact, CompileError, WALL_FACTOR};
 pub use compiler::compiler_main;
 pub use inspect::Found;
@@ -37,7 +42,9 @@ pub use larder_model::{
     Digest, Effect, End, Event, Exceeded, Exports, Failure, Grants, HttpGrant, LimitKind, Limits, Logs, Outcome,
     Period, Scheme, TransactionGrant, Usage,
 };
-pub use runtime::{LoadError, Runtime, Settings, Source};
+pub use runtime::Runtime;
+pub use settings::Settings;
+pub use source::{LoadError, Source};
 pub use stream::StreamedBody;
 pub use turns::Lane;
 pub use world::Program;

@@ -25,9 +25,9 @@ use crate::call::{Answer, Call, RequestBody, Run, Sanitize};
 use crate::compile::Artifact;
 use crate::engine::WASM_STACK_BYTES;
 use crate::fault::HostFault;
-use crate::imports::logs::Collector;
-use crate::imports::{FIELDS_BYTES_MAX, HANDLES_MAX, HOSTCALL_BYTES_MAX, RANDOM_BYTES_MAX, RESOURCES_MAX, State};
+use crate::imports::{FIELDS_BYTES_MAX, HANDLES_MAX, HOSTCALL_BYTES_MAX, RESOURCES_MAX, State};
 use crate::instances::Instances;
+use crate::logs::Collector;
 use crate::meter::Meter;
 use crate::{answer, event_http};
 
@@ -319,9 +319,6 @@ fn host_resource(err: &wasmtime::Error, hostcall_bytes: usize) -> Option<u64> {
     let cause = err.root_cause().to_string();
     if cause.contains("store handle limit exceeded") {
         return Some(HANDLES_MAX as u64);
-    }
-    if cause.starts_with("requested len ") && cause.contains("exceeds limit") {
-        return Some(RANDOM_BYTES_MAX);
     }
     None
 }

@@ -7,14 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use http::{HeaderValue, Request, Response};
 use larder_model::ids::ExecutionId;
 use larder_model::net::authority::{Authority, Host};
 use larder_model::net::http_rule::{METHODS, Rule, default_port};
 use larder_model::outgoing::{self, Body, Error};
 use larder_model::{Grants, Scheme, settings};
-use larder_runtime::imports::http::Backend;
 use metrics::counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use ulid::Ulid;
@@ -214,9 +212,9 @@ impl Calls {
     }
 }
 
-#[async_trait]
-impl Backend for Calls {
-    async fn send(
+impl Calls {
+    /// Sends the run's `ordinal`th request.
+    pub async fn send(
         &self,
         ordinal: u32,
         request: Request<Body>,

@@ -14,12 +14,12 @@ use larder_model::time::{Millis, jitter};
 use larder_model::{
     Effect, End, Enrolment, Event, Execution, ExecutionStatus, Failure, Outcome, RequestRecord, Trigger,
 };
-use larder_runtime::imports::http::Backend;
+use larder_runtime::backends::{self, Backends};
 use larder_runtime::{Answer, Call, LoadError, Program, Run, Sanitize, StreamedBody};
 use metrics::{counter, histogram};
 use tokio::sync::oneshot;
 
-use super::capabilities::{Savings, State};
+use super::capabilities::{Http, Savings, Signing, State};
 use super::gates::RACES_MAX;
 use super::retries::{self, Fate};
 use crate::app::App;
@@ -165,7 +165,8 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
     let scope = job.scope();
     let state = Arc::new(State::new(app.store.clone(), scope.clone()));
     let savings = Arc::new(Savings::new(app.store.clone(), scope.clone()));
-    let signer = app.upstreams.signer(InForce::new(&app.directory, &scope.partner, &scope.function));
+    let signing = app.upstreams.signer(InForce::new(&app.directory, &scope.partner, &scope.function));
+    let signing = Arc::new(Signing(signing));
     let mut limits = job.view.limits;
     limits.wall = limits.wall.min(job.wall_max.unwrap_or(limits.wall));
     let may_have_effects = program.artifact().may_have_effects;
@@ -178,18 +179,19 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
         let run = Run {
             execution: job.execution.id.to_string(),
             limits,
-            grants: job.view.grants.clone(),
-            variables: job.view.variables.clone(),
-            enrolment: job.enrolment.as_ref().map(|e| larder_runtime::Enrolment {
-                end_user: app.secrets.pseudonym(&e.partner, &e.function, &e.end_user),
-                topic: e.topic.clone(),
-                settings: e.settings.clone(),
-            }),
-            state: state.clone(),
-            savings: savings.clone(),
             lane: job.view.lane.clone(),
-            http: outgoing(app, &job),
-            signing: Some(signer.clone()),
+            grants: job.view.grants.clone(),
+            backends: Backends {
+                variables: job.view.variables.clone(),
+                enrolment: job.enrolment.as_ref().map(|e| backends::Enrolment {
+                    end_user: app.secrets.pseudonym(&e.partner, &e.function, &e.end_user),
+                    topic: e.topic.clone(),
+                    settings: e.settings.clone(),
+                }),
+                http: outgoing(app, &job),
+                signing: Some(signing.clone()),
+                ..Backends::new(state.clone(), savings.clone())
+            },
         };
         let answer = job.stream.take().map_or(Answer::Buffered, Answer::Streamed);
         let outcome = program.run(call(&mut job.input, answer, &job.sanitize), run).await;
@@ -214,13 +216,14 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
 }
 
 /// Where its calls go. Made for each run: one that is made again counts from the start.
-fn outgoing(app: &App, job: &Job) -> Option<Arc<dyn Backend>> {
+fn outgoing(app: &App, job: &Job) -> Option<Arc<dyn backends::Http>> {
     let grants = &job.view.grants;
     let any = !grants.http.is_empty() || !grants.upstreams.is_empty() || !grants.moved.is_empty();
     any.then(|| {
         let in_force = InForce::new(&app.directory, &job.execution.partner, &job.execution.function);
         let (client, upstreams) = (app.egress.clone(), app.upstreams.clone());
-        Arc::new(Calls::new(client, upstreams, &app.settings.egress, in_force, &job.execution.id, grants)) as _
+        let calls = Calls::new(client, upstreams, &app.settings.egress, in_force, &job.execution.id, grants);
+        Arc::new(Http(calls)) as _
     })
 }
 

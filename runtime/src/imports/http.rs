@@ -1,6 +1,6 @@
 //! Outgoing `wasi:http`: the one door through which a guest reaches the network.
 //!
-//! Many toolchains import it out of habit, so it is always linked; without a [`Backend`] every call is refused. What may
+//! Many toolchains import it out of habit, so it is always linked; without a [backend](backends::Http) every call is refused. What may
 //! be called, and how, is the backend's to know.
 //!
 //! The rules: **nothing outlives its run** (what drives a call is handed to wasi:http, which drops it with the store),
@@ -11,7 +11,6 @@ use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use futures::stream;
 use http::{Method, Request, Response, Uri};
 use http_body_util::{BodyExt, StreamBody};
@@ -19,26 +18,15 @@ use larder_model::outgoing::{Body, Error, Times};
 use tokio::sync::mpsc;
 use wasmtime_wasi_http::{Error as Code, RequestOptions, Result, WasiBody, WasiHttpHooks};
 
-use super::logs::{Collector, Stream};
+use crate::backends;
+use crate::logs::{Collector, Stream};
+use crate::stream::CHUNK_BYTES;
 
 /// Frames of an answer that wait for the guest.
 const FRAMES_WAITING: usize = 2;
 
-/// Where the outgoing requests of one run go.
-#[async_trait]
-pub trait Backend: Send + Sync {
-    /// Sends one request of the guest, the run's `ordinal`th; a run that does the same counts the same. Whatever this
-    /// starts ends when its future and the answer's body are dropped.
-    async fn send(
-        &self,
-        ordinal: u32,
-        request: Request<Body>,
-        times: Times,
-    ) -> std::result::Result<Response<Body>, Error>;
-}
-
 pub struct Egress {
-    backend: Option<Arc<dyn Backend>>,
+    backend: Option<Arc<dyn backends::Http>>,
     logs: Arc<Collector>,
     calls: u32,
     /// Of one write to a body.
@@ -46,8 +34,8 @@ pub struct Egress {
 }
 
 impl Egress {
-    pub(crate) fn new(backend: Option<Arc<dyn Backend>>, logs: Arc<Collector>) -> Egress {
-        Egress { backend, logs, calls: 0, chunk_bytes: crate::answer::CHUNK_BYTES }
+    pub(crate) fn new(backend: Option<Arc<dyn backends::Http>>, logs: Arc<Collector>) -> Egress {
+        Egress { backend, logs, calls: 0, chunk_bytes: CHUNK_BYTES }
     }
 }
 

@@ -31,7 +31,6 @@ use larder_model::ids::PartnerId;
 use larder_model::outgoing::Times as Patience;
 use larder_model::time::{Clock, Millis};
 use larder_model::{Grants, Upstream, UpstreamSettings, fields};
-use larder_runtime::imports::signing;
 
 use self::breaker::{Breaker, Told};
 use self::cache::{Answer, Cache, Kept, Key};
@@ -139,8 +138,8 @@ impl Upstreams {
     }
 
     /// Signs for a function, as far as it may at that moment.
-    pub fn signer(&self, in_force: InForce) -> Arc<dyn signing::Backend> {
-        Arc::new(Signer { upstreams: self.clone(), in_force })
+    pub fn signer(&self, in_force: InForce) -> Signer {
+        Signer { upstreams: self.clone(), in_force }
     }
 
     /// How the breaker stands: in this process or, where that has nothing to tell, as another process last told. `partner` is
@@ -488,13 +487,15 @@ fn told_key(partner: &PartnerId, (owner, name): &Place) -> String {
     format!("breaker:{partner}:{}:{name}", owner.as_ref().map_or("", PartnerId::as_str))
 }
 
-struct Signer {
+/// What one function may have signed.
+pub struct Signer {
     upstreams: Upstreams,
     in_force: InForce,
 }
 
-impl signing::Backend for Signer {
-    fn sign(&self, upstream: &str, data: &[u8]) -> Result<Vec<u8>, String> {
+impl Signer {
+    /// HMAC-SHA256 under the upstream's signing key.
+    pub fn sign(&self, upstream: &str, data: &[u8]) -> Result<Vec<u8>, String> {
         let grants = self.in_force.grants()?;
         let view = self.upstreams.granted(&self.in_force.partner, &grants, upstream).map_err(|err| err.to_string())?;
         self.upstreams.service(&view).map_err(|err| err.to_string())?.sign(data)
