@@ -6,8 +6,8 @@
 //!
 //! CPU time is read from the thread's clock around each poll of the guest, so waiting is free. The engine's ticks
 //! interrupt a poll that does not end: [`Meter::may_go_on`] charges what has passed of it, not a number of ticks,
-//! because one bulk instruction can span many of them. A guest that has computed for long waits for its turn
-//! ([`crate::turns`]) before each further poll.
+//! because one bulk instruction can span many of them. A guest that has computed for long needs a permit
+//! ([`crate::fairness`]) before each further poll.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -22,8 +22,8 @@ use rustix::time::{ClockId, clock_gettime};
 use wasmtime::ResourceLimiter;
 
 use crate::engine::TABLE_ELEMENTS_MAX;
+use crate::fairness::{self, Lane, Limiter};
 use crate::fault::HostFault;
-use crate::turns::{self, Lane, Place};
 
 /// A table element's share of the memory limit.
 const TABLE_ELEMENT_BYTES: u64 = 8;
@@ -60,26 +60,28 @@ impl Meter {
     }
 
     /// Polls the guest to its end, or until its CPU or wall-clock time is gone. Then the guest is dropped: taking large
-    /// memories apart is work too, so that is done in the guest's turn and counted.
+    /// memories apart is work too, so it is done under the guest's permit and counted.
     pub async fn watch<T>(&self, guest: impl Future<Output = T>) -> Result<T, Exceeded> {
         let mut guest = pin!(Some(guest));
-        let mut place = Place::new(&self.lane);
-        let mut turn = None;
+        let mut limiter = Limiter::new(&self.lane);
+        let mut permit = None;
         let mut waited = false;
         let metered = poll_fn(|cx| {
-            if turn.is_none() {
-                let Poll::Ready(mine) = place.poll_turn(cx, self.is_long(self.spent_ns.load(Relaxed))) else {
+            if permit.is_none() {
+                let Poll::Ready(granted) = limiter.poll_permit(cx, self.is_long(self.spent_ns.load(Relaxed))) else {
                     waited = true;
                     return Poll::Pending;
                 };
-                turn = Some(mine);
+                permit = Some(granted);
                 if std::mem::take(&mut waited) {
-                    turns::rest(cx);
+                    fairness::yield_to_executor(cx);
                     return Poll::Pending;
                 }
             }
             self.entered_ns.store(thread_cpu_ns(), Relaxed);
-            let Some(running) = guest.as_mut().as_pin_mut() else { unreachable!("who has ended is not polled") };
+            let Some(running) = guest.as_mut().as_pin_mut() else {
+                unreachable!("a guest that has ended is not polled")
+            };
             let polled = match running.poll(cx) {
                 Poll::Ready(value) => Poll::Ready(Ok(value)),
                 Poll::Pending if !self.may_go_on() => Poll::Ready(Err(())),
@@ -91,7 +93,7 @@ impl Meter {
             let poll = self.present_poll_ns();
             self.spent_ns.fetch_add(poll, Relaxed);
             self.lane.spend(poll);
-            turn = None;
+            permit = None;
             polled
         });
         let mut metered = pin!(metered);
@@ -99,7 +101,7 @@ impl Meter {
             let (limit, most) = self.most();
             match tokio::time::timeout_at((self.started + most).into(), metered.as_mut()).await {
                 Ok(Ok(value)) => return Ok(value),
-                // `may_go_on` has noted it.
+                // `may_go_on` has recorded it.
                 Ok(Err(())) => return Err(self.end(LimitKind::CpuMs, milliseconds(self.limits.cpu), self.spent_ms())),
                 // It has begun to stream meanwhile.
                 Err(_elapsed) if self.most().1 > most => {}
@@ -121,7 +123,7 @@ impl Meter {
         }
     }
 
-    /// Asked from within a poll of the guest at each tick, and after it. `false`: it must be interrupted.
+    /// Called at each tick from within a poll of the guest, and after the poll. `false`: the guest must be interrupted.
     pub fn may_go_on(&self) -> bool {
         let spent = self.spent_ns.load(Relaxed) + self.present_poll_ns();
         if spent <= nanoseconds(self.limits.cpu) {
@@ -131,7 +133,7 @@ impl Meter {
         false
     }
 
-    /// Notes that a limit ended the execution; the first one counts.
+    /// Records that a limit ended the execution; the first one counts.
     pub fn end(&self, limit: LimitKind, value: u64, used: u64) -> Exceeded {
         self.ended_by.get_or_init(|| Exceeded { limit, value, used }).clone()
     }
@@ -140,7 +142,7 @@ impl Meter {
         self.ended_by.get().cloned()
     }
 
-    /// A growth that was refused. Only if the guest then fails was it the reason.
+    /// A growth that was refused. It is the reason of a failure only if the guest then fails.
     pub fn refused_growth(&self) -> Option<Exceeded> {
         let used = self.memory_refused_bytes.load(Relaxed);
         (used > 0).then_some(Exceeded { limit: LimitKind::MemoryBytes, value: self.limits.memory_bytes, used })
@@ -155,7 +157,7 @@ impl Meter {
     }
 
     fn is_long(&self, spent_ns: u64) -> bool {
-        spent_ns > nanoseconds(turns::LONG)
+        spent_ns > nanoseconds(fairness::LONG)
     }
 
     fn spent_ms(&self) -> u64 {

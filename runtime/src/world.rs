@@ -52,7 +52,7 @@ struct Running {
 }
 
 /// The end of a call, with the data of its store unless it failed.
-type Ended = (End, Option<State>);
+type CallEnd = (End, Option<State>);
 
 impl Program {
     /// Fails if the component does not fit what is linked, or exceeds the pool's bounds.
@@ -107,7 +107,7 @@ impl Program {
         Outcome { end: end.with_short_reason(), effects, reads, logs, usage }
     }
 
-    async fn call(&self, call: Call, run: Run, running: &Running) -> Ended {
+    async fn call(&self, call: Call, run: Run, running: &Running) -> CallEnd {
         match call {
             Call::Http { request, answer, sanitize } => match &self.http {
                 Some(http) => running.answer(http, request, answer, sanitize, run).await,
@@ -124,7 +124,7 @@ impl Program {
                     Ok(request) => {
                         let (end, state) = running.answer(http, request, Answer::Buffered, None, run).await;
                         match end {
-                            End::Answered(response) => (event_http::verdict(response), state),
+                            End::Answered(response) => (event_http::end(response), state),
                             other => (other, state),
                         }
                     }
@@ -155,7 +155,7 @@ impl Running {
         store
     }
 
-    async fn handle(&self, handler: &EventFunctionPre<State>, mut event: Event, run: Run) -> Ended {
+    async fn handle(&self, handler: &EventFunctionPre<State>, mut event: Event, run: Run) -> CallEnd {
         let attributes = std::mem::take(&mut event.attributes);
         let event = event_types::Event {
             id: event.id,
@@ -206,7 +206,7 @@ impl Running {
         answer: Answer,
         sanitize: Option<Sanitize>,
         run: Run,
-    ) -> Ended {
+    ) -> CallEnd {
         let rules = answer::Rules {
             to_head_request: request.method() == http::Method::HEAD,
             response_bytes: self.limits.response_bytes,

@@ -34,8 +34,31 @@ use larder_model::state::Version;
 pub use nothing::Nothing;
 pub use system::{SystemClocks, SystemRandom};
 
-/// What one run may ask. The default tells the time and random bytes and has nothing else: no state, no currencies, nobody to
-/// save for.
+/// What one run may ask. The default has clocks and randomness and nothing else: no state, no currencies, nobody to save
+/// for.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use larder_runtime::backends::{Backends, Clocks};
+///
+/// /// For runs that are to be the same each time.
+/// struct Noon;
+///
+/// impl Clocks for Noon {
+///     fn wall(&self) -> Duration {
+///         Duration::from_secs(1_795_608_000)
+///     }
+///
+///     fn monotonic(&self) -> Duration {
+///         Duration::ZERO
+///     }
+/// }
+///
+/// let backends = Backends { clocks: Arc::new(Noon), ..Backends::default() };
+/// assert!(backends.http.is_none() && backends.enrolment.is_none());
+/// ```
 #[derive(Clone)]
 pub struct Backends {
     /// The guest's whole environment: names and values.
@@ -90,6 +113,40 @@ pub struct Enrolment {
 }
 
 /// `larder:function/state`, of one scope (partner, function, enrolment).
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use async_trait::async_trait;
+/// use larder_model::state::Version;
+/// use larder_runtime::backends::{Error, State};
+///
+/// struct Values(BTreeMap<String, Vec<u8>>);
+///
+/// #[async_trait]
+/// impl State for Values {
+///     async fn get(&self, key: &str) -> Result<Option<(Vec<u8>, Version)>, Error> {
+///         Ok(self.0.get(key).map(|value| (value.clone(), "1".into())))
+///     }
+///
+///     async fn list(
+///         &self,
+///         prefix: &str,
+///         after: Option<&str>,
+///         limit: u32,
+///     ) -> Result<Vec<(String, Vec<u8>, Version)>, Error> {
+///         let wanted = |key: &str| key.starts_with(prefix) && after.is_none_or(|after| key > after);
+///         let values = self.0.iter().filter(|(key, _)| wanted(key)).take(limit as usize);
+///         Ok(values.map(|(key, value)| (key.clone(), value.clone(), "1".into())).collect())
+///     }
+/// }
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let values = Values([("cap".into(), b"200".to_vec())].into());
+/// assert_eq!(values.get("cap").await.unwrap(), Some((b"200".to_vec(), "1".into())));
+/// assert_eq!(values.list("c", Some("cap"), 100).await.unwrap(), []);
+/// # });
+/// ```
 #[async_trait]
 pub trait State: Send + Sync {
     async fn get(&self, key: &str) -> Result<Option<(Vec<u8>, Version)>, Error>;

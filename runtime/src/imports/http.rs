@@ -56,7 +56,7 @@ impl WasiHttpHooks for Egress {
             first_byte: options.first_byte_timeout,
             between_bytes: options.between_bytes_timeout,
         });
-        let told = Told { logs: self.logs.clone(), what: Asked::of(&request) };
+        let reporter = Reporter { logs: self.logs.clone(), request: RequestName::of(&request) };
         let request = request.map(|body| {
             body.map_err(|err| Error::Protocol(format!("the function gave up its request's body: {err}")))
                 .boxed_unsync()
@@ -66,8 +66,8 @@ impl WasiHttpHooks for Egress {
                 Some(backend) => backend.send(ordinal, request, times).await,
                 None => Err(Error::not_granted(request.method(), request.uri())),
             };
-            let (head, body) = answer.map_err(|err| told.tell(&err))?.into_parts();
-            let (feed, body) = relay(body, told);
+            let (head, body) = answer.map_err(|err| reporter.report(&err))?.into_parts();
+            let (feed, body) = relay(body, reporter);
             Ok((Response::from_parts(head, body), Box::new(feed) as Connection))
         })
     }
@@ -80,12 +80,12 @@ impl WasiHttpHooks for Egress {
 
 /// Moves an answer to its guest. It goes on while the guest does something else, such as sending the rest of its
 /// request, which a backend moves with the answer.
-fn relay(body: Body, told: Told) -> (impl Future<Output = Result<()>> + Send, WasiBody) {
+fn relay(body: Body, reporter: Reporter) -> (impl Future<Output = Result<()>> + Send, WasiBody) {
     let (feed, frames) = mpsc::channel(FRAMES_WAITING);
     let moving = async move {
         let mut body = pin!(body);
         loop {
-            let frame = body.frame().await.map(|frame| frame.map_err(|err| told.tell(&err)));
+            let frame = body.frame().await.map(|frame| frame.map_err(|err| reporter.report(&err)));
             let last = !matches!(frame, Some(Ok(_)));
             if feed.send(frame).await.is_err() || last {
                 return Ok(());
@@ -127,35 +127,35 @@ fn code(err: &Error) -> Code {
     }
 }
 
-/// The run's log, and what the guest asked for.
-struct Told {
+/// Writes to the run's log why a request has no answer.
+struct Reporter {
     logs: Arc<Collector>,
-    what: Asked,
+    request: RequestName,
 }
 
-impl Told {
-    fn tell(&self, err: &Error) -> Code {
+impl Reporter {
+    fn report(&self, err: &Error) -> Code {
         let how = if err.is_refusal() { "refused" } else { "failed" };
-        self.logs.write(Stream::Stderr, format!("larder: {} {how}: {err}\n", self.what).as_bytes());
+        self.logs.write(Stream::Stderr, format!("larder: {} {how}: {err}\n", self.request).as_bytes());
         code(err)
     }
 }
 
-/// Without its query, which may carry what is nobody's business.
-struct Asked {
+/// Without its query, which may be confidential.
+struct RequestName {
     method: Method,
     uri: Uri,
 }
 
-impl Asked {
-    fn of(request: &Request<WasiBody>) -> Asked {
-        Asked { method: request.method().clone(), uri: request.uri().clone() }
+impl RequestName {
+    fn of(request: &Request<WasiBody>) -> RequestName {
+        RequestName { method: request.method().clone(), uri: request.uri().clone() }
     }
 }
 
-impl fmt::Display for Asked {
+impl fmt::Display for RequestName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Asked { method, uri } = self;
+        let RequestName { method, uri } = self;
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         write!(f, "{method} {}://{authority}{}", uri.scheme_str().unwrap_or("https"), uri.path())
     }
