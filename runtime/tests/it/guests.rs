@@ -269,6 +269,8 @@ pub fn asks_for_everything() -> Vec<u8> {
     (export "[constructor]outgoing-request" (func (param "headers" (own $fields)) (result (own $request))))
     (export "[method]outgoing-request.set-authority" (func (param "self" (borrow $request))
       (param "authority" (option string)) (result (result))))
+    (export "[method]outgoing-request.set-path-with-query" (func (param "self" (borrow $request))
+      (param "path-with-query" (option string)) (result (result))))
     (export "[method]future-incoming-response.subscribe" (func (param "self" (borrow $future))
       (result (own $pollable))))))
   (alias export $http "outgoing-request" (type $request))
@@ -294,6 +296,7 @@ pub fn asks_for_everything() -> Vec<u8> {
         ("fields", r#"$http "[constructor]fields""#),
         ("request", r#"$http "[constructor]outgoing-request""#),
         ("authority", r#"$http "[method]outgoing-request.set-authority""#),
+        ("path", r#"$http "[method]outgoing-request.set-path-with-query""#),
         ("subscribe", r#"$http "[method]future-incoming-response.subscribe""#),
         ("block", r#"$poll "[method]pollable.block""#),
         ("send", r#"$outgoing "handle""#),
@@ -316,6 +319,7 @@ pub fn asks_for_everything() -> Vec<u8> {
     (import "more" "fields" (func $fields (result i32)))
     (import "more" "request" (func $request (param i32) (result i32)))
     (import "more" "authority" (func $authority (param i32 i32 i32 i32) (result i32)))
+    (import "more" "path" (func $path (param i32 i32 i32 i32) (result i32)))
     (import "more" "subscribe" (func $subscribe (param i32) (result i32)))
     (import "more" "block" (func $block (param i32)))
     (import "more" "send" (func $send (param i32 i32 i32 i32)))"#,
@@ -337,6 +341,8 @@ pub fn asks_for_everything() -> Vec<u8> {
           (call $sign (i32.const 0) (i32.const 3) (i32.const 4) (i32.const 5) (i32.const 2192))
           (local.set $request (call $request (call $fields)))
           (drop (call $authority (local.get $request) (i32.const 1) (i32.const 4) (i32.const 5)))
+          (i32.store8 (i32.const 600) (i32.const 0x2f))
+          (drop (call $path (local.get $request) (i32.const 1) (i32.const 600) (i32.const 1)))
           (call $send (local.get $request) (i32.const 0) (i32.const 0) (i32.const 2208))
           (if (i32.load8_u (i32.const 2208)) (then unreachable))
           (call $block (call $subscribe (i32.load (i32.const 2216))))
