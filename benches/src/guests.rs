@@ -8,8 +8,7 @@ use http_body_util::{BodyExt, Full};
 use larder_model::grants::{Grants, Period, TransactionGrant};
 use larder_model::state::Version;
 use larder_model::{Digest, Event, Limits};
-use larder_runtime::imports::savings;
-use larder_runtime::imports::state::{self, BackendError};
+use larder_runtime::backends::{self, Backends, Error};
 use larder_runtime::{Answer, Call, Enrolment, LoadError, Program, Run, Runtime, Source};
 
 use crate::bare;
@@ -56,13 +55,12 @@ impl Around {
             execution: "01K00000000000000000000000".into(),
             limits: Limits::DEFAULT,
             grants: self.grants.clone(),
-            variables: self.variables.clone(),
-            enrolment,
-            state: self.nothing.clone(),
-            savings: self.nothing.clone(),
             lane: Arc::default(),
-            http: None,
-            signing: None,
+            backends: Backends {
+                variables: self.variables.clone(),
+                enrolment,
+                ..Backends::new(self.nothing.clone(), self.nothing.clone())
+            },
         }
     }
 }
@@ -136,23 +134,23 @@ impl Source for Nothing {
 }
 
 #[async_trait::async_trait]
-impl state::Backend for Nothing {
-    async fn get(&self, _: &str) -> Result<Option<(Vec<u8>, Version)>, BackendError> {
+impl backends::State for Nothing {
+    async fn get(&self, _: &str) -> Result<Option<(Vec<u8>, Version)>, Error> {
         Ok(None)
     }
 
-    async fn list(&self, _: &str, _: Option<&str>, _: u32) -> Result<Vec<(String, Vec<u8>, Version)>, BackendError> {
+    async fn list(&self, _: &str, _: Option<&str>, _: u32) -> Result<Vec<(String, Vec<u8>, Version)>, Error> {
         Ok(vec![])
     }
 }
 
 #[async_trait::async_trait]
-impl savings::Backend for Nothing {
+impl backends::Savings for Nothing {
     fn exponent(&self, currency: &str) -> Result<u32, String> {
         if currency == "SEK" { Ok(2) } else { Err(format!("{currency} is not a currency")) }
     }
 
-    async fn may_save_for(&self, _: &str) -> Result<Result<(), String>, BackendError> {
+    async fn may_save_for(&self, _: &str) -> Result<Result<(), String>, Error> {
         Ok(Ok(()))
     }
 }

@@ -4,7 +4,7 @@
 //! buffer holds waits for us, so waiting for the guest first would never end.
 //!
 //! The rule: **what looks complete to the client was completed by the guest**. wasi-http ends a body cleanly when the
-//! guest dies or forgets it; so the end is looked for while the guest's store still lives, where the two differ.
+//! guest fails or forgets it; so the end is looked for while the guest's store still exists, where the two differ.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -24,12 +24,10 @@ use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use crate::call::{Answer, Sanitize};
-use crate::imports::logs::{Collector, Stream};
+use crate::logs::{Collector, Stream};
 use crate::meter::Meter;
 use crate::stream::{self, Feed, StreamedBody};
 
-/// Bytes of one write of the guest; it may be two such writes ahead of us.
-pub const CHUNK_BYTES: usize = 64 << 10;
 /// An answer of up to this size that is complete this soon after its head leaves whole, which is cheaper for everyone.
 const WHOLE_BYTES_MAX: u64 = 64 << 10;
 const WHOLE_WITHIN: Duration = Duration::from_millis(10);
@@ -43,7 +41,7 @@ pub struct Rules {
     pub response_bytes: u64,
     pub sanitize: Option<Sanitize>,
     pub meter: Arc<Meter>,
-    /// Where it is said what was left out.
+    /// Where it is reported what was left out.
     pub logs: Arc<Collector>,
 }
 
@@ -63,7 +61,7 @@ pub async fn drive<S>(
             Answer::Streamed(to) => Out::Undecided { to, since: None },
         },
         parts: None,
-        kept: Kept::default(),
+        buffered: Buffered::default(),
         bytes: 0,
         promised: None,
         rules,
@@ -91,7 +89,7 @@ struct Answering {
     stage: Stage,
     out: Out,
     parts: Option<Parts>,
-    kept: Kept,
+    buffered: Buffered,
     /// Data bytes seen so far.
     bytes: u64,
     /// How many there will be, by the head. Nothing of an answer that has no body.
@@ -99,16 +97,16 @@ struct Answering {
     rules: Rules,
 }
 
-/// What of the body has not left. It is one piece: a guest that writes byte by byte must not make the host keep a piece
-/// for each.
+/// The part of the body that has not left. It is one piece: a guest that writes byte by byte must not make the host keep a
+/// piece for each.
 #[derive(Default)]
-struct Kept {
-    /// While there is one piece it is kept as it came.
+struct Buffered {
+    /// The only piece, as it came.
     first: Bytes,
     joined: BytesMut,
 }
 
-impl Kept {
+impl Buffered {
     fn push(&mut self, data: Bytes) {
         if self.first.is_empty() && self.joined.is_empty() {
             self.first = data;
@@ -213,7 +211,7 @@ impl Answering {
             return Err(Failure::BadResponse(format!("status {} is not from 200 to 599", parts.status.as_u16())));
         }
         for line in self.rules.sanitize.iter().flat_map(|sanitize| sanitize(&mut parts.headers)) {
-            self.rules.tell(&line);
+            self.rules.report(&line);
         }
         let length = content_length(&parts.headers)?;
         match parts.status {
@@ -238,7 +236,7 @@ impl Answering {
     fn take(&mut self, frame: Option<Result<Frame<Bytes>, wasmtime_wasi_http::Error>>) -> Result<(), Failure> {
         match frame {
             Some(Ok(frame)) => {
-                self.kept.push(admit(&mut self.bytes, self.promised, &self.rules, frame)?);
+                self.buffered.push(admit(&mut self.bytes, self.promised, &self.rules, frame)?);
                 match self.out {
                     Out::Undecided { .. } if self.bytes > WHOLE_BYTES_MAX => self.go_live(),
                     _ => Ok(()),
@@ -257,7 +255,7 @@ impl Answering {
         let parts = self.parts.take().unwrap_or_else(|| unreachable!("a body has a head"));
         let status = parts.status.as_u16();
         self.rules.meter.stream();
-        let (feed, body) = stream::channel(std::mem::take(&mut self.kept).whole());
+        let (feed, body) = stream::channel(std::mem::take(&mut self.buffered).whole());
         match std::mem::replace(&mut self.out, Out::Live { feed, status }) {
             Out::Undecided { to, .. } => to.send(Response::from_parts(parts, body)).map_err(|_| client_went_away()),
             Out::Whole | Out::Live { .. } => unreachable!("only an undecided answer goes live"),
@@ -279,7 +277,7 @@ impl Answering {
                     };
                     match frame {
                         Some(Ok(frame)) => {
-                            self.kept.push(admit(&mut self.bytes, self.promised, &self.rules, frame)?);
+                            self.buffered.push(admit(&mut self.bytes, self.promised, &self.rules, frame)?);
                         }
                         other => self.take(other)?,
                     }
@@ -294,7 +292,7 @@ impl Answering {
             return Err(broken_promise(promised, self.bytes));
         }
         if let Out::Live { feed, status } = self.out {
-            feed.end(self.kept.whole());
+            feed.end(self.buffered.whole());
             return Ok(End::Streamed { status, body_bytes: self.bytes });
         }
         let parts = self.parts.unwrap_or_else(|| unreachable!("a complete body has a head"));
@@ -302,22 +300,22 @@ impl Answering {
         // What a HEAD is answered with is as long as it says; without a word the body says it.
         let head_tells = self.rules.to_head_request && parts.headers.contains_key(header::CONTENT_LENGTH);
         if !has_none && !head_tells {
-            return Ok(End::Answered(Response::from_parts(parts, self.kept.whole())));
+            return Ok(End::Answered(Response::from_parts(parts, self.buffered.whole())));
         }
         if has_none && self.bytes > 0 && !self.rules.to_head_request {
-            self.rules.tell(&format!("an answer of status {} has no body: its {} bytes", parts.status, self.bytes));
+            self.rules.report(&format!("an answer of status {} has no body: its {} bytes", parts.status, self.bytes));
         }
         Ok(End::Answered(Response::from_parts(parts, Bytes::new())))
     }
 }
 
 impl Rules {
-    fn tell(&self, what: &str) {
+    fn report(&self, what: &str) {
         self.logs.write(Stream::Stderr, format!("larder: left out of the answer: {what}\n").as_bytes());
     }
 }
 
-/// The data of a frame of the body, if it may be. Trailers are told and have none: nobody gets them.
+/// The data of a frame of the body, within its bounds. Trailers have none: they are reported and not sent.
 fn admit(bytes: &mut u64, promised: Option<u64>, rules: &Rules, frame: Frame<Bytes>) -> Result<Bytes, Failure> {
     let data = match frame.into_data() {
         Ok(data) => data,
@@ -325,7 +323,7 @@ fn admit(bytes: &mut u64, promised: Option<u64>, rules: &Rules, frame: Frame<Byt
             let names: Vec<String> =
                 frame.into_trailers().unwrap_or_default().keys().map(|name| name.as_str().to_owned()).collect();
             if !names.is_empty() {
-                rules.tell(&format!("trailers are not sent: {}", names.join(", ")));
+                rules.report(&format!("trailers are not sent: {}", names.join(", ")));
             }
             return Ok(Bytes::new());
         }

@@ -9,14 +9,24 @@ use larder_model::grants::Grants;
 use larder_model::{Event, Limits};
 use tokio::sync::oneshot;
 
-use crate::imports::{http as outgoing, savings, signing, state};
+use crate::backends::Backends;
+use crate::fairness::Lane;
 use crate::stream::StreamedBody;
-use crate::turns::Lane;
 
 /// The body of a request on its way to a guest. An error ends the guest's reading with an error of its own.
 pub type RequestBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// What the guest is asked. Each goes to the export made for it; see [`crate::Program::run`].
+///
+/// ```
+/// use http_body_util::{BodyExt, Empty};
+/// use larder_runtime::{Answer, Call};
+///
+/// let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+/// let request = http::Request::get("http://acme.example/hello").body(body).unwrap();
+/// let call = Call::Http { request, answer: Answer::Buffered, sanitize: None };
+/// # drop(call);
+/// ```
 pub enum Call {
     /// The real request, for `wasi:http/incoming-handler`. It needs an authority or a Host header.
     Http { request: http::Request<RequestBody>, answer: Answer, sanitize: Option<Sanitize> },
@@ -29,22 +39,32 @@ pub enum Call {
 pub type Sanitize = Arc<dyn Fn(&mut HeaderMap) -> Vec<String> + Send + Sync>;
 
 /// How the answer to an HTTP call leaves.
+///
+/// ```no_run
+/// use http_body_util::{BodyExt, Empty};
+/// use larder_runtime::{Answer, Call, End, Program, Run};
+///
+/// async fn relay(program: &Program, run: Run) -> End {
+///     let (head, answer) = tokio::sync::oneshot::channel();
+///     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+///     let request = http::Request::get("http://acme.example/feed").body(body).unwrap();
+///     let call = Call::Http { request, answer: Answer::Streamed(head), sanitize: None };
+///     let reader = async {
+///         // `None`: it was short and comes whole, with the outcome.
+///         let streamed = answer.await.ok()?;
+///         // An error if the guest fails in the middle of it.
+///         streamed.into_body().collect().await.ok()
+///     };
+///     let (outcome, _body) = tokio::join!(program.run(call, run), reader);
+///     outcome.end
+/// }
+/// ```
 pub enum Answer {
     /// Whole, in [`larder_model::End::Answered`].
     Buffered,
     /// Whole as well if it is complete soon and small; otherwise its head and a body that goes on come through this
     /// channel while the guest still runs, and the outcome is [`larder_model::End::Streamed`].
     Streamed(oneshot::Sender<http::Response<StreamedBody>>),
-}
-
-/// Whom a run is for, as the guest may know it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Enrolment {
-    /// A pseudonym.
-    pub end_user: String,
-    pub topic: String,
-    /// JSON text.
-    pub settings: String,
 }
 
 /// Everything around one call.
@@ -55,13 +75,6 @@ pub struct Run {
     /// What the runs of one tenant share, so that no tenant keeps the others from computing.
     pub lane: Arc<Lane>,
     pub grants: Arc<Grants>,
-    /// The guest's whole environment.
-    pub variables: Arc<Vec<(String, String)>>,
-    pub enrolment: Option<Enrolment>,
-    pub state: Arc<dyn state::Backend>,
-    pub savings: Arc<dyn savings::Backend>,
-    /// `None`: every outgoing request is refused.
-    pub http: Option<Arc<dyn outgoing::Backend>>,
-    /// `None`: nothing is signed.
-    pub signing: Option<Arc<dyn signing::Backend>>,
+    /// What the guest is told when it asks.
+    pub backends: Backends,
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
-use crate::runtime::Settings;
+use crate::settings::Settings;
 
 /// The deadline counts CPU time. How much longer than that a compile may last on a machine that has other things to do.
 pub const WALL_FACTOR: u32 = 10;

@@ -65,6 +65,10 @@ fn common() -> Config {
     config
         .strategy(Strategy::Cranelift)
         .epoch_interruption(true)
+        // The same call gives the same bits on every machine: only then can an execution be repeated elsewhere. The
+        // artifact's seal covers both, so what was compiled without them is compiled again.
+        .cranelift_nan_canonicalization(true)
+        .relaxed_simd_deterministic(true)
         .memory_init_cow(true)
         .max_wasm_stack(WASM_STACK_BYTES)
         .async_stack_size(ASYNC_STACK_BYTES)
@@ -78,6 +82,7 @@ fn common() -> Config {
                 | WasmFeatures::MEMORY64
                 | WasmFeatures::GC
                 | WasmFeatures::FUNCTION_REFERENCES
+                | WasmFeatures::CUSTOM_PAGE_SIZES
                 | WasmFeatures::EXCEPTIONS,
             false,
         );
@@ -97,4 +102,25 @@ fn tick(engine: &Engine) -> wasmtime::Result<()> {
         }
     })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+
+    use super::*;
+
+    fn seal_input(config: &Config) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        Engine::new(config).unwrap().precompile_compatibility_hash().hash(&mut hasher);
+        hasher.finish()
+    }
+
+    #[test]
+    fn an_artifact_without_repeatable_arithmetic_is_of_another_engine() {
+        let now = seal_input(&common());
+        assert_eq!(now, seal_input(&common()));
+        assert_ne!(now, seal_input(common().cranelift_nan_canonicalization(false)));
+        assert_ne!(now, seal_input(common().relaxed_simd_deterministic(false)));
+    }
 }

@@ -39,7 +39,7 @@ fn encoded(text: &str) -> Result<HeaderValue, http::Error> {
 }
 
 /// What the answer says about the event: done, later, or never.
-pub fn verdict(response: Response<Bytes>) -> End {
+pub fn end(response: Response<Bytes>) -> End {
     let (parts, body) = response.into_parts();
     let status = parts.status.as_u16();
     match status {
@@ -81,15 +81,15 @@ mod tests {
     }
 
     #[test]
-    fn verdicts() {
-        let verdict = |status: u16, body: &'static str| {
-            verdict(Response::builder().status(status).body(Bytes::from_static(body.as_bytes())).unwrap())
+    fn status_decides_how_the_run_ended() {
+        let ended = |status: u16, body: &'static str| {
+            end(Response::builder().status(status).body(Bytes::from_static(body.as_bytes())).unwrap())
         };
-        assert!(matches!(verdict(204, ""), End::Returned(None)));
-        assert!(matches!(verdict(200, "ok"), End::Returned(Some(body)) if body == b"ok"));
-        assert!(matches!(verdict(503, "busy"), End::Retry(why) if why == "status 503: busy"));
-        assert!(matches!(verdict(429, ""), End::Retry(_)));
-        assert!(matches!(verdict(422, "no"), End::Reject(why) if why == "status 422: no"));
-        assert!(matches!(verdict(302, ""), End::Reject(_)));
+        assert!(matches!(ended(204, ""), End::Returned(None)));
+        assert!(matches!(ended(200, "ok"), End::Returned(Some(body)) if body == b"ok"));
+        assert!(matches!(ended(503, "busy"), End::Retry(why) if why == "status 503: busy"));
+        assert!(matches!(ended(429, ""), End::Retry(_)));
+        assert!(matches!(ended(422, "no"), End::Reject(why) if why == "status 422: no"));
+        assert!(matches!(ended(302, ""), End::Reject(_)));
     }
 }

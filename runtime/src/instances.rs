@@ -1,9 +1,9 @@
-//! Who may have an instance: admission of runs to the instances and the memory of the process.
+//! Admission of runs to the instances and the memory of the process.
 //!
-//! A run takes an instance and reserves the memory that its function may use, so that what was admitted never finds the
-//! machine without memory. Tenants ([`Lane`]) share both by the rule of [`share`]; a run that cannot begin waits in a line of
-//! its tenant. Whatever becomes free goes to the tenant that has the fewest instances, among those that wait and fit: so it is
-//! used at once, and no backlog of one tenant stands before the first run of another.
+//! A run takes an instance and reserves the memory that its function may use, so that an admitted run never finds the
+//! machine without memory. Tenants ([`Lane`]) share both by the rule of [`share`]; a run that cannot begin waits in the queue
+//! of its tenant. Whatever becomes free goes to the tenant with the fewest instances among those whose next run fits: so it is
+//! used at once, and no tenant's backlog delays the first run of another.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,11 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use larder_model::share;
 use tokio::sync::oneshot;
 
-use crate::turns::Lane;
+use crate::fairness::Lane;
 
-/// What there is.
+/// What all runs share.
 #[derive(Clone, Copy, Debug)]
-pub struct Room {
+pub struct Capacity {
     pub instances: u64,
     pub memory_bytes: u64,
     /// The memory that the runs of one tenant may have together.
@@ -24,7 +24,7 @@ pub struct Room {
 }
 
 pub struct Instances {
-    room: Room,
+    capacity: Capacity,
     state: Mutex<State>,
 }
 
@@ -42,13 +42,13 @@ struct Tenant {
     lane: Arc<Lane>,
     instances: u64,
     memory_bytes: u64,
-    line: VecDeque<Waiter>,
+    queue: VecDeque<Waiter>,
 }
 
 struct Waiter {
     memory_bytes: u64,
     arrival: u64,
-    tell: oneshot::Sender<Permit>,
+    grant: oneshot::Sender<Permit>,
 }
 
 /// An instance and its memory, until it is dropped.
@@ -59,36 +59,36 @@ pub struct Permit {
 }
 
 impl Instances {
-    pub fn new(room: Room) -> Arc<Instances> {
-        Arc::new(Instances { room, state: Mutex::default() })
+    pub fn new(capacity: Capacity) -> Arc<Instances> {
+        Arc::new(Instances { capacity, state: Mutex::default() })
     }
 
-    /// An instance for a run of this tenant that may use so much memory. Whoever stops waiting leaves the line.
+    /// An instance for a run of this tenant that may use this much memory. Dropping the future leaves the queue.
     pub async fn enter(self: &Arc<Self>, lane: &Arc<Lane>, memory_bytes: u64) -> Permit {
-        let told = {
+        let granted = {
             let mut state = self.lock();
-            state.forget_those_who_left(lane);
-            if state.tenant(lane).line.is_empty() && self.fits(&state, lane.id(), memory_bytes) {
+            state.remove_cancelled(lane);
+            if state.tenant(lane).queue.is_empty() && self.fits(&state, lane.id(), memory_bytes) {
                 return self.take(&mut state, lane.id(), memory_bytes);
             }
-            let (tell, told) = oneshot::channel();
+            let (grant, granted) = oneshot::channel();
             state.arrivals += 1;
             state.waiting += 1;
-            let waiter = Waiter { memory_bytes, arrival: state.arrivals, tell };
-            state.tenant(lane).line.push_back(waiter);
-            told
+            let waiter = Waiter { memory_bytes, arrival: state.arrivals, grant };
+            state.tenant(lane).queue.push_back(waiter);
+            granted
         };
-        match told.await {
+        match granted.await {
             Ok(permit) => permit,
-            Err(_) => unreachable!("a line is dropped with the process only"),
+            Err(_) => unreachable!("a queue is dropped with the process only"),
         }
     }
 
     fn fits(&self, state: &State, lane: u64, memory_bytes: u64) -> bool {
         let (instances, own_memory) = state.tenants.get(&lane).map_or((0, 0), |own| (own.instances, own.memory_bytes));
-        own_memory + memory_bytes <= self.room.tenant_memory_bytes
-            && share::fits(self.room.instances, state.instances, instances, 1)
-            && share::fits(self.room.memory_bytes, state.memory_bytes, own_memory, memory_bytes)
+        own_memory + memory_bytes <= self.capacity.tenant_memory_bytes
+            && share::fits(self.capacity.instances, state.instances, instances, 1)
+            && share::fits(self.capacity.memory_bytes, state.memory_bytes, own_memory, memory_bytes)
     }
 
     fn take(self: &Arc<Self>, state: &mut State, lane: u64, memory_bytes: u64) -> Permit {
@@ -102,26 +102,26 @@ impl Instances {
         Permit { instances: self.clone(), lane, memory_bytes }
     }
 
-    /// Lets in whoever fits; gives the permits of those who do not wait any more.
-    fn let_in(self: &Arc<Self>, state: &mut State) -> Vec<Permit> {
+    /// Admits every run that fits; returns the permits of runs that have stopped waiting.
+    fn admit_waiting(self: &Arc<Self>, state: &mut State) -> Vec<Permit> {
         let mut unwanted = Vec::new();
         while state.waiting > 0 {
             let next = state
                 .tenants
                 .iter()
-                .filter_map(|(lane, tenant)| Some((tenant.instances, tenant.line.front()?, *lane)))
-                .filter(|(_, first, lane)| first.tell.is_closed() || self.fits(state, *lane, first.memory_bytes))
-                .min_by_key(|(instances, first, _)| (!first.tell.is_closed(), *instances, first.arrival))
+                .filter_map(|(lane, tenant)| Some((tenant.instances, tenant.queue.front()?, *lane)))
+                .filter(|(_, first, lane)| first.grant.is_closed() || self.fits(state, *lane, first.memory_bytes))
+                .min_by_key(|(instances, first, _)| (!first.grant.is_closed(), *instances, first.arrival))
                 .map(|(.., lane)| lane);
             let Some(lane) = next else { break };
-            let Some(waiter) = state.tenants.get_mut(&lane).and_then(|tenant| tenant.line.pop_front()) else { break };
+            let Some(waiter) = state.tenants.get_mut(&lane).and_then(|tenant| tenant.queue.pop_front()) else { break };
             state.waiting -= 1;
-            if waiter.tell.is_closed() {
+            if waiter.grant.is_closed() {
                 state.remove_idle(lane);
                 continue;
             }
             let permit = self.take(state, lane, waiter.memory_bytes);
-            unwanted.extend(waiter.tell.send(permit).err());
+            unwanted.extend(waiter.grant.send(permit).err());
         }
         unwanted
     }
@@ -137,20 +137,20 @@ impl State {
             lane: lane.clone(),
             instances: 0,
             memory_bytes: 0,
-            line: VecDeque::new(),
+            queue: VecDeque::new(),
         })
     }
 
-    /// Nobody stands behind one that does not wait any more.
-    fn forget_those_who_left(&mut self, lane: &Arc<Lane>) {
+    /// Runs that have stopped waiting hold up nobody.
+    fn remove_cancelled(&mut self, lane: &Arc<Lane>) {
         let Some(tenant) = self.tenants.get_mut(&lane.id()) else { return };
-        let before = tenant.line.len();
-        tenant.line.retain(|waiter| !waiter.tell.is_closed());
-        self.waiting -= before - tenant.line.len();
+        let before = tenant.queue.len();
+        tenant.queue.retain(|waiter| !waiter.grant.is_closed());
+        self.waiting -= before - tenant.queue.len();
     }
 
     fn remove_idle(&mut self, lane: u64) {
-        if self.tenants.get(&lane).is_some_and(|tenant| tenant.instances == 0 && tenant.line.is_empty()) {
+        if self.tenants.get(&lane).is_some_and(|tenant| tenant.instances == 0 && tenant.queue.is_empty()) {
             self.tenants.remove(&lane);
         }
     }
@@ -166,7 +166,7 @@ impl Drop for Permit {
             tenant.memory_bytes -= self.memory_bytes;
             tenant.lane.reserved_bytes.store(tenant.memory_bytes, Relaxed);
         }
-        let unwanted = self.instances.let_in(&mut state);
+        let unwanted = self.instances.admit_waiting(&mut state);
         state.remove_idle(self.lane);
         // Dropping one of them locks again.
         drop(state);
@@ -183,8 +183,8 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    fn room(instances: u64, memory: u64, tenant: u64) -> Arc<Instances> {
-        Instances::new(Room { instances, memory_bytes: memory * MIB, tenant_memory_bytes: tenant * MIB })
+    fn instances(instances: u64, memory: u64, tenant: u64) -> Arc<Instances> {
+        Instances::new(Capacity { instances, memory_bytes: memory * MIB, tenant_memory_bytes: tenant * MIB })
     }
 
     fn now<T>(future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
@@ -200,8 +200,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn two_that_take_all_they_can_leave_some_for_a_third_and_what_they_give_back_is_his_first() {
-        let (instances, lanes) = (room(16, 1_000, 1_000), [(); 3].map(|()| Arc::<Lane>::default()));
+    async fn freed_instances_go_to_the_tenant_with_the_fewest() {
+        let (instances, lanes) = (instances(16, 1_000, 1_000), [(); 3].map(|()| Arc::<Lane>::default()));
         let (mut first, second) = (all(&instances, &lanes[0], 1), all(&instances, &lanes[1], 1));
         assert_eq!((first.len(), second.len()), (14, 1));
         // Those of the first that wait came before everybody else's.
@@ -222,7 +222,7 @@ mod tests {
 
     #[tokio::test]
     async fn memory_is_reserved_within_the_budgets_of_process_and_tenant() {
-        let (instances, lanes) = (room(100, 800, 300), [(); 4].map(|()| Arc::<Lane>::default()));
+        let (instances, lanes) = (instances(100, 800, 300), [(); 4].map(|()| Arc::<Lane>::default()));
         let held = all(&instances, &lanes[0], 100);
         assert_eq!((held.len(), lanes[0].reserved_bytes()), (3, 300 * MIB));
         let more = [all(&instances, &lanes[1], 100), all(&instances, &lanes[2], 50)];
@@ -235,12 +235,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_stops_waiting_takes_nothing_with_it() {
-        let (instances, lane) = (room(1, 10, 10), Arc::<Lane>::default());
+    async fn cancelled_waiter_keeps_no_permit() {
+        let (instances, lane) = (instances(1, 10, 10), Arc::<Lane>::default());
         let held = instances.enter(&lane, MIB).await;
         let mut waits: Vec<_> = (0..3).map(|_| Box::pin(instances.enter(&lane, MIB))).collect();
         assert!(waits.iter_mut().all(|wait| now(wait.as_mut()).is_none()));
-        // One before it was told, one after.
+        // One before it was granted, one after.
         drop(waits.remove(0));
         drop(held);
         drop(waits.remove(0));

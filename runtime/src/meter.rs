@@ -6,8 +6,8 @@
 //!
 //! CPU time is read from the thread's clock around each poll of the guest, so waiting is free. The engine's ticks
 //! interrupt a poll that does not end: [`Meter::may_go_on`] charges what has passed of it, not a number of ticks,
-//! because one bulk instruction can span many of them. A guest that has computed for long waits for its turn
-//! ([`crate::turns`]) before each further poll.
+//! because one bulk instruction can span many of them. A guest that has computed for long needs a permit
+//! ([`crate::fairness`]) before each further poll.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -21,7 +21,9 @@ use larder_model::limits::{Exceeded, LimitKind, Limits, Usage};
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::ResourceLimiter;
 
-use crate::turns::{self, Lane, Place};
+use crate::engine::TABLE_ELEMENTS_MAX;
+use crate::fairness::{self, Lane, Limiter};
+use crate::fault::HostFault;
 
 /// A table element's share of the memory limit.
 const TABLE_ELEMENT_BYTES: u64 = 8;
@@ -58,26 +60,28 @@ impl Meter {
     }
 
     /// Polls the guest to its end, or until its CPU or wall-clock time is gone. Then the guest is dropped: taking large
-    /// memories apart is work too, so that is done in the guest's turn and counted.
+    /// memories apart is work too, so it is done under the guest's permit and counted.
     pub async fn watch<T>(&self, guest: impl Future<Output = T>) -> Result<T, Exceeded> {
         let mut guest = pin!(Some(guest));
-        let mut place = Place::new(&self.lane);
-        let mut turn = None;
+        let mut limiter = Limiter::new(&self.lane);
+        let mut permit = None;
         let mut waited = false;
         let metered = poll_fn(|cx| {
-            if turn.is_none() {
-                let Poll::Ready(mine) = place.poll_turn(cx, self.is_long(self.spent_ns.load(Relaxed))) else {
+            if permit.is_none() {
+                let Poll::Ready(granted) = limiter.poll_permit(cx, self.is_long(self.spent_ns.load(Relaxed))) else {
                     waited = true;
                     return Poll::Pending;
                 };
-                turn = Some(mine);
+                permit = Some(granted);
                 if std::mem::take(&mut waited) {
-                    turns::rest(cx);
+                    fairness::yield_to_executor(cx);
                     return Poll::Pending;
                 }
             }
             self.entered_ns.store(thread_cpu_ns(), Relaxed);
-            let Some(running) = guest.as_mut().as_pin_mut() else { unreachable!("who has ended is not polled") };
+            let Some(running) = guest.as_mut().as_pin_mut() else {
+                unreachable!("a guest that has ended is not polled")
+            };
             let polled = match running.poll(cx) {
                 Poll::Ready(value) => Poll::Ready(Ok(value)),
                 Poll::Pending if !self.may_go_on() => Poll::Ready(Err(())),
@@ -89,7 +93,7 @@ impl Meter {
             let poll = self.present_poll_ns();
             self.spent_ns.fetch_add(poll, Relaxed);
             self.lane.spend(poll);
-            turn = None;
+            permit = None;
             polled
         });
         let mut metered = pin!(metered);
@@ -97,7 +101,7 @@ impl Meter {
             let (limit, most) = self.most();
             match tokio::time::timeout_at((self.started + most).into(), metered.as_mut()).await {
                 Ok(Ok(value)) => return Ok(value),
-                // `may_go_on` has noted it.
+                // `may_go_on` has recorded it.
                 Ok(Err(())) => return Err(self.end(LimitKind::CpuMs, milliseconds(self.limits.cpu), self.spent_ms())),
                 // It has begun to stream meanwhile.
                 Err(_elapsed) if self.most().1 > most => {}
@@ -119,7 +123,7 @@ impl Meter {
         }
     }
 
-    /// Asked from within a poll of the guest at each tick, and after it. `false`: it must be interrupted.
+    /// Called at each tick from within a poll of the guest, and after the poll. `false`: the guest must be interrupted.
     pub fn may_go_on(&self) -> bool {
         let spent = self.spent_ns.load(Relaxed) + self.present_poll_ns();
         if spent <= nanoseconds(self.limits.cpu) {
@@ -129,7 +133,7 @@ impl Meter {
         false
     }
 
-    /// Notes that a limit ended the execution; the first one counts.
+    /// Records that a limit ended the execution; the first one counts.
     pub fn end(&self, limit: LimitKind, value: u64, used: u64) -> Exceeded {
         self.ended_by.get_or_init(|| Exceeded { limit, value, used }).clone()
     }
@@ -138,7 +142,7 @@ impl Meter {
         self.ended_by.get().cloned()
     }
 
-    /// A growth that was refused. Only if the guest then fails was it the reason.
+    /// A growth that was refused. It is the reason of a failure only if the guest then fails.
     pub fn refused_growth(&self) -> Option<Exceeded> {
         let used = self.memory_refused_bytes.load(Relaxed);
         (used > 0).then_some(Exceeded { limit: LimitKind::MemoryBytes, value: self.limits.memory_bytes, used })
@@ -153,7 +157,7 @@ impl Meter {
     }
 
     fn is_long(&self, spent_ns: u64) -> bool {
-        spent_ns > nanoseconds(turns::LONG)
+        spent_ns > nanoseconds(fairness::LONG)
     }
 
     fn spent_ms(&self) -> u64 {
@@ -166,54 +170,55 @@ impl Meter {
 }
 
 /// What is left of the memory limit: the sum over all memories and tables of one store.
+///
+/// The rule: **whether a guest's memory grows depends on the guest and its limit alone**. The pool has room for every limit
+/// there is; if the machine has none, the run fails as the host's fault and the guest never learns of it.
 pub struct Allowance {
     meter: Arc<Meter>,
     used: u64,
-    /// The growth that was allowed last, to be taken back if it then fails.
-    last: u64,
 }
 
 impl Allowance {
     pub fn new(meter: Arc<Meter>) -> Allowance {
-        Allowance { meter, used: 0, last: 0 }
+        Allowance { meter, used: 0 }
     }
 
-    fn grow(&mut self, bytes: u64) -> bool {
+    /// `fits`: it stays within what the memory or table itself may have.
+    fn grow(&mut self, bytes: u64, fits: bool) -> bool {
         let sum = self.used.saturating_add(bytes);
         if sum > self.meter.limits.memory_bytes {
             self.meter.memory_refused_bytes.store(sum, Relaxed);
             return false;
         }
-        self.used = sum;
-        self.last = bytes;
-        self.meter.memory_peak_bytes.fetch_max(sum, Relaxed);
-        true
-    }
-
-    /// Allowed, but the pool or the guest's own maximum was in the way.
-    fn take_back(&mut self) {
-        self.used -= std::mem::take(&mut self.last);
+        if fits {
+            self.used = sum;
+            self.meter.memory_peak_bytes.fetch_max(sum, Relaxed);
+        }
+        fits
     }
 }
 
 impl ResourceLimiter for Allowance {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(self.grow(desired.saturating_sub(current) as u64))
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(self.grow(desired.saturating_sub(current) as u64, maximum.is_none_or(|maximum| desired <= maximum)))
     }
 
-    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.take_back();
-        Ok(())
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        Err(no_memory(error))
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(self.grow((desired.saturating_sub(current) as u64).saturating_mul(TABLE_ELEMENT_BYTES)))
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let bytes = (desired.saturating_sub(current) as u64).saturating_mul(TABLE_ELEMENT_BYTES);
+        Ok(self.grow(bytes, desired <= maximum.unwrap_or(TABLE_ELEMENTS_MAX).min(TABLE_ELEMENTS_MAX)))
     }
 
-    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.take_back();
-        Ok(())
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        Err(no_memory(error))
     }
+}
+
+fn no_memory(error: wasmtime::Error) -> wasmtime::Error {
+    HostFault(format!("memory within the function's limit was not to be had: {error:#}")).into()
 }
 
 fn thread_cpu_ns() -> u64 {
@@ -233,17 +238,37 @@ fn milliseconds(time: Duration) -> u64 {
 mod tests {
     use super::*;
 
+    fn allowance(memory_bytes: u64) -> (Arc<Meter>, Allowance) {
+        let meter = Meter::new(Limits { memory_bytes, ..Limits::DEFAULT }, Arc::default());
+        (meter.clone(), Allowance::new(meter))
+    }
+
     #[test]
-    fn memory_is_the_sum_and_a_failed_growth_is_taken_back() {
-        let meter = Meter::new(Limits { memory_bytes: 1_000, ..Limits::DEFAULT }, Arc::default());
-        let mut allowance = Allowance::new(meter.clone());
+    fn memory_is_the_sum_over_memories_and_tables() {
+        let (meter, mut allowance) = allowance(1_000);
         assert!(allowance.memory_growing(0, 600, None).unwrap());
         assert!(allowance.table_growing(0, 50, None).unwrap());
         assert!(!allowance.memory_growing(600, 601, None).unwrap());
         assert_eq!(meter.refused_growth(), Some(Exceeded { limit: LimitKind::MemoryBytes, value: 1_000, used: 1_001 }));
-        allowance.table_grow_failed(wasmtime::Error::msg("no room")).unwrap();
-        assert!(allowance.memory_growing(600, 1_000, None).unwrap());
         assert_eq!(meter.usage().memory_peak_bytes, 1_000);
+    }
+
+    #[test]
+    fn growth_beyond_a_declared_maximum_is_refused_and_costs_nothing() {
+        let (meter, mut allowance) = allowance(1 << 20);
+        assert!(!allowance.memory_growing(0, 601, Some(600)).unwrap());
+        assert!(!allowance.table_growing(0, 51, Some(50)).unwrap());
+        assert!(!allowance.table_growing(0, TABLE_ELEMENTS_MAX + 1, None).unwrap());
+        assert!(allowance.memory_growing(0, 600, Some(600)).unwrap());
+        assert_eq!((meter.usage().memory_peak_bytes, meter.refused_growth()), (600, None));
+    }
+
+    #[test]
+    fn growth_that_the_machine_refuses_is_the_hosts_fault() {
+        let (_, mut allowance) = allowance(1_000);
+        assert!(allowance.memory_growing(0, 600, None).unwrap());
+        let failed = allowance.memory_grow_failed(wasmtime::Error::msg("out of memory")).unwrap_err();
+        assert!(failed.downcast_ref::<HostFault>().is_some_and(|fault| fault.0.contains("out of memory")));
     }
 
     #[tokio::test]

@@ -1,9 +1,6 @@
-//! The crate's door: [`Runtime`] ties engine, compiler, cache folder and programs together.
+//! [`Runtime`], the crate's entry point: it ties engine, compiler, cache folder and programs together.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use larder_model::Digest;
@@ -17,43 +14,11 @@ use crate::compile::{self, Artifact, CompileError};
 use crate::engine;
 use crate::imports::{self, State};
 use crate::inspect::{Found, inspect};
-use crate::instances::{Instances, Room};
+use crate::instances::{Capacity, Instances};
 use crate::seal::{Folder, Unusable};
+use crate::settings::Settings;
+use crate::source::{LoadError, Source};
 use crate::world::Program;
-
-pub struct Settings {
-    /// Folder of the sealed artifacts; may be deleted at any time; only this user may write to it.
-    pub cache_dir: PathBuf,
-    /// The installation's key for seals.
-    pub seal_key: [u8; 32],
-    /// Command that calls [`crate::compiler_main`], usually this very binary with a hidden argument. Nothing of this
-    /// process's environment is passed on to it.
-    pub compiler: Vec<OsString>,
-    pub compile_deadline: Duration,
-    /// Address space of one compiler. JavaScript and Python guests of 14 to 18 MB need 600 MiB.
-    pub compile_memory_bytes: u64,
-    /// Instances that may live at once; more calls wait for their turn.
-    pub instances_max: u32,
-    /// Memory that all of them may use together, by their limits; and those of one tenant.
-    pub memory_bytes_max: u64,
-    pub memory_bytes_per_tenant: u64,
-    /// Builds that run at once; a call that needs something compiled never waits for them.
-    pub builds_max: usize,
-}
-
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum LoadError {
-    #[error("the upload is missing: {0}")]
-    Source(String),
-    #[error(transparent)]
-    Compile(#[from] CompileError),
-}
-
-/// Gives the uploaded bytes when there is no valid artifact.
-#[async_trait::async_trait]
-pub trait Source: Send + Sync {
-    async fn upload(&self, digest: &Digest) -> Result<Bytes, String>;
-}
 
 pub struct Runtime {
     settings: Settings,
@@ -80,7 +45,7 @@ impl Runtime {
         let folder = Folder::open(&settings.cache_dir, settings.seal_key, &engine)?;
         let compiles = settings.builds_max + 1;
         Ok(Arc::new(Runtime {
-            instances: Instances::new(Room {
+            instances: Instances::new(Capacity {
                 instances: settings.instances_max.into(),
                 memory_bytes: settings.memory_bytes_max,
                 tenant_memory_bytes: settings.memory_bytes_per_tenant,
@@ -106,12 +71,12 @@ impl Runtime {
         if let Ok(program) = self.load_sealed(&digest).await? {
             return Ok(program.artifact().clone());
         }
-        self.compile_anew(&digest, &wasm).await
+        self.compile_uncached(&digest, &wasm).await
     }
 
     /// From memory, else from the sealed artifact, else compiled again from its source.
     pub async fn load(&self, digest: &Digest, source: &dyn Source) -> Result<Arc<Program>, LoadError> {
-        self.cache.get_or_load(digest, self.load_anew(digest, source)).await
+        self.cache.get_or_load(digest, self.load_uncached(digest, source)).await
     }
 
     /// Only if it is in memory: the hot path.
@@ -125,14 +90,14 @@ impl Runtime {
         pool.component_instances() + pool.core_instances() + (pool.memories() + pool.tables() + pool.stacks()) as u64
     }
 
-    /// Removes the artifacts that were not loaded for longest, until the others have no more than `bytes_max` in the cache
-    /// folder; gives how many. They are compiled again when they are wanted again.
+    /// Removes the least recently loaded artifacts until the others have no more than `bytes_max` in the cache folder, and
+    /// returns how many. They are compiled again when they are needed again.
     pub async fn evict_artifacts(&self, bytes_max: u64) -> Result<u64, CompileError> {
         let folder = self.folder.clone();
         blocking(move || folder.evict(bytes_max)).await?.map_err(cache_folder)
     }
 
-    async fn load_anew(&self, digest: &Digest, source: &dyn Source) -> Result<Arc<Program>, LoadError> {
+    async fn load_uncached(&self, digest: &Digest, source: &dyn Source) -> Result<Arc<Program>, LoadError> {
         match self.load_sealed(digest).await? {
             Ok(program) => return Ok(program),
             Err(Unusable::Missing) => tracing::info!(digest = %digest, "no artifact of {digest}, compiling it"),
@@ -145,7 +110,7 @@ impl Runtime {
         if blocking(move || Digest::of(&hashed)).await? != *digest {
             return Err(LoadError::Source(format!("the bytes that were found are not those of {digest}")));
         }
-        self.compile_anew(digest, &wasm).await?;
+        self.compile_uncached(digest, &wasm).await?;
         let program = self.load_sealed(digest).await?;
         Ok(program.map_err(|err| CompileError::Host(format!("the artifact just made cannot be loaded: {err}")))?)
     }
@@ -162,8 +127,8 @@ impl Runtime {
         .await
     }
 
-    async fn compile_anew(&self, digest: &Digest, wasm: &Bytes) -> Result<Artifact, CompileError> {
-        let _turn = self.compiles.acquire().await.map_err(|err| CompileError::Host(err.to_string()))?;
+    async fn compile_uncached(&self, digest: &Digest, wasm: &Bytes) -> Result<Artifact, CompileError> {
+        let _permit = self.compiles.acquire().await.map_err(|err| CompileError::Host(err.to_string()))?;
         let code = self.folder.temporary().map_err(cache_folder)?;
         let compiled = compile::compile(&self.settings, wasm, code.path()).await?;
         let artifact = Artifact {
@@ -177,7 +142,7 @@ impl Runtime {
         };
         let (folder, digest, kept) = (self.folder.clone(), *digest, artifact.clone());
         blocking(move || folder.keep(&digest, code, &kept)).await?.map_err(cache_folder)?;
-        // The pool has bounds that only this engine knows: a component beyond them is refused now, not at its first call.
+        // Only this engine knows the pool's bounds: a component beyond them is refused now, not at its first call.
         match self.load_sealed(&digest).await? {
             Ok(_) => Ok(artifact),
             Err(Unusable::Unfit(why)) => Err(CompileError::Rejected(format!("it cannot be run: {why}"))),

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use http_body::Frame;
 use tokio::sync::mpsc;
 
-/// Pieces of up to [`crate::answer::CHUNK_BYTES`] that wait for a slow client before the guest waits too.
+/// Bytes of one write of the guest; it may be two such writes ahead of us.
+pub const CHUNK_BYTES: usize = 64 << 10;
+/// Pieces of up to [`CHUNK_BYTES`] that wait for a slow client before the guest waits too.
 const PIECES_WAITING: usize = 4;
 
 /// The receiving end; what is sent into it comes from [`channel`].

@@ -4,6 +4,15 @@
 
 use wasmparser::{KnownCustom, Parser, Payload};
 
+/// The toolchain of an upload, as far as it says.
+///
+/// ```
+/// use larder_runtime::toolchain::Toolchain;
+///
+/// // A module without a custom section.
+/// assert_eq!(Toolchain::of(b"\0asm\x01\0\0\0"), Toolchain::Unknown);
+/// assert_eq!(Toolchain::Go.name(), "Go");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Toolchain {
     AssemblyScript,

@@ -24,11 +24,10 @@ use crate::bindings::larder::function::event_types;
 use crate::call::{Answer, Call, RequestBody, Run, Sanitize};
 use crate::compile::Artifact;
 use crate::engine::WASM_STACK_BYTES;
-use crate::imports::logs::Collector;
-use crate::imports::{
-    FIELDS_BYTES_MAX, HANDLES_MAX, HOSTCALL_BYTES_MAX, HostFault, RANDOM_BYTES_MAX, RESOURCES_MAX, State,
-};
+use crate::fault::HostFault;
+use crate::imports::{FIELDS_BYTES_MAX, HANDLES_MAX, HOSTCALL_BYTES_MAX, RESOURCES_MAX, State};
 use crate::instances::Instances;
+use crate::logs::Collector;
 use crate::meter::Meter;
 use crate::{answer, event_http};
 
@@ -53,7 +52,7 @@ struct Running {
 }
 
 /// The end of a call, with the data of its store unless it failed.
-type Ended = (End, Option<State>);
+type CallEnd = (End, Option<State>);
 
 impl Program {
     /// Fails if the component does not fit what is linked, or exceeds the pool's bounds.
@@ -108,7 +107,7 @@ impl Program {
         Outcome { end: end.with_short_reason(), effects, reads, logs, usage }
     }
 
-    async fn call(&self, call: Call, run: Run, running: &Running) -> Ended {
+    async fn call(&self, call: Call, run: Run, running: &Running) -> CallEnd {
         match call {
             Call::Http { request, answer, sanitize } => match &self.http {
                 Some(http) => running.answer(http, request, answer, sanitize, run).await,
@@ -125,7 +124,7 @@ impl Program {
                     Ok(request) => {
                         let (end, state) = running.answer(http, request, Answer::Buffered, None, run).await;
                         match end {
-                            End::Answered(response) => (event_http::verdict(response), state),
+                            End::Answered(response) => (event_http::end(response), state),
                             other => (other, state),
                         }
                     }
@@ -156,7 +155,7 @@ impl Running {
         store
     }
 
-    async fn handle(&self, handler: &EventFunctionPre<State>, mut event: Event, run: Run) -> Ended {
+    async fn handle(&self, handler: &EventFunctionPre<State>, mut event: Event, run: Run) -> CallEnd {
         let attributes = std::mem::take(&mut event.attributes);
         let event = event_types::Event {
             id: event.id,
@@ -207,7 +206,7 @@ impl Running {
         answer: Answer,
         sanitize: Option<Sanitize>,
         run: Run,
-    ) -> Ended {
+    ) -> CallEnd {
         let rules = answer::Rules {
             to_head_request: request.method() == http::Method::HEAD,
             response_bytes: self.limits.response_bytes,
@@ -320,9 +319,6 @@ fn host_resource(err: &wasmtime::Error, hostcall_bytes: usize) -> Option<u64> {
     let cause = err.root_cause().to_string();
     if cause.contains("store handle limit exceeded") {
         return Some(HANDLES_MAX as u64);
-    }
-    if cause.starts_with("requested len ") && cause.contains("exceeds limit") {
-        return Some(RANDOM_BYTES_MAX);
     }
     None
 }

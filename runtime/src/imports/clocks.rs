@@ -1,26 +1,33 @@
-//! The clocks of a guest, at the grain of a millisecond, so that no guest can measure its neighbours.
+//! `wasi:clocks`, at the grain of a millisecond, so that no guest can measure its neighbours.
 //!
-//! Both go on from the moment at which the run began, so neither goes back while it lasts, whatever is done to the
+//! Both clocks count from the moment at which the run began, so neither goes back while it lasts, whatever is done to the
 //! machine's clock meanwhile.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock};
 
+use crate::backends::Clocks;
+
 const GRAIN: Duration = Duration::from_millis(1);
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Clock {
-    began: Instant,
+    clocks: Arc<dyn Clocks>,
+    began: Duration,
     /// The real time at which it began, since the epoch.
     began_at: Duration,
 }
 
 impl Clock {
-    #[allow(clippy::disallowed_methods, reason = "this is the guest's clock; the host's decisions do not depend on it")]
-    pub fn begin() -> Clock {
-        let began_at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Clock { began: Instant::now(), began_at }
+    pub fn begin(clocks: Arc<dyn Clocks>) -> Clock {
+        let (began, began_at) = (clocks.monotonic(), clocks.wall());
+        Clock { clocks, began, began_at }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.clocks.monotonic().saturating_sub(self.began)
     }
 }
 
@@ -30,7 +37,7 @@ impl HostWallClock for Clock {
     }
 
     fn now(&self) -> Duration {
-        Duration::from_millis((self.began_at + self.began.elapsed()).as_millis() as u64)
+        Duration::from_millis((self.began_at + self.elapsed()).as_millis() as u64)
     }
 }
 
@@ -42,6 +49,38 @@ impl HostMonotonicClock for Clock {
     }
 
     fn now(&self) -> u64 {
-        (GRAIN + self.began.elapsed()).as_millis() as u64 * GRAIN.as_nanos() as u64
+        (GRAIN + self.elapsed()).as_millis() as u64 * GRAIN.as_nanos() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Wall clock and monotonic clock, set by hand.
+    struct Hands(Mutex<(Duration, Duration)>);
+
+    impl Clocks for Hands {
+        fn wall(&self) -> Duration {
+            self.0.lock().unwrap().0
+        }
+
+        fn monotonic(&self) -> Duration {
+            self.0.lock().unwrap().1
+        }
+    }
+
+    #[test]
+    fn both_clocks_count_whole_milliseconds_from_the_beginning_of_the_run() {
+        let hands = Arc::new(Hands(Mutex::new((Duration::from_micros(1_000_900), Duration::from_micros(77_777)))));
+        let clock = Clock::begin(hands.clone());
+        assert_eq!(HostMonotonicClock::now(&clock), 1_000_000);
+        assert_eq!(HostWallClock::now(&clock), Duration::from_millis(1_000));
+        // The machine's clock is set back meanwhile.
+        *hands.0.lock().unwrap() = (Duration::ZERO, Duration::from_micros(77_777 + 2_100));
+        assert_eq!(HostMonotonicClock::now(&clock), 3_000_000);
+        assert_eq!(HostWallClock::now(&clock), Duration::from_millis(1_003));
     }
 }

@@ -1,6 +1,6 @@
 //! Outgoing `wasi:http`: the one door through which a guest reaches the network.
 //!
-//! Many toolchains import it out of habit, so it is always linked; without a [`Backend`] every call is refused. What may
+//! Many toolchains import it out of habit, so it is always linked; without a [backend](backends::Http) every call is refused. What may
 //! be called, and how, is the backend's to know.
 //!
 //! The rules: **nothing outlives its run** (what drives a call is handed to wasi:http, which drops it with the store),
@@ -11,7 +11,6 @@ use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use futures::stream;
 use http::{Method, Request, Response, Uri};
 use http_body_util::{BodyExt, StreamBody};
@@ -19,26 +18,15 @@ use larder_model::outgoing::{Body, Error, Times};
 use tokio::sync::mpsc;
 use wasmtime_wasi_http::{Error as Code, RequestOptions, Result, WasiBody, WasiHttpHooks};
 
-use super::logs::{Collector, Stream};
+use crate::backends;
+use crate::logs::{Collector, Stream};
+use crate::stream::CHUNK_BYTES;
 
 /// Frames of an answer that wait for the guest.
 const FRAMES_WAITING: usize = 2;
 
-/// Where the outgoing requests of one run go.
-#[async_trait]
-pub trait Backend: Send + Sync {
-    /// Sends one request of the guest, the run's `ordinal`th; a run that does the same counts the same. Whatever this
-    /// starts ends when its future and the answer's body are dropped.
-    async fn send(
-        &self,
-        ordinal: u32,
-        request: Request<Body>,
-        times: Times,
-    ) -> std::result::Result<Response<Body>, Error>;
-}
-
 pub struct Egress {
-    backend: Option<Arc<dyn Backend>>,
+    backend: Option<Arc<dyn backends::Http>>,
     logs: Arc<Collector>,
     calls: u32,
     /// Of one write to a body.
@@ -46,8 +34,8 @@ pub struct Egress {
 }
 
 impl Egress {
-    pub(crate) fn new(backend: Option<Arc<dyn Backend>>, logs: Arc<Collector>) -> Egress {
-        Egress { backend, logs, calls: 0, chunk_bytes: crate::answer::CHUNK_BYTES }
+    pub(crate) fn new(backend: Option<Arc<dyn backends::Http>>, logs: Arc<Collector>) -> Egress {
+        Egress { backend, logs, calls: 0, chunk_bytes: CHUNK_BYTES }
     }
 }
 
@@ -68,7 +56,7 @@ impl WasiHttpHooks for Egress {
             first_byte: options.first_byte_timeout,
             between_bytes: options.between_bytes_timeout,
         });
-        let told = Told { logs: self.logs.clone(), what: Asked::of(&request) };
+        let reporter = Reporter { logs: self.logs.clone(), request: RequestName::of(&request) };
         let request = request.map(|body| {
             body.map_err(|err| Error::Protocol(format!("the function gave up its request's body: {err}")))
                 .boxed_unsync()
@@ -78,8 +66,8 @@ impl WasiHttpHooks for Egress {
                 Some(backend) => backend.send(ordinal, request, times).await,
                 None => Err(Error::not_granted(request.method(), request.uri())),
             };
-            let (head, body) = answer.map_err(|err| told.tell(&err))?.into_parts();
-            let (feed, body) = relay(body, told);
+            let (head, body) = answer.map_err(|err| reporter.report(&err))?.into_parts();
+            let (feed, body) = relay(body, reporter);
             Ok((Response::from_parts(head, body), Box::new(feed) as Connection))
         })
     }
@@ -92,12 +80,12 @@ impl WasiHttpHooks for Egress {
 
 /// Moves an answer to its guest. It goes on while the guest does something else, such as sending the rest of its
 /// request, which a backend moves with the answer.
-fn relay(body: Body, told: Told) -> (impl Future<Output = Result<()>> + Send, WasiBody) {
+fn relay(body: Body, reporter: Reporter) -> (impl Future<Output = Result<()>> + Send, WasiBody) {
     let (feed, frames) = mpsc::channel(FRAMES_WAITING);
     let moving = async move {
         let mut body = pin!(body);
         loop {
-            let frame = body.frame().await.map(|frame| frame.map_err(|err| told.tell(&err)));
+            let frame = body.frame().await.map(|frame| frame.map_err(|err| reporter.report(&err)));
             let last = !matches!(frame, Some(Ok(_)));
             if feed.send(frame).await.is_err() || last {
                 return Ok(());
@@ -139,35 +127,35 @@ fn code(err: &Error) -> Code {
     }
 }
 
-/// The run's log, and what the guest asked for.
-struct Told {
+/// Writes to the run's log why a request has no answer.
+struct Reporter {
     logs: Arc<Collector>,
-    what: Asked,
+    request: RequestName,
 }
 
-impl Told {
-    fn tell(&self, err: &Error) -> Code {
+impl Reporter {
+    fn report(&self, err: &Error) -> Code {
         let how = if err.is_refusal() { "refused" } else { "failed" };
-        self.logs.write(Stream::Stderr, format!("larder: {} {how}: {err}\n", self.what).as_bytes());
+        self.logs.write(Stream::Stderr, format!("larder: {} {how}: {err}\n", self.request).as_bytes());
         code(err)
     }
 }
 
-/// Without its query, which may carry what is nobody's business.
-struct Asked {
+/// Without its query, which may be confidential.
+struct RequestName {
     method: Method,
     uri: Uri,
 }
 
-impl Asked {
-    fn of(request: &Request<WasiBody>) -> Asked {
-        Asked { method: request.method().clone(), uri: request.uri().clone() }
+impl RequestName {
+    fn of(request: &Request<WasiBody>) -> RequestName {
+        RequestName { method: request.method().clone(), uri: request.uri().clone() }
     }
 }
 
-impl fmt::Display for Asked {
+impl fmt::Display for RequestName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Asked { method, uri } = self;
+        let RequestName { method, uri } = self;
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         write!(f, "{method} {}://{authority}{}", uri.scheme_str().unwrap_or("https"), uri.path())
     }

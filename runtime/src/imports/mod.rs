@@ -1,6 +1,7 @@
-//! One file per capability: its backend trait, what a guest may do with it, its host functions.
+//! One file per capability: what a guest may do with it, its host functions. What they are answered with comes from
+//! [`Backends`].
 //!
-//! * [`Run`]'s grants become a [`Host`], the part of a store's data that the `larder:*` interfaces work on.
+//! * [`Run`]'s grants and backends become a [`Host`], the part of a store's data that the `larder:*` interfaces work on.
 //! * [`State`] is all data of a store: `Host` beside what WASI and wasi:http need.
 //! * [`link`] names everything that a guest can import; what is not in it does not exist for a guest.
 //!
@@ -8,15 +9,16 @@
 //! **everything a guest can make the host keep has a bound** below.
 
 mod attributes;
-pub(crate) mod clocks;
+mod clocks;
 mod enrolment;
 mod events;
-pub mod http;
-pub(crate) mod logs;
+mod http;
+mod random;
 mod response;
-pub mod savings;
-pub mod signing;
-pub mod state;
+mod savings;
+mod signing;
+mod state;
+mod stdio;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,8 +31,10 @@ use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use crate::backends::{self, Backends, Enrolment};
 use crate::bindings::larder::function;
-use crate::call::{Enrolment, Run};
+use crate::call::Run;
+use crate::logs::{Collector, Stream};
 use crate::meter::{Allowance, Meter};
 
 /// Live resources of the component model, in the guest's hands.
@@ -46,10 +50,8 @@ const CROWD_COUNTED_EVERY: u32 = 32;
 pub(crate) const FIELDS_BYTES_MAX: usize = 32 << 10;
 const FIELDS_BYTES_IN_A_CROWD: usize = 2 << 10;
 /// Bytes of one write to a body; the guest may be two such writes ahead of the host.
-const CHUNK_BYTES: usize = crate::answer::CHUNK_BYTES;
+const CHUNK_BYTES: usize = crate::stream::CHUNK_BYTES;
 const CHUNK_BYTES_IN_A_CROWD: usize = 1 << 10;
-/// Random bytes in one call.
-pub(crate) const RANDOM_BYTES_MAX: u64 = 64 << 10;
 /// Bytes a guest hands to the host in one call. Above every size that an interface of ours allows (65,536 bytes of
 /// state or event data); what the host hands to a guest is bounded by the guest's memory instead.
 pub(crate) const HOSTCALL_BYTES_MAX: usize = 2 << 20;
@@ -70,6 +72,7 @@ pub(crate) struct State {
     pub allowance: Allowance,
     pub table: ResourceTable,
     wasi: WasiCtx,
+    random: random::Random,
     http: WasiHttpCtx,
     egress: http::Egress,
     /// Calls of wasi:http since its resources were counted.
@@ -77,26 +80,27 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub fn new(run: Run, meter: &Arc<Meter>, logs: &Arc<logs::Collector>) -> State {
-        let clock = clocks::Clock::begin();
+    pub fn new(run: Run, meter: &Arc<Meter>, logs: &Arc<Collector>) -> State {
+        let backends = &run.backends;
+        let clock = clocks::Clock::begin(backends.clocks.clone());
         let mut wasi = WasiCtx::builder();
-        wasi.stdout(logs::Sink { stream: logs::Stream::Stdout, logs: logs.clone() })
-            .stderr(logs::Sink { stream: logs::Stream::Stderr, logs: logs.clone() })
-            .wall_clock(clock)
+        wasi.stdout(stdio::Sink { stream: Stream::Stdout, logs: logs.clone() })
+            .stderr(stdio::Sink { stream: Stream::Stderr, logs: logs.clone() })
+            .wall_clock(clock.clone())
             .monotonic_clock(clock)
-            .max_random_size(RANDOM_BYTES_MAX)
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false);
-        if !run.variables.is_empty() {
-            wasi.envs(&run.variables);
+        if !backends.variables.is_empty() {
+            wasi.envs(&backends.variables);
         }
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
         let mut fields = WasiHttpCtx::new();
         fields.set_field_size_limit(FIELDS_BYTES_MAX);
-        let egress = http::Egress::new(run.http.clone(), logs.clone());
+        let egress = http::Egress::new(backends.http.clone(), logs.clone());
         State {
+            random: random::Random::new(backends.random.clone(), meter.clone()),
             host: Host::new(run, meter.clone()),
             allowance: Allowance::new(meter.clone()),
             table,
@@ -132,6 +136,7 @@ pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     response::link(linker)?;
+    random::link(linker)?;
     function::event_types::add_to_linker::<_, HasSelf<Host>>(linker, host)?;
     function::savings::add_to_linker::<_, HasSelf<Host>>(linker, host)?;
     function::state::add_to_linker::<_, HasSelf<Host>>(linker, host)?;
@@ -153,8 +158,8 @@ pub(crate) struct Host {
     enrolment: Option<Enrolment>,
     /// Of the event that the run is for.
     pub attributes: BTreeMap<String, String>,
-    savings: Arc<dyn savings::Backend>,
-    signing: Option<Arc<dyn signing::Backend>>,
+    savings: Arc<dyn backends::Savings>,
+    signing: Option<Arc<dyn backends::Signing>>,
     signed: signing::Signed,
     state: state::View,
     effects: Vec<Effect>,
@@ -167,16 +172,17 @@ pub(crate) struct Host {
 
 impl Host {
     fn new(run: Run, meter: Arc<Meter>) -> Host {
+        let Backends { enrolment, state, savings, signing, .. } = run.backends;
         Host {
             execution: run.execution,
             effects_max: run.limits.effects,
             grants: run.grants,
-            enrolment: run.enrolment,
+            enrolment,
             attributes: BTreeMap::new(),
-            savings: run.savings,
-            signing: run.signing,
+            savings,
+            signing,
             signed: signing::Signed::default(),
-            state: state::View::new(run.state),
+            state: state::View::new(state),
             effects: Vec::new(),
             effects_bytes: 0,
             questions: 0,
@@ -224,11 +230,6 @@ impl Host {
 }
 
 impl function::event_types::Host for Host {}
-
-/// A backend could not do its part: the run ends with [`larder_model::Failure::Host`].
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct HostFault(pub String);
 
 /// 1 to 255 characters; gives what is wrong otherwise.
 fn check_length(what: &str, text: &str, min: usize) -> Result<(), String> {

@@ -1,25 +1,14 @@
 //! `larder:function/savings`: creating transactions.
 
-use async_trait::async_trait;
 use larder_model::amount::parse_amount;
 use larder_model::outcome::Effect;
 use larder_model::text;
 
-use super::state::BackendError;
-use super::{Host, HostFault};
+use super::Host;
 use crate::bindings::larder::function::savings;
+use crate::fault::HostFault;
 
 const MEMO_CHARS_MAX: usize = 200;
-
-/// What the host knows of money and of whom a function may save for.
-#[async_trait]
-pub trait Backend: Send + Sync {
-    /// Decimals of a currency's amounts (ISO 4217). The text of a no is given to the guest: there is no such currency, or
-    /// not any more.
-    fn exponent(&self, currency: &str) -> Result<u32, String>;
-    /// May a run that is not for an enrolment save for this end user? The text of a no is given to the guest.
-    async fn may_save_for(&self, end_user: &str) -> Result<Result<(), String>, BackendError>;
-}
 
 impl savings::Host for Host {
     async fn create_transaction(&mut self, wanted: savings::Transaction) -> wasmtime::Result<Result<String, String>> {

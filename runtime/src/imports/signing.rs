@@ -8,12 +8,6 @@ const BYTES_MAX: usize = 16 << 20;
 /// Signatures of one run.
 const COUNT_MAX: u32 = 1_000;
 
-/// Who has the keys.
-pub trait Backend: Send + Sync {
-    /// HMAC-SHA256 under the signing key of this upstream. The text of a no is given to the guest.
-    fn sign(&self, upstream: &str, data: &[u8]) -> Result<Vec<u8>, String>;
-}
-
 /// What a run has had signed.
 #[derive(Default)]
 pub(crate) struct Signed {

@@ -7,40 +7,22 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use larder_model::limits::LimitKind;
 use larder_model::outcome::Effect;
-use larder_model::state::{Read, Version, whole_number};
+use larder_model::state::{Read, whole_number};
 
-use super::{Host, HostFault, READS_BYTES_MAX, VALUES_BYTES_MAX, check_length, check_value};
+use super::{Host, READS_BYTES_MAX, VALUES_BYTES_MAX, check_length, check_value};
+use crate::backends;
 use crate::bindings::larder::function::state as wit;
+use crate::fault::HostFault;
 
 /// Entries that one `list` gives.
 const LIST_MAX: usize = 100;
 
-/// Where a run's state is read from. One backend serves one scope (partner, function, enrolment). It only reads: what
-/// the guest writes stays in the run and comes out as [`larder_model::Effect`]s.
-#[async_trait]
-pub trait Backend: Send + Sync {
-    async fn get(&self, key: &str) -> Result<Option<(Vec<u8>, Version)>, BackendError>;
-    /// Keys that begin with `prefix`, behind `after`, in byte order.
-    async fn list(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: u32,
-    ) -> Result<Vec<(String, Vec<u8>, Version)>, BackendError>;
-}
-
-/// The backend could not answer. The run ends with [`larder_model::Failure::Host`].
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct BackendError(pub String);
-
 /// The state as the run sees it.
 pub(super) struct View {
-    backend: Arc<dyn Backend>,
+    backend: Arc<dyn backends::State>,
     own: BTreeMap<String, Own>,
     reads: Vec<Read>,
     reads_bytes: u64,
@@ -62,17 +44,17 @@ enum Own {
 enum Wrong {
     /// Said to the guest.
     Guest(String),
-    Backend(BackendError),
+    Backend(backends::Error),
 }
 
-impl From<BackendError> for Wrong {
-    fn from(err: BackendError) -> Wrong {
+impl From<backends::Error> for Wrong {
+    fn from(err: backends::Error) -> Wrong {
         Wrong::Backend(err)
     }
 }
 
 impl View {
-    pub fn new(backend: Arc<dyn Backend>) -> View {
+    pub fn new(backend: Arc<dyn backends::State>) -> View {
         View { backend, own: BTreeMap::new(), reads: Vec::new(), reads_bytes: 0, values_bytes: 0 }
     }
 
@@ -294,13 +276,16 @@ impl Host {
 
 #[cfg(test)]
 mod tests {
+    use async_trait::async_trait;
+    use larder_model::state::Version;
+
     use super::*;
 
     struct Rows(BTreeMap<String, (Vec<u8>, Version)>);
 
     #[async_trait]
-    impl Backend for Rows {
-        async fn get(&self, key: &str) -> Result<Option<(Vec<u8>, Version)>, BackendError> {
+    impl backends::State for Rows {
+        async fn get(&self, key: &str) -> Result<Option<(Vec<u8>, Version)>, backends::Error> {
             Ok(self.0.get(key).cloned())
         }
 
@@ -309,7 +294,7 @@ mod tests {
             prefix: &str,
             after: Option<&str>,
             limit: u32,
-        ) -> Result<Vec<(String, Vec<u8>, Version)>, BackendError> {
+        ) -> Result<Vec<(String, Vec<u8>, Version)>, backends::Error> {
             let behind = |key: &str| key.starts_with(prefix) && after.is_none_or(|after| key > after);
             let rows = self.0.iter().filter(|(key, _)| behind(key)).take(limit as usize);
             Ok(rows.map(|(key, (value, version))| (key.clone(), value.clone(), version.clone())).collect())

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use larder_model::state::Version;
 use larder_model::{End, Exceeded, Failure, LimitKind, Limits, Outcome};
-use larder_runtime::Run;
-use larder_runtime::imports::state;
+use larder_runtime::backends::{self, Backends};
 
 use crate::guests::{self, ANSWERS, ECHOES};
 use crate::{Bench, event, run};
@@ -62,8 +62,8 @@ async fn a_spinning_guest_leaves_its_thread_to_others() {
 struct Silent;
 
 #[async_trait]
-impl state::Backend for Silent {
-    async fn get(&self, _key: &str) -> Result<Option<(Vec<u8>, larder_model::state::Version)>, state::BackendError> {
+impl backends::State for Silent {
+    async fn get(&self, _key: &str) -> Result<Option<(Vec<u8>, Version)>, backends::Error> {
         std::future::pending().await
     }
 
@@ -72,8 +72,8 @@ impl state::Backend for Silent {
         _prefix: &str,
         _after: Option<&str>,
         _limit: u32,
-    ) -> Result<Vec<(String, Vec<u8>, larder_model::state::Version)>, state::BackendError> {
-        Err(state::BackendError("unused".into()))
+    ) -> Result<Vec<(String, Vec<u8>, Version)>, backends::Error> {
+        Err(backends::Error("unused".into()))
     }
 }
 
@@ -84,7 +84,9 @@ async fn wall_clock_reaches_a_guest_that_waits() {
         (call $get (i32.const 0) (i32.const 3) (i32.const 256)) (call $answer (i32.const 0) (i32.const 0)))";
     let program = t.program(guests::typed(waits)).await;
     let limits = Limits { wall: Duration::from_millis(50), ..Limits::DEFAULT };
-    let outcome = program.run(event(b""), Run { state: Arc::new(Silent), ..run(limits) }).await;
+    let mut run = run(limits);
+    run.backends = Backends { state: Arc::new(Silent), ..run.backends };
+    let outcome = program.run(event(b""), run).await;
     let exceeded = exceeded(&outcome);
     assert_eq!((exceeded.limit, exceeded.value), (LimitKind::WallMs, 50));
     assert!(outcome.usage.cpu < Duration::from_millis(50));

@@ -12,13 +12,30 @@ pub fn typed(core: &str) -> Vec<u8> {
 
 /// The same with more in the component itself.
 pub fn typed_with(more: &str, core: &str) -> Vec<u8> {
+    typed_from(&More { component: more, ..More::default() }, core)
+}
+
+/// What a component has beyond that of [`typed`].
+#[derive(Default)]
+struct More<'a> {
+    /// In the component itself.
+    component: &'a str,
+    /// In the component, after its memory.
+    lowered: &'a str,
+    /// In its module: imports of the instance `more`.
+    imports: &'a str,
+    /// In that instance.
+    exports: &'a str,
+}
+
+fn typed_from(More { component, lowered, imports, exports }: &More<'_>, core: &str) -> Vec<u8> {
     binary(&format!(
         r#"(component
   (import "wasi:random/random@0.2.6" (instance $chance
     (export "get-random-bytes" (func (param "len" u64) (result (list u8))))))
   (type $token (resource (rep i32)))
   (core func $mint (canon resource.new $token))
-  {more}
+  {component}
   (import "larder:function/event-types@0.1.0" (instance $types
     (type $event' (record (field "id" string) (field "source" string) (field "type" string)
       (field "subject" (option string)) (field "time" string) (field "data-content-type" string)
@@ -53,6 +70,7 @@ pub fn typed_with(more: &str, core: &str) -> Vec<u8> {
   (core func $increment (canon lower (func $state "increment") (memory $memory) (realloc $realloc)))
   (core func $create (canon lower (func $savings "create-transaction") (memory $memory) (realloc $realloc)))
   (core func $random (canon lower (func $chance "get-random-bytes") (memory $memory) (realloc $realloc)))
+  {lowered}
   (core module $main
     (import "libc" "memory" (memory 2))
     (import "host" "random" (func $random (param i64 i32)))
@@ -61,6 +79,7 @@ pub fn typed_with(more: &str, core: &str) -> Vec<u8> {
     (import "host" "set" (func $set (param i32 i32 i32 i32 i32)))
     (import "host" "increment" (func $increment (param i32 i32 i32 i32 i32)))
     (import "host" "create" (func $create (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
+    {imports}
     (data (i32.const 0) "key value 1 SEK 12.5")
     (func $answer (param $at i32) (param $length i32) (result i32)
       (i32.store (i32.const 512) (i32.const 0))
@@ -80,7 +99,8 @@ pub fn typed_with(more: &str, core: &str) -> Vec<u8> {
   (core instance $main (instantiate $main
     (with "libc" (instance $libc))
     (with "host" (instance (export "get" (func $get)) (export "set" (func $set)) (export "increment" (func $increment))
-      (export "create" (func $create)) (export "random" (func $random)) (export "mint" (func $mint))))))
+      (export "create" (func $create)) (export "random" (func $random)) (export "mint" (func $mint))))
+    (with "more" (instance {exports}))))
   (func $handle (param "e" $event) (result (result (option (list u8)) (error $error)))
     (canon lift (core func $main "handle") (memory $memory) (realloc $realloc)))
   (instance $handler (export "handle" (func $handle)))
@@ -111,28 +131,7 @@ pub fn http(core: &str) -> Vec<u8> {
     (export "outgoing-response" (type $outgoing-response (sub resource)))
     (export "outgoing-body" (type $outgoing-body (sub resource)))
     (export "fields" (type $fields (sub resource)))
-    (type $dns' (record (field "rcode" (option string)) (field "info-code" (option u16))))
-    (export "DNS-error-payload" (type $dns (eq $dns')))
-    (type $tls' (record (field "alert-id" (option u8)) (field "alert-message" (option string))))
-    (export "TLS-alert-received-payload" (type $tls (eq $tls')))
-    (type $size' (record (field "field-name" (option string)) (field "field-size" (option u32))))
-    (export "field-size-payload" (type $size (eq $size')))
-    (type $code' (variant (case "DNS-timeout") (case "DNS-error" $dns) (case "destination-not-found")
-      (case "destination-unavailable") (case "destination-IP-prohibited") (case "destination-IP-unroutable")
-      (case "connection-refused") (case "connection-terminated") (case "connection-timeout")
-      (case "connection-read-timeout") (case "connection-write-timeout") (case "connection-limit-reached")
-      (case "TLS-protocol-error") (case "TLS-certificate-error") (case "TLS-alert-received" $tls)
-      (case "HTTP-request-denied") (case "HTTP-request-length-required") (case "HTTP-request-body-size" (option u64))
-      (case "HTTP-request-method-invalid") (case "HTTP-request-URI-invalid") (case "HTTP-request-URI-too-long")
-      (case "HTTP-request-header-section-size" (option u32)) (case "HTTP-request-header-size" (option $size))
-      (case "HTTP-request-trailer-section-size" (option u32)) (case "HTTP-request-trailer-size" $size)
-      (case "HTTP-response-incomplete") (case "HTTP-response-header-section-size" (option u32))
-      (case "HTTP-response-header-size" $size) (case "HTTP-response-body-size" (option u64))
-      (case "HTTP-response-trailer-section-size" (option u32)) (case "HTTP-response-trailer-size" $size)
-      (case "HTTP-response-transfer-coding" (option string)) (case "HTTP-response-content-coding" (option string))
-      (case "HTTP-response-timeout") (case "HTTP-upgrade-failed") (case "HTTP-protocol-error") (case "loop-detected")
-      (case "configuration-error") (case "internal-error" (option string))))
-    (export "error-code" (type $code (eq $code')))
+    {ERROR_CODE}
     (export "[constructor]fields" (func (result (own $fields))))
     (type $wrong' (variant (case "invalid-syntax") (case "forbidden") (case "immutable")))
     (export "header-error" (type $wrong (eq $wrong')))
@@ -233,3 +232,144 @@ pub const ECHOES: &str = "(func $run (param i32 i32) (result i32) (call $answer 
 /// Answers 200 and `hello`.
 pub const HELLO: &str = "(func $run (param i32)
     (call $begin (local.get 0) (i32.const 200)) (call $write (i32.const 5)) (call $finish))";
+
+/// Asks for everything that a host can tell, once, and answers with the memory that it was told in: 66 KiB from 2,048 on.
+/// It signs for the upstream `key` and calls `https://value/`.
+pub fn asks_for_everything() -> Vec<u8> {
+    let component = format!(
+        r#"
+  (import "wasi:random/insecure@0.2.6" (instance $insecure (export "get-insecure-random-u64" (func (result u64)))))
+  (import "wasi:random/insecure-seed@0.2.6" (instance $seed (export "insecure-seed" (func (result (tuple u64 u64))))))
+  (import "wasi:clocks/wall-clock@0.2.6" (instance $wall
+    (type $datetime' (record (field "seconds" u64) (field "nanoseconds" u32)))
+    (export "datetime" (type $datetime (eq $datetime')))
+    (export "now" (func (result $datetime)))))
+  (import "wasi:clocks/monotonic-clock@0.2.6" (instance $monotonic (export "now" (func (result u64)))))
+  (import "wasi:cli/environment@0.2.6" (instance $environment
+    (export "get-environment" (func (result (list (tuple string string)))))))
+  (import "larder:function/enrolment@0.1.0" (instance $enrolment
+    (type $details' (record (field "end-user" string) (field "topic" string) (field "settings" string)))
+    (export "details" (type $details (eq $details')))
+    (export "current" (func (result (option $details))))))
+  (import "larder:function/signing@0.1.0" (instance $signing
+    (export "sign" (func (param "upstream" string) (param "data" (list u8))
+      (result (result (list u8) (error string)))))))
+  (import "wasi:io/poll@0.2.6" (instance $poll
+    (export "pollable" (type $pollable (sub resource)))
+    (export "[method]pollable.block" (func (param "self" (borrow $pollable))))))
+  (alias export $poll "pollable" (type $pollable))
+  (import "wasi:http/types@0.2.6" (instance $http
+    (alias outer 1 $pollable (type $pollable))
+    (export "fields" (type $fields (sub resource)))
+    (export "outgoing-request" (type $request (sub resource)))
+    (export "request-options" (type $options (sub resource)))
+    (export "future-incoming-response" (type $future (sub resource)))
+    {ERROR_CODE}
+    (export "[constructor]fields" (func (result (own $fields))))
+    (export "[constructor]outgoing-request" (func (param "headers" (own $fields)) (result (own $request))))
+    (export "[method]outgoing-request.set-authority" (func (param "self" (borrow $request))
+      (param "authority" (option string)) (result (result))))
+    (export "[method]outgoing-request.set-path-with-query" (func (param "self" (borrow $request))
+      (param "path-with-query" (option string)) (result (result))))
+    (export "[method]future-incoming-response.subscribe" (func (param "self" (borrow $future))
+      (result (own $pollable))))))
+  (alias export $http "outgoing-request" (type $request))
+  (alias export $http "request-options" (type $options))
+  (alias export $http "future-incoming-response" (type $future))
+  (alias export $http "error-code" (type $code))
+  (import "wasi:http/outgoing-handler@0.2.6" (instance $outgoing
+    (alias outer 1 $request (type $request))
+    (alias outer 1 $options (type $options))
+    (alias outer 1 $future (type $future))
+    (alias outer 1 $code (type $code))
+    (export "handle" (func (param "request" (own $request)) (param "options" (option (own $options)))
+      (result (result (own $future) (error $code)))))))"#
+    );
+    let exports = [
+        ("insecure", r#"$insecure "get-insecure-random-u64""#),
+        ("seed", r#"$seed "insecure-seed""#),
+        ("wall", r#"$wall "now""#),
+        ("monotonic", r#"$monotonic "now""#),
+        ("environment", r#"$environment "get-environment""#),
+        ("enrolment", r#"$enrolment "current""#),
+        ("sign", r#"$signing "sign""#),
+        ("fields", r#"$http "[constructor]fields""#),
+        ("request", r#"$http "[constructor]outgoing-request""#),
+        ("authority", r#"$http "[method]outgoing-request.set-authority""#),
+        ("path", r#"$http "[method]outgoing-request.set-path-with-query""#),
+        ("subscribe", r#"$http "[method]future-incoming-response.subscribe""#),
+        ("block", r#"$poll "[method]pollable.block""#),
+        ("send", r#"$outgoing "handle""#),
+    ];
+    let lowered = exports.map(|(name, function)| {
+        format!("(core func $more-{name} (canon lower (func {function}) (memory $memory) (realloc $realloc)))\n")
+    });
+    let exports = exports.map(|(name, _)| format!("(export \"{name}\" (func $more-{name}))"));
+    let more = More {
+        component: &component,
+        lowered: &lowered.concat(),
+        imports: r#"
+    (import "more" "insecure" (func $insecure (result i64)))
+    (import "more" "seed" (func $seed (param i32)))
+    (import "more" "wall" (func $wall (param i32)))
+    (import "more" "monotonic" (func $monotonic (result i64)))
+    (import "more" "environment" (func $environment (param i32)))
+    (import "more" "enrolment" (func $enrolment (param i32)))
+    (import "more" "sign" (func $sign (param i32 i32 i32 i32 i32)))
+    (import "more" "fields" (func $fields (result i32)))
+    (import "more" "request" (func $request (param i32) (result i32)))
+    (import "more" "authority" (func $authority (param i32 i32 i32 i32) (result i32)))
+    (import "more" "path" (func $path (param i32 i32 i32 i32) (result i32)))
+    (import "more" "subscribe" (func $subscribe (param i32) (result i32)))
+    (import "more" "block" (func $block (param i32)))
+    (import "more" "send" (func $send (param i32 i32 i32 i32)))"#,
+        exports: &exports.concat(),
+    };
+    typed_from(
+        &more,
+        "(func $run (param i32 i32) (result i32) (local $request i32)
+          (i64.store (i32.const 2048) (call $insecure))
+          (call $seed (i32.const 2056))
+          (call $wall (i32.const 2080))
+          (i64.store (i32.const 2096) (call $monotonic))
+          (call $environment (i32.const 2104))
+          (call $enrolment (i32.const 2112))
+          (call $random (i64.const 16) (i32.const 2144))
+          (call $get (i32.const 0) (i32.const 3) (i32.const 2152))
+          (call $create (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 16) (i32.const 4) (i32.const 12)
+            (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 2176))
+          (call $sign (i32.const 0) (i32.const 3) (i32.const 4) (i32.const 5) (i32.const 2192))
+          (local.set $request (call $request (call $fields)))
+          (drop (call $authority (local.get $request) (i32.const 1) (i32.const 4) (i32.const 5)))
+          (i32.store8 (i32.const 600) (i32.const 0x2f))
+          (drop (call $path (local.get $request) (i32.const 1) (i32.const 600) (i32.const 1)))
+          (call $send (local.get $request) (i32.const 0) (i32.const 0) (i32.const 2208))
+          (if (i32.load8_u (i32.const 2208)) (then unreachable))
+          (call $block (call $subscribe (i32.load (i32.const 2216))))
+          (call $answer (i32.const 2048) (i32.const 67584)))",
+    )
+}
+
+/// The type of wasi:http's error codes.
+const ERROR_CODE: &str = r#"(type $dns' (record (field "rcode" (option string)) (field "info-code" (option u16))))
+    (export "DNS-error-payload" (type $dns (eq $dns')))
+    (type $tls' (record (field "alert-id" (option u8)) (field "alert-message" (option string))))
+    (export "TLS-alert-received-payload" (type $tls (eq $tls')))
+    (type $size' (record (field "field-name" (option string)) (field "field-size" (option u32))))
+    (export "field-size-payload" (type $size (eq $size')))
+    (type $code' (variant (case "DNS-timeout") (case "DNS-error" $dns) (case "destination-not-found")
+      (case "destination-unavailable") (case "destination-IP-prohibited") (case "destination-IP-unroutable")
+      (case "connection-refused") (case "connection-terminated") (case "connection-timeout")
+      (case "connection-read-timeout") (case "connection-write-timeout") (case "connection-limit-reached")
+      (case "TLS-protocol-error") (case "TLS-certificate-error") (case "TLS-alert-received" $tls)
+      (case "HTTP-request-denied") (case "HTTP-request-length-required") (case "HTTP-request-body-size" (option u64))
+      (case "HTTP-request-method-invalid") (case "HTTP-request-URI-invalid") (case "HTTP-request-URI-too-long")
+      (case "HTTP-request-header-section-size" (option u32)) (case "HTTP-request-header-size" (option $size))
+      (case "HTTP-request-trailer-section-size" (option u32)) (case "HTTP-request-trailer-size" $size)
+      (case "HTTP-response-incomplete") (case "HTTP-response-header-section-size" (option u32))
+      (case "HTTP-response-header-size" $size) (case "HTTP-response-body-size" (option u64))
+      (case "HTTP-response-trailer-section-size" (option u32)) (case "HTTP-response-trailer-size" $size)
+      (case "HTTP-response-transfer-coding" (option string)) (case "HTTP-response-content-coding" (option string))
+      (case "HTTP-response-timeout") (case "HTTP-upgrade-failed") (case "HTTP-protocol-error") (case "loop-detected")
+      (case "configuration-error") (case "internal-error" (option string))))
+    (export "error-code" (type $code (eq $code')))"#;

@@ -5,9 +5,11 @@
 mod answers;
 mod artifacts;
 mod bounds;
+mod determinism;
 mod effects;
 mod guests;
 mod refusals;
+mod seam;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use larder_model::{Digest, Event, Grants, Limits, Outcome};
-use larder_runtime::imports::{savings, state};
+use larder_runtime::backends::{self, Backends, Nothing};
 use larder_runtime::{Answer, Call, CompileError, Enrolment, Program, RequestBody, Run, Runtime, Settings, Source};
 use tempfile::TempDir;
 
@@ -118,13 +120,8 @@ fn run(limits: Limits) -> Run {
         execution: "run".into(),
         limits,
         grants: Arc::new(everything()),
-        variables: Arc::default(),
-        enrolment: None,
-        state: Arc::new(NoState),
-        savings: Arc::new(Money),
         lane: Arc::default(),
-        http: None,
-        signing: None,
+        backends: Backends::new(Arc::new(Nothing), Arc::new(Money)),
     }
 }
 
@@ -136,44 +133,25 @@ fn everything() -> Grants {
 }
 
 fn enrolled() -> Run {
-    Run {
-        enrolment: Some(Enrolment { end_user: "someone".into(), topic: "team".into(), settings: "{}".into() }),
-        ..run(Limits::DEFAULT)
-    }
-}
-
-/// Has nothing.
-struct NoState;
-
-#[async_trait]
-impl state::Backend for NoState {
-    async fn get(&self, _key: &str) -> Result<Option<(Vec<u8>, larder_model::state::Version)>, state::BackendError> {
-        Ok(None)
-    }
-
-    async fn list(
-        &self,
-        _prefix: &str,
-        _after: Option<&str>,
-        _limit: u32,
-    ) -> Result<Vec<(String, Vec<u8>, larder_model::state::Version)>, state::BackendError> {
-        Ok(Vec::new())
-    }
+    let mut run = run(Limits::DEFAULT);
+    run.backends.enrolment =
+        Some(Enrolment { end_user: "someone".into(), topic: "team".into(), settings: "{}".into() });
+    run
 }
 
 struct Money;
 
 #[async_trait]
-impl savings::Backend for Money {
+impl backends::Savings for Money {
     fn exponent(&self, currency: &str) -> Result<u32, String> {
         if currency == "SEK" { Ok(2) } else { Err(format!("{currency} is not a currency")) }
     }
 
-    async fn may_save_for(&self, end_user: &str) -> Result<Result<(), String>, state::BackendError> {
+    async fn may_save_for(&self, end_user: &str) -> Result<Result<(), String>, backends::Error> {
         match end_user {
             "someone" => Ok(Ok(())),
             // A name that stands in the memory of guests.
-            "key" => Err(state::BackendError("away".into())),
+            "key" => Err(backends::Error("away".into())),
             other => Ok(Err(format!("{other} is not enrolled"))),
         }
     }

@@ -2,13 +2,28 @@
 
 use std::fmt;
 
-/// Why a run came to nothing. It does not implement [`std::error::Error`], so that every type that does can become a
-/// `reject` through `?`: what failed without saying that it is passing would fail the same way again.
+/// Why a run failed. It does not implement [`std::error::Error`], so that every type that does can become a
+/// `reject` through `?`: a failure that is not known to be temporary would occur again.
+///
+/// ```
+/// use larder_sdk::prelude::*;
+///
+/// fn price(text: &str) -> Result<Decimal, Error> {
+///     let price: Decimal = text.parse()?;
+///     if price.is_zero() {
+///         return Err(Error::retry("the price is not known yet"));
+///     }
+///     Ok(price)
+/// }
+///
+/// assert!(matches!(price("0"), Err(Error::Retry(_))));
+/// assert!(matches!(price("much"), Err(Error::Reject(_))));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// Something passing: Larder runs it again later.
+    /// A temporary failure: Larder runs the function again later.
     Retry(String),
-    /// This event will never do: final, and kept with its reason.
+    /// The event cannot be handled. This is final; the reason is kept.
     Reject(String),
 }
 

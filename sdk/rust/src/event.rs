@@ -6,7 +6,26 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, guest};
 
 /// A CloudEvents 1.0 envelope whose JSON data is read into `T` before the function is called. Data that does not fit
-/// `T` rejects the event with the place where it did not. An event without data reads as JSON `null`.
+/// `T` rejects the event and names the place that does not fit. An event without data reads as JSON `null`.
+/// ```
+/// use larder_sdk::prelude::*;
+/// use larder_sdk::testing::{TestEvent, TestRun};
+///
+/// #[derive(Deserialize)]
+/// struct Purchase {
+///     price: Money,
+/// }
+///
+/// fn spent_on(event: Event<Purchase>, _run: &mut Run) -> Result<String, Error> {
+///     Ok(format!("{} on {}", event.data.price, event.date()?))
+/// }
+///
+/// let event = TestEvent::new("card.purchase", json!({ "price": { "amount": "42.50", "currency": "SEK" } }));
+/// assert_eq!(TestRun::new().handle(spent_on, event).result, Ok(Some(b"42.50 SEK on 2026-11-21".to_vec())));
+///
+/// let unfit = TestEvent::new("card.purchase", json!({ "price": 42.5 }));
+/// assert!(matches!(TestRun::new().handle(spent_on, unfit).result, Err(Error::Reject(_))));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event<T> {
     /// Unique for its source.
@@ -50,6 +69,21 @@ impl<T: DeserializeOwned> Event<T> {
 }
 
 /// The data of a schedule's event.
+///
+/// ```
+/// use larder_sdk::prelude::*;
+/// use larder_sdk::testing::{TestEvent, TestRun};
+///
+/// fn every_morning(event: Event<Firing>, _run: &mut Run) -> Result<String, Error> {
+///     Ok(event.data.date()?.to_owned())
+/// }
+///
+/// let event = TestEvent::new(
+///     "larder.schedule",
+///     json!({ "nominal": "2026-11-25T00:30:00+01:00", "timezone": "Europe/Stockholm" }),
+/// );
+/// assert_eq!(TestRun::new().handle(every_morning, event).result, Ok(Some(b"2026-11-25".to_vec())));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Firing {
     /// The time that the schedule names, with the offset of its time zone: `2026-11-25T06:00:00+01:00`.

@@ -4,8 +4,8 @@
 //! call goes out when it is made and cannot be taken back: when the run is made again, so is the call. Larder gives it
 //! an `Idempotency-Key` that is the same each time.
 //!
-//! What is passing (no answer, or one of 408, 425, 429 and 500 or more where another was needed) is an
-//! [`Error::Retry`], what would be refused again an [`Error::Reject`].
+//! A temporary failure (no answer, or a status of 408, 425, 429, or 500 and above where success was needed) is an
+//! [`Error::Retry`]. A request that would be refused again is an [`Error::Reject`].
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,6 +15,23 @@ use crate::Error;
 const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// A request to be sent with [`Run::send`](crate::Run::send).
+///
+/// ```
+/// use larder_sdk::prelude::*;
+/// use larder_sdk::testing::{TestEvent, TestRun};
+///
+/// fn book(event: Event<Value>, run: &mut Run) -> Result<(), Error> {
+///     let request = Request::post("http://ledger.upstream/bookings").json(&event.data)?;
+///     run.send(&request)?.ok()?;
+///     Ok(())
+/// }
+///
+/// let mut run = TestRun::new().answers("POST http://ledger.upstream/bookings", 503, json!({}));
+/// let ended = run.handle(book, TestEvent::new("saved", json!({ "amount": "25.00" })));
+/// // 503 is temporary: the run is retried.
+/// assert!(matches!(ended.result, Err(Error::Retry(_))));
+/// assert_eq!(ended.requests.len(), 1);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     pub(crate) method: String,
@@ -80,7 +97,7 @@ impl Response {
         self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    /// This answer if its status is 2xx, else the error that it is.
+    /// This answer if its status is 2xx, otherwise the error that it stands for.
     pub fn ok(self) -> Result<Response, Error> {
         match self.status {
             200..=299 => Ok(self),

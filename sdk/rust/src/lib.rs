@@ -41,11 +41,11 @@
 //! * [`Error`]: `retry` or `reject`; any other error becomes a `reject` through `?`.
 //! * [`testing`]: run a function natively under the host's rules.
 //!
-//! The rule that holds for all of it: **a run takes effect as a whole or not at all.** Nothing that it did is applied
-//! if the function returns an error, panics or hits a limit.
+//! One rule holds everywhere: **a run takes effect as a whole or not at all.** Nothing of it is applied if the function
+//! returns an error, panics or exceeds a limit.
 //!
-//! Which Larder interfaces a component imports follows from what its code calls, so a function that never saves needs
-//! no grant to save. That is why the calls to the host are chosen at compile time and not behind a trait object.
+//! A component imports only the Larder interfaces that its code calls, so a function that never saves needs no grant to
+//! save. That is why the calls to the host are chosen at compile time and not behind a trait object.
 
 pub mod currencies;
 mod error;
@@ -86,10 +86,21 @@ pub mod prelude {
     pub use serde_json::{Value, json};
 }
 
-/// Makes a component of a handler: `larder_sdk::function!(round_up);`, once in a crate of type `cdylib`.
+/// Makes a component of a handler: once in a crate of type `cdylib`.
 ///
 /// The handler has the form `fn(Event<T>, &mut Run) -> Result<A, Error>` for any `T: Deserialize` and any
 /// [`Answer`] `A`. On targets other than WebAssembly its type is checked and nothing is exported.
+///
+/// ```
+/// use larder_sdk::prelude::*;
+///
+/// fn greet(event: Event<Value>, _run: &mut Run) -> Result<String, Error> {
+///     Ok(format!("{} happened", event.type_))
+/// }
+///
+/// larder_sdk::function!(greet);
+/// # fn main() {}
+/// ```
 #[macro_export]
 macro_rules! function {
     ($handler:path) => {

@@ -14,7 +14,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{Error, Saving, currencies};
 
-/// An ISO 4217 currency: `let sek: Currency = "SEK".parse()?;`.
+/// An ISO 4217 currency.
+///
+/// ```
+/// use larder_sdk::Currency;
+///
+/// let yen: Currency = "JPY".parse()?;
+/// assert_eq!((yen.code(), yen.decimals()), ("JPY", 0));
+/// assert!("jpy".parse::<Currency>().is_err());
+/// # Ok::<(), larder_sdk::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Currency {
     code: &'static str,
@@ -32,7 +41,7 @@ impl Currency {
     }
 }
 
-/// The text is no current ISO 4217 code in capital letters; says whether it was one, and what came after it.
+/// The text is not a current ISO 4217 code in capital letters. The message names the successor of a withdrawn currency.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownCurrency(String);
 
@@ -78,8 +87,22 @@ impl fmt::Debug for Currency {
     }
 }
 
-/// An amount of money in major units. In JSON `{"amount": "12.50", "currency": "SEK"}`; an amount may be a JSON
-/// number too, text is exact.
+/// An amount of money in major units. In JSON `{"amount": "12.50", "currency": "SEK"}`; an amount may also be a JSON
+/// number, but only text is exact.
+///
+/// ```
+/// use larder_sdk::{Currency, Money};
+/// use larder_sdk::rust_decimal::Decimal;
+///
+/// let sek: Currency = "SEK".parse()?;
+/// let price = Money::from_minor_units(5_990, sek);
+/// let change = price.round_up_to(Decimal::TEN)?.minus(price)?;
+/// assert_eq!(change.to_string(), "0.10 SEK");
+/// // Rounded down: a saving is never more than was asked for.
+/// assert_eq!(change.percent(Decimal::from(55))?.minor_units()?, 5);
+/// assert!(price.plus(Money::from_minor_units(1, "EUR".parse()?)).is_err());
+/// # Ok::<(), larder_sdk::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Money {
     amount: Decimal,
@@ -117,7 +140,7 @@ impl Money {
         self.amount > Decimal::ZERO
     }
 
-    /// The least multiple of `step` that is not less: 59.90 to 10 is 60, 60 stays.
+    /// The smallest multiple of `step` that is not less than the amount: 59.90 becomes 60 for a step of 10; 60 stays.
     pub fn round_up_to(self, step: Decimal) -> Result<Money, Error> {
         if step <= Decimal::ZERO {
             return Err(Error::Reject(format!("cannot round up to a multiple of {step}")));
@@ -126,7 +149,7 @@ impl Money {
         self.with(steps.and_then(|steps| steps.checked_mul(step)))
     }
 
-    /// So many hundredths of it, rounded down to the currency's smallest unit.
+    /// This percentage of it, rounded down to the currency's smallest unit.
     pub fn percent(self, percent: Decimal) -> Result<Money, Error> {
         let share = self.amount.checked_mul(percent).and_then(|share| share.checked_div(Decimal::ONE_HUNDRED));
         self.with(share.map(|s| s.round_dp_with_strategy(self.currency.decimals, RoundingStrategy::ToNegativeInfinity)))
@@ -142,7 +165,7 @@ impl Money {
         self.with(self.amount.checked_sub(other.amount))
     }
 
-    /// The lesser of the two.
+    /// The smaller of the two.
     pub fn at_most(self, cap: Money) -> Result<Money, Error> {
         self.same_currency(cap)?;
         Ok(Money { amount: self.amount.min(cap.amount), ..self })

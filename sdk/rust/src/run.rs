@@ -2,7 +2,7 @@
 //!
 //! * [`Run`]: save, emit, ask whom the run is for, call outside services.
 //! * [`State`]: values that outlive the run.
-//! * [`Saving`]: a transaction to be; [`Enrolment`]: whom the run is for; [`Answer`]: what a handler may return.
+//! * [`Saving`]: a transaction to create; [`Enrolment`]: whom the run is for; [`Answer`]: what a handler may return.
 //!
 //! Whatever the host refuses is an [`Error::Reject`] with the host's reason: it would refuse the same again.
 
@@ -34,6 +34,22 @@ impl Run {
     }
 
     /// Whom this run is for. An error in a function that does not run `per = "enrolment"`.
+    ///
+    /// ```
+    /// use larder_sdk::prelude::*;
+    /// use larder_sdk::testing::{TestEvent, TestRun};
+    ///
+    /// fn remind(_event: Event<Value>, run: &mut Run) -> Result<String, Error> {
+    ///     let enrolment = run.enrolment()?;
+    ///     let goal: Decimal = enrolment.settings::<Value>()?["goal"].as_str().unwrap_or("0").parse()?;
+    ///     Ok(format!("{} saves {goal} for {}", enrolment.end_user, enrolment.topic))
+    /// }
+    ///
+    /// let ended = TestRun::new()
+    ///     .enrolment("anna", "a boat", json!({ "goal": "9000" }))
+    ///     .handle(remind, TestEvent::new("month.began", json!({})));
+    /// assert_eq!(ended.result, Ok(Some(b"anna saves 9000 for a boat".to_vec())));
+    /// ```
     pub fn enrolment(&self) -> Result<Enrolment, Error> {
         let details = self.host.enrolment().ok_or_else(|| {
             Error::reject("this run is not for an enrolment: the function needs per = \"enrolment\" in larder.toml")
@@ -41,8 +57,24 @@ impl Run {
         Ok(Enrolment { end_user: details.end_user, topic: details.topic, settings: details.settings })
     }
 
-    /// Creates a transaction and gives its id. The amount must be more than zero and have no more decimals than its
-    /// currency. It is booked when the run ends well.
+    /// Creates a transaction and returns its id. The amount must be greater than zero and have no more decimals than its
+    /// currency. It is booked when the run succeeds.
+    ///
+    /// ```
+    /// use larder_sdk::prelude::*;
+    /// use larder_sdk::testing::{TestEvent, TestRun};
+    ///
+    /// fn birthday(_event: Event<Value>, run: &mut Run) -> Result<(), Error> {
+    ///     let gift = Money::new(Decimal::from(25), "SEK".parse()?);
+    ///     run.save(gift.memo("Happy birthday!"))?;
+    ///     Ok(())
+    /// }
+    ///
+    /// let ended = TestRun::new()
+    ///     .enrolment("anna", "birthday", json!({}))
+    ///     .handle(birthday, TestEvent::new("birthday", json!({})));
+    /// assert_eq!(ended.saved(), ["25.00 SEK"]);
+    /// ```
     pub fn save(&mut self, saving: impl Into<Saving>) -> Result<String, Error> {
         let Saving { money, end_user, memo } = saving.into();
         let currency = money.currency().to_string();
@@ -56,7 +88,20 @@ impl Run {
         self.host.attributes().into_iter().map(|attribute| (attribute.name, attribute.value)).collect()
     }
 
-    /// Sends an event with JSON data when the run ends well, and gives its id.
+    /// Emits an event with JSON data when the run succeeds, and returns its id.
+    ///
+    /// ```
+    /// use larder_sdk::prelude::*;
+    /// use larder_sdk::testing::{TestEvent, TestRun};
+    ///
+    /// fn announce(event: Event<Value>, run: &mut Run) -> Result<(), Error> {
+    ///     run.emit("goal.reached", event.subject.as_deref(), &json!({ "at": event.time }))?;
+    ///     Ok(())
+    /// }
+    ///
+    /// let ended = TestRun::new().handle(announce, TestEvent::new("saved", json!({})).subject("anna"));
+    /// assert_eq!(ended.events[0].type_, "goal.reached");
+    /// ```
     pub fn emit(&mut self, type_: &str, subject: Option<&str>, data: &impl Serialize) -> Result<String, Error> {
         let event = new_event(type_, subject, data)?;
         self.host.emit(&event).map_err(|why| Error::Reject(format!("cannot emit {type_}: {why}")))
@@ -77,12 +122,27 @@ impl Run {
         emitted.map_err(|why| Error::Reject(format!("cannot emit {type_}: {why}")))
     }
 
-    /// Asks an outside service: `run.get("http://aggregator.upstream/standings")?.json()?`.
+    /// Asks an outside service.
+    ///
+    /// ```
+    /// use larder_sdk::prelude::*;
+    /// use larder_sdk::testing::{TestEvent, TestRun};
+    ///
+    /// fn rank(_event: Event<Value>, run: &mut Run) -> Result<String, Error> {
+    ///     let standings: Value = run.get("http://aggregator.upstream/standings")?.json()?;
+    ///     Ok(standings["first"].to_string())
+    /// }
+    ///
+    /// let mut run = TestRun::new()
+    ///     .answers("GET http://aggregator.upstream/standings", 200, json!({ "first": "hammarby" }));
+    /// let ended = run.handle(rank, TestEvent::new("match.ended", json!({})));
+    /// assert_eq!(ended.result, Ok(Some(b"\"hammarby\"".to_vec())));
+    /// ```
     pub fn get(&mut self, url: &str) -> Result<Response, Error> {
         self.send(&Request::get(url))
     }
 
-    /// Sends a request to an outside service. It goes out now, also if the run fails later.
+    /// Sends a request to an outside service. It is sent at once, even if the run fails later.
     pub fn send(&mut self, request: &Request) -> Result<Response, Error> {
         self.host.send(request)
     }
@@ -109,8 +169,25 @@ fn new_event(type_: &str, subject: Option<&str>, data: &impl Serialize) -> Resul
     })
 }
 
-/// A function's state, its values kept as JSON. Keys have 1 to 255 characters, values up to 65,536 bytes. A run reads
-/// its own writes; if what it read was changed by another meanwhile, its work is dropped and it runs again.
+/// A function's state. Values are stored as JSON. Keys have 1 to 255 characters, values up to 65,536 bytes. A run reads
+/// its own writes. If another run has changed what it read, its work is discarded and it runs again.
+///
+/// ```
+/// use larder_sdk::prelude::*;
+/// use larder_sdk::testing::{TestEvent, TestRun};
+///
+/// fn count(event: Event<Value>, run: &mut Run) -> Result<(), Error> {
+///     run.state().increment("runs", 1)?;
+///     run.state().set("last", &event.time)?;
+///     let runs: Option<i64> = run.state().get("runs")?;
+///     assert!(runs.is_some_and(|runs| runs > 0));
+///     Ok(())
+/// }
+///
+/// let mut run = TestRun::new().state("runs", 41);
+/// run.handle(count, TestEvent::new("anything", json!({})));
+/// assert_eq!(run.stored("runs"), Some(json!(42)));
+/// ```
 pub struct State<'a> {
     host: &'a mut Host,
 }
@@ -135,8 +212,8 @@ impl State<'_> {
         self.host.increment(key, &by.to_string()).map_err(|why| refused("increment", key, why))
     }
 
-    /// Up to 100 entries whose key begins with `prefix`, in key order, behind `after`: for the next page, the last
-    /// key of this one.
+    /// Up to 100 entries whose key begins with `prefix`, in key order, that come after `after`. For the next page pass the
+    /// last key of this one.
     pub fn list<T: DeserializeOwned>(&self, prefix: &str, after: Option<&str>) -> Result<Vec<(String, T)>, Error> {
         let entries = self.host.list(prefix, after).map_err(|why| refused("list", prefix, why))?;
         entries.into_iter().map(|entry| read(&entry.key, &entry.value).map(|value| (entry.key, value))).collect()
@@ -170,7 +247,7 @@ impl Enrolment {
     }
 }
 
-/// A transaction to be. `run.save(money)` will do where nothing is to be added.
+/// A transaction to create with [`Run::save`], which also takes plain [`Money`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saving {
     money: Money,

@@ -2,7 +2,26 @@
 //!
 //! * [`TestEvent`]: an event to give it, built in code or read from an `event.json`.
 //! * [`TestRun`]: the world that it runs in: an enrolment or not, and state that is kept from one run to the next.
-//! * [`Ended`]: what a run came to.
+//! * [`Ended`]: what a run led to.
+//!
+//! ```
+//! use larder_sdk::prelude::*;
+//! use larder_sdk::testing::{TestEvent, TestRun};
+//!
+//! fn round_up(event: Event<Money>, run: &mut Run) -> Result<(), Error> {
+//!     let change = event.data.round_up_to(Decimal::TEN)?.minus(event.data)?;
+//!     if change.is_positive() {
+//!         run.save(change)?;
+//!     }
+//!     Ok(())
+//! }
+//!
+//! let mut anna = TestRun::new().enrolment("anna", "card-1", json!({}));
+//! let ended = anna.handle(round_up, TestEvent::new("purchase", json!({ "amount": "42.50", "currency": "SEK" })));
+//! assert_eq!(ended.saved(), ["7.50 SEK"]);
+//! let ended = anna.handle(round_up, TestEvent::new("purchase", json!({ "amount": "-1", "currency": "SEK" })));
+//! assert_eq!(ended.saved(), ["1.00 SEK"]);
+//! ```
 //!
 //! The rules are those of `larder.wit`: amounts above zero with no more decimals than their currency, an enrolled run
 //! saves for its own end user only and any other for the enrolled, bounded keys, values and texts, and **nothing of a
@@ -185,7 +204,7 @@ impl TestRun {
     }
 }
 
-/// What a run came to.
+/// What a run led to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ended {
     /// The answer's bytes, or why there is none.

@@ -1,13 +1,13 @@
 //! The runtime's backends over the store and egress.
 
 use async_trait::async_trait;
+use http::{Request, Response};
 use larder_egress::Calls;
 use larder_egress::upstreams::Signer;
 use larder_model::amount;
-use larder_model::outgoing::{Body, Error, Times};
+use larder_model::outgoing::{self, Body, Times};
 use larder_model::state::Version;
-use larder_runtime::imports::state::{self, BackendError};
-use larder_runtime::imports::{http, savings, signing};
+use larder_runtime::backends::{self, Error};
 use larder_store::Store;
 use larder_store::state::Scope;
 
@@ -24,9 +24,9 @@ impl State {
 }
 
 #[async_trait]
-impl state::Backend for State {
-    async fn get(&self, key: &str) -> Result<Option<(Vec<u8>, Version)>, BackendError> {
-        self.store.get_state(&self.scope, key).await.map_err(|err| BackendError(err.to_string()))
+impl backends::State for State {
+    async fn get(&self, key: &str) -> Result<Option<(Vec<u8>, Version)>, Error> {
+        self.store.get_state(&self.scope, key).await.map_err(|err| Error(err.to_string()))
     }
 
     async fn list(
@@ -34,32 +34,8 @@ impl state::Backend for State {
         prefix: &str,
         after: Option<&str>,
         limit: u32,
-    ) -> Result<Vec<(String, Vec<u8>, Version)>, BackendError> {
-        self.store.list_state(&self.scope, prefix, after, limit).await.map_err(|err| BackendError(err.to_string()))
-    }
-}
-
-/// Outgoing calls of one run.
-pub struct Outgoing(pub Calls);
-
-#[async_trait]
-impl http::Backend for Outgoing {
-    async fn send(
-        &self,
-        ordinal: u32,
-        request: ::http::Request<Body>,
-        times: Times,
-    ) -> Result<::http::Response<Body>, Error> {
-        self.0.send(ordinal, request, times).await
-    }
-}
-
-/// Signatures for one function.
-pub struct Signing(pub Signer);
-
-impl signing::Backend for Signing {
-    fn sign(&self, upstream: &str, data: &[u8]) -> Result<Vec<u8>, String> {
-        self.0.sign(upstream, data)
+    ) -> Result<Vec<(String, Vec<u8>, Version)>, Error> {
+        self.store.list_state(&self.scope, prefix, after, limit).await.map_err(|err| Error(err.to_string()))
     }
 }
 
@@ -76,18 +52,42 @@ impl Savings {
 }
 
 #[async_trait]
-impl savings::Backend for Savings {
+impl backends::Savings for Savings {
     fn exponent(&self, currency: &str) -> Result<u32, String> {
         amount::current(currency)
     }
 
-    async fn may_save_for(&self, end_user: &str) -> Result<Result<(), String>, BackendError> {
+    async fn may_save_for(&self, end_user: &str) -> Result<Result<(), String>, Error> {
         let enrolled = self.store.is_enrolled(&self.scope.partner, &self.scope.function, end_user).await;
-        let enrolled = enrolled.map_err(|err| BackendError(err.to_string()))?;
+        let enrolled = enrolled.map_err(|err| Error(err.to_string()))?;
         Ok(if enrolled {
             Ok(())
         } else {
             Err(format!("end user {end_user:?} has no active enrolment in this function"))
         })
+    }
+}
+
+/// The outgoing calls of one run.
+pub struct Http(pub Calls);
+
+#[async_trait]
+impl backends::Http for Http {
+    async fn send(
+        &self,
+        ordinal: u32,
+        request: Request<Body>,
+        times: Times,
+    ) -> Result<Response<Body>, outgoing::Error> {
+        self.0.send(ordinal, request, times).await
+    }
+}
+
+/// The signatures that one function may have.
+pub struct Signing(pub Signer);
+
+impl backends::Signing for Signing {
+    fn sign(&self, upstream: &str, data: &[u8]) -> Result<Vec<u8>, String> {
+        self.0.sign(upstream, data)
     }
 }

@@ -2,18 +2,9 @@
 //!
 //! The rule: **logging never fails a guest**. A full log goes on accepting, and drops.
 
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll};
+use std::sync::{Mutex, MutexGuard};
 
-use bytes::Bytes;
 use larder_model::outcome::Logs;
-use tokio::io::AsyncWrite;
-use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
-
-/// What one write may carry. Small, because a guest can make the host allocate this much with one call.
-const WRITE_BYTES_MAX: usize = 16 << 10;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
@@ -24,11 +15,11 @@ pub enum Stream {
 /// Collects both streams.
 pub struct Collector {
     bound: u64,
-    kept: Mutex<Kept>,
+    texts: Mutex<Texts>,
 }
 
 #[derive(Default)]
-struct Kept {
+struct Texts {
     stdout: Vec<u8>,
     stderr: Vec<u8>,
     dropped_bytes: u64,
@@ -38,28 +29,29 @@ struct Kept {
 
 impl Collector {
     pub fn new(bound: u64) -> Collector {
-        Collector { bound, kept: Mutex::default() }
+        Collector { bound, texts: Mutex::default() }
     }
 
     pub fn write(&self, stream: Stream, bytes: &[u8]) {
-        let mut kept = self.kept();
-        let room = self.bound.saturating_sub((kept.stdout.len() + kept.stderr.len()) as u64);
+        let mut texts = self.texts();
+        let room = self.bound.saturating_sub((texts.stdout.len() + texts.stderr.len()) as u64);
         let fits = bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX));
         match stream {
-            Stream::Stdout => kept.stdout.extend_from_slice(&bytes[..fits]),
-            Stream::Stderr => kept.stderr.extend_from_slice(&bytes[..fits]),
+            Stream::Stdout => texts.stdout.extend_from_slice(&bytes[..fits]),
+            Stream::Stderr => texts.stderr.extend_from_slice(&bytes[..fits]),
         }
         if fits < bytes.len() {
-            kept.dropped_bytes += (bytes.len() - fits) as u64;
-            kept.overran.get_or_insert(stream);
+            texts.dropped_bytes += (bytes.len() - fits) as u64;
+            texts.overran.get_or_insert(stream);
         }
     }
 
     /// Takes everything out.
     pub fn take(&self) -> Logs {
-        let kept = std::mem::take(&mut *self.kept());
-        let mut logs = Logs { stdout: text(kept.stdout), stderr: text(kept.stderr), dropped_bytes: kept.dropped_bytes };
-        let marked = match kept.overran {
+        let texts = std::mem::take(&mut *self.texts());
+        let mut logs =
+            Logs { stdout: text(texts.stdout), stderr: text(texts.stderr), dropped_bytes: texts.dropped_bytes };
+        let marked = match texts.overran {
             Some(Stream::Stdout) => &mut logs.stdout,
             Some(Stream::Stderr) => &mut logs.stderr,
             None => return logs,
@@ -69,7 +61,7 @@ impl Collector {
         }
         marked.push_str(&format!(
             "[larder: log limit log_bytes of {} reached, {} bytes dropped]\n",
-            self.bound, kept.dropped_bytes
+            self.bound, texts.dropped_bytes
         ));
         logs
     }
@@ -77,16 +69,16 @@ impl Collector {
     /// The last lines of stderr, where languages put the message of an exception that nobody caught.
     pub fn last_words(&self) -> Option<String> {
         const BYTES_MAX: usize = 1_000;
-        let kept = self.kept();
-        let tail = &kept.stderr[kept.stderr.len().saturating_sub(BYTES_MAX)..];
+        let texts = self.texts();
+        let tail = &texts.stderr[texts.stderr.len().saturating_sub(BYTES_MAX)..];
         let tail = String::from_utf8_lossy(tail);
         let lines: Vec<&str> = tail.lines().filter(|line| !line.trim().is_empty()).collect();
         let last = lines[lines.len().saturating_sub(5)..].join("\n");
         (!last.is_empty()).then_some(last)
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn texts(&self) -> MutexGuard<'_, Texts> {
+        self.texts.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -102,64 +94,6 @@ fn text(bytes: Vec<u8>) -> String {
             String::from_utf8_lossy(err.as_bytes()).into_owned()
         }
     })
-}
-
-/// One stream as WASI sees it.
-#[derive(Clone)]
-pub struct Sink {
-    pub stream: Stream,
-    pub logs: Arc<Collector>,
-}
-
-impl IsTerminal for Sink {
-    fn is_terminal(&self) -> bool {
-        false
-    }
-}
-
-impl StdoutStream for Sink {
-    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(self.clone())
-    }
-
-    fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(self.clone())
-    }
-}
-
-impl OutputStream for Sink {
-    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.logs.write(self.stream, &bytes);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> StreamResult<()> {
-        Ok(())
-    }
-
-    fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(WRITE_BYTES_MAX)
-    }
-}
-
-#[async_trait::async_trait]
-impl Pollable for Sink {
-    async fn ready(&mut self) {}
-}
-
-impl AsyncWrite for Sink {
-    fn poll_write(self: Pin<&mut Self>, _cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        self.logs.write(self.stream, bytes);
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
 }
 
 #[cfg(test)]
