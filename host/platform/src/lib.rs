@@ -8,9 +8,9 @@
 //! * [`key_rotation`]: how another master key takes over. [`objects`]: uploaded bytes.
 
 pub mod admission;
-pub mod app;
 pub mod backlog;
 pub mod bodies;
+pub mod common;
 pub mod directory;
 pub mod execution;
 pub mod feeds;

@@ -5,9 +5,9 @@ use larder_model::ids::{DeploymentId, FunctionId, PartnerId};
 use larder_model::settings::Settings;
 use larder_model::time::{Clock, rfc3339};
 use larder_model::{BuildStatus, Deployment, Exports, Function};
-use larder_platform::app::App;
 use larder_platform::jobs::schedules;
 use larder_secrets::Secrets;
+use larder_server::app::App;
 use larder_signals::lifecycle::Lifecycle;
 use larder_store::listing::Listing;
 use larder_tests::both;
@@ -106,7 +106,7 @@ async fn fired(app: &App, of: &(PartnerId, FunctionId)) -> Vec<(String, Option<i
 }
 
 async fn fire(app: &App) {
-    while schedules::step(app.clone()).await.unwrap() {}
+    while schedules::step(&app).await.unwrap() {}
 }
 
 both!(each_time_is_fired_once_also_across_a_restart_and_a_clock_set_back, async |on| {

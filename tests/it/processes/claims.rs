@@ -3,7 +3,7 @@
 use larder_model::ids::{ExecutionId, FunctionId, PartnerId};
 use larder_model::time::Clock;
 use larder_model::{RequestRecord, Trigger};
-use larder_platform::app::App;
+use larder_server::app::App;
 use larder_store::NewExecution;
 use larder_tests::both;
 

@@ -6,7 +6,6 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use larder_model::ids::EnrolmentId;
 use larder_model::{Enrolment, EnrolmentStatus};
-use larder_platform::app::App;
 use larder_platform::jobs::retention;
 use larder_store::filters;
 use larder_wire::scopes::Scope;
@@ -18,6 +17,7 @@ use utoipa_axum::routes;
 
 use crate::api::queries::{self, ListParams};
 use crate::api::wire::{self, Deleted, Ids, datetime};
+use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 

@@ -8,7 +8,6 @@ use axum::extract::{RawQuery, State};
 use larder_model::grants::{Difference, Leads, check};
 use larder_model::ids::KeyId;
 use larder_model::{BuildStatus, Deployment, Function, GrantChange, Grants, Partner};
-use larder_platform::app::App;
 use larder_store::listing::Listing;
 use larder_store::{Approved, filters};
 use larder_wire::scopes::Scope;
@@ -20,6 +19,7 @@ use utoipa_axum::routes;
 use crate::api::queries::{self, ListParams};
 use crate::api::wire::{self, Ids, datetime};
 use crate::api::{deployments, functions};
+use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 

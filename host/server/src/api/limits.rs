@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use larder_platform::app::App;
 use larder_platform::quotas::Cap;
 use larder_wire::scopes::Scope;
 use serde::Serialize;
@@ -10,6 +9,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::Problem;
 

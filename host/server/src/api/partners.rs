@@ -6,7 +6,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use larder_model::ids::{KeyId, PartnerId};
 use larder_model::{ApiKey, Partner};
-use larder_platform::app::App;
 use larder_wire::scopes::{Scope, is_scope};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -14,6 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::wire::{self, Deleted, Ids, datetime};
+use crate::app::App;
 use crate::auth::{self, KeyText, Operator};
 use crate::problem::{Kind, Problem};
 

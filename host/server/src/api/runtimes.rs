@@ -5,7 +5,6 @@
 
 use axum::Json;
 use axum::extract::RawQuery;
-use larder_platform::app::App;
 use larder_wire::scopes::Scope;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -13,6 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::queries::pairs;
+use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 

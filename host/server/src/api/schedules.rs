@@ -4,7 +4,6 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use larder_model::cron::Cron;
 use larder_model::time::instant;
-use larder_platform::app::App;
 use larder_wire::scopes::Scope;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -14,6 +13,7 @@ use utoipa_axum::routes;
 use crate::api::functions;
 use crate::api::queries::pairs;
 use crate::api::wire::{Ids, datetime};
+use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::Problem;
 

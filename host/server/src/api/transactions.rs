@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use larder_model::{Transaction, amount};
-use larder_platform::app::App;
 use larder_store::filters;
 use larder_wire::scopes::Scope;
 use serde::Serialize;
@@ -13,6 +12,7 @@ use utoipa_axum::routes;
 
 use crate::api::queries::{self, ListParams};
 use crate::api::wire::{Ids, datetime};
+use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 

@@ -9,7 +9,6 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use larder_model::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
 use larder_model::{BuildStatus, Deployment, Digest, Function, FunctionSettings, Grants};
-use larder_platform::app::App;
 use larder_signals::Work;
 use larder_store::filters;
 use larder_wire::scopes::Scope;
@@ -22,6 +21,7 @@ use utoipa_axum::routes;
 use crate::api::functions::{self, changed};
 use crate::api::queries::{self, ListParams};
 use crate::api::wire::{self, Deleted, Ids, datetime};
+use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 

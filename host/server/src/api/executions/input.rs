@@ -7,12 +7,12 @@ use bytes::Bytes;
 use larder_model::RequestRecord;
 use larder_model::ids::EnrolmentId;
 use larder_model::time::Millis;
-use larder_platform::app::App;
 use larder_platform::execution::request::CLIENT_IP;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::api::wire;
+use crate::app::App;
 use crate::problem::{Kind, Problem};
 
 const BODY_CHARS_MAX: usize = 10_485_760;

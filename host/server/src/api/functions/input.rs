@@ -4,7 +4,6 @@ use larder_model::cron::Cron;
 use larder_model::grants::check::check_pattern;
 use larder_model::time::instant;
 use larder_model::{Function, FunctionSettings, LimitSettings, Per, Topics};
-use larder_platform::app::App;
 use larder_wire::scopes::is_scope;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -12,6 +11,7 @@ use utoipa::ToSchema;
 use crate::api::functions::scopes;
 use crate::api::runtimes;
 use crate::api::wire::{self, required, text};
+use crate::app::App;
 use crate::problem::{Kind, Problem};
 
 const TIMEOUT_DEFAULT_S: u32 = 15;

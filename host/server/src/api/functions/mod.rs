@@ -10,7 +10,6 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use larder_model::ids::{DeploymentId, FunctionId, PartnerId};
 use larder_model::{BuildStatus, Function};
-use larder_platform::app::App;
 use larder_platform::jobs::{retention, schedules};
 use larder_store::listing::Listing;
 use larder_store::{Removal, Removed, filters};
@@ -24,6 +23,7 @@ use self::input::FunctionInput;
 use self::object::{Context, FunctionObject};
 use crate::api::queries::{self, ListParams};
 use crate::api::wire::{self, Deleted, Ids};
+use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use larder_model::ids::{FunctionId, PartnerId};
 use larder_model::{Function, LimitSettings};
-use larder_platform::app::App;
 use larder_store::Heads;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::variables::VariableObject;
 use crate::api::wire::datetime;
+use crate::app::App;
 
 /// A function. Names of the formats up to 1.8 and from 1.9 on stand side by side.
 #[derive(Serialize, ToSchema)]
