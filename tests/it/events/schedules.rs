@@ -106,7 +106,7 @@ async fn fired(app: &App, of: &(PartnerId, FunctionId)) -> Vec<(String, Option<i
 }
 
 async fn fire(app: &App) {
-    while schedules::step(&app).await.unwrap() {}
+    while schedules::step(app).await.unwrap() {}
 }
 
 both!(each_time_is_fired_once_also_across_a_restart_and_a_clock_set_back, async |on| {
