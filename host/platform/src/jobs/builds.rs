@@ -14,9 +14,8 @@ use larder_signals::crash::{self, Point};
 
 use crate::common::context;
 use crate::jobs::driver::{Job, Next};
-use crate::jobs::schedules;
-use crate::needs;
 use crate::objects::Objects;
+use crate::{deployments, needs};
 
 context! {
     /// What builds use.
@@ -130,9 +129,8 @@ pub async fn step(builder: &Builder) -> larder_store::Result<bool> {
         partner.id = %deployment.partner, function.id = %deployment.function, deployment.id = %deployment.id,
         "build of deployment {} is {}", deployment.id, deployment.status.word()
     );
-    if ended && deployment.status == BuildStatus::Ready && deployment.activate {
-        builder.directory.reload(&deployment.partner).await?;
-        schedules::arm(builder, &deployment.partner, &deployment.function).await?;
+    if ended {
+        deployments::ended(builder, &deployment).await?;
     }
     Ok(true)
 }

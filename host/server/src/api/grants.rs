@@ -281,7 +281,7 @@ async fn approve(
     };
     let before = functions::find(&app, &caller.partner, &d.function).await?;
     let by = key(&caller)?;
-    let active = match app.store.approve_grants(&d, &digest, by, &app.clock).await? {
+    let active = match larder_platform::deployments::approve(&app, &d, &digest, by).await? {
         Approved::Yes { active } => active,
         Approved::Changed => {
             let message = "What is in force or asked for is not what `digest` was read with: read it again";
@@ -295,7 +295,6 @@ async fn approve(
         widens = Difference::between(&before.grants, asked).widens.join("; "),
         "grants of deployment {} were approved", d.id
     );
-    functions::changed(&app, &caller.partner, &d.function).await?;
     Ok(Json(ApprovalObject { grants: read(&app, &caller, &ids).await?, active }))
 }
 
