@@ -2,23 +2,23 @@
 
 use std::sync::Arc;
 
+use larder_egress::Client;
+use larder_egress::upstreams::Upstreams;
 use larder_model::settings::Settings;
 use larder_model::time::Clock;
 use larder_model::zones::Zones;
 use larder_runtime::Runtime;
+use larder_secrets::Secrets;
+use larder_signals::Queue;
+use larder_signals::lifecycle::Lifecycle;
+use larder_store::Store;
 
 use crate::api::idempotency::Counts;
 use crate::bodies::Bodies;
-use crate::egress::Client;
-use crate::egress::upstreams::Upstreams;
 use crate::ledger::Ledger;
-use crate::lifecycle::Lifecycle;
 use crate::objects::Objects;
 use crate::partners::Directory;
-use crate::queue::Queue;
-use crate::secrets::Secrets;
 use crate::staging::Staging;
-use crate::store::Store;
 use crate::workers::gates::Gates;
 use crate::workers::turns::Turns;
 

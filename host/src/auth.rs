@@ -17,6 +17,7 @@ use http::{HeaderMap, Method};
 use larder_model::ApiKey;
 use larder_model::ids::{KeyId, PartnerId};
 use larder_model::time::Clock;
+use larder_store::Changer;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::OwnedSemaphorePermit;
@@ -26,7 +27,6 @@ use crate::app::App;
 use crate::bodies::Account;
 use crate::partners::Tenant;
 use crate::partners::doors::{Door, PARTNER_HEADERS};
-use crate::store::Changer;
 use crate::usage;
 
 const KEY_HEADER: &str = "x-appwrite-key";

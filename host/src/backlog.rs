@@ -6,11 +6,11 @@
 use std::time::Duration;
 
 use larder_model::ids::PartnerId;
+use larder_store::Waiting;
 
 use crate::app::App;
 use crate::partners::Tenant;
 use crate::quotas::{Cap, Exceeded};
-use crate::store::{self, Waiting};
 use crate::usage;
 
 /// How old a count may be by which something is let in or rests, and by which something is refused.
@@ -18,7 +18,7 @@ const COUNTED: Duration = Duration::from_millis(250);
 const REFUSED: Duration = Duration::from_millis(50);
 
 /// May an execution be queued, due at once or later? It is a call of this minute like any other.
-pub async fn admit_execution(app: &App, tenant: &Tenant, due: bool) -> store::Result<Result<(), Exceeded>> {
+pub async fn admit_execution(app: &App, tenant: &Tenant, due: bool) -> larder_store::Result<Result<(), Exceeded>> {
     if let Err(exceeded) = usage::check_rate(app, tenant) {
         return Ok(Err(exceeded));
     }
@@ -31,7 +31,7 @@ pub async fn admit_execution(app: &App, tenant: &Tenant, due: bool) -> store::Re
 }
 
 /// How many of these dead letters may be queued again? At least one.
-pub async fn admit_redriven(app: &App, tenant: &Tenant, most: u32) -> store::Result<Result<u32, Exceeded>> {
+pub async fn admit_redriven(app: &App, tenant: &Tenant, most: u32) -> larder_store::Result<Result<u32, Exceeded>> {
     let room = room(app, tenant, Cap::ExecutionsWaiting, executions).await?;
     Ok(room.map(|room| {
         let admitted = room.min(most.into());
@@ -41,7 +41,7 @@ pub async fn admit_redriven(app: &App, tenant: &Tenant, most: u32) -> store::Res
 }
 
 /// May these events be taken in? A batch is taken whole while there is room for one: otherwise a large one never were.
-pub async fn admit_events(app: &App, tenant: &Tenant, count: usize) -> store::Result<Result<(), Exceeded>> {
+pub async fn admit_events(app: &App, tenant: &Tenant, count: usize) -> larder_store::Result<Result<(), Exceeded>> {
     let room = room(app, tenant, Cap::EventsWaiting, |waiting| waiting.events).await?;
     Ok(room.map(|_| tenant.backlog.add(Waiting { events: count as u64, ..Waiting::default() })))
 }
@@ -66,7 +66,7 @@ async fn room(
     tenant: &Tenant,
     cap: Cap,
     used: impl Fn(&Waiting) -> u64,
-) -> store::Result<Result<u64, Exceeded>> {
+) -> larder_store::Result<Result<u64, Exceeded>> {
     let limit = cap.limit(&app.settings);
     let mut known = used(&known(app, tenant, COUNTED).await?);
     if known >= limit {
@@ -77,16 +77,16 @@ async fn room(
 
 /// How much of the partner waits, as of a moment ago. Counting goes by an index and no further than the bounds, at most a few
 /// times a second in each process, whatever callers ask for and however many rows there are.
-pub async fn waiting(app: &App, tenant: &Tenant) -> store::Result<Waiting> {
+pub async fn waiting(app: &App, tenant: &Tenant) -> larder_store::Result<Waiting> {
     known(app, tenant, COUNTED).await
 }
 
 /// The same as of now.
-pub async fn count_waiting(app: &App, tenant: &Tenant) -> store::Result<Waiting> {
+pub async fn count_waiting(app: &App, tenant: &Tenant) -> larder_store::Result<Waiting> {
     known(app, tenant, Duration::ZERO).await
 }
 
-async fn known(app: &App, tenant: &Tenant, within: Duration) -> store::Result<Waiting> {
+async fn known(app: &App, tenant: &Tenant, within: Duration) -> larder_store::Result<Waiting> {
     if let Some(known) = tenant.backlog.known(within) {
         return Ok(known);
     }

@@ -8,11 +8,10 @@ use anyhow::Context;
 use larder_model::ApiKey;
 use larder_model::ids::PartnerId;
 use larder_model::time::Clock;
+use larder_secrets::write_private;
 
 use crate::app::App;
 use crate::auth::{self, KeyText};
-use crate::secrets::write_private;
-use crate::store;
 
 pub const PARTNER: &str = "demo";
 
@@ -37,7 +36,7 @@ pub async fn prepare(app: &App, operator_key: &str) -> anyhow::Result<String> {
     if app.directory.tenant(&partner).is_none() {
         match app.store.insert_partner(&partner, "Demo", app.clock.now_ms()).await {
             // Another process over the same database was a moment earlier.
-            Ok(_) | Err(store::Error::Conflict { .. }) => {}
+            Ok(_) | Err(larder_store::Error::Conflict { .. }) => {}
             Err(err) => return Err(err.into()),
         }
         app.directory.reload(&partner).await?;

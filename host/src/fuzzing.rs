@@ -14,12 +14,12 @@ use larder_model::net::http_rule::Rule;
 use larder_model::settings::Settings;
 use larder_model::time::instant;
 use larder_model::{HttpGrant, Scheme};
+use larder_store::listing::Listing;
+use larder_store::{Store, filters};
 use serde_json::json;
 
 use crate::api::queries;
 use crate::cli::manifest::Manifest;
-use crate::store::listing::Listing;
-use crate::store::{self, Store, filters};
 
 /// A manifest is read, or each complaint names a line that it has.
 pub fn manifest(data: &[u8]) {
@@ -161,8 +161,8 @@ pub fn queries(data: &[u8]) {
             None
         }
     };
-    let fine = |done: Result<(), store::Error>| match done {
-        Ok(()) | Err(store::Error::NotFound { what: "cursor" }) => {}
+    let fine = |done: Result<(), larder_store::Error>| match done {
+        Ok(()) | Err(larder_store::Error::NotFound { what: "cursor" }) => {}
         Err(err) => panic!("{err}"),
     };
     let (runtime, store, partner, function) = &*EMPTY;

@@ -7,7 +7,7 @@
 //! * [`Ledger::settle`]: whoever reads what may still be in that buffer has it written first, so that everybody reads
 //!   their own writes. Nothing is asked of the database for it, and only the buffered record of a reader's own hurries.
 //!
-//! What is written, and when it drops out, is [`crate::store::ledger`]'s.
+//! What is written, and when it drops out, is [`larder_store::ledger`]'s.
 //!
 //! The rule: **each outcome is told what became of it, and of it alone**: that it was committed or refused, that nothing of it was
 //! written ([`Unwritten::No`]), or that this is not known ([`Unwritten::Unknown`]).
@@ -19,12 +19,11 @@ use std::time::Duration;
 use dashmap::DashMap;
 use larder_model::ids::{ExecutionId, PartnerId};
 use larder_model::time::Clock;
+use larder_store::Store;
+use larder_store::ledger::{Ended, Verdict};
 use metrics::histogram;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
-
-use crate::store::ledger::{Ended, Verdict};
-use crate::store::{self, Store};
 
 /// Outcomes in one database transaction.
 const GROUP_MAX: usize = 512;
@@ -318,11 +317,11 @@ impl Writer {
             }
             match self.store.commit_outcomes(part, &self.clock).await {
                 Ok(verdicts) => told.extend(verdicts.into_iter().map(Ok)),
-                Err(err @ store::Error::Unavailable(_)) => {
+                Err(err @ larder_store::Error::Unavailable(_)) => {
                     told.extend(part.iter().map(|_| Err(Unwritten::No(err.to_string()))));
                     away = Some(err.to_string());
                 }
-                Err(err @ store::Error::Unknown(_)) => {
+                Err(err @ larder_store::Error::Unknown(_)) => {
                     told.extend(part.iter().map(|_| Err(Unwritten::Unknown(err.to_string()))));
                     away = Some("the database went away".into());
                 }
@@ -343,19 +342,19 @@ impl Writer {
     }
 
     /// What becomes of an outcome that the database does not take.
-    async fn alone(&self, ended: &Ended, err: store::Error) -> Result<Verdict, Unwritten> {
+    async fn alone(&self, ended: &Ended, err: larder_store::Error) -> Result<Verdict, Unwritten> {
         let id = &ended.execution.id;
         match err {
-            store::Error::Contended(_) => {
+            larder_store::Error::Contended(_) => {
                 tracing::warn!(execution.id = %id, error = %err, "an outcome could not be written: it lost too many races");
                 Err(Unwritten::No(err.to_string()))
             }
-            store::Error::Conflict { .. } => {
+            larder_store::Error::Conflict { .. } => {
                 let why = format!("something that it creates is there already: {err}");
                 match self.store.refuse_outcome(ended, &why, &self.clock).await {
                     Ok(verdict) => Ok(verdict),
-                    Err(err @ store::Error::Unknown(_)) => Err(Unwritten::Unknown(err.to_string())),
-                    Err(err @ (store::Error::Unavailable(_) | store::Error::Contended(_))) => {
+                    Err(err @ larder_store::Error::Unknown(_)) => Err(Unwritten::Unknown(err.to_string())),
+                    Err(err @ (larder_store::Error::Unavailable(_) | larder_store::Error::Contended(_))) => {
                         Err(Unwritten::No(err.to_string()))
                     }
                     Err(err) => Err(never(id, err)),
@@ -366,7 +365,7 @@ impl Writer {
     }
 }
 
-fn never(id: &ExecutionId, err: store::Error) -> Unwritten {
+fn never(id: &ExecutionId, err: larder_store::Error) -> Unwritten {
     tracing::error!(execution.id = %id, error = %err, "the database does not take an outcome");
     Unwritten::Never(err.to_string())
 }

@@ -5,12 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use larder::lifecycle::Lifecycle;
 use larder::roles::{self, Role};
-use larder::secrets::Secrets;
-use larder::{cli, dev, files, telemetry};
+use larder::{cli, dev, telemetry};
 use larder_model::settings::{self, DEFAULTS, Settings};
 use larder_model::time::Clock;
+use larder_secrets::{Secrets, private_files};
+use larder_signals::lifecycle::Lifecycle;
 
 /// The system's keeps most of what bodies and answers once took, in an arena for each thread.
 #[global_allocator]
@@ -91,7 +91,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // Before there are threads, and not for the commands, which write files of a project.
     if matches!(arguments.command, Command::Dev(_) | Command::Serve(_)) {
-        files::keep_private();
+        private_files::keep_private();
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

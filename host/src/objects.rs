@@ -9,14 +9,13 @@ use futures::{Stream, StreamExt};
 use hex::FromHex;
 use larder_model::time::Millis;
 use larder_model::{Digest, settings};
+use larder_secrets::read_private;
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 use object_store::prefix::PrefixStore;
 use object_store::{ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig};
 use sha2::{Digest as _, Sha256};
-
-use crate::secrets::read_private;
 
 /// How long a request to S3 may take, its retries included.
 const S3_TIMEOUT: Duration = Duration::from_secs(30);

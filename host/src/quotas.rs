@@ -10,8 +10,8 @@
 use larder_model::settings::Settings;
 
 use crate::app::App;
+use crate::backlog;
 use crate::partners::Tenant;
-use crate::{backlog, store};
 
 /// How a refusal is told to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +101,7 @@ impl Cap {
     }
 
     /// How much of it the partner uses now.
-    pub async fn used(self, app: &App, tenant: &Tenant) -> store::Result<u64> {
+    pub async fn used(self, app: &App, tenant: &Tenant) -> larder_store::Result<u64> {
         Ok(match self {
             Cap::CallsAtOnce => {
                 let free = tenant.permits.available_permits() as u64;

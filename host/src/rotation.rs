@@ -18,12 +18,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use larder_model::time::Millis;
+use larder_secrets::keyring::MasterKeyId;
+use larder_secrets::{Plain, Secrets};
+use larder_store::sealed::{SEALED, SealedColumn, SealedRow};
+use larder_store::{Agreed, KeyUser, SealingKey, Store};
 
 use crate::app::App;
-use crate::secrets::keyring::MasterKeyId;
-use crate::secrets::{self, Plain, Secrets};
-use crate::store::sealed::{SEALED, SealedColumn, SealedRow};
-use crate::store::{self, Agreed, KeyUser, SealingKey, Store};
 
 /// A process that was not seen for so many of its looks is taken for dead.
 const LOOKS_MISSED: u32 = 6;
@@ -40,9 +40,9 @@ const PSEUDONYMS: &str = "pseudonyms";
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
-    Store(#[from] store::Error),
+    Store(#[from] larder_store::Error),
     #[error(transparent)]
-    Secrets(#[from] secrets::Error),
+    Secrets(#[from] larder_secrets::Error),
     #[error("the master key {wanted} is not the first of this process's file, {first} is")]
     NotFirst { wanted: MasterKeyId, first: MasterKeyId },
     /// These processes live and do not know the key.
@@ -260,7 +260,7 @@ pub async fn overview(app: &App) -> Result<Overview, Error> {
     let settled_at_ms = follow.then_some(since + settle);
     // Counted after it is known whether anything may still come.
     let known = app.secrets.known();
-    let heads: Vec<_> = known.iter().map(|id| secrets::head(*id)).collect();
+    let heads: Vec<_> = known.iter().map(|id| larder_secrets::head(*id)).collect();
     let (mut values, mut all) = (vec![0; known.len()], 0);
     for column in SEALED {
         let count = app.store.count_sealed(column, &heads).await?;
@@ -279,6 +279,6 @@ pub async fn overview(app: &App) -> Result<Overview, Error> {
 }
 
 /// The process ends.
-pub async fn leave(app: &App) -> store::Result<()> {
+pub async fn leave(app: &App) -> larder_store::Result<()> {
     app.store.forget_key_users(&app.holder, app.clock.now_ms() - FORGOTTEN).await
 }

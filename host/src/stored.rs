@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use larder_model::ids::PartnerId;
 use larder_model::time::Millis;
+use larder_store::Counting;
 use tokio::time::Instant;
 
 use crate::app::App;
 use crate::quotas::{Cap, Exceeded};
-use crate::store::{self, Counting};
 
 /// Rows of one statement.
 const PAGE: u32 = 1_000;
@@ -80,7 +80,7 @@ pub async fn count(app: App) {
     }
 }
 
-async fn count_one(app: &App, partner: &PartnerId) -> store::Result<()> {
+async fn count_one(app: &App, partner: &PartnerId) -> larder_store::Result<()> {
     let drain = app.life.drain();
     let mut counting = Counting::default();
     loop {

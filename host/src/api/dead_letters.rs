@@ -5,6 +5,8 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use larder_model::ids::FunctionId;
+use larder_signals::Work;
+use larder_store::filters;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -18,8 +20,6 @@ use super::wire::{self, BODY_MAX, Deleted, Ids};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
 use crate::backlog;
-use crate::queue::Work;
-use crate::store::filters;
 
 /// Dead letters that one call redrives.
 const REDRIVEN_MAX: u32 = 500;

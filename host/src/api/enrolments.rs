@@ -6,6 +6,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use larder_model::ids::EnrolmentId;
 use larder_model::{Enrolment, EnrolmentStatus};
+use larder_store::filters;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -18,7 +19,6 @@ use super::wire::{self, Deleted, Ids, datetime};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
 use crate::roles::maintenance;
-use crate::store::filters;
 
 const SETTINGS_BYTES_MAX: usize = 8 * 1024;
 

@@ -8,6 +8,9 @@ use axum::response::Response;
 use larder_model::ids::EventId;
 use larder_model::time::instant;
 use larder_model::{ExecutionStatus, StoredEvent, cloudevents};
+use larder_signals::Work;
+use larder_signals::crash::{self, Point};
+use larder_store::{COUNTED_MAX, Delivery, EventHead, EventName};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -19,9 +22,6 @@ use super::queries::pairs;
 use super::wire::{self, Ids, datetime};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
-use crate::crash::{self, Point};
-use crate::queue::Work;
-use crate::store::{COUNTED_MAX, Delivery, EventHead, EventName};
 use crate::{backlog, stored};
 
 pub fn router() -> OpenApiRouter<App> {

@@ -11,6 +11,7 @@ use larder_model::ids::PartnerId;
 use larder_model::time::Millis;
 use larder_model::upstreams::is_name;
 use larder_model::{Feed, FeedSettings, Progress};
+use larder_signals::Work;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -21,11 +22,9 @@ use super::problem::{Kind, Problem};
 use super::wire::{self, Deleted, Ids, datetime};
 use crate::app::App;
 use crate::auth::{Caller, OfPartner, Operator, Scope};
-use crate::feeds;
 use crate::feeds::signature::{Secret, Signed};
-use crate::queue::Work;
 use crate::quotas::{Cap, Exceeded};
-use crate::{backlog, store};
+use crate::{backlog, feeds};
 
 /// Of one push door, those that are being replaced included.
 const SECRETS_MAX: usize = 4;
@@ -324,7 +323,7 @@ fn read_secret(text: &str) -> Result<Secret, Problem> {
 }
 
 fn seal(app: &App, feed: &Feed, secrets: &[Secret]) -> Vec<u8> {
-    app.secrets.seal(&feed.place(), store::db::json(&secrets).as_bytes())
+    app.secrets.seal(&feed.place(), larder_model::json(&secrets).as_bytes())
 }
 
 /// The secrets of its push door, the newest first.

@@ -8,6 +8,8 @@ use axum::extract::{RawQuery, State};
 use larder_model::grants::{Difference, Leads, check};
 use larder_model::ids::KeyId;
 use larder_model::{BuildStatus, Deployment, Function, GrantChange, Grants, Partner};
+use larder_store::listing::Listing;
+use larder_store::{Approved, filters};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -19,8 +21,6 @@ use super::wire::{self, Ids, datetime};
 use super::{deployments, functions};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
-use crate::store::listing::Listing;
-use crate::store::{Approved, filters};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()

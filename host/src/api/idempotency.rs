@@ -23,15 +23,15 @@ use dashmap::DashMap;
 use larder_model::ids::{ExecutionId, PartnerId};
 use larder_model::time::Millis;
 use larder_model::trigger_key;
+use larder_signals::crash::{self, Point};
+use larder_store::{KeptAnswer, KeyHolder, KeyRequest, Taken};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::problem::{Kind, Problem};
 use crate::app::App;
 use crate::auth::Caller;
-use crate::crash::{self, Point};
 use crate::quotas::{Cap, Exceeded};
-use crate::store::{self, KeptAnswer, KeyHolder, KeyRequest, Taken};
 
 pub const KEY: &str = "idempotency-key";
 /// For the document.
@@ -110,7 +110,7 @@ const COUNTED: Millis = 60_000;
 const COUNTED_FULL: Millis = 1_000;
 
 impl Counts {
-    async fn of(&self, app: &App, partner: &PartnerId, limit: u64) -> store::Result<u64> {
+    async fn of(&self, app: &App, partner: &PartnerId, limit: u64) -> larder_store::Result<u64> {
         let now = app.clock.now_ms();
         let known = self.0.get(partner).map(|counted| *counted);
         match known {

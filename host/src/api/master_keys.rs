@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
+use larder_store::KeyUser;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -13,7 +14,6 @@ use super::wire::{self, datetime};
 use crate::app::App;
 use crate::auth::Operator;
 use crate::rotation::{self, KeyState, Overview};
-use crate::store::KeyUser;
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(get)).routes(routes!(rotate))

@@ -9,8 +9,8 @@ use larder_model::ids::ExecutionId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::objects;
 use crate::quotas::{Exceeded, Refused};
-use crate::{objects, secrets, store};
 
 macro_rules! kinds {
     ($($kind:ident = $status:literal $word:literal,)*) => {
@@ -182,18 +182,18 @@ impl Problem {
     }
 
     /// The same problem, unless it is that something is taken: then of this kind, with this message.
-    pub fn or_taken(err: store::Error, kind: Kind, message: &str) -> Problem {
+    pub fn or_taken(err: larder_store::Error, kind: Kind, message: &str) -> Problem {
         match err {
-            store::Error::Conflict { .. } => Problem::new(kind, message),
+            larder_store::Error::Conflict { .. } => Problem::new(kind, message),
             other => other.into(),
         }
     }
 }
 
-impl From<store::Error> for Problem {
-    fn from(err: store::Error) -> Problem {
+impl From<larder_store::Error> for Problem {
+    fn from(err: larder_store::Error) -> Problem {
         match err {
-            store::Error::NotFound { what } => match what {
+            larder_store::Error::NotFound { what } => match what {
                 "cursor" => Problem::new(Kind::CursorNotFound, "Invalid `queries`: the cursor's row does not exist"),
                 "dead letter" => Problem::not_found(Kind::DeadLetterNotFound, "Dead letter"),
                 "deployment" => Problem::not_found(Kind::DeploymentNotFound, "Deployment"),
@@ -206,30 +206,30 @@ impl From<store::Error> for Problem {
                 "variable" => Problem::not_found(Kind::VariableNotFound, "Variable"),
                 other => Problem::internal(format!("{other} was not found")),
             },
-            store::Error::RouteTaken { route, function } => {
+            larder_store::Error::RouteTaken { route, function } => {
                 Problem::new(Kind::RouteExists, format!("The route {route} belongs to the function {function} already"))
             }
-            store::Error::BeingRemoved(id) => Problem::new(
+            larder_store::Error::BeingRemoved(id) => Problem::new(
                 Kind::FunctionExists,
                 format!(
                     "The function {id} was deleted and its rows are still being removed: try again in a moment, or take another ID"
                 ),
             ),
-            store::Error::Conflict { .. } => Problem::new(Kind::Taken, "This is taken already"),
-            store::Error::Contended(_) | store::Error::Unavailable(_) | store::Error::Unknown(_) => {
-                Problem::unavailable(err)
-            }
-            store::Error::TooLarge { .. } => Problem::new(Kind::PayloadTooLarge, err.to_string()),
-            store::Error::PageTooLarge { rows } => Problem::new(
+            larder_store::Error::Conflict { .. } => Problem::new(Kind::Taken, "This is taken already"),
+            larder_store::Error::Contended(_)
+            | larder_store::Error::Unavailable(_)
+            | larder_store::Error::Unknown(_) => Problem::unavailable(err),
+            larder_store::Error::TooLarge { .. } => Problem::new(Kind::PayloadTooLarge, err.to_string()),
+            larder_store::Error::PageTooLarge { rows } => Problem::new(
                 Kind::QueryInvalid,
                 format!("Invalid `queries`: the page would be too large; ask for fewer rows (limit {})", rows.max(1)),
             ),
-            store::Error::TooSlow(_) => Problem::new(
+            larder_store::Error::TooSlow(_) => Problem::new(
                 Kind::QueryInvalid,
                 "Invalid `queries`: the list takes too long, because it has to look at too many rows. Narrow it down by \
                  `$createdAt` or another attribute that has an index (see the document), or leave the total out (total=false)",
             ),
-            store::Error::BadRow { .. } | store::Error::Statement { .. } => Problem::internal(err),
+            larder_store::Error::BadRow { .. } | larder_store::Error::Statement { .. } => Problem::internal(err),
         }
     }
 }
@@ -255,8 +255,8 @@ impl From<Exceeded> for Problem {
     }
 }
 
-impl From<secrets::Error> for Problem {
-    fn from(err: secrets::Error) -> Problem {
+impl From<larder_secrets::Error> for Problem {
+    fn from(err: larder_secrets::Error) -> Problem {
         Problem::internal(err)
     }
 }

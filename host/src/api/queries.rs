@@ -3,6 +3,8 @@
 //! A query is a JSON text `{"method", "attribute", "values"}`; `and` and `or` hold further ones. Attributes are those of
 //! the resource's [`Column`] table; what is not there is refused by name.
 
+use larder_store::db::Value;
+use larder_store::listing::{Column, Filter, Kind as Type, Listing, Op, Order};
 use serde::Deserialize;
 use serde_json::Value as Json;
 use utoipa::IntoParams;
@@ -10,8 +12,6 @@ use utoipa::IntoParams;
 use super::by_name::ByName;
 use super::problem::{Kind, Problem};
 use super::wire::parse_datetime;
-use crate::store::db::Value;
-use crate::store::listing::{Column, Filter, Kind as Type, Listing, Op, Order};
 
 const QUERIES_MAX: usize = 100;
 const QUERY_CHARS_MAX: usize = 4_096;
@@ -273,7 +273,7 @@ fn number(query: &Wire, least: u32) -> Result<u32, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::filters::{DEPLOYMENTS, EXECUTIONS, FUNCTIONS};
+    use larder_store::filters::{DEPLOYMENTS, EXECUTIONS, FUNCTIONS};
 
     fn query(pairs: &[(&str, &str)]) -> String {
         form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use larder_model::{Transaction, amount};
+use larder_store::filters;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -13,7 +14,6 @@ use super::queries::{self, ListParams};
 use super::wire::{Ids, datetime};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
-use crate::store::filters;
 
 /// `{execution}-{ordinal}`.
 const ID_CHARS_MAX: usize = 48;

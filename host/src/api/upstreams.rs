@@ -5,9 +5,12 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
+use larder_egress::upstreams::Upstreams;
+use larder_egress::upstreams::breaker::Told;
 use larder_model::ids::PartnerId;
 use larder_model::upstreams::{CredentialKind, is_name};
 use larder_model::{Upstream, UpstreamSettings};
+use larder_store::Changer;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -18,10 +21,7 @@ use super::problem::{Kind, Problem};
 use super::wire::{self, Deleted, Ids, datetime};
 use crate::app::App;
 use crate::auth::{Caller, Operator, Scope};
-use crate::egress::upstreams::Upstreams;
-use crate::egress::upstreams::breaker::Told;
 use crate::quotas::{Cap, Exceeded};
-use crate::store::{self, Changer};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -104,7 +104,7 @@ async fn list_of(app: &App, owner: Owner) -> Result<Json<UpstreamList>, Problem>
 async fn get_of(app: &App, owner: Owner, ids: &Ids) -> Result<Json<UpstreamObject>, Problem> {
     let name = ids.text("name")?;
     let found = visible(app, &owner).await?.into_iter().find(|upstream| upstream.name == name);
-    let found = found.ok_or(store::Error::NotFound { what: "upstream" })?;
+    let found = found.ok_or(larder_store::Error::NotFound { what: "upstream" })?;
     Ok(Json(object(app, &owner, found).await))
 }
 
@@ -130,7 +130,7 @@ async fn create_of(app: &App, by: By<'_>, body: Body) -> Result<(StatusCode, Jso
         upstream.sealed = Some(seal(app, &upstream, &wire::required("secret", secret)?)?);
     }
     let taken = |err| {
-        let operators = matches!(&err, store::Error::Conflict { key } if key == store::OPERATORS);
+        let operators = matches!(&err, larder_store::Error::Conflict { key } if key == larder_store::OPERATORS);
         let message = match operators {
             true => "The operator has an upstream with this name, which your functions call by it: choose another name",
             false => "An upstream with this name exists already",
@@ -148,7 +148,7 @@ async fn update_of(app: &App, by: By<'_>, ids: &Ids, body: Body) -> Result<Json<
     let secret = text(&mut input, "secret")?;
     let name = ids.text("name")?;
     let found = app.store.upstreams(owner.as_ref()).await?.into_iter().find(|upstream| upstream.name == name);
-    let old = found.ok_or(store::Error::NotFound { what: "upstream" })?;
+    let old = found.ok_or(larder_store::Error::NotFound { what: "upstream" })?;
     let settings = checked(wire::patched(&old.settings, input)?)?;
     let updated_at_ms = app.clock.now_ms().max(old.updated_at_ms + 1);
     let mut new = Upstream { settings, updated_at_ms, ..old.clone() };

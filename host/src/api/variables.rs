@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use larder_model::Variable;
 use larder_model::grants::check;
 use larder_model::ids::FunctionId;
+use larder_store::filters;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -18,7 +19,6 @@ use super::queries::{self, ListParams};
 use super::wire::{self, Deleted, Ids, datetime};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
-use crate::store::{self, filters};
 
 const VALUE_CHARS_MAX: usize = 8_192;
 /// Of one function; together they are the guest's environment.
@@ -89,7 +89,7 @@ fn shown(app: &App, v: &Variable) -> String {
     }
 }
 
-/// What a value is sealed for; the directory and `store::sealed` have the same.
+/// What a value is sealed for; the directory and `larder_store::sealed` have the same.
 fn place(v: &Variable) -> [&str; 3] {
     [v.partner.as_str(), v.function.as_str(), v.name.as_str()]
 }
@@ -106,7 +106,7 @@ fn value(value: String) -> Result<String, Problem> {
     wire::chars("value", value, 0..=VALUE_CHARS_MAX)
 }
 
-fn taken(err: store::Error) -> Problem {
+fn taken(err: larder_store::Error) -> Problem {
     Problem::or_taken(err, Kind::VariableExists, "A variable of this function has this ID or key already")
 }
 

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use larder_model::time::{Clock, rfc3339};
+use larder_secrets::keyring::{self, Keyring};
 use serde_json::{Value, json};
 
 use super::Session;
 use super::client::Client;
 use super::console::{Console, count, field};
 use super::failure::{Failure, Refusal, Result};
-use crate::secrets::keyring::{self, Keyring};
 
 /// Between two looks at what the processes know.
 const PAUSE: Duration = Duration::from_millis(500);

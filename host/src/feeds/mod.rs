@@ -13,12 +13,12 @@ use std::ops::RangeInclusive;
 use larder_model::Feed;
 use larder_model::feed_mapping::{self, Page};
 use larder_model::time::Millis;
+use larder_signals::Work;
+use larder_signals::crash::{self, Point};
+use larder_store::{Moved, Received, Waiting};
 use metrics::counter;
 
 use crate::app::App;
-use crate::crash::{self, Point};
-use crate::queue::Work;
-use crate::store::{self, Moved, Received, Waiting};
 
 const DAY_MS: Millis = 24 * 3_600 * 1_000;
 
@@ -37,7 +37,12 @@ fn times(app: &App) -> RangeInclusive<Millis> {
 }
 
 /// Stores what a page came to and, if it was polled, moves the feed on. `None`: it is somebody else's by now, or gone.
-pub async fn take(app: &App, feed: &Feed, page: &Page, moved: Option<&Moved>) -> store::Result<Option<Received>> {
+pub async fn take(
+    app: &App,
+    feed: &Feed,
+    page: &Page,
+    moved: Option<&Moved>,
+) -> larder_store::Result<Option<Received>> {
     let Some(taken) = app.store.take_page(feed, page, moved, &app.clock).await? else { return Ok(None) };
     crash::point(Point::FeedTaken);
     if let Some(tenant) = feed.owner.as_ref().and_then(|partner| app.directory.tenant(partner)) {

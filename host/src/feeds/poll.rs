@@ -11,6 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use larder_egress::Tenants;
+use larder_egress::upstreams::UpstreamView;
 use larder_model::feed_mapping::Page;
 use larder_model::feeds::PollSettings;
 use larder_model::grants::leads;
@@ -18,15 +20,14 @@ use larder_model::ids::PartnerId;
 use larder_model::outgoing::Times;
 use larder_model::time::Millis;
 use larder_model::{Feed, Progress, fields};
+use larder_signals::Work;
+use larder_signals::crash::{self, Point};
+use larder_store::Moved;
 use metrics::{counter, gauge};
 
 use super::owner;
 use crate::app::App;
 use crate::backlog;
-use crate::crash::{self, Point};
-use crate::partners::UpstreamView;
-use crate::queue::Work;
-use crate::store::{self, Moved};
 use crate::workers::retries;
 
 /// Due feeds that are looked at in one step.
@@ -69,7 +70,7 @@ pub async fn drive(app: App) {
 }
 
 /// Begins the polls that are due; gives whether there was no room for some, which wait until there is.
-async fn step(app: &App, polls: &Polls) -> store::Result<bool> {
+async fn step(app: &App, polls: &Polls) -> larder_store::Result<bool> {
     let settings = &app.settings.feeds;
     let most = settings.polls_max;
     let mut crowded = false;
@@ -99,7 +100,7 @@ async fn step(app: &App, polls: &Polls) -> store::Result<bool> {
 
 /// As many events of its partner wait as may: the feed stays where it is. One of the operator's goes on, as its partners have
 /// no part in how much it brings, and none of them shall hold up the others.
-async fn rests(app: &App, feed: &Feed) -> store::Result<bool> {
+async fn rests(app: &App, feed: &Feed) -> larder_store::Result<bool> {
     match feed.owner.as_ref().and_then(|partner| app.directory.tenant(partner)) {
         Some(tenant) => Ok(backlog::takes_no_events(app, &backlog::waiting(app, &tenant).await?)),
         None => Ok(false),

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::store::Waiting;
+use larder_store::Waiting;
 
 /// How old a count may be when some of it has left since.
 const LESS: Duration = Duration::from_millis(50);

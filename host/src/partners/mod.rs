@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use backlog::Backlog;
 use calls::Calls;
+use larder_egress::Tenants;
+use larder_egress::upstreams::UpstreamView;
 use larder_model::grants::{Leads, leads};
 use larder_model::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
 use larder_model::zones::{Zone, Zones};
@@ -29,15 +31,15 @@ use larder_model::{
     ApiKey, Deployment, Digest, Exports, Function, Grants, Limits, Partner, Upstream, Variable, settings,
 };
 use larder_runtime::Lane;
+use larder_secrets::Secrets;
+use larder_secrets::keyring::MasterKeyId;
+use larder_signals::lifecycle::Lifecycle;
+use larder_signals::{Queue, Work};
+use larder_store::Store;
 use tokio::sync::Semaphore;
 
 use crate::bodies::TenantBytes;
-use crate::lifecycle::Lifecycle;
-use crate::queue::{Queue, Work};
-use crate::secrets::Secrets;
-use crate::secrets::keyring::MasterKeyId;
 use crate::staging::TenantUploads;
-use crate::store::{self, Store};
 use crate::stored::Stored;
 
 /// One partner's part of the snapshot.
@@ -88,13 +90,6 @@ pub struct FunctionView {
     pub variables: Arc<Vec<(String, String)>>,
     /// A variable that does not open. The function does not run without it.
     pub unopened: Option<String>,
-}
-
-/// A named outside service as a call sees it. Without `Debug`: it must not be printed.
-pub struct UpstreamView {
-    pub upstream: Upstream,
-    /// The credential's text; `None` if there is none, or if it does not open: then nothing may be sent.
-    pub secret: Option<String>,
 }
 
 /// The deployment that runs.
@@ -155,7 +150,7 @@ impl Directory {
         queue: Queue,
         zones: Zones,
         server: &settings::Server,
-    ) -> store::Result<Directory> {
+    ) -> larder_store::Result<Directory> {
         let directory = Directory(Arc::new(Shared {
             tenants: ArcSwap::default(),
             store,
@@ -180,13 +175,8 @@ impl Directory {
         self.0.tenants.load_full()
     }
 
-    /// The upstream that the partner's functions know by this name.
-    pub fn upstream(&self, partner: &PartnerId, name: &str) -> Option<Arc<UpstreamView>> {
-        self.0.tenants.load().get(partner)?.upstreams.get(name).cloned()
-    }
-
     /// The operator's of this name, for what is done on behalf of no partner.
-    pub async fn operators_upstream(&self, name: &str) -> store::Result<Option<Arc<UpstreamView>>> {
+    pub async fn operators_upstream(&self, name: &str) -> larder_store::Result<Option<Arc<UpstreamView>>> {
         let found = self.0.store.upstreams(None).await?.into_iter().find(|upstream| upstream.name == name);
         Ok(found.map(|upstream| Arc::new(self.0.upstream(upstream))))
     }
@@ -202,21 +192,21 @@ impl Directory {
     }
 
     /// After a change of this process's own: reads the partner anew, swaps it in and tells the other processes.
-    pub async fn reload(&self, id: &PartnerId) -> store::Result<()> {
+    pub async fn reload(&self, id: &PartnerId) -> larder_store::Result<()> {
         self.read_anew(id).await?;
         self.0.queue.push(Work::Tenants);
         Ok(())
     }
 
     /// After a change of this process's own to what stands in the snapshots of all partners.
-    pub async fn reload_all(&self) -> store::Result<()> {
+    pub async fn reload_all(&self) -> larder_store::Result<()> {
         self.refresh_all().await?;
         self.0.queue.push(Work::Tenants);
         Ok(())
     }
 
     /// Makes sure that the snapshot has every change that was committed before this call.
-    pub async fn refresh(&self, id: &PartnerId) -> store::Result<()> {
+    pub async fn refresh(&self, id: &PartnerId) -> larder_store::Result<()> {
         let now = self.0.store.partner(id).await?.map(|partner| partner.version);
         if now != self.version(id) {
             self.read_anew(id).await?;
@@ -225,7 +215,7 @@ impl Directory {
     }
 
     /// The same for all partners, with one query where nothing has changed.
-    pub async fn refresh_all(&self) -> store::Result<()> {
+    pub async fn refresh_all(&self) -> larder_store::Result<()> {
         let now: HashMap<PartnerId, i64> =
             self.0.store.partners().await?.into_iter().map(|partner| (partner.id, partner.version)).collect();
         let known = self.tenants();
@@ -280,7 +270,7 @@ impl Directory {
         self.tenant(id).map(|tenant| tenant.partner.version)
     }
 
-    async fn read_anew(&self, id: &PartnerId) -> store::Result<()> {
+    async fn read_anew(&self, id: &PartnerId) -> larder_store::Result<()> {
         let _one = self.0.reloading.lock().await;
         // The version is read before the rest: what changes meanwhile is found at the next look.
         let tenant = match self.0.store.partner(id).await? {
@@ -296,7 +286,7 @@ impl Directory {
         Ok(())
     }
 
-    async fn read(&self, partner: Partner) -> store::Result<Tenant> {
+    async fn read(&self, partner: Partner) -> larder_store::Result<Tenant> {
         let (store, id) = (&self.0.store, partner.id.clone());
         let keys = store.keys(&id).await?.into_iter().map(|key| (key.id.clone(), key)).collect();
         let deployments = store.active_deployments(&id).await?.into_iter().map(|d| (d.id.clone(), d));
@@ -416,6 +406,20 @@ impl Shared {
             .ok()
         });
         UpstreamView { upstream, secret }
+    }
+}
+
+impl Tenants for Directory {
+    fn upstream(&self, partner: &PartnerId, name: &str) -> Option<Arc<UpstreamView>> {
+        self.0.tenants.load().get(partner)?.upstreams.get(name).cloned()
+    }
+
+    fn grants(&self, partner: &PartnerId, function: &FunctionId) -> Result<Arc<Grants>, String> {
+        match self.function(partner, function) {
+            Some(view) if view.function.enabled => Ok(view.grants.clone()),
+            Some(_) => Err("the function is disabled: it reaches nothing".into()),
+            None => Err("the function was deleted: it reaches nothing".into()),
+        }
     }
 }
 

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use futures::StreamExt;
+use larder_signals::crash::{self, Point};
+use larder_store::Removal;
+use larder_store::retention::{self, Aged, Place};
 
 use crate::app::App;
-use crate::crash::{self, Point};
-use crate::store::retention::{self, Aged, Place};
-use crate::store::{self, Removal};
 use crate::stored;
 
 const PERIOD: Duration = Duration::from_secs(60);
@@ -99,7 +99,7 @@ pub async fn sweep_at_once(app: &App, removal: &Removal) {
 }
 
 /// A batch of each removal in turn, so that a large one holds up no small one.
-async fn sweep_removals(app: &App) -> store::Result<u64> {
+async fn sweep_removals(app: &App) -> larder_store::Result<u64> {
     let mut rows = 0;
     let mut left = app.store.removals(REMOVALS_MAX).await?;
     while !left.is_empty() {
@@ -124,7 +124,7 @@ async fn sweep_removals(app: &App) -> store::Result<u64> {
 }
 
 /// What is too old goes from every table; gives how many rows.
-async fn sweep(app: &App) -> store::Result<u64> {
+async fn sweep(app: &App) -> larder_store::Result<u64> {
     let (now, records) = (app.clock.now_ms(), &app.settings.records);
     let before = |age: Duration| now - age.as_millis() as i64;
     let mut rows = app.store.delete_old_commits(now - COMMITS_KEPT.as_millis() as i64).await?;
@@ -146,7 +146,7 @@ async fn sweep(app: &App) -> store::Result<u64> {
     Ok(rows + sweep_aged(app, &retention::FANOUTS, aged).await? + sweep_aged(app, &retention::EVENTS, aged).await?)
 }
 
-async fn sweep_aged(app: &App, aged: &Aged, before: i64) -> store::Result<u64> {
+async fn sweep_aged(app: &App, aged: &Aged, before: i64) -> larder_store::Result<u64> {
     let (mut rows, mut place) = (0, Some(Place::default()));
     while let Some(from) = place.take_if(|_| !app.life.is_draining()) {
         let (gone, next) = app.store.delete_aged(aged, before, &from, BATCH).await?;

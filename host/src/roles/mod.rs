@@ -9,29 +9,30 @@ pub mod web;
 pub mod worker;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
+use larder_egress::Client;
+use larder_egress::upstreams::Upstreams;
 use larder_model::settings::Settings;
 use larder_model::time::{Clock, instant};
 use larder_model::zones::Zones;
 use larder_runtime::Runtime;
+use larder_secrets::{Secrets, private_files};
+use larder_signals::lifecycle::Lifecycle;
+use larder_signals::{Queue, Work};
+use larder_store::Store;
 use web::Listeners;
 
 use crate::app::{App, Parts};
 use crate::bodies::Bodies;
-use crate::egress::Client;
-use crate::egress::upstreams::Upstreams;
 use crate::ledger::{self, Ledger};
-use crate::lifecycle::Lifecycle;
 use crate::objects::Objects;
 use crate::partners::Directory;
-use crate::queue::{Queue, Work};
-use crate::secrets::{self, Secrets};
 use crate::staging::Staging;
-use crate::store::Store;
 use crate::workers::gates::Gates;
 use crate::workers::turns::Turns;
-use crate::{files, machine, rotation, stored, usage};
+use crate::{machine, rotation, stored, usage};
 pub use web::bind;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -69,9 +70,9 @@ pub async fn start(
 ) -> anyhow::Result<App> {
     let data = settings.data.clone();
     machine::share_out(&mut settings, machine::memory_bytes());
-    files::tighten(&data);
+    private_files::tighten(&data);
     if let Some(folder) = settings.objects.url.strip_prefix("file://") {
-        files::tighten(Path::new(folder));
+        private_files::tighten(Path::new(folder));
     }
     let store = Store::open(&settings.database, &data).await.context("the database could not be opened")?;
     if store.is_embedded() {
@@ -126,7 +127,8 @@ pub async fn start(
     .map_err(anyhow::Error::msg)
     .context("the runtime could not be started")?;
     let egress = Client::new(&settings.egress)?;
-    let upstreams = Upstreams::new(egress.clone(), clock.clone(), queue.clone(), secrets.clone(), directory.clone());
+    let upstreams =
+        Upstreams::new(egress.clone(), clock.clone(), queue.clone(), secrets.clone(), Arc::new(directory.clone()));
     let ledger_settings = ledger::Settings { flush: settings.records.flush, buffer: settings.records.buffer };
     let (ledger, writer) = Ledger::new(store.clone(), clock.clone(), &ledger_settings);
     life.spawn_last("ledger", writer);
@@ -185,7 +187,7 @@ pub fn run(app: &App, roles: &[Role], listeners: Listeners) -> anyhow::Result<()
 /// Reads a key from a file; a setting that is empty is a complaint that names it.
 pub fn key_from(file: &Path, setting: &str) -> anyhow::Result<String> {
     anyhow::ensure!(!file.as_os_str().is_empty(), "{setting} must name a file; only `larder dev` makes its own");
-    let text = secrets::read_private(file).with_context(|| format!("{setting}: {}", file.display()))?;
+    let text = larder_secrets::read_private(file).with_context(|| format!("{setting}: {}", file.display()))?;
     let key = text.trim().to_owned();
     anyhow::ensure!(key.len() >= 32, "{setting}: the key in {} is shorter than 32 characters", file.display());
     let placeholder = key.chars().all(|c| key.starts_with(c));

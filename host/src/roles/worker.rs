@@ -1,7 +1,8 @@
 //! Executions, builds, events and fan-outs.
 
+use larder_signals::Work;
+
 use crate::app::App;
-use crate::queue::Work;
 use crate::workers::{self, build, claim, expand, route};
 
 pub fn start(app: &App) {

@@ -12,14 +12,14 @@ use larder_model::Trigger;
 use larder_model::cron::Cron;
 use larder_model::ids::{FunctionId, PartnerId};
 use larder_model::time::{Millis, instant};
+use larder_signals::Work;
+use larder_signals::crash::{self, Point};
+use larder_store::{Queue, Waiting};
 use metrics::counter;
 
 use crate::app::App;
 use crate::backlog;
-use crate::crash::{self, Point};
 use crate::partners::FunctionView;
-use crate::queue::Work;
-use crate::store::{self, Queue, Waiting};
 use crate::workers::route::{Cause, Triggered};
 use crate::workers::turns;
 
@@ -28,7 +28,7 @@ const LATE_MS: Millis = 10_000;
 
 /// Arms or disarms a function's schedule after a change of the function or its deployment. A firing that is due but
 /// was not made yet stays due.
-pub async fn arm(app: &App, partner: &PartnerId, function: &FunctionId) -> store::Result<()> {
+pub async fn arm(app: &App, partner: &PartnerId, function: &FunctionId) -> larder_store::Result<()> {
     let view = app.directory.function(partner, function);
     let present = app.store.schedule(partner, function).await?;
     let wanted = view.as_deref().and_then(|view| wanted(app, view, present));
@@ -62,7 +62,7 @@ fn next(cron: &Cron, view: &FunctionView, after: Millis) -> Option<Millis> {
 const ARM_ALL: Duration = Duration::from_secs(60);
 
 /// Arms every schedule, for a process that died between a change and the arming after it: one query for all of them.
-pub async fn arm_all(app: &App) -> store::Result<()> {
+pub async fn arm_all(app: &App) -> larder_store::Result<()> {
     let present: HashMap<(PartnerId, FunctionId), Millis> =
         app.store.schedules().await?.into_iter().map(|(partner, function, at)| ((partner, function), at)).collect();
     for (partner, tenant) in app.directory.tenants().iter() {
@@ -78,7 +78,7 @@ pub async fn arm_all(app: &App) -> store::Result<()> {
 }
 
 /// Takes a firing away that nothing is to come of, unless it was armed anew meanwhile.
-async fn disarm(app: &App, due: &(PartnerId, FunctionId, Millis)) -> store::Result<()> {
+async fn disarm(app: &App, due: &(PartnerId, FunctionId, Millis)) -> larder_store::Result<()> {
     app.store.fire_schedule(due, None, &[], &[]).await.map(|_| ())
 }
 
@@ -88,7 +88,7 @@ const PARTNERS: u32 = 20;
 
 /// Fires what is due, as much of each partner. The schedules of a partner that has as many executions waiting as it may
 /// rest, as if nobody had looked: what they miss is made up for, marked late.
-pub async fn step(app: App) -> store::Result<bool> {
+pub async fn step(app: App) -> larder_store::Result<bool> {
     let now = app.clock.now_ms();
     let rests = |waiting: &Waiting| backlog::is_full(&app, waiting);
     let partners = turns::next(&app, Queue::Schedules, vec![], PARTNERS, rests).await?;
@@ -103,7 +103,7 @@ pub async fn step(app: App) -> store::Result<bool> {
     Ok(fired)
 }
 
-async fn fire(app: &App, due: &(PartnerId, FunctionId, Millis), now: Millis) -> store::Result<()> {
+async fn fire(app: &App, due: &(PartnerId, FunctionId, Millis), now: Millis) -> larder_store::Result<()> {
     let (partner, function, nominal) = due;
     // Another process may have made or changed the schedule a moment ago.
     app.directory.refresh(partner).await?;

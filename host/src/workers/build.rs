@@ -7,10 +7,10 @@ use std::time::Duration;
 use larder_model::grants::Difference;
 use larder_model::{BuildStatus, Deployment};
 use larder_runtime::{Artifact, CompileError, Found};
+use larder_signals::crash::{self, Point};
 
 use crate::app::App;
-use crate::crash::{self, Point};
-use crate::{needs, schedule, store};
+use crate::{needs, schedule};
 
 /// How often a build is begun again because it came to no end: it may be what killed its process.
 const LOST_MAX: u32 = 3;
@@ -41,7 +41,7 @@ struct Grants {
 
 /// Builds the next deployment that no build has finished. One whose process died in the middle is taken over when its
 /// claim runs out.
-pub async fn step(app: App) -> store::Result<bool> {
+pub async fn step(app: App) -> larder_store::Result<bool> {
     let until = || app.clock.now_ms() + CLAIM.as_millis() as i64;
     let claimed = app.store.claim_build(&app.holder, app.clock.now_ms(), until()).await?;
     let Some(mut deployment) = claimed else { return Ok(false) };
@@ -108,7 +108,7 @@ pub async fn step(app: App) -> store::Result<bool> {
 }
 
 /// From the cheap to the dear: what it is, what it may, and only then its compilation.
-async fn build(app: &App, deployment: &Deployment) -> store::Result<Built> {
+async fn build(app: &App, deployment: &Deployment) -> larder_store::Result<Built> {
     if deployment.build_lost > LOST_MAX {
         return Ok(Built::Refused(format!(
             "{} builds of it were begun and came to no end: their processes died, or the machine had no time for them; \

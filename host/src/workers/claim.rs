@@ -8,6 +8,9 @@ use dashmap::DashMap;
 use larder_model::ids::{EnrolmentId, EventId, ExecutionId, PartnerId};
 use larder_model::time::Millis;
 use larder_model::{Enrolment, EnrolmentStatus, Execution, StoredEvent, Trigger, delivery_key};
+use larder_signals::Work;
+use larder_signals::crash::{self, Point};
+use larder_store::{Claimed, Queue, Waiting};
 use tokio::sync::Semaphore;
 
 use super::execute::{self, Job};
@@ -16,9 +19,6 @@ use super::shares::Shares;
 use super::{input, turns};
 use crate::app::App;
 use crate::backlog;
-use crate::crash::{self, Point};
-use crate::queue::Work;
-use crate::store::{self, Claimed, Queue, Waiting};
 
 /// Claims and runs executions until the process drains; those that run then may finish.
 pub async fn drive(app: App, held: Held) {
@@ -81,7 +81,7 @@ pub async fn drive(app: App, held: Held) {
 
 /// Claims for the partners whose turn it is, each its share. Those of a partner that rests because its functions emit
 /// faster than events can be handed over are not begun.
-async fn claim(app: &App, held: &Held, free: u32, now: Millis) -> store::Result<Vec<Claimed>> {
+async fn claim(app: &App, held: &Held, free: u32, now: Millis) -> larder_store::Result<Vec<Claimed>> {
     let worker = &app.settings.worker;
     let shares = Shares::new(free, worker.executions_per_partner, held.by_partner());
     let rests = |waiting: &Waiting| backlog::emits_too_much(app, waiting);
@@ -145,7 +145,7 @@ struct Context {
 }
 
 impl Context {
-    async fn load(app: &App, claimed: &[Claimed]) -> store::Result<Context> {
+    async fn load(app: &App, claimed: &[Claimed]) -> larder_store::Result<Context> {
         let executions = || claimed.iter().map(|claimed| &claimed.execution);
         let events = executions().filter_map(|e| Some((&e.partner, e.event.as_ref()?)));
         let enrolments = executions().filter_map(|e| Some((&e.partner, e.enrolment.as_ref()?)));
@@ -157,7 +157,7 @@ impl Context {
     }
 }
 
-async fn run(app: &App, context: &Context, claimed: Claimed) -> store::Result<()> {
+async fn run(app: &App, context: &Context, claimed: Claimed) -> larder_store::Result<()> {
     let Claimed { execution, body, holder, stolen: _ } = &claimed;
     let (partner, function) = (&execution.partner, &execution.function);
     let Some(view) = app.directory.function(partner, function) else {

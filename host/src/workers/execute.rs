@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
+use larder_egress::{Calls, InForce};
 use larder_model::ids::{DeploymentId, ExecutionId};
 use larder_model::time::{Millis, jitter};
 use larder_model::{
@@ -16,20 +17,19 @@ use larder_model::{
 };
 use larder_runtime::backends::{self, Backends};
 use larder_runtime::{Answer, Call, LoadError, Program, Run, Sanitize, StreamedBody};
+use larder_signals::crash::{self, Point};
+use larder_store::Root;
+use larder_store::ledger::{Ended, Verdict};
+use larder_store::state::Scope;
 use metrics::{counter, histogram};
 use tokio::sync::oneshot;
 
-use super::capabilities::{Http, Savings, Signing, State};
+use super::capabilities::{Outgoing, Savings, Signing, State};
 use super::gates::RACES_MAX;
 use super::retries::{self, Fate};
 use crate::app::App;
-use crate::crash::{self, Point};
-use crate::egress::{Calls, InForce};
 use crate::ledger::Unwritten;
 use crate::partners::{Active, FunctionView};
-use crate::store::Root;
-use crate::store::ledger::{Ended, Verdict};
-use crate::store::state::Scope;
 use crate::{backlog, stored};
 
 /// Events may cause events may cause events; deeper than this is a loop.
@@ -165,8 +165,8 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
     let scope = job.scope();
     let state = Arc::new(State::new(app.store.clone(), scope.clone()));
     let savings = Arc::new(Savings::new(app.store.clone(), scope.clone()));
-    let signing = app.upstreams.signer(InForce::new(&app.directory, &scope.partner, &scope.function));
-    let signing = Arc::new(Signing(signing));
+    let in_force = InForce::new(Arc::new(app.directory.clone()), &scope.partner, &scope.function);
+    let signer = Arc::new(Signing(app.upstreams.signer(in_force)));
     let mut limits = job.view.limits;
     limits.wall = limits.wall.min(job.wall_max.unwrap_or(limits.wall));
     let may_have_effects = program.artifact().may_have_effects;
@@ -189,7 +189,7 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
                     settings: e.settings.clone(),
                 }),
                 http: outgoing(app, &job),
-                signing: Some(signing.clone()),
+                signing: Some(signer.clone()),
                 ..Backends::new(state.clone(), savings.clone())
             },
         };
@@ -220,10 +220,10 @@ fn outgoing(app: &App, job: &Job) -> Option<Arc<dyn backends::Http>> {
     let grants = &job.view.grants;
     let any = !grants.http.is_empty() || !grants.upstreams.is_empty() || !grants.moved.is_empty();
     any.then(|| {
-        let in_force = InForce::new(&app.directory, &job.execution.partner, &job.execution.function);
+        let in_force = InForce::new(Arc::new(app.directory.clone()), &job.execution.partner, &job.execution.function);
         let (client, upstreams) = (app.egress.clone(), app.upstreams.clone());
-        let calls = Calls::new(client, upstreams, &app.settings.egress, in_force, &job.execution.id, grants);
-        Arc::new(Http(calls)) as _
+        Arc::new(Outgoing(Calls::new(client, upstreams, &app.settings.egress, in_force, &job.execution.id, grants)))
+            as _
     })
 }
 
@@ -353,7 +353,7 @@ async fn finish(
         Ok(Verdict::Committed { emitted }) => {
             count_buried(&execution);
             if emitted {
-                app.queue.push(crate::queue::Work::Events);
+                app.queue.push(larder_signals::Work::Events);
             }
             outcome.end
         }

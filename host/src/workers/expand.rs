@@ -1,13 +1,13 @@
 //! Fan-outs → executions, a page of enrolments at a time.
 
 use larder_model::ids::PartnerId;
+use larder_signals::Work;
+use larder_signals::crash::{self, Point};
+use larder_store::{Queue, Waiting};
 
 use super::turns;
 use crate::app::App;
 use crate::backlog;
-use crate::crash::{self, Point};
-use crate::queue::Work;
-use crate::store::{self, Queue, Waiting};
 
 /// Enrolments of one transaction.
 const PAGE: u32 = 200;
@@ -19,7 +19,7 @@ const FANOUTS: u32 = 4;
 /// Gives a fan-out of each partner its next page. Those of a partner rest while more of its executions are due than the
 /// workers shall have before them, or as many wait as may, so that one large fan-out is a cursor and not a hundred thousand
 /// rows.
-pub async fn step(app: App) -> store::Result<bool> {
+pub async fn step(app: App) -> larder_store::Result<bool> {
     let worker = &app.settings.worker;
     let (due_max, waiting_max) = (u64::from(worker.due_max), u64::from(worker.waiting_per_partner));
     let rests = |waiting: &Waiting| waiting.due >= due_max || waiting.executions >= waiting_max;
@@ -29,7 +29,9 @@ pub async fn step(app: App) -> store::Result<bool> {
             Ok(one) => moved |= one,
             // It is this partner's alone.
             Err(
-                err @ (store::Error::Conflict { .. } | store::Error::Statement { .. } | store::Error::BadRow { .. }),
+                err @ (larder_store::Error::Conflict { .. }
+                | larder_store::Error::Statement { .. }
+                | larder_store::Error::BadRow { .. }),
             ) => {
                 tracing::error!(partner.id = %partner, error = %err, "a fan-out of {partner} could not go on");
             }
@@ -40,7 +42,7 @@ pub async fn step(app: App) -> store::Result<bool> {
 }
 
 /// Gives the partner's oldest fan-out its next page.
-async fn expand(app: &App, partner: &PartnerId, waiting_max: u64) -> store::Result<bool> {
+async fn expand(app: &App, partner: &PartnerId, waiting_max: u64) -> larder_store::Result<bool> {
     let tenant = app.directory.tenant(partner);
     let waiting = match &tenant {
         Some(tenant) => backlog::waiting(app, tenant).await?.executions,

@@ -9,9 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
+use larder_store::state::Scope;
 use tokio::sync::{Mutex, OwnedMutexGuard};
-
-use crate::store::state::Scope;
 
 /// Lost races after which the gate is closed.
 pub const RACES_MAX: u32 = 3;

@@ -22,21 +22,21 @@ pub mod turns;
 use std::future::Future;
 use std::time::Duration;
 
+use larder_signals::Work;
+
 use crate::app::App;
-use crate::queue::Work;
-use crate::store;
 
 /// Runs `step` until the process drains: again at once while it finds work, else at the next wake-up or poll.
 pub async fn drive<F>(app: App, work: Work, poll: Duration, step: impl Fn(App) -> F)
 where
-    F: Future<Output = store::Result<bool>>,
+    F: Future<Output = larder_store::Result<bool>>,
 {
     let drain = app.life.drain();
     while !drain.is_cancelled() {
         match step(app.clone()).await {
             Ok(true) => continue,
             Ok(false) => {}
-            Err(store::Error::Contended(why)) => tracing::debug!(?work, why, "lost a race; trying again"),
+            Err(larder_store::Error::Contended(why)) => tracing::debug!(?work, why, "lost a race; trying again"),
             Err(err) => tracing::error!(?work, error = %err, "a step failed; trying again at the next poll"),
         }
         tokio::select! {

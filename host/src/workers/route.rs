@@ -6,13 +6,13 @@ use larder_model::grants::covers_type;
 use larder_model::ids::{EventId, ExecutionId, FanoutId, PartnerId};
 use larder_model::time::Millis;
 use larder_model::{Fanout, Function, Per, RequestRecord, Topics, Trigger, delivery_key};
+use larder_signals::Work;
+use larder_signals::crash::{self, Point};
+use larder_store::{NewExecution, Queue, Routed, RoutedEvent, Waiting, WaitingEvent};
 
 use super::turns;
 use crate::app::App;
 use crate::backlog;
-use crate::crash::{self, Point};
-use crate::queue::Work;
-use crate::store::{self, NewExecution, Queue, Routed, RoutedEvent, Waiting, WaitingEvent};
 
 /// Events of one transaction.
 const BATCH: u32 = 100;
@@ -23,7 +23,7 @@ const ROWS_MAX: usize = 1_000;
 
 /// Hands waiting events over, as many of each partner. An event is delivered to the functions that are enabled and
 /// deployed at this moment. The events of a partner that has as many executions waiting as it may wait.
-pub async fn step(app: App) -> store::Result<bool> {
+pub async fn step(app: App) -> larder_store::Result<bool> {
     let rests = |waiting: &Waiting| backlog::is_full(&app, waiting) && !backlog::emits_too_much(&app, waiting);
     let partners = turns::next(&app, Queue::Events, vec![], PARTNERS, rests).await?;
     let each = BATCH / u32::try_from(partners.len().max(1)).unwrap_or(PARTNERS);
@@ -37,7 +37,11 @@ pub async fn step(app: App) -> store::Result<bool> {
     match route(&app, &events).await {
         Ok(routed) => Ok(routed),
         // One of them is at fault, perhaps: it must not hold the others up. It is looked at again with the next wake-up or poll.
-        Err(store::Error::Conflict { .. } | store::Error::Statement { .. } | store::Error::BadRow { .. }) => {
+        Err(
+            larder_store::Error::Conflict { .. }
+            | larder_store::Error::Statement { .. }
+            | larder_store::Error::BadRow { .. },
+        ) => {
             let mut routed = false;
             for event in &events {
                 match route(&app, std::slice::from_ref(event)).await {
@@ -55,7 +59,7 @@ pub async fn step(app: App) -> store::Result<bool> {
 
 /// Hands these over, as the newest snapshots want it; gives whether there may be more to do at once. A partner that changes
 /// at this moment is read anew, and holds up no other.
-async fn route(app: &App, events: &[WaitingEvent]) -> store::Result<bool> {
+async fn route(app: &App, events: &[WaitingEvent]) -> larder_store::Result<bool> {
     let mut changed: BTreeSet<PartnerId> = BTreeSet::new();
     loop {
         let mut all = Triggered::default();

@@ -7,11 +7,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use larder_model::ids::PartnerId;
+use larder_signals::Work;
+use larder_store::{Queue, Waiting};
 
 use crate::app::App;
 use crate::backlog;
-use crate::queue::Work;
-use crate::store::{self, Queue, Waiting};
 
 /// Where the last turn of one kind of work ended, and whether it left out partners that rest.
 #[derive(Default)]
@@ -71,7 +71,7 @@ pub async fn next(
     mut without: Vec<PartnerId>,
     limit: u32,
     rests: impl Fn(&Waiting) -> bool,
-) -> store::Result<Vec<PartnerId>> {
+) -> larder_store::Result<Vec<PartnerId>> {
     let turn = app.turns.of(queue);
     loop {
         let found = app.store.partners_with(queue, app.clock.now_ms(), &turn.place(), &without, limit).await?;

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use faults::{Fault, Recoveries};
-use larder::crash::Point;
+use larder_signals::crash::Point;
 use oracle::{Findings, Oracle};
 use workload::{Senders, Sent, Workload};
 

@@ -1,7 +1,7 @@
 //! Header fields about one connection and not about the message (RFC 9110, section 7.6.1).
 //!
 //! Whoever passes a message on takes them out, in both directions: requests of clients and answers of functions at the web
-//! door, requests of functions and answers of outside services at [`larder::egress`].
+//! door, requests of functions and answers of outside services at [`larder_egress`].
 
 use http::{HeaderMap, HeaderName, header};
 

@@ -9,6 +9,8 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use larder_model::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
 use larder_model::{BuildStatus, Deployment, Digest, Function, FunctionSettings, Grants};
+use larder_signals::Work;
+use larder_store::filters;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as JsonValue;
 use utoipa::ToSchema;
@@ -21,8 +23,6 @@ use super::queries::{self, ListParams};
 use super::wire::{self, Deleted, Ids, datetime};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
-use crate::queue::Work;
-use crate::store::filters;
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()

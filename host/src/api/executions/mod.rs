@@ -31,17 +31,22 @@ use super::wire::{self, Deleted, Ids};
 use crate::app::App;
 use crate::auth::{Caller, Scope};
 use crate::backlog;
-use crate::crash::{self, Point};
 use crate::partners::{FunctionView, Tenant};
-use crate::queue::Work;
-use crate::store::{self, NewExecution, filters};
 use crate::stored;
 use crate::usage;
 use crate::workers::execute::{self, Body as InputBody, Done, Input, Job};
 use crate::workers::request;
+use larder_model::Enrolment;
+use larder_model::EnrolmentStatus;
+use larder_model::Execution;
+use larder_model::Per;
+use larder_model::Trigger;
 use larder_model::ids::{ExecutionId, FunctionId, PartnerId};
 use larder_model::time::{self, Millis};
-use larder_model::{Enrolment, EnrolmentStatus, Execution, Per, Trigger};
+use larder_signals::Work;
+use larder_signals::crash::{self, Point};
+use larder_store::NewExecution;
+use larder_store::filters;
 
 /// JSON around a body of 10,485,760 characters, with room for escapes.
 const BODY_MAX: usize = 16 << 20;
@@ -297,8 +302,8 @@ async fn enqueue(
     view.stored.add(bytes);
     match app.store.insert_execution(&new).await {
         // Whoever had this key before queued it a moment ago.
-        Err(store::Error::Conflict { .. }) if ticket.again => {}
-        Err(store::Error::Unknown(why)) => {
+        Err(larder_store::Error::Conflict { .. }) if ticket.again => {}
+        Err(larder_store::Error::Unknown(why)) => {
             tracing::warn!(execution.id = %new.id, why, "it is not known whether an execution was queued");
             return Err(Problem::outcome_unknown(&new.id));
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::Stream;
+use larder_signals::Told;
 
 use super::object::ExecutionObject;
 use crate::api::functions;
@@ -13,7 +14,6 @@ use crate::api::problem::{Kind, Problem};
 use crate::api::wire::Ids;
 use crate::app::App;
 use crate::auth::{Caller, Scope};
-use crate::queue::Told;
 
 /// A comment as often as this, so that whoever hung up is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);

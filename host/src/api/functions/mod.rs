@@ -10,6 +10,8 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use larder_model::ids::{DeploymentId, FunctionId, PartnerId};
 use larder_model::{BuildStatus, Function};
+use larder_store::listing::Listing;
+use larder_store::{Removal, Removed, filters};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -24,8 +26,6 @@ use crate::app::App;
 use crate::auth::{Caller, Scope};
 use crate::roles::maintenance;
 use crate::schedule;
-use crate::store::listing::Listing;
-use crate::store::{self, Removal, Removed, filters};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -103,7 +103,7 @@ async fn insert(app: &App, function: &Function) -> Result<(), Problem> {
     let taken = |err| Problem::or_taken(err, Kind::FunctionExists, "A function with this ID exists already");
     match app.store.insert_function(function).await {
         // What is left of the old one goes now, if it is not much.
-        Err(store::Error::BeingRemoved(id)) => {
+        Err(larder_store::Error::BeingRemoved(id)) => {
             let removal = Removal { partner: function.partner.clone(), what: Removed::Function(id) };
             maintenance::sweep_at_once(app, &removal).await;
             app.store.insert_function(function).await.map_err(taken)

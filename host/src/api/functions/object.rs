@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use larder_model::ids::{FunctionId, PartnerId};
 use larder_model::{Function, LimitSettings};
+use larder_store::Heads;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::variables::VariableObject;
 use crate::api::wire::datetime;
 use crate::app::App;
-use crate::store::{self, Heads};
 
 /// A function. Names of the formats up to 1.8 and from 1.9 on stand side by side.
 #[derive(Serialize, ToSchema)]
@@ -72,7 +72,7 @@ pub struct Context {
 }
 
 impl Context {
-    pub async fn read(app: &App, partner: &PartnerId, functions: &[Function]) -> store::Result<Context> {
+    pub async fn read(app: &App, partner: &PartnerId, functions: &[Function]) -> larder_store::Result<Context> {
         let ids: Vec<&FunctionId> = functions.iter().map(|function| &function.id).collect();
         let heads = app.store.deployment_heads(partner, &ids).await?;
         let one = if let [only] = &ids[..] { Some(*only) } else { None };

@@ -1,0 +1,6 @@
+//! From an upload to an active deployment.
+
+mod activation;
+mod builds;
+mod toolchains;
+mod uploads;

@@ -1,0 +1,6 @@
+//! What sets functions off by itself: events, schedules and feeds, and what becomes of executions that fail.
+
+mod dead_letters;
+mod delivery;
+pub mod feeds;
+pub mod schedules;

@@ -1,0 +1,4 @@
+//! What a function may do: what was approved, and nothing else.
+
+mod approvals;
+mod enforcement;

@@ -1,0 +1,301 @@
+//! The ledger under groups that do not commit as they are: each outcome is told what became of it, and of it alone.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use larder::ledger::{self, Ledger};
+use larder_model::ids::{EnrolmentId, EventId, ExecutionId, FunctionId, PartnerId};
+use larder_model::settings::Settings;
+use larder_model::time::Clock;
+use larder_model::{
+    Effect, Enrolment, EnrolmentStatus, Event, Execution, ExecutionStatus, Function, Grants, StoredEvent, Trigger,
+};
+use larder_store::ledger::Ended;
+use larder_store::{NewExecution, Root, Store};
+use larder_tests::proxy::{LastCommit, Mode, Proxy};
+use larder_tests::services::{self, Database};
+use larder_tests::{Backend, both};
+use serde_json::json;
+
+const NOW: i64 = 1_795_262_400_000;
+
+/// A store with a function that may do everything, for Anna.
+struct World {
+    store: Store,
+    clock: Clock,
+    partner: PartnerId,
+    function: FunctionId,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    async fn new(url: String) -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings::load(None, &[("database.url", url)]).unwrap();
+        let store = Store::open(&settings.database, folder.path()).await.unwrap();
+        let (partner, function): (PartnerId, FunctionId) = ("acme".parse().unwrap(), "f".parse().unwrap());
+        store.insert_partner(&partner, "Acme", NOW).await.unwrap();
+        let max = "92233720368547758.07";
+        let grants: Grants = serde_json::from_value(json!({
+            "state": true, "events": ["*.*"], "transactions": { "SEK": { "max": max, "sum": max, "period": "day" } },
+        }))
+        .unwrap();
+        let new = Function { grants, ..Function::new(partner.clone(), function.clone(), NOW) };
+        store.insert_function(&new).await.unwrap();
+        let world = World { store, clock: Clock::manual(NOW), partner, function, _folder: folder };
+        world.enrol("anna").await;
+        world
+    }
+
+    async fn enrol(&self, end_user: &str) {
+        let enrolment = Enrolment {
+            partner: self.partner.clone(),
+            id: EnrolmentId::generate(&self.clock),
+            function: self.function.clone(),
+            end_user: end_user.into(),
+            topic: "all".into(),
+            settings: "{}".into(),
+            status: EnrolmentStatus::Active,
+            created_at_ms: NOW,
+            updated_at_ms: NOW,
+        };
+        self.store.insert_enrolment(&enrolment).await.unwrap();
+    }
+
+    async fn on(on: Backend) -> (World, Option<Database>) {
+        let database = on.database().await;
+        (World::new(database.as_ref().map(Database::url).unwrap_or_default()).await, database)
+    }
+
+    fn outcome(&self, effects: Vec<Effect>) -> Ended {
+        let (id, partner, function) = (ExecutionId::generate(&self.clock), self.partner.clone(), self.function.clone());
+        Ended {
+            execution: Execution::new(partner, id, function, Trigger::Http, ExecutionStatus::Completed, NOW),
+            holder: None,
+            retry_at_ms: None,
+            reads: vec![],
+            effects,
+            end_user: None,
+            depth: 1,
+            root: Root { key: "a call".into(), descendants_max: 100_000 },
+            function_made_at_ms: None,
+        }
+    }
+
+    fn saving(&self, amount_minor: i64) -> Ended {
+        let mut ended = self.outcome(vec![]);
+        ended.effects.push(Effect::Transaction {
+            id: format!("{}-1", ended.execution.id),
+            end_user: Some("anna".into()),
+            amount: String::new(),
+            amount_minor,
+            currency: "SEK".into(),
+            memo: None,
+        });
+        ended
+    }
+
+    /// Commits these as one group; gives what each was told, in words.
+    async fn commit(&self, group: Vec<Ended>) -> Vec<String> {
+        let settings = ledger::Settings { flush: Duration::from_secs(60), buffer: 100 };
+        let (ledger, writer) = Ledger::new(self.store.clone(), self.clock.clone(), &settings);
+        let told = futures::future::join_all(group.into_iter().map(|ended| ledger.commit(ended)));
+        // All of them are there before the first is looked at.
+        let writer = async {
+            tokio::task::yield_now().await;
+            writer.await;
+        };
+        tokio::select! {
+            biased;
+            told = told => told.into_iter().map(|told| format!("{told:?}")).collect(),
+            () = writer => unreachable!("it is not closed"),
+        }
+    }
+
+    async fn is_there(&self, ended: &Ended) -> bool {
+        self.store.execution(&self.partner, &self.function, &ended.execution.id).await.unwrap().is_some()
+    }
+}
+
+const COMMITTED: &str = "Ok(Committed { emitted: false })";
+
+fn proxied(database: &Database, proxy: &Proxy) -> String {
+    format!("mysql://root@127.0.0.1:{}/{}", proxy.port(), database.name())
+}
+
+async fn proxy() -> Proxy {
+    Proxy::start(services::mariadb_url().rsplit(':').next().unwrap().trim_end_matches('/').parse().unwrap()).await
+}
+
+fn emission(world: &World) -> Ended {
+    let mut ended = world.outcome(vec![]);
+    ended.effects.push(Effect::Emit(Event {
+        id: format!("{}-1", ended.execution.id),
+        source: String::new(),
+        kind: "a.b".into(),
+        subject: None,
+        time: String::new(),
+        data_content_type: String::new(),
+        data: vec![].into(),
+        attributes: Default::default(),
+    }));
+    ended
+}
+
+/// Somebody has taken the key of what it emits.
+async fn take(world: &World, ended: &Ended) {
+    let event = StoredEvent {
+        partner: world.partner.clone(),
+        row: EventId::generate(&world.clock),
+        id: format!("{}-1", ended.execution.id),
+        source: format!("/functions/{}", world.function),
+        kind: "a.b".into(),
+        subject: None,
+        time: "2026-11-21T12:00:00Z".into(),
+        data_content_type: String::new(),
+        data: vec![].into(),
+        attributes: Default::default(),
+        depth: 0,
+        root: None,
+        created_at_ms: NOW,
+    };
+    world.store.insert_events(&[event]).await.unwrap();
+}
+
+both!(a_key_of_an_emission_that_is_taken_refuses_that_outcome_and_no_other, async |on| {
+    let (world, _database) = World::on(on).await;
+    let bad = emission(&world);
+    take(&world, &bad).await;
+    let mut group: Vec<Ended> = (1..=20).map(|amount| world.saving(amount)).collect();
+    group.insert(7, bad.clone());
+    group.push(emission(&world));
+    let told = world.commit(group.clone()).await;
+    for (at, (told, ended)) in told.iter().zip(&group).enumerate() {
+        assert!(world.is_there(ended).await, "{at}: {told}");
+        match at {
+            7 => assert!(told.starts_with("Ok(Refused {") && told.contains("there already"), "{told}"),
+            21 => assert_eq!(told, "Ok(Committed { emitted: true })"),
+            _ => assert_eq!(told, COMMITTED, "{at}"),
+        }
+    }
+    let bad = world.store.execution(&world.partner, &world.function, &bad.execution.id).await.unwrap().unwrap();
+    assert_eq!(bad.status, ExecutionStatus::Failed);
+});
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_committed_is_told_so_when_the_database_goes_after_it() {
+    let (database, proxy) = (Database::create().await, proxy().await);
+    let world = World::new(proxied(&database, &proxy)).await;
+    let (first, bad, last) = (world.saving(1), emission(&world), world.saving(2));
+    take(&world, &bad).await;
+    proxy.refuse_after(LastCommit::Answered);
+    let told = world.commit(vec![first.clone(), bad.clone(), last.clone()]).await;
+    proxy.set(Mode::Pass);
+    assert_eq!(told[0], COMMITTED);
+    for told in &told[1..] {
+        assert!(told.starts_with("Err("), "{told}");
+    }
+    let there = [world.is_there(&first).await, world.is_there(&bad).await, world.is_there(&last).await];
+    assert_eq!(there, [true, false, false]);
+}
+
+/// Other processes go on with what was committed before this one has learned that it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fate_of_a_commit_is_its_own_whatever_others_do_meanwhile() {
+    let (database, proxy) = (Database::create().await, proxy().await);
+    let world = World::new(proxied(&database, &proxy)).await;
+    let direct = World { store: other(&database).await, ..World::on(Backend::Embedded).await.0 };
+    for commit in [LastCommit::Done, LastCommit::Lost] {
+        let id = ExecutionId::generate(&world.clock);
+        let new = NewExecution {
+            partner: world.partner.clone(),
+            id: id.clone(),
+            function: world.function.clone(),
+            trigger: Trigger::Http,
+            trigger_key: None,
+            event: None,
+            enrolment: None,
+            nominal_at_ms: None,
+            late_ms: None,
+            scheduled_at_ms: None,
+            request: Default::default(),
+            body: None,
+            now: NOW,
+        };
+        world.store.insert_execution(&new).await.unwrap();
+        let claim = async |store: &Store, holder: &str, now: i64| {
+            store
+                .claim_executions(holder, now, now + 1_000, &[(world.partner.clone(), 8)])
+                .await
+                .unwrap()
+                .pop()
+                .unwrap()
+        };
+        let claimed = claim(&world.store, "one", NOW).await;
+        let mut buried = Ended { holder: Some("one".into()), ..world.outcome(vec![]) };
+        buried.execution = Execution { status: ExecutionStatus::Failed, buried_at_ms: Some(NOW), ..claimed.execution };
+        let saving = world.saving(1);
+        proxy.refuse_after(commit);
+        let others = async {
+            proxy.refuses().await;
+            // What was buried is redriven, or the claim has run out; either way another process has it now.
+            if commit == LastCommit::Done {
+                direct.store.redrive(&world.partner, &id, NOW).await.unwrap();
+            } else {
+                // The server has to notice first that nobody is there any more.
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            drop(claim(&direct.store, "two", NOW + 2_000).await);
+            proxy.set(Mode::Pass);
+        };
+        let (told, ()) = tokio::join!(world.commit(vec![buried, saving.clone()]), others);
+        assert_eq!(told[1], COMMITTED, "{commit:?}: {told:?}");
+        assert!(world.is_there(&saving).await);
+        match commit {
+            LastCommit::Done => assert_eq!(told[0], COMMITTED),
+            _ => assert_eq!(told[0], "Ok(Fenced)", "another has it now"),
+        }
+    }
+}
+
+async fn other(database: &Database) -> Store {
+    let settings = Settings::load(None, &[("database.url", database.url())]).unwrap();
+    Store::open(&settings.database, std::path::Path::new("/nowhere")).await.unwrap()
+}
+
+both!(an_outcome_may_save_for_more_end_users_than_a_statement_has_room_for, async |on| {
+    let (world, _database) = World::on(on).await;
+    let names: Vec<String> = (0..600).map(|number| format!("user-{number:03}")).collect();
+    let enrolled = names.iter().map(|name| world.enrol(name));
+    futures::stream::iter(enrolled).buffer_unordered(8).collect::<Vec<()>>().await;
+    let saving = |id: &ExecutionId, (at, name): (usize, &String)| Effect::Transaction {
+        id: format!("{id}-{at}"),
+        end_user: Some(name.clone()),
+        amount: String::new(),
+        amount_minor: 1,
+        currency: "SEK".into(),
+        memo: None,
+    };
+    let mut all = world.outcome(vec![]);
+    all.effects = names.iter().enumerate().map(|name| saving(&all.execution.id, name)).collect();
+    let mut one_more = all.clone();
+    one_more.execution.id = ExecutionId::generate(&world.clock);
+    one_more.effects =
+        names.iter().chain(&["nobody".into()]).enumerate().map(|n| saving(&one_more.execution.id, n)).collect();
+    let told = world.commit(vec![all, one_more]).await;
+    assert_eq!(told[0], COMMITTED);
+    assert!(told[1].starts_with("Ok(Refused {") && told[1].contains("nobody"), "{}", told[1]);
+});
+
+both!(sums_that_leave_64_bits_are_refused_and_stop_nobody, async |on| {
+    let (world, _database) = World::on(on).await;
+    let told = world.commit(vec![world.saving(i64::MAX), world.saving(i64::MAX), world.saving(1)]).await;
+    assert_eq!(told[0], COMMITTED);
+    for told in &told[1..] {
+        assert!(told.starts_with("Ok(Refused {") && told.contains("transactions.SEK.sum"), "{told}");
+    }
+    // As an older version could leave it.
+    let another = world.saving(i64::MAX);
+    let told = world.commit(vec![world.outcome(vec![]), another]).await;
+    assert!(told[0] == COMMITTED && told[1].contains("transactions.SEK.sum"), "{told:?}");
+});

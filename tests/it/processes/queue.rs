@@ -1,0 +1,202 @@
+//! Wake-ups between processes, each played by a queue of its own, through a Redis that comes and goes.
+
+use std::time::{Duration, Instant};
+
+use larder_model::{Execution, settings};
+use larder_signals::lifecycle::Lifecycle;
+use larder_signals::{Queue, Told, Watch, Work};
+use larder_tests::eventually;
+use larder_tests::services::Redis;
+
+/// Longer than any wake-up takes, and nothing is woken by it.
+const POLL: Duration = Duration::from_secs(20);
+
+fn settings(url: &str) -> settings::Redis {
+    settings::Redis {
+        url: url.into(),
+        password_file: Default::default(),
+        ca_file: Default::default(),
+        prefix: "larder-test-queue".into(),
+        timeout: Duration::from_millis(500),
+    }
+}
+
+/// A process that works on these kinds.
+async fn process(redis: &str, works_on: &[Work]) -> Queue {
+    let queue = Queue::open(&settings(redis)).await.unwrap();
+    queue.start(works_on, &Lifecycle::default());
+    queue
+}
+
+async fn is_woken(queue: &Queue, work: Work, within: Duration) -> bool {
+    tokio::time::timeout(within, queue.wait(work, POLL)).await.is_ok()
+}
+
+/// What was pushed or woken before is no wake-up of the test's.
+async fn settle(queues: &[&Queue], work: Work) {
+    for queue in queues {
+        while is_woken(queue, work, Duration::from_millis(150)).await {}
+    }
+}
+
+/// Waits until a push of one reaches the other.
+async fn reaches(from: &Queue, to: &Queue, work: Work) {
+    eventually("a push to arrive", async || {
+        from.push(work);
+        is_woken(to, work, Duration::from_millis(200)).await.then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_push_wakes_one_process_and_a_change_of_a_partner_wakes_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let redis = Redis::start(folder.path());
+    let web = process(&redis.url(), &[]).await;
+    let one = process(&redis.url(), &[Work::Executions]).await;
+    let two = process(&redis.url(), &[Work::Executions, Work::Events]).await;
+    reaches(&web, &two, Work::Executions).await;
+    reaches(&web, &one, Work::Executions).await;
+    settle(&[&one, &two], Work::Executions).await;
+    web.push(Work::Executions);
+    let short = Duration::from_secs(1);
+    let woken = futures::join!(is_woken(&one, Work::Executions, short), is_woken(&two, Work::Executions, short));
+    assert!(woken.0 ^ woken.1, "{woken:?}");
+
+    reaches(&web, &one, Work::Tenants).await;
+    reaches(&web, &two, Work::Tenants).await;
+    settle(&[&one, &two], Work::Tenants).await;
+    web.push(Work::Tenants);
+    let woken = futures::join!(is_woken(&one, Work::Tenants, short), is_woken(&two, Work::Tenants, short));
+    assert_eq!(woken, (true, true));
+    // Whoever works on no events is not woken for them, but for a look when it has found its Redis.
+    settle(&[&one], Work::Events).await;
+    web.push(Work::Events);
+    assert!(!is_woken(&one, Work::Events, Duration::from_millis(300)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flushed_or_restarted_it_carries_wake_ups_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut redis = Redis::start(folder.path());
+    let web = process(&redis.url(), &[]).await;
+    let worker = process(&redis.url(), &[Work::Executions]).await;
+    reaches(&web, &worker, Work::Executions).await;
+    redis.send("FLUSHALL\r\n").unwrap();
+    reaches(&web, &worker, Work::Executions).await;
+
+    redis.kill();
+    let begun = Instant::now();
+    web.push(Work::Executions);
+    assert!(begun.elapsed() < Duration::from_millis(100), "a push waited");
+    eventually("the loss to be noticed", async || worker.redis().unwrap().starts_with("gone").then_some(())).await;
+    settle(&[&worker], Work::Executions).await;
+    redis.restart();
+    // Nobody pushes: what was lost meanwhile is looked for once it is back.
+    assert!(is_woken(&worker, Work::Executions, Duration::from_secs(15)).await);
+    eventually("its return to be noticed", async || (worker.redis().unwrap() == "ok").then_some(())).await;
+    reaches(&web, &worker, Work::Executions).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_away_or_never_answers_holds_nobody_up() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hanging = listener.local_addr().unwrap().port();
+    let accepted = tokio::spawn(async move {
+        let mut kept = Vec::new();
+        loop {
+            kept.push(listener.accept().await.unwrap());
+        }
+    });
+    let nowhere = larder_tests::services::free_port();
+    for port in [hanging, nowhere] {
+        let begun = Instant::now();
+        let queue = process(&format!("redis://127.0.0.1:{port}"), &[Work::Executions]).await;
+        assert!(begun.elapsed() < Duration::from_secs(5), "the start waited for it");
+        let begun = Instant::now();
+        for _ in 0..1_000 {
+            queue.push(Work::Executions);
+        }
+        assert!(begun.elapsed() < Duration::from_millis(100), "a push waited");
+        assert!(is_woken(&queue, Work::Executions, Duration::from_millis(100)).await, "not even within the process");
+        assert!(queue.redis().unwrap().starts_with("gone"));
+    }
+    accepted.abort();
+}
+
+fn ended(id: &str) -> Execution {
+    let text = r#"{"partner":"acme","id":"ID","function":"round-up","deployment":null,"trigger":"http","status":"completed",
+        "trigger_key":null,"event":null,"enrolment":null,"nominal_at_ms":null,"late_ms":null,"scheduled_at_ms":null,
+        "request":{"method":"GET","path":"/","headers":[["authorization","secret"]]},"attempt":1,"failures":0,"lost":0,
+        "buried_at_ms":null,"response_status":200,"response_headers":[],"logs":"","errors":"","wall_us":1,"cpu_us":1,
+        "memory_peak_bytes":1,"created_at_ms":1,"updated_at_ms":2}"#;
+    serde_json::from_str(&text.replace("ID", id)).unwrap()
+}
+
+/// The id of the next execution that a watch sees.
+async fn next(watch: &mut Watch, within: Duration) -> Option<String> {
+    match tokio::time::timeout(within, watch.next()).await.ok()?? {
+        Told::Ended(execution) => {
+            assert!(execution.request.headers.is_empty(), "a credential went out: {execution:?}");
+            Some(execution.id.to_string())
+        }
+        Told::Dropped(count) => panic!("{count} were dropped"),
+    }
+}
+
+/// Tells of executions with this name until one arrives, and forgets those that follow.
+async fn heard(from: &Queue, watch: &mut Watch, name: &str) {
+    eventually("an execution to be told of", async || {
+        from.tails().tell(&ended(name));
+        next(watch, Duration::from_millis(200)).await.filter(|id| id == name)
+    })
+    .await;
+    while next(watch, Duration::from_millis(150)).await.is_some() {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tail_hears_every_process_once_also_after_redis_was_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut redis = Redis::start(folder.path());
+    let web = process(&redis.url(), &[]).await;
+    let worker = process(&redis.url(), &[Work::Executions]).await;
+    let (partner, function) = ("acme".parse().unwrap(), "round-up".parse().unwrap());
+    let mut watch = web.tails().watch(&partner, &function).unwrap();
+    let mut other = web.tails().watch(&partner, &"payday".parse().unwrap()).unwrap();
+    heard(&worker, &mut watch, "first").await;
+    let short = Duration::from_millis(300);
+    for (from, name) in [(&worker, "theirs"), (&web, "own")] {
+        from.tails().tell(&ended(name));
+        assert_eq!(next(&mut watch, Duration::from_secs(5)).await.as_deref(), Some(name));
+        assert_eq!(next(&mut watch, short).await, None, "{name} came twice");
+    }
+    assert_eq!(next(&mut other, short).await, None);
+
+    redis.kill();
+    web.tails().tell(&ended("alone"));
+    assert_eq!(next(&mut watch, short).await.as_deref(), Some("alone"));
+    redis.restart();
+    heard(&worker, &mut watch, "again").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_tail_is_told_what_it_missed_and_a_partner_has_only_so_many() {
+    let queue = Queue::open(&settings("")).await.unwrap();
+    let (partner, function) = ("acme".parse().unwrap(), "round-up".parse().unwrap());
+    queue.tails().tell(&ended("unheard"));
+    let mut watches: Vec<Watch> = std::iter::from_fn(|| queue.tails().watch(&partner, &function)).take(100).collect();
+    assert!((1..100).contains(&watches.len()), "{}", watches.len());
+    assert!(queue.tails().watch(&"other".parse().unwrap(), &function).is_some());
+    for number in 0..1_000 {
+        queue.tails().tell(&ended(&format!("e{number}")));
+    }
+    let Some(Told::Dropped(dropped)) = watches[0].next().await else { panic!("nothing was dropped") };
+    let mut seen = 0;
+    while let Some(id) = next(&mut watches[0], Duration::from_millis(100)).await {
+        assert_eq!(id, format!("e{}", dropped + seen));
+        seen += 1;
+    }
+    assert_eq!(dropped + seen, 1_000);
+    watches.pop();
+    assert!(queue.tails().watch(&partner, &function).is_some());
+}

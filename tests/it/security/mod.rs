@@ -1,0 +1,5 @@
+//! What must not be read by others: secrets and files.
+
+mod canary;
+mod files;
+mod secrets;

@@ -1,0 +1,5 @@
+//! Partners beside each other: nothing of one is seen by another, and none takes another's share.
+
+mod isolation;
+mod shares;
+mod turns;

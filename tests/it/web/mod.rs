@@ -1,0 +1,10 @@
+//! The web door: HTTP between clients and functions.
+
+mod answers;
+mod bodies;
+mod hot_path;
+mod http_semantics;
+mod idempotency;
+mod incoming;
+mod routes;
+mod streaming;
