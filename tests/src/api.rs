@@ -88,7 +88,7 @@ impl Api {
 
     /// What a key may have that may do everything.
     pub fn every_scope() -> Vec<&'static str> {
-        larder::auth::Scope::ALL.iter().map(|scope| scope.words()[0]).collect()
+        larder_wire::scopes::Scope::ALL.iter().map(|scope| scope.words()[0]).collect()
     }
 
     /// Sends and reads; `Err` when there is no answer (the process was killed, say).

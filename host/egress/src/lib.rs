@@ -12,6 +12,7 @@
 mod body;
 mod calls;
 mod client;
+mod dns_transport;
 mod in_force;
 mod pool;
 mod resolve;

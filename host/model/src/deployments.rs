@@ -62,3 +62,6 @@ pub struct Approval {
     pub by: KeyId,
     pub at_ms: Millis,
 }
+
+/// The line of a build log behind which stands what its grants widen.
+pub const WAITS: &str = "waits until somebody says yes to its grants. The function";

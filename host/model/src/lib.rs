@@ -40,6 +40,9 @@ pub mod variables;
 mod words;
 pub mod zones;
 
+/// The version of Larder.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 pub use artifact::{Digest, Exports};
 pub use deployments::{Approval, BuildStatus, Deployment};
 pub use enrolments::{Enrolment, EnrolmentStatus};

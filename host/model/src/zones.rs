@@ -182,12 +182,14 @@ impl Rules {
         match self.0.to_ambiguous_timestamp(civil).offset() {
             AmbiguousOffset::Unambiguous { offset } => at(offset),
             AmbiguousOffset::Fold { before, .. } => at(before),
-            AmbiguousOffset::Gap { after, .. } => {
-                let before = Timestamp::from_second(at(after)?.timestamp()).ok()?;
-                let change = self.0.following(before).next()?.timestamp();
-                DateTime::from_timestamp(change.as_second(), 0)
-            }
+            AmbiguousOffset::Gap { after, .. } => self.changes_after(at(after)?).next(),
         }
+    }
+
+    /// The moments later than this at which the clocks change, in order.
+    pub fn changes_after(&self, at: DateTime<Utc>) -> impl Iterator<Item = DateTime<Utc>> {
+        let at = Timestamp::from_second(at.timestamp()).unwrap_or(Timestamp::MAX);
+        self.0.following(at).filter_map(|change| DateTime::from_timestamp(change.timestamp().as_second(), 0))
     }
 }
 

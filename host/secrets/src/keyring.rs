@@ -35,7 +35,7 @@ impl MasterKeyId {
 
 impl fmt::Display for MasterKeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(&self.0))
+        f.write_str(&hex::encode(self.0))
     }
 }
 
@@ -167,7 +167,7 @@ pub fn add_to_file(path: &Path, made_at: &str) -> Result<MasterKeyId, Error> {
     Keyring::parse(&text).map_err(|why| bad(&why))?;
     let key = random::<32>();
     let id = MasterKey::new(&key).id;
-    let digits = Zeroizing::new(hex::encode(&*key));
+    let digits = Zeroizing::new(hex::encode(key.as_slice()));
     let text = Zeroizing::new(format!("# {id}, made {made_at}\n{}\n{}", *digits, *text));
     // Refused before anything is written: a file with too many.
     Keyring::parse(&text).map_err(|why| bad(&why))?;

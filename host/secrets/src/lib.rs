@@ -124,7 +124,7 @@ impl Secrets {
     /// Like [`Secrets::from_file`], but makes the file if it is not there: for `dev`.
     pub fn from_file_or_new(path: &Path) -> Result<Secrets, Error> {
         if !path.exists() {
-            let digits = Zeroizing::new(hex::encode(&*random::<KEY_BYTES>()));
+            let digits = Zeroizing::new(hex::encode(random::<KEY_BYTES>().as_slice()));
             write_private(path, &format!("{}\n", *digits))
                 .map_err(|err| Error::MasterKey(format!("master key file {}: {err}", path.display())))?;
         }
@@ -434,7 +434,7 @@ mod tests {
         let file = folder.path().join("master.key");
         let secrets = Secrets::from_file_or_new(&file).unwrap();
         let known = secrets.known();
-        let other = hex::encode(&*random::<32>());
+        let other = hex::encode(*random::<32>());
         for text in ["", "half a ke", &other] {
             write_private(&file, text).unwrap();
             secrets.reread().unwrap_err();

@@ -106,7 +106,7 @@ impl Store {
                         d.activate,
                         &d.kind,
                         &d.entrypoint,
-                        hex::encode(&d.digest.0),
+                        hex::encode(d.digest.0),
                         d.source_bytes,
                         d.build_bytes,
                         d.build_ms,
@@ -267,7 +267,7 @@ impl Store {
     pub async fn is_deployed(&self, digest: &Digest) -> Result<bool> {
         const FIND: &str = "-- find_digest
             SELECT 1 FROM deployments WHERE digest = ? LIMIT 1";
-        Ok(self.db.row(FIND, args![hex::encode(&digest.0)]).await?.is_some())
+        Ok(self.db.row(FIND, args![hex::encode(digest.0)]).await?.is_some())
     }
 
     /// The active deployments of a partner's functions.

@@ -6,3 +6,4 @@ mod architecture;
 mod markdown;
 mod samples;
 mod shell;
+mod statements;

@@ -145,10 +145,12 @@ async fn bodies_are_taken_by_the_api() {
     }
 }
 
-/// `rust FILE`: the sample stands in that file, word for word. Files of `documentation/code` are compiled here.
+/// `rust FILE`: the sample stands in that file, word for word, and the file is one of the modules below.
 #[test]
 fn rust_samples_are_compiled() {
     for fence in of("rust", "*") {
+        let name = fence.target().strip_prefix("tests/it/documentation/").expect("a file beside this one");
+        assert!(include_str!("samples.rs").contains(&format!("#[path = \"{name}\"]\nmod ")), "{}", fence.place());
         let file = workspace().join(fence.target());
         let source = std::fs::read_to_string(&file).unwrap_or_else(|err| panic!("{}: {err}", fence.place()));
         let plain = |text: &str| text.lines().map(str::trim_start).collect::<Vec<_>>().join("\n");

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use larder::ledger::{self, Ledger};
 use larder_model::ids::{EnrolmentId, EventId, ExecutionId, FunctionId, PartnerId};
 use larder_model::settings::Settings;
 use larder_model::time::Clock;
 use larder_model::{
     Effect, Enrolment, EnrolmentStatus, Event, Execution, ExecutionStatus, Function, Grants, StoredEvent, Trigger,
 };
+use larder_platform::ledger::{self, Ledger};
 use larder_store::ledger::Ended;
 use larder_store::{NewExecution, Root, Store};
 use larder_tests::proxy::{LastCommit, Mode, Proxy};

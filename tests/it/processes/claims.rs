@@ -1,9 +1,9 @@
 //! Which executions a worker takes, and in what order; with the clock in the test's hand.
 
-use larder::app::App;
 use larder_model::ids::{ExecutionId, FunctionId, PartnerId};
 use larder_model::time::Clock;
 use larder_model::{RequestRecord, Trigger};
+use larder_platform::app::App;
 use larder_store::NewExecution;
 use larder_tests::both;
 

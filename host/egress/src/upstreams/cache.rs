@@ -234,7 +234,7 @@ impl Cache {
             return;
         }
         let texts: Vec<Line> = all.iter().map(|kept| Line::of(kept)).collect();
-        let sealed = self.secrets.seal(&place(&hex::encode(&key.0)), larder_model::json(&texts).as_bytes());
+        let sealed = self.secrets.seal(&place(&hex::encode(key.0)), larder_model::json(&texts).as_bytes());
         let _ = tokio::time::timeout(REDIS_WAIT, self.queue.keep(&redis_key(&key.0), sealed.into(), worth)).await;
     }
 
@@ -247,7 +247,7 @@ impl Cache {
     async fn shared(&self, key: &Key) -> Option<Kept> {
         let sealed = tokio::time::timeout(REDIS_WAIT, self.queue.kept(&redis_key(&key.0))).await.ok()??;
         // One of an older master key, or not ours.
-        let text = self.secrets.open(&place(&hex::encode(&key.0)), &sealed).ok()?;
+        let text = self.secrets.open(&place(&hex::encode(key.0)), &sealed).ok()?;
         let lines: Vec<Line> = serde_json::from_slice(&text).ok()?;
         lines.into_iter().filter_map(Line::kept).find(|kept| kept.variant == key.1)
     }

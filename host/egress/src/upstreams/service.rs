@@ -272,7 +272,7 @@ mod tests {
         };
         let service = Service::new(&UpstreamView { upstream, secret: Some("Jefe".into()) }).ok().unwrap();
         assert_eq!(
-            hex::encode(&service.sign(b"what do ya want for nothing?").unwrap()),
+            hex::encode(service.sign(b"what do ya want for nothing?").unwrap()),
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
         // It goes with no request.

@@ -10,36 +10,26 @@
 //! A schedule whose minute or hour field recurs by `*` or a step follows real time instead: it fires whenever the wall
 //! clock shows one of its times, so `*/15 * * * *` fires every fifteen real minutes whatever the clock does.
 //!
-//! The search is our own because no crate at hand keeps the second rule where a gap crosses midnight, as it does in
-//! America/Nuuk every March.
+//! The crate `cron` walks the times that a wall clock without changes would show, up to the year 2100. Around it are these
+//! two rules, five fields with Sunday as 0 and 7, refusals in words, and the years after that.
 
-use chrono::{DateTime, Datelike, Days, NaiveDate, TimeDelta, Timelike, Utc};
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveDateTime, TimeDelta, Utc};
+use cron::Schedule;
 
 use crate::zones::Rules;
 
 /// The longest wait between two firings of any expression that fires at all: 29 February around the year 2100.
-const SEARCH_DAYS_MAX: u64 = 8 * 366 + 1;
+const SEARCH_YEARS: i32 = 8;
 
 /// A parsed expression. Equal texts are equal schedules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cron {
     text: String,
-    minutes: Set,
-    hours: Set,
-    days: Set,
-    months: Set,
-    weekdays: Set,
-    day_rule: DayRule,
+    /// Two where either of the day fields suffices.
+    either: Vec<Schedule>,
     follows_real_time: bool,
-}
-
-/// The numbers that a field allows, one bit each; none is above 59.
-type Set = u64;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum DayRule {
-    Both,
-    Either,
 }
 
 /// Why a text is not a schedule.
@@ -93,21 +83,23 @@ impl Cron {
             let hint = if fields.len() > 5 { "; seconds and years are not supported" } else { "" };
             return Err(CronError::FieldCount { found: fields.len(), hint });
         };
-        let mut weekdays = WEEKDAY.parse(weekday)?;
-        if has(weekdays, 7) {
-            weekdays = weekdays & !bit(7) | bit(0);
-        }
-        let cron = Cron {
-            text: text.to_owned(),
-            minutes: MINUTE.parse(minute)?,
-            hours: HOUR.parse(hour)?,
-            days: DAY.parse(day)?,
-            months: MONTH.parse(month)?,
-            weekdays,
-            day_rule: if day == "*" || weekday == "*" { DayRule::Both } else { DayRule::Either },
-            follows_real_time: [minute, hour].iter().any(|field| field.contains(['*', '/'])),
+        let weekdays = WEEKDAY.parse(weekday)?;
+        let time = format!("0 {} {}", list(MINUTE.parse(minute)?), list(HOUR.parse(hour)?));
+        let (days, months) = (list(DAY.parse(day)?), list(MONTH.parse(month)?));
+        // In `cron`, Sunday is 1.
+        let weekdays = list(weekdays.into_iter().map(|weekday| weekday % 7 + 1).collect());
+        let schedule = |days: &str, weekdays: &str| {
+            format!("{time} {days} {months} {weekdays}").parse().expect("every field has been checked")
         };
-        if cron.can_fire() { Ok(cron) } else { Err(CronError::Never) }
+        let either: Vec<Schedule> = if day == "*" || weekday == "*" {
+            vec![schedule(&days, &weekdays)]
+        } else {
+            vec![schedule(&days, "*"), schedule("*", &weekdays)]
+        };
+        let follows_real_time = [minute, hour].iter().any(|field| field.contains(['*', '/']));
+        let cron = Cron { text: text.to_owned(), either, follows_real_time };
+        // A leap year has every date that there is.
+        if cron.next_in_year(2000, None).is_some() { Ok(cron) } else { Err(CronError::Never) }
     }
 
     /// The text as it was given.
@@ -127,8 +119,8 @@ impl Cron {
 
     /// The first firing later than `after`; `None` only where the calendar ends.
     pub fn next_after(&self, after: DateTime<Utc>, zone: &Rules) -> Option<DateTime<Utc>> {
-        let end = after.checked_add_days(Days::new(SEARCH_DAYS_MAX))?;
-        if self.follows_real_time { self.next_real(after, end, zone) } else { self.next_fixed(after, zone) }
+        after.checked_add_days(Days::new(366 * SEARCH_YEARS as u64))?;
+        if self.follows_real_time { self.next_real(after, zone) } else { self.next_fixed(after, zone) }
     }
 
     /// The firings later than `after` and not later than `until`, in order.
@@ -145,68 +137,46 @@ impl Cron {
     /// Walks wall times and asks the zone when each of them first is. That never goes backwards as wall times go
     /// forwards, so the first one that is late enough is the answer.
     fn next_fixed(&self, after: DateTime<Utc>, zone: &Rules) -> Option<DateTime<Utc>> {
-        let wall_after = zone.wall(after);
-        self.dates_from(wall_after.date()).find_map(|date| {
-            members(self.hours)
-                .flat_map(|hour| members(self.minutes).map(move |minute| (hour, minute)))
-                .filter_map(|(hour, minute)| date.and_hms_opt(hour, minute, 0))
-                .filter(|wall| *wall > wall_after)
-                .filter_map(|wall| zone.first_instant(wall))
-                .find(|instant| *instant > after)
-        })
+        std::iter::successors(self.next_wall(zone.wall(after)), |wall| self.next_wall(*wall))
+            .map_while(|wall| zone.first_instant(wall))
+            .find(|instant| *instant > after)
     }
 
-    /// Walks real time and looks at the wall clock, leaping over what cannot match.
-    fn next_real(&self, after: DateTime<Utc>, end: DateTime<Utc>, zone: &Rules) -> Option<DateTime<Utc>> {
-        let wall = |at: DateTime<Utc>| zone.wall(at);
-        let into_minute = |at: DateTime<Utc>| {
-            TimeDelta::seconds(wall(at).second().into()) + TimeDelta::nanoseconds(at.timestamp_subsec_nanos().into())
-        };
-        let mut at = after - into_minute(after) + TimeDelta::minutes(1);
-        while at <= end {
-            let now = wall(at);
-            let to_next_hour = 60 - now.minute();
-            let leap = if !self.matches_date(now.date()) {
-                [to_next_hour + 60 * (23 - now.hour()), to_next_hour]
-            } else if !has(self.hours, now.hour()) {
-                [to_next_hour; 2]
-            } else if !has(self.minutes, now.minute()) {
-                [1; 2]
-            } else {
-                return Some(at);
-            };
-            // A leap that ends elsewhere on the wall clock than it should went over a clock change: take a shorter one.
-            let minutes = leap
-                .into_iter()
-                .map(|minutes| TimeDelta::minutes(minutes.into()))
-                .find(|&leap| wall(at + leap) == now + leap)
-                .unwrap_or(TimeDelta::minutes(1));
-            at += minutes;
-        }
-        None
-    }
-
-    fn dates_from(&self, first: NaiveDate) -> impl Iterator<Item = NaiveDate> + '_ {
-        (0..=SEARCH_DAYS_MAX)
-            .map_while(move |days| first.checked_add_days(Days::new(days)))
-            .filter(|date| self.matches_date(*date))
-    }
-
-    fn matches_date(&self, date: NaiveDate) -> bool {
-        let day = has(self.days, date.day());
-        let weekday = has(self.weekdays, date.weekday().num_days_from_sunday());
-        has(self.months, date.month())
-            && match self.day_rule {
-                DayRule::Both => day && weekday,
-                DayRule::Either => day || weekday,
+    /// Walks from one clock change to the next; between them the wall clock goes as time does.
+    fn next_real(&self, after: DateTime<Utc>, zone: &Rules) -> Option<DateTime<Utc>> {
+        let (mut at, mut wall) = (after, zone.wall(after));
+        let mut changes = zone.changes_after(after);
+        loop {
+            let due = at.checked_add_signed(self.next_wall(wall)? - wall)?;
+            match changes.next() {
+                // What the clock shows at the change counts.
+                Some(change) if change <= due => {
+                    at = change - TimeDelta::seconds(1);
+                    wall = zone.wall(change) - TimeDelta::seconds(1);
+                }
+                _ => return Some(due),
             }
+        }
     }
 
-    /// With a weekday restricted, alone or as an alternative, every month has a day that counts.
-    fn can_fire(&self) -> bool {
-        const LONGEST: [u32; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-        let first_day = self.days.trailing_zeros();
-        self.day_rule == DayRule::Either || members(self.months).any(|month| first_day <= LONGEST[month as usize - 1])
+    /// The next time on the wall clock, whatever the zone.
+    fn next_wall(&self, after: NaiveDateTime) -> Option<NaiveDateTime> {
+        let first = after.year();
+        (first..=first + SEARCH_YEARS).find_map(|year| self.next_in_year(year, (year == first).then_some(after)))
+    }
+
+    /// The calendar of `cron` ends with the year 2100, so that it is asked about a year with the same days.
+    fn next_in_year(&self, year: i32, after: Option<NaiveDateTime>) -> Option<NaiveDateTime> {
+        let new_year = NaiveDate::from_ymd_opt(year, 1, 1)?;
+        let same_days =
+            |twin: &NaiveDate| (twin.leap_year(), twin.weekday()) == (new_year.leap_year(), new_year.weekday());
+        let twin = (1972..2000).filter_map(|twin| NaiveDate::from_ymd_opt(twin, 1, 1)).find(same_days)?;
+        let after = match after {
+            Some(after) => after.with_year(twin.year())?,
+            None => twin.and_time(Default::default()) - TimeDelta::seconds(1),
+        };
+        let next = self.either.iter().filter_map(|schedule| schedule.after(&after.and_utc()).next()).min()?;
+        if next.year() == twin.year() { next.naive_utc().with_year(year) } else { None }
     }
 }
 
@@ -236,12 +206,16 @@ fn expand(text: &str) -> Result<&'static str, CronError> {
 }
 
 impl Field {
-    fn parse(&self, text: &str) -> Result<Set, CronError> {
-        text.split(',').try_fold(0, |set, part| Ok(set | self.part(part)?))
+    fn parse(&self, text: &str) -> Result<BTreeSet<u32>, CronError> {
+        let mut numbers = BTreeSet::new();
+        for part in text.split(',') {
+            numbers.extend(self.part(part)?);
+        }
+        Ok(numbers)
     }
 
     /// `*`, `7`, `1-5`, and with a step `*/15`, `8-18/2`.
-    fn part(&self, text: &str) -> Result<Set, CronError> {
+    fn part(&self, text: &str) -> Result<impl Iterator<Item = u32>, CronError> {
         let (range, step) = match text.split_once('/') {
             Some((range, step)) => (range, Some(step)),
             None => (text, None),
@@ -266,7 +240,7 @@ impl Field {
             Some(Ok(step)) if (1..=self.max as usize).contains(&step) => step,
             Some(_) => return Err(self.wrong(format!("`{text}`: the step must be 1 to {}", self.max))),
         };
-        Ok((from..=to).step_by(step).fold(0, |set, value| set | bit(value)))
+        Ok((from..=to).step_by(step))
     }
 
     /// `part` is the text to blame. Of two numbers with one name (Sunday), the end of a range is the later one.
@@ -299,16 +273,8 @@ impl Field {
     }
 }
 
-fn bit(value: u32) -> Set {
-    1 << value
-}
-
-fn has(set: Set, value: u32) -> bool {
-    set & bit(value) != 0
-}
-
-fn members(set: Set) -> impl Iterator<Item = u32> {
-    (0..Set::BITS).filter(move |value| has(set, *value))
+fn list(numbers: BTreeSet<u32>) -> String {
+    numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]

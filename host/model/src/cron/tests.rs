@@ -1,6 +1,6 @@
 //! The search against a minute-by-minute walk that knows nothing of it, and the texts of refusals.
 
-use chrono::NaiveDateTime;
+use chrono::{NaiveDateTime, Timelike};
 
 use crate::cron::*;
 use crate::zones::Zones;

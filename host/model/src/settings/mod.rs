@@ -14,6 +14,9 @@ use layers::Layers;
 pub use layers::left_alone;
 use serde::Deserialize;
 
+/// The partner that `larder dev` makes.
+pub const DEV_PARTNER: &str = "demo";
+
 /// The defaults, which are also the reference.
 pub const DEFAULTS: &str = include_str!("default.toml");
 

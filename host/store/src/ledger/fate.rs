@@ -18,7 +18,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(300);
 pub(crate) fn mark() -> String {
     let mut random = [0; 16];
     getrandom::fill(&mut random).expect("the operating system gives random bytes");
-    hex::encode(&random)
+    hex::encode(random)
 }
 
 pub(super) async fn leave(tx: &mut Tx<'_>, process: &str, mark: &str, now: Millis) -> Result<()> {
