@@ -116,6 +116,30 @@ fn every_test_within_the_text_exists() {
     assert!(checked > 10, "{checked}");
 }
 
+/// Files and folders named in ARCHITECTURE.md, in the recipes and in the page on testing.
+#[test]
+fn every_file_within_the_text_exists() {
+    let (mut checked, mut wrong) = (0, vec![]);
+    for page in pages() {
+        if page.name != "ARCHITECTURE.md" && page.name != "docs/testing.md" && !page.name.starts_with("docs/recipes/") {
+            continue;
+        }
+        for span in page.spans() {
+            let named = ["host/", "runtime/", "sdk/", "tests/", "examples/"].iter().any(|top| span.starts_with(top));
+            // Files that a recipe adds do not exist yet.
+            if !named || ["*", "NNNN", "widgets"].iter().any(|part| span.contains(part)) {
+                continue;
+            }
+            checked += 1;
+            if !workspace().join(&span).exists() {
+                wrong.push(format!("{}: {span}", page.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(checked > 40, "{checked}");
+}
+
 /// Crate → its floor, 0 at the top, by the picture of the layers.
 fn floors(text: &str) -> BTreeMap<String, usize> {
     let line = text.lines().find(|line| line.starts_with("larder → ")).expect("the picture of the layers");

@@ -39,30 +39,6 @@ impl backends::State for State {
     }
 }
 
-/// Outgoing calls of one run.
-pub struct Outgoing(pub Calls);
-
-#[async_trait]
-impl backends::Http for Outgoing {
-    async fn send(
-        &self,
-        ordinal: u32,
-        request: Request<Body>,
-        times: Times,
-    ) -> Result<Response<Body>, outgoing::Error> {
-        self.0.send(ordinal, request, times).await
-    }
-}
-
-/// Signatures for one function.
-pub struct Signing(pub Signer);
-
-impl backends::Signing for Signing {
-    fn sign(&self, upstream: &str, data: &[u8]) -> Result<Vec<u8>, String> {
-        self.0.sign(upstream, data)
-    }
-}
-
 /// Whom one function may save for.
 pub struct Savings {
     store: Store,
@@ -89,5 +65,29 @@ impl backends::Savings for Savings {
         } else {
             Err(format!("end user {end_user:?} has no active enrolment in this function"))
         })
+    }
+}
+
+/// The outgoing calls of one run.
+pub struct Http(pub Calls);
+
+#[async_trait]
+impl backends::Http for Http {
+    async fn send(
+        &self,
+        ordinal: u32,
+        request: Request<Body>,
+        times: Times,
+    ) -> Result<Response<Body>, outgoing::Error> {
+        self.0.send(ordinal, request, times).await
+    }
+}
+
+/// The signatures that one function may have.
+pub struct Signing(pub Signer);
+
+impl backends::Signing for Signing {
+    fn sign(&self, upstream: &str, data: &[u8]) -> Result<Vec<u8>, String> {
+        self.0.sign(upstream, data)
     }
 }

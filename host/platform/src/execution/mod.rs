@@ -21,7 +21,7 @@ use larder_model::time::{Millis, jitter};
 use larder_model::{
     Effect, End, Enrolment, Event, Execution, ExecutionStatus, Failure, Outcome, RequestRecord, Trigger,
 };
-use larder_runtime::backends::{self, Backends};
+use larder_runtime::backends::{self as runtime_backends, Backends};
 use larder_runtime::{Answer, Call, LoadError, Program, Run, Sanitize, StreamedBody};
 use larder_signals::crash::{self, Point};
 use larder_store::Root;
@@ -32,7 +32,7 @@ use tokio::sync::oneshot;
 
 use crate::app::App;
 use crate::directory::{Active, FunctionView};
-use crate::execution::backends::{Outgoing, Savings, Signing, State};
+use crate::execution::backends::{Http, Savings, Signing, State};
 use crate::execution::gates::RACES_MAX;
 use crate::execution::retries::Fate;
 use crate::ledger::Unwritten;
@@ -172,7 +172,7 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
     let state = Arc::new(State::new(app.store.clone(), scope.clone()));
     let savings = Arc::new(Savings::new(app.store.clone(), scope.clone()));
     let in_force = InForce::new(Arc::new(app.directory.clone()), &scope.partner, &scope.function);
-    let signer = Arc::new(Signing(app.upstreams.signer(in_force)));
+    let signing = Arc::new(Signing(app.upstreams.signer(in_force)));
     let mut limits = job.view.limits;
     limits.wall = limits.wall.min(job.wall_max.unwrap_or(limits.wall));
     let may_have_effects = program.artifact().may_have_effects;
@@ -189,13 +189,13 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
             grants: job.view.grants.clone(),
             backends: Backends {
                 variables: job.view.variables.clone(),
-                enrolment: job.enrolment.as_ref().map(|e| backends::Enrolment {
+                enrolment: job.enrolment.as_ref().map(|e| runtime_backends::Enrolment {
                     end_user: app.secrets.pseudonym(&e.partner, &e.function, &e.end_user),
                     topic: e.topic.clone(),
                     settings: e.settings.clone(),
                 }),
                 http: outgoing(app, &job),
-                signing: Some(signer.clone()),
+                signing: Some(signing.clone()),
                 ..Backends::new(state.clone(), savings.clone())
             },
         };
@@ -222,14 +222,14 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
 }
 
 /// Where its calls go. Made for each run: one that is made again counts from the start.
-fn outgoing(app: &App, job: &Job) -> Option<Arc<dyn backends::Http>> {
+fn outgoing(app: &App, job: &Job) -> Option<Arc<dyn runtime_backends::Http>> {
     let grants = &job.view.grants;
     let any = !grants.http.is_empty() || !grants.upstreams.is_empty() || !grants.moved.is_empty();
     any.then(|| {
         let in_force = InForce::new(Arc::new(app.directory.clone()), &job.execution.partner, &job.execution.function);
         let (client, upstreams) = (app.egress.clone(), app.upstreams.clone());
-        Arc::new(Outgoing(Calls::new(client, upstreams, &app.settings.egress, in_force, &job.execution.id, grants)))
-            as _
+        let calls = Calls::new(client, upstreams, &app.settings.egress, in_force, &job.execution.id, grants);
+        Arc::new(Http(calls)) as _
     })
 }
 
