@@ -5,10 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
-use larder_runtime::grants::{Grants, Period, TransactionGrant};
-use larder_runtime::imports::state::{BackendError, Version};
-use larder_runtime::imports::{savings, state};
-use larder_runtime::{Answer, Call, Digest, Enrolment, Event, Limits, LoadError, Program, Run, Runtime, Source};
+use larder_model::grants::{Grants, Period, TransactionGrant};
+use larder_model::state::Version;
+use larder_model::{Digest, Event, Limits};
+use larder_runtime::imports::savings;
+use larder_runtime::imports::state::{self, BackendError};
+use larder_runtime::{Answer, Call, Enrolment, LoadError, Program, Run, Runtime, Source};
 
 use crate::bare;
 
@@ -69,8 +71,8 @@ pub async fn larder_hello(program: &Program, around: &Around) {
     let request = hello_request().map(|body| body.map_err(|never| match never {}).boxed_unsync());
     let outcome = program.run(Call::Http { request, answer: Answer::Buffered, sanitize: None }, around.run(None)).await;
     match outcome.end {
-        larder_runtime::End::Answered(response) => assert_eq!(&response.body()[..], HELLO),
-        larder_runtime::End::Failed(failure) => panic!("hello-http failed: {failure}"),
+        larder_model::End::Answered(response) => assert_eq!(&response.body()[..], HELLO),
+        larder_model::End::Failed(failure) => panic!("hello-http failed: {failure}"),
         _ => panic!("hello-http gave no answer"),
     }
 }

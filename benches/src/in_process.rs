@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use larder_runtime::{Digest, Runtime, Settings};
+use larder_model::Digest;
+use larder_runtime::{Runtime, Settings};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 

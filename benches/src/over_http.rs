@@ -14,9 +14,8 @@ use tempfile::TempDir;
 use crate::guests::{self, HELLO, HELLO_PATH};
 use crate::in_process::{WARM_UP, bare_files};
 use crate::load::{self, Connection};
-use crate::machine;
 use crate::measure::{Kind, Row, median};
-use crate::{Plan, bare_server, say};
+use crate::{Plan, bare_server, machine, say};
 
 const CONNECTIONS: usize = 32;
 /// Between two loads: what the last one left to be written is written by then.

@@ -16,6 +16,8 @@ use http::response::Parts;
 use http::{HeaderMap, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::BodyExt;
+use larder_model::limits::{Exceeded, LimitKind};
+use larder_model::outcome::{End, Failure};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
@@ -23,9 +25,7 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use crate::call::{Answer, Sanitize};
 use crate::imports::logs::{Collector, Stream};
-use crate::limits::{Exceeded, LimitKind};
 use crate::meter::Meter;
-use crate::outcome::{End, Failure};
 use crate::stream::{self, Feed, StreamedBody};
 
 /// Bytes of one write of the guest; it may be two such writes ahead of us.

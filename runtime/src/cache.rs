@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use larder_model::Digest;
 
-use crate::runtime::{Digest, LoadError};
+use crate::runtime::LoadError;
 use crate::world::Program;
 
 /// Each loaded program costs a descriptor and three mappings besides its memory.

@@ -1,16 +1,15 @@
 //! What goes into an execution: the [`Call`] that the guest answers and the [`Run`] around it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::combinators::UnsyncBoxBody;
+use larder_model::grants::Grants;
+use larder_model::{Event, Limits};
 use tokio::sync::oneshot;
 
-use crate::grants::Grants;
 use crate::imports::{http as outgoing, savings, signing, state};
-use crate::limits::Limits;
 use crate::stream::StreamedBody;
 use crate::turns::Lane;
 
@@ -31,26 +30,11 @@ pub type Sanitize = Arc<dyn Fn(&mut HeaderMap) -> Vec<String> + Send + Sync>;
 
 /// How the answer to an HTTP call leaves.
 pub enum Answer {
-    /// Whole, in [`crate::End::Answered`].
+    /// Whole, in [`larder_model::End::Answered`].
     Buffered,
     /// Whole as well if it is complete soon and small; otherwise its head and a body that goes on come through this
-    /// channel while the guest still runs, and the outcome is [`crate::End::Streamed`].
+    /// channel while the guest still runs, and the outcome is [`larder_model::End::Streamed`].
     Streamed(oneshot::Sender<http::Response<StreamedBody>>),
-}
-
-/// A CloudEvents 1.0 envelope.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    pub id: String,
-    pub source: String,
-    pub kind: String,
-    pub subject: Option<String>,
-    /// RFC 3339, UTC.
-    pub time: String,
-    pub data_content_type: String,
-    pub data: Bytes,
-    /// The other attributes of its envelope, by name: `dataschema` and extensions.
-    pub attributes: BTreeMap<String, String>,
 }
 
 /// Whom a run is for, as the guest may know it.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use larder_model::Exports;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
@@ -25,13 +26,6 @@ const THREADS_MAX: usize = 4;
 /// What a report and a crash's last words may have.
 const REPORT_BYTES_MAX: u64 = 1 << 20;
 const STDERR_BYTES_MAX: u64 = 64 << 10;
-
-/// What triggers a component can serve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Exports {
-    pub http: bool,
-    pub handler: bool,
-}
 
 /// What compiling found out.
 #[derive(Clone, Debug, Serialize, Deserialize)]

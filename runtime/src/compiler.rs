@@ -5,6 +5,7 @@ use std::io::{BufRead, Read, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use larder_model::limits::Limits;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use wasmtime::component::{Component, Linker};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -14,7 +15,6 @@ use crate::compile::{Order, Report, is_out_of_memory};
 use crate::engine::{self, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX};
 use crate::imports;
 use crate::inspect::{Found, inspect, may_have_effects};
-use crate::limits::Limits;
 
 const WASM_PAGE_BYTES: u64 = 64 << 10;
 

@@ -5,12 +5,11 @@
 
 use std::time::Duration;
 
+use larder_model::limits::Limits;
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy, WasmBacktraceDetails,
     WasmFeatures,
 };
-
-use crate::limits::Limits;
 
 /// How often guests are interrupted to see whether they may go on. Bounds by how much a CPU limit is overrun.
 const TICK: Duration = Duration::from_millis(10);

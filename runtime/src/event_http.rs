@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt, Full};
+use larder_model::outcome::End;
+use larder_model::{Event, attributes};
 
-use crate::attributes;
-use crate::call::{Event, RequestBody};
-use crate::outcome::End;
+use crate::call::RequestBody;
 
 /// How much of a refusal's body becomes its reason.
 const REASON_CHARS_MAX: usize = 1_000;

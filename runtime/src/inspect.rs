@@ -6,9 +6,9 @@
 
 use std::collections::HashSet;
 
+use larder_model::Exports;
 use wasmparser::{ComponentExternalKind, ElementItems, Encoding, ExternalKind, Operator, Parser, Payload, TypeRef};
 
-use crate::compile::Exports;
 use crate::toolchain::{self, Toolchain};
 
 /// One function's code. Compile time and memory grow faster than it: one function of 1.2 MB took the compiler past

@@ -9,9 +9,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use larder_model::share;
 use tokio::sync::oneshot;
 
-use crate::share;
 use crate::turns::Lane;
 
 /// What there is.

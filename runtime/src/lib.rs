@@ -8,7 +8,6 @@
 //! returned, backends only read), and **machine code is loaded only under this installation's seal**.
 
 mod answer;
-pub mod attributes;
 mod bindings;
 mod cache;
 mod call;
@@ -18,30 +17,39 @@ mod engine;
 mod event_http;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
-pub mod grants;
 pub mod imports;
 mod inspect;
 mod instances;
-mod limits;
 mod meter;
-mod outcome;
 mod runtime;
 mod seal;
-pub mod share;
 mod stream;
-pub mod text;
 pub mod toolchain;
 mod turns;
 mod world;
 
-pub use call::{Answer, Call, Enrolment, Event, RequestBody, Run, Sanitize};
-pub use compile::{Artifact, CompileError, Exports, WALL_FACTOR};
+pub use call::{Answer, Call, Enrolment, RequestBody, Run, Sanitize};
+pub use compile::{Artifact, CompileError, WALL_FACTOR};
 pub use compiler::compiler_main;
-pub use grants::{Grants, HttpGrant, Period, Scheme, TransactionGrant};
 pub use inspect::Found;
-pub use limits::{Exceeded, LimitKind, Limits, Usage};
-pub use outcome::{Effect, End, Failure, Logs, Outcome};
-pub use runtime::{Digest, LoadError, Runtime, Settings, Source};
+pub use larder_model::Digest;
+pub use larder_model::Effect;
+pub use larder_model::End;
+pub use larder_model::Event;
+pub use larder_model::Exceeded;
+pub use larder_model::Exports;
+pub use larder_model::Failure;
+pub use larder_model::Grants;
+pub use larder_model::HttpGrant;
+pub use larder_model::LimitKind;
+pub use larder_model::Limits;
+pub use larder_model::Logs;
+pub use larder_model::Outcome;
+pub use larder_model::Period;
+pub use larder_model::Scheme;
+pub use larder_model::TransactionGrant;
+pub use larder_model::Usage;
+pub use runtime::{LoadError, Runtime, Settings, Source};
 pub use stream::StreamedBody;
 pub use turns::Lane;
 pub use world::Program;

@@ -11,15 +11,16 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use larder_model::limits::{Exceeded, LimitKind, Limits, Usage};
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::ResourceLimiter;
 
-use crate::limits::{Exceeded, LimitKind, Limits, Usage};
 use crate::turns::{self, Lane, Place};
 
 /// A table element's share of the memory limit.

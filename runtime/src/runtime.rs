@@ -1,13 +1,13 @@
 //! The crate's door: [`Runtime`] ties engine, compiler, cache folder and programs together.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
+use larder_model::Digest;
+use larder_model::limits::Limits;
 use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
@@ -18,7 +18,6 @@ use crate::engine;
 use crate::imports::{self, State};
 use crate::inspect::{Found, inspect};
 use crate::instances::{Instances, Room};
-use crate::limits::Limits;
 use crate::seal::{Folder, Unusable};
 use crate::world::Program;
 
@@ -40,22 +39,6 @@ pub struct Settings {
     pub memory_bytes_per_tenant: u64,
     /// Builds that run at once; a call that needs something compiled never waits for them.
     pub builds_max: usize,
-}
-
-/// SHA-256 of an uploaded component. Shown in hexadecimal.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Digest(pub [u8; 32]);
-
-impl Digest {
-    pub fn of(wasm: &[u8]) -> Digest {
-        Digest(Sha256::digest(wasm).into())
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
 }
 
 #[derive(Clone, Debug, thiserror::Error)]

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use larder_model::Digest;
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
@@ -20,7 +21,6 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::compile::Artifact;
-use crate::runtime::Digest;
 
 const TEMPORARY_PREFIX: &str = "unfinished-";
 /// What a compile that takes the longest has left behind by then is nobody's.

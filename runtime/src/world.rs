@@ -8,6 +8,9 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
+use larder_model::Event;
+use larder_model::limits::{Exceeded, LimitKind, Limits};
+use larder_model::outcome::{End, Failure, Outcome};
 use tokio::sync::oneshot;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace};
@@ -16,21 +19,18 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::{FieldMapError, WasiHttpView};
 
-use crate::answer;
 use crate::bindings::EventFunctionPre;
 use crate::bindings::larder::function::event_types;
-use crate::call::{Answer, Call, Event, RequestBody, Run, Sanitize};
+use crate::call::{Answer, Call, RequestBody, Run, Sanitize};
 use crate::compile::Artifact;
 use crate::engine::WASM_STACK_BYTES;
-use crate::event_http;
 use crate::imports::logs::Collector;
 use crate::imports::{
     FIELDS_BYTES_MAX, HANDLES_MAX, HOSTCALL_BYTES_MAX, HostFault, RANDOM_BYTES_MAX, RESOURCES_MAX, State,
 };
 use crate::instances::Instances;
-use crate::limits::{Exceeded, LimitKind, Limits};
 use crate::meter::Meter;
-use crate::outcome::{End, Failure, Outcome};
+use crate::{answer, event_http};
 
 /// How long a call may wait for an instance. It is the host's admission that keeps waiting short, not this.
 const ADMISSION_WAIT: Duration = Duration::from_secs(30);

@@ -4,6 +4,7 @@
 
 mod api;
 mod deployments;
+mod documentation;
 mod egress;
 mod events;
 mod grants;

@@ -88,7 +88,7 @@ impl Api {
 
     /// What a key may have that may do everything.
     pub fn every_scope() -> Vec<&'static str> {
-        larder::auth::Scope::ALL.iter().map(|scope| scope.words()[0]).collect()
+        larder_wire::scopes::Scope::ALL.iter().map(|scope| scope.words()[0]).collect()
     }
 
     /// As the operator: makes a partner, and gives the text of a key of it that may do everything.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use larder::secrets::write_private;
+use larder_secrets::write_private;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 

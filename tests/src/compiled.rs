@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use larder::secrets::write_private;
+use larder_secrets::write_private;
 use serde_json::json;
 
 use crate::{Larder, Options, guests, process};

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use simple_dns::rdata::{A, AAAA, RData};
-use simple_dns::{CLASS, Packet, PacketFlag, QTYPE, RCODE, ResourceRecord, TYPE};
+use simple_dns::rdata::{A, AAAA, CNAME, RData};
+use simple_dns::{CLASS, Name, Packet, PacketFlag, QTYPE, RCODE, ResourceRecord, TYPE};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinHandle;
@@ -321,8 +321,10 @@ pub struct Names {
 struct Zone {
     /// What a name's addresses are, at each question; the last stays.
     names: HashMap<String, Vec<Vec<IpAddr>>>,
+    aliases: HashMap<String, String>,
     /// IPv4 questions by name.
     asked: HashMap<String, usize>,
+    failing: bool,
 }
 
 impl Drop for Names {
@@ -379,6 +381,16 @@ impl Names {
         self.zone.lock().expect("nobody panics").names.insert(name.into(), answers.iter().map(parse).collect());
     }
 
+    /// The name leads to another; one answer tells a whole chain, up to the first name that it repeats.
+    pub fn alias(&self, name: &str, to: &str) {
+        self.zone.lock().expect("nobody panics").aliases.insert(name.into(), to.into());
+    }
+
+    /// From now on it knows nothing, and says that the fault is its own.
+    pub fn fail(&self) {
+        self.zone.lock().expect("nobody panics").failing = true;
+    }
+
     /// How often somebody asked for IPv4 addresses of the name.
     pub fn asked(&self, name: &str) -> usize {
         self.zone.lock().expect("nobody panics").asked.get(name).copied().unwrap_or_default()
@@ -389,15 +401,24 @@ impl Zone {
     fn answer(&mut self, question: &[u8], bytes_max: usize) -> Vec<u8> {
         let packet = Packet::parse(question).expect("a question");
         let asked = packet.questions[0].clone();
-        let name = asked.qname.to_string();
+        let mut name = asked.qname.to_string();
         let ipv4 = asked.qtype == QTYPE::TYPE(TYPE::A);
         let mut reply = Packet::new_reply(packet.id());
         reply.questions.push(asked.clone());
+        let record =
+            |name: &str, data| ResourceRecord::new(Name::new(name).expect("a name").into_owned(), CLASS::IN, 0, data);
+        let mut aliases = self.aliases.clone();
+        while let Some(to) = aliases.remove(&name) {
+            let target = Name::new(&to).expect("a name").into_owned();
+            reply.answers.push(record(&name, RData::CNAME(CNAME(target))));
+            name = to;
+        }
         match self.names.get(&name) {
+            _ if self.failing => *reply.rcode_mut() = RCODE::ServerFailure,
             None => *reply.rcode_mut() = RCODE::NameError,
             Some(answers) => {
                 // Both families of one look get the same answer: questions for IPv6 are not counted.
-                let at = self.asked.entry(name).or_default();
+                let at = self.asked.entry(name.clone()).or_default();
                 let addresses = &answers[(*at).min(answers.len() - 1)];
                 *at += usize::from(ipv4);
                 let records =
@@ -405,8 +426,7 @@ impl Zone {
                         IpAddr::V4(address) => RData::A(A { address: address.to_bits() }),
                         IpAddr::V6(address) => RData::AAAA(AAAA { address: address.to_bits() }),
                     });
-                let record = |data| ResourceRecord::new(asked.qname.clone(), CLASS::IN, 0, data);
-                reply.answers.extend(records.map(record));
+                reply.answers.extend(records.map(|data| record(&name, data)));
             }
         }
         let bytes = reply.build_bytes_vec().expect("an answer");

@@ -1,12 +1,13 @@
 //! Rows as the platform writes them, for tests that work on the store itself. Each has plausible values throughout; a test
 //! changes what it is about: `NewExecution { body, ..rows::queued(..) }`.
 
-use larder::clock::Clock;
-use larder::ids::{EnrolmentId, EventId, ExecutionId, FunctionId, PartnerId};
-use larder::model::{Enrolment, EnrolmentStatus, Execution, ExecutionStatus, RequestRecord, StoredEvent, Trigger};
-use larder::store::ledger::Ended;
-use larder::store::{NewExecution, Root};
-use larder_runtime::Effect;
+use larder_model::ids::{EnrolmentId, EventId, ExecutionId, FunctionId, PartnerId};
+use larder_model::time::Clock;
+use larder_model::{
+    Effect, Enrolment, EnrolmentStatus, Execution, ExecutionStatus, RequestRecord, StoredEvent, Trigger,
+};
+use larder_store::ledger::Ended;
+use larder_store::{NewExecution, Root};
 
 /// A function by its partner and its id.
 pub type Of = (PartnerId, FunctionId);

@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use larder_model::outcome::Effect;
+use larder_model::{Event, attributes, text};
 
 use super::{Host, check_length, check_value};
-use crate::attributes;
 use crate::bindings::larder::function::event_types::Attribute;
 use crate::bindings::larder::function::events;
-use crate::call::Event;
-use crate::outcome::Effect;
-use crate::text;
 
 impl events::Host for Host {
     async fn emit(&mut self, event: events::NewEvent) -> wasmtime::Result<Result<String, String>> {

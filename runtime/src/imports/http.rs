@@ -10,21 +10,16 @@
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::stream;
 use http::{Method, Request, Response, Uri};
-use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, StreamBody};
+use larder_model::outgoing::{Body, Error, Times};
 use tokio::sync::mpsc;
 use wasmtime_wasi_http::{Error as Code, RequestOptions, Result, WasiBody, WasiHttpHooks};
 
 use super::logs::{Collector, Stream};
-
-/// A body on its way out or in.
-pub type Body = UnsyncBoxBody<Bytes, Error>;
 
 /// Frames of an answer that wait for the guest.
 const FRAMES_WAITING: usize = 2;
@@ -40,140 +35,6 @@ pub trait Backend: Send + Sync {
         request: Request<Body>,
         times: Times,
     ) -> std::result::Result<Response<Body>, Error>;
-}
-
-/// What the guest is willing to wait; `None`: as long as the host does.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Times {
-    pub connect: Option<Duration>,
-    pub first_byte: Option<Duration>,
-    pub between_bytes: Option<Duration>,
-}
-
-/// Why there is no answer. Guests get the nearest `error-code` of wasi:http; the text is for the function's owner.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// No grant covers it, or its bounds are used up.
-    #[error("{0}")]
-    Denied(String),
-    /// Not an address that has one meaning.
-    #[error("{0}")]
-    BadUri(String),
-    #[error("{0}")]
-    BadMethod(String),
-    /// The name leads to an address that must not be reached.
-    #[error("{0}")]
-    Prohibited(String),
-    /// Too many connections are open.
-    #[error("{0}")]
-    Crowded(String),
-    #[error("{0}")]
-    RequestTooLarge(String),
-    #[error("{0}")]
-    ResponseTooLarge(String),
-    /// The name is not known, or nobody can say.
-    #[error("{0}")]
-    Dns(String),
-    #[error("{0}")]
-    Unreachable(String),
-    #[error("{0}")]
-    Tls(String),
-    #[error("{0}")]
-    ConnectTimeout(String),
-    #[error("{0}")]
-    Timeout(String),
-    /// The connection ended before the answer did.
-    #[error("{0}")]
-    Incomplete(String),
-    /// The answer is not HTTP as it should be.
-    #[error("{0}")]
-    Protocol(String),
-    /// Known to be out of order, so not asked.
-    #[error("{0}")]
-    Unavailable(String),
-    /// The host's own fault.
-    #[error("{0}")]
-    Host(String),
-}
-
-impl Error {
-    /// A word for it, for counters.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Error::Denied(_) => "denied",
-            Error::BadUri(_) => "bad_uri",
-            Error::BadMethod(_) => "bad_method",
-            Error::Prohibited(_) => "prohibited",
-            Error::Crowded(_) => "crowded",
-            Error::RequestTooLarge(_) => "request_too_large",
-            Error::ResponseTooLarge(_) => "response_too_large",
-            Error::Dns(_) => "dns",
-            Error::Unreachable(_) => "unreachable",
-            Error::Tls(_) => "tls",
-            Error::ConnectTimeout(_) => "connect_timeout",
-            Error::Timeout(_) => "timeout",
-            Error::Incomplete(_) => "incomplete",
-            Error::Protocol(_) => "protocol",
-            Error::Unavailable(_) => "unavailable",
-            Error::Host(_) => "host",
-        }
-    }
-
-    /// Was it ours to say no? Otherwise the other side, or the way to it, failed.
-    pub fn is_refusal(&self) -> bool {
-        match self {
-            Error::Denied(_)
-            | Error::BadUri(_)
-            | Error::BadMethod(_)
-            | Error::Prohibited(_)
-            | Error::Crowded(_)
-            | Error::RequestTooLarge(_)
-            | Error::ResponseTooLarge(_)
-            | Error::Unavailable(_) => true,
-            Error::Dns(_)
-            | Error::Unreachable(_)
-            | Error::Tls(_)
-            | Error::ConnectTimeout(_)
-            | Error::Timeout(_)
-            | Error::Incomplete(_)
-            | Error::Protocol(_)
-            | Error::Host(_) => false,
-        }
-    }
-
-    fn code(&self) -> Code {
-        match self {
-            Error::Denied(_) => Code::HttpRequestDenied,
-            Error::BadUri(_) => Code::HttpRequestUriInvalid,
-            Error::BadMethod(_) => Code::HttpRequestMethodInvalid,
-            Error::Prohibited(_) => Code::DestinationIpProhibited,
-            Error::Crowded(_) => Code::ConnectionLimitReached,
-            Error::RequestTooLarge(_) => Code::HttpRequestBodySize(None),
-            Error::ResponseTooLarge(_) => Code::HttpResponseBodySize(None),
-            Error::Dns(_) => Code::DnsError { rcode: None, info_code: None },
-            Error::Unreachable(_) => Code::ConnectionRefused,
-            Error::Tls(_) => Code::TlsProtocolError,
-            Error::ConnectTimeout(_) => Code::ConnectionTimeout,
-            Error::Timeout(_) => Code::HttpResponseTimeout,
-            Error::Incomplete(_) => Code::HttpResponseIncomplete,
-            Error::Protocol(_) => Code::HttpProtocolError,
-            Error::Unavailable(_) => Code::DestinationUnavailable,
-            Error::Host(_) => Code::InternalError(None),
-        }
-    }
-
-    /// What no grant covers, and what to ask for.
-    pub fn not_granted(method: &Method, uri: &Uri) -> Error {
-        let authority = uri.authority().map_or("", |authority| authority.as_str());
-        let scheme = if uri.scheme_str() == Some("http") { " scheme = \"http\"" } else { "" };
-        let methods = match *method {
-            Method::GET | Method::HEAD => String::new(),
-            _ => format!(" methods = [\"{method}\"]"),
-        };
-        Error::Denied(format!(
-            "no grant covers it; add to larder.toml: [[grants.http]]{scheme} hosts = [\"{authority}\"]{methods}"
-        ))
-    }
 }
 
 pub struct Egress {
@@ -256,6 +117,28 @@ fn relay(body: Body, told: Told) -> (impl Future<Output = Result<()>> + Send, Wa
     (moving, BodyExt::boxed_unsync(StreamBody::new(frames)))
 }
 
+/// The nearest `error-code` of wasi:http.
+fn code(err: &Error) -> Code {
+    match err {
+        Error::Denied(_) => Code::HttpRequestDenied,
+        Error::BadUri(_) => Code::HttpRequestUriInvalid,
+        Error::BadMethod(_) => Code::HttpRequestMethodInvalid,
+        Error::Prohibited(_) => Code::DestinationIpProhibited,
+        Error::Crowded(_) => Code::ConnectionLimitReached,
+        Error::RequestTooLarge(_) => Code::HttpRequestBodySize(None),
+        Error::ResponseTooLarge(_) => Code::HttpResponseBodySize(None),
+        Error::Dns(_) => Code::DnsError { rcode: None, info_code: None },
+        Error::Unreachable(_) => Code::ConnectionRefused,
+        Error::Tls(_) => Code::TlsProtocolError,
+        Error::ConnectTimeout(_) => Code::ConnectionTimeout,
+        Error::Timeout(_) => Code::HttpResponseTimeout,
+        Error::Incomplete(_) => Code::HttpResponseIncomplete,
+        Error::Protocol(_) => Code::HttpProtocolError,
+        Error::Unavailable(_) => Code::DestinationUnavailable,
+        Error::Host(_) => Code::InternalError(None),
+    }
+}
+
 /// The run's log, and what the guest asked for.
 struct Told {
     logs: Arc<Collector>,
@@ -266,7 +149,7 @@ impl Told {
     fn tell(&self, err: &Error) -> Code {
         let how = if err.is_refusal() { "refused" } else { "failed" };
         self.logs.write(Stream::Stderr, format!("larder: {} {how}: {err}\n", self.what).as_bytes());
-        err.code()
+        code(err)
     }
 }
 

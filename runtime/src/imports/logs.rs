@@ -7,11 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use larder_model::outcome::Logs;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
-
-use crate::outcome::Logs;
 
 /// What one write may carry. Small, because a guest can make the host allocate this much with one call.
 const WRITE_BYTES_MAX: usize = 16 << 10;

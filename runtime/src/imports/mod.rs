@@ -21,16 +21,17 @@ pub mod state;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use larder_model::grants::Grants;
+use larder_model::limits::LimitKind;
+use larder_model::outcome::Effect;
+use larder_model::state::Read;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::bindings::larder::function;
 use crate::call::{Enrolment, Run};
-use crate::grants::Grants;
-use crate::limits::LimitKind;
 use crate::meter::{Allowance, Meter};
-use crate::outcome::Effect;
 
 /// Live resources of the component model, in the guest's hands.
 pub(crate) const HANDLES_MAX: usize = 4_096;
@@ -185,7 +186,7 @@ impl Host {
     }
 
     /// What the guest did and what it depended on.
-    pub fn finish(self) -> (Vec<Effect>, Vec<state::Read>) {
+    pub fn finish(self) -> (Vec<Effect>, Vec<Read>) {
         (self.effects, self.state.into_reads())
     }
 
@@ -224,7 +225,7 @@ impl Host {
 
 impl function::event_types::Host for Host {}
 
-/// A backend could not do its part: the run ends with [`crate::Failure::Host`].
+/// A backend could not do its part: the run ends with [`larder_model::Failure::Host`].
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct HostFault(pub String);

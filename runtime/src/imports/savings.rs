@@ -1,12 +1,13 @@
 //! `larder:function/savings`: creating transactions.
 
 use async_trait::async_trait;
+use larder_model::amount::parse_amount;
+use larder_model::outcome::Effect;
+use larder_model::text;
 
 use super::state::BackendError;
 use super::{Host, HostFault};
 use crate::bindings::larder::function::savings;
-use crate::outcome::Effect;
-use crate::text;
 
 const MEMO_CHARS_MAX: usize = 200;
 
@@ -69,33 +70,6 @@ impl Host {
     }
 }
 
-/// `12.5` of a currency with two decimals is `("12.50", 1250)`. Digits and one dot, nothing else: no sign, no
-/// exponent, no spaces, digits on both sides of the dot.
-pub fn parse_amount(text: &str, exponent: u32, currency: &str) -> Result<(String, i64), String> {
-    let malformed = || format!("amount {text:?} is not decimal text such as \"12.50\"");
-    let (whole, decimals) = match text.split_once('.') {
-        Some((_, "")) => return Err(malformed()),
-        Some(parts) => parts,
-        None => (text, ""),
-    };
-    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || !digits(whole) || !digits(decimals) {
-        return Err(malformed());
-    }
-    let exponent = exponent as usize;
-    if decimals.len() > exponent {
-        return Err(format!("amount {text:?} has more decimals than {currency} has ({exponent})"));
-    }
-    let minor: i64 =
-        format!("{whole}{decimals:0<exponent$}").parse().map_err(|_| format!("amount {text:?} is too large"))?;
-    if minor == 0 {
-        return Err(format!("amount {text:?} is not more than zero"));
-    }
-    let canonical = format!("{minor:0>width$}", width = exponent + 1);
-    let (whole, decimals) = canonical.split_at(canonical.len() - exponent);
-    Ok((if exponent == 0 { whole.into() } else { format!("{whole}.{decimals}") }, minor))
-}
-
 fn check_memo(memo: &str) -> Result<(), String> {
     let length = memo.chars().count();
     if length > MEMO_CHARS_MAX {
@@ -107,24 +81,6 @@ fn check_memo(memo: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn amounts() {
-        let sek = |text| parse_amount(text, 2, "SEK");
-        assert_eq!(sek("12.5"), Ok(("12.50".into(), 1250)));
-        assert_eq!(sek("0.01"), Ok(("0.01".into(), 1)));
-        assert_eq!(sek("007"), Ok(("7.00".into(), 700)));
-        assert_eq!(sek("92233720368547758.07"), Ok(("92233720368547758.07".into(), i64::MAX)));
-        assert_eq!(parse_amount("12", 0, "JPY"), Ok(("12".into(), 12)));
-        assert_eq!(parse_amount("1.234", 3, "KWD"), Ok(("1.234".into(), 1234)));
-        assert!(sek("92233720368547758.08").unwrap_err().contains("too large"));
-        assert!(sek("1.001").unwrap_err().contains("more decimals than SEK"));
-        assert!(parse_amount("1.0", 0, "JPY").unwrap_err().contains("more decimals"));
-        assert!(sek("0.00").unwrap_err().contains("not more than zero"));
-        for malformed in ["", ".", "1.", ".5", "-1", "+1", "1e3", " 1", "1,5", "1.2.3", "١", "NaN"] {
-            assert!(sek(malformed).is_err(), "{malformed:?}");
-        }
-    }
 
     #[test]
     fn memos() {

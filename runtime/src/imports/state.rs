@@ -9,31 +9,18 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use larder_model::limits::LimitKind;
+use larder_model::outcome::Effect;
+use larder_model::state::{Read, Version, whole_number};
 
 use super::{Host, HostFault, READS_BYTES_MAX, VALUES_BYTES_MAX, check_length, check_value};
 use crate::bindings::larder::function::state as wit;
-use crate::limits::LimitKind;
-use crate::outcome::Effect;
 
 /// Entries that one `list` gives.
 const LIST_MAX: usize = 100;
 
-/// Bytes of a whole number's text: that of the least of 64 bits.
-pub const NUMBER_BYTES_MAX: usize = 20;
-
-/// A stored value as a whole number of 64 bits: decimal text, perhaps with a minus, and nothing else. Whoever increments reads it
-/// by this rule, so a run and the host that applies what it did agree on what is a number.
-pub fn whole_number(value: &[u8]) -> Option<i64> {
-    let text = std::str::from_utf8(value).ok().filter(|text| text.len() <= NUMBER_BYTES_MAX)?;
-    // `parse` takes a leading plus, which is not decimal text as the contract means it.
-    if text.starts_with('+') { None } else { text.parse().ok() }
-}
-
-/// Names the write that made a value; two writes never share one.
-pub type Version = String;
-
 /// Where a run's state is read from. One backend serves one scope (partner, function, enrolment). It only reads: what
-/// the guest writes stays in the run and comes out as [`crate::Effect`]s.
+/// the guest writes stays in the run and comes out as [`larder_model::Effect`]s.
 #[async_trait]
 pub trait Backend: Send + Sync {
     async fn get(&self, key: &str) -> Result<Option<(Vec<u8>, Version)>, BackendError>;
@@ -46,34 +33,10 @@ pub trait Backend: Send + Sync {
     ) -> Result<Vec<(String, Vec<u8>, Version)>, BackendError>;
 }
 
-/// The backend could not answer. The run ends with [`crate::Failure::Host`].
+/// The backend could not answer. The run ends with [`larder_model::Failure::Host`].
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct BackendError(pub String);
-
-/// What a run depended on. The ledger applies its effects only if every read would give the same again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Read {
-    /// The version that stood under the key, `None` for nothing.
-    Key { key: String, version: Option<Version> },
-    /// All that a list call saw of the backend: the keys and versions it was given for these arguments.
-    List { prefix: String, after: Option<String>, limit: u32, seen: Vec<(String, Version)> },
-}
-
-impl Read {
-    /// What keeping it costs, about.
-    fn bytes(&self) -> u64 {
-        let texts = match self {
-            Read::Key { key, version } => key.len() + version.as_ref().map_or(0, String::len),
-            Read::List { prefix, after, seen, .. } => {
-                let seen: usize =
-                    seen.iter().map(|(key, version)| key.len() + version.len() + size_of::<(String, Version)>()).sum();
-                prefix.len() + after.as_ref().map_or(0, String::len) + seen
-            }
-        };
-        (texts + size_of::<Read>()) as u64
-    }
-}
 
 /// The state as the run sees it.
 pub(super) struct View {

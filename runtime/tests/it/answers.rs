@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use larder_runtime::{Answer, End, Failure, LimitKind, Limits, StreamedBody};
+use larder_model::{End, Failure, LimitKind, Limits};
+use larder_runtime::{Answer, StreamedBody};
 use tokio::sync::oneshot;
 
 use crate::guests::{self, ANSWERS, HELLO};

@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use larder_runtime::{CompileError, End, Limits, LoadError, Runtime};
+use larder_model::{End, Limits};
+use larder_runtime::{CompileError, LoadError, Runtime};
 
 use crate::guests::{self, ANSWERS, ECHOES};
 use crate::{Bench, Upload, event, run, settings};

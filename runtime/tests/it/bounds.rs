@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use larder_model::{End, Exceeded, Failure, LimitKind, Limits, Outcome};
+use larder_runtime::Run;
 use larder_runtime::imports::state;
-use larder_runtime::{End, Exceeded, Failure, LimitKind, Limits, Outcome, Run};
 
 use crate::guests::{self, ANSWERS, ECHOES};
 use crate::{Bench, event, run};
@@ -62,7 +63,7 @@ struct Silent;
 
 #[async_trait]
 impl state::Backend for Silent {
-    async fn get(&self, _key: &str) -> Result<Option<(Vec<u8>, state::Version)>, state::BackendError> {
+    async fn get(&self, _key: &str) -> Result<Option<(Vec<u8>, larder_model::state::Version)>, state::BackendError> {
         std::future::pending().await
     }
 
@@ -71,7 +72,7 @@ impl state::Backend for Silent {
         _prefix: &str,
         _after: Option<&str>,
         _limit: u32,
-    ) -> Result<Vec<(String, Vec<u8>, state::Version)>, state::BackendError> {
+    ) -> Result<Vec<(String, Vec<u8>, larder_model::state::Version)>, state::BackendError> {
         Err(state::BackendError("unused".into()))
     }
 }

@@ -1,10 +1,10 @@
 //! What a run wants to change comes out of it, or does not if it ended badly.
 
-use larder_runtime::imports::state::Read;
-use larder_runtime::{Effect, End, Exceeded, Failure, LimitKind, Limits, Run};
+use larder_model::state::Read;
+use larder_model::{Effect, End, Exceeded, Failure, LimitKind, Limits};
+use larder_runtime::Run;
 
-use crate::guests;
-use crate::{Bench, enrolled, event, run};
+use crate::{Bench, enrolled, event, guests, run};
 
 /// Sets `key` to `value`, adds 1 to `value`, creates a transaction of 12.5 SEK, reads `key`.
 const WORKS: &str = "(func $work

@@ -17,11 +17,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
+use larder_model::{Digest, Event, Grants, Limits, Outcome};
 use larder_runtime::imports::{savings, state};
-use larder_runtime::{
-    Answer, Call, CompileError, Digest, Enrolment, Event, Grants, Limits, Outcome, Program, RequestBody, Run, Runtime,
-    Settings, Source,
-};
+use larder_runtime::{Answer, Call, CompileError, Enrolment, Program, RequestBody, Run, Runtime, Settings, Source};
 use tempfile::TempDir;
 
 struct Bench {
@@ -149,7 +147,7 @@ struct NoState;
 
 #[async_trait]
 impl state::Backend for NoState {
-    async fn get(&self, _key: &str) -> Result<Option<(Vec<u8>, state::Version)>, state::BackendError> {
+    async fn get(&self, _key: &str) -> Result<Option<(Vec<u8>, larder_model::state::Version)>, state::BackendError> {
         Ok(None)
     }
 
@@ -158,7 +156,7 @@ impl state::Backend for NoState {
         _prefix: &str,
         _after: Option<&str>,
         _limit: u32,
-    ) -> Result<Vec<(String, Vec<u8>, state::Version)>, state::BackendError> {
+    ) -> Result<Vec<(String, Vec<u8>, larder_model::state::Version)>, state::BackendError> {
         Ok(Vec::new())
     }
 }

@@ -1,4 +1,4 @@
-//! The document at `/v1/openapi.json` says what the API does: each operation is walked and tried.
+//! The document at `/v1/openapi.json` describes the API: each of its operations is tried.
 
 use larder_tests::{Api, Larder, both, guests};
 use reqwest::Method;
@@ -9,17 +9,17 @@ struct Operation {
     method: Method,
     /// Below `/v1`, with its parameters.
     path: String,
-    said: Value,
+    spec: Value,
 }
 
 fn operations(document: &Value) -> Vec<Operation> {
     let mut all = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
-        for (method, said) in item.as_object().unwrap() {
-            let Some(id) = said["operationId"].as_str() else { continue };
+        for (method, spec) in item.as_object().unwrap() {
+            let Some(id) = spec["operationId"].as_str() else { continue };
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
             let path = path.trim_start_matches("/v1").to_owned();
-            all.push(Operation { id: id.into(), method, path, said: said.clone() });
+            all.push(Operation { id: id.into(), method, path, spec: spec.clone() });
         }
     }
     assert!(all.len() > 50, "{}", all.len());
@@ -28,7 +28,7 @@ fn operations(document: &Value) -> Vec<Operation> {
 
 impl Operation {
     fn is_the_operators(&self) -> bool {
-        self.said["security"].as_array().is_some_and(|all| all.iter().any(|one| !one["operator"].is_null()))
+        self.spec["security"].as_array().is_some_and(|all| all.iter().any(|one| !one["operator"].is_null()))
     }
 
     async fn send(&self, larder: &Larder, body: &Value) -> (u16, Value) {
@@ -40,7 +40,7 @@ impl Operation {
 
     /// The schema of its JSON body, if it has one.
     fn input<'d>(&'d self, document: &'d Value) -> Option<&'d Value> {
-        let schema = &self.said["requestBody"]["content"]["application/json"]["schema"];
+        let schema = &self.spec["requestBody"]["content"]["application/json"]["schema"];
         (!schema.is_null()).then(|| resolved(document, schema))
     }
 }
@@ -52,7 +52,7 @@ fn resolved<'d>(document: &'d Value, schema: &'d Value) -> &'d Value {
     }
 }
 
-/// All members of a schema, whatever it is put together from.
+/// All members of a schema, including those of the schemas it is composed of.
 fn properties(document: &Value, schema: &Value, into: &mut Map<String, Value>) {
     let schema = resolved(document, schema);
     into.extend(schema["properties"].as_object().cloned().unwrap_or_default());
@@ -68,7 +68,7 @@ fn required(document: &Value, schema: &Value) -> Vec<String> {
     own.chain(parts).collect()
 }
 
-/// Ways down to each object within a body.
+/// The path to each object within a body.
 fn objects(document: &Value, schema: &Value, way: &[String], into: &mut Vec<Vec<String>>) {
     let mut all = Map::new();
     properties(document, schema, &mut all);
@@ -82,10 +82,10 @@ fn objects(document: &Value, schema: &Value, way: &[String], into: &mut Vec<Vec<
     }
 }
 
-/// Bodies that are no JSON object by design, or that ask for a signature first.
+/// Bodies that are not JSON objects by design, or that need a signature first.
 const OTHER_BODIES: [&str; 3] = ["createEvents", "pushToFeed", "pushToOperatorFeed"];
 
-both!(an_array_is_taken_for_no_object_at_any_endpoint, async |on| {
+both!(arrays_are_refused_where_objects_are_expected, async |on| {
     let larder = Larder::start_on(on).await;
     larder.api().create_function("x", json!({})).await.is(201);
     for (api, of) in [(larder.api(), ""), (larder.operator(), "/operator")] {
@@ -133,14 +133,14 @@ fn sample(name: &str) -> Value {
     }
 }
 
-both!(what_is_required_is_and_the_project_is_named, async |on| {
+both!(required_members_of_the_document_are_required, async |on| {
     let larder = Larder::start_on(on).await;
     let document = larder.api().get("/openapi.json").await.is(200);
     let mut wrong = Vec::new();
     let mut checked = 0;
     for operation in operations(&document) {
         // Without the project's header.
-        let parameters = operation.said["parameters"].as_array().cloned().unwrap_or_default();
+        let parameters = operation.spec["parameters"].as_array().cloned().unwrap_or_default();
         let named = parameters.iter().any(|parameter| parameter["name"] == "X-Appwrite-Project");
         let path: Vec<&str> =
             operation.path.split('/').map(|part| if part.starts_with('{') { "x" } else { part }).collect();
@@ -181,7 +181,7 @@ both!(what_is_required_is_and_the_project_is_named, async |on| {
     assert!(checked > 20, "{checked}");
 });
 
-/// Why a value is not as the schema says.
+/// How a value differs from its schema.
 fn faults(document: &Value, schema: &Value, value: &Value, at: &str) -> Vec<String> {
     let schema = resolved(document, schema);
     let mut found = Vec::new();
@@ -229,7 +229,7 @@ fn faults(document: &Value, schema: &Value, value: &Value, at: &str) -> Vec<Stri
     found
 }
 
-both!(answers_are_as_the_document_says, async |on| {
+both!(responses_match_the_document, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     let document = api.get("/openapi.json").await.is(200);
@@ -251,7 +251,7 @@ both!(answers_are_as_the_document_says, async |on| {
             continue;
         }
         let (status, answer) = operation.send(&larder, &Value::Null).await;
-        let schema = &operation.said["responses"][status.to_string()]["content"]["application/json"]["schema"];
+        let schema = &operation.spec["responses"][status.to_string()]["content"]["application/json"]["schema"];
         if status == 200 && schema.is_object() {
             checked += 1;
             wrong.extend(faults(&document, schema, &answer, &operation.id));

@@ -232,7 +232,7 @@ both!(the_next_firings_are_told_before_they_come, async |on| {
         .collect();
     assert_eq!(next.len(), 100);
     assert!(next[0] > chrono::Utc::now() && next.is_sorted());
-    let zone = larder::zones::Zones::new(std::path::Path::new("")).zone("Europe/Stockholm").unwrap();
+    let zone = larder_model::zones::Zones::new(std::path::Path::new("")).zone("Europe/Stockholm").unwrap();
     for at in &next {
         let local = zone.rules().local(at.to_utc()).format("%H:%M").to_string();
         // On the day that skips half past two it fires at the change.

@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use larder::config::Settings;
-use larder::ids::{FunctionId, PartnerId};
-use larder::store::listing::Column;
-use larder::store::{Store, filters};
+use larder_model::ids::{FunctionId, PartnerId};
+use larder_model::settings::Settings;
+use larder_store::listing::Column;
+use larder_store::{Store, filters};
 use larder_tests::{Api, Larder, Options, both, eventually, guests};
 use serde_json::{Value, json};
 

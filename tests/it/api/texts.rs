@@ -1,17 +1,17 @@
-//! Texts that people read: no door takes one with characters that show it as something else.
+//! Texts that people read: no endpoint accepts characters that make a text look like another.
 
 use larder_tests::{Api, Larder, both, guests};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// A control character, one that turns the direction, an isolate, a mark, an end of a line, and two of no width.
+/// A control character, a direction override, an isolate, two direction marks, a line separator, and two of zero width.
 const BAD: [&str; 8] = ["\u{7}", "\u{202e}", "\u{2066}", "\u{200f}", "\u{61c}", "\u{2028}", "\u{200b}", "\u{feff}"];
 const FINE: [&str; 3] = ["Mål för AIK", "گل‌ها", "👩‍👩‍👧"];
 
-type Door = (&'static str, fn(&str, usize) -> Value);
+type Endpoint = (&'static str, fn(&str, usize) -> Value);
 
-/// Doors that take a JSON body; each gives a body that is new for its number.
-const DOORS: [Door; 6] = [
+/// Endpoints that accept a JSON body, with a body that is unique for its number.
+const ENDPOINTS: [Endpoint; 6] = [
     ("/functions", |text, at| json!({ "functionId": format!("n{at}"), "name": text, "runtime": "wasi-0.2" })),
     ("/enrolments", |text, at| json!({ "functionId": "f", "endUser": text, "topic": format!("t{at}") })),
     ("/enrolments", |text, at| json!({ "functionId": "f", "endUser": format!("e{at}"), "topic": text })),
@@ -20,7 +20,7 @@ const DOORS: [Door; 6] = [
     ("operator:/partners/demo/keys", |text, _| json!({ "name": text, "scopes": ["health.read"] })),
 ];
 
-/// Attributes of events, over the API in all modes.
+/// Sends an event with this text in an attribute; gives the status.
 async fn event(api: &Api, attribute: &str, text: &str, at: usize, binary: bool) -> u16 {
     let mut event =
         json!({ "specversion": "1.0", "id": format!("{attribute}-{at}-{binary}"), "source": "/s", "type": "t.t" });
@@ -37,7 +37,7 @@ async fn event(api: &Api, attribute: &str, text: &str, at: usize, binary: bool) 
     Api::send(request).await.status
 }
 
-both!(no_door_takes_a_text_that_reads_as_another, async |on| {
+both!(endpoints_refuse_invisible_and_reordering_characters, async |on| {
     let larder = Larder::start_on(on).await;
     let (api, operator) = (larder.api(), larder.operator());
     api.deploy("f", &guests::guest("probe"), json!({})).await;
@@ -45,12 +45,12 @@ both!(no_door_takes_a_text_that_reads_as_another, async |on| {
     let mut wrong = vec![];
     let texts = BAD.iter().map(|bad| (format!("paid{bad}back"), false)).chain(FINE.map(|fine| (fine.to_owned(), true)));
     for (at, (text, fine)) in texts.enumerate() {
-        let mut note = |door: &str, taken: bool| {
-            if taken != fine {
-                wrong.push(format!("{door} {} {text:?}", if taken { "takes" } else { "refuses" }));
+        let mut note = |endpoint: &str, accepted: bool| {
+            if accepted != fine {
+                wrong.push(format!("{endpoint} {} {text:?}", if accepted { "accepts" } else { "refuses" }));
             }
         };
-        for (path, body) in DOORS {
+        for (path, body) in ENDPOINTS {
             let (api, path) = path.strip_prefix("operator:").map_or((&api, path), |path| (&operator, path));
             note(path, api.post(path, body(&text, at)).await.status == 201);
         }
@@ -66,12 +66,12 @@ both!(no_door_takes_a_text_that_reads_as_another, async |on| {
         note("memo", saved["status"] == "completed");
     }
     assert_eq!(wrong, [] as [&str; 0]);
-    // What is told all the same, such as a function's own words for why it failed, has marks in place of them.
+    // Texts that are stored all the same, such as a function's own error, have replacement characters.
     let failed = api.execute("f", json!({ "body": json!({ "amount": "\u{202e}1" }).to_string() })).await;
     assert!(!failed["errors"].as_str().unwrap().contains('\u{202e}'), "{failed}");
 });
 
-both!(digits_of_settings_survive, async |on| {
+both!(settings_of_enrolments_keep_all_digits, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     api.create_function("f", json!({})).await.is(201);

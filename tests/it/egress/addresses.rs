@@ -2,6 +2,8 @@
 
 use super::*;
 
+use tokio::net::UdpSocket;
+
 /// Ways to write an address of this machine, or to make somebody read another host than the one that was checked.
 fn spellings(port: u16) -> Vec<String> {
     let hosts = [
@@ -140,11 +142,11 @@ async fn no_spelling_of_an_address_leads_to_this_machine() {
         ("local6.evil.example", &["fe80::1", "fd00::1"]),
         ("multicast.evil.example", &["224.0.0.1"]),
         ("mixed.evil.example", &["192.0.2.7", "127.0.0.1"]),
-        ("alias.evil.example", &["127.0.0.1"]),
         ("granted.example", &["127.0.0.1"]),
     ] {
         world.names.set(name, addresses);
     }
+    world.names.alias("alias.evil.example", "loopback.evil.example");
     // Whatever can be granted is: only the address is between these calls and the canary.
     let spellings = spellings(port);
     let mut granted: Vec<String> = vec![];
@@ -232,4 +234,50 @@ async fn a_name_is_resolved_once_and_all_its_addresses_count() {
     let machine = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
     let machine = format!("{}.example", machine.trim());
     assert_eq!(world.get(&format!("{machine}:{port}"), "/").await["error"], "DnsError");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_server_that_is_of_no_use_leaves_the_name_to_the_next() {
+    let closed = UdpSocket::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address");
+    let silent = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    let failing = Names::start().await;
+    failing.fail();
+    let first = [closed, failing.address, silent.local_addr().expect("an address")];
+    let world = World::behind(&first, Options::default()).await;
+    let server = Outside::at("127.0.0.1:0").await;
+    let port = server.port();
+    let hosts = format!("*.example:{port}");
+    world.grant(json!([{ "scheme": "http", "hosts": [hosts], "calls": 100, "network": "127.0.0.0/8" }])).await;
+
+    world.names.set("there.example", &["127.0.0.1"]);
+    assert_eq!(world.get(&format!("there.example:{port}"), "/").await["status"], 200);
+    assert_eq!(world.names.asked("there.example"), 1);
+    assert_eq!(world.get(&format!("unknown.example:{port}"), "/").await["error"], "DnsError");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alias_is_followed_and_where_it_leads_counts() {
+    let world = World::new(Options::default()).await;
+    let server = Outside::at("127.0.0.1:0").await;
+    let port = server.port();
+    let hosts = format!("*.example:{port}");
+    world.grant(json!([{ "scheme": "http", "hosts": [hosts], "calls": 100, "network": "127.0.0.1/32" }])).await;
+    world.names.set("good.elsewhere", &["127.0.0.1"]);
+    world.names.set("bad.elsewhere", &["127.0.0.2"]);
+    for (alias, to) in [
+        ("one.example", "good.elsewhere"),
+        ("two.example", "one.example"),
+        ("wrong.example", "bad.elsewhere"),
+        ("nowhere.example", "unknown.elsewhere"),
+        ("round.example", "around.example"),
+        ("around.example", "round.example"),
+    ] {
+        world.names.alias(alias, to);
+    }
+    assert_eq!(world.get(&format!("one.example:{port}"), "/").await["status"], 200);
+    assert_eq!(world.get(&format!("two.example:{port}"), "/").await["status"], 200);
+    assert_eq!(world.get(&format!("wrong.example:{port}"), "/").await["error"], "DestinationIpProhibited");
+    assert_eq!(world.get(&format!("nowhere.example:{port}"), "/").await["error"], "DnsError");
+    assert_eq!(world.get(&format!("round.example:{port}"), "/").await["error"], "DnsError");
+    assert_eq!(server.connections(), 2);
 }

@@ -1,5 +1,6 @@
 //! Outgoing HTTP: what functions may call, how, and what servers can do to them. The other side is on this machine.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use larder_tests::outside::{Authority, Names, Outside};
@@ -18,8 +19,14 @@ struct World {
 
 impl World {
     async fn new(options: Options) -> World {
+        World::behind(&[], options).await
+    }
+
+    /// Other name servers are asked first.
+    async fn behind(servers: &[SocketAddr], options: Options) -> World {
         let names = Names::start().await;
-        let options = options.set("LARDER_EGRESS__DNS_SERVERS", format!("[\"{}\"]", names.address));
+        let servers = json!([servers, &[names.address]].concat());
+        let options = options.set("LARDER_EGRESS__DNS_SERVERS", servers.to_string());
         let larder = Larder::start_with(options).await;
         larder.api().deploy("caller", &guests::guest("caller"), json!({ "routes": ["/call"], "timeout": 25 })).await;
         World { larder, names }

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use larder::clock::Clock;
-use larder::model::{Execution, ExecutionStatus, RequestRecord, Trigger};
-use larder::store::ledger::{Ended, Verdict};
-use larder::store::{Claimed, NewExecution, RoutedEvent, retention};
+use larder_model::time::Clock;
+use larder_model::{Execution, ExecutionStatus, RequestRecord, Trigger};
+use larder_store::ledger::{Ended, Verdict};
+use larder_store::{Claimed, NewExecution, RoutedEvent, retention};
 use larder_tests::{Api, Larder, Options, both, eventually, guests, rows};
 use serde_json::{Value, json};
 

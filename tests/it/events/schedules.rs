@@ -1,14 +1,15 @@
 //! Schedules, with the clock in the test's hand.
 
-use larder::clock::{Clock, rfc3339};
-use larder::config::Settings;
-use larder::ids::{DeploymentId, FunctionId, PartnerId};
-use larder::lifecycle::Lifecycle;
-use larder::model::{BuildStatus, Deployment, Function};
-use larder::secrets::Secrets;
-use larder::store::listing::Listing;
-use larder::{app::App, roles, schedule};
-use larder_runtime::Exports;
+use larder::roles;
+use larder_model::ids::{DeploymentId, FunctionId, PartnerId};
+use larder_model::settings::Settings;
+use larder_model::time::{Clock, rfc3339};
+use larder_model::{BuildStatus, Deployment, Exports, Function};
+use larder_platform::app::App;
+use larder_platform::jobs::schedules;
+use larder_secrets::Secrets;
+use larder_signals::lifecycle::Lifecycle;
+use larder_store::listing::Listing;
 use larder_tests::both;
 use larder_tests::services::Database;
 
@@ -44,7 +45,7 @@ pub async fn scheduled(app: &App, schedule: &str) -> (PartnerId, FunctionId) {
     })
     .await;
     app.directory.reload(&of.0).await.unwrap();
-    schedule::arm(app, &of.0, &of.1).await.unwrap();
+    schedules::arm(app, &of.0, &of.1).await.unwrap();
     of
 }
 
@@ -77,7 +78,7 @@ pub async fn deployed(
         activate: true,
         kind: "manual".into(),
         entrypoint: String::new(),
-        digest: larder_runtime::Digest([0; 32]),
+        digest: larder_model::Digest([0; 32]),
         source_bytes: 0,
         build_bytes: 0,
         build_ms: 0,
@@ -105,7 +106,7 @@ async fn fired(app: &App, of: &(PartnerId, FunctionId)) -> Vec<(String, Option<i
 }
 
 async fn fire(app: &App) {
-    while schedule::step(app.clone()).await.unwrap() {}
+    while schedules::step(app.clone()).await.unwrap() {}
 }
 
 both!(each_time_is_fired_once_also_across_a_restart_and_a_clock_set_back, async |on| {
@@ -133,7 +134,7 @@ both!(each_time_is_fired_once_also_across_a_restart_and_a_clock_set_back, async 
     assert_eq!(times[0].1, None);
     // Set back by two minutes and re-armed, the times come again; they are not fired again.
     clock.advance(-2 * MINUTE);
-    schedule::arm(&app, &of.0, &of.1).await.unwrap();
+    schedules::arm(&app, &of.0, &of.1).await.unwrap();
     for _ in 0..4 {
         clock.advance(MINUTE);
         fire(&app).await;
@@ -160,7 +161,7 @@ both!(a_deployment_does_not_lose_a_firing_that_is_due, async |on| {
     let of = scheduled(&app, "0 13 * * *").await;
     // 13:00 in Stockholm is 12:00 UTC, which is over today: tomorrow's is next.
     clock.advance(24 * 60 * MINUTE);
-    schedule::arm(&app, &of.0, &of.1).await.unwrap();
+    schedules::arm(&app, &of.0, &of.1).await.unwrap();
     fire(&app).await;
     assert_eq!(fired(&app, &of).await.len(), 1);
 });

@@ -1,6 +1,7 @@
 //! What is approved is what happens: a name that leads elsewhere than was approved waits for a yes.
 
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 

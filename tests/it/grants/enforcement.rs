@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use larder::clock::Clock;
-use larder::ids::KeyId;
-use larder::store::ledger::Verdict;
+use larder_model::ids::KeyId;
+use larder_model::time::Clock;
+use larder_store::ledger::Verdict;
 use larder_tests::{Answer, Api, Backend, Larder, Options, both, eventually, guests, rows, within};
 use serde_json::{Value, json};
 

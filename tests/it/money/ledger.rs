@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use larder::clock::Clock;
-use larder::config::Settings;
-use larder::ledger::{self, Ledger};
-use larder::model::{Execution, ExecutionStatus, Function, StoredEvent, Trigger};
-use larder::store::Store;
-use larder::store::ledger::Ended;
-use larder_runtime::{Effect, Event, Grants};
+use larder_model::settings::Settings;
+use larder_model::time::Clock;
+use larder_model::{Effect, Event, Execution, ExecutionStatus, Function, Grants, StoredEvent, Trigger};
+use larder_platform::ledger::{self, Ledger};
+use larder_store::Store;
+use larder_store::ledger::Ended;
 use larder_tests::proxy::{LastCommit, Mode, Proxy};
 use larder_tests::services::{self, Database};
 use larder_tests::{Backend, both, eventually, rows};

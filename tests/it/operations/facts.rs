@@ -84,7 +84,7 @@ both!(a_currency_that_was_withdrawn_is_refused_with_its_successor, async |on| {
         assert!(said.contains(code) && words.iter().all(|word| said.contains(word)), "{said}");
     }
     let as_of = larder.api().get("/health").await.is(200)["facts"]["currencies"]["asOf"].clone();
-    assert_eq!(as_of, larder::money::currencies::AS_OF);
+    assert_eq!(as_of, larder_model::amount::currencies::AS_OF);
 });
 
 #[tokio::test(flavor = "multi_thread")]

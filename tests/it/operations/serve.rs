@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use larder::secrets::write_private;
+use larder_secrets::write_private;
 use larder_tests::{Api, Backend, Larder, Options, both, guests};
 use rustix::process::Signal;
 use serde_json::json;

@@ -1,9 +1,9 @@
 //! Which executions a worker takes, and in what order; with the clock in the test's hand.
 
-use larder::app::App;
-use larder::clock::Clock;
-use larder::model::Trigger;
-use larder::store::NewExecution;
+use larder_model::Trigger;
+use larder_model::time::Clock;
+use larder_platform::app::App;
+use larder_store::NewExecution;
 use larder_tests::{both, rows};
 
 use crate::events::schedules;

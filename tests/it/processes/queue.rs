@@ -2,18 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use larder::config;
-use larder::lifecycle::Lifecycle;
-use larder::model::Execution;
-use larder::queue::{Queue, Told, Watch, Work};
+use larder_model::{Execution, settings};
+use larder_signals::lifecycle::Lifecycle;
+use larder_signals::{Queue, Told, Watch, Work};
 use larder_tests::eventually;
 use larder_tests::services::Redis;
 
 /// Longer than any wake-up takes, and nothing is woken by it.
 const POLL: Duration = Duration::from_secs(20);
 
-fn settings(url: &str) -> config::Redis {
-    config::Redis {
+fn settings(url: &str) -> settings::Redis {
+    settings::Redis {
         url: url.into(),
         password_file: Default::default(),
         ca_file: Default::default(),

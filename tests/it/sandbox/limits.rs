@@ -4,7 +4,7 @@ use larder_tests::{Api, Larder, Options, both, eventually, guests};
 use reqwest::Method;
 use serde_json::json;
 
-/// As `larder_runtime::Limits` has them; written out, because they are promised to users.
+/// As `larder_model::Limits` has them; written out, because they are promised to users.
 const CEILINGS: [(&str, u64); 6] = [
     ("memoryBytes", 268_435_456),
     ("cpuMs", 60_000),

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use larder::secrets::keyring::{self, Keyring};
-use larder::secrets::write_private;
+use larder_secrets::keyring::{self, Keyring};
+use larder_secrets::write_private;
 use larder_tests::{Api, Backend, Larder, Options, both, eventually, guests, holds};
 use reqwest::Method;
 use serde_json::{Value, json};

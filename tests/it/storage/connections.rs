@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use larder::secrets::write_private;
+use larder_secrets::write_private;
 use larder_tests::outside::Authority;
 use larder_tests::services::{Database, MariaDb, Redis, free_port};
 use larder_tests::{Larder, Options, eventually, guests};

@@ -1,13 +1,12 @@
 //! What is deleted does nothing from the answer on, and its many rows go in short transactions. Records can be read and deleted
 //! as soon as their call is answered.
 
-use larder::clock::Clock;
-use larder::model::{Function, StoredEvent, Trigger};
-use larder::store::ledger::{Ended, Verdict};
-use larder::store::listing::Listing;
-use larder::store::retention::{self, Place};
-use larder::store::{Error, NewExecution, RoutedEvent};
-use larder_runtime::{Effect, Grants};
+use larder_model::time::Clock;
+use larder_model::{Effect, Function, Grants, StoredEvent, Trigger};
+use larder_store::ledger::{Ended, Verdict};
+use larder_store::listing::Listing;
+use larder_store::retention::{self, Place};
+use larder_store::{Error, NewExecution, RoutedEvent};
 use larder_tests::{Api, Larder, Options, both, guests, rows};
 use serde_json::json;
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use larder::secrets::write_private;
+use larder_secrets::write_private;
 use larder_tests::{Backend, Larder, Options, eventually, guests, s3};
 use reqwest::Method;
 use serde_json::json;

@@ -1,12 +1,11 @@
 //! What one partner leaves waiting is its own: another's events, fan-outs, schedules and executions take their turns
 //! beside it, and each partner's backlog has a bound.
 
-use larder::app::App;
-use larder::clock::Clock;
-use larder::ids::{FunctionId, PartnerId};
-use larder::model::{Function, Per, Topics};
-use larder::workers::{expand, route};
-use larder::{schedule, store};
+use larder_model::ids::{FunctionId, PartnerId};
+use larder_model::time::Clock;
+use larder_model::{Function, Per, Topics};
+use larder_platform::app::App;
+use larder_platform::jobs::{events as event_job, fanouts, schedules as schedule_job};
 use larder_tests::services::Database;
 use larder_tests::{Api, Larder, Options, both, eventually, guests, rows};
 use reqwest::Method;
@@ -144,7 +143,7 @@ async fn enrol(app: &App, of: &(PartnerId, FunctionId), end_user: &str) {
 }
 
 async fn executions(app: &App, (partner, function): &(PartnerId, FunctionId)) -> usize {
-    let first = store::listing::Listing::first(5_000);
+    let first = larder_store::listing::Listing::first(5_000);
     app.store.list_executions(partner, function, &first).await.unwrap().rows.len()
 }
 
@@ -164,7 +163,7 @@ both!(events_to_nobody_take_turns_with_a_neighbours, async |on| {
     send(&app, &loud.0, 3_000, "to.nobody").await;
     app.clock.advance(10);
     send(&app, &quiet.0, 1, "it.happened").await;
-    assert!(route::step(app.clone()).await.unwrap());
+    assert!(event_job::step(app.clone()).await.unwrap());
     assert_eq!(executions(&app, &quiet).await, 1, "it waits behind another partner's events");
     app.ledger.close().await;
 });
@@ -177,11 +176,11 @@ both!(fan_outs_take_turns_with_a_neighbours, async |on| {
     enrol(&app, &loud, "eve").await;
     enrol(&app, &quiet, "anna").await;
     send(&app, &loud.0, 60, "it.happened").await;
-    while route::step(app.clone()).await.unwrap() {}
+    while event_job::step(app.clone()).await.unwrap() {}
     app.clock.advance(10);
     send(&app, &quiet.0, 1, "it.happened").await;
-    while route::step(app.clone()).await.unwrap() {}
-    assert!(expand::step(app.clone()).await.unwrap());
+    while event_job::step(app.clone()).await.unwrap() {}
+    assert!(fanouts::step(app.clone()).await.unwrap());
     assert_eq!(executions(&app, &quiet).await, 1, "it waits behind another partner's fan-outs");
     app.ledger.close().await;
 });
@@ -196,9 +195,9 @@ both!(schedules_take_turns_with_a_neighbours, async |on| {
     app.directory.reload(&"loud".parse().unwrap()).await.unwrap();
     app.clock.advance(1);
     let quiet = deployed(&app, "quiet", every_minute).await;
-    schedule::arm_all(&app).await.unwrap();
+    schedule_job::arm_all(&app).await.unwrap();
     app.clock.advance(MINUTE);
-    assert!(schedule::step(app.clone()).await.unwrap());
+    assert!(schedule_job::step(app.clone()).await.unwrap());
     assert_eq!(executions(&app, &quiet).await, 1, "it waits behind another partner's schedules");
     app.ledger.close().await;
 });
@@ -211,21 +210,21 @@ both!(a_fan_out_ends_with_its_function, async |on| {
         enrol(&app, &of, &format!("saver-{number}")).await;
     }
     send(&app, &of.0, 1, "it.happened").await;
-    while route::step(app.clone()).await.unwrap() {}
-    assert!(expand::step(app.clone()).await.unwrap());
+    while event_job::step(app.clone()).await.unwrap() {}
+    assert!(fanouts::step(app.clone()).await.unwrap());
     let before = executions(&app, &of).await;
     assert!((1..250).contains(&before), "{before}");
     let mut function = app.store.function(&of.0, &of.1).await.unwrap().unwrap();
     function.enabled = false;
     app.store.update_function(&function).await.unwrap();
     app.directory.reload(&of.0).await.unwrap();
-    while expand::step(app.clone()).await.unwrap() {}
+    while fanouts::step(app.clone()).await.unwrap() {}
     assert_eq!(executions(&app, &of).await, before, "a disabled function gets more executions");
     // What is over does not begin again.
     function.enabled = true;
     app.store.update_function(&function).await.unwrap();
     app.directory.reload(&of.0).await.unwrap();
-    while expand::step(app.clone()).await.unwrap() {}
+    while fanouts::step(app.clone()).await.unwrap() {}
     assert_eq!(executions(&app, &of).await, before);
     app.ledger.close().await;
 });
@@ -241,8 +240,8 @@ both!(a_fresh_enrolment_takes_part_whatever_the_clocks_say, async |on| {
     enrol(&app, &of, "later").await;
     app.clock.advance(-2_100);
     send(&app, &of.0, 1, "it.happened").await;
-    while route::step(app.clone()).await.unwrap() {}
-    while expand::step(app.clone()).await.unwrap() {}
+    while event_job::step(app.clone()).await.unwrap() {}
+    while fanouts::step(app.clone()).await.unwrap() {}
     assert_eq!(executions(&app, &of).await, 1, "anna's, and not of who enrolled more than two seconds later");
     app.ledger.close().await;
 });
@@ -406,15 +405,15 @@ both!(a_schedule_whose_partner_has_enough_waiting_fires_late_and_misses_nothing,
     let app = schedules::app_with(folder.path(), &database, Clock::manual(NOW), &settings).await;
     let of = schedules::scheduled(&app, "* * * * *").await;
     let other = deployed(&app, "other", |function| Function { schedule: "* * * * *".into(), ..function }).await;
-    schedule::arm_all(&app).await.unwrap();
+    schedule_job::arm_all(&app).await.unwrap();
     let waits = crate::processes::claims::enqueue(&app, &of, NOW + 3_600_000).await;
     for minute in 1..=2 {
         app.clock.advance(MINUTE);
-        while schedule::step(app.clone()).await.unwrap() {}
+        while schedule_job::step(app.clone()).await.unwrap() {}
         assert_eq!((executions(&app, &of).await, executions(&app, &other).await), (1, minute.min(1)));
     }
     app.store.delete_execution(&of.0, &of.1, &waits.parse().unwrap()).await.unwrap();
-    eventually("a firing", async || schedule::step(app.clone()).await.unwrap().then_some(())).await;
+    eventually("a firing", async || schedule_job::step(app.clone()).await.unwrap().then_some(())).await;
     assert!(executions(&app, &of).await >= 1, "what was missed is not made up for");
     app.ledger.close().await;
 });

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use larder::crash::Point;
+use larder_signals::crash::Point;
 use mysql_async::prelude::Queryable;
 use rustix::process::Signal;
 use serde_json::{Value, json};

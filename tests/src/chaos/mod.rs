@@ -18,16 +18,16 @@ use std::process::Child;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use larder::crash::Point;
+use faults::{Fault, Recoveries};
+use larder_signals::crash::Point;
+use oracle::{Findings, Oracle};
+use workload::{Senders, Sent, Workload};
 
 use crate::neighbours::Attackers;
 use crate::neighbours::attacks::{Attack, Evil, Status};
 use crate::proxy::Proxy;
 use crate::services::{Database, MariaDb, Redis};
 use crate::{Api, Cluster, Metrics, Random};
-use faults::{Fault, Recoveries};
-use oracle::{Findings, Oracle};
-use workload::{Senders, Sent, Workload};
 
 pub const LEASE: Duration = Duration::from_secs(5);
 
@@ -174,7 +174,7 @@ pub async fn run(plan: Plan) -> Outcome {
 }
 
 fn now_ms() -> i64 {
-    larder::clock::Clock::System.now_ms()
+    larder_model::time::Clock::System.now_ms()
 }
 
 impl Arena {

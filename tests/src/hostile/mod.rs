@@ -13,12 +13,12 @@ pub mod process;
 
 use std::time::{Duration, Instant};
 
+use corpus::{Ends, Entry, World};
+use process::Holds;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{Answer, Api, Backend, Larder, Options, eventually, guests};
-use corpus::{Ends, Entry, World};
-use process::Holds;
 
 /// What every attacker may use, unless it waits for its timeout.
 pub const CPU: Duration = Duration::from_millis(200);

@@ -14,11 +14,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use attacks::{Attack, Evil, Status};
 use serde_json::json;
 
 use crate::hostile::process;
 use crate::{Api, Backend, Larder, Options, guests};
-use attacks::{Attack, Evil, Status};
 
 /// How much is done, and how long D may wait.
 #[derive(Clone, Copy)]

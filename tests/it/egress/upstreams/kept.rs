@@ -257,7 +257,7 @@ both!(nothing_is_shared_between_partners_but_what_is_the_operators, async |on| {
     let operator = larder.operator();
     let cache = || json!({ "cache": { "enabled": true } });
     operator.post("/operator/upstreams", upstream("shared", &service, cache())).await.is(201);
-    let scopes: Vec<&str> = larder::auth::Scope::ALL.iter().map(|scope| scope.words()[0]).collect();
+    let scopes: Vec<&str> = larder_wire::scopes::Scope::ALL.iter().map(|scope| scope.words()[0]).collect();
     let mut apis = vec![("demo", larder.api())];
     operator.post("/partners", json!({ "partnerId": "bank", "name": "Bank" })).await.is(201);
     let key = operator.post("/partners/bank/keys", json!({ "scopes": scopes })).await.is(201);

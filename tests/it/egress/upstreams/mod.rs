@@ -1,7 +1,8 @@
 //! Named outside services: what a function gets to see of them, and what of a function gets to them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use larder_tests::upstream::{Received, Reply, Service};

@@ -1,0 +1,320 @@
+//! `larder.toml`: what a project says about its function.
+//!
+//! * [`Manifest::read`] checks all of it and reports every complaint at once, each with its line.
+//! * [`Manifest::settings`] is the wire's form of it.
+//! * [`Manifest::explain`] gives an API refusal the line of the key that it is about.
+//!
+//! A key that this file does not know is refused: a misspelt limit must not become no limit.
+
+mod grants;
+mod reader;
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+
+use larder_model::Grants;
+use larder_model::cron::Cron;
+use larder_model::zones::Zones;
+use serde_json::{Map, Value, json};
+
+use self::reader::{Reader, Section};
+use crate::failure::{Failure, Refusal, Result};
+
+pub const FILE_NAME: &str = "larder.toml";
+pub const RUNTIME: &str = "wasi-0.2";
+
+#[derive(Debug)]
+pub struct Manifest {
+    /// As complaints name it.
+    file: PathBuf,
+    /// Where each key stands: `function.per` → 7.
+    lines: BTreeMap<String, usize>,
+    pub function: Function,
+    pub limits: Limits,
+    pub variables: BTreeMap<String, Variable>,
+    /// What it asks for.
+    pub grants: Grants,
+    pub build: Build,
+}
+
+#[derive(Debug)]
+pub struct Function {
+    pub id: String,
+    name: String,
+    per: String,
+    topics: String,
+    events: Vec<String>,
+    pub schedule: String,
+    timezone: String,
+    pub routes: Vec<String>,
+    timeout: u64,
+    /// `None`: as it is.
+    pub enabled: Option<bool>,
+    logging: bool,
+}
+
+impl Function {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// What is `None` is left to Larder.
+#[derive(Debug, Default)]
+pub struct Limits {
+    memory_bytes: Option<u64>,
+    cpu_ms: Option<u64>,
+    log_bytes: Option<u64>,
+    response_bytes: Option<u64>,
+    effects: Option<u64>,
+    stream_s: Option<u64>,
+    attempts: Option<u64>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Variable {
+    pub value: String,
+    pub secret: bool,
+}
+
+#[derive(Debug, Default)]
+pub struct Build {
+    pub command: Option<String>,
+    pub component: Option<PathBuf>,
+}
+
+/// Parameters of the wire and the keys that they come from.
+const WIRE_KEYS: [(&str, &str); 18] = [
+    ("functionId", "function.id"),
+    ("name", "function.name"),
+    ("per", "function.per"),
+    ("topics", "function.topics"),
+    ("events", "function.events"),
+    ("schedule", "function.schedule"),
+    ("timezone", "function.timezone"),
+    ("routes", "function.routes"),
+    ("timeout", "function.timeout"),
+    ("enabled", "function.enabled"),
+    ("logging", "function.logging"),
+    ("memoryBytes", "limits.memory_bytes"),
+    ("cpuMs", "limits.cpu_ms"),
+    ("logBytes", "limits.log_bytes"),
+    ("responseBytes", "limits.response_bytes"),
+    ("effects", "limits.effects"),
+    ("streamS", "limits.stream_s"),
+    ("attempts", "limits.attempts"),
+];
+
+impl Manifest {
+    pub fn read(file: &Path) -> Result<Manifest> {
+        let text = std::fs::read_to_string(file).map_err(|err| {
+            Failure::usage(format!("cannot read {}: {err}; `larder new` makes a project that has one", file.display()))
+        })?;
+        // Until November 2026 the server's file had the same name.
+        let is_section = |line: &str| ["[server]", "[database]", "[secrets]", "[worker]"].contains(&line.trim());
+        if !text.contains("[function]") && text.lines().any(is_section) {
+            return Err(Failure::usage(format!(
+                "{} has the settings of the server, not of a function: call it larder-server.toml \
+                 (larder serve --config larder-server.toml), and `larder new` makes a project with a larder.toml",
+                file.display()
+            )));
+        }
+        Manifest::parse(&text, file).map_err(Failure::Usage)
+    }
+
+    pub fn parse(text: &str, file: &Path) -> std::result::Result<Manifest, String> {
+        let mut reader = Reader::new(text);
+        let manifest = reader.root().and_then(|mut root| {
+            let function = function(&mut reader, &mut root);
+            let limits = limits(&mut reader, &mut root);
+            let variables = variables(&mut reader, &mut root);
+            let grants = grants::read(&mut reader, &mut root);
+            let build = build(&mut reader, &mut root);
+            root.finish(&mut reader);
+            Some((function?, limits, variables, grants, build))
+        });
+        let (lines, complaints) = reader.into_parts();
+        match manifest {
+            Some((function, limits, variables, grants, build)) if complaints.is_empty() => {
+                Ok(Manifest { file: file.to_owned(), lines, function, limits, variables, grants, build })
+            }
+            _ => {
+                let complaints: Vec<String> =
+                    complaints.into_iter().map(|(line, text)| format!("{}:{line}: {text}", file.display())).collect();
+                Err(complaints.join("\n"))
+            }
+        }
+    }
+
+    /// What a deployment asks of its function's settings: all that the manifest has a key for.
+    pub fn settings(&self) -> Value {
+        let Function { id: _, name, per, topics, events, schedule, timezone, routes, timeout, enabled, logging } =
+            &self.function;
+        let mut limits = Map::new();
+        for (key, value) in [
+            ("memoryBytes", self.limits.memory_bytes),
+            ("cpuMs", self.limits.cpu_ms),
+            ("logBytes", self.limits.log_bytes),
+            ("responseBytes", self.limits.response_bytes),
+            ("effects", self.limits.effects),
+            ("streamS", self.limits.stream_s),
+            ("attempts", self.limits.attempts),
+        ] {
+            limits.extend(value.map(|value| (key.to_owned(), json!(value))));
+        }
+        let mut settings = json!({
+            "name": name, "per": per, "topics": topics, "events": events, "schedule": schedule, "timezone": timezone,
+            "routes": routes, "timeout": timeout, "logging": logging, "limits": limits,
+        });
+        // Whoever switched the function off must not find it on after a deploy that does not speak of it.
+        if let Some(enabled) = enabled {
+            settings["enabled"] = (*enabled).into();
+        }
+        settings
+    }
+
+    /// What to change: the complaint beside the line of `key`, or of the file if the key is not written there.
+    pub fn complaint(&self, key: &str, text: impl Display) -> String {
+        match self.lines.get(key) {
+            Some(line) => format!("{}:{line}: {key}: {text}", self.file.display()),
+            None => format!("{}: {key}: {text}", self.file.display()),
+        }
+    }
+
+    /// A refused argument becomes a complaint about the key that it came from; anything else stays what it is.
+    pub fn explain(&self, failure: Failure) -> Failure {
+        match &failure {
+            Failure::Refused(Refusal { status: 400, message, .. }) => match key_of(message) {
+                Some(key) => Failure::Usage(self.complaint(key, message)),
+                None => failure,
+            },
+            Failure::Refused(Refusal { kind, message, .. }) if kind == "function_route_already_exists" => {
+                Failure::Failed(self.complaint("function.routes", message))
+            }
+            _ => failure,
+        }
+    }
+
+    /// The same for a request about one variable.
+    pub fn explain_variable(&self, key: &str, failure: Failure) -> Failure {
+        match &failure {
+            Failure::Refused(Refusal { status: 400, message, .. }) => {
+                Failure::Usage(self.complaint(&format!("variables.{key}"), message))
+            }
+            _ => failure,
+        }
+    }
+}
+
+/// The manifest's key for the parameter that the message names: the first quoted one, else the first of all.
+fn key_of(message: &str) -> Option<&'static str> {
+    let word = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
+    let find = |text: &str| WIRE_KEYS.iter().find(|(name, _)| *name == text).map(|(_, key)| *key);
+    let quoted = message.split(['`', '"', '\'']).skip(1).step_by(2).flat_map(|text| text.split(word)).find_map(find);
+    quoted.or_else(|| message.split(word).find_map(find))
+}
+
+fn function<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> Option<Function> {
+    let Some(mut of) = root.section(reader, "function") else {
+        reader.complain(1, "[function] is missing");
+        return None;
+    };
+    let id = of.text(reader, "id");
+    match &id {
+        None if !reader.lines.contains_key("function.id") => reader.complain(of.line, "function.id is missing"),
+        Some(id) if !is_id(id) => {
+            let rule = "1 to 36 letters, digits, `.`, `_` or `-`, and begin with a letter or digit";
+            reader.complain_at("function.id", format!("must have {rule}, not {id:?}"));
+        }
+        _ => {}
+    }
+    let schedule = of.text(reader, "schedule").unwrap_or_default();
+    if !schedule.is_empty()
+        && let Err(err) = Cron::parse(&schedule)
+    {
+        reader.complain_at("function.schedule", format!("is no schedule: {err}"));
+    }
+    let timezone = of.text(reader, "timezone").unwrap_or_else(|| "UTC".into());
+    if Zones::new(Path::new("")).zone(&timezone).is_none() {
+        let text = format!("must be an IANA time zone such as \"Europe/Stockholm\", not {timezone:?}");
+        reader.complain_at("function.timezone", text);
+    }
+    let routes = of.texts(reader, "routes");
+    if let Some(route) = routes.iter().find(|route| !route.starts_with('/')) {
+        reader.complain_at("function.routes", format!("must begin with \"/\", not {route:?}"));
+    }
+    let function = Function {
+        name: of.text(reader, "name").or_else(|| id.clone()).unwrap_or_default(),
+        per: of.choice(reader, "per", ["event", "enrolment"]),
+        topics: of.choice(reader, "topics", ["subject", "all"]),
+        events: of.texts(reader, "events"),
+        schedule,
+        timezone,
+        routes,
+        timeout: of.number(reader, "timeout", 1, 900).unwrap_or(15),
+        enabled: of.flag(reader, "enabled"),
+        logging: of.flag(reader, "logging").unwrap_or(true),
+        id: id.unwrap_or_default(),
+    };
+    if function.name.is_empty() || function.name.chars().count() > 128 {
+        reader.complain_at("function.name", "must have 1 to 128 characters");
+    }
+    of.finish(reader);
+    Some(function)
+}
+
+fn limits<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> Limits {
+    let Some(mut of) = root.section(reader, "limits") else { return Limits::default() };
+    let mut limit = |key| of.number(reader, key, 0, i64::MAX as u64);
+    let limits = Limits {
+        memory_bytes: limit("memory_bytes"),
+        cpu_ms: limit("cpu_ms"),
+        log_bytes: limit("log_bytes"),
+        response_bytes: limit("response_bytes"),
+        effects: limit("effects"),
+        stream_s: limit("stream_s"),
+        attempts: limit("attempts"),
+    };
+    of.finish(reader);
+    limits
+}
+
+/// `KEY = "value"` or `KEY = { value = "..", secret = true }`.
+fn variables<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> BTreeMap<String, Variable> {
+    let Some(mut of) = root.section(reader, "variables") else { return BTreeMap::new() };
+    let mut variables = BTreeMap::new();
+    for key in of.keys() {
+        let variable = if of.is_table(&key) {
+            of.section(reader, &key).map(|mut table| {
+                let value = table.text(reader, "value");
+                if value.is_none() && !reader.lines.contains_key(&format!("variables.{key}.value")) {
+                    reader.complain(table.line, format!("variables.{key}.value is missing"));
+                }
+                let secret = table.flag(reader, "secret").unwrap_or(false);
+                table.finish(reader);
+                Variable { value: value.unwrap_or_default(), secret }
+            })
+        } else {
+            of.text(reader, &key).map(|value| Variable { value, secret: false })
+        };
+        variables.extend(variable.map(|variable| (key, variable)));
+    }
+    variables
+}
+
+fn build<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> Build {
+    let Some(mut of) = root.section(reader, "build") else { return Build::default() };
+    let build =
+        Build { command: of.text(reader, "command"), component: of.text(reader, "component").map(PathBuf::from) };
+    of.finish(reader);
+    build
+}
+
+fn is_id(text: &str) -> bool {
+    let rest = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    text.len() <= 36 && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric()) && text.bytes().all(rest)
+}
+
+#[cfg(test)]
+mod tests;

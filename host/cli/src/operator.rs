@@ -1,0 +1,222 @@
+//! `larder partner` and `larder key`: what the operator does with the operator key.
+
+use std::collections::BTreeSet;
+
+use clap::builder::PossibleValuesParser;
+use larder_wire::scopes::Scope;
+use serde_json::{Value, json};
+
+use crate::Session;
+use crate::client::{Client, whole_id};
+use crate::console::{Console, field};
+use crate::failure::{Failure, Result};
+
+#[derive(Debug, clap::Subcommand)]
+pub enum PartnerCommand {
+    /// Make a partner
+    #[command(after_help = "\
+The operator key is in the file that secrets.operator_key_file names; `larder dev` needs none of this.
+
+Examples:
+  larder partner create acme --name 'Acme Bank'
+  larder --endpoint https://larder.example/v1 --operator-key \"$(cat operator.key)\" partner create acme")]
+    Create {
+        /// The partner's id, which is also its subdomain
+        id: String,
+        /// Its name for people [default: the id]
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Change a partner
+    #[command(after_help = "\
+Examples:
+  larder partner update acme --approval-by-another true
+  larder partner update acme --name 'Acme Bank'")]
+    Update {
+        /// The partner's id
+        id: String,
+        /// Its name for people
+        #[arg(long)]
+        name: Option<String>,
+        /// Grants that an upload widens must be approved by another key than the uploader's
+        #[arg(long, value_name = "true|false")]
+        approval_by_another: Option<bool>,
+    },
+    /// Show a partner
+    #[command(after_help = "Examples:\n  larder partner show acme --json")]
+    Show {
+        /// The partner's id
+        id: String,
+    },
+    /// List partners
+    #[command(after_help = "Examples:\n  larder partner list --json")]
+    List,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub enum KeyCommand {
+    /// Make an API key for the partner given by --partner; it is shown this once
+    Create(CreateKey),
+    /// List the API keys of the partner given by --partner
+    #[command(after_help = "Examples:\n  larder key list --partner acme\n  larder key list --partner acme --json")]
+    List,
+    /// Delete API keys of the partner given by --partner: they open nothing from then on
+    Delete(DeleteKeys),
+}
+
+/// What a key may without being told: all that a developer of functions does. What widens what functions may reach is left
+/// to keys that are made for it.
+fn default_scopes() -> Vec<&'static str> {
+    let widens = [Scope::GrantsWrite, Scope::UpstreamsWrite, Scope::FeedsWrite];
+    Scope::ALL.iter().filter(|scope| !widens.contains(scope)).map(|scope| scope.words()[0]).collect()
+}
+
+fn every_scope() -> Vec<&'static str> {
+    Scope::ALL.iter().flat_map(|scope| scope.words()).copied().collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  larder key delete 01K9Z4 --partner acme")]
+pub struct DeleteKeys {
+    /// The keys' ids, as far as they are unique
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The key is the last line of stdout, all else goes to stderr. Without --scopes it may do all that a developer of functions \
+does; not grants.write, upstreams.write and feeds.write, which widen what functions may reach.
+
+Examples:
+  larder key create --partner acme
+  larder key create --partner acme --name backend --scopes events.write,enrolments.write
+  larder key create --partner acme --name approver --scopes grants.read,grants.write
+  LARDER_KEY=$(larder key create --partner acme | tail -n 1)")]
+pub struct CreateKey {
+    /// What the key is for
+    #[arg(long, default_value = "cli")]
+    name: String,
+    /// What it may do, comma separated [default: all but grants.write, upstreams.write and feeds.write]
+    #[arg(long, value_delimiter = ',', value_name = "SCOPE,..", value_parser = PossibleValuesParser::new(every_scope()))]
+    scopes: Vec<String>,
+    /// When it stops working, such as 2027-01-31T00:00:00Z [default: never]
+    #[arg(long, value_name = "TIME", value_parser = chrono::DateTime::parse_from_rfc3339)]
+    expires: Option<chrono::DateTime<chrono::FixedOffset>>,
+}
+
+pub async fn run_partner(command: PartnerCommand, session: &Session) -> Result<()> {
+    let client = Client::of_operator(&session.globals.connect()?)?;
+    let console = &session.console;
+    match command {
+        PartnerCommand::Create { id, name } => {
+            let body = json!({ "partnerId": id, "name": name.as_ref().unwrap_or(&id) });
+            let partner = client.post(&["partners"], &body).await?;
+            if console.json {
+                return console.object(&partner);
+            }
+            console.note(&format!("created partner {}", field(&partner, "name")));
+            console.line(&field(&partner, "$id"))
+        }
+        PartnerCommand::Update { id, name, approval_by_another } => {
+            let mut body = json!({});
+            if let Some(name) = name {
+                body["name"] = name.into();
+            }
+            if let Some(another) = approval_by_another {
+                body["approvalByAnother"] = another.into();
+            }
+            let partner = client.call(reqwest::Method::PATCH, &["partners", &id], &body).await?;
+            if console.json {
+                return console.object(&partner);
+            }
+            console.note(&format!("updated partner {}", field(&partner, "name")));
+            console.line(&field(&partner, "$id"))
+        }
+        PartnerCommand::Show { id } => {
+            let partner = client.get(&["partners", &id]).await?;
+            if console.json {
+                return console.object(&partner);
+            }
+            for (label, name) in [
+                ("id", "$id"),
+                ("name", "name"),
+                ("created", "$createdAt"),
+                ("approval by another key", "approvalByAnother"),
+            ] {
+                console.line(&format!("{label:<25}{}", field(&partner, name)))?;
+            }
+            Ok(())
+        }
+        PartnerCommand::List => {
+            let partners = client.list_all(&["partners"], "partners", &[]).await?;
+            if console.json {
+                return console.object(&json!({ "total": partners.len(), "partners": partners }));
+            }
+            let rows: Vec<_> =
+                partners.iter().map(|row| ["$id", "name", "$createdAt"].map(|name| field(row, name))).collect();
+            console.table(["ID", "NAME", "CREATED"], &rows)
+        }
+    }
+}
+
+pub async fn run_key(command: KeyCommand, session: &Session) -> Result<()> {
+    let connection = session.globals.connect()?;
+    let client = Client::of_operator(&connection)?;
+    let partner = connection.partner.ok_or_else(|| Failure::usage("no partner: give --partner or LARDER_PARTNER"))?;
+    match command {
+        KeyCommand::Create(args) => create_key(&args, &partner, &client, &session.console).await,
+        KeyCommand::List => list_keys(&partner, &client, &session.console).await,
+        KeyCommand::Delete(DeleteKeys { ids }) => {
+            let keys = client.get(&["partners", &partner, "keys"]).await?;
+            for given in ids {
+                let id = whole_id(keys["keys"].as_array().map_or(&[][..], Vec::as_slice), &given)?;
+                client.delete(&["partners", &partner, "keys", &id]).await?;
+                session.console.note(&format!("deleted key {id} of partner {partner}"));
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn list_keys(partner: &str, client: &Client, console: &Console) -> Result<()> {
+    let answer = client.get(&["partners", partner, "keys"]).await?;
+    if console.json {
+        return console.object(&answer);
+    }
+    let rows: Vec<_> = answer["keys"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|row| {
+            let [id, name, created, expire] = ["$id", "name", "$createdAt", "expire"].map(|name| field(row, name));
+            let expire = if expire.is_empty() { "never".to_owned() } else { expire };
+            [id, name, created, expire, scopes(row)]
+        })
+        .collect();
+    console.table(["ID", "NAME", "CREATED", "EXPIRES", "SCOPES"], &rows)
+}
+
+fn scopes(key: &Value) -> String {
+    key["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")
+}
+
+async fn create_key(args: &CreateKey, partner: &str, client: &Client, console: &Console) -> Result<()> {
+    let mut body = json!({ "name": args.name });
+    body["scopes"] = if args.scopes.is_empty() { json!(default_scopes()) } else { json!(args.scopes) };
+    if let Some(expires) = args.expires {
+        body["expire"] = Value::String(expires.to_utc().format("%Y-%m-%dT%H:%M:%S%.3f+00:00").to_string());
+    }
+    let key = client.post(&["partners", partner, "keys"], &body).await?;
+    if console.json {
+        return console.object(&key);
+    }
+    console.note(&format!("created key {} of partner {partner}", field(&key, "$id")));
+    console.note(&format!("may: {}", scopes(&key)));
+    let expire = field(&key, "expire");
+    console.note(&if expire.is_empty() { "never expires".to_owned() } else { format!("expires {expire}") });
+    console.note("it is not shown again:");
+    console.line(&field(&key, "secret"))
+}

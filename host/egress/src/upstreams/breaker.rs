@@ -1,0 +1,262 @@
+//! A service that fails is left alone for a while.
+//!
+//! Closed: requests go out and are counted. Open: none does, for `rest_ms`. Half-open: one may try, and its end decides.
+//! Each partner has a breaker of its own for each upstream in each process, so that what one partner's functions ask for
+//! cannot take a shared upstream from another.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use larder_model::time::Millis;
+use larder_model::upstreams::BreakerSettings;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The longest rest that a service may ask for.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
+
+/// How a breaker stands, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Told {
+    pub state: State,
+    /// When it came to this state, in milliseconds since 1970; 0 if it never changed.
+    pub since_ms: Millis,
+    /// Why it opened.
+    #[serde(default)]
+    pub reason: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    #[default]
+    Closed,
+    HalfOpen,
+    Open,
+}
+
+#[derive(Default)]
+pub struct Breaker(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    told: Told,
+    /// While it is open: when one may try.
+    until: Option<Instant>,
+    /// The window that is counted in, and what was counted.
+    window: Option<Instant>,
+    calls: u32,
+    failures: u32,
+}
+
+/// Leave to send one request. Dropped without a verdict (the function that asked was stopped), it counts for nothing.
+pub struct Pass {
+    breaker: Arc<Breaker>,
+    probe: bool,
+    settled: bool,
+}
+
+impl Breaker {
+    /// Leave for one request, or why there is none.
+    pub fn admit(self: &Arc<Breaker>, now: Instant, now_ms: Millis) -> Result<Pass, String> {
+        let mut inner = self.0.lock().expect("no panic under the lock");
+        let refused = |inner: &Inner, when: String| {
+            Err(format!(
+                "it is left alone since it failed: {} (breaker {}, {when})",
+                inner.told.reason,
+                word(inner.told.state)
+            ))
+        };
+        let probe = match inner.told.state {
+            State::Closed => false,
+            State::HalfOpen => return refused(&inner, "a request is trying".into()),
+            State::Open => match inner.until {
+                Some(until) if until > now => {
+                    return refused(&inner, format!("tried again in {} ms", (until - now).as_millis()));
+                }
+                _ => {
+                    inner.told.state = State::HalfOpen;
+                    inner.told.since_ms = now_ms;
+                    true
+                }
+            },
+        };
+        Ok(Pass { breaker: self.clone(), probe, settled: false })
+    }
+
+    pub fn told(&self) -> Told {
+        self.0.lock().expect("no panic under the lock").told.clone()
+    }
+}
+
+impl Pass {
+    /// How the request ended: if the service failed, why, and how long it wants to be left alone (`Retry-After`). Gives how
+    /// the breaker stands if that changes it.
+    pub fn settle(
+        mut self,
+        failure: Option<(&str, Duration)>,
+        settings: &BreakerSettings,
+        now: Instant,
+        now_ms: Millis,
+    ) -> Option<Told> {
+        self.settled = true;
+        let mut inner = self.breaker.0.lock().expect("no panic under the lock");
+        let window = Duration::from_millis(settings.window_ms);
+        if inner.window.is_none_or(|begun| now.duration_since(begun) > window) {
+            (inner.window, inner.calls, inner.failures) = (Some(now), 0, 0);
+        }
+        inner.calls += 1;
+        let state = match failure {
+            None if self.probe => State::Closed,
+            None => return None,
+            Some((reason, retry_after)) => {
+                inner.failures += 1;
+                let many = inner.failures >= settings.failures && inner.failures * 2 >= inner.calls;
+                // One that began before it opened changes nothing.
+                let opens = self.probe || inner.told.state == State::Closed && settings.failures > 0 && many;
+                if !opens {
+                    return None;
+                }
+                inner.told.reason = reason.chars().take(300).collect();
+                let rest = Duration::from_millis(settings.rest_ms).max(retry_after.min(RETRY_AFTER_MAX));
+                inner.until = Some(now + rest);
+                State::Open
+            }
+        };
+        if state == State::Closed {
+            (inner.window, inner.calls, inner.failures) = (None, 0, 0);
+            inner.told.reason.clear();
+        }
+        (inner.told.state, inner.told.since_ms) = (state, now_ms);
+        Some(inner.told.clone())
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        if self.probe && !self.settled {
+            let mut inner = self.breaker.0.lock().expect("no panic under the lock");
+            // The next one may try at once.
+            (inner.told.state, inner.until) = (State::Open, None);
+        }
+    }
+}
+
+pub fn word(state: State) -> &'static str {
+    match state {
+        State::Closed => "closed",
+        State::HalfOpen => "half-open",
+        State::Open => "open",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTINGS: BreakerSettings = BreakerSettings { failures: 3, window_ms: 1_000, rest_ms: 500 };
+
+    struct Test {
+        breaker: Arc<Breaker>,
+        begun: Instant,
+        at_ms: u64,
+    }
+
+    impl Test {
+        fn new() -> Test {
+            Test { breaker: Arc::default(), begun: Instant::now(), at_ms: 0 }
+        }
+
+        fn now(&self) -> Instant {
+            self.begun + Duration::from_millis(self.at_ms)
+        }
+
+        fn pass(&self) -> Result<Pass, String> {
+            self.breaker.admit(self.now(), self.at_ms as Millis)
+        }
+
+        fn end(&self, pass: Pass, failure: Option<&str>) -> Option<State> {
+            let failure = failure.map(|why| (why, Duration::ZERO));
+            pass.settle(failure, &SETTINGS, self.now(), self.at_ms as Millis).map(|told| told.state)
+        }
+
+        fn call(&self, failure: Option<&str>) -> Option<State> {
+            self.end(self.pass().unwrap(), failure)
+        }
+    }
+
+    #[test]
+    fn it_opens_tries_and_closes() {
+        let mut t = Test::new();
+        assert_eq!(t.call(Some("503")), None);
+        assert_eq!(t.call(Some("503")), None);
+        assert_eq!(t.call(Some("timeout")), Some(State::Open));
+        let why = t.pass().err().unwrap();
+        assert!(why.contains("timeout") && why.contains("breaker open") && why.contains("500 ms"), "{why}");
+        t.at_ms = 500;
+        let probe = t.pass().unwrap();
+        assert!(t.pass().err().unwrap().contains("half-open"));
+        assert_eq!(t.end(probe, Some("still")), Some(State::Open));
+        assert!(t.pass().is_err());
+        t.at_ms = 1_000;
+        assert_eq!(t.call(None), Some(State::Closed));
+        assert_eq!(t.breaker.told(), Told { state: State::Closed, since_ms: 1_000, reason: String::new() });
+        assert_eq!(t.call(Some("503")), None);
+    }
+
+    #[test]
+    fn a_service_may_ask_to_be_left_alone_for_longer_but_not_for_ever() {
+        for (wish_s, rest_ms) in [(0, 500), (90, 90_000), (u64::MAX, 3_600_000)] {
+            let mut t = Test::new();
+            for _ in 0..3 {
+                let failure = Some(("503", Duration::from_secs(wish_s)));
+                t.pass().unwrap().settle(failure, &SETTINGS, t.now(), t.at_ms as Millis);
+            }
+            t.at_ms = rest_ms - 1;
+            assert!(t.pass().is_err(), "{wish_s}");
+            t.at_ms = rest_ms;
+            assert!(t.pass().is_ok(), "{wish_s}");
+        }
+    }
+
+    #[test]
+    fn a_probe_that_is_dropped_lets_the_next_one_try() {
+        let mut t = Test::new();
+        for _ in 0..3 {
+            t.call(Some("503"));
+        }
+        t.at_ms = 500;
+        drop(t.pass().unwrap());
+        assert_eq!(t.breaker.told().state, State::Open);
+        assert_eq!(t.call(None), Some(State::Closed));
+    }
+
+    #[test]
+    fn few_failures_among_many_and_failures_far_apart_leave_it_closed() {
+        let t = Test::new();
+        for _ in 0..4 {
+            t.call(None);
+        }
+        for _ in 0..3 {
+            assert_eq!(t.call(Some("503")), None, "3 of 7");
+        }
+        assert_eq!(t.call(Some("503")), Some(State::Open), "4 of 8");
+        let mut t = Test::new();
+        for at in 0..9 {
+            t.at_ms = at * 600;
+            assert_eq!(t.call(Some("503")), None, "at most two in a window");
+        }
+    }
+
+    #[test]
+    fn one_that_began_before_it_opened_changes_nothing() {
+        let t = Test::new();
+        let early = t.pass().unwrap();
+        for _ in 0..3 {
+            t.call(Some("503"));
+        }
+        assert_eq!(t.end(early, None), None);
+        assert_eq!(t.breaker.told().state, State::Open);
+    }
+}

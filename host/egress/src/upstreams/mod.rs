@@ -1,0 +1,510 @@
+//! Named outside services: `http://NAME.upstream/path`.
+//!
+//! * [`Upstreams::granted`]: the upstream that a function may call. [`Upstreams::send`]: one request to it, of a function or
+//!   of Larder's own. [`Upstreams::signer`]: signatures under an upstream's key.
+//! * On its way a request meets [`cache`] (by [`freshness`]), [`flights`] (the same question at once is asked once),
+//!   [`breaker`], [`turns`] (rate, concurrency), then [`service`] adds the credential, and [`scrub`] looks through the answer.
+//!
+//! The rules: **the credential is added after everything that a function controls and taken out of everything that it
+//! sees**; **what goes out is counted, what is kept costs nothing**; **answers are whole before anybody sees them**, so that
+//! what is scrubbed, kept, shared and judged is one thing. They are as large as `bytesMax` at most.
+
+pub mod breaker;
+mod cache;
+mod flights;
+mod freshness;
+mod scrub;
+mod service;
+mod turns;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use dashmap::{DashMap, Entry};
+use futures::{StreamExt, stream};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, BodyStream, Full, LengthLimitError, Limited, StreamBody};
+use larder_model::grants::leads;
+use larder_model::ids::PartnerId;
+use larder_model::outgoing::Times as Patience;
+use larder_model::time::{Clock, Millis};
+use larder_model::{Grants, Upstream, UpstreamSettings, fields};
+use larder_secrets::Secrets;
+use larder_signals::Queue;
+
+use self::breaker::{Breaker, Told};
+use self::cache::{Answer, Cache, Kept, Key};
+use self::flights::{Flight, Flights, Word};
+use self::freshness::Directives;
+use self::service::Service;
+use crate::{Body, Client, Error, InForce, Tenants, Times};
+
+/// What became of a request, as RFC 9211 says it.
+const CACHE_STATUS: &str = "cache-status";
+/// How long others are told how a breaker stands.
+const TOLD: Duration = Duration::from_secs(3_600);
+/// Beyond so many, what nobody uses at the moment is dropped.
+const STATES_MAX: usize = 4_096;
+
+/// Larger bodies are looked through off the async threads.
+const SCRUBBED_IN_PASSING_MAX: usize = 32 << 10;
+
+/// Whose it is, and its name.
+type Place = (Option<PartnerId>, String);
+
+/// Cheap to clone; one for the process.
+#[derive(Clone)]
+pub struct Upstreams(Arc<Shared>);
+
+struct Shared {
+    client: Client,
+    clock: Clock,
+    queue: Queue,
+    tenants: Arc<dyn Tenants>,
+    cache: Cache,
+    flights: Flights,
+    services: DashMap<Place, Arc<Service>>,
+    breakers: DashMap<(PartnerId, Place), Arc<Breaker>>,
+}
+
+/// A named outside service as a call sees it. Without `Debug`: it must not be printed.
+pub struct UpstreamView {
+    pub upstream: Upstream,
+    /// The credential's text; `None` if there is none, or if it does not open: then nothing may be sent.
+    pub secret: Option<String>,
+}
+
+/// A function's request, as far as it goes to the service.
+struct Asked<'a> {
+    partner: &'a PartnerId,
+    service: &'a Service,
+    method: Method,
+    /// Path and query at the service.
+    target: String,
+    headers: HeaderMap,
+    patience: Patience,
+    begun: Instant,
+}
+
+/// An answer with the times that its age is counted from.
+struct Fetched {
+    answer: Answer,
+    requested_ms: Millis,
+    received_ms: Millis,
+}
+
+impl Upstreams {
+    pub fn new(client: Client, clock: Clock, queue: Queue, secrets: Secrets, tenants: Arc<dyn Tenants>) -> Upstreams {
+        Upstreams(Arc::new(Shared {
+            client,
+            clock,
+            cache: Cache::new(queue.clone(), secrets),
+            queue,
+            tenants,
+            flights: Flights::default(),
+            services: DashMap::new(),
+            breakers: DashMap::new(),
+        }))
+    }
+
+    /// The upstream that a function calls by this name, if it is granted and there.
+    pub fn granted(&self, partner: &PartnerId, grants: &Grants, name: &str) -> Result<Arc<UpstreamView>, Error> {
+        let view = grants.allow_upstream(name).and_then(|()| self.find(partner, name)).map_err(Error::Denied)?;
+        // It may have been moved since the run began.
+        match grants.leads.get(&leads::upstream_key(name)) {
+            Some(approved) if *approved != leads::of_upstream(&view.upstream) => {
+                Err(Error::Denied(Grants::leads_elsewhere(name)))
+            }
+            _ => Ok(view),
+        }
+    }
+
+    /// Sends a request on behalf of the partner. Of its URI path and query are used, below the upstream's own path.
+    pub async fn send(
+        &self,
+        partner: &PartnerId,
+        view: &UpstreamView,
+        request: Request<Body>,
+        patience: Patience,
+    ) -> Result<Response<Body>, Error> {
+        let service = self.service(view)?;
+        let (head, body) = request.into_parts();
+        let asked = Asked {
+            partner,
+            service: &service,
+            target: service.target(&head.uri)?,
+            method: head.method,
+            headers: service.headers(head.headers),
+            patience,
+            begun: Instant::now(),
+        };
+        self.0.answer(&asked, body).await
+    }
+
+    /// Signs for a function, as far as it may at that moment.
+    pub fn signer(&self, in_force: InForce) -> Signer {
+        Signer { upstreams: self.clone(), in_force }
+    }
+
+    /// How the breaker stands: in this process or, where that has nothing to tell, as another process last told. `partner` is
+    /// whose calls it is about; `None`: the worst of all, for the operator.
+    pub async fn breaker(&self, partner: Option<&PartnerId>, upstream: &Upstream) -> Told {
+        let place = (upstream.owner.clone(), upstream.name.clone());
+        let here = self.0.breakers.iter().filter(|entry| {
+            let (own, of) = entry.key();
+            *of == place && partner.is_none_or(|partner| own == partner)
+        });
+        let here =
+            here.map(|entry| entry.value().told()).max_by_key(|told| (told.state, told.since_ms)).unwrap_or_default();
+        let Some(partner) = partner else { return here };
+        let theirs = self.0.queue.kept(&told_key(partner, &place)).await;
+        match theirs.and_then(|text| serde_json::from_slice::<Told>(&text).ok()) {
+            Some(theirs) if theirs.since_ms > here.since_ms => theirs,
+            _ => here,
+        }
+    }
+
+    /// What of the settings only egress can judge.
+    pub fn check(settings: &UpstreamSettings) -> Result<(), (&'static str, String)> {
+        service::destination(settings).map(drop)
+    }
+
+    fn find(&self, partner: &PartnerId, name: &str) -> Result<Arc<UpstreamView>, String> {
+        let found = self.0.tenants.upstream(partner, name);
+        found.ok_or_else(|| {
+            format!("there is no upstream {name:?}; make it: larder upstream create {name} --url https://..")
+        })
+    }
+
+    fn service(&self, view: &UpstreamView) -> Result<Arc<Service>, Error> {
+        let place = (view.upstream.owner.clone(), view.upstream.name.clone());
+        if let Some(known) = self.0.services.get(&place).filter(|service| service.is_of(view)) {
+            return Ok(known.clone());
+        }
+        if self.0.services.len() >= STATES_MAX {
+            self.0.services.retain(|_, service| Arc::strong_count(service) > 1);
+        }
+        // Looked for again under the lock: those who come at once must share its turns.
+        match self.0.services.entry(place) {
+            Entry::Occupied(known) if known.get().is_of(view) => Ok(known.get().clone()),
+            entry => Ok(entry.insert(Arc::new(Service::new(view)?)).clone()),
+        }
+    }
+}
+
+impl Shared {
+    /// From what is kept, or from the service.
+    async fn answer(&self, asked: &Asked<'_>, body: Body) -> Result<Response<Body>, Error> {
+        let upstream = &asked.service.upstream;
+        let Some(key) = cache::key(upstream, &asked.method, &asked.target, &asked.headers) else {
+            return self.past(asked, body).await;
+        };
+        let Some(body) = is_empty(body).await? else {
+            return self.by_cache(asked, &key).await;
+        };
+        self.past(asked, body).await
+    }
+
+    /// Past the cache.
+    async fn past(&self, asked: &Asked<'_>, body: Body) -> Result<Response<Body>, Error> {
+        let answer = self.fetch(asked, asked.headers.clone(), body).await?.answer;
+        if asked.service.upstream.settings.cache.enabled && !asked.method.is_safe() && answer.status < 400 {
+            self.cache.forget(cache::target_key(&asked.service.upstream, &asked.target)).await;
+        }
+        Ok(asked.response(&answer, None))
+    }
+
+    async fn by_cache(&self, asked: &Asked<'_>, key: &Key) -> Result<Response<Body>, Error> {
+        let said = Directives::of(&asked.headers);
+        loop {
+            let now = self.clock.now_ms();
+            let kept = self.cache.find(key, &said, now).await;
+            if let Some(kept) = kept.as_ref().filter(|kept| kept.is_fresh(&said, now)) {
+                return Ok(asked.reuse(kept, now, "hit"));
+            }
+            if said.has("only-if-cached") {
+                let none = Answer { status: 504, headers: HeaderMap::new(), body: Bytes::new() };
+                return Ok(asked.response(&none, Some("fwd=miss")));
+            }
+            // Another's answer is fresh for whoever asks for nothing better, and a HEAD's is no answer to a GET.
+            let alone =
+                asked.method == Method::HEAD || ["no-cache", "max-age", "min-fresh"].iter().any(|d| said.has(d));
+            if alone {
+                return self.ask(asked, key, kept).await.map(|(response, _)| response);
+            }
+            match self.flights.join(*key) {
+                Flight::Lead(lead) => {
+                    let answered = self.ask(asked, key, kept).await;
+                    match &answered {
+                        Ok((_, Some(kept))) => lead.tell(Word::Shared(kept.clone())),
+                        Ok((_, None)) => lead.tell(Word::Alone),
+                        // Others may have more patience.
+                        Err(err) if asked.gave_up_waiting(err) => drop(lead),
+                        Err(err) => lead.tell(Word::Failed(asked.partner.clone(), err.clone())),
+                    }
+                    return answered.map(|(response, _)| response);
+                }
+                Flight::Follow(follow) => match tokio::time::timeout(asked.left(), follow.word()).await {
+                    Err(_) => return Err(asked.too_long()),
+                    Ok(Some(Word::Shared(kept))) => {
+                        return Ok(asked.reuse(&kept, self.clock.now_ms(), "fwd=miss; collapsed"));
+                    }
+                    Ok(Some(Word::Alone)) => return self.ask(asked, key, kept).await.map(|(response, _)| response),
+                    Ok(Some(Word::Failed(partner, err))) if partner == *asked.partner => return Err(err),
+                    Ok(Some(Word::Failed(..)) | None) => {}
+                },
+            }
+        }
+    }
+
+    /// Asks the service, whether what is kept is still right or for the whole answer; gives what is fresh for others too.
+    async fn ask(
+        &self,
+        asked: &Asked<'_>,
+        key: &Key,
+        kept: Option<Arc<Kept>>,
+    ) -> Result<(Response<Body>, Option<Arc<Kept>>), Error> {
+        let settings = &asked.service.upstream.settings.cache;
+        let fresh =
+            |kept: &Arc<Kept>, now| kept.is_fresh(&Directives::of(&HeaderMap::new()), now).then(|| kept.clone());
+        let mut headers = freshness::compared(&asked.headers);
+        if let Some(kept) = &kept {
+            kept.ask(&mut headers);
+        }
+        let fetched =
+            match self.fetch(asked, headers, Full::default().map_err(|never| match never {}).boxed_unsync()).await {
+                Ok(fetched) if fetched.answer.status < 500 => fetched,
+                failed => {
+                    let now = self.clock.now_ms();
+                    return match (kept.filter(|kept| kept.may_be_stale(now)), failed) {
+                        (Some(kept), _) => Ok((asked.reuse(&kept, now, "hit; detail=stale-if-error"), None)),
+                        (None, Ok(fetched)) => Ok((asked.response(&fetched.answer, Some("fwd=miss")), None)),
+                        (None, Err(err)) => Err(err),
+                    };
+                }
+            };
+        let Fetched { answer, requested_ms, received_ms } = fetched;
+        if answer.status == StatusCode::NOT_MODIFIED.as_u16()
+            && let Some(kept) = kept
+        {
+            let renewed = kept.renewed(&answer.headers, settings.max_age_seconds, requested_ms, received_ms);
+            let Some(renewed) = renewed.map(Arc::new) else {
+                // What is kept is none of its answers any more.
+                self.cache.forget(key.0).await;
+                return Box::pin(self.ask(asked, key, None)).await;
+            };
+            self.cache.keep(key, renewed.clone(), received_ms).await;
+            let response = asked.reuse(&renewed, received_ms, "hit; fwd=stale; fwd-status=304");
+            return Ok((response, fresh(&renewed, received_ms)));
+        }
+        let response = asked.response(&answer, Some("fwd=miss"));
+        if asked.method != Method::GET || answer.body.len() as u64 > settings.bytes_max {
+            return Ok((response, None));
+        }
+        let Some(kept) = Kept::new(key, answer, settings.max_age_seconds, requested_ms, received_ms).map(Arc::new)
+        else {
+            return Ok((response, None));
+        };
+        self.cache.keep(key, kept.clone(), received_ms).await;
+        Ok((response, fresh(&kept, received_ms)))
+    }
+
+    /// One request to the service.
+    async fn fetch(&self, asked: &Asked<'_>, mut headers: HeaderMap, body: Body) -> Result<Fetched, Error> {
+        let service = asked.service;
+        let settings = &service.upstream.settings;
+        let breaker = self.breaker_of(asked);
+        let pass = breaker.admit(Instant::now(), self.clock.now_ms()).map_err(Error::Unavailable)?;
+        let wait = || Duration::from_millis(settings.wait_ms).min(asked.left());
+        let _turn = service.turns.at_once(asked.partner, wait()).await?;
+        let place = (&service.upstream.owner, &service.upstream.name);
+        let key = format!("{}:{}", place.0.as_ref().map_or("", PartnerId::as_str), place.1);
+        service.turns.in_a_minute(&self.clock, &self.queue, &key, settings.rate_per_minute, wait()).await?;
+
+        let uri = service.authorise(&asked.target, &mut headers)?;
+        let gave_up = Arc::new(AtomicBool::new(false));
+        let body = {
+            let gave_up = gave_up.clone();
+            body.map_err(move |err| {
+                gave_up.store(true, Ordering::Relaxed);
+                err
+            })
+        };
+        let mut request = Request::new(body.boxed_unsync());
+        (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (asked.method.clone(), uri, headers);
+        let times = asked.times().at_most(asked.patience);
+        let requested_ms = self.clock.now_ms();
+        let answer = match self.client.send(asked.partner, &service.to, request, &times).await {
+            Ok(response) => whole(service, &asked.method, response).await,
+            Err(err) => Err(err),
+        };
+        let received_ms = self.clock.now_ms();
+        let retry_after = answer.as_ref().ok().and_then(|answer| fields::retry_after(&answer.headers, received_ms));
+        let failure = match &answer {
+            Ok(answer) => (answer.status >= 500).then(|| format!("it answered {}", answer.status)),
+            // Whoever would not wait, or gave up in the middle, says nothing about the service.
+            Err(err) if asked.gave_up_waiting(err) || gave_up.load(Ordering::Relaxed) => return Err(err.clone()),
+            Err(err) => (!err.is_refusal()).then(|| err.to_string()),
+        };
+        let failure = failure.as_deref().map(|why| (why, retry_after.unwrap_or_default()));
+        if let Some(told) = pass.settle(failure, &settings.breaker, Instant::now(), received_ms) {
+            self.tell(asked, &told).await;
+        }
+        Ok(Fetched { answer: answer?, requested_ms, received_ms })
+    }
+
+    fn breaker_of(&self, asked: &Asked<'_>) -> Arc<Breaker> {
+        let upstream = &asked.service.upstream;
+        let key = (asked.partner.clone(), (upstream.owner.clone(), upstream.name.clone()));
+        if self.breakers.len() >= STATES_MAX && !self.breakers.contains_key(&key) {
+            self.breakers
+                .retain(|_, breaker| Arc::strong_count(breaker) > 1 || breaker.told().state != breaker::State::Closed);
+        }
+        self.breakers.entry(key).or_default().clone()
+    }
+
+    /// In the log, in the metrics, and to the other processes.
+    async fn tell(&self, asked: &Asked<'_>, told: &Told) {
+        let (partner, upstream) = (asked.partner, &asked.service.upstream);
+        let word = breaker::word(told.state);
+        let open = if told.state == breaker::State::Open { 1.0 } else { 0.0 };
+        let labels = [("partner", partner.to_string()), ("upstream", upstream.name.clone())];
+        metrics::gauge!("larder_upstream_breaker_open", &labels).set(open);
+        tracing::warn!(
+            partner.id = %partner, upstream = %upstream.name, reason = %told.reason,
+            "the breaker of upstream {} is {word} for partner {partner}", upstream.name
+        );
+        let key = told_key(partner, &(upstream.owner.clone(), upstream.name.clone()));
+        self.queue.keep(&key, larder_model::json(told).into(), TOLD).await;
+    }
+}
+
+impl Asked<'_> {
+    fn settings(&self) -> &UpstreamSettings {
+        &self.service.upstream.settings
+    }
+
+    /// What is left of the time for all of it.
+    fn left(&self) -> Duration {
+        self.settings().total().saturating_sub(self.begun.elapsed())
+    }
+
+    fn times(&self) -> Times {
+        let settings = self.settings();
+        let between = Duration::from_millis(settings.answer_ms);
+        Times {
+            connect: Duration::from_millis(settings.connect_ms),
+            first_byte: between,
+            between_bytes: between,
+            total: self.left(),
+        }
+    }
+
+    /// Was it a time that the function itself had set?
+    fn gave_up_waiting(&self, err: &Error) -> bool {
+        let (ours, used) = (self.times(), self.times().at_most(self.patience));
+        matches!(err, Error::Timeout(_) | Error::ConnectTimeout(_))
+            && (used.connect < ours.connect
+                || used.first_byte < ours.first_byte
+                || used.between_bytes < ours.between_bytes)
+    }
+
+    fn too_long(&self) -> Error {
+        Error::Timeout(format!("there was no whole answer within {} ms (totalMs)", self.settings().total_ms))
+    }
+
+    fn reuse(&self, kept: &Kept, now: Millis, how: &str) -> Response<Body> {
+        let mut response = self.response(&kept.answer, Some(how));
+        response.headers_mut().insert(header::AGE, HeaderValue::from((kept.age_ms(now).max(0) / 1_000) as u64));
+        response
+    }
+
+    /// What the caller sees. `how` it came, if there is a cache.
+    fn response(&self, answer: &Answer, how: Option<&str>) -> Response<Body> {
+        let how_counted = how.map_or("past", |how| how.split([';', ' ']).next().unwrap_or(how));
+        let labels = [("upstream", self.service.upstream.name.clone()), ("how", how_counted.to_owned())];
+        metrics::counter!("larder_upstream_answers_total", &labels).increment(1);
+        let body = if self.method == Method::HEAD { Bytes::new() } else { answer.body.clone() };
+        let mut response = Response::new(Full::new(body).map_err(|never| match never {}).boxed_unsync());
+        *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        *response.headers_mut() = answer.headers.clone();
+        if let Some(how) = how.and_then(|how| HeaderValue::from_str(&format!("larder; {how}")).ok()) {
+            response.headers_mut().append(CACHE_STATUS, how);
+        }
+        response
+    }
+}
+
+/// Reads an answer to its end and takes the credential out of it.
+async fn whole(service: &Service, method: &Method, response: Response<Body>) -> Result<Answer, Error> {
+    let (mut head, body) = response.into_parts();
+    let most = service.upstream.settings.bytes_max;
+    let too_large = || Error::ResponseTooLarge(format!("the answer's body has more than {most} bytes (bytesMax)"));
+    if service.scrubber.has_secrets() {
+        let coded = fields::tokens(&head.headers, header::CONTENT_ENCODING).iter().any(|coding| coding != "identity");
+        let part = [StatusCode::PARTIAL_CONTENT, StatusCode::IM_USED].contains(&head.status)
+            || head.status.is_success() && head.headers.contains_key(header::CONTENT_RANGE);
+        let why = match (coded, part) {
+            (true, _) => "the answer has a content encoding",
+            (_, true) => "the answer is a part of one",
+            _ => "",
+        };
+        if !why.is_empty() {
+            let why = format!("{why}, which was not asked for: it cannot be looked through for the credential");
+            return Err(Error::Protocol(why));
+        }
+    }
+    let limited = Limited::new(body, usize::try_from(most).unwrap_or(usize::MAX));
+    let body = limited.collect().await.map_err(|err| match err.downcast::<Error>() {
+        Ok(err) => *err,
+        Err(err) if err.is::<LengthLimitError>() => too_large(),
+        Err(err) => Error::Incomplete(err.to_string()),
+    })?;
+    let body = body.to_bytes();
+    // What takes longer than a few hundred microseconds leaves the thread's other work to the other threads.
+    let body = match body.len() > SCRUBBED_IN_PASSING_MAX && service.scrubber.has_secrets() {
+        true => tokio::task::block_in_place(|| service.scrubber.clean(body)),
+        false => service.scrubber.clean(body),
+    };
+    if *method != Method::HEAD && head.status != StatusCode::NOT_MODIFIED && head.status != StatusCode::NO_CONTENT {
+        head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len() as u64));
+    }
+    let headers = service.scrubber.clean_headers(head.headers);
+    Ok(Answer { status: head.status.as_u16(), headers, body })
+}
+
+/// `None` for a body without a byte; else the same body. A request with one is about more than its target.
+async fn is_empty(mut body: Body) -> Result<Option<Body>, Error> {
+    loop {
+        match body.frame().await.transpose()? {
+            None => return Ok(None),
+            Some(frame) if frame.data_ref().is_none_or(Bytes::is_empty) => {}
+            Some(frame) => {
+                let all = stream::once(async { Ok(frame) }).chain(BodyStream::new(body));
+                return Ok(Some(StreamBody::new(all).boxed_unsync()));
+            }
+        }
+    }
+}
+
+fn told_key(partner: &PartnerId, (owner, name): &Place) -> String {
+    format!("breaker:{partner}:{}:{name}", owner.as_ref().map_or("", PartnerId::as_str))
+}
+
+/// Signs for one function: see [`Upstreams::signer`].
+#[derive(Clone)]
+pub struct Signer {
+    upstreams: Upstreams,
+    in_force: InForce,
+}
+
+impl Signer {
+    /// HMAC-SHA256 under the signing key of this upstream. The text of a refusal is for the guest.
+    pub fn sign(&self, upstream: &str, data: &[u8]) -> Result<Vec<u8>, String> {
+        let grants = self.in_force.grants()?;
+        let view = self.upstreams.granted(&self.in_force.partner, &grants, upstream).map_err(|err| err.to_string())?;
+        self.upstreams.service(&view).map_err(|err| err.to_string())?.sign(data)
+    }
+}

@@ -1,0 +1,239 @@
+//! How many requests an upstream bears: at once, in each process; in a minute, over all processes as far as Redis tells.
+
+use std::collections::{BTreeSet, HashMap};
+use std::pin::pin;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use larder_model::ids::PartnerId;
+use larder_model::time::{Clock, Millis};
+use larder_signals::Queue;
+use tokio::sync::Notify;
+
+use crate::upstreams::Error;
+
+const MINUTE_MS: Millis = 60_000;
+/// How long a minute's count is kept for others.
+const KEPT: Duration = Duration::from_secs(120);
+
+pub struct Turns {
+    concurrency: usize,
+    /// Of partners that have requests under way or waiting.
+    partners: Mutex<HashMap<PartnerId, Share>>,
+    tickets: AtomicU64,
+    /// A request ended, or no longer waits.
+    changed: Notify,
+    /// The minute, and what this process has sent in it: what counts while Redis does not.
+    sent: Mutex<(Millis, u64)>,
+}
+
+#[derive(Default)]
+struct Share {
+    under_way: usize,
+    /// The tickets of those that wait; the lowest is the next.
+    waiting: BTreeSet<u64>,
+}
+
+impl Turns {
+    pub fn new(concurrency: u32) -> Turns {
+        Turns {
+            concurrency: concurrency as usize,
+            partners: Mutex::default(),
+            tickets: AtomicU64::new(0),
+            changed: Notify::new(),
+            sent: Mutex::default(),
+        }
+    }
+
+    /// Room for one more at once. A partner may have all of it while no other waits; what it has beyond an equal part comes
+    /// to those that wait as its requests end.
+    pub async fn at_once(&self, partner: &PartnerId, wait: Duration) -> Result<Turn<'_>, Error> {
+        let place = Place::take(self, partner);
+        let turn = async {
+            loop {
+                let mut changed = pin!(self.changed.notified());
+                changed.as_mut().enable();
+                if let Some(turn) = place.begin() {
+                    return turn;
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout(wait, turn).await.map_err(|_| {
+            Error::Crowded(format!(
+                "as many requests are under way as it bears, and none ended within {} ms (concurrency, waitMs)",
+                wait.as_millis()
+            ))
+        })
+    }
+
+    fn of<T>(&self, partner: &PartnerId, change: impl FnOnce(&mut Share, Others) -> T) -> T {
+        let mut partners = self.partners.lock().expect("no panic under the lock");
+        let mut share = partners.remove(partner).unwrap_or_default();
+        let others = Others {
+            partners: partners.len(),
+            under_way: partners.values().map(|other| other.under_way).sum(),
+            wait: partners.values().any(|other| !other.waiting.is_empty()),
+        };
+        let done = change(&mut share, others);
+        if share.under_way > 0 || !share.waiting.is_empty() {
+            partners.insert(partner.clone(), share);
+        }
+        done
+    }
+
+    /// Counts one more in this minute, or in the next one if that begins within `wait`. `key` is the upstream's in Redis.
+    pub async fn in_a_minute(
+        &self,
+        clock: &Clock,
+        queue: &Queue,
+        key: &str,
+        most: u64,
+        wait: Duration,
+    ) -> Result<(), Error> {
+        if most == 0 || self.count(clock, queue, key).await <= most {
+            return Ok(());
+        }
+        let left = Duration::from_millis((MINUTE_MS - clock.now_ms().rem_euclid(MINUTE_MS)) as u64);
+        if left <= wait {
+            tokio::time::sleep(left + Duration::from_millis(1)).await;
+            if self.count(clock, queue, key).await <= most {
+                return Ok(());
+            }
+        }
+        Err(Error::Crowded(format!(
+            "{most} requests have been made in this minute, which is what it bears; the next begins in {} s (ratePerMinute)",
+            left.as_secs() + 1
+        )))
+    }
+
+    async fn count(&self, clock: &Clock, queue: &Queue, key: &str) -> u64 {
+        let minute = clock.now_ms().div_euclid(MINUTE_MS);
+        let own = {
+            let mut sent = self.sent.lock().expect("no panic under the lock");
+            if sent.0 != minute {
+                *sent = (minute, 0);
+            }
+            sent.1 += 1;
+            sent.1
+        };
+        let all = queue.count(&format!("upstream:{key}:{minute}"), 1, KEPT).await;
+        // A Redis that was flushed knows less than this process.
+        all.map_or(own, |all| all.max(own))
+    }
+}
+
+/// What the partners beside one have.
+struct Others {
+    partners: usize,
+    under_way: usize,
+    wait: bool,
+}
+
+/// Of one that waits.
+struct Place<'a> {
+    turns: &'a Turns,
+    partner: PartnerId,
+    ticket: u64,
+}
+
+impl<'a> Place<'a> {
+    fn take(turns: &'a Turns, partner: &PartnerId) -> Place<'a> {
+        let ticket = turns.tickets.fetch_add(1, Ordering::Relaxed);
+        turns.of(partner, |share, _| share.waiting.insert(ticket));
+        Place { turns, partner: partner.clone(), ticket }
+    }
+
+    fn begin(&self) -> Option<Turn<'a>> {
+        let most = self.turns.concurrency;
+        let begun = self.turns.of(&self.partner, |share, others| {
+            let room = share.under_way + others.under_way < most;
+            let within = !others.wait || share.under_way < most.div_ceil(others.partners + 1);
+            let begins = room && within && share.waiting.first() == Some(&self.ticket);
+            if begins {
+                share.under_way += 1;
+            }
+            begins
+        });
+        begun.then(|| Turn { turns: self.turns, partner: self.partner.clone() })
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.turns.of(&self.partner, |share, _| share.waiting.remove(&self.ticket));
+        self.turns.changed.notify_waiters();
+    }
+}
+
+/// Of one that is under way.
+pub struct Turn<'a> {
+    turns: &'a Turns,
+    partner: PartnerId,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.turns.of(&self.partner, |share, _| share.under_way -= 1);
+        self.turns.changed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(600);
+
+    fn partners() -> [PartnerId; 2] {
+        ["acme", "zeta"].map(|id| id.parse().expect("an id"))
+    }
+
+    #[tokio::test]
+    async fn one_partner_has_all_turns_until_another_waits_and_then_its_part() {
+        let (turns, [acme, zeta]) = (Turns::new(4), partners());
+        let mut acmes = Vec::new();
+        for _ in 0..4 {
+            acmes.push(turns.at_once(&acme, Duration::ZERO).await.expect("a turn"));
+        }
+        assert!(turns.at_once(&acme, Duration::from_millis(20)).await.is_err(), "all are taken");
+
+        // More of the first wait, and did so before.
+        let more = async {
+            let mut turn = pin!(turns.at_once(&acme, LONG));
+            assert!(futures::poll!(turn.as_mut()).is_pending());
+            let mut zetas = Vec::new();
+            for _ in 0..2 {
+                let mut other = pin!(turns.at_once(&zeta, LONG));
+                assert!(futures::poll!(other.as_mut()).is_pending());
+                drop(acmes.pop());
+                zetas.push(other.await.expect("what the first has beyond its part"));
+                assert!(futures::poll!(turn.as_mut()).is_pending(), "the first has its part");
+            }
+            drop(acmes.pop());
+            let third = turn.await.expect("its own part");
+            assert!(turns.at_once(&zeta, Duration::from_millis(20)).await.is_err(), "so has the other");
+            // What nobody else waits for is not kept for anybody.
+            drop(zetas.pop());
+            let beyond = turns.at_once(&acme, Duration::ZERO).await.expect("what the other does not need");
+            drop((third, zetas, beyond));
+        };
+        more.await;
+        drop(acmes);
+        assert!(turns.partners.lock().expect("no panic").is_empty());
+    }
+
+    #[tokio::test]
+    async fn those_of_one_partner_come_in_their_order_and_who_gives_up_holds_up_nobody() {
+        let (turns, [acme, _]) = (Turns::new(1), partners());
+        let held = turns.at_once(&acme, Duration::ZERO).await.expect("a turn");
+        let mut gives_up = Box::pin(turns.at_once(&acme, LONG));
+        let mut next = Box::pin(turns.at_once(&acme, LONG));
+        assert!(futures::poll!(gives_up.as_mut()).is_pending() && futures::poll!(next.as_mut()).is_pending());
+        drop(held);
+        assert!(turns.at_once(&acme, Duration::ZERO).await.is_err(), "others wait already");
+        drop(gives_up);
+        next.await.expect("a turn");
+    }
+}

@@ -1,0 +1,67 @@
+//! Deployments: immutable builds of a function.
+
+use serde::{Deserialize, Serialize};
+
+use crate::artifact::{Digest, Exports};
+use crate::functions::FunctionSettings;
+use crate::grants::Grants;
+use crate::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
+use crate::time::Millis;
+use crate::words::words;
+
+words! {
+    /// Where a deployment's build stands.
+    BuildStatus {
+        Waiting = "waiting",
+        Processing = "processing",
+        Building = "building",
+        Ready = "ready",
+        Failed = "failed",
+        Canceled = "canceled",
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    pub partner: PartnerId,
+    pub id: DeploymentId,
+    pub function: FunctionId,
+    pub status: BuildStatus,
+    /// Becomes the active one when it is ready, unless a newer one did.
+    pub activate: bool,
+    /// `manual` or `cli`.
+    pub kind: String,
+    pub entrypoint: String,
+    /// Of the uploaded bytes.
+    pub digest: Digest,
+    pub source_bytes: u64,
+    pub build_bytes: u64,
+    pub build_ms: u64,
+    pub build_logs: String,
+    /// How often a build was begun and came to no end.
+    pub build_lost: u32,
+    /// Known once it is ready.
+    pub exports: Option<Exports>,
+    /// What it asks for; `None`: whatever the function has.
+    pub grants: Option<Grants>,
+    /// Of its function, from the moment on in which it becomes active; `None`: they stay as they are.
+    pub settings: Option<FunctionSettings>,
+    /// The project that it was uploaded from, as the client tells it.
+    pub origin: Option<String>,
+    /// The key that uploaded it.
+    pub uploader: Option<KeyId>,
+    /// Of what it asks for, if that was needed.
+    pub approval: Option<Approval>,
+    pub created_at_ms: Millis,
+    pub updated_at_ms: Millis,
+}
+
+/// Somebody's yes to the grants that a deployment asks for.
+#[derive(Clone, Debug)]
+pub struct Approval {
+    pub by: KeyId,
+    pub at_ms: Millis,
+}
+
+/// The line of a build log behind which stands what its grants widen.
+pub const WAITS: &str = "waits until somebody says yes to its grants. The function";

@@ -1,0 +1,27 @@
+//! Enrolments: the end users of a function.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{EnrolmentId, FunctionId, PartnerId};
+use crate::time::Millis;
+use crate::words::words;
+
+words! {
+    EnrolmentStatus { Active = "active", Paused = "paused", }
+}
+
+/// An end user's part in a function.
+#[derive(Clone, Debug)]
+pub struct Enrolment {
+    pub partner: PartnerId,
+    pub id: EnrolmentId,
+    pub function: FunctionId,
+    /// The partner's own id of the end user; guests see a pseudonym.
+    pub end_user: String,
+    pub topic: String,
+    /// A JSON object as text.
+    pub settings: String,
+    pub status: EnrolmentStatus,
+    pub created_at_ms: Millis,
+    pub updated_at_ms: Millis,
+}

@@ -1,0 +1,210 @@
+//! Functions, their limits, and what a deployment asks of their settings.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::grants::Grants;
+use crate::ids::{DeploymentId, FunctionId, PartnerId};
+use crate::limits::Limits;
+use crate::time::Millis;
+use crate::words::words;
+
+words! {
+    /// How often a trigger runs a function.
+    Per {
+        /// Once.
+        Event = "event",
+        /// Once for each active enrolment that it concerns.
+        Enrolment = "enrolment",
+    }
+}
+
+words! {
+    /// Which enrolments a trigger concerns when a function runs per enrolment.
+    Topics {
+        /// Those whose topic equals the event's subject.
+        Subject = "subject",
+        All = "all",
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Function {
+    pub partner: PartnerId,
+    pub id: FunctionId,
+    pub name: String,
+    /// Echoed as given.
+    pub runtime: String,
+    pub execute: Vec<String>,
+    /// Patterns over the CloudEvents type, `*` for a segment.
+    pub events: Vec<String>,
+    /// Five-field cron; empty for none.
+    pub schedule: String,
+    /// IANA name.
+    pub timezone: String,
+    pub timeout_s: u32,
+    pub enabled: bool,
+    /// Off: logs and errors of executions are not kept.
+    pub logging: bool,
+    pub entrypoint: String,
+    pub commands: String,
+    pub scopes: Vec<String>,
+    pub specification: String,
+    pub deployment_retention: u32,
+    pub per: Per,
+    pub topics: Topics,
+    /// Path prefixes that the web door serves from this function.
+    pub routes: Vec<String>,
+    pub limits: LimitSettings,
+    /// In force: those of the active deployment, as approved.
+    pub grants: Grants,
+    /// The active deployment.
+    pub deployment: Option<DeploymentId>,
+    pub created_at_ms: Millis,
+    pub updated_at_ms: Millis,
+}
+
+impl Function {
+    /// One of which nothing is set.
+    pub fn new(partner: PartnerId, id: FunctionId, now: Millis) -> Function {
+        Function {
+            partner,
+            id,
+            name: String::new(),
+            runtime: String::new(),
+            execute: vec![],
+            events: vec![],
+            schedule: String::new(),
+            timezone: String::new(),
+            timeout_s: 0,
+            enabled: true,
+            logging: true,
+            entrypoint: String::new(),
+            commands: String::new(),
+            scopes: vec![],
+            specification: String::new(),
+            deployment_retention: 0,
+            per: Per::Event,
+            topics: Topics::Subject,
+            routes: vec![],
+            limits: LimitSettings::default(),
+            grants: Grants::default(),
+            deployment: None,
+            created_at_ms: now,
+            updated_at_ms: now,
+        }
+    }
+}
+
+/// The limits that a function sets itself; `None` is the default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LimitSettings {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effects: Option<u32>,
+    /// How long an answer that streams may take; `None`: as long as any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream_s: Option<u32>,
+    /// How often a queued execution is tried; `None` is `worker.attempts`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
+}
+
+impl LimitSettings {
+    const ATTEMPTS_MAX: u64 = 20;
+
+    /// Names the first setting that is zero or above its ceiling.
+    pub fn check(&self) -> Result<(), String> {
+        let ceiling = Limits::CEILING;
+        let all = [
+            ("memoryBytes", self.memory_bytes, ceiling.memory_bytes),
+            ("cpuMs", self.cpu_ms, ceiling.cpu.as_millis() as u64),
+            ("logBytes", self.log_bytes, ceiling.log_bytes),
+            ("responseBytes", self.response_bytes, ceiling.response_bytes),
+            ("effects", self.effects.map(u64::from), u64::from(ceiling.effects)),
+            ("streamS", self.stream_s.map(u64::from), ceiling.stream.unwrap_or_default().as_secs()),
+            ("attempts", self.attempts.map(u64::from), Self::ATTEMPTS_MAX),
+        ];
+        match all.into_iter().find(|(_, value, most)| value.is_some_and(|v| v == 0 || v > *most)) {
+            Some((name, value, most)) => {
+                Err(format!("limits.{name} must be 1 to {most}, not {}", value.unwrap_or_default()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub fn limits(&self, timeout_s: u32) -> Limits {
+        let default = Limits::DEFAULT;
+        Limits {
+            memory_bytes: self.memory_bytes.unwrap_or(default.memory_bytes),
+            cpu: self.cpu_ms.map_or(default.cpu, Duration::from_millis),
+            wall: Duration::from_secs(u64::from(timeout_s)),
+            stream: self.stream_s.map(|seconds| Duration::from_secs(u64::from(seconds))),
+            log_bytes: self.log_bytes.unwrap_or(default.log_bytes),
+            response_bytes: self.response_bytes.unwrap_or(default.response_bytes),
+            effects: self.effects.unwrap_or(default.effects),
+        }
+    }
+}
+
+/// What a deployment asks of its function's settings. What is `None` stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FunctionSettings {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub per: Option<Per>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub topics: Option<Topics>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routes: Option<Vec<String>>,
+    /// Seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logging: Option<bool>,
+    /// All of them at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitSettings>,
+}
+
+impl FunctionSettings {
+    pub fn apply(&self, function: &mut Function) {
+        fn put<T: Clone>(place: &mut T, value: Option<&T>) {
+            if let Some(value) = value {
+                place.clone_from(value);
+            }
+        }
+        put(&mut function.name, self.name.as_ref());
+        put(&mut function.per, self.per.as_ref());
+        put(&mut function.topics, self.topics.as_ref());
+        put(&mut function.events, self.events.as_ref());
+        put(&mut function.schedule, self.schedule.as_ref());
+        put(&mut function.timezone, self.timezone.as_ref());
+        put(&mut function.routes, self.routes.as_ref());
+        put(&mut function.timeout_s, self.timeout.as_ref());
+        put(&mut function.enabled, self.enabled.as_ref());
+        put(&mut function.logging, self.logging.as_ref());
+        put(&mut function.limits, self.limits.as_ref());
+    }
+}

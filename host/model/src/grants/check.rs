@@ -1,0 +1,283 @@
+//! The check of grants that are taken in.
+//!
+//! * [`check`]: grants that somebody sends → their canonical form, or every complaint, each with its key.
+
+use std::collections::BTreeSet;
+
+use super::{Difference, Grants, HttpGrant, TransactionGrant, reserved_type};
+use crate::net::http_rule::{self, Pattern, Rule};
+use crate::{amount, text, trigger_key, upstreams};
+
+const HTTP_MAX: usize = 20;
+const NAMES_MAX: usize = 100;
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+pub const CALLS_MAX: u32 = 1_000;
+pub const BYTES_MAX: u64 = 64 << 20;
+const PATH_CHARS_MAX: usize = 256;
+
+/// Something to change, by its key: `grants.transactions.SEK.max`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complaint {
+    pub key: String,
+    pub why: String,
+}
+
+/// Names what was read when somebody says yes to it: what is in force, and what is asked for.
+pub fn digest(in_force: &Grants, asked: &Grants) -> String {
+    let json = |grants| serde_json::to_string(grants).expect("plain values serialise");
+    trigger_key(&["grants", &json(in_force), &json(asked)])
+}
+
+/// What they come to, in sentences about the function.
+pub fn in_words(grants: &Grants) -> Vec<String> {
+    let all = Difference::between(&Grants::default(), grants).widens;
+    all.into_iter().map(|text| text.replacen("may now", "may", 1)).collect()
+}
+
+/// The same grants with amounts and hosts in the one form that is kept.
+pub fn check(mut grants: Grants) -> Result<Grants, Vec<Complaint>> {
+    let mut found = Found(vec![]);
+    // That is the host's to say.
+    grants.leads.clear();
+    if grants.http.len() > HTTP_MAX {
+        found.complain("grants.http", format!("may have at most {HTTP_MAX} entries"));
+    }
+    for (at, grant) in grants.http.iter_mut().enumerate() {
+        http(&mut found, &format!("grants.http[{at}]"), grant);
+    }
+    let (mut once, all) = (Vec::new(), std::mem::take(&mut grants.http));
+    for grant in all {
+        if !once.contains(&grant) {
+            once.push(grant);
+        }
+    }
+    grants.http = once;
+    found.names("grants.upstreams", &grants.upstreams, |name| {
+        upstreams::is_name(name).then_some(()).ok_or("must be 1 to 63 of a-z 0-9 - and neither begin nor end with -")
+    });
+    found.names("grants.events", &grants.events, |text| match reserved_type(text) {
+        Some(why) => Err(why),
+        None => check_pattern(text),
+    });
+    found.names("grants.secrets", &grants.secrets, check_variable);
+    for (currency, grant) in &mut grants.transactions {
+        transactions(&mut found, currency, grant);
+    }
+    if found.0.is_empty() { Ok(grants) } else { Err(found.0) }
+}
+
+/// The key of a variable, which is the name of an environment variable: what that cannot carry is refused.
+pub fn check_variable(key: &str) -> Result<(), &'static str> {
+    if !(1..=255).contains(&key.chars().count()) {
+        return Err("must have 1 to 255 characters");
+    }
+    if key.contains(['=', '\0']) {
+        return Err("must not have = or NUL");
+    }
+    text::check(key)
+}
+
+/// A pattern over the type of events: words between dots, `*` for any one.
+pub fn check_pattern(text: &str) -> Result<(), &'static str> {
+    if !(1..=255).contains(&text.chars().count()) {
+        return Err("must have 1 to 255 characters");
+    }
+    if text.contains(char::is_whitespace) {
+        return Err("has a space");
+    }
+    text::check(text)?;
+    for segment in text.split('.') {
+        if segment.is_empty() {
+            return Err("has an empty segment");
+        }
+        if segment.contains('*') && segment != "*" {
+            return Err("has a * that is not a whole segment");
+        }
+    }
+    Ok(())
+}
+
+struct Found(Vec<Complaint>);
+
+impl Found {
+    fn complain(&mut self, key: &str, why: impl Into<String>) {
+        self.0.push(Complaint { key: key.to_owned(), why: why.into() });
+    }
+
+    fn names(&mut self, key: &str, names: &BTreeSet<String>, check: impl Fn(&str) -> Result<(), &'static str>) {
+        if names.len() > NAMES_MAX {
+            self.complain(key, format!("may have at most {NAMES_MAX} values"));
+        }
+        for name in names {
+            if let Err(why) = check(name) {
+                self.complain(key, format!("{name:?} {why}"));
+            }
+        }
+    }
+}
+
+fn http(found: &mut Found, key: &str, grant: &mut HttpGrant) {
+    let before = found.0.len();
+    let part = |name: &str| format!("{key}.{name}");
+    let hosts = std::mem::take(&mut grant.hosts);
+    grant.hosts = hosts
+        .into_iter()
+        .map(|host| match host.parse::<Pattern>() {
+            Ok(pattern) => pattern.to_string(),
+            Err(why) => {
+                found.complain(&part("hosts"), why);
+                host
+            }
+        })
+        .collect();
+    if grant.hosts.len() > NAMES_MAX {
+        found.complain(&part("hosts"), format!("may have at most {NAMES_MAX} values"));
+    }
+    for (name, empty) in
+        [("hosts", grant.hosts.is_empty()), ("methods", grant.methods.is_empty()), ("paths", grant.paths.is_empty())]
+    {
+        if empty {
+            found.complain(&part(name), "must have at least one value");
+        }
+    }
+    found.names(&part("methods"), &grant.methods, |method| {
+        METHODS.contains(&method).then_some(()).ok_or("is none of GET HEAD POST PUT PATCH DELETE OPTIONS")
+    });
+    found.names(&part("paths"), &grant.paths, path);
+    if !(1..=CALLS_MAX).contains(&grant.calls) {
+        found.complain(&part("calls"), format!("must be 1 to {CALLS_MAX}, not {}", grant.calls));
+    }
+    if !(1..=BYTES_MAX).contains(&grant.bytes) {
+        found.complain(&part("bytes"), format!("must be 1 to {BYTES_MAX}, not {}", grant.bytes));
+    }
+    if let Some(network) = &grant.network
+        && let Err(why) = http_rule::network(network)
+    {
+        found.complain(&part("network"), why);
+    }
+    // Whoever enforces it has the last word: what it would not read must not stand there as if it were granted.
+    if found.0.len() == before
+        && let Err(why) = Rule::of(grant)
+    {
+        found.complain(key, why);
+    }
+}
+
+fn path(text: &str) -> Result<(), &'static str> {
+    if !text.starts_with('/') {
+        return Err("must begin with /");
+    }
+    if text.len() > PATH_CHARS_MAX {
+        return Err("must have at most 256 characters");
+    }
+    if !text.bytes().all(|b| b.is_ascii_graphic()) || text.contains(['?', '#', '\\']) {
+        return Err("must be a plain path, without a query, and percent-encoded");
+    }
+    if text.contains("//") || text.split('/').any(|segment| matches!(segment, "." | "..")) {
+        return Err("must not have an empty segment, . or ..");
+    }
+    Ok(())
+}
+
+fn transactions(found: &mut Found, currency: &str, grant: &mut TransactionGrant) {
+    let key = format!("grants.transactions.{currency}");
+    if let Err(why) = amount::current(currency) {
+        return found.complain(&key, why);
+    }
+    let mut minor = [0; 2];
+    for ((name, text), minor) in [("max", &mut grant.max), ("sum", &mut grant.sum)].into_iter().zip(&mut minor) {
+        match amount::minor(text, currency) {
+            Ok(amount) if amount > amount::MINOR_MAX => {
+                let most = amount::decimal(amount::MINOR_MAX, currency);
+                found.complain(&format!("{key}.{name}"), format!("{text} is too large, at most {most} can be granted"));
+            }
+            Ok(amount) => {
+                *minor = amount;
+                *text = amount::decimal(amount, currency);
+            }
+            Err(why) => found.complain(&format!("{key}.{name}"), why),
+        }
+    }
+    let [max, sum] = minor;
+    if max > sum && sum > 0 {
+        found.complain(&format!("{key}.sum"), format!("{} is less than max, {}", grant.sum, grant.max));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grants(json: &str) -> Grants {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn amounts_and_hosts_have_one_form() {
+        let checked = check(grants(
+            r#"{"http":[{"hosts":["API.Example"]},{"hosts":["api.example"]}],
+                "transactions":{"SEK":{"max":"500","sum":"1000.5","period":"day"},"JPY":{"max":"7","sum":"7","period":"week"}}}"#,
+        ))
+        .unwrap();
+        assert_eq!(checked.http.len(), 1);
+        let sek = &checked.transactions["SEK"];
+        assert_eq!((sek.max.as_str(), sek.sum.as_str()), ("500.00", "1000.50"));
+        assert_eq!(checked.transactions["JPY"].max, "7");
+        assert_eq!(check(checked.clone()), Ok(checked));
+    }
+
+    #[test]
+    fn every_complaint_names_its_key() {
+        let wrong = |json: &str| -> Vec<String> {
+            check(grants(json)).unwrap_err().into_iter().map(|complaint| complaint.key).collect()
+        };
+        let http = |rest: &str| wrong(&format!(r#"{{"http":[{{"hosts":["a.example"]{rest}}}]}}"#));
+        assert_eq!(http(r#","calls":0"#), ["grants.http[0].calls"]);
+        assert_eq!(http(r#","calls":1001"#), ["grants.http[0].calls"]);
+        assert_eq!(http(r#","bytes":67108865"#), ["grants.http[0].bytes"]);
+        assert_eq!(http(r#","methods":["get"]"#), ["grants.http[0].methods"]);
+        assert_eq!(http(r#","methods":[]"#), ["grants.http[0].methods"]);
+        for path in ["v1", "/a?b", "/a#b", "//", "/../b", "/a\\\\b"] {
+            assert_eq!(http(&format!(r#","paths":["{path}"]"#)), ["grants.http[0].paths"], "{path}");
+        }
+        assert_eq!(http(r#","paths":["/%2e%2e/b"]"#), ["grants.http[0]"]);
+        for network in ["10.0.0.1/8", "10.0.0.0/33", "10.0.0.0", "x/8", "fc00::1/7"] {
+            assert_eq!(http(&format!(r#","network":"{network}""#)), ["grants.http[0].network"], "{network}");
+        }
+        for host in
+            ["", "*", "a..b", "a b", "a/b", "https://a", "a:0", "a:65536", "a:b", "-a.b", "*.*.b", "a@b", "a*.b"]
+        {
+            assert_eq!(wrong(&format!(r#"{{"http":[{{"hosts":["{host}"]}}]}}"#)), ["grants.http[0].hosts"], "{host}");
+        }
+        assert_eq!(wrong(r#"{"http":[{"hosts":[]}]}"#), ["grants.http[0].hosts"]);
+        assert_eq!(wrong(r#"{"upstreams":["Bank"]}"#), ["grants.upstreams"]);
+        assert_eq!(wrong(r#"{"events":["a..b","a.b*"]}"#), ["grants.events", "grants.events"]);
+        assert_eq!(wrong(r#"{"secrets":[""]}"#), ["grants.secrets"]);
+        let sek = |max: &str, sum: &str| {
+            wrong(&format!(r#"{{"transactions":{{"SEK":{{"max":"{max}","sum":"{sum}","period":"day"}}}}}}"#))
+        };
+        assert_eq!(sek("0", "1"), ["grants.transactions.SEK.max"]);
+        assert_eq!(sek("1.005", "2"), ["grants.transactions.SEK.max"]);
+        assert_eq!(sek("1", "-2"), ["grants.transactions.SEK.sum"]);
+        assert_eq!(sek("1", "10000000000000.01"), ["grants.transactions.SEK.sum"]);
+        assert_eq!(
+            sek("92233720368547758.07", "92233720368547758.07"),
+            ["grants.transactions.SEK.max", "grants.transactions.SEK.sum"]
+        );
+        assert_eq!(sek("2", "1.99"), ["grants.transactions.SEK.sum"]);
+        assert_eq!(
+            wrong(r#"{"transactions":{"XXX":{"max":"1","sum":"1","period":"day"}}}"#),
+            ["grants.transactions.XXX"]
+        );
+    }
+
+    #[test]
+    fn patterns_are_whole_segments() {
+        for text in ["goal.scored", "com.bank.*.booked", "*", "a"] {
+            assert_eq!(check_pattern(text), Ok(()), "{text}");
+        }
+        for text in ["", ".", "a..b", "a.", "a.b*", "a b", &"x".repeat(256)] {
+            assert!(check_pattern(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The plain types and rules of Larder, without I/O: no tokio, SQL, network or WebAssembly.
+//!
+//! * Entities as they are stored: [`partners`], [`functions`], [`deployments`], [`executions`], [`enrolments`], [`events`],
+//!   [`fanouts`], [`transactions`], [`variables`], [`feeds`], [`upstreams`]; their [`ids`]; their keys ([`trigger_key`]).
+//! * What a run may do and did: [`grants`], [`limits`], [`state`], [`outgoing`], [`outcome`], [`amount`].
+//! * Formats: [`cloudevents`], [`attributes`], [`feed_mapping`], [`cron`] with [`zones`], [`fields`], [`text`].
+//! * The network as text: [`net`]. The operator's [`settings`]. The [`time`]. The rule of sharing: [`share`].
+
+pub mod amount;
+pub mod artifact;
+pub mod attributes;
+pub mod cloudevents;
+pub mod cron;
+pub mod deployments;
+pub mod enrolments;
+pub mod events;
+pub mod executions;
+pub mod fanouts;
+pub mod feed_mapping;
+pub mod feeds;
+pub mod fields;
+pub mod functions;
+pub mod grants;
+pub mod ids;
+mod json;
+pub mod limits;
+pub mod net;
+pub mod outcome;
+pub mod outgoing;
+pub mod partners;
+pub mod settings;
+pub mod share;
+pub mod state;
+pub mod text;
+pub mod time;
+pub mod transactions;
+pub mod trigger_key;
+pub mod upstreams;
+pub mod variables;
+mod words;
+pub mod zones;
+
+/// The version of Larder.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+pub use artifact::{Digest, Exports};
+pub use deployments::{Approval, BuildStatus, Deployment};
+pub use enrolments::{Enrolment, EnrolmentStatus};
+pub use events::{Event, StoredEvent};
+pub use executions::{Execution, ExecutionStatus, RequestRecord, Trigger};
+pub use fanouts::Fanout;
+pub use feeds::{Feed, FeedSettings, Progress};
+pub use functions::{Function, FunctionSettings, LimitSettings, Per, Topics};
+pub use grants::{GrantChange, GrantChangeKind, Grants, HttpGrant, Period, Scheme, TransactionGrant};
+pub use json::json;
+pub use limits::{Exceeded, LimitKind, Limits, Usage};
+pub use outcome::{Effect, End, Failure, Logs, Outcome};
+pub use partners::{ApiKey, Partner};
+pub use transactions::Transaction;
+pub use trigger_key::{delivery_key, trigger_key};
+pub use upstreams::{Upstream, UpstreamSettings};
+pub use variables::Variable;

@@ -1,0 +1,517 @@
+//! Settings: the commented defaults compiled in, then the operator's file, then `LARDER_…` from the environment.
+//!
+//! They are read once, in `main`. Wrong ones stop the process with all complaints, each naming its key.
+
+mod layers;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use layers::Layers;
+pub use layers::left_alone;
+use serde::Deserialize;
+
+/// The partner that `larder dev` makes.
+pub const DEV_PARTNER: &str = "demo";
+
+/// The defaults, which are also the reference.
+pub const DEFAULTS: &str = include_str!("default.toml");
+
+macro_rules! section {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
+    };
+}
+
+section! { Settings {
+    data: PathBuf,
+    database: Database,
+    redis: Redis,
+    objects: Objects,
+    server: Server,
+    partners: Partners,
+    functions: Functions,
+    build: Build,
+    runtime: Runtime,
+    worker: Worker,
+    scheduler: Scheduler,
+    feeds: Feeds,
+    egress: Egress,
+    records: Records,
+    secrets: Secrets,
+    log: Log,
+} }
+section! { Database {
+    url: String,
+    password_file: PathBuf,
+    ca_file: PathBuf,
+    connections_max: usize,
+    #[serde(with = "humantime_serde")] timeout: Duration,
+    list_connections_max: usize,
+    #[serde(with = "humantime_serde")] list_timeout: Duration,
+} }
+section! { Redis {
+    url: String,
+    password_file: PathBuf,
+    ca_file: PathBuf,
+    prefix: String,
+    #[serde(with = "humantime_serde")] timeout: Duration,
+} }
+section! { Objects {
+    url: String,
+    endpoint: String,
+    region: String,
+    access_key_file: PathBuf,
+} }
+section! { Partners {
+    #[serde(with = "humantime_serde")] poll: Duration,
+} }
+section! { Server {
+    listen: SocketAddr,
+    internal: SocketAddr,
+    root_url: String,
+    bare_partner: String,
+    connections_max: usize,
+    connections_per_address: usize,
+    #[serde(with = "networks")] proxies: Vec<IpNet>,
+    #[serde(with = "humantime_serde")] client_timeout: Duration,
+    #[serde(with = "humantime_serde")] answer_timeout: Duration,
+    body_bytes_max: usize,
+    #[serde(with = "humantime_serde")] body_timeout: Duration,
+    body_rate_min: u64,
+    body_bytes_held_max: u64,
+    body_bytes_per_partner: u64,
+    answer_bytes_held_max: u64,
+    answer_bytes_per_partner: u64,
+    refused_bytes_max: u64,
+    #[serde(with = "humantime_serde")] call_timeout: Duration,
+    calls_per_partner: usize,
+    reads_per_partner: usize,
+    calls_per_minute: u64,
+    #[serde(with = "humantime_serde")] drain_delay: Duration,
+    #[serde(with = "humantime_serde")] grace: Duration,
+} }
+section! { Functions {
+    #[serde(with = "humantime_serde")] timeout_max: Duration,
+} }
+section! { Build {
+    upload_bytes_max: usize,
+    #[serde(with = "humantime_serde")] deadline: Duration,
+    memory_bytes: u64,
+    cache_bytes_max: u64,
+    at_once: usize,
+    uploads_per_partner: u64,
+    staged_bytes_per_partner: u64,
+} }
+section! { Runtime {
+    instances_max: u32,
+    memory_bytes_max: u64,
+    memory_bytes_per_partner: u64,
+} }
+section! { Worker {
+    executions_max: u32,
+    executions_per_partner: u32,
+    #[serde(with = "humantime_serde")] lease: Duration,
+    #[serde(with = "humantime_serde")] poll: Duration,
+    attempts: u32,
+    #[serde(with = "humantime_serde")] retry_delay: Duration,
+    #[serde(with = "humantime_serde")] retry_delay_max: Duration,
+    #[serde(with = "humantime_serde")] retry_host_failures_for: Duration,
+    attempts_lost: u32,
+    due_max: u32,
+    waiting_per_partner: u32,
+    events_per_partner: u32,
+    descendants_per_event: u64,
+} }
+section! { Scheduler {
+    zoneinfo: PathBuf,
+    #[serde(with = "humantime_serde")] poll: Duration,
+    #[serde(with = "humantime_serde")] catch_up: Duration,
+} }
+section! { Feeds {
+    #[serde(with = "humantime_serde")] poll: Duration,
+    polls_max: usize,
+    #[serde(with = "humantime_serde")] timeout: Duration,
+    bytes_max: usize,
+    items_max: usize,
+    per_partner: usize,
+    #[serde(with = "humantime_serde")] rest_max: Duration,
+} }
+section! { Egress {
+    private_networks: Vec<String>,
+    ca_file: PathBuf,
+    dns_servers: Vec<SocketAddr>,
+    #[serde(with = "humantime_serde")] connect_timeout: Duration,
+    #[serde(with = "humantime_serde")] first_byte_timeout: Duration,
+    #[serde(with = "humantime_serde")] between_bytes_timeout: Duration,
+    #[serde(with = "humantime_serde")] timeout: Duration,
+    #[serde(with = "humantime_serde")] idle_timeout: Duration,
+    connections_max: usize,
+    connections_per_partner: usize,
+    body_bytes_max: u64,
+    calls_at_once: usize,
+    #[serde(with = "humantime_serde")] time_per_execution: Duration,
+    upstreams_per_partner: usize,
+} }
+section! { Records {
+    all: bool,
+    #[serde(with = "humantime_serde")] flush: Duration,
+    buffer: usize,
+    bytes_per_partner: u64,
+    #[serde(with = "humantime_serde")] retention: Duration,
+    #[serde(with = "humantime_serde")] idempotency_keys: Duration,
+    idempotency_keys_per_partner: u64,
+} }
+section! { Secrets {
+    master_key_file: PathBuf,
+    #[serde(with = "humantime_serde")] poll: Duration,
+    #[serde(with = "humantime_serde")] settle: Duration,
+    operator_key_file: PathBuf,
+} }
+section! { Log {
+    format: LogFormat,
+    filter: String,
+} }
+
+/// Networks as `10.0.0.0/8`, or single addresses.
+mod networks {
+    use std::net::IpAddr;
+
+    use ipnet::IpNet;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer};
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
+        let texts = Vec::<String>::deserialize(from)?;
+        let network = |text: &String| match text.parse::<IpAddr>() {
+            Ok(address) => Ok(IpNet::from(address)),
+            Err(_) => text.parse().map_err(|_| D::Error::custom(format!("{text:?} is no network such as 10.0.0.0/8"))),
+        };
+        texts.iter().map(network).collect()
+    }
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Events are kept at least that long, however short the retention: their keys make a repeated one a duplicate.
+const EVENTS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+impl Records {
+    pub fn events_kept(&self) -> Duration {
+        self.retention.max(EVENTS_KEPT)
+    }
+}
+
+/// Everything that is wrong with the settings, each line naming its key.
+#[derive(Debug, Default)]
+pub struct Complaints(Vec<String>);
+
+impl Complaints {
+    fn add(&mut self, why: String) {
+        self.0.push(why);
+    }
+
+    /// Says by which variable a setting came that the environment sets.
+    fn naming(self, layers: &Layers) -> Complaints {
+        let named = |line: String| match line.split_once(' ') {
+            Some((key, why)) => format!("{} {why}", layers.named(key)),
+            None => line,
+        };
+        Complaints(self.0.into_iter().map(named).collect())
+    }
+
+    fn unless(&mut self, fine: bool, key: &str, why: &str) {
+        if !fine {
+            self.0.push(format!("{key} {why}"));
+        }
+    }
+}
+
+impl fmt::Display for Complaints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the settings are wrong:\n  {}", self.0.join("\n  "))
+    }
+}
+
+impl std::error::Error for Complaints {}
+
+/// What operators of the replaced platform know: its variable, our key, the unit to put behind the number.
+const ALIASES: [(&str, &str, &str); 6] = [
+    ("_APP_FUNCTIONS_TIMEOUT", "functions.timeout_max", "s"),
+    ("_APP_FUNCTIONS_SIZE_LIMIT", "build.upload_bytes_max", ""),
+    ("_APP_COMPUTE_SIZE_LIMIT", "build.upload_bytes_max", ""),
+    ("_APP_FUNCTIONS_BUILD_TIMEOUT", "build.deadline", "s"),
+    ("_APP_COMPUTE_BUILD_TIMEOUT", "build.deadline", "s"),
+    ("_APP_MAINTENANCE_RETENTION_EXECUTION", "records.retention", "s"),
+];
+
+impl Settings {
+    /// Reads the settings. `overrides` are `key = value` pairs of the command line.
+    pub fn load(file: Option<&Path>, overrides: &[(&str, String)]) -> Result<Settings, Complaints> {
+        let mut layers = Layers::new();
+        if let Some(file) = file {
+            layers.file(file);
+        }
+        for (variable, key, unit) in ALIASES {
+            if let Some(value) = std::env::var_os(variable) {
+                match value.to_str().map(|value| (value, value.parse::<u64>())) {
+                    Some((value, Ok(_))) => layers.text(key, &format!("{value}{unit}"), Some(variable)),
+                    _ => layers.complaints.add(format!("{variable} must be a whole number, not {value:?}")),
+                }
+            }
+        }
+        layers.environment();
+        for (key, value) in overrides {
+            layers.text(key, value, None);
+        }
+        let settings = layers.settings::<Settings>().map_err(|why| layers.complaints.add(why)).ok();
+        match settings {
+            Some(settings) if layers.complaints.0.is_empty() => {
+                settings.check().map_err(|found| found.naming(&layers)).map(|()| settings)
+            }
+            _ => Err(layers.complaints),
+        }
+    }
+
+    fn check(&self) -> Result<(), Complaints> {
+        let mut found = Complaints::default();
+        let second = Duration::from_secs(1);
+        found.unless(
+            self.root_host().is_some(),
+            "server.root_url",
+            "must be http:// or https:// and a host, with or without a port",
+        );
+        let bare = &self.server.bare_partner;
+        found.unless(
+            bare.is_empty() || bare.parse::<crate::ids::PartnerId>().is_ok(),
+            "server.bare_partner",
+            "must be empty or the id of a partner",
+        );
+        let database = &self.database.url;
+        found.unless(
+            database.is_empty() || database.starts_with("mysql://"),
+            "database.url",
+            "must be empty or begin with mysql://",
+        );
+        found.unless(
+            (1..=1_000).contains(&self.database.connections_max),
+            "database.connections_max",
+            "must be 1 to 1000",
+        );
+        found.unless(self.database.timeout >= second, "database.timeout", "must be at least 1s");
+        found.unless(
+            (1..=1_000).contains(&self.database.list_connections_max),
+            "database.list_connections_max",
+            "must be 1 to 1000",
+        );
+        let list_timeouts = Duration::from_millis(1)..self.database.timeout;
+        found.unless(
+            list_timeouts.contains(&self.database.list_timeout),
+            "database.list_timeout",
+            "must be at least 1ms and less than database.timeout",
+        );
+        let redis = &self.redis.url;
+        found.unless(
+            redis.is_empty() || redis.starts_with("redis://") || redis.starts_with("rediss://"),
+            "redis.url",
+            "must be empty or begin with redis:// or rediss://",
+        );
+        found.unless(
+            redis.is_empty() || !database.is_empty(),
+            "redis.url",
+            "needs database.url: the embedded database serves one process, which needs no Redis",
+        );
+        found.unless(!self.redis.prefix.is_empty(), "redis.prefix", "must not be empty");
+        found.unless(!self.redis.timeout.is_zero(), "redis.timeout", "must be more than 0");
+        let objects = &self.objects.url;
+        found.unless(
+            objects.is_empty() || objects.starts_with("file:///") || objects.starts_with("s3://"),
+            "objects.url",
+            "must be empty or begin with file:/// or s3://",
+        );
+        found.unless(!self.partners.poll.is_zero(), "partners.poll", "must be more than 0");
+        found.unless(self.server.connections_max > 0, "server.connections_max", "must be at least 1");
+        found.unless(self.server.reads_per_partner > 0, "server.reads_per_partner", "must be at least 1");
+        let server = &self.server;
+        found.unless(server.connections_per_address > 0, "server.connections_per_address", "must be at least 1");
+        found.unless(!server.body_timeout.is_zero(), "server.body_timeout", "must be more than 0");
+        found.unless(server.body_rate_min > 0, "server.body_rate_min", "must be at least 1");
+        found.unless(server.body_bytes_per_partner > 0, "server.body_bytes_per_partner", "must be at least 1");
+        found.unless(
+            server.body_bytes_held_max >= server.body_bytes_per_partner,
+            "server.body_bytes_held_max",
+            "must be at least server.body_bytes_per_partner",
+        );
+        found.unless(server.answer_bytes_per_partner > 0, "server.answer_bytes_per_partner", "must be at least 1");
+        found.unless(
+            server.answer_bytes_held_max >= server.answer_bytes_per_partner,
+            "server.answer_bytes_held_max",
+            "must be at least server.answer_bytes_per_partner",
+        );
+        found.unless(self.server.calls_per_partner > 0, "server.calls_per_partner", "must be at least 1");
+        found.unless(!self.server.client_timeout.is_zero(), "server.client_timeout", "must be more than 0");
+        found.unless(!self.server.answer_timeout.is_zero(), "server.answer_timeout", "must be more than 0");
+        found.unless(self.server.call_timeout >= second, "server.call_timeout", "must be at least 1s");
+        found.unless(
+            (second..=Duration::from_secs(900)).contains(&self.functions.timeout_max),
+            "functions.timeout_max",
+            "must be 1s to 900s",
+        );
+        found.unless(self.build.memory_bytes >= 256 << 20, "build.memory_bytes", "must be at least 268435456");
+        found.unless(self.build.deadline >= second, "build.deadline", "must be at least 1s");
+        found.unless((1..=1_000).contains(&self.runtime.instances_max), "runtime.instances_max", "must be 1 to 1000");
+        let largest = crate::Limits::CEILING.memory_bytes;
+        for (key, bytes) in [
+            ("runtime.memory_bytes_max", self.runtime.memory_bytes_max),
+            ("runtime.memory_bytes_per_partner", self.runtime.memory_bytes_per_partner),
+        ] {
+            found.unless(
+                bytes == 0 || bytes >= largest,
+                key,
+                &format!("must be 0 or at least {largest}, what a function may have"),
+            );
+        }
+        found.unless((1..=16).contains(&self.build.at_once), "build.at_once", "must be 1 to 16");
+        found.unless(self.build.uploads_per_partner > 0, "build.uploads_per_partner", "must be at least 1");
+        found.unless(
+            self.build.staged_bytes_per_partner >= self.build.upload_bytes_max as u64,
+            "build.staged_bytes_per_partner",
+            "must be at least build.upload_bytes_max",
+        );
+        found.unless(self.worker.executions_max > 0, "worker.executions_max", "must be at least 1");
+        found.unless(
+            self.worker.executions_max <= self.runtime.instances_max,
+            "worker.executions_max",
+            "must not exceed runtime.instances_max",
+        );
+        found.unless(self.worker.executions_per_partner > 0, "worker.executions_per_partner", "must be at least 1");
+        found.unless(self.worker.lease >= 5 * second, "worker.lease", "must be at least 5s, to outlast its renewal");
+        found.unless(!self.worker.retry_delay.is_zero(), "worker.retry_delay", "must be more than 0");
+        found.unless(
+            self.worker.retry_delay_max >= self.worker.retry_delay,
+            "worker.retry_delay_max",
+            "must be at least worker.retry_delay",
+        );
+        found.unless(self.worker.attempts > 0, "worker.attempts", "must be at least 1");
+        found.unless(
+            self.worker.retry_host_failures_for >= self.worker.retry_delay,
+            "worker.retry_host_failures_for",
+            "must not be less than worker.retry_delay",
+        );
+        found.unless(self.worker.attempts_lost > 0, "worker.attempts_lost", "must be at least 1");
+        found.unless(!self.worker.poll.is_zero(), "worker.poll", "must be more than 0");
+        let zoneinfo = &self.scheduler.zoneinfo;
+        found.unless(
+            zoneinfo.as_os_str().is_empty() || zoneinfo.is_dir(),
+            "scheduler.zoneinfo",
+            "must be empty or name a folder",
+        );
+        for (key, most) in [
+            ("worker.due_max", u64::from(self.worker.due_max)),
+            ("worker.waiting_per_partner", u64::from(self.worker.waiting_per_partner)),
+            ("worker.events_per_partner", u64::from(self.worker.events_per_partner)),
+            ("worker.descendants_per_event", self.worker.descendants_per_event),
+        ] {
+            found.unless(most > 0, key, "must be at least 1");
+        }
+        found.unless(!self.scheduler.poll.is_zero(), "scheduler.poll", "must be more than 0");
+        found.unless(!self.feeds.poll.is_zero(), "feeds.poll", "must be more than 0");
+        found.unless(self.feeds.polls_max > 0, "feeds.polls_max", "must be at least 1");
+        found.unless(self.feeds.timeout >= second, "feeds.timeout", "must be at least 1s");
+        found.unless((1..=32 << 20).contains(&self.feeds.bytes_max), "feeds.bytes_max", "must be 1 to 33554432");
+        found.unless((1..=10_000).contains(&self.feeds.items_max), "feeds.items_max", "must be 1 to 10000");
+        found.unless((1..=1_000).contains(&self.feeds.per_partner), "feeds.per_partner", "must be 1 to 1000");
+        found.unless(self.feeds.rest_max >= second, "feeds.rest_max", "must be at least 1s");
+        let egress = &self.egress;
+        for network in &egress.private_networks {
+            if let Err(why) = crate::net::http_rule::network(network) {
+                found.unless(false, "egress.private_networks", &why);
+            }
+        }
+        for (key, time) in [
+            ("egress.connect_timeout", egress.connect_timeout),
+            ("egress.first_byte_timeout", egress.first_byte_timeout),
+            ("egress.between_bytes_timeout", egress.between_bytes_timeout),
+            ("egress.timeout", egress.timeout),
+            ("egress.idle_timeout", egress.idle_timeout),
+            ("egress.time_per_execution", egress.time_per_execution),
+        ] {
+            found.unless(!time.is_zero(), key, "must be more than 0");
+        }
+        found.unless(egress.connections_per_partner > 0, "egress.connections_per_partner", "must be at least 1");
+        found.unless(
+            egress.connections_max >= egress.connections_per_partner,
+            "egress.connections_max",
+            "must be at least egress.connections_per_partner",
+        );
+        found.unless(egress.body_bytes_max > 0, "egress.body_bytes_max", "must be at least 1");
+        found.unless(
+            (1..=1_000).contains(&egress.upstreams_per_partner),
+            "egress.upstreams_per_partner",
+            "must be 1 to 1000",
+        );
+        found.unless(egress.calls_at_once > 0, "egress.calls_at_once", "must be at least 1");
+        found.unless(self.records.buffer > 0, "records.buffer", "must be at least 1");
+        found.unless(!self.records.flush.is_zero(), "records.flush", "must be more than 0");
+        found.unless(!self.secrets.poll.is_zero(), "secrets.poll", "must be more than 0");
+        found.unless(self.secrets.settle >= self.secrets.poll, "secrets.settle", "must be at least secrets.poll");
+        if found.0.is_empty() { Ok(()) } else { Err(found) }
+    }
+
+    /// The host of `server.root_url`, in lower case and without port.
+    pub fn root_host(&self) -> Option<String> {
+        let url: http::Uri = self.server.root_url.parse().ok()?;
+        matches!(url.scheme_str(), Some("http" | "https")).then(|| url.host().map(str::to_ascii_lowercase)).flatten()
+    }
+
+    /// An address below the root: `acme` → `http://acme.localhost:8080`.
+    pub fn url_of(&self, label: &str) -> String {
+        self.server.root_url.trim_end_matches('/').replacen("://", &format!("://{label}."), 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_fine_and_complete() {
+        let settings = Settings::load(None, &[]).unwrap();
+        assert_eq!(settings.build.upload_bytes_max, 30_000_000);
+        assert_eq!(settings.url_of("acme"), "http://acme.localhost:8080");
+    }
+
+    #[test]
+    fn all_complaints_come_at_once_and_name_their_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("larder.toml");
+        let text = "[worker]\nlease = \"1s\"\nattempts = 0\n[server]\nroot_url = \"ftp://x\"\n\
+                    [egress]\nprivate_networks = [\"10.0.0.1/8\"]\ntimeout = \"0s\"\nconnections_max = 1\n";
+        std::fs::write(&file, text).unwrap();
+        let text = Settings::load(Some(&file), &[]).unwrap_err().to_string();
+        for key in [
+            "worker.lease",
+            "worker.attempts",
+            "server.root_url",
+            "egress.private_networks",
+            "egress.timeout",
+            "egress.connections_max",
+        ] {
+            assert!(text.contains(key), "{text}");
+        }
+        std::fs::write(&file, "[worker]\nleese = \"1s\"\n").unwrap();
+        let text = Settings::load(Some(&file), &[]).unwrap_err().to_string();
+        assert!(text.contains("leese") && text.contains("worker"), "{text}");
+    }
+}

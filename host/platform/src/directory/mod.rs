@@ -1,0 +1,441 @@
+//! The tenants, as a snapshot in memory: all that a call needs to know before it runs.
+//!
+//! * [`Directory`]: partner → [`Tenant`]. Reading takes no lock that cores share; a change swaps one tenant.
+//! * [`doors`]: Host header → partner and door. [`proxies`]: who made a request that came through a proxy.
+//!
+//! The rule: **whoever changes a partner, key, function, deployment, variable or upstream reloads the tenant before answering**. The
+//! store counts these changes, so every other process finds out by looking at a number: [`watch`](Directory::watch) does
+//! when it is woken and every `partners.poll`, and work that must not be decided by an old snapshot (routing an event,
+//! claiming, firing) asks with [`refresh`](Directory::refresh) first.
+
+mod backlog;
+mod calls;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use backlog::Backlog;
+use calls::Calls;
+use larder_egress::Tenants;
+use larder_egress::upstreams::UpstreamView;
+use larder_model::grants::{Leads, leads};
+use larder_model::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
+use larder_model::zones::{Zone, Zones};
+use larder_model::{
+    ApiKey, Deployment, Digest, Exports, Function, Grants, Limits, Partner, Upstream, Variable, settings,
+};
+use larder_runtime::Lane;
+use larder_secrets::Secrets;
+use larder_secrets::keyring::MasterKeyId;
+use larder_signals::lifecycle::Lifecycle;
+use larder_signals::{Queue, Work};
+use larder_store::Store;
+use tokio::sync::Semaphore;
+
+use crate::bodies::TenantBytes;
+use crate::stored::Stored;
+use crate::uploads::TenantUploads;
+
+/// One partner's part of the snapshot.
+pub struct Tenant {
+    pub partner: Partner,
+    pub keys: HashMap<KeyId, ApiKey>,
+    pub functions: HashMap<FunctionId, Arc<FunctionView>>,
+    /// Its own and the operator's, as its functions know them by name.
+    pub upstreams: HashMap<String, Arc<UpstreamView>>,
+    /// The longest prefix first.
+    routes: Vec<(String, Arc<FunctionView>)>,
+    /// Calls of the partner that may run at once. Outlives reloads.
+    pub permits: Arc<Semaphore>,
+    /// Reads of the partner through the API that may run at once. Outlives reloads.
+    pub reads: Arc<Semaphore>,
+    /// Calls of the partner in this minute. Outlives reloads.
+    pub calls: Arc<Calls>,
+    /// What its requests hold. Outlives reloads.
+    pub bodies: Arc<TenantBytes>,
+    /// Its uploads on their way. Outlives reloads.
+    pub uploads: Arc<TenantUploads>,
+    /// Memory of the synchronous calls that were admitted. Outlives reloads.
+    pub memory: Arc<AtomicU64>,
+    /// What of the partner waits. Outlives reloads.
+    pub backlog: Arc<Backlog>,
+    /// The master keys that were known when something of it did not open: with others it is read again.
+    unopened_with: Option<Vec<MasterKeyId>>,
+    /// Where its runs take turns. Outlives reloads.
+    lane: Arc<Lane>,
+    /// What it stores. Outlives reloads.
+    pub stored: Arc<Stored>,
+}
+
+/// A function as a call sees it.
+pub struct FunctionView {
+    pub function: Function,
+    /// What runs; `None` while no deployment is active.
+    pub active: Option<Active>,
+    pub limits: Limits,
+    /// The partner's.
+    pub lane: Arc<Lane>,
+    /// The partner's.
+    pub stored: Arc<Stored>,
+    /// Without what leads elsewhere than was approved.
+    pub grants: Arc<Grants>,
+    pub timezone: Zone,
+    /// The guest's environment.
+    pub variables: Arc<Vec<(String, String)>>,
+    /// A variable that does not open. The function does not run without it.
+    pub unopened: Option<String>,
+}
+
+/// The deployment that runs.
+#[derive(Clone, Debug)]
+pub struct Active {
+    pub deployment: DeploymentId,
+    pub digest: Digest,
+    pub exports: Exports,
+}
+
+impl Tenant {
+    /// Memory that its calls and executions in progress may use, by their functions' limits.
+    pub fn memory_in_use(&self) -> u64 {
+        self.lane.reserved_bytes()
+    }
+
+    /// The same, with the calls that wait for an instance.
+    pub fn memory_reserved(&self) -> u64 {
+        self.memory_in_use().max(self.memory.load(Relaxed))
+    }
+
+    /// The enabled function with an active deployment whose route is the longest prefix of the path, by whole segments.
+    pub fn route(&self, path: &str) -> Option<&Arc<FunctionView>> {
+        self.routes.iter().find(|(prefix, _)| covers(prefix, path)).map(|(_, function)| function)
+    }
+}
+
+fn covers(prefix: &str, path: &str) -> bool {
+    let prefix = prefix.trim_end_matches('/');
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[derive(Clone)]
+pub struct Directory(Arc<Shared>);
+
+struct Shared {
+    tenants: ArcSwap<HashMap<PartnerId, Arc<Tenant>>>,
+    store: Store,
+    secrets: Secrets,
+    queue: Queue,
+    zones: Zones,
+    calls_max: usize,
+    reads_max: usize,
+    /// One reload at a time, so that an older snapshot never replaces a newer one.
+    reloading: tokio::sync::Mutex<()>,
+    looked_again: tokio::sync::Mutex<Option<Instant>>,
+}
+
+/// Between two looks for what a caller says is there and the snapshot does not have: callers must not be able to make the
+/// database work.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+impl Directory {
+    /// Reads all partners.
+    pub async fn load(
+        store: Store,
+        secrets: Secrets,
+        queue: Queue,
+        zones: Zones,
+        server: &settings::Server,
+    ) -> larder_store::Result<Directory> {
+        let directory = Directory(Arc::new(Shared {
+            tenants: ArcSwap::default(),
+            store,
+            secrets,
+            queue,
+            zones,
+            calls_max: server.calls_per_partner,
+            reads_max: server.reads_per_partner,
+            reloading: tokio::sync::Mutex::new(()),
+            looked_again: tokio::sync::Mutex::default(),
+        }));
+        directory.refresh_all().await?;
+        Ok(directory)
+    }
+
+    pub fn tenant(&self, partner: &PartnerId) -> Option<Arc<Tenant>> {
+        self.0.tenants.load().get(partner).cloned()
+    }
+
+    /// All of them, as they are at this moment.
+    pub fn tenants(&self) -> Arc<HashMap<PartnerId, Arc<Tenant>>> {
+        self.0.tenants.load_full()
+    }
+
+    /// The operator's of this name, for what is done on behalf of no partner.
+    pub async fn operators_upstream(&self, name: &str) -> larder_store::Result<Option<Arc<UpstreamView>>> {
+        let found = self.0.store.upstreams(None).await?.into_iter().find(|upstream| upstream.name == name);
+        Ok(found.map(|upstream| Arc::new(self.0.upstream(upstream))))
+    }
+
+    pub fn function(&self, partner: &PartnerId, function: &FunctionId) -> Option<Arc<FunctionView>> {
+        self.0.tenants.load().get(partner)?.functions.get(function).cloned()
+    }
+
+    pub fn partners(&self) -> Vec<Partner> {
+        let mut all: Vec<Partner> = self.0.tenants.load().values().map(|tenant| tenant.partner.clone()).collect();
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        all
+    }
+
+    /// After a change of this process's own: reads the partner anew, swaps it in and tells the other processes.
+    pub async fn reload(&self, id: &PartnerId) -> larder_store::Result<()> {
+        self.read_anew(id).await?;
+        self.0.queue.push(Work::Tenants);
+        Ok(())
+    }
+
+    /// After a change of this process's own to what stands in the snapshots of all partners.
+    pub async fn reload_all(&self) -> larder_store::Result<()> {
+        self.refresh_all().await?;
+        self.0.queue.push(Work::Tenants);
+        Ok(())
+    }
+
+    /// Makes sure that the snapshot has every change that was committed before this call.
+    pub async fn refresh(&self, id: &PartnerId) -> larder_store::Result<()> {
+        let now = self.0.store.partner(id).await?.map(|partner| partner.version);
+        if now != self.version(id) {
+            self.read_anew(id).await?;
+        }
+        Ok(())
+    }
+
+    /// The same for all partners, with one query where nothing has changed.
+    pub async fn refresh_all(&self) -> larder_store::Result<()> {
+        let now: HashMap<PartnerId, i64> =
+            self.0.store.partners().await?.into_iter().map(|partner| (partner.id, partner.version)).collect();
+        let known = self.tenants();
+        for id in now.keys().chain(known.keys().filter(|id| !now.contains_key(id))) {
+            if now.get(id).copied() != self.version(id) || self.may_open(id) {
+                self.read_anew(id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Something of the partner did not open, and there are other master keys since.
+    fn may_open(&self, id: &PartnerId) -> bool {
+        let tenant = self.tenant(id);
+        let with = tenant.as_ref().and_then(|tenant| tenant.unopened_with.as_ref());
+        with.is_some_and(|known| *known != self.0.secrets.known())
+    }
+
+    /// Looks for what may have been made before this call, here or by another process. Those who ask at once share a look,
+    /// and the next look waits: no more than a database can bear, whatever callers ask for.
+    pub async fn look_again(&self) {
+        let asked = Instant::now();
+        let mut looked = self.0.looked_again.lock().await;
+        if let Some(at) = *looked {
+            if at > asked {
+                return;
+            }
+            tokio::time::sleep(LOOK_AGAIN.saturating_sub(at.elapsed())).await;
+        }
+        *looked = Some(Instant::now());
+        if let Err(err) = self.refresh_all().await {
+            tracing::warn!(error = %err, "changes of partners could not be looked for");
+        }
+    }
+
+    /// Follows what other processes change, for as long as the process lives.
+    pub async fn watch(self, poll: Duration, life: Lifecycle) {
+        let drain = life.drain();
+        while !drain.is_cancelled() {
+            if let Err(err) = self.refresh_all().await {
+                tracing::warn!(error = %err, "changes of partners could not be looked for; trying again");
+            }
+            tokio::select! {
+                () = self.0.queue.wait(Work::Tenants, poll) => {}
+                () = drain.cancelled() => {}
+            }
+        }
+    }
+
+    /// How many changes of the partner the snapshot has.
+    pub fn version(&self, id: &PartnerId) -> Option<i64> {
+        self.tenant(id).map(|tenant| tenant.partner.version)
+    }
+
+    async fn read_anew(&self, id: &PartnerId) -> larder_store::Result<()> {
+        let _one = self.0.reloading.lock().await;
+        // The version is read before the rest: what changes meanwhile is found at the next look.
+        let tenant = match self.0.store.partner(id).await? {
+            Some(partner) => Some(Arc::new(self.read(partner).await?)),
+            None => None,
+        };
+        let mut tenants = HashMap::clone(&self.0.tenants.load());
+        match tenant {
+            Some(tenant) => tenants.insert(id.clone(), tenant),
+            None => tenants.remove(id),
+        };
+        self.0.tenants.store(Arc::new(tenants));
+        Ok(())
+    }
+
+    async fn read(&self, partner: Partner) -> larder_store::Result<Tenant> {
+        let (store, id) = (&self.0.store, partner.id.clone());
+        let keys = store.keys(&id).await?.into_iter().map(|key| (key.id.clone(), key)).collect();
+        let deployments = store.active_deployments(&id).await?.into_iter().map(|d| (d.id.clone(), d));
+        let mut deployments: HashMap<DeploymentId, Deployment> = deployments.collect();
+        let mut variables: HashMap<FunctionId, Vec<Variable>> = HashMap::new();
+        for variable in store.variables(&id, None).await? {
+            variables.entry(variable.function.clone()).or_default().push(variable);
+        }
+        let known = self.0.secrets.known();
+        let old = self.tenant(&id);
+        let old = old.as_deref();
+        let permits = old.map_or_else(|| Arc::new(Semaphore::new(self.0.calls_max)), |old| old.permits.clone());
+        let reads = old.map_or_else(|| Arc::new(Semaphore::new(self.0.reads_max)), |old| old.reads.clone());
+        let stored = old.map(|old| old.stored.clone()).unwrap_or_default();
+        let calls = old.map(|old| old.calls.clone()).unwrap_or_default();
+        let backlog = old.map(|old| old.backlog.clone()).unwrap_or_default();
+        let bodies = old.map(|old| old.bodies.clone()).unwrap_or_default();
+        let uploads = old.map(|old| old.uploads.clone()).unwrap_or_default();
+        let memory = old.map(|old| old.memory.clone()).unwrap_or_default();
+        let lane = old.map(|old| old.lane.clone()).unwrap_or_default();
+        let mut upstreams = store.upstreams(Some(&id)).await?;
+        upstreams.extend(store.upstreams(None).await?);
+        let upstreams = leads::called(upstreams);
+        let leads = Leads::new(&upstreams);
+        let upstreams: HashMap<String, Arc<UpstreamView>> = upstreams
+            .into_iter()
+            .map(|upstream| (upstream.name.clone(), Arc::new(self.0.upstream(upstream))))
+            .collect();
+        let mut functions = HashMap::new();
+        for function in store.functions(&id).await? {
+            let active = function.deployment.as_ref().and_then(|id| deployments.remove(id));
+            let variables = variables.remove(&function.id).unwrap_or_default();
+            functions
+                .insert(function.id.clone(), Arc::new(self.view(function, active, variables, &leads, &lane, &stored)));
+        }
+        let mut routes: Vec<(String, Arc<FunctionView>)> = functions
+            .values()
+            .filter(|view| view.function.enabled && view.active.as_ref().is_some_and(|active| active.exports.http))
+            .flat_map(|view| view.function.routes.iter().map(|prefix| (prefix.clone(), view.clone())))
+            .collect();
+        routes.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        let shut = functions.values().any(|view| view.unopened.is_some())
+            || upstreams.values().any(|view| view.upstream.sealed.is_some() && view.secret.is_none());
+        let unopened_with = shut.then_some(known);
+        Ok(Tenant {
+            partner,
+            keys,
+            functions,
+            upstreams,
+            routes,
+            permits,
+            reads,
+            stored,
+            calls,
+            backlog,
+            bodies,
+            uploads,
+            memory,
+            lane,
+            unopened_with,
+        })
+    }
+
+    fn view(
+        &self,
+        function: Function,
+        active: Option<Deployment>,
+        sealed: Vec<Variable>,
+        leads: &Leads,
+        lane: &Arc<Lane>,
+        stored: &Arc<Stored>,
+    ) -> FunctionView {
+        let active = active.and_then(|deployment| {
+            Some(Active { deployment: deployment.id, digest: deployment.digest, exports: deployment.exports? })
+        });
+        let mut variables = Vec::new();
+        let mut unopened = None;
+        let grants = leads.of(&sealed).effective(&function.grants);
+        // A secret stands in the environment only if it is granted.
+        let granted = |variable: &Variable| !variable.secret || grants.secrets.contains(&variable.name);
+        for variable in sealed.into_iter().filter(granted) {
+            let place = [function.partner.as_str(), function.id.as_str(), variable.name.as_str()];
+            match self.0.secrets.open(&place, &variable.sealed) {
+                Ok(value) => variables.push((variable.name, value.text().to_string())),
+                Err(err) => {
+                    tracing::error!(
+                        partner.id = %function.partner, function.id = %function.id, variable = %variable.name, error = %err,
+                        "a variable does not open, so the function does not run"
+                    );
+                    unopened = Some(variable.name);
+                }
+            }
+        }
+        FunctionView {
+            limits: function.limits.limits(function.timeout_s),
+            lane: lane.clone(),
+            stored: stored.clone(),
+            grants: Arc::new(grants),
+            timezone: self.0.zones.zone(&function.timezone).unwrap_or_else(|| self.0.zones.utc()),
+            variables: Arc::new(variables),
+            unopened,
+            active,
+            function,
+        }
+    }
+}
+
+impl Shared {
+    fn upstream(&self, upstream: Upstream) -> UpstreamView {
+        let secret = upstream.sealed.as_ref().and_then(|sealed| {
+            let place = upstream.place();
+            let opened = self.secrets.open(&place.each_ref().map(String::as_str), sealed);
+            let text = opened.map(|text| String::from_utf8_lossy(&text).into_owned());
+            text.inspect_err(
+                |err| tracing::error!(upstream = %upstream.name, error = %err, "the upstream cannot be called"),
+            )
+            .ok()
+        });
+        UpstreamView { upstream, secret }
+    }
+}
+
+impl Tenants for Directory {
+    fn upstream(&self, partner: &PartnerId, name: &str) -> Option<Arc<UpstreamView>> {
+        self.0.tenants.load().get(partner)?.upstreams.get(name).cloned()
+    }
+
+    fn grants(&self, partner: &PartnerId, function: &FunctionId) -> Result<Arc<Grants>, String> {
+        match self.function(partner, function) {
+            Some(view) if view.function.enabled => Ok(view.grants.clone()),
+            Some(_) => Err("the function is disabled: it reaches nothing".into()),
+            None => Err("the function was deleted: it reaches nothing".into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::covers;
+
+    #[test]
+    fn a_route_covers_whole_segments() {
+        for (prefix, path, expected) in [
+            ("/", "/any/thing", true),
+            ("/hello", "/hello", true),
+            ("/hello", "/hello/", true),
+            ("/hello/", "/hello/you", true),
+            ("/hello", "/helloo", false),
+            ("/hello", "/", false),
+        ] {
+            assert_eq!(covers(prefix, path), expected, "{prefix} {path}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What an execution from the queue is given: the event, the firing or the request that triggered it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use larder_model::time::{Millis, instant, rfc3339};
+use larder_model::{Event, Execution, StoredEvent};
+use serde_json::json;
+
+use crate::directory::FunctionView;
+use crate::execution::Input;
+
+pub fn of_claimed(view: &FunctionView, execution: &Execution, event: Option<&StoredEvent>, body: Vec<u8>) -> Input {
+    match (event, execution.nominal_at_ms) {
+        (Some(event), _) => Input::Event(Event {
+            id: event.id.clone(),
+            source: event.source.clone(),
+            kind: event.kind.clone(),
+            subject: event.subject.clone(),
+            time: event.time.clone(),
+            data_content_type: event.data_content_type.clone(),
+            data: event.data.clone(),
+            attributes: event.attributes.clone(),
+        }),
+        (None, Some(nominal)) => Input::Event(firing(view, nominal, execution.late_ms)),
+        (None, None) => crate::execution::request::of_record(view, execution, body.into()),
+    }
+}
+
+/// A schedule's firing as an event: its time is the nominal one, in UTC; the data has it in the function's own zone.
+fn firing(view: &FunctionView, nominal: Millis, late_ms: Option<Millis>) -> Event {
+    let local = view.timezone.rules().local(instant(nominal));
+    let data = json!({ "nominal": local.to_rfc3339(), "timezone": view.timezone.name(), "lateMs": late_ms });
+    Event {
+        id: format!("{}-{nominal}", view.function.id),
+        source: format!("/functions/{}/schedule", view.function.id),
+        kind: "larder.schedule".into(),
+        subject: None,
+        time: rfc3339(nominal),
+        data_content_type: "application/json".into(),
+        data: Bytes::from(data.to_string()),
+        attributes: BTreeMap::new(),
+    }
+}

@@ -1,0 +1,61 @@
+//! The HTTP request that a function receives when the platform makes it: API executions, at once or from the queue.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use larder_model::ids::ExecutionId;
+use larder_model::time::rfc3339;
+use larder_model::{Event, Execution, Trigger};
+
+use crate::directory::FunctionView;
+use crate::execution::{Body, Input};
+
+pub const CLIENT_IP: HeaderName = HeaderName::from_static("x-appwrite-client-ip");
+const TRIGGER: HeaderName = HeaderName::from_static("x-appwrite-trigger");
+const EXECUTION: HeaderName = HeaderName::from_static("x-appwrite-execution-id");
+
+/// What an execution without event or schedule is given. A function that exports only the typed handler gets the body
+/// as the data of a `larder.execution` event.
+pub fn of_record(view: &FunctionView, execution: &Execution, body: Bytes) -> Input {
+    let record = &execution.request;
+    if !view.active.as_ref().is_some_and(|active| active.exports.http) {
+        let content_type =
+            record.headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.clone());
+        return Input::Event(Event {
+            id: execution.id.to_string(),
+            source: format!("/functions/{}/executions", view.function.id),
+            kind: "larder.execution".into(),
+            subject: None,
+            time: rfc3339(execution.created_at_ms),
+            data_content_type: content_type.unwrap_or_else(|| "application/json".into()),
+            data: body,
+            attributes: BTreeMap::new(),
+        });
+    }
+    let (mut head, ()) = http::Request::new(()).into_parts();
+    // Both were checked when the execution was made; a row that is broken all the same asks for the root.
+    head.method = record.method.parse().unwrap_or(http::Method::POST);
+    head.uri = record.path.parse().unwrap_or_else(|_| http::Uri::from_static("/"));
+    for (name, value) in &record.headers {
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
+            head.headers.append(name, value);
+        }
+    }
+    head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    head.headers.entry(header::HOST).or_insert(HeaderValue::from_static("larder.local"));
+    platform_headers(&mut head.headers, execution.trigger, &execution.id, None);
+    Input::Http { head, body: Body::Whole(body) }
+}
+
+/// What the platform tells a guest about its run; guests may rely on these, as nobody else can send them.
+pub fn platform_headers(headers: &mut HeaderMap, trigger: Trigger, id: &ExecutionId, client: Option<IpAddr>) {
+    headers.insert(TRIGGER, HeaderValue::from_static(trigger.word()));
+    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+        headers.insert(EXECUTION, id);
+    }
+    if let Some(client) = client.and_then(|ip| HeaderValue::from_str(&ip.to_string()).ok()) {
+        headers.insert(CLIENT_IP, client);
+    }
+}

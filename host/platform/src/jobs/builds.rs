@@ -1,0 +1,191 @@
+//! Uploads → artifacts. What a build says stands in its deployment's `buildLogs`.
+
+use std::fmt::Write;
+use std::pin::pin;
+use std::time::Duration;
+
+use larder_model::deployments::WAITS;
+use larder_model::grants::Difference;
+use larder_model::{BuildStatus, Deployment};
+use larder_runtime::{Artifact, CompileError, Found};
+use larder_signals::crash::{self, Point};
+
+use crate::app::App;
+use crate::jobs::schedules;
+use crate::needs;
+
+/// How often a build is begun again because it came to no end: it may be what killed its process.
+const LOST_MAX: u32 = 3;
+/// How long a claim lasts, and how often it is renewed while its build goes on.
+const CLAIM: Duration = Duration::from_secs(60);
+const RENEW: Duration = Duration::from_secs(15);
+/// Before a build is begun again for which the machine had no time.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What a build came to.
+enum Built {
+    Ready(Box<(Found, Artifact, Grants)>),
+    /// The upload, or what it asks for, is at fault.
+    Refused(String),
+    /// The machine had no time for it.
+    Late(String),
+    /// It was cancelled, or is somebody else's by now.
+    Gone,
+}
+
+/// What the function has, and what it will have with this deployment.
+struct Grants {
+    in_force: larder_model::Grants,
+    asked: larder_model::Grants,
+}
+
+/// Builds the next deployment that no build has finished. One whose process died in the middle is taken over when its
+/// claim runs out.
+pub async fn step(app: App) -> larder_store::Result<bool> {
+    let until = || app.clock.now_ms() + CLAIM.as_millis() as i64;
+    let claimed = app.store.claim_build(&app.holder, app.clock.now_ms(), until()).await?;
+    let Some(mut deployment) = claimed else { return Ok(false) };
+    crash::point(Point::BuildClaimed);
+    deployment.status = BuildStatus::Building;
+    deployment.build_logs =
+        format!("upload: {} bytes, sha256 {}\n", deployment.source_bytes, hex::encode(deployment.digest.0));
+    for _ in 0..deployment.build_lost {
+        deployment.build_logs.push_str("a build of it was begun and came to no end; it begins again\n");
+    }
+    deployment.updated_at_ms = app.clock.now_ms();
+    if !app.store.update_build(&deployment, Some(&app.holder), &app.clock).await? {
+        return Ok(true);
+    }
+    let built = {
+        let mut building = pin!(build(&app, &deployment));
+        loop {
+            tokio::select! {
+                biased;
+                built = &mut building => break built?,
+                () = tokio::time::sleep(RENEW) => {
+                    if !app.store.keep_build(&deployment, &app.holder, until()).await? {
+                        break Built::Gone;
+                    }
+                }
+            }
+        }
+    };
+    match built {
+        Built::Ready(built) => {
+            let (found, artifact, grants) = *built;
+            ready(&mut deployment, &found, &artifact, &grants);
+        }
+        Built::Refused(why) => {
+            deployment.status = BuildStatus::Failed;
+            let _ = writeln!(deployment.build_logs, "error: {why}");
+        }
+        Built::Late(why) => {
+            tracing::warn!(deployment.id = %deployment.id, why, "a build is begun again: {why}");
+            let again = app.clock.now_ms() + PAUSE.as_millis() as i64;
+            app.store.release_build(&deployment, &app.holder, again).await?;
+            return Ok(true);
+        }
+        Built::Gone => {
+            app.store.release_build(&deployment, &app.holder, app.clock.now_ms()).await?;
+            return Ok(true);
+        }
+    }
+    deployment.updated_at_ms = app.clock.now_ms();
+    let ended = app.store.update_build(&deployment, Some(&app.holder), &app.clock).await?;
+    if !ended {
+        app.store.release_build(&deployment, &app.holder, app.clock.now_ms()).await?;
+    }
+    metrics::counter!("larder_builds_total", "status" => deployment.status.word()).increment(1);
+    tracing::info!(
+        partner.id = %deployment.partner, function.id = %deployment.function, deployment.id = %deployment.id,
+        "build of deployment {} is {}", deployment.id, deployment.status.word()
+    );
+    if ended && deployment.status == BuildStatus::Ready && deployment.activate {
+        app.directory.reload(&deployment.partner).await?;
+        schedules::arm(&app, &deployment.partner, &deployment.function).await?;
+    }
+    Ok(true)
+}
+
+/// From the cheap to the dear: what it is, what it may, and only then its compilation.
+async fn build(app: &App, deployment: &Deployment) -> larder_store::Result<Built> {
+    if deployment.build_lost > LOST_MAX {
+        return Ok(Built::Refused(format!(
+            "{} builds of it were begun and came to no end: their processes died, or the machine had no time for them; \
+             upload it again at another time",
+            deployment.build_lost
+        )));
+    }
+    let wasm = match app.objects.get(&deployment.digest).await {
+        Ok(wasm) => wasm,
+        Err(err) => return Ok(failed(deployment, CompileError::Host(err.to_string()))),
+    };
+    let found = match app.runtime.inspect(wasm.clone()).await {
+        Ok(found) => found,
+        Err(err) => return Ok(failed(deployment, err)),
+    };
+    let function = app.store.function(&deployment.partner, &deployment.function).await?;
+    let in_force = function.map(|function| function.grants).unwrap_or_default();
+    let asked = deployment.grants.clone().unwrap_or_else(|| in_force.clone());
+    if let Some(why) = needs::missing(&found, &asked, &deployment.function) {
+        return Ok(Built::Refused(why));
+    }
+    Ok(match app.runtime.compile(wasm).await {
+        Ok(artifact) => Built::Ready(Box::new((found, artifact, Grants { in_force, asked }))),
+        Err(err) => failed(deployment, err),
+    })
+}
+
+fn failed(deployment: &Deployment, err: CompileError) -> Built {
+    match err {
+        CompileError::Rejected(why) => Built::Refused(why),
+        CompileError::Late(why) => Built::Late(why),
+        CompileError::Host(_) => {
+            tracing::error!(deployment.id = %deployment.id, error = %err, "a build failed through the host's fault");
+            Built::Refused(err.to_string())
+        }
+    }
+}
+
+fn ready(deployment: &mut Deployment, found: &Found, artifact: &Artifact, grants: &Grants) {
+    let log = &mut deployment.build_logs;
+    let mut kinds = Vec::new();
+    if artifact.exports.http {
+        kinds.push("HTTP requests (wasi:http/incoming-handler)");
+    }
+    if artifact.exports.handler {
+        kinds.push("events and schedules (larder:function/handler)");
+    } else {
+        kinds.push("events and schedules as POST in CloudEvents binary mode");
+    }
+    let _ = writeln!(log, "serves: {}", kinds.join("; "));
+    if artifact.may_have_effects {
+        let _ = writeln!(log, "may have effects: HTTP answers leave after they are committed");
+    }
+    if !found.uncalled.is_empty() {
+        let _ = writeln!(log, "imports and never calls: {}", needs::interfaces(&found.uncalled));
+    }
+    if needs::calls_out(&artifact.imports) && grants.asked.http.is_empty() && grants.asked.upstreams.is_empty() {
+        let _ = writeln!(
+            log,
+            "imports wasi:http/outgoing-handler: every outgoing call is refused, as no http or upstreams are granted"
+        );
+    }
+    let _ = writeln!(
+        log,
+        "compiled in {} ms: {} bytes of code from {} bytes",
+        artifact.compile_ms, artifact.artifact_bytes, artifact.wasm_bytes
+    );
+    let widens = Difference::between(&grants.in_force, &grants.asked).widens;
+    if !widens.is_empty() && deployment.approval.is_none() {
+        let _ = writeln!(log, "{WAITS}");
+        for what in widens {
+            let _ = writeln!(log, "  {what}");
+        }
+        let _ = writeln!(log, "larder grants approve {} {}", deployment.function, deployment.id);
+    }
+    deployment.status = BuildStatus::Ready;
+    deployment.exports = Some(artifact.exports);
+    deployment.build_bytes = artifact.artifact_bytes;
+    deployment.build_ms = artifact.compile_ms;
+}

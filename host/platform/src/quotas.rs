@@ -1,0 +1,158 @@
+//! What bounds one partner beside the others.
+//!
+//! * [`Cap`]: one line for each bound, in the table below: the setting that holds it, what it counts, and how it is refused.
+//! * [`Exceeded`]: why something was refused. It names the setting, its value and what is in use.
+//!
+//! The rule: **whatever a partner can make grow has a line here**, so that `GET /v1/limits` shows every bound with its use
+//! and a refusal always names the one that was met. To add one: a line in the table, an arm in [`Cap::limit`] and in
+//! [`Cap::used`], and `Exceeded::new(Cap::…, …)` where it is enforced.
+
+use larder_model::settings::Settings;
+
+use crate::app::App;
+use crate::backlog;
+use crate::directory::Tenant;
+
+/// How a refusal is told to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// 429: the same request may go well when there is less in use.
+    Later,
+    /// 413: something has to be removed first, or the request must be smaller.
+    TooLarge,
+}
+
+macro_rules! caps {
+    ($($(#[$doc:meta])* $cap:ident = $setting:literal, $unit:literal, $refused:ident;)*) => {
+        /// A bound of one partner.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Cap { $($(#[$doc])* $cap,)* }
+
+        impl Cap {
+            pub const ALL: &[Cap] = &[$(Cap::$cap,)*];
+
+            /// The setting that holds the bound, which is also its name.
+            pub fn setting(self) -> &'static str {
+                match self { $(Cap::$cap => $setting,)* }
+            }
+
+            /// What is counted, in the plural.
+            pub fn unit(self) -> &'static str {
+                match self { $(Cap::$cap => $unit,)* }
+            }
+
+            pub fn refused(self) -> Refused {
+                match self { $(Cap::$cap => Refused::$refused,)* }
+            }
+        }
+    };
+}
+
+caps! {
+    /// At once, in this process.
+    CallsAtOnce = "server.calls_per_partner", "calls in progress", Later;
+    /// Of the API, at once, in this process.
+    ReadsAtOnce = "server.reads_per_partner", "reads in progress", Later;
+    /// Over all processes.
+    CallsPerMinute = "server.calls_per_minute", "calls in this minute", Later;
+    /// At once, in this process.
+    GuestMemory = "runtime.memory_bytes_per_partner", "bytes of memory of calls in progress", Later;
+    /// At once, in this process.
+    Uploads = "build.uploads_per_partner", "uploads in progress", Later;
+    /// At once, in this process.
+    UploadBytes = "build.staged_bytes_per_partner", "bytes of uploads in progress", Later;
+    /// At once, in this process.
+    AnswerBytes = "server.answer_bytes_per_partner", "bytes of answers that were not taken yet", Later;
+    /// At once, in this process.
+    BodyBytes = "server.body_bytes_per_partner", "bytes of request bodies", Later;
+    Upstreams = "egress.upstreams_per_partner", "upstreams", TooLarge;
+    Feeds = "feeds.per_partner", "feeds", TooLarge;
+    IdempotencyKeys = "records.idempotency_keys_per_partner", "idempotency keys", Later;
+    /// For a time to come, too.
+    ExecutionsWaiting = "worker.waiting_per_partner", "executions and fan-outs waiting", Later;
+    /// To be handed to functions.
+    EventsWaiting = "worker.events_per_partner", "events waiting", Later;
+    /// The most that any of its events, firings and calls has led to.
+    Descendants = "worker.descendants_per_event", "events that come of one event", TooLarge;
+    /// As far as they are counted (`stored`).
+    StoredBytes = "records.bytes_per_partner", "bytes stored", TooLarge;
+}
+
+impl Cap {
+    /// The bound; 0 where there is none.
+    pub fn limit(self, settings: &Settings) -> u64 {
+        match self {
+            Cap::CallsAtOnce => settings.server.calls_per_partner as u64,
+            Cap::ReadsAtOnce => settings.server.reads_per_partner as u64,
+            Cap::CallsPerMinute => settings.server.calls_per_minute,
+            Cap::GuestMemory => settings.runtime.memory_bytes_per_partner,
+            Cap::Uploads => settings.build.uploads_per_partner,
+            Cap::UploadBytes => settings.build.staged_bytes_per_partner,
+            Cap::AnswerBytes => settings.server.answer_bytes_per_partner,
+            Cap::BodyBytes => settings.server.body_bytes_per_partner,
+            Cap::Upstreams => settings.egress.upstreams_per_partner as u64,
+            Cap::Feeds => settings.feeds.per_partner as u64,
+            Cap::IdempotencyKeys => settings.records.idempotency_keys_per_partner,
+            Cap::ExecutionsWaiting => settings.worker.waiting_per_partner.into(),
+            Cap::EventsWaiting => settings.worker.events_per_partner.into(),
+            Cap::Descendants => settings.worker.descendants_per_event,
+            Cap::StoredBytes => settings.records.bytes_per_partner,
+        }
+    }
+
+    /// How much of it the partner uses now.
+    pub async fn used(self, app: &App, tenant: &Tenant) -> larder_store::Result<u64> {
+        Ok(match self {
+            Cap::CallsAtOnce => {
+                let free = tenant.permits.available_permits() as u64;
+                self.limit(&app.settings).saturating_sub(free)
+            }
+            Cap::GuestMemory => tenant.memory_reserved(),
+            Cap::Uploads => tenant.uploads.count(),
+            Cap::UploadBytes => tenant.uploads.bytes(),
+            Cap::AnswerBytes => tenant.bodies.answers(),
+            Cap::BodyBytes => tenant.bodies.held(),
+            Cap::Upstreams => app.store.upstreams(Some(&tenant.partner.id)).await?.len() as u64,
+            Cap::Feeds => app.store.feeds(Some(&tenant.partner.id)).await?.len() as u64,
+            Cap::IdempotencyKeys => {
+                let most = match self.limit(&app.settings) {
+                    0 => i64::MAX as u64,
+                    limit => limit,
+                };
+                app.store.count_idempotency_keys(&tenant.partner.id, most).await?
+            }
+            Cap::ReadsAtOnce => {
+                let free = tenant.reads.available_permits() as u64;
+                self.limit(&app.settings).saturating_sub(free)
+            }
+            Cap::StoredBytes => tenant.stored.bytes(),
+            Cap::CallsPerMinute => tenant.calls.known(app.clock.now_ms().div_euclid(crate::admission::MINUTE_MS)),
+            Cap::ExecutionsWaiting => backlog::executions(&backlog::count_waiting(app, tenant).await?),
+            Cap::EventsWaiting => backlog::count_waiting(app, tenant).await?.events,
+            Cap::Descendants => app.store.most_descendants(&tenant.partner.id).await?,
+        })
+    }
+}
+
+/// A partner has met one of its bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the project may have {limit} {} and has {used} ({} = {limit})", .cap.unit(), .cap.setting())]
+pub struct Exceeded {
+    pub cap: Cap,
+    pub limit: u64,
+    pub used: u64,
+    /// Seconds after which it is worth trying again; only of a [`Refused::Later`].
+    pub retry_after_s: u32,
+}
+
+impl Exceeded {
+    /// Counts the refusal in `larder_refused_total` too.
+    pub fn new(cap: Cap, limit: u64, used: u64) -> Exceeded {
+        metrics::counter!("larder_refused_total", "cap" => cap.setting()).increment(1);
+        Exceeded { cap, limit, used, retry_after_s: 1 }
+    }
+
+    pub fn retry_after_s(self, seconds: u32) -> Exceeded {
+        Exceeded { retry_after_s: seconds, ..self }
+    }
+}

@@ -1,0 +1,470 @@
+//! Everything that hangs on the installation's master keys, which never enter the database.
+//!
+//! * [`Secrets::seal`], [`Secrets::open`], [`Secrets::rewrap`]: values at rest, bound to their place.
+//! * [`Secrets::pseudonym`]: what a guest knows an end user by.
+//! * [`Secrets::artifact_key`]: the key of the runtime's seals.
+//! * [`keyring`]: the file with the keys. It is read again while Larder serves. `rotation` agrees with the other processes
+//!   on the key that seals.
+//!
+//! A sealed value is an envelope: the value under a data key of its own, and the data key under a key that is derived from
+//! a master key, each by AES-256-GCM with a random nonce and with its place as additional data. So another master key
+//! takes over by wrapping the data key anew. The record:
+//!
+//! | format | master key's id | nonce | data key | nonce | value |
+//! |---|---|---|---|---|---|
+//! | 2 | 8 bytes | 12 | 32 + 16 | 12 | its length + 16 |
+//!
+//! Format 1, `1 nonce value`, sealed by a key derived from the master key, is still opened.
+//!
+//! The rule: **what was opened is [`Plain`]**, wiped after use and never printed.
+
+pub mod keyring;
+pub mod private_files;
+
+use std::fmt;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use aes_gcm::aead::{Aead, KeyInit, Payload};
+use aes_gcm::{Aes256Gcm, Key, Nonce};
+use arc_swap::ArcSwap;
+use keyring::{Keyring, MasterKey, MasterKeyId};
+use larder_model::ids::{FunctionId, PartnerId};
+use larder_model::time::Millis;
+use zeroize::Zeroizing;
+
+/// The first byte of a sealed value: how it was sealed.
+const FORMAT: u8 = 2;
+const FORMAT_1: u8 = 1;
+const NONCE_BYTES: usize = 12;
+const TAG_BYTES: usize = 16;
+const KEY_BYTES: usize = 32;
+/// Format and master key's id: what tells under which key a value is.
+pub const HEAD_BYTES: usize = 1 + MasterKeyId::BYTES;
+const WRAPPED_BYTES: usize = NONCE_BYTES + KEY_BYTES + TAG_BYTES;
+/// Between two looks into the file for a key that is not known.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// Cheap to clone; the clones are one.
+#[derive(Clone)]
+pub struct Secrets(Arc<Shared>);
+
+struct Shared {
+    /// Where the keys come from; `None`: they stay as they are.
+    file: Option<PathBuf>,
+    keys: ArcSwap<Keys>,
+    /// Held while `keys` change; when the file was last looked at for a key that is not known.
+    changing: Mutex<Option<Instant>>,
+    pseudonyms: OnceLock<Zeroizing<[u8; KEY_BYTES]>>,
+}
+
+struct Keys {
+    ring: Keyring,
+    sealing: MasterKey,
+    sealing_since_ms: Millis,
+}
+
+/// What was sealed: wiped when it is dropped, and never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Plain(Zeroizing<Vec<u8>>);
+
+impl Plain {
+    /// As text; what is no UTF-8 is replaced.
+    pub fn text(&self) -> Zeroizing<String> {
+        Zeroizing::new(String::from_utf8_lossy(&self.0).into_owned())
+    }
+}
+
+impl Deref for Plain {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Plain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0}")]
+    MasterKey(String),
+    #[error("it was sealed under the master key {0}, which this process's master key file does not have")]
+    UnknownKey(MasterKeyId),
+    #[error("a sealed value does not open: it was sealed for another place, or it is damaged")]
+    Sealed,
+}
+
+impl Secrets {
+    pub fn new(master: &[u8; KEY_BYTES]) -> Secrets {
+        Secrets::of(Keyring::of(MasterKey::new(master)), None)
+    }
+
+    fn of(ring: Keyring, file: Option<PathBuf>) -> Secrets {
+        let sealing = ring.first().clone();
+        Secrets(Arc::new(Shared {
+            file,
+            keys: ArcSwap::from_pointee(Keys { ring, sealing, sealing_since_ms: 0 }),
+            changing: Mutex::default(),
+            pseudonyms: OnceLock::new(),
+        }))
+    }
+
+    /// Reads the master keys from a file that only its owner can read.
+    pub fn from_file(path: &Path) -> Result<Secrets, Error> {
+        Ok(Secrets::of(Keyring::read(path)?, Some(path.to_owned())))
+    }
+
+    /// Like [`Secrets::from_file`], but makes the file if it is not there: for `dev`.
+    pub fn from_file_or_new(path: &Path) -> Result<Secrets, Error> {
+        if !path.exists() {
+            let digits = Zeroizing::new(hex::encode(random::<KEY_BYTES>().as_slice()));
+            write_private(path, &format!("{}\n", *digits))
+                .map_err(|err| Error::MasterKey(format!("master key file {}: {err}", path.display())))?;
+        }
+        Secrets::from_file(path)
+    }
+
+    /// The keys that are known, the first of the file first.
+    pub fn known(&self) -> Vec<MasterKeyId> {
+        self.0.keys.load().ring.ids()
+    }
+
+    /// The key that seals from now on.
+    pub fn sealing(&self) -> MasterKeyId {
+        self.0.keys.load().sealing.id()
+    }
+
+    /// Since when it does.
+    pub fn sealing_since(&self) -> Millis {
+        self.0.keys.load().sealing_since_ms
+    }
+
+    /// From now on this key seals.
+    pub fn seal_with(&self, id: MasterKeyId, now: Millis) -> Result<(), Error> {
+        let sealing = self.key(id)?;
+        let _changing = self.0.changing.lock().expect("no panic under the lock");
+        let ring = self.0.keys.load().ring.clone();
+        self.0.keys.store(Arc::new(Keys { ring, sealing, sealing_since_ms: now }));
+        Ok(())
+    }
+
+    /// Reads the file again; gives whether other keys are known than before. A file that is not as it must be, or that
+    /// lacks the key that seals, changes nothing.
+    pub fn reread(&self) -> Result<bool, Error> {
+        let _changing = self.0.changing.lock().expect("no panic under the lock");
+        self.reread_locked()
+    }
+
+    fn reread_locked(&self) -> Result<bool, Error> {
+        let Some(file) = &self.0.file else { return Ok(false) };
+        let ring = Keyring::read(file)?;
+        let keys = self.0.keys.load();
+        if ring.ids() == keys.ring.ids() {
+            return Ok(false);
+        }
+        let id = keys.sealing.id();
+        let Some(sealing) = ring.get(id).cloned() else {
+            let file = file.display();
+            return Err(Error::MasterKey(format!(
+                "master key file {file}: the key {id}, which seals, is gone from it"
+            )));
+        };
+        self.0.keys.store(Arc::new(Keys { ring, sealing, sealing_since_ms: keys.sealing_since_ms }));
+        Ok(true)
+    }
+
+    /// A master key by its id; the file may have got it since it was read.
+    fn key(&self, id: MasterKeyId) -> Result<MasterKey, Error> {
+        let known = || self.0.keys.load().ring.get(id).cloned();
+        if let Some(key) = known() {
+            return Ok(key);
+        }
+        let mut looked = self.0.changing.lock().expect("no panic under the lock");
+        if looked.is_none_or(|at| at.elapsed() >= LOOK_AGAIN) {
+            *looked = Some(Instant::now());
+            self.reread_locked()?;
+        }
+        known().ok_or(Error::UnknownKey(id))
+    }
+
+    /// Seals a value for one place; `place` is what it cannot be moved away from (partner, function, name).
+    pub fn seal(&self, place: &[&str], plain: &[u8]) -> Vec<u8> {
+        let data_key = random::<KEY_BYTES>();
+        let value = encrypt(&data_key, &value_data(place), plain);
+        [wrap(&self.0.keys.load().sealing, place, &data_key), value].concat()
+    }
+
+    pub fn open(&self, place: &[&str], sealed: &[u8]) -> Result<Plain, Error> {
+        match sealed.first() {
+            Some(&FORMAT) => {
+                let (data_key, value) = self.unwrap(place, sealed)?;
+                decrypt(&data_key, &value_data(place), value).ok_or(Error::Sealed)
+            }
+            Some(&FORMAT_1) => {
+                let open = |key: &MasterKey| decrypt(&format_1_key(key), &data(&[], place), &sealed[1..]);
+                self.0.keys.load().ring.keys().iter().find_map(open).ok_or(Error::Sealed)
+            }
+            _ => Err(Error::Sealed),
+        }
+    }
+
+    /// The same value under the key that seals; `None` if it is under it already.
+    pub fn rewrap(&self, place: &[&str], sealed: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        if sealed.starts_with(&self.head()) {
+            return Ok(None);
+        }
+        if sealed.first() != Some(&FORMAT) {
+            return Ok(Some(self.seal(place, &self.open(place, sealed)?)));
+        }
+        let (data_key, value) = self.unwrap(place, sealed)?;
+        Ok(Some([&wrap(&self.0.keys.load().sealing, place, &data_key), value].concat()))
+    }
+
+    /// What the records begin with that are under the key that seals.
+    pub fn head(&self) -> [u8; HEAD_BYTES] {
+        head(self.sealing())
+    }
+
+    fn unwrap<'s>(&self, place: &[&str], sealed: &'s [u8]) -> Result<(Zeroizing<[u8; KEY_BYTES]>, &'s [u8]), Error> {
+        let (head, rest) = sealed.split_at_checked(HEAD_BYTES).ok_or(Error::Sealed)?;
+        let (wrapped, value) = rest.split_at_checked(WRAPPED_BYTES).ok_or(Error::Sealed)?;
+        let key = self.key(MasterKeyId::from_bytes(&head[1..]).ok_or(Error::Sealed)?)?;
+        let data_key =
+            decrypt(&wrapping_key(&key), &data(&[b"data key", head], place), wrapped).ok_or(Error::Sealed)?;
+        Ok((Zeroizing::new(data_key[..].try_into().map_err(|_| Error::Sealed)?), value))
+    }
+
+    /// The same for every run of this function, another in every other function. It outlasts every master key: its own key
+    /// is sealed in the database.
+    pub fn pseudonym(&self, partner: &PartnerId, function: &FunctionId, end_user: &str) -> String {
+        let key = self.0.pseudonyms.get().expect("set before anything runs");
+        let mut hash = blake3::Hasher::new_keyed(key);
+        hash.update(&data(&[], &[partner.as_str(), function.as_str(), end_user]));
+        format!("eu_{}", hex::encode(&hash.finalize().as_bytes()[..16]))
+    }
+
+    /// Once, at the start.
+    pub fn set_pseudonym_key(&self, key: &Plain) -> Result<(), Error> {
+        let key: [u8; KEY_BYTES] = key[..].try_into().map_err(|_| Error::Sealed)?;
+        self.0.pseudonyms.get_or_init(|| key.into());
+        Ok(())
+    }
+
+    /// The key of the pseudonyms of a new installation; of one from before it was kept, what its master key gave.
+    pub fn first_pseudonym_key(&self, new: bool) -> Plain {
+        let key = match new {
+            true => random::<KEY_BYTES>(),
+            false => self.0.keys.load().ring.oldest().derived("larder 2026-11 pseudonyms of end users"),
+        };
+        Plain(Zeroizing::new(key.to_vec()))
+    }
+
+    /// Of the key that seals at the start: after a rotation artifacts are compiled again.
+    pub fn artifact_key(&self) -> [u8; KEY_BYTES] {
+        *self.0.keys.load().sealing.derived("larder 2026-11 seals of artifacts")
+    }
+}
+
+/// What the records under a key begin with.
+pub fn head(key: MasterKeyId) -> [u8; HEAD_BYTES] {
+    let mut head = [FORMAT; HEAD_BYTES];
+    head[1..].copy_from_slice(key.as_bytes());
+    head
+}
+
+fn wrap(key: &MasterKey, place: &[&str], data_key: &[u8; KEY_BYTES]) -> Vec<u8> {
+    let head = head(key.id());
+    let wrapped = encrypt(&wrapping_key(key), &data(&[b"data key", &head], place), data_key);
+    [&head[..], &wrapped].concat()
+}
+
+fn wrapping_key(key: &MasterKey) -> Zeroizing<[u8; KEY_BYTES]> {
+    key.derived("larder 2026-11 wrapping of data keys")
+}
+
+fn format_1_key(key: &MasterKey) -> Zeroizing<[u8; KEY_BYTES]> {
+    key.derived("larder 2026-11 sealed values")
+}
+
+/// Of the value itself, which stays as it is when its data key is wrapped anew.
+fn value_data(place: &[&str]) -> Vec<u8> {
+    data(&[b"value", &[FORMAT]], place)
+}
+
+/// Additional data: the parts with their lengths, so that no two places give the same bytes.
+fn data(what: &[&[u8]], place: &[&str]) -> Vec<u8> {
+    let parts = what.iter().copied().chain(place.iter().map(|part| part.as_bytes()));
+    parts.flat_map(|part| (part.len() as u64).to_le_bytes().into_iter().chain(part.iter().copied())).collect()
+}
+
+/// A random nonce, then the sealed bytes.
+fn encrypt(key: &[u8; KEY_BYTES], aad: &[u8], plain: &[u8]) -> Vec<u8> {
+    let nonce = random::<NONCE_BYTES>();
+    let cipher = Aes256Gcm::new(Key::<Aes256Gcm>::from_slice(key));
+    let sealed = cipher
+        .encrypt(Nonce::from_slice(&*nonce), Payload { msg: plain, aad })
+        .expect("values are far shorter than the cipher's bound");
+    [nonce.as_slice(), &sealed].concat()
+}
+
+fn decrypt(key: &[u8; KEY_BYTES], aad: &[u8], sealed: &[u8]) -> Option<Plain> {
+    let (nonce, sealed) = sealed.split_at_checked(NONCE_BYTES)?;
+    let cipher = Aes256Gcm::new(Key::<Aes256Gcm>::from_slice(key));
+    let plain = cipher.decrypt(Nonce::from_slice(nonce), Payload { msg: sealed, aad }).ok()?;
+    Some(Plain(Zeroizing::new(plain)))
+}
+
+fn random<const N: usize>() -> Zeroizing<[u8; N]> {
+    let mut bytes = Zeroizing::new([0; N]);
+    getrandom::fill(&mut *bytes).expect("the operating system gives random bytes");
+    bytes
+}
+
+/// Reads a file that only its owner can read; others are refused.
+pub fn read_private(path: &Path) -> std::io::Result<String> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        if std::fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
+            return Err(std::io::Error::other("others can read it; chmod 600"));
+        }
+    }
+    std::fs::read_to_string(path)
+}
+
+/// Writes a new file that only its owner can read.
+pub fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    let mut file = options.open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLACE: [&str; 3] = ["acme", "f", "TOKEN"];
+
+    #[test]
+    fn a_sealed_value_opens_only_in_its_place_and_undamaged() {
+        let secrets = Secrets::new(&[7; 32]);
+        let sealed = secrets.seal(&PLACE, b"s3cret");
+        assert_eq!(&*secrets.open(&PLACE, &sealed).unwrap(), b"s3cret");
+        assert!(secrets.open(&["acme", "fT", "OKEN"], &sealed).is_err());
+        let other = Secrets::new(&[8; 32]).open(&PLACE, &sealed).unwrap_err().to_string();
+        assert!(other.contains(&secrets.sealing().to_string()), "{other}");
+        for at in 0..sealed.len() {
+            let mut damaged = sealed.clone();
+            damaged[at] ^= 1;
+            assert!(secrets.open(&PLACE, &damaged).is_err(), "byte {at}");
+            assert!(secrets.open(&PLACE, &sealed[..at]).is_err(), "{at} bytes");
+        }
+    }
+
+    #[test]
+    fn no_two_records_share_a_data_key_or_a_nonce() {
+        let secrets = Secrets::new(&[7; 32]);
+        let (one, two) = (secrets.seal(&PLACE, b"same"), secrets.seal(&PLACE, b"same"));
+        let parts = |sealed: &[u8]| {
+            let (wrapped, value) = sealed[HEAD_BYTES..].split_at(WRAPPED_BYTES);
+            (wrapped.to_vec(), value.to_vec())
+        };
+        assert_ne!(parts(&one).0, parts(&two).0);
+        assert_ne!(parts(&one).1, parts(&two).1);
+        let data_key = |sealed| secrets.unwrap(&PLACE, sealed).unwrap().0;
+        assert_ne!(data_key(&one), data_key(&two));
+    }
+
+    #[test]
+    fn rewrapping_changes_the_key_and_not_the_value() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("master.key");
+        let secrets = Secrets::from_file_or_new(&file).unwrap();
+        let old = secrets.seal(&PLACE, b"s3cret");
+        assert_eq!(secrets.rewrap(&PLACE, &old).unwrap(), None);
+        let added = keyring::add_to_file(&file, "today").unwrap();
+        assert!(secrets.reread().unwrap() && !secrets.reread().unwrap());
+        assert_ne!(secrets.sealing(), added, "others may not know it yet");
+        secrets.seal_with(added, 0).unwrap();
+        let new = secrets.rewrap(&PLACE, &old).unwrap().unwrap();
+        assert_eq!(&*secrets.open(&PLACE, &old).unwrap(), b"s3cret");
+        assert_eq!(&*secrets.open(&PLACE, &new).unwrap(), b"s3cret");
+        assert!(
+            new.starts_with(&secrets.head()) && new[HEAD_BYTES + WRAPPED_BYTES..] == old[HEAD_BYTES + WRAPPED_BYTES..]
+        );
+        assert!(secrets.rewrap(&["acme", "f", "OTHER"], &old).is_err());
+
+        // Without the old key, only what was wrapped anew opens.
+        let text = std::fs::read_to_string(&file).unwrap();
+        write_private(&file, text.lines().nth(1).unwrap()).unwrap();
+        assert!(secrets.reread().unwrap());
+        assert_eq!(&*secrets.open(&PLACE, &new).unwrap(), b"s3cret");
+        assert!(matches!(secrets.open(&PLACE, &old), Err(Error::UnknownKey(_))));
+    }
+
+    #[test]
+    fn a_key_that_is_not_known_is_looked_for_in_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("master.key");
+        let (here, there) = (Secrets::from_file_or_new(&file).unwrap(), Secrets::from_file(&file).unwrap());
+        let added = keyring::add_to_file(&file, "today").unwrap();
+        here.reread().unwrap();
+        here.seal_with(added, 0).unwrap();
+        assert_eq!(&*there.open(&PLACE, &here.seal(&PLACE, b"s3cret")).unwrap(), b"s3cret");
+    }
+
+    #[test]
+    fn a_file_that_is_not_as_it_must_be_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("master.key");
+        let secrets = Secrets::from_file_or_new(&file).unwrap();
+        let known = secrets.known();
+        let other = hex::encode(*random::<32>());
+        for text in ["", "half a ke", &other] {
+            write_private(&file, text).unwrap();
+            secrets.reread().unwrap_err();
+        }
+        std::fs::remove_file(&file).unwrap();
+        secrets.reread().unwrap_err();
+        assert_eq!(secrets.known(), known);
+    }
+
+    #[test]
+    fn values_and_pseudonyms_from_before_the_envelope_stay() {
+        let master = [7; 32];
+        let secrets = Secrets::new(&master);
+        // As format 1 was written.
+        let key = Zeroizing::new(blake3::derive_key("larder 2026-11 sealed values", &master));
+        let old = [vec![FORMAT_1], encrypt(&key, &data(&[], &PLACE), b"s3cret")].concat();
+        assert_eq!(&*secrets.open(&PLACE, &old).unwrap(), b"s3cret");
+        assert!(secrets.open(&["acme", "f", "OTHER"], &old).is_err());
+        let new = secrets.rewrap(&PLACE, &old).unwrap().unwrap();
+        assert_eq!((new[0], &*secrets.open(&PLACE, &new).unwrap()), (FORMAT, &b"s3cret"[..]));
+
+        secrets.set_pseudonym_key(&secrets.first_pseudonym_key(false)).unwrap();
+        let pseudonym = secrets.pseudonym(&"acme".parse().unwrap(), &"f".parse().unwrap(), "anna");
+        assert_eq!(pseudonym, "eu_ca177ebe0a8d119a784f6a0aa14a1cd6");
+    }
+
+    #[test]
+    fn what_was_opened_does_not_print_itself() {
+        let secrets = Secrets::new(&[7; 32]);
+        let plain = secrets.open(&PLACE, &secrets.seal(&PLACE, b"s3cret")).unwrap();
+        assert_eq!(format!("{plain:?}"), "***");
+    }
+}

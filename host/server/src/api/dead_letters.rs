@@ -1,0 +1,132 @@
+//! Dead letters: executions that were given up. They can be read, redriven and discarded.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use larder_model::ids::FunctionId;
+use larder_platform::app::App;
+use larder_platform::backlog;
+use larder_signals::Work;
+use larder_store::filters;
+use larder_wire::scopes::Scope;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::executions::ExecutionObject;
+use crate::api::functions;
+use crate::api::queries::{self, ListParams};
+use crate::api::wire::{self, BODY_MAX, Deleted, Ids};
+use crate::auth::Caller;
+use crate::problem::{Kind, Problem};
+
+/// Dead letters that one call redrives.
+const REDRIVEN_MAX: u32 = 500;
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(redrive_all))
+        .routes(routes!(get, discard))
+        .routes(routes!(redrive))
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct DeadLetterList {
+    total: u64,
+    dead_letters: Vec<ExecutionObject>,
+}
+
+/// The dead letters of all functions.
+#[utoipa::path(get, path = "/v1/dead-letters", tag = "dead letters", operation_id = "listDeadLetters", params(ListParams),
+    responses((status = 200, body = DeadLetterList)))]
+async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Json<DeadLetterList>, Problem> {
+    caller.may(Scope::ExecutionsRead)?;
+    let query = queries::parse(query.as_deref(), filters::DEAD_LETTERS, &[])?;
+    let page = app.store.list_dead_letters(&caller.partner, &query.listing).await?;
+    let dead_letters = page.rows.into_iter().map(ExecutionObject::from).collect();
+    Ok(Json(DeadLetterList { total: page.total, dead_letters }))
+}
+
+#[utoipa::path(get, path = "/v1/dead-letters/{executionId}", tag = "dead letters", operation_id = "getDeadLetter",
+    responses((status = 200, body = ExecutionObject)))]
+async fn get(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<ExecutionObject>, Problem> {
+    caller.may(Scope::ExecutionsRead)?;
+    let found = app.store.dead_letter(&caller.partner, &ids.get("executionId")?).await?;
+    Ok(Json(found.ok_or_else(|| Problem::not_found(Kind::DeadLetterNotFound, "Dead letter"))?.into()))
+}
+
+/// Puts a dead letter back into the queue, with all its attempts before it.
+#[utoipa::path(post, path = "/v1/dead-letters/{executionId}/redrive", tag = "dead letters", operation_id = "redriveDeadLetter",
+    responses((status = 202, body = ExecutionObject)))]
+async fn redrive(
+    State(app): State<App>,
+    caller: Caller,
+    ids: Ids,
+) -> Result<(StatusCode, Json<ExecutionObject>), Problem> {
+    caller.may(Scope::ExecutionsWrite)?;
+    backlog::admit_redriven(&app, &caller.tenant, 1).await??;
+    let redriven = app.store.redrive(&caller.partner, &ids.get("executionId")?, app.clock.now_ms()).await?;
+    app.queue.push(Work::Executions);
+    Ok((StatusCode::ACCEPTED, Json(redriven.into())))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct RedriveInput {
+    function_id: Option<String>,
+    /// Only those that were buried before then; the present time if it is not given.
+    buried_before: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct RedrivenObject {
+    /// How many were redriven.
+    total: u64,
+    /// There are more: call again, with this `buriedBefore`, so that what fails again meanwhile is not redriven for ever.
+    more: bool,
+    buried_before: String,
+}
+
+/// Redrives the dead letters of a function, up to 500 of them at a time.
+#[utoipa::path(post, path = "/v1/dead-letters/redrive", tag = "dead letters", operation_id = "redriveDeadLetters",
+    request_body = RedriveInput, responses((status = 202, body = RedrivenObject)))]
+async fn redrive_all(
+    State(app): State<App>,
+    caller: Caller,
+    body: Body,
+) -> Result<(StatusCode, Json<RedrivenObject>), Problem> {
+    caller.may(Scope::ExecutionsWrite)?;
+    let input: RedriveInput = wire::json(body, BODY_MAX).await?;
+    let function: FunctionId = wire::id("functionId", &wire::required("functionId", input.function_id)?)?;
+    let now = app.clock.now_ms();
+    let before = match input.buried_before {
+        Some(text) => wire::parse_datetime("buriedBefore", &text)?.timestamp_millis(),
+        None => now,
+    };
+    functions::find(&app, &caller.partner, &function).await?;
+    let most = backlog::admit_redriven(&app, &caller.tenant, REDRIVEN_MAX).await??;
+    let redriven = app.store.redrive_all(&caller.partner, &function, before, most, now).await?;
+    if redriven.total > 0 {
+        app.queue.push(Work::Executions);
+    }
+    let answer = RedrivenObject { total: redriven.total, more: redriven.more, buried_before: wire::datetime(before) };
+    Ok((StatusCode::ACCEPTED, Json(answer)))
+}
+
+/// Makes a dead letter a failed execution like any other.
+#[utoipa::path(delete, path = "/v1/dead-letters/{executionId}", tag = "dead letters", operation_id = "discardDeadLetter",
+    responses((status = 204)))]
+async fn discard(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Deleted, Problem> {
+    caller.may(Scope::ExecutionsWrite)?;
+    app.store.discard_dead_letter(&caller.partner, &ids.get("executionId")?, app.clock.now_ms()).await?;
+    Ok(Deleted)
+}

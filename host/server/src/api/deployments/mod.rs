@@ -1,0 +1,317 @@
+//! Deployments: `upload` takes them in, `download` gives them back.
+
+mod download;
+mod upload;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use larder_model::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
+use larder_model::{BuildStatus, Deployment, Digest, Function, FunctionSettings, Grants};
+use larder_platform::app::App;
+use larder_signals::Work;
+use larder_store::filters;
+use larder_wire::scopes::Scope;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as JsonValue;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::functions::{self, changed};
+use crate::api::queries::{self, ListParams};
+use crate::api::wire::{self, Deleted, Ids, datetime};
+use crate::auth::Caller;
+use crate::problem::{Kind, Problem};
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list, upload::create))
+        .routes(routes!(duplicate))
+        .routes(routes!(template))
+        .routes(routes!(vcs))
+        .routes(routes!(get, delete))
+        .routes(routes!(download::download))
+        .routes(routes!(cancel))
+}
+
+/// A deployment. There is no version control, so the fields of its providers are empty.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Deployment)]
+struct DeploymentObject {
+    #[serde(rename = "$id")]
+    id: String,
+    #[serde(rename = "$createdAt")]
+    created_at: String,
+    #[serde(rename = "$updatedAt")]
+    updated_at: String,
+    r#type: String,
+    resource_id: String,
+    resource_type: &'static str,
+    entrypoint: String,
+    source_size: u64,
+    build_size: u64,
+    total_size: u64,
+    /// Seconds.
+    build_duration: u64,
+    build_id: String,
+    /// Becomes the active one when it is ready.
+    activate: bool,
+    screenshot_light: &'static str,
+    screenshot_dark: &'static str,
+    /// `waiting`, `processing`, `building`, `ready`, `failed` or `canceled`.
+    status: &'static str,
+    build_logs: String,
+    /// What it asks for; not there: it was uploaded without, and has whatever the function has.
+    #[schema(value_type = Option<Object>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grants: Option<Grants>,
+    /// What it asks of its function's settings once it is active; not there: they stay as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settings: Option<FunctionSettings>,
+    /// The project that it was uploaded from, as the client told it, or empty.
+    origin: String,
+    /// The key that uploaded it, or empty.
+    uploaded_by: String,
+    /// The key that said yes to them, or empty.
+    grants_approved_by: String,
+    grants_approved_at: String,
+    provider_repository_name: &'static str,
+    provider_repository_owner: &'static str,
+    provider_repository_url: &'static str,
+    provider_commit_hash: &'static str,
+    provider_commit_author_url: &'static str,
+    provider_commit_author: &'static str,
+    provider_commit_message: &'static str,
+    provider_commit_url: &'static str,
+    provider_branch: &'static str,
+    provider_branch_url: &'static str,
+}
+
+impl From<Deployment> for DeploymentObject {
+    fn from(d: Deployment) -> DeploymentObject {
+        DeploymentObject {
+            // A deployment has one build, which has no id of its own.
+            build_id: d.id.to_string(),
+            id: d.id.into(),
+            created_at: datetime(d.created_at_ms),
+            updated_at: datetime(d.updated_at_ms),
+            r#type: d.kind,
+            resource_id: d.function.into(),
+            resource_type: "functions",
+            entrypoint: d.entrypoint,
+            source_size: d.source_bytes,
+            build_size: d.build_bytes,
+            total_size: d.source_bytes + d.build_bytes,
+            build_duration: d.build_ms.div_ceil(1_000),
+            activate: d.activate,
+            screenshot_light: "",
+            screenshot_dark: "",
+            status: d.status.word(),
+            build_logs: d.build_logs,
+            grants: d.grants.map(crate::api::grants::shown),
+            settings: d.settings,
+            origin: d.origin.unwrap_or_default(),
+            uploaded_by: d.uploader.map(String::from).unwrap_or_default(),
+            grants_approved_at: d.approval.as_ref().map(|approval| datetime(approval.at_ms)).unwrap_or_default(),
+            grants_approved_by: d.approval.map(|approval| approval.by.into()).unwrap_or_default(),
+            provider_repository_name: "",
+            provider_repository_owner: "",
+            provider_repository_url: "",
+            provider_commit_hash: "",
+            provider_commit_author_url: "",
+            provider_commit_author: "",
+            provider_commit_message: "",
+            provider_commit_url: "",
+            provider_branch: "",
+            provider_branch_url: "",
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+struct DeploymentList {
+    total: u64,
+    #[schema(value_type = Vec<DeploymentObject>)]
+    deployments: Vec<JsonValue>,
+}
+
+/// The deployment of this function, or 404.
+pub async fn find(
+    app: &App,
+    partner: &PartnerId,
+    function: &FunctionId,
+    id: &DeploymentId,
+) -> Result<Deployment, Problem> {
+    let found = app.store.deployment(partner, function, id).await?;
+    found.ok_or_else(|| Problem::not_found(Kind::DeploymentNotFound, "Deployment"))
+}
+
+pub(super) async fn find_by_path(app: &App, caller: &Caller, ids: &Ids) -> Result<Deployment, Problem> {
+    let (function, id) = (ids.get("functionId")?, ids.get("deploymentId")?);
+    functions::find(app, &caller.partner, &function).await?;
+    find(app, &caller.partner, &function, &id).await
+}
+
+/// Stores a deployment of these bytes and has it built.
+async fn begin(app: &App, function: &Function, new: NewDeployment) -> Result<DeploymentObject, Problem> {
+    let now = app.clock.now_ms();
+    let deployment = Deployment {
+        partner: function.partner.clone(),
+        id: wire::new_id("deploymentId", "unique()", &app.clock)?,
+        function: function.id.clone(),
+        status: BuildStatus::Waiting,
+        activate: new.activate,
+        kind: new.kind,
+        entrypoint: new.entrypoint,
+        digest: new.digest,
+        source_bytes: new.source_bytes,
+        build_bytes: 0,
+        build_ms: 0,
+        build_logs: String::new(),
+        build_lost: 0,
+        exports: None,
+        grants: new.grants,
+        settings: new.settings,
+        origin: new.origin,
+        uploader: new.uploader,
+        approval: None,
+        created_at_ms: now,
+        updated_at_ms: now,
+    };
+    app.store.insert_deployment(&deployment).await?;
+    app.queue.push(Work::Builds);
+    Ok(deployment.into())
+}
+
+struct NewDeployment {
+    activate: bool,
+    kind: String,
+    entrypoint: String,
+    digest: Digest,
+    source_bytes: u64,
+    grants: Option<Grants>,
+    settings: Option<FunctionSettings>,
+    origin: Option<String>,
+    uploader: Option<KeyId>,
+}
+
+#[utoipa::path(get, path = "/v1/functions/{functionId}/deployments", tag = "deployments", operation_id = "listDeployments",
+    params(ListParams, ("search" = Option<String>, Query, description = "Part of the id or entrypoint")),
+    responses((status = 200, body = DeploymentList)))]
+async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    ids: Ids,
+    RawQuery(query): RawQuery,
+) -> Result<Json<DeploymentList>, Problem> {
+    caller.may(Scope::FunctionsRead)?;
+    let function = ids.get("functionId")?;
+    let query = queries::parse(query.as_deref(), filters::DEPLOYMENTS, &["id", "entrypoint"])?;
+    functions::find(&app, &caller.partner, &function).await?;
+    let page = app.store.list_deployments(&caller.partner, &function, &query.listing).await?;
+    let deployments = page.rows.into_iter().map(|row| selected(row.into(), query.select.as_deref()));
+    Ok(Json(DeploymentList { total: page.total, deployments: deployments.collect::<Result<_, _>>()? }))
+}
+
+/// Keeps the attributes that `select` names, and those that begin with `$`.
+fn selected(deployment: DeploymentObject, select: Option<&[String]>) -> Result<JsonValue, Problem> {
+    let mut object = serde_json::to_value(deployment).map_err(Problem::internal)?;
+    if let (Some(members), Some(select)) = (object.as_object_mut(), select)
+        && !select.iter().any(|name| name == "*")
+    {
+        members.retain(|name, _| name.starts_with('$') || select.contains(name));
+    }
+    Ok(object)
+}
+
+#[utoipa::path(get, path = "/v1/functions/{functionId}/deployments/{deploymentId}", tag = "deployments",
+    operation_id = "getDeployment", responses((status = 200, body = DeploymentObject)))]
+async fn get(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<DeploymentObject>, Problem> {
+    caller.may(Scope::FunctionsRead)?;
+    Ok(Json(find_by_path(&app, &caller, &ids).await?.into()))
+}
+
+#[utoipa::path(delete, path = "/v1/functions/{functionId}/deployments/{deploymentId}", tag = "deployments",
+    operation_id = "deleteDeployment", responses((status = 204)))]
+async fn delete(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Deleted, Problem> {
+    caller.may(Scope::FunctionsWrite)?;
+    let deployment = find_by_path(&app, &caller, &ids).await?;
+    app.store.delete_deployment(&deployment).await?;
+    changed(&app, &caller.partner, &deployment.function).await?;
+    Ok(Deleted)
+}
+
+/// Ends a build that has not ended.
+#[utoipa::path(patch, path = "/v1/functions/{functionId}/deployments/{deploymentId}/status", tag = "deployments",
+    operation_id = "updateDeploymentStatus", responses((status = 200, body = DeploymentObject)))]
+async fn cancel(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<DeploymentObject>, Problem> {
+    caller.may(Scope::FunctionsWrite)?;
+    let mut deployment = find_by_path(&app, &caller, &ids).await?;
+    if deployment.status == BuildStatus::Canceled {
+        return Ok(Json(deployment.into()));
+    }
+    deployment.status = BuildStatus::Canceled;
+    deployment.build_logs.push_str("canceled\n");
+    deployment.updated_at_ms = app.clock.now_ms();
+    if !app.store.update_build(&deployment, None, &app.clock).await? {
+        return Err(Problem::new(Kind::BuildCompleted, "The build has ended already"));
+    }
+    Ok(Json(deployment.into()))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Duplicate {
+    deployment_id: Option<String>,
+}
+
+/// Builds the same upload again, with the settings and grants that it asks for; it becomes active when it is ready.
+#[utoipa::path(post, path = "/v1/functions/{functionId}/deployments/duplicate", tag = "deployments",
+    operation_id = "createDuplicateDeployment", request_body = Duplicate, responses((status = 202, body = DeploymentObject)))]
+async fn duplicate(
+    State(app): State<App>,
+    caller: Caller,
+    ids: Ids,
+    body: Body,
+) -> Result<(StatusCode, Json<DeploymentObject>), Problem> {
+    caller.may(Scope::FunctionsWrite)?;
+    let function = ids.get("functionId")?;
+    let body: Duplicate = wire::json(body, wire::BODY_MAX).await?;
+    let id = wire::id("deploymentId", &wire::required("deploymentId", body.deployment_id)?)?;
+    let function = functions::find(&app, &caller.partner, &function).await?;
+    let source = find(&app, &caller.partner, &function.id, &id).await?;
+    let new = NewDeployment {
+        activate: true,
+        kind: source.kind,
+        entrypoint: if function.entrypoint.is_empty() { source.entrypoint } else { function.entrypoint.clone() },
+        digest: source.digest,
+        source_bytes: source.source_bytes,
+        grants: source.grants,
+        settings: source.settings,
+        origin: source.origin,
+        uploader: caller.key.clone(),
+    };
+    Ok((StatusCode::ACCEPTED, Json(begin(&app, &function, new).await?)))
+}
+
+fn not_offered(caller: &Caller, what: &str) -> Result<(), Problem> {
+    caller.may(Scope::FunctionsWrite)?;
+    Err(Problem::new(Kind::NotImplemented, format!("Deployments from {what} are not offered: upload a component")))
+}
+
+/// Not offered.
+#[utoipa::path(post, path = "/v1/functions/{functionId}/deployments/template", tag = "deployments",
+    operation_id = "createTemplateDeployment", responses((status = 405, body = crate::problem::Error)))]
+async fn template(caller: Caller) -> Result<(), Problem> {
+    not_offered(&caller, "templates")
+}
+
+/// Not offered.
+#[utoipa::path(post, path = "/v1/functions/{functionId}/deployments/vcs", tag = "deployments",
+    operation_id = "createVcsDeployment", responses((status = 405, body = crate::problem::Error)))]
+async fn vcs(caller: Caller) -> Result<(), Problem> {
+    not_offered(&caller, "version control")
+}

@@ -1,0 +1,192 @@
+//! Enrolments: which end users take part in which functions.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use larder_model::ids::EnrolmentId;
+use larder_model::{Enrolment, EnrolmentStatus};
+use larder_platform::app::App;
+use larder_platform::jobs::retention;
+use larder_store::filters;
+use larder_wire::scopes::Scope;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::queries::{self, ListParams};
+use crate::api::wire::{self, Deleted, Ids, datetime};
+use crate::auth::Caller;
+use crate::problem::{Kind, Problem};
+
+const SETTINGS_BYTES_MAX: usize = 8 * 1024;
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, update, delete))
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Enrolment)]
+struct EnrolmentObject {
+    #[serde(rename = "$id")]
+    id: String,
+    #[serde(rename = "$createdAt")]
+    created_at: String,
+    #[serde(rename = "$updatedAt")]
+    updated_at: String,
+    function_id: String,
+    /// Your own id of the end user.
+    end_user: String,
+    topic: String,
+    /// An object.
+    #[schema(value_type = Object)]
+    settings: Box<RawValue>,
+    /// `active` or `paused`.
+    status: &'static str,
+}
+
+#[derive(Serialize, ToSchema)]
+struct EnrolmentList {
+    total: u64,
+    enrolments: Vec<EnrolmentObject>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct NewEnrolment {
+    function_id: Option<String>,
+    /// Another name for `functionId`.
+    function: Option<String>,
+    end_user: Option<String>,
+    topic: Option<String>,
+    /// An object; digits and order stay as they are sent.
+    #[schema(value_type = Option<Object>)]
+    settings: Option<Box<RawValue>>,
+}
+
+#[derive(Deserialize, ToSchema)]
+struct EnrolmentChange {
+    status: Option<String>,
+    /// An object; digits and order stay as they are sent.
+    #[schema(value_type = Option<Object>)]
+    settings: Option<Box<RawValue>>,
+}
+
+impl From<Enrolment> for EnrolmentObject {
+    fn from(e: Enrolment) -> EnrolmentObject {
+        EnrolmentObject {
+            id: e.id.into(),
+            created_at: datetime(e.created_at_ms),
+            updated_at: datetime(e.updated_at_ms),
+            function_id: e.function.into(),
+            end_user: e.end_user,
+            topic: e.topic,
+            settings: RawValue::from_string(e.settings).unwrap_or_default(),
+            status: e.status.word(),
+        }
+    }
+}
+
+/// Settings as JSON text, which they are handed on as.
+fn settings(settings: Option<Box<RawValue>>) -> Result<String, Problem> {
+    let text = settings.map_or_else(|| "{}".to_owned(), |raw| String::from(Box::<str>::from(raw)));
+    if !text.starts_with('{') {
+        return Err(Problem::argument("settings", "must be an object"));
+    }
+    if text.len() > SETTINGS_BYTES_MAX {
+        return Err(Problem::argument("settings", format!("must have at most {SETTINGS_BYTES_MAX} bytes as JSON")));
+    }
+    Ok(text)
+}
+
+#[utoipa::path(get, path = "/v1/enrolments", tag = "enrolments", operation_id = "listEnrolments", params(ListParams),
+    responses((status = 200, body = EnrolmentList)))]
+async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Json<EnrolmentList>, Problem> {
+    caller.may(Scope::EnrolmentsRead)?;
+    let query = queries::parse(query.as_deref(), filters::ENROLMENTS, &[])?;
+    let page = app.store.list_enrolments(&caller.partner, &query.listing).await?;
+    Ok(Json(EnrolmentList { total: page.total, enrolments: page.rows.into_iter().map(Into::into).collect() }))
+}
+
+#[utoipa::path(post, path = "/v1/enrolments", tag = "enrolments", operation_id = "createEnrolment",
+    request_body = NewEnrolment, responses((status = 201, body = EnrolmentObject)))]
+async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    body: Body,
+) -> Result<(StatusCode, Json<EnrolmentObject>), Problem> {
+    caller.may(Scope::EnrolmentsWrite)?;
+    let body: NewEnrolment = wire::json(body, wire::BODY_MAX).await?;
+    let now = app.clock.now_ms();
+    let enrolment = Enrolment {
+        partner: caller.partner.clone(),
+        id: EnrolmentId::generate(&app.clock),
+        function: wire::id("functionId", &wire::required("functionId", body.function_id.or(body.function))?)?,
+        end_user: wire::text("endUser", wire::required("endUser", body.end_user)?, 1..=128)?,
+        topic: wire::text("topic", wire::required("topic", body.topic)?, 1..=255)?,
+        settings: settings(body.settings)?,
+        status: EnrolmentStatus::Active,
+        created_at_ms: now,
+        updated_at_ms: now,
+    };
+    app.store.insert_enrolment(&enrolment).await.map_err(|err| {
+        Problem::or_taken(
+            err,
+            Kind::EnrolmentExists,
+            "This end user takes part in this function with this topic already",
+        )
+    })?;
+    Ok((StatusCode::CREATED, Json(enrolment.into())))
+}
+
+async fn find(app: &App, caller: &Caller, id: &EnrolmentId) -> Result<Enrolment, Problem> {
+    let found = app.store.enrolment(&caller.partner, id).await?;
+    found.ok_or_else(|| Problem::not_found(Kind::EnrolmentNotFound, "Enrolment"))
+}
+
+#[utoipa::path(get, path = "/v1/enrolments/{enrolmentId}", tag = "enrolments", operation_id = "getEnrolment",
+    responses((status = 200, body = EnrolmentObject)))]
+async fn get(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<EnrolmentObject>, Problem> {
+    caller.may(Scope::EnrolmentsRead)?;
+    Ok(Json(find(&app, &caller, &ids.get("enrolmentId")?).await?.into()))
+}
+
+/// Replaces what is given; what is not stays.
+#[utoipa::path(patch, path = "/v1/enrolments/{enrolmentId}", tag = "enrolments", operation_id = "updateEnrolment",
+    request_body = EnrolmentChange, responses((status = 200, body = EnrolmentObject)))]
+async fn update(
+    State(app): State<App>,
+    caller: Caller,
+    ids: Ids,
+    body: Body,
+) -> Result<Json<EnrolmentObject>, Problem> {
+    caller.may(Scope::EnrolmentsWrite)?;
+    let id = ids.get("enrolmentId")?;
+    let change: EnrolmentChange = wire::json(body, wire::BODY_MAX).await?;
+    let status = change.status.map(|word| {
+        EnrolmentStatus::from_word(&word)
+            .ok_or_else(|| Problem::argument("status", format!("must be one of {}", EnrolmentStatus::WORDS.join(", "))))
+    });
+    let (status, settings) = (status.transpose()?, change.settings.map(|text| settings(Some(text))).transpose()?);
+    let now = app.clock.now_ms();
+    app.store.update_enrolment(&caller.partner, &id, status, settings.as_deref(), now).await?;
+    Ok(Json(find(&app, &caller, &id).await?.into()))
+}
+
+/// Its state goes with it; its executions and transactions stay.
+#[utoipa::path(delete, path = "/v1/enrolments/{enrolmentId}", tag = "enrolments", operation_id = "deleteEnrolment",
+    responses((status = 204)))]
+async fn delete(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Deleted, Problem> {
+    caller.may(Scope::EnrolmentsWrite)?;
+    let id = ids.get("enrolmentId")?;
+    let removal = app.store.delete_enrolment(&caller.partner, &id, app.clock.now_ms()).await?;
+    retention::sweep_at_once(&app, &removal).await;
+    Ok(Deleted)
+}

@@ -1,0 +1,262 @@
+//! Events in, and what became of them.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::Response;
+use larder_model::ids::EventId;
+use larder_model::time::instant;
+use larder_model::{ExecutionStatus, StoredEvent, cloudevents};
+use larder_platform::app::App;
+use larder_platform::{backlog, stored};
+use larder_signals::Work;
+use larder_signals::crash::{self, Point};
+use larder_store::{COUNTED_MAX, Delivery, EventHead, EventName};
+use larder_wire::scopes::Scope;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::idempotency::{self, Begun, Made};
+use crate::api::queries::pairs;
+use crate::api::wire::{self, Ids, datetime};
+use crate::auth::Caller;
+use crate::problem::{Kind, Problem};
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(create)).routes(routes!(get))
+}
+
+#[derive(Serialize, ToSchema)]
+struct AcceptedEvent {
+    #[serde(rename = "$id")]
+    row: String,
+    id: String,
+    source: String,
+    /// An event with this source and id was accepted before; this one changes nothing, and `$id` is that one's.
+    duplicate: bool,
+    /// A duplicate that says something else: its type, subject, content type or data is not that of the accepted one, which
+    /// alone takes effect. Send it under an id of its own.
+    differs: bool,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Accepted {
+    total: usize,
+    events: Vec<AcceptedEvent>,
+}
+
+/// Accepts CloudEvents 1.0: one in binary or structured mode, or a batch of up to 1000, all or none.
+#[utoipa::path(post, path = "/v1/events", tag = "events", operation_id = "createEvents",
+    request_body(content(
+        (serde_json::Value = "application/cloudevents+json"),
+        (Vec<serde_json::Value> = "application/cloudevents-batch+json"),
+        (String = "application/octet-stream"),
+    )),
+    params(("Idempotency-Key" = Option<String>, Header, description = idempotency::DESCRIPTION)),
+    responses((status = 202, body = Accepted)))]
+async fn create(State(app): State<App>, caller: Caller, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+    caller.may(Scope::EventsWrite)?;
+    let body = wire::bytes(body, app.settings.server.body_bytes_max).await?;
+    let attributes = attributes(&headers);
+    let parts = [b"POST".as_slice(), b"/v1/events", &attributes, &body];
+    let ticket = match idempotency::begin(&app, &caller, None, &headers, &parts).await? {
+        Begun::Answered(response) => return Ok(response),
+        Begun::Go(ticket) => ticket,
+    };
+    let accepted = accept(&app, &caller, &headers, &body).await;
+    ticket.end(&app, accepted.map(|accepted| Made::now(StatusCode::ACCEPTED, accepted))).await
+}
+
+/// The headers that are part of an event.
+fn attributes(headers: &HeaderMap) -> Vec<u8> {
+    let is_attribute =
+        |name: &HeaderName| name == header::CONTENT_TYPE || name.as_str().starts_with(cloudevents::PREFIX);
+    let mut lines: Vec<Vec<u8>> = headers
+        .iter()
+        .filter(|(name, _)| is_attribute(name))
+        .map(|(name, value)| [name.as_str().as_bytes(), b":", value.as_bytes(), b"\n"].concat())
+        .collect();
+    lines.sort();
+    lines.concat()
+}
+
+async fn accept(app: &App, caller: &Caller, headers: &HeaderMap, body: &[u8]) -> Result<Accepted, Problem> {
+    let now = app.clock.now_ms();
+    let parsed =
+        cloudevents::parse(headers, body, instant(now)).map_err(|err| Problem::argument(&err.name(), &err.why))?;
+    backlog::admit_events(app, &caller.tenant, parsed.len()).await??;
+    let rows: Vec<StoredEvent> = parsed
+        .into_iter()
+        .map(|event| StoredEvent {
+            partner: caller.partner.clone(),
+            row: EventId::generate(&app.clock),
+            id: event.id,
+            source: event.source,
+            kind: event.kind,
+            subject: event.subject,
+            time: event.time,
+            data_content_type: event.data_content_type,
+            data: event.data.into(),
+            attributes: event.attributes,
+            depth: 0,
+            root: None,
+            created_at_ms: now,
+        })
+        .collect();
+    let bytes = rows.iter().map(|event| event.data.len() as u64).sum();
+    stored::admit(app, &caller.tenant.stored, bytes)?;
+    let answers = app.store.insert_events(&rows).await?;
+    caller.tenant.stored.add(bytes);
+    crash::point(Point::EventStored);
+    app.queue.push(Work::Events);
+    let duplicates = || rows.iter().zip(&answers).filter(|(_, answer)| answer.duplicate).map(|(event, _)| event);
+    let mut differ = app.store.differ(&duplicates().collect::<Vec<_>>()).await?.into_iter();
+    let accepted = rows.into_iter().zip(answers).map(|(event, answer)| AcceptedEvent {
+        row: answer.row.into(),
+        id: event.id,
+        source: event.source,
+        duplicate: answer.duplicate,
+        differs: answer.duplicate && differ.next().unwrap_or(false),
+    });
+    let events: Vec<AcceptedEvent> = accepted.collect();
+    Ok(Accepted { total: events.len(), events })
+}
+
+/// An event without its data, and what became of it.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Event)]
+struct EventObject {
+    #[serde(rename = "$id")]
+    row: String,
+    #[serde(rename = "$createdAt")]
+    created_at: String,
+    id: String,
+    source: String,
+    r#type: String,
+    /// Or empty.
+    subject: String,
+    time: String,
+    /// `waiting`: it was not handed to functions yet. `processing`: something of it waits or runs. `done`: all of it ended.
+    status: &'static str,
+    /// How many functions it reached.
+    functions: usize,
+    /// For how many enrolments they run.
+    enrolments: u64,
+    executions: Counts,
+    /// More than 10,000 executions came of it, and no more are counted.
+    more: bool,
+    deliveries: Vec<DeliveryObject>,
+}
+
+/// What one function got of an event.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = EventDelivery)]
+struct DeliveryObject {
+    function_id: String,
+    /// `event` or `enrolment`, as the function ran when the event came.
+    per: &'static str,
+    /// Enrolments that it runs for; 0 with `per: enrolment`: none has the event's subject as its topic.
+    enrolments: u64,
+    executions: Counts,
+}
+
+/// Executions by where they stand.
+#[derive(Clone, Copy, Default, Serialize, ToSchema)]
+#[schema(as = ExecutionCounts)]
+struct Counts {
+    waiting: u64,
+    processing: u64,
+    completed: u64,
+    failed: u64,
+}
+
+impl Counts {
+    fn of(delivery: &Delivery) -> Counts {
+        let count = |status: ExecutionStatus| delivery.executions.get(status.word()).copied().unwrap_or(0);
+        Counts {
+            waiting: count(ExecutionStatus::Waiting) + count(ExecutionStatus::Scheduled),
+            processing: count(ExecutionStatus::Processing),
+            completed: count(ExecutionStatus::Completed),
+            failed: count(ExecutionStatus::Failed),
+        }
+    }
+
+    fn all(self) -> u64 {
+        self.waiting + self.processing + self.completed + self.failed
+    }
+
+    fn plus(self, other: Counts) -> Counts {
+        Counts {
+            waiting: self.waiting + other.waiting,
+            processing: self.processing + other.processing,
+            completed: self.completed + other.completed,
+            failed: self.failed + other.failed,
+        }
+    }
+}
+
+/// What became of an event: whom it reached and how far they are. Needs `events.read` or `events.write`.
+#[utoipa::path(get, path = "/v1/events/{eventId}", tag = "events", operation_id = "getEvent",
+    params(("source" = Option<String>, Query,
+        description = "With it, `eventId` is the event's own id at this source; without, its `$id`")),
+    responses((status = 200, body = EventObject)))]
+async fn get(
+    State(app): State<App>,
+    caller: Caller,
+    ids: Ids,
+    RawQuery(query): RawQuery,
+) -> Result<Json<EventObject>, Problem> {
+    caller.may(Scope::EventsRead)?;
+    let source =
+        pairs(query.as_deref().unwrap_or_default()).find(|(name, _)| name == "source").map(|(_, source)| source);
+    let row;
+    let name = match &source {
+        Some(source) => EventName::SourceAndId(source, ids.text("eventId")?),
+        None => {
+            row = ids.get("eventId")?;
+            EventName::Row(&row)
+        }
+    };
+    let head = app.store.event_head(&caller.partner, name).await?;
+    let head = head.ok_or_else(|| Problem::not_found(Kind::EventNotFound, "Event"))?;
+    let deliveries = app.store.deliveries(&caller.partner, &head.row).await?;
+    let expanding = deliveries.values().any(|delivery| delivery.expanding);
+    let deliveries = deliveries.into_iter().map(|(function, delivery)| {
+        let executions = Counts::of(&delivery);
+        DeliveryObject {
+            function_id: function.into(),
+            per: if delivery.per_enrolment { "enrolment" } else { "event" },
+            enrolments: if delivery.per_enrolment { executions.all() } else { 0 },
+            executions,
+        }
+    });
+    Ok(Json(event(head, expanding, deliveries.collect())))
+}
+
+fn event(head: EventHead, expanding: bool, deliveries: Vec<DeliveryObject>) -> EventObject {
+    let executions = deliveries.iter().fold(Counts::default(), |sum, delivery| sum.plus(delivery.executions));
+    EventObject {
+        row: head.row.into(),
+        created_at: datetime(head.created_at_ms),
+        id: head.id,
+        source: head.source,
+        r#type: head.kind,
+        subject: head.subject.unwrap_or_default(),
+        time: head.time,
+        status: match (head.waiting, expanding || executions.waiting + executions.processing > 0) {
+            (true, _) => "waiting",
+            (false, true) => "processing",
+            (false, false) => "done",
+        },
+        functions: deliveries.len(),
+        enrolments: deliveries.iter().map(|delivery| delivery.enrolments).sum(),
+        more: executions.all() >= u64::from(COUNTED_MAX),
+        executions,
+        deliveries,
+    }
+}

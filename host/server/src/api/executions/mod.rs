@@ -1,0 +1,381 @@
+//! Executions: `input` is what callers ask for, `object` how executions are written.
+
+mod input;
+mod object;
+mod tail;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use axum::{Extension, Json};
+use bytes::Bytes;
+use larder_model::{End, Failure, LimitKind};
+use serde::Serialize;
+use tokio::sync::oneshot;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use self::input::{ExecutionInput, Wanted};
+pub use self::object::ExecutionObject;
+use crate::api::functions;
+use crate::api::idempotency::{self, Begun, Made, Ticket};
+use crate::api::queries::{self, ListParams};
+use crate::api::wire::{self, Deleted, Ids};
+use crate::auth::Caller;
+use crate::problem::{Kind, Problem};
+use larder_model::Enrolment;
+use larder_model::EnrolmentStatus;
+use larder_model::Execution;
+use larder_model::Per;
+use larder_model::Trigger;
+use larder_model::ids::{ExecutionId, FunctionId, PartnerId};
+use larder_model::time::{self, Millis};
+use larder_platform::admission;
+use larder_platform::app::App;
+use larder_platform::backlog;
+use larder_platform::directory::{FunctionView, Tenant};
+use larder_platform::execution::request;
+use larder_platform::execution::{self, Body as InputBody, Done, Input, Job};
+use larder_platform::stored;
+use larder_signals::Work;
+use larder_signals::crash::{self, Point};
+use larder_store::NewExecution;
+use larder_store::filters;
+use larder_wire::scopes::Scope;
+
+/// JSON around a body of 10,485,760 characters, with room for escapes.
+const BODY_MAX: usize = 16 << 20;
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, delete)).routes(routes!(tail::tail))
+}
+
+#[derive(Serialize, ToSchema)]
+struct ExecutionList {
+    total: u64,
+    executions: Vec<ExecutionObject>,
+}
+
+#[utoipa::path(get, path = "/v1/functions/{functionId}/executions", tag = "executions", operation_id = "listExecutions",
+    params(ListParams), responses((status = 200, body = ExecutionList)))]
+async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    ids: Ids,
+    RawQuery(query): RawQuery,
+) -> Result<Json<ExecutionList>, Problem> {
+    caller.may(Scope::ExecutionsRead)?;
+    let function = ids.get("functionId")?;
+    let query = queries::parse(query.as_deref(), filters::EXECUTIONS, &[])?;
+    functions::find(&app, &caller.partner, &function).await?;
+    app.ledger.settle_all(&caller.partner).await.map_err(Problem::unavailable)?;
+    let page = app.store.list_executions(&caller.partner, &function, &query.listing).await?;
+    let executions = page.rows.into_iter().map(ExecutionObject::from).collect();
+    Ok(Json(ExecutionList { total: page.total, executions }))
+}
+
+#[utoipa::path(get, path = "/v1/functions/{functionId}/executions/{executionId}", tag = "executions",
+    operation_id = "getExecution", responses((status = 200, body = ExecutionObject)))]
+async fn get(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<ExecutionObject>, Problem> {
+    caller.may(Scope::ExecutionsRead)?;
+    let (function, id) = (ids.get("functionId")?, ids.get("executionId")?);
+    functions::find(&app, &caller.partner, &function).await?;
+    let found = find(&app, &caller.partner, &function, &id).await?;
+    Ok(Json(found.ok_or_else(|| Problem::not_found(Kind::ExecutionNotFound, "Execution"))?.into()))
+}
+
+/// The execution, also if its record was not written yet when it was asked for: records are written behind, by this process or
+/// another.
+async fn find(
+    app: &App,
+    partner: &PartnerId,
+    function: &FunctionId,
+    id: &ExecutionId,
+) -> Result<Option<Execution>, Problem> {
+    /// Between two looks for a record of another process.
+    const LOOK: Duration = Duration::from_millis(25);
+    app.ledger.settle(id).await.map_err(Problem::unavailable)?;
+    let mut found = app.store.execution(partner, function, id).await?;
+    // A record comes no later than this behind the call, which began when its id was made.
+    let behind = 2 * app.settings.records.flush;
+    let longest = app.settings.server.call_timeout + behind;
+    let young = |at: Millis| app.clock.now_ms() - at < longest.as_millis() as Millis;
+    if let (None, Some((at, false))) = (&found, time::origin(id.as_str()))
+        && young(at)
+        && !app.store.is_embedded()
+    {
+        let until = Instant::now() + behind;
+        while found.is_none() && Instant::now() < until {
+            tokio::time::sleep(LOOK).await;
+            found = app.store.execution(partner, function, id).await?;
+        }
+    }
+    Ok(found)
+}
+
+/// Removes an execution that has ended, or cancels one that was to run later or to be tried again.
+#[utoipa::path(delete, path = "/v1/functions/{functionId}/executions/{executionId}", tag = "executions",
+    operation_id = "deleteExecution", responses((status = 204)))]
+async fn delete(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Deleted, Problem> {
+    caller.may(Scope::ExecutionsWrite)?;
+    let (function, id) = (ids.get("functionId")?, ids.get("executionId")?);
+    functions::find(&app, &caller.partner, &function).await?;
+    find(&app, &caller.partner, &function, &id).await?;
+    app.store.delete_execution(&caller.partner, &function, &id).await.map_err(|err| {
+        Problem::or_taken(
+            err,
+            Kind::ExecutionInProgress,
+            "The execution waits for its first try, or runs; one that ended or failed can be deleted",
+        )
+    })?;
+    Ok(Deleted)
+}
+
+/// Runs a function, at once or in the queue. A function that lets anyone execute it needs no key.
+#[utoipa::path(post, path = "/v1/functions/{functionId}/executions", tag = "executions", operation_id = "createExecution",
+    security((), ("key" = [])), request_body = ExecutionInput,
+    params(("Idempotency-Key" = Option<String>, Header, description = idempotency::DESCRIPTION)),
+    responses((status = 201, description = "It ran, well or not", body = ExecutionObject),
+        (status = 202, description = "It will run", body = ExecutionObject)))]
+async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    peer: Option<Extension<SocketAddr>>,
+    ids: Ids,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    if !caller.is_guest() {
+        caller.may(Scope::ExecutionsWrite)?;
+    }
+    let function: FunctionId = ids.get("functionId")?;
+    if caller.is_guest() {
+        // Whom it does not let in must not leave a key behind either.
+        current(&app, &caller, &function).await?;
+        admission::check(&app, &caller.tenant)?;
+    }
+    let body = wire::bytes(body, BODY_MAX).await?;
+    let peer = peer.map(|Extension(peer)| peer.ip());
+    let parts = [b"POST".as_slice(), b"/v1/functions/", function.as_str().as_bytes(), b"/executions", &body];
+    let ticket = match idempotency::begin(&app, &caller, peer, &headers, &parts).await? {
+        Begun::Answered(response) => return Ok(response),
+        Begun::Go(ticket) => ticket,
+    };
+    let made = make(&app, &caller, peer, &function, &body, &ticket).await;
+    ticket.end(&app, made).await
+}
+
+async fn make(
+    app: &App,
+    caller: &Caller,
+    peer: Option<IpAddr>,
+    function: &FunctionId,
+    body: &[u8],
+    ticket: &Ticket,
+) -> Result<Made<ExecutionObject>, Problem> {
+    let shown = |object: ExecutionObject| if caller.is_guest() { object.without_logs() } else { object };
+    let input: ExecutionInput = wire::parse_json(body)?;
+    let wanted = input.check(app, peer)?;
+    let status = if wanted.asynchronous { StatusCode::ACCEPTED } else { StatusCode::CREATED };
+    if ticket.again {
+        match find(app, &caller.partner, function, &ticket.subject).await? {
+            Some(made) => return Ok(Made { status, body: shown(made.into()), from_record: true }),
+            None if ticket.answered => {
+                let message =
+                    "The answer under this Idempotency-Key was too large to be kept, and there is no record of it";
+                return Err(Problem::new(Kind::ExecutionNotFound, message));
+            }
+            None => {}
+        }
+    }
+    let view = current(app, caller, function).await?;
+    let enrolment = enrolment(app, caller, &view, &wanted).await?;
+    let object = if wanted.asynchronous {
+        enqueue(app, caller, &view, wanted, enrolment, ticket).await?
+    } else {
+        run(app, caller, view, wanted, enrolment, ticket).await?
+    };
+    Ok(Made::now(status, shown(object)))
+}
+
+/// The function, if this caller may execute it and it has something that runs.
+async fn current(app: &App, caller: &Caller, function: &FunctionId) -> Result<Arc<FunctionView>, Problem> {
+    match executable(&caller.tenant, caller, function) {
+        Ok(view) => Ok(view),
+        // Another process may have deployed it a moment ago.
+        Err(_) => {
+            app.directory.look_again().await;
+            let tenant = app.directory.tenant(&caller.partner);
+            executable(tenant.as_ref().unwrap_or(&caller.tenant), caller, function)
+        }
+    }
+}
+
+/// The same by this snapshot.
+fn executable(tenant: &Tenant, caller: &Caller, id: &FunctionId) -> Result<Arc<FunctionView>, Problem> {
+    let not_found = || Problem::not_found(Kind::FunctionNotFound, "Function");
+    let view = tenant.functions.get(id).ok_or_else(not_found)?;
+    let function = &view.function;
+    if caller.is_guest() {
+        // A disabled function does not exist for guests.
+        if !function.enabled {
+            return Err(not_found());
+        }
+        if !function.execute.iter().any(|role| matches!(role.as_str(), "any" | "guests")) {
+            return Err(Problem::new(Kind::Unauthorized, "This function does not let guests execute it"));
+        }
+    }
+    match (&view.active, &function.deployment) {
+        (Some(_), _) => Ok(view.clone()),
+        (None, Some(_)) => Err(Problem::new(Kind::BuildNotReady, "The active deployment is not ready")),
+        (None, None) => Err(Problem::new(Kind::DeploymentNotFound, "The function has no active deployment")),
+    }
+}
+
+/// Whom the execution is for. A function that runs once for each enrolment runs for one only.
+async fn enrolment(
+    app: &App,
+    caller: &Caller,
+    view: &FunctionView,
+    wanted: &Wanted,
+) -> Result<Option<Enrolment>, Problem> {
+    let Some(id) = &wanted.enrolment else {
+        return match view.function.per {
+            Per::Event => Ok(None),
+            Per::Enrolment => Err(Problem::argument("enrolmentId", "is required: this function runs per enrolment")),
+        };
+    };
+    if view.function.per == Per::Event {
+        return Err(Problem::argument("enrolmentId", "must not be given: this function does not run per enrolment"));
+    }
+    if caller.is_guest() {
+        return Err(Problem::new(Kind::Unauthorized, "Only a key may name an enrolment"));
+    }
+    let found = app.store.enrolment(&caller.partner, id).await?;
+    let enrolment = found
+        .filter(|enrolment| enrolment.function == view.function.id)
+        .ok_or_else(|| Problem::not_found(Kind::EnrolmentNotFound, "Enrolment"))?;
+    if enrolment.status != EnrolmentStatus::Active {
+        return Err(Problem::new(Kind::BadRequest, format!("The enrolment is {}", enrolment.status.word())));
+    }
+    Ok(Some(enrolment))
+}
+
+async fn enqueue(
+    app: &App,
+    caller: &Caller,
+    view: &FunctionView,
+    wanted: Wanted,
+    enrolment: Option<Enrolment>,
+    ticket: &Ticket,
+) -> Result<ExecutionObject, Problem> {
+    let (bytes, most) = (wanted.body.len(), app.store.body_bytes_max());
+    if bytes > most {
+        let message = format!(
+            "Invalid `body`: it has {bytes} bytes, the database takes {most} of an execution that waits (max_allowed_packet)"
+        );
+        return Err(Problem::new(Kind::PayloadTooLarge, message));
+    }
+    backlog::admit_execution(app, &caller.tenant, wanted.scheduled_at_ms.is_none()).await??;
+    let new = NewExecution {
+        partner: view.function.partner.clone(),
+        id: ticket.subject.clone(),
+        function: view.function.id.clone(),
+        trigger: if wanted.scheduled_at_ms.is_some() { Trigger::Schedule } else { Trigger::Http },
+        trigger_key: None,
+        event: None,
+        enrolment: enrolment.map(|enrolment| enrolment.id),
+        nominal_at_ms: None,
+        late_ms: None,
+        scheduled_at_ms: wanted.scheduled_at_ms,
+        request: wanted.request,
+        body: Some(wanted.body.into()),
+        now: app.clock.now_ms(),
+    };
+    let bytes = new.body.as_ref().map_or(0, Vec::len) as u64;
+    stored::admit(app, &view.stored, bytes)?;
+    view.stored.add(bytes);
+    match app.store.insert_execution(&new).await {
+        // Whoever had this key before queued it a moment ago.
+        Err(larder_store::Error::Conflict { .. }) if ticket.again => {}
+        Err(larder_store::Error::Unknown(why)) => {
+            tracing::warn!(execution.id = %new.id, why, "it is not known whether an execution was queued");
+            return Err(Problem::outcome_unknown(&new.id));
+        }
+        done => done?,
+    }
+    crash::point(Point::ExecutionQueued);
+    app.queue.push(Work::Executions);
+    // As it was queued: by now it may have ended.
+    Ok(new.execution().into())
+}
+
+async fn run(
+    app: &App,
+    caller: &Caller,
+    view: Arc<FunctionView>,
+    wanted: Wanted,
+    enrolment: Option<Enrolment>,
+    ticket: &Ticket,
+) -> Result<ExecutionObject, Problem> {
+    let permit = admission::admit(app, &caller.tenant, view.limits.memory_bytes)?;
+    let call_timeout = app.settings.server.call_timeout;
+    let capped = view.limits.wall > call_timeout;
+    let no_input = Input::Http { head: http::Request::new(()).into_parts().0, body: InputBody::Whole(Bytes::new()) };
+    let mut job = Job::new(app, ticket.subject.clone(), view, Trigger::Http, wanted.request, no_input);
+    job.input = request::of_record(&job.view, &job.execution, wanted.body);
+    job.execution.request = job.execution.request.recorded();
+    job.execution.enrolment = enrolment.as_ref().map(|enrolment| enrolment.id.clone());
+    job.enrolment = enrolment;
+    job.wall_max = Some(call_timeout);
+    job.keyed = ticket.is_keyed();
+    ticket.begins();
+    let id = job.execution.id.clone();
+    // On its own, so that it ends and is recorded also when the caller hangs up.
+    let (tell, told) = oneshot::channel();
+    let task = app.clone();
+    app.life.spawn_work("synchronous execution", async move {
+        let done = execution::execute(&task, job).await;
+        drop(permit);
+        let _ = tell.send(done);
+    });
+    let done = told.await.map_err(|_| Problem::outcome_unknown(&id))?;
+    if done.unknown {
+        tracing::warn!(execution.id = %done.execution.id, "it is not known whether an execution was applied");
+        return Err(Problem::outcome_unknown(&done.execution.id));
+    }
+    if let End::Failed(Failure::Host(why)) = &done.end {
+        return Err(Problem::unavailable(format!("execution {}: {why}", done.execution.id)));
+    }
+    if let End::Failed(Failure::Limit(exceeded)) = &done.end
+        && capped
+        && exceeded.limit == LimitKind::WallMs
+    {
+        let message = format!(
+            "The execution {} took longer than {} s, the most for a synchronous one: use async",
+            done.execution.id,
+            call_timeout.as_secs()
+        );
+        return Err(Problem::new(Kind::SynchronousTimeout, message));
+    }
+    Ok(answered(done))
+}
+
+/// The record, with the whole answer of the function in it.
+fn answered(done: Done) -> ExecutionObject {
+    let (headers, body) = match done.end {
+        End::Answered(response) => {
+            let (head, body) = response.into_parts();
+            (Some(head.headers), body.into())
+        }
+        End::Returned(Some(body)) => (None, body),
+        End::Returned(None) | End::Streamed { .. } | End::Retry(_) | End::Reject(_) | End::Failed(_) => (None, vec![]),
+    };
+    ExecutionObject::answered(done.execution, headers.as_ref(), body)
+}

@@ -1,0 +1,314 @@
+//! Grants: what is in force, what deployments ask for, and saying yes to it.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use larder_model::grants::{Difference, Leads, check};
+use larder_model::ids::KeyId;
+use larder_model::{BuildStatus, Deployment, Function, GrantChange, Grants, Partner};
+use larder_platform::app::App;
+use larder_store::listing::Listing;
+use larder_store::{Approved, filters};
+use larder_wire::scopes::Scope;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::queries::{self, ListParams};
+use crate::api::wire::{self, Ids, datetime};
+use crate::api::{deployments, functions};
+use crate::auth::Caller;
+use crate::problem::{Kind, Problem};
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(get, set))
+        .routes(routes!(get_of_deployment))
+        .routes(routes!(approve))
+        .routes(routes!(list_changes))
+}
+
+/// What changes, in sentences about the function.
+#[derive(Serialize, ToSchema)]
+#[schema(as = GrantDifference)]
+struct DifferenceObject {
+    /// Needs a yes.
+    widens: Vec<String>,
+    narrows: Vec<String>,
+}
+
+/// What a deployment asks for.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct AskedObject {
+    deployment_id: String,
+    status: &'static str,
+    /// Null: it was uploaded without, and has whatever the function has.
+    #[schema(value_type = Option<Object>)]
+    grants: Option<Grants>,
+    /// From what is in force to what it asks for.
+    difference: DifferenceObject,
+    /// It cannot become active before somebody says yes.
+    waits: bool,
+    /// Names what is in force and what is asked for: a yes to it is one to just this.
+    digest: String,
+    uploaded_by: String,
+    approved_by: String,
+    approved_at: String,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct GrantsObject {
+    function_id: String,
+    /// In force.
+    #[schema(value_type = Object)]
+    grants: Grants,
+    /// What of it waits for another yes, because its name leads elsewhere than was approved.
+    moved: Vec<String>,
+    /// The newest deployment, or the one that was asked for; null if there is none.
+    deployment: Option<AskedObject>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct ApprovalObject {
+    #[serde(flatten)]
+    grants: GrantsObject,
+    /// The deployment runs now. Otherwise it becomes active when it is built, or when somebody activates it.
+    active: bool,
+}
+
+#[derive(Deserialize, ToSchema)]
+struct NewApproval {
+    /// As it was read with the grants of the deployment.
+    digest: Option<String>,
+}
+
+/// One line of the history.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct GrantChangeObject {
+    #[serde(rename = "$id")]
+    id: String,
+    #[serde(rename = "$createdAt")]
+    created_at: String,
+    /// Or empty, if it concerns none.
+    function_id: String,
+    /// `set`, `approved` or `activated`; `upstream` or `variable`: what a name leads to was changed.
+    kind: &'static str,
+    /// Or empty.
+    deployment_id: String,
+    /// Who did it; empty: a build that ended, or the operator.
+    key_id: String,
+    /// What was done to an upstream or variable, or empty.
+    note: String,
+    difference: DifferenceObject,
+    #[schema(value_type = Object)]
+    grants: Grants,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct GrantChangeList {
+    total: u64,
+    grant_changes: Vec<GrantChangeObject>,
+}
+
+impl From<Difference> for DifferenceObject {
+    fn from(Difference { widens, narrows }: Difference) -> DifferenceObject {
+        DifferenceObject { widens, narrows }
+    }
+}
+
+impl From<GrantChange> for GrantChangeObject {
+    fn from(change: GrantChange) -> GrantChangeObject {
+        GrantChangeObject {
+            id: change.id,
+            created_at: datetime(change.created_at_ms),
+            function_id: change.function.map(String::from).unwrap_or_default(),
+            kind: change.kind.word(),
+            deployment_id: change.deployment.map(String::from).unwrap_or_default(),
+            key_id: change.key.map(String::from).unwrap_or_default(),
+            note: change.note,
+            difference: Difference::between(&change.old, &change.new).into(),
+            grants: shown(change.new),
+        }
+    }
+}
+
+/// Grants as they are sent; what their names lead to is told in words.
+pub fn shown(grants: Grants) -> Grants {
+    Grants { leads: BTreeMap::new(), ..grants }
+}
+
+fn asked(function: &Function, leads: &Leads, d: Deployment) -> AskedObject {
+    let in_force = leads.complete(&function.grants);
+    let wanted = d.grants.as_ref().unwrap_or(&function.grants);
+    let new = leads.bind(wanted);
+    // A yes to what names led to before is none to what they lead to now.
+    let approved = d.approval.is_some() && d.grants.as_ref().is_some_and(|approved| leads.are_of(approved));
+    AskedObject {
+        waits: !approved && !larder_model::grants::covers(&in_force, &leads.inherit(&in_force, wanted)),
+        difference: Difference::between(&in_force, &new).into(),
+        digest: check::digest(&in_force, &new),
+        deployment_id: d.id.into(),
+        status: d.status.word(),
+        uploaded_by: d.uploader.map(String::from).unwrap_or_default(),
+        approved_at: d.approval.as_ref().map(|approval| datetime(approval.at_ms)).unwrap_or_default(),
+        approved_by: d.approval.map(|approval| approval.by.into()).unwrap_or_default(),
+        grants: d.grants.map(shown),
+    }
+}
+
+async fn object(app: &App, function: Function, deployment: Option<Deployment>) -> Result<GrantsObject, Problem> {
+    let leads = app.store.leads(&function.partner, &function.id).await?;
+    Ok(GrantsObject {
+        moved: Difference::between(&leads.complete(&function.grants), &leads.bind(&function.grants)).widens,
+        deployment: deployment.map(|deployment| asked(&function, &leads, deployment)),
+        function_id: function.id.into(),
+        grants: shown(function.grants),
+    })
+}
+
+/// Grants as somebody sends them.
+pub fn parse(body: &[u8]) -> Result<Grants, Problem> {
+    let sent: Grants = wire::parse_json(body)?;
+    check::check(sent).map_err(|complaints| {
+        let all: Vec<String> =
+            complaints.iter().map(|complaint| format!("`{}`: {}", complaint.key, complaint.why)).collect();
+        Problem::new(Kind::ArgumentInvalid, format!("Invalid {}", all.join("; ")))
+    })
+}
+
+/// Why a deployment cannot become active, who can change that, and how.
+pub fn not_approved(partner: &Partner, function: &Function, d: &Deployment) -> Problem {
+    let asked = shown(d.grants.as_ref().unwrap_or(&function.grants).clone());
+    let widens = Difference::between(&function.grants, &asked).widens;
+    let another = if partner.approval_by_another { ", another one than the uploader's," } else { "" };
+    let message = format!(
+        "The function {}: that is not granted. A key with the scope grants.write{another} can approve it: \
+         larder grants approve {} {}",
+        widens.join("; "),
+        function.id,
+        d.id
+    );
+    Problem::new(Kind::GrantsNotApproved, message)
+}
+
+fn own_upload(what: &str) -> Problem {
+    Problem::new(Kind::OwnUpload, format!("The project wants this of another key: {what}"))
+}
+
+/// The caller's key; whoever has a scope has one.
+fn key(caller: &Caller) -> Result<&KeyId, Problem> {
+    caller.key.as_ref().ok_or_else(|| Problem::internal("a guest with a scope"))
+}
+
+#[utoipa::path(get, path = "/v1/functions/{functionId}/grants", tag = "grants", operation_id = "getGrants",
+    responses((status = 200, body = GrantsObject)))]
+async fn get(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<GrantsObject>, Problem> {
+    caller.may(Scope::GrantsRead)?;
+    let function = functions::find(&app, &caller.partner, &ids.get("functionId")?).await?;
+    newest(&app, function).await
+}
+
+async fn newest(app: &App, function: Function) -> Result<Json<GrantsObject>, Problem> {
+    let newest = app.store.list_deployments(&function.partner, &function.id, &Listing::newest(1)).await?.rows.pop();
+    Ok(Json(object(app, function, newest).await?))
+}
+
+/// Puts grants in force, all of them at once. What they take away is enforced from the answer on.
+#[utoipa::path(put, path = "/v1/functions/{functionId}/grants", tag = "grants", operation_id = "updateGrants",
+    request_body = Object, responses((status = 200, body = GrantsObject)))]
+async fn set(State(app): State<App>, caller: Caller, ids: Ids, body: Body) -> Result<Json<GrantsObject>, Problem> {
+    caller.may(Scope::GrantsWrite)?;
+    let id = ids.get("functionId")?;
+    let new = parse(&wire::bytes(body, wire::BODY_MAX).await?)?;
+    let before = functions::find(&app, &caller.partner, &id).await?;
+    let by = key(&caller)?;
+    let may_upload = caller.has(Scope::FunctionsWrite);
+    if !app.store.set_grants(&caller.partner, &id, &new, by, may_upload, &app.clock).await? {
+        return Err(own_upload("one that may not upload as well (functions.write) can widen the grants"));
+    }
+    functions::changed(&app, &caller.partner, &id).await?;
+    let difference = Difference::between(&before.grants, &new);
+    tracing::info!(
+        partner.id = %caller.partner, function.id = %id, key.id = %by,
+        widens = difference.widens.join("; "), narrows = difference.narrows.join("; "), "grants of {id} were set"
+    );
+    newest(&app, functions::find(&app, &caller.partner, &id).await?).await
+}
+
+#[utoipa::path(get, path = "/v1/functions/{functionId}/deployments/{deploymentId}/grants", tag = "grants",
+    operation_id = "getDeploymentGrants", responses((status = 200, body = GrantsObject)))]
+async fn get_of_deployment(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<GrantsObject>, Problem> {
+    caller.may(Scope::GrantsRead)?;
+    Ok(Json(read(&app, &caller, &ids).await?))
+}
+
+async fn read(app: &App, caller: &Caller, ids: &Ids) -> Result<GrantsObject, Problem> {
+    let deployment = deployments::find_by_path(app, caller, ids).await?;
+    let function = functions::find(app, &caller.partner, &deployment.function).await?;
+    object(app, function, Some(deployment)).await
+}
+
+/// Says yes to what the deployment asks for, as it was read. If it was uploaded to become active, it does.
+#[utoipa::path(post, path = "/v1/functions/{functionId}/deployments/{deploymentId}/grants/approval", tag = "grants",
+    operation_id = "createGrantApproval", request_body = NewApproval, responses((status = 200, body = ApprovalObject)))]
+async fn approve(
+    State(app): State<App>,
+    caller: Caller,
+    ids: Ids,
+    body: Body,
+) -> Result<Json<ApprovalObject>, Problem> {
+    caller.may(Scope::GrantsWrite)?;
+    let body: NewApproval = wire::json(body, wire::BODY_MAX).await?;
+    let digest = wire::required("digest", body.digest)?;
+    let d = deployments::find_by_path(&app, &caller, &ids).await?;
+    if matches!(d.status, BuildStatus::Failed | BuildStatus::Canceled) {
+        let message = format!("The build of this deployment is {}: there is nothing to say yes to", d.status.word());
+        return Err(Problem::new(Kind::BuildNotReady, message));
+    }
+    let Some(asked) = &d.grants else {
+        return Err(Problem::new(
+            Kind::BadRequest,
+            "This deployment asks for nothing: it has whatever the function has",
+        ));
+    };
+    let before = functions::find(&app, &caller.partner, &d.function).await?;
+    let by = key(&caller)?;
+    let active = match app.store.approve_grants(&d, &digest, by, &app.clock).await? {
+        Approved::Yes { active } => active,
+        Approved::Changed => {
+            let message = "What is in force or asked for is not what `digest` was read with: read it again";
+            return Err(Problem::new(Kind::GrantsChanged, message));
+        }
+        Approved::OwnUpload => return Err(own_upload("this one uploaded the deployment")),
+    };
+    tracing::info!(
+        partner.id = %caller.partner, function.id = %d.function, deployment.id = %d.id, key.id = %by,
+        uploader.id = d.uploader.as_ref().map(KeyId::as_str).unwrap_or_default(),
+        widens = Difference::between(&before.grants, asked).widens.join("; "),
+        "grants of deployment {} were approved", d.id
+    );
+    functions::changed(&app, &caller.partner, &d.function).await?;
+    Ok(Json(ApprovalObject { grants: read(&app, &caller, &ids).await?, active }))
+}
+
+/// Who changed or approved what, also of functions that are gone.
+#[utoipa::path(get, path = "/v1/grants/changes", tag = "grants", operation_id = "listGrantChanges",
+    params(ListParams), responses((status = 200, body = GrantChangeList)))]
+async fn list_changes(
+    State(app): State<App>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Json<GrantChangeList>, Problem> {
+    caller.may(Scope::GrantsRead)?;
+    let query = queries::parse(query.as_deref(), filters::GRANT_CHANGES, &[])?;
+    let page = app.store.list_grant_changes(&caller.partner, &query.listing).await?;
+    Ok(Json(GrantChangeList { total: page.total, grant_changes: page.rows.into_iter().map(Into::into).collect() }))
+}

@@ -1,0 +1,245 @@
+//! Partners and their keys: the operator's.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::StatusCode;
+use larder_model::ids::{KeyId, PartnerId};
+use larder_model::{ApiKey, Partner};
+use larder_platform::app::App;
+use larder_wire::scopes::{Scope, is_scope};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::wire::{self, Deleted, Ids, datetime};
+use crate::auth::{self, KeyText, Operator};
+use crate::problem::{Kind, Problem};
+
+const SCOPES_MAX: usize = 100;
+/// Of one partner; all of them are in memory.
+const KEYS_MAX: usize = 100;
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(get, update))
+        .routes(routes!(list_keys, create_key))
+        .routes(routes!(delete_key))
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Partner)]
+struct PartnerObject {
+    #[serde(rename = "$id")]
+    id: String,
+    #[serde(rename = "$createdAt")]
+    created_at: String,
+    #[serde(rename = "$updatedAt")]
+    updated_at: String,
+    name: String,
+    /// Grants that an upload widens are approved by another key than the one that uploaded it.
+    approval_by_another: bool,
+}
+
+#[derive(Serialize, ToSchema)]
+struct PartnerList {
+    total: usize,
+    partners: Vec<PartnerObject>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct NewPartner {
+    /// A DNS label; it becomes the partner's subdomain.
+    partner_id: Option<String>,
+    name: Option<String>,
+}
+
+/// What is left out stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct PartnerPatch {
+    name: Option<String>,
+    approval_by_another: Option<bool>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = Key)]
+struct KeyObject {
+    #[serde(rename = "$id")]
+    id: String,
+    #[serde(rename = "$createdAt")]
+    created_at: String,
+    name: String,
+    scopes: Vec<String>,
+    /// Or empty: it does not expire.
+    expire: String,
+    /// The key's text, told once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct KeyList {
+    total: usize,
+    keys: Vec<KeyObject>,
+}
+
+#[derive(Deserialize, ToSchema)]
+struct NewKey {
+    name: Option<String>,
+    scopes: Option<Vec<String>>,
+    expire: Option<String>,
+}
+
+impl From<Partner> for PartnerObject {
+    fn from(p: Partner) -> PartnerObject {
+        PartnerObject {
+            id: p.id.into(),
+            created_at: datetime(p.created_at_ms),
+            updated_at: datetime(p.updated_at_ms),
+            name: p.name,
+            approval_by_another: p.approval_by_another,
+        }
+    }
+}
+
+impl KeyObject {
+    fn new(key: ApiKey, secret: Option<String>) -> KeyObject {
+        KeyObject {
+            id: key.id.into(),
+            created_at: datetime(key.created_at_ms),
+            name: key.name,
+            scopes: key.scopes,
+            expire: key.expires_at_ms.map(datetime).unwrap_or_default(),
+            secret,
+        }
+    }
+}
+
+async fn find(app: &App, ids: &Ids) -> Result<Partner, Problem> {
+    let id: PartnerId = ids.get("partnerId")?;
+    let found = app.store.partners().await?.into_iter().find(|partner| partner.id == id);
+    found.ok_or_else(|| Problem::not_found(Kind::PartnerNotFound, "Partner"))
+}
+
+#[utoipa::path(get, path = "/v1/partners", tag = "partners", operation_id = "listPartners", security(("operator" = [])),
+    responses((status = 200, body = PartnerList)))]
+async fn list(State(app): State<App>, _: Operator) -> Result<Json<PartnerList>, Problem> {
+    let partners: Vec<PartnerObject> = app.store.partners().await?.into_iter().map(Into::into).collect();
+    Ok(Json(PartnerList { total: partners.len(), partners }))
+}
+
+#[utoipa::path(post, path = "/v1/partners", tag = "partners", operation_id = "createPartner", security(("operator" = [])),
+    request_body = NewPartner, responses((status = 201, body = PartnerObject)))]
+async fn create(State(app): State<App>, _: Operator, body: Body) -> Result<(StatusCode, Json<PartnerObject>), Problem> {
+    let body: NewPartner = wire::json(body, wire::BODY_MAX).await?;
+    let id: PartnerId = wire::id("partnerId", &wire::required("partnerId", body.partner_id)?)?;
+    if !id.is_label() {
+        let why = "must be a DNS label of at most 30 of a-z 0-9 - that does not end in - or -api";
+        return Err(Problem::argument("partnerId", why));
+    }
+    let name = wire::text("name", wire::required("name", body.name)?, 1..=128)?;
+    let partner = app
+        .store
+        .insert_partner(&id, &name, app.clock.now_ms())
+        .await
+        .map_err(|err| Problem::or_taken(err, Kind::PartnerExists, "A partner with this ID exists already"))?;
+    app.directory.reload(&id).await?;
+    Ok((StatusCode::CREATED, Json(partner.into())))
+}
+
+#[utoipa::path(get, path = "/v1/partners/{partnerId}", tag = "partners", operation_id = "getPartner",
+    security(("operator" = [])), responses((status = 200, body = PartnerObject)))]
+async fn get(State(app): State<App>, _: Operator, ids: Ids) -> Result<Json<PartnerObject>, Problem> {
+    Ok(Json(find(&app, &ids).await?.into()))
+}
+
+#[utoipa::path(patch, path = "/v1/partners/{partnerId}", tag = "partners", operation_id = "updatePartner",
+    security(("operator" = [])), request_body = PartnerPatch, responses((status = 200, body = PartnerObject)))]
+async fn update(State(app): State<App>, _: Operator, ids: Ids, body: Body) -> Result<Json<PartnerObject>, Problem> {
+    let body: PartnerPatch = wire::json(body, wire::BODY_MAX).await?;
+    let name = body.name.map(|name| wire::text("name", name, 1..=128)).transpose()?;
+    let mut partner = find(&app, &ids).await?;
+    partner.name = name.unwrap_or(partner.name);
+    partner.approval_by_another = body.approval_by_another.unwrap_or(partner.approval_by_another);
+    partner.updated_at_ms = app.clock.now_ms();
+    app.store.update_partner(&partner).await?;
+    app.directory.reload(&partner.id).await?;
+    tracing::info!(
+        partner.id = %partner.id, approval_by_another = partner.approval_by_another,
+        "the operator changed partner {}", partner.id
+    );
+    Ok(Json(partner.into()))
+}
+
+#[utoipa::path(get, path = "/v1/partners/{partnerId}/keys", tag = "partners", operation_id = "listKeys",
+    security(("operator" = [])), responses((status = 200, body = KeyList)))]
+async fn list_keys(State(app): State<App>, _: Operator, ids: Ids) -> Result<Json<KeyList>, Problem> {
+    let partner = find(&app, &ids).await?;
+    let keys = app.store.keys(&partner.id).await?;
+    let keys: Vec<KeyObject> = keys.into_iter().map(|key| KeyObject::new(key, None)).collect();
+    Ok(Json(KeyList { total: keys.len(), keys }))
+}
+
+/// The answer has the key's text, which is told this once and kept nowhere.
+#[utoipa::path(post, path = "/v1/partners/{partnerId}/keys", tag = "partners", operation_id = "createKey",
+    security(("operator" = [])), request_body = NewKey, responses((status = 201, body = KeyObject)))]
+async fn create_key(
+    State(app): State<App>,
+    _: Operator,
+    ids: Ids,
+    body: Body,
+) -> Result<(StatusCode, Json<KeyObject>), Problem> {
+    let body: NewKey = wire::json(body, wire::BODY_MAX).await?;
+    let scopes = wire::required("scopes", body.scopes)?;
+    if scopes.len() > SCOPES_MAX {
+        return Err(Problem::argument("scopes", format!("may have at most {SCOPES_MAX} values")));
+    }
+    if let Some(unknown) = scopes.iter().find(|scope| !is_scope(scope)) {
+        let known: Vec<&str> = Scope::ALL.iter().map(|scope| scope.words()[0]).collect();
+        return Err(Problem::argument(
+            "scopes",
+            format!("{unknown:?} is not a scope of a key; there are {}", known.join(", ")),
+        ));
+    }
+    let name = wire::text("name", body.name.unwrap_or_default(), 0..=128)?;
+    let now = app.clock.now_ms();
+    let expires_at_ms = match body.expire.filter(|text| !text.is_empty()) {
+        Some(text) => Some(wire::parse_datetime("expire", &text)?.timestamp_millis()),
+        None => None,
+    };
+    if expires_at_ms.is_some_and(|at| at <= now) {
+        return Err(Problem::argument("expire", "is past"));
+    }
+    let partner = find(&app, &ids).await?;
+    if app.store.keys(&partner.id).await?.len() >= KEYS_MAX {
+        return Err(Problem::new(Kind::BadRequest, format!("A partner has at most {KEYS_MAX} keys")));
+    }
+    let KeyText { id, text } = KeyText::generate(&app.clock);
+    let key = ApiKey {
+        id,
+        partner: partner.id,
+        name,
+        secret_hash: hex::encode(auth::hash(&text)),
+        scopes,
+        created_at_ms: now,
+        expires_at_ms,
+    };
+    app.store.insert_key(&key).await?;
+    app.directory.reload(&key.partner).await?;
+    Ok((StatusCode::CREATED, Json(KeyObject::new(key, Some(text)))))
+}
+
+#[utoipa::path(delete, path = "/v1/partners/{partnerId}/keys/{keyId}", tag = "partners", operation_id = "deleteKey",
+    security(("operator" = [])), responses((status = 204)))]
+async fn delete_key(State(app): State<App>, _: Operator, ids: Ids) -> Result<Deleted, Problem> {
+    let id: KeyId = ids.get("keyId")?;
+    let partner = find(&app, &ids).await?;
+    app.store.delete_key(&partner.id, &id).await?;
+    app.directory.reload(&partner.id).await?;
+    Ok(Deleted)
+}

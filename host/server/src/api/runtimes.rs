@@ -1,0 +1,127 @@
+//! Runtimes and specifications: what a function may say of how it is built and run.
+//!
+//! There is one kind of function, a WebAssembly component. The ids are echoed as they were given. A specification is
+//! kept for the clients' sake; what an execution may use is `limits`.
+
+use axum::Json;
+use axum::extract::RawQuery;
+use larder_platform::app::App;
+use larder_wire::scopes::Scope;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::queries::pairs;
+use crate::auth::Caller;
+use crate::problem::{Kind, Problem};
+
+pub const SPECIFICATION_DEFAULT: &str = "s-1vcpu-256mb";
+
+/// Slug, CPUs and megabytes. The first is what there is; the others are known, so that a project that names them can
+/// be pushed unchanged.
+const SPECIFICATIONS: [(&str, f64, u32); 10] = [
+    (SPECIFICATION_DEFAULT, 1.0, 256),
+    ("s-0.5vcpu-512mb", 0.5, 512),
+    ("s-1vcpu-512mb", 1.0, 512),
+    ("s-1vcpu-1gb", 1.0, 1_024),
+    ("s-2vcpu-2gb", 2.0, 2_048),
+    ("s-2vcpu-4gb", 2.0, 4_096),
+    ("s-4vcpu-4gb", 4.0, 4_096),
+    ("s-4vcpu-8gb", 4.0, 8_192),
+    ("s-8vcpu-4gb", 8.0, 4_096),
+    ("s-8vcpu-8gb", 8.0, 8_192),
+];
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(runtimes)).routes(routes!(specifications))
+}
+
+/// A runtime's id, echoed.
+pub fn check(id: String) -> Result<String, Problem> {
+    match id.as_str() {
+        "wasi-0.2" | "wasm-0.2" => Ok(id),
+        "wasi-0.1" | "wasm-0.1" => {
+            let message = format!("The runtime {id} is not offered: build a component for wasi-0.2");
+            Err(Problem::new(Kind::RuntimeUnsupported, message))
+        }
+        _ => Err(Problem::argument("runtime", format!("{id:?} is not known; use wasi-0.2"))),
+    }
+}
+
+/// A specification's slug, echoed.
+pub fn check_specification(slug: String) -> Result<String, Problem> {
+    if SPECIFICATIONS.iter().any(|(known, ..)| *known == slug) {
+        return Ok(slug);
+    }
+    Err(Problem::argument("specification", format!("{slug:?} is not known; use {SPECIFICATION_DEFAULT}")))
+}
+
+#[derive(Serialize, ToSchema)]
+struct Runtime {
+    #[serde(rename = "$id")]
+    id: &'static str,
+    key: &'static str,
+    name: &'static str,
+    version: &'static str,
+    base: &'static str,
+    image: &'static str,
+    logo: &'static str,
+    supports: [&'static str; 2],
+}
+
+#[derive(Serialize, ToSchema)]
+struct RuntimeList {
+    total: usize,
+    runtimes: Vec<Runtime>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Specification {
+    memory: u32,
+    cpus: f64,
+    enabled: bool,
+    slug: &'static str,
+}
+
+#[derive(Serialize, ToSchema)]
+struct SpecificationList {
+    total: usize,
+    specifications: Vec<Specification>,
+}
+
+/// Needs no key.
+#[utoipa::path(get, path = "/v1/functions/runtimes", tag = "functions", operation_id = "listRuntimes", security(()),
+    responses((status = 200, body = RuntimeList)))]
+async fn runtimes() -> Json<RuntimeList> {
+    let component = Runtime {
+        id: "wasi-0.2",
+        key: "wasi",
+        name: "WASI component",
+        version: "0.2",
+        base: "",
+        image: "",
+        logo: "wasm.png",
+        supports: ["x86", "arm64"],
+    };
+    Json(RuntimeList { total: 1, runtimes: vec![component] })
+}
+
+#[utoipa::path(get, path = "/v1/functions/specifications", tag = "functions", operation_id = "listSpecifications",
+    params(("type" = Option<String>, Query, description = "`runtimes` (default) or `builds`")),
+    responses((status = 200, body = SpecificationList)))]
+async fn specifications(caller: Caller, RawQuery(query): RawQuery) -> Result<Json<SpecificationList>, Problem> {
+    caller.may(Scope::FunctionsRead)?;
+    let kind = pairs(query.as_deref().unwrap_or_default()).find(|(name, _)| name == "type").map(|(_, value)| value);
+    if !matches!(kind.as_deref(), None | Some("runtimes" | "builds")) {
+        return Err(Problem::argument("type", "must be runtimes or builds"));
+    }
+    let all = SPECIFICATIONS.iter().map(|(slug, cpus, memory)| Specification {
+        memory: *memory,
+        cpus: *cpus,
+        enabled: *slug == SPECIFICATION_DEFAULT,
+        slug,
+    });
+    let specifications: Vec<Specification> = all.collect();
+    Ok(Json(SpecificationList { total: specifications.len(), specifications }))
+}

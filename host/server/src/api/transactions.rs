@@ -1,0 +1,93 @@
+//! Transactions: the savings that functions created. They are read here and never changed.
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use larder_model::{Transaction, amount};
+use larder_platform::app::App;
+use larder_store::filters;
+use larder_wire::scopes::Scope;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::queries::{self, ListParams};
+use crate::api::wire::{Ids, datetime};
+use crate::auth::Caller;
+use crate::problem::{Kind, Problem};
+
+/// `{execution}-{ordinal}`.
+const ID_CHARS_MAX: usize = 48;
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get))
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Transaction)]
+struct TransactionObject {
+    #[serde(rename = "$id")]
+    id: String,
+    #[serde(rename = "$createdAt")]
+    created_at: String,
+    function_id: String,
+    execution_id: String,
+    /// Or empty.
+    enrolment_id: String,
+    end_user: String,
+    /// Decimal text, such as `12.50`.
+    amount: String,
+    currency: String,
+    /// Or empty.
+    memo: String,
+}
+
+#[derive(Serialize, ToSchema)]
+struct TransactionList {
+    total: u64,
+    transactions: Vec<TransactionObject>,
+}
+
+impl From<Transaction> for TransactionObject {
+    fn from(t: Transaction) -> TransactionObject {
+        TransactionObject {
+            id: t.id,
+            created_at: datetime(t.created_at_ms),
+            function_id: t.function.into(),
+            execution_id: t.execution.into(),
+            enrolment_id: t.enrolment.map(String::from).unwrap_or_default(),
+            end_user: t.end_user,
+            amount: amount::decimal(t.amount_minor, &t.currency),
+            currency: t.currency,
+            memo: t.memo.unwrap_or_default(),
+        }
+    }
+}
+
+#[utoipa::path(get, path = "/v1/transactions", tag = "transactions", operation_id = "listTransactions", params(ListParams),
+    responses((status = 200, body = TransactionList)))]
+async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Json<TransactionList>, Problem> {
+    caller.may(Scope::TransactionsRead)?;
+    let query = queries::parse(query.as_deref(), filters::TRANSACTIONS, &[])?;
+    let page = app.store.list_transactions(&caller.partner, &query.listing).await?;
+    Ok(Json(TransactionList { total: page.total, transactions: page.rows.into_iter().map(Into::into).collect() }))
+}
+
+#[utoipa::path(get, path = "/v1/transactions/{transactionId}", tag = "transactions", operation_id = "getTransaction",
+    responses((status = 200, body = TransactionObject)))]
+async fn get(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<TransactionObject>, Problem> {
+    caller.may(Scope::TransactionsRead)?;
+    let id = ids.text("transactionId")?;
+    let is_id =
+        (1..=ID_CHARS_MAX).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    if !is_id {
+        return Err(Problem::argument("transactionId", format!("must be 1 to {ID_CHARS_MAX} of A-Z a-z 0-9 . _ -")));
+    }
+    let found = app.store.transaction(&caller.partner, id).await?;
+    Ok(Json(found.ok_or_else(|| Problem::not_found(Kind::TransactionNotFound, "Transaction"))?.into()))
+}

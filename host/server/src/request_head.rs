@@ -1,0 +1,42 @@
+//! What a request must be before anybody looks at it, whichever door it comes to.
+//!
+//! Parsing and framing are the HTTP library's. Here stands what it lets through and what nobody behind it can serve: a
+//! coding of the body that is not undone, a protocol that is not spoken, a target that is no path.
+
+use http::request::Parts;
+use http::{Method, header};
+use larder_model::fields::tokens;
+use larder_model::net::hop_by_hop::is_coded;
+
+use crate::problem::{Kind, Problem};
+
+/// An error is also the end of the connection: what follows on it cannot be told from the body.
+pub fn check(head: &Parts) -> Result<(), Problem> {
+    let not_offered = |what: &str| Problem::new(Kind::NotOffered, format!("{what} is not served here"));
+    if [Method::CONNECT, Method::TRACE].contains(&head.method) {
+        return Err(not_offered(&format!("The method {}", head.method)));
+    }
+    if head.method == Method::OPTIONS && head.uri.path() == "*" {
+        return Err(not_offered("OPTIONS of the whole server"));
+    }
+    let is_http = head.uri.scheme().is_none_or(|scheme| ["http", "https"].contains(&scheme.as_str()));
+    if !head.uri.path().starts_with('/') || !is_http {
+        return Err(Problem::new(Kind::BadRequest, "The request's target is no path of this server"));
+    }
+    if is_coded(&head.headers) {
+        return Err(not_offered("A transfer coding other than chunked"));
+    }
+    if tokens(&head.headers, header::TRANSFER_ENCODING).len() > 1 {
+        return Err(Problem::new(Kind::BadRequest, "The body is chunked more than once"));
+    }
+    if tokens(&head.headers, header::EXPECT).iter().any(|what| what != "100-continue") {
+        return Err(Problem::new(Kind::ExpectationFailed, "Only 100-continue may be expected"));
+    }
+    // Other upgrades are an offer that a server may decline by saying nothing (RFC 9110, section 7.8). A WebSocket's client
+    // can do nothing with an answer in HTTP.
+    let protocols = tokens(&head.headers, header::UPGRADE);
+    if protocols.iter().any(|protocol| protocol.split('/').next() == Some("websocket")) {
+        return Err(not_offered("WebSocket"));
+    }
+    Ok(())
+}

@@ -1,0 +1,278 @@
+//! The web door: end users' requests to a partner's HTTP functions.
+//!
+//! The longest route wins and the function receives the real request. One that may have effects answers from a buffer
+//! after they have committed; one that may not may stream. A guest's fault is never a 500.
+
+mod head;
+mod idempotency;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Request, Response, header};
+use http_body::Body as _;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use larder_model::ids::{ExecutionId, PartnerId};
+use larder_model::{End, Failure, LimitKind, RequestRecord, Trigger};
+use larder_platform::admission;
+use larder_platform::app::App;
+use larder_platform::bodies::{self, Account, AnswerBody, Fault};
+use larder_platform::execution::{self, Body, Done, Input, Job, request};
+use tokio::sync::oneshot;
+
+use crate::client_body::ClientBody;
+use crate::problem::{Kind, Problem};
+
+/// Of an answer that streams: how long its function may take.
+#[derive(Clone, Copy)]
+pub struct Streams(pub Duration);
+
+/// Request bodies up to this size are read before the call even where they could stream: it is cheaper.
+const WHOLE_BODY_MAX: u64 = 64 * 1024;
+/// Request headers that are kept in the record.
+const RECORDED_HEADERS: [HeaderName; 4] =
+    [header::CONTENT_TYPE, header::USER_AGENT, header::CONTENT_LENGTH, header::HOST];
+/// Answers one request at a partner's web door; `None` for a host that names no partner.
+pub async fn serve(
+    app: &App,
+    partner: Option<PartnerId>,
+    peer: SocketAddr,
+    request: Request<ClientBody>,
+) -> Response<AnswerBody> {
+    match answer(app, partner, peer, request).await {
+        Ok(response) => response,
+        Err(problem) => refuse(problem),
+    }
+}
+
+async fn answer(
+    app: &App,
+    partner: Option<PartnerId>,
+    peer: SocketAddr,
+    request: Request<ClientBody>,
+) -> Result<Response<AnswerBody>, Problem> {
+    let partner = partner.ok_or_else(|| {
+        let message = "this address names no partner: use P.ROOT, or the header X-Larder-Partner";
+        Problem::new(Kind::PartnerNotFound, message)
+    })?;
+    let path = request.uri().path();
+    let mut tenant = app.directory.tenant(&partner);
+    if tenant.as_ref().is_none_or(|tenant| tenant.route(path).is_none()) {
+        // It may have been deployed a moment ago.
+        app.directory.look_again().await;
+        tenant = app.directory.tenant(&partner);
+    }
+    let tenant = tenant.ok_or_else(|| Problem::new(Kind::PartnerNotFound, "there is no such partner"))?;
+    let view =
+        tenant.route(path).ok_or_else(|| Problem::new(Kind::RouteNotFound, "no function serves this path"))?.clone();
+    let may_have_effects = execution::may_have_effects(app, &view).await.map_err(Problem::unavailable)?;
+
+    let (mut head, body) = request.into_parts();
+    let keyed = idempotency::is_keyed(&head.headers, &view, may_have_effects);
+    let streams = !may_have_effects && !keyed;
+    let record = record(&head, peer);
+    let broken = Arc::default();
+    admission::check(app, &tenant)?;
+    body.account().belongs_to(&tenant.bodies, false);
+    let body = read(app, body, streams, &broken).await?;
+    // Only now: a slow client must not hold the partner's room.
+    let permit = admission::admit(app, &tenant, view.limits.memory_bytes)?;
+    let ticket = match &body {
+        Body::Whole(body) if keyed => match idempotency::begin(app, &view, &head, body).await? {
+            idempotency::Begun::Answered(response) => return Ok(response),
+            idempotency::Begun::Go(ticket) => Some(ticket),
+        },
+        Body::Whole(_) | Body::Stream(_) => None,
+    };
+    let id = ticket.as_ref().map_or_else(|| ExecutionId::generate(&app.clock), |ticket| ticket.subject.clone());
+    head::prepare(&mut head.headers, &id, peer);
+    let own_host = own_host(app, &head);
+    let mut job = Job::new(app, id.clone(), view, Trigger::Http, record, Input::Http { head, body });
+    job.wall_max = Some(app.settings.server.call_timeout);
+    job.sanitize = Some(Arc::new(move |headers: &mut HeaderMap| head::sanitize_response(headers, own_host.as_deref())));
+    if let Some(ticket) = ticket {
+        job.keyed = true;
+        return idempotency::run(app, job, permit, ticket).await;
+    }
+    let head = streams.then(|| {
+        let (stream, head) = oneshot::channel();
+        job.stream = Some(stream);
+        head
+    });
+    let stream = job.view.limits.stream;
+    let mut call = Call::begin(app, job, permit);
+    let Some(mut head) = head else { return Ok(whole(call.end().await, &broken)) };
+    let streamed = tokio::select! {
+        biased;
+        done = call.end() => match (&done.end, head.try_recv()) {
+            // The guest ended in the same moment in which it handed over its head.
+            (End::Streamed { .. }, Ok(response)) => response,
+            _ => return Ok(whole(done, &broken)),
+        },
+        Ok(response) = &mut head => response,
+    };
+    drop(call); // if it has not ended, it goes on
+    let (mut parts, body) = streamed.into_parts();
+    head::mark(&mut parts.headers, &id);
+    if let Some(most) = stream {
+        parts.extensions.insert(Streams(most));
+    }
+    Ok(Response::from_parts(parts, body.boxed_unsync()))
+}
+
+/// A call under way. Nothing stops it before its end: if nobody waits for it any more, because its head has left or its
+/// client has gone, it goes on by itself. So what it used and did is recorded whatever the client does.
+struct Call {
+    app: App,
+    run: Option<Pin<Box<dyn Future<Output = Done> + Send>>>,
+}
+
+impl Call {
+    fn begin(app: &App, job: Job, permit: impl Send + 'static) -> Call {
+        let own = app.clone();
+        let run = async move {
+            let done = execution::execute(&own, job).await;
+            drop(permit);
+            done
+        };
+        Call { app: app.clone(), run: Some(Box::pin(run)) }
+    }
+
+    async fn end(&mut self) -> Done {
+        let Some(run) = &mut self.run else { unreachable!("a call ends once") };
+        let done = run.await;
+        self.run = None;
+        done
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if let Some(run) = self.run.take() {
+            self.app.life.spawn_work("call", async move { drop(run.await) });
+        }
+    }
+}
+
+/// What was wrong with a body that streamed into the function.
+type Broken = Arc<OnceLock<Fault>>;
+
+/// A body with the account that it is charged to, for as long as anybody has a part of it.
+struct Charged(Bytes, #[expect(dead_code, reason = "dropping it gives the bytes back")] Account);
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The request's body, whole or as a stream, with its bound. What goes wrong with a stream later is told to `broken`.
+async fn read(app: &App, body: ClientBody, streams: bool, broken: &Broken) -> Result<Body, Problem> {
+    let max = app.settings.server.body_bytes_max;
+    if body.is_end_stream() {
+        return Ok(Body::Whole(Bytes::new()));
+    }
+    bodies::check_length(&body, max)?;
+    if streams && body.size_hint().upper().is_none_or(|upper| upper > WHOLE_BODY_MAX) {
+        body.account().streams();
+        let broken = broken.clone();
+        let body = Limited::new(body, max).map_err(move |err| {
+            let fault = if err.is::<LengthLimitError>() { Fault::TooLarge { max } } else { Fault::behind(&*err) };
+            let _ = broken.set(fault);
+            err
+        });
+        return Ok(Body::Stream(body.boxed()));
+    }
+    let account = body.account().clone();
+    Ok(Body::Whole(Bytes::from_owner(Charged(bodies::whole(body, max).await?, account))))
+}
+
+/// The name of the partner's door, which cookies may name too; `None` at an address that partners share.
+fn own_host(app: &App, head: &http::request::Parts) -> Option<String> {
+    let host = head.headers.get(header::HOST)?.to_str().ok()?;
+    let host = host.rsplit_once(':').map_or(host, |(host, _)| host).to_ascii_lowercase();
+    let above = host.strip_suffix(app.settings.root_host()?.as_str())?;
+    above.ends_with('.').then_some(host)
+}
+
+fn record(head: &http::request::Parts, peer: SocketAddr) -> RequestRecord {
+    let kept = RECORDED_HEADERS.iter().filter_map(|name| {
+        let value = head.headers.get(name)?.to_str().ok()?;
+        Some((name.as_str().to_owned(), value.chars().take(1_024).collect()))
+    });
+    let client = (request::CLIENT_IP.as_str().to_owned(), peer.ip().to_string());
+    RequestRecord {
+        method: head.method.to_string(),
+        path: head.uri.path_and_query().map_or("/", |path| path.as_str()).chars().take(2_048).collect(),
+        headers: kept.chain([client]).collect(),
+    }
+}
+
+fn whole(done: Done, broken: &Broken) -> Response<AnswerBody> {
+    let id = done.execution.id;
+    if done.unknown {
+        tracing::warn!(execution.id = %id, "it is not known whether a call was applied");
+        return refuse_of(Problem::outcome_unknown(&id), &id);
+    }
+    let problem = match done.end {
+        End::Answered(response) => {
+            let (mut parts, body) = response.into_parts();
+            head::mark(&mut parts.headers, &id);
+            let body = answer_body(&parts.headers, body);
+            return Response::from_parts(parts, body);
+        }
+        // The function failed over a body that the client sent wrongly.
+        End::Failed(_) if let Some(fault) = broken.get() => (*fault).into(),
+        End::Failed(Failure::Host(why)) => Problem::unavailable(format!("execution {id}: {why}")),
+        End::Failed(failure @ Failure::BadRequest(_)) => Problem::new(Kind::BadRequest, failure.to_string()),
+        End::Failed(Failure::Limit(limit)) if matches!(limit.limit, LimitKind::WallMs | LimitKind::CpuMs) => {
+            Problem::new(Kind::FunctionTimeout, "the function did not answer in time")
+        }
+        End::Failed(_) => Problem::new(Kind::FunctionFailed, "the function failed"),
+        // Answers to events, and one that has left: an HTTP call does not end so here.
+        End::Returned(_) | End::Streamed { .. } | End::Retry(_) | End::Reject(_) => {
+            Problem::new(Kind::FunctionFailed, "the function gave no HTTP answer")
+        }
+    };
+    refuse_of(problem, &id)
+}
+
+/// The body behind this head. Without one the length in the head is that of another answer, to GET or the one that the
+/// client has already, and the library must not know that there is none: it would take the length out.
+fn answer_body(head: &HeaderMap, body: Bytes) -> AnswerBody {
+    match body.is_empty() && head.contains_key(header::CONTENT_LENGTH) {
+        true => Bodiless.boxed_unsync(),
+        false => Full::new(body).map_err(|never| match never {}).boxed_unsync(),
+    }
+}
+
+struct Bodiless;
+
+impl http_body::Body for Bodiless {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        std::task::Poll::Ready(None)
+    }
+}
+
+/// An answer that does not come from a function. It tells the end user nothing about the function's inside.
+pub fn refuse(problem: Problem) -> Response<AnswerBody> {
+    problem.into_response().map(|body| body.map_err(Into::into).boxed_unsync())
+}
+
+/// The same about an execution, by which it can be looked up.
+fn refuse_of(problem: Problem, id: &ExecutionId) -> Response<AnswerBody> {
+    let mut response = refuse(Problem { execution: Some(id.clone()), ..problem });
+    head::mark(response.headers_mut(), id);
+    response
+}

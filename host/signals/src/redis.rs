@@ -1,0 +1,446 @@
+//! Wake-ups between processes, through Redis 6.2 or later.
+//!
+//! One stream for each kind of work with one consumer group, so that an entry wakes one process, the one that has waited
+//! longest. Entries are read without acknowledgement (`NOACK`): they carry nothing, and one that is lost with the process
+//! that read it costs a poll. Many pushes of a kind in a moment are one entry. Changes of partners are published on a
+//! channel instead, because every process must look, and so is what [`crate::tail`] tells.
+//!
+//! **Redis may be gone at any moment**, flushed, restarted, cut off or hanging: groups are made again when they are missed,
+//! connections for as long as it takes, and after each time of absence everything is woken once, because wake-ups may have
+//! been lost. Commands: Redis documentation of XADD, XREADGROUP, XGROUP CREATE, PUBLISH.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use fred::clients::{Client, SubscriberClient};
+use fred::prelude::{
+    Builder, ClientLike, Config, EventInterface, KeysInterface, PubsubInterface, ReconnectPolicy, StreamsInterface,
+    Value,
+};
+use fred::types::config::{Options, TlsConnector};
+use fred::types::{Expiration, InfoKind};
+use larder_model::ids::{FunctionId, PartnerId};
+use larder_model::settings;
+use larder_secrets::read_private;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::tail::Message;
+use crate::{Queue, Work};
+
+const GROUP: &str = "larder";
+/// Entries of a stream that nobody reads.
+const ENTRIES_MAX: i64 = 1_000;
+/// How long a read waits in Redis for an entry.
+const BLOCK: Duration = Duration::from_secs(2);
+const OLDEST: (u32, u32) = (6, 2);
+/// Between two tries to reach it.
+const RECONNECT_MS: (u32, u32) = (100, 3_000);
+/// Messages of others that wait to be looked at.
+const MESSAGES_MAX: usize = 1_024;
+const PAUSE: Duration = Duration::from_millis(200);
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("redis.{setting}: {why}")]
+    Settings { setting: &'static str, why: String },
+    #[error("redis.url: Redis 6.2 or later is needed, this is {0}")]
+    TooOld(String),
+}
+
+pub struct Redis {
+    config: Config,
+    prefix: String,
+    /// Tells this process's messages from others'.
+    origin: u64,
+    timeout: Duration,
+    /// For what does not block.
+    client: Client,
+    /// Kinds that were pushed and not sent yet.
+    pushed: [AtomicBool; Work::ALL.len()],
+    sender: Notify,
+    /// Since when it is gone; `None` while it is there.
+    gone: Mutex<Option<Instant>>,
+}
+
+impl Redis {
+    pub async fn open(settings: &settings::Redis) -> Result<Redis, Error> {
+        let wrong = |setting, why: String| Error::Settings { setting, why };
+        let mut config = Config::from_url(&settings.url).map_err(|err| wrong("url", err.details().to_owned()))?;
+        if !settings.password_file.as_os_str().is_empty() {
+            let password = read_private(&settings.password_file)
+                .map_err(|err| wrong("password_file", format!("{}: {err}", settings.password_file.display())))?;
+            config.password = Some(password.trim().to_owned());
+        }
+        let authority = &settings.ca_file;
+        if config.tls.is_some() {
+            let tls = crate::tls::client(authority, authority.as_os_str().is_empty());
+            let (tls, _) = tls.map_err(|err| wrong("ca_file", format!("{err:#}")))?;
+            config.tls = Some(TlsConnector::from(tls).into());
+        } else if !authority.as_os_str().is_empty() {
+            return Err(wrong("ca_file", "redis.url must begin with rediss:// then".into()));
+        }
+        config.fail_fast = false;
+        let client = builder(&config, settings.timeout).build();
+        let redis = Redis {
+            client: client.map_err(|err| wrong("url", err.details().to_owned()))?,
+            config,
+            prefix: settings.prefix.clone(),
+            origin: getrandom::u64().expect("the operating system gives random bytes"),
+            timeout: settings.timeout,
+            pushed: Default::default(),
+            sender: Notify::new(),
+            gone: Mutex::new(Some(Instant::now())),
+        };
+        redis.check().await?;
+        Ok(redis)
+    }
+
+    /// Refuses a Redis that is too old. One that does not answer may do so later.
+    async fn check(&self) -> Result<(), Error> {
+        let _connecting = self.client.connect();
+        let asked = async {
+            self.client.wait_for_connect().await?;
+            self.version().await
+        };
+        match tokio::time::timeout(self.timeout, asked).await {
+            Ok(Ok(version)) => {
+                if !supported(&version) {
+                    return Err(Error::TooOld(version));
+                }
+                let _ = self.is_there();
+            }
+            Ok(Err(err)) => {
+                tracing::warn!(error = %err, "Redis does not answer; until it does, work is found by polling")
+            }
+            Err(_) => tracing::warn!("Redis cannot be reached; until it can, work is found by polling"),
+        }
+        Ok(())
+    }
+
+    async fn version(&self) -> Result<String, fred::error::Error> {
+        let info: String = self.client.info(Some(InfoKind::Server)).await?;
+        Ok(info.lines().find_map(|line| line.trim().strip_prefix("redis_version:")).unwrap_or("").to_owned())
+    }
+
+    /// It was gone, or had lost everything: wake-ups may be missing, and it may be another one.
+    async fn back(&self, queue: &Queue) {
+        Work::ALL.into_iter().for_each(|work| queue.wake(work));
+        if let Ok(version) = self.version().await
+            && !supported(&version)
+        {
+            tracing::error!("{}; what goes wrong with it goes wrong without a word", Error::TooOld(version));
+        }
+    }
+
+    pub fn push(&self, work: Work) {
+        self.pushed[work as usize].store(true, Ordering::Release);
+        self.sender.notify_one();
+    }
+
+    pub fn state(&self) -> String {
+        match *self.gone.lock().expect("no panic under the lock") {
+            None => "ok".into(),
+            Some(since) => format!("gone for {} s; work is found by polling", since.elapsed().as_secs()),
+        }
+    }
+
+    /// Notes that it answers; `true` if it did not before.
+    fn is_there(&self) -> bool {
+        metrics::gauge!("larder_redis_up").set(1.0);
+        let gone = self.gone.lock().expect("no panic under the lock").take();
+        if let Some(since) = gone {
+            tracing::info!(gone_ms = since.elapsed().as_millis() as u64, "Redis is there");
+        }
+        gone.is_some()
+    }
+
+    fn is_gone(&self, why: &fred::error::Error) {
+        metrics::gauge!("larder_redis_up").set(0.0);
+        let mut gone = self.gone.lock().expect("no panic under the lock");
+        if gone.is_none() {
+            *gone = Some(Instant::now());
+            tracing::warn!(error = %why, "Redis is gone; until it is back, work is found by polling");
+        }
+    }
+
+    /// What is only worth having at once does not wait for a Redis that is gone.
+    fn unless_gone(&self) -> Option<&Client> {
+        self.gone.lock().expect("no panic under the lock").is_none().then_some(&self.client)
+    }
+
+    pub async fn keep(&self, key: &str, value: Bytes, forget: Duration) {
+        let Some(client) = self.unless_gone() else { return };
+        let ms = Expiration::PX(i64::try_from(forget.as_millis()).unwrap_or(i64::MAX).max(1));
+        if let Err(err) = client.set::<(), _, _>(format!("{}:{key}", self.prefix), value, Some(ms), None, false).await {
+            tracing::debug!(error = %err, "a value was not kept");
+        }
+    }
+
+    pub async fn kept(&self, key: &str) -> Option<Bytes> {
+        self.unless_gone()?.get(format!("{}:{key}", self.prefix)).await.ok()?
+    }
+
+    pub async fn forget(&self, key: &str) {
+        let Some(client) = self.unless_gone() else { return };
+        let _ = client.del::<(), _>(format!("{}:{key}", self.prefix)).await;
+    }
+
+    pub async fn count(&self, key: &str, by: u64, forget: Duration) -> Option<u64> {
+        self.unless_gone()?;
+        let key = format!("{}:{key}", self.prefix);
+        let sum: i64 = self.client.incr_by(&key, i64::try_from(by).ok()?).await.ok()?;
+        let _ = self.client.expire::<(), _>(&key, forget.as_secs() as i64, None).await;
+        u64::try_from(sum).ok()
+    }
+
+    fn stream(&self, work: Work) -> String {
+        format!("{}:wake:{}", self.prefix, work.word())
+    }
+
+    fn channel(&self) -> String {
+        format!("{}:{}", self.prefix, Work::Tenants.word())
+    }
+
+    fn watched_channel(&self) -> String {
+        format!("{}:watched", self.prefix)
+    }
+
+    fn tail_channel(&self, partner: &PartnerId, function: &FunctionId) -> String {
+        format!("{}:tail:{partner}:{function}", self.prefix)
+    }
+}
+
+fn builder(config: &Config, timeout: Duration) -> Builder {
+    let mut builder = Builder::from_config(config.clone());
+    builder
+        .with_performance_config(|performance| {
+            performance.default_command_timeout = timeout;
+            performance.broadcast_channel_capacity = MESSAGES_MAX;
+        })
+        .with_connection_config(|connection| {
+            connection.connection_timeout = timeout;
+            connection.internal_command_timeout = timeout;
+            connection.max_command_attempts = 1;
+            // One that accepts and never answers is cut off, and tried again.
+            connection.unresponsive.max_timeout = Some(BLOCK + timeout);
+        })
+        .set_policy(ReconnectPolicy::new_exponential(0, RECONNECT_MS.0, RECONNECT_MS.1, 2));
+    builder
+}
+
+fn supported(version: &str) -> bool {
+    let mut numbers = version.split('.').map_while(|part| part.parse::<u32>().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= OLDEST
+}
+
+fn redis(queue: &Queue) -> &Redis {
+    queue.0.redis.as_ref().expect("only started with one")
+}
+
+/// Sends what is pushed, for as long as the process lives. What cannot be sent is dropped: when Redis is back, everyone is
+/// woken anyway.
+pub async fn send(queue: Queue) {
+    let redis = redis(&queue);
+    let client = &redis.client;
+    loop {
+        redis.sender.notified().await;
+        for work in Work::ALL {
+            if !redis.pushed[work as usize].swap(false, Ordering::AcqRel) {
+                continue;
+            }
+            let sent = if work == Work::Tenants {
+                client.publish::<(), _, _>(redis.channel(), "").await
+            } else {
+                client.xadd(redis.stream(work), false, ("MAXLEN", "~", ENTRIES_MAX), "*", ("w", "")).await
+            };
+            if let Err(err) = sent {
+                tracing::debug!(error = %err, work = work.word(), "a wake-up was not sent");
+            }
+        }
+    }
+}
+
+/// Wakes this process with what others push, until it drains. One that works on nothing looks whether Redis is there.
+pub async fn receive(queue: Queue, wanted: Vec<Work>, drain: CancellationToken) {
+    let redis = redis(&queue);
+    // A read that waits holds its connection up, so it has one of its own.
+    let client = redis.client.clone_new();
+    let _connecting = client.connect();
+    let streams: Vec<(String, Work)> = wanted.into_iter().map(|work| (redis.stream(work), work)).collect();
+    let keys: Vec<&str> = streams.iter().map(|(key, _)| key.as_str()).collect();
+    let options = Options { timeout: Some(BLOCK + redis.timeout), ..Options::default() };
+    let mut had_groups = false;
+    while !drain.is_cancelled() {
+        let read = async {
+            if keys.is_empty() {
+                tokio::time::sleep(BLOCK).await;
+                return client.ping::<Value>(None).await.map(|_| Value::Null);
+            }
+            let (keys, new) = (keys.clone(), vec![">"; keys.len()]);
+            // One at a time, so that the next entry finds the next process.
+            let block = Some(BLOCK.as_millis() as u64);
+            client.with_options(&options).xreadgroup(GROUP, GROUP, Some(1), block, true, keys, new).await
+        };
+        let read = tokio::select! {
+            read = read => read,
+            () = drain.cancelled() => break,
+        };
+        match read {
+            Ok(found) => {
+                if redis.is_there() {
+                    redis.back(&queue).await;
+                }
+                for key in streams_in(found) {
+                    if let Some((_, work)) = streams.iter().find(|(stream, _)| *stream == key) {
+                        queue.wake(*work);
+                    }
+                }
+            }
+            // The group, or the whole stream, is gone: flushed, evicted, or not made yet.
+            Err(err) if ["NOGROUP", "UNBLOCKED"].iter().any(|word| err.details().contains(word)) => {
+                if make_groups(&client, &keys).await && had_groups {
+                    metrics::counter!("larder_queue_groups_recreated_total").increment(1);
+                    tracing::info!("the streams of wake-ups were gone and are made again");
+                }
+                had_groups = true;
+                let _ = redis.is_there();
+                redis.back(&queue).await;
+            }
+            Err(err) => {
+                redis.is_gone(&err);
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    let _ = client.quit().await;
+}
+
+/// Makes the groups that are missing; `false` if none could be.
+async fn make_groups(client: &Client, keys: &[&str]) -> bool {
+    let mut made = false;
+    for key in keys {
+        // From the first entry: one that was pushed before the group was there is not lost on it.
+        match client.xgroup_create::<(), _, _, _>(*key, GROUP, "0", true).await {
+            Ok(()) => made = true,
+            Err(err) if err.details().contains("BUSYGROUP") => {}
+            Err(err) => {
+                tracing::debug!(error = %err, "a group could not be made");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    made
+}
+
+/// The names of the streams in an answer to XREADGROUP: `[[name, entries], …]`, or nothing.
+fn streams_in(found: Value) -> Vec<String> {
+    let names =
+        found.into_array().into_iter().filter_map(|stream| stream.into_array().into_iter().next()?.into_string());
+    names.collect()
+}
+
+/// Publishes what other processes should know of the tails. While Redis is gone that is dropped.
+pub async fn tell(queue: Queue, mut out: mpsc::Receiver<Message>) {
+    let redis = redis(&queue);
+    while let Some(message) = out.recv().await {
+        if redis.gone.lock().expect("no panic under the lock").is_some() {
+            continue;
+        }
+        let channel = match &message {
+            Message::Ask | Message::Watched(..) => redis.watched_channel(),
+            Message::Ended(execution) => redis.tail_channel(&execution.partner, &execution.function),
+        };
+        let text = serde_json::to_string(&(redis.origin, message)).expect("texts and numbers");
+        if let Err(err) = redis.client.publish::<(), _, _>(channel, text).await {
+            tracing::debug!(error = %err, "a message of the tails was not sent");
+        }
+    }
+}
+
+/// Wakes this process when others change something of a partner's snapshot, and hears what the tails are told, until it
+/// drains.
+pub async fn listen(queue: Queue, drain: CancellationToken) {
+    let redis = redis(&queue);
+    let Ok(client): Result<SubscriberClient, _> = builder(&redis.config, redis.timeout).build_subscriber_client()
+    else {
+        return;
+    };
+    let _connecting = client.connect();
+    // After each reconnection it subscribes again.
+    let _managing = client.manage_subscriptions();
+    let mut messages = client.message_rx();
+    while !drain.is_cancelled() {
+        match client.subscribe(vec![redis.channel(), redis.watched_channel()]).await {
+            Ok(()) => break,
+            Err(err) => {
+                tracing::debug!(error = %err, "changes cannot be listened to yet");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    queue.tails().ask();
+    let mut followed = BTreeSet::new();
+    loop {
+        tokio::select! {
+            message = messages.recv() => match message {
+                Ok(message) if message.channel == redis.channel() => queue.wake(Work::Tenants),
+                Ok(message) => hear(&queue, message.value),
+                // A reader that was too slow has missed some, which is as good as one.
+                Err(RecvError::Lagged(_)) => queue.wake(Work::Tenants),
+                Err(RecvError::Closed) => break,
+            },
+            () = queue.tails().changed() => {
+                follow(&queue, &client, &mut followed).await;
+                // Only now: whoever is told of a tail speaks at once.
+                queue.tails().announce();
+            }
+            () = drain.cancelled() => break,
+        }
+    }
+    let _ = client.quit().await;
+}
+
+fn hear(queue: &Queue, text: Value) {
+    let message = text.as_str().and_then(|text| serde_json::from_str::<(u64, Message)>(&text).ok());
+    match message {
+        Some((origin, message)) if origin != redis(queue).origin => queue.tails().hear(message),
+        Some(_) => {}
+        // During an upgrade, say.
+        None => tracing::debug!("a message of the tails that is not understood"),
+    }
+}
+
+/// Subscribes to what is watched here, and only that. What fails is tried again at the next announcement.
+async fn follow(queue: &Queue, client: &SubscriberClient, followed: &mut BTreeSet<String>) {
+    let redis = redis(queue);
+    let watched = queue.tails().watched_here();
+    let wanted: BTreeSet<String> =
+        watched.iter().map(|(partner, function)| redis.tail_channel(partner, function)).collect();
+    let (new, old): (Vec<_>, Vec<_>) =
+        (wanted.difference(followed).cloned().collect(), followed.difference(&wanted).cloned().collect());
+    if !new.is_empty() && client.subscribe(new.clone()).await.is_ok() {
+        followed.extend(new);
+    }
+    if !old.is_empty() && client.unsubscribe(old.clone()).await.is_ok() {
+        followed.retain(|channel| !old.contains(channel));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        for (version, expected) in
+            [("7.0.15", true), ("6.2.0", true), ("6.0.16", false), ("5.0.7", false), ("10.1", true), ("", false)]
+        {
+            assert_eq!(supported(version), expected, "{version}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Dead letters: executions that were given up. They are rows of `executions` with `buried_at_ms`, which keep everything
+//! that another run needs.
+
+use larder_model::ids::{ExecutionId, FunctionId, PartnerId};
+use larder_model::time::Millis;
+use larder_model::{Execution, RequestRecord, json};
+
+use crate::db::{Lock, Value};
+use crate::executions::{COLUMNS, execution};
+use crate::listing::{self, Column, Filter, Kind, Listing, Op, Page, Source};
+use crate::{Error, Result, Store, args};
+
+pub(super) const SOURCE: Source = Source {
+    name: "dead_letters",
+    table: "executions",
+    columns: COLUMNS,
+    id: "id",
+    indexed: &["event_row"],
+    long: &["logs", "errors"],
+};
+
+/// What lists of dead letters can be filtered by.
+pub const FILTERS: &[Column] = &[
+    Column { attribute: "$id", column: "id", kind: Kind::Text },
+    Column { attribute: "$createdAt", column: "created_at_ms", kind: Kind::Time },
+    Column { attribute: "$updatedAt", column: "updated_at_ms", kind: Kind::Time },
+    Column { attribute: "buriedAt", column: "buried_at_ms", kind: Kind::Time },
+    Column { attribute: "functionId", column: "function_id", kind: Kind::Text },
+    Column { attribute: "trigger", column: "trigger_kind", kind: Kind::Text },
+    Column { attribute: "responseStatusCode", column: "response_status", kind: Kind::Int },
+    Column { attribute: "deploymentId", column: "deployment_id", kind: Kind::Text },
+    Column { attribute: "enrolmentId", column: "enrolment_id", kind: Kind::Text },
+    Column { attribute: "eventId", column: "event_row", kind: Kind::Text },
+];
+
+/// How many dead letters were redriven, and whether there are more that could be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Redriven {
+    pub total: u64,
+    pub more: bool,
+}
+
+/// Any time at all, said so that an index serves it.
+pub(super) fn buried() -> Filter {
+    Filter::Compare { column: "buried_at_ms", op: Op::Greater, values: vec![Value::Int(0)] }
+}
+
+impl Store {
+    pub async fn list_dead_letters(&self, partner: &PartnerId, listing: &Listing) -> Result<Page<Execution>> {
+        let mut listing = listing.clone();
+        listing.filters.push(buried());
+        listing::list(&self.lists, &SOURCE, vec![("partner_id", partner.into())], &listing, execution).await
+    }
+
+    pub async fn dead_letter(&self, partner: &PartnerId, id: &ExecutionId) -> Result<Option<Execution>> {
+        let found = listing::one(&self.db, &SOURCE, vec![("partner_id", partner.into())], id, execution).await?;
+        Ok(found.filter(|execution| execution.buried_at_ms.is_some()))
+    }
+
+    /// Puts a dead letter back into the queue, with all its attempts before it. Gives the execution as it waits then.
+    /// `NotFound` if it is none, or none any more: of several who redrive it at once, one does.
+    pub async fn redrive(&self, partner: &PartnerId, id: &ExecutionId, now: Millis) -> Result<Execution> {
+        const REDRIVE: &str = "-- redrive_dead_letter
+            UPDATE executions SET status = 'waiting', failures = 0, lost = 0, host_failing_since_ms = NULL, buried_at_ms = NULL, response_status = 0, due_at_ms = ?, updated_at_ms = ?
+            WHERE partner_id = ? AND id = ? AND buried_at_ms IS NOT NULL";
+        let find =
+            format!("-- redriven_dead_letter\n SELECT {COLUMNS} FROM executions WHERE partner_id = ? AND id = ?");
+        self.db
+            .tx("redrive_dead_letter", &(find, partner, id, now), |tx, (find, partner, id, now)| {
+                Box::pin(async move {
+                    tx.run(REDRIVE, args![*now, *now, *partner, *id]).await?.exactly_one("dead letter")?;
+                    let row = tx.row(find, args![*partner, *id]).await?;
+                    execution(&row.ok_or(Error::NotFound { what: "dead letter" })?)
+                })
+            })
+            .await
+    }
+
+    /// Redrives up to `limit` dead letters of a function that were buried before then, the first buried first.
+    pub async fn redrive_all(
+        &self,
+        partner: &PartnerId,
+        function: &FunctionId,
+        before: Millis,
+        limit: u32,
+        now: Millis,
+    ) -> Result<Redriven> {
+        const MORE: &str = "-- any_dead_letter_of_function
+            SELECT 1 FROM executions WHERE partner_id = ? AND function_id = ? AND buried_at_ms < ? LIMIT 1";
+        let redrive = format!(
+            "-- redrive_dead_letters
+            UPDATE executions SET status = 'waiting', failures = 0, lost = 0, host_failing_since_ms = NULL, buried_at_ms = NULL, response_status = 0, due_at_ms = ?, updated_at_ms = ?
+            WHERE partner_id = ? AND buried_at_ms IS NOT NULL AND id IN (SELECT id FROM (SELECT id FROM executions
+                WHERE partner_id = ? AND function_id = ? AND buried_at_ms < ? ORDER BY buried_at_ms LIMIT {limit}) AS batch)"
+        );
+        self.db
+            .tx(
+                "redrive_dead_letters",
+                &(redrive, partner, function, before, now),
+                |tx, (redrive, partner, function, before, now)| {
+                    Box::pin(async move {
+                        let args = args![*now, *now, *partner, *partner, *function, *before];
+                        let total = tx.run(redrive, args).await?.0;
+                        let more = tx.row(MORE, args![*partner, *function, *before]).await?.is_some();
+                        Ok(Redriven { total, more })
+                    })
+                },
+            )
+            .await
+    }
+
+    /// Makes a dead letter a failed execution like any other; what only another run would need goes. `NotFound` if it is none.
+    pub async fn discard_dead_letter(&self, partner: &PartnerId, id: &ExecutionId, now: Millis) -> Result<()> {
+        const REQUEST: &str = "-- request_of_dead_letter
+            SELECT request FROM executions WHERE partner_id = ? AND id = ? AND buried_at_ms IS NOT NULL";
+        const DISCARD: &str = "-- discard_dead_letter
+            UPDATE executions SET buried_at_ms = NULL, body = NULL, request = ?, updated_at_ms = ?
+            WHERE partner_id = ? AND id = ? AND buried_at_ms IS NOT NULL";
+        self.db
+            .tx("discard_dead_letter", &(partner, id, now), |tx, (partner, id, now)| {
+                Box::pin(async move {
+                    let rows = tx.locked(Lock::Exclusive, REQUEST, args![*partner, *id]).await?;
+                    let row = rows.first().ok_or(Error::NotFound { what: "dead letter" })?;
+                    let request: RequestRecord = row.json(0, "executions.request")?;
+                    tx.run(DISCARD, args![json(&request.recorded()), *now, *partner, *id])
+                        .await?
+                        .exactly_one("dead letter")
+                })
+            })
+            .await
+    }
+}

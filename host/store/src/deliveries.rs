@@ -1,0 +1,116 @@
+//! What became of an event: whom it reached, and how far they are.
+
+use std::collections::BTreeMap;
+
+use larder_model::ids::{EventId, FunctionId, PartnerId};
+use larder_model::time::Millis;
+use larder_model::{ExecutionStatus, StoredEvent, trigger_key};
+
+use crate::db::Row;
+use crate::{Result, Store, args, events};
+
+/// Executions of one event that are counted; there may be more.
+pub const COUNTED_MAX: u32 = 10_000;
+
+/// How to name an event.
+#[derive(Clone, Copy, Debug)]
+pub enum EventName<'a> {
+    Row(&'a EventId),
+    /// Its own, which are unique together.
+    SourceAndId(&'a str, &'a str),
+}
+
+/// An event without its data.
+#[derive(Clone, Debug)]
+pub struct EventHead {
+    pub row: EventId,
+    pub id: String,
+    pub source: String,
+    pub kind: String,
+    pub subject: Option<String>,
+    pub time: String,
+    /// It was not handed to functions yet.
+    pub waiting: bool,
+    pub created_at_ms: Millis,
+}
+
+/// What one function got of an event.
+#[derive(Clone, Debug, Default)]
+pub struct Delivery {
+    /// It runs per enrolment.
+    pub per_enrolment: bool,
+    /// Further enrolments may still get it.
+    pub expanding: bool,
+    /// Executions by where they stand.
+    pub executions: BTreeMap<&'static str, u64>,
+}
+
+impl Store {
+    pub async fn event_head(&self, partner: &PartnerId, name: EventName<'_>) -> Result<Option<EventHead>> {
+        const COLUMNS: &str = "row_id, id, source, kind, subject, time, waiting, created_at_ms";
+        let (column, value) = match name {
+            EventName::Row(row) => ("row_id", row.to_string()),
+            EventName::SourceAndId(source, id) => ("dedup_key", trigger_key(&[source, id])),
+        };
+        let sql = format!("-- event_head\n SELECT {COLUMNS} FROM events WHERE partner_id = ? AND {column} = ?");
+        self.db.row(&sql, args![partner, value]).await?.as_ref().map(head).transpose()
+    }
+
+    /// By function.
+    pub async fn deliveries(&self, partner: &PartnerId, event: &EventId) -> Result<BTreeMap<FunctionId, Delivery>> {
+        const FANOUTS: &str = "-- fanouts_of_event
+            SELECT function_id, waiting FROM fanouts WHERE partner_id = ? AND event_row = ?";
+        let executions = format!(
+            "-- executions_of_event
+            SELECT function_id, status, COUNT(*) FROM (SELECT function_id, status FROM executions
+                WHERE partner_id = ? AND event_row = ? LIMIT {COUNTED_MAX}) AS counted GROUP BY function_id, status"
+        );
+        let mut all: BTreeMap<FunctionId, Delivery> = BTreeMap::new();
+        for row in self.db.rows(FANOUTS, args![partner, event]).await? {
+            let expanding = row.flag(1)?;
+            all.insert(
+                row.id(0, "fanouts.function_id")?,
+                Delivery { per_enrolment: true, expanding, ..Delivery::default() },
+            );
+        }
+        for row in self.db.rows(&executions, args![partner, event]).await? {
+            let status = row.parse(1, "executions.status", ExecutionStatus::from_word)?;
+            let of = all.entry(row.id(0, "executions.function_id")?).or_default();
+            of.executions.insert(status.word(), row.int(2)? as u64);
+        }
+        Ok(all)
+    }
+
+    /// Whether each of these events, whose source and id are known already, says something else than the one that is stored.
+    pub async fn differ(&self, events: &[&StoredEvent]) -> Result<Vec<bool>> {
+        const STORED: &str = "-- content_of_event
+            SELECT kind, subject, data_content_type, data FROM events WHERE partner_id = ? AND dedup_key = ?";
+        let mut differ = Vec::with_capacity(events.len());
+        for event in events {
+            let found = self.db.row(STORED, args![&event.partner, events::key(event)]).await?;
+            differ.push(match found {
+                Some(row) => {
+                    row.text(0)? != event.kind
+                        || row.maybe_text(1)? != event.subject
+                        || row.text(2)? != event.data_content_type
+                        || row.bytes(3)? != event.data[..]
+                }
+                None => false,
+            });
+        }
+        Ok(differ)
+    }
+}
+
+fn head(row: &Row) -> Result<EventHead> {
+    Ok(EventHead {
+        row: row.id(0, "events.row_id")?,
+        id: row.text(1)?,
+        source: row.text(2)?,
+        kind: row.text(3)?,
+        subject: row.maybe_text(4)?,
+        time: row.text(5)?,
+        waiting: row.flag(6)?,
+        created_at_ms: row.int(7)?,
+    })
+}

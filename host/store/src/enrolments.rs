@@ -1,0 +1,141 @@
+//! Enrolments: who takes part in which function.
+
+use larder_model::ids::{EnrolmentId, FunctionId, PartnerId};
+use larder_model::time::Millis;
+use larder_model::{Enrolment, EnrolmentStatus};
+
+use crate::db::{Row, Value, by_partner, one_of};
+use crate::listing::{self, Column, Kind, Listing, Page, Source};
+use crate::{Error, Removal, Removed, Result, Store, args, removals};
+
+const COLUMNS: &str = "partner_id, id, function_id, end_user, topic, settings, status, created_at_ms, updated_at_ms";
+pub(super) const SOURCE: Source =
+    Source { name: "enrolments", table: "enrolments", columns: COLUMNS, id: "id", indexed: &[], long: &[] };
+
+/// What lists of enrolments can be filtered by.
+pub const FILTERS: &[Column] = &[
+    Column { attribute: "$id", column: "id", kind: Kind::Text },
+    Column { attribute: "$createdAt", column: "created_at_ms", kind: Kind::Time },
+    Column { attribute: "$updatedAt", column: "updated_at_ms", kind: Kind::Time },
+    Column { attribute: "functionId", column: "function_id", kind: Kind::Text },
+    Column { attribute: "endUser", column: "end_user", kind: Kind::Text },
+    Column { attribute: "topic", column: "topic", kind: Kind::Text },
+    Column { attribute: "status", column: "status", kind: Kind::Text },
+];
+
+pub(super) const IS_ENROLLED: &str = "-- is_enrolled
+    SELECT 1 FROM enrolments WHERE partner_id = ? AND function_id = ? AND end_user = ? AND status = 'active' LIMIT 1";
+
+impl Store {
+    /// `Conflict` if this end user takes part in this function with this topic already.
+    pub async fn insert_enrolment(&self, enrolment: &Enrolment) -> Result<()> {
+        self.db
+            .tx("insert_enrolment", enrolment, |tx, e| {
+                Box::pin(async move {
+                    if !crate::functions::exists(tx, &e.partner, &e.function).await? {
+                        return Err(Error::NotFound { what: "function" });
+                    }
+                    let row = args![
+                        &e.partner,
+                        &e.id,
+                        &e.function,
+                        &e.end_user,
+                        &e.topic,
+                        &e.settings,
+                        e.status.word(),
+                        e.created_at_ms,
+                        e.updated_at_ms
+                    ];
+                    tx.insert(&format!("-- insert_enrolment\n INSERT INTO enrolments ({COLUMNS})"), vec![row]).await
+                })
+            })
+            .await
+    }
+
+    /// Changes what is given and nothing else, so that a pause is not undone by a change of settings beside it.
+    pub async fn update_enrolment(
+        &self,
+        partner: &PartnerId,
+        id: &EnrolmentId,
+        status: Option<EnrolmentStatus>,
+        settings: Option<&str>,
+        now: Millis,
+    ) -> Result<()> {
+        const UPDATE: &str = "-- update_enrolment
+            UPDATE enrolments SET status = COALESCE(?, status), settings = COALESCE(?, settings), updated_at_ms = ?
+            WHERE partner_id = ? AND id = ?";
+        let args = args![status.map(EnrolmentStatus::word), settings, now, partner, id];
+        self.db.run(UPDATE, args).await?.exactly_one("enrolment")
+    }
+
+    /// From here on nothing of it runs or saves. Its transactions and executions stay; its state goes by the removal that is
+    /// given.
+    pub async fn delete_enrolment(&self, partner: &PartnerId, id: &EnrolmentId, now: Millis) -> Result<Removal> {
+        const DELETE: &str = "-- delete_enrolment
+            DELETE FROM enrolments WHERE partner_id = ? AND id = ?";
+        const FUNCTION: &str = "-- function_of_enrolment
+            SELECT function_id FROM enrolments WHERE partner_id = ? AND id = ?";
+        self.db
+            .tx("delete_enrolment", &(partner, id, now), |tx, (partner, id, now)| {
+                Box::pin(async move {
+                    let function = tx.row(FUNCTION, args![*partner, *id]).await?;
+                    let function = function.ok_or(Error::NotFound { what: "enrolment" })?;
+                    tx.run(DELETE, args![*partner, *id]).await?.exactly_one("enrolment")?;
+                    let what = Removed::Enrolment(function.id(0, "enrolments.function_id")?, (*id).clone());
+                    let removal = Removal { partner: (*partner).clone(), what };
+                    removals::mark(tx, &removal, *now).await?;
+                    Ok(removal)
+                })
+            })
+            .await
+    }
+
+    pub async fn enrolment(&self, partner: &PartnerId, id: &EnrolmentId) -> Result<Option<Enrolment>> {
+        const FIND: &str = "-- find_enrolment
+            SELECT partner_id, id, function_id, end_user, topic, settings, status, created_at_ms, updated_at_ms
+            FROM enrolments WHERE partner_id = ? AND id = ?";
+        self.db.row(FIND, args![partner, id]).await?.as_ref().map(enrolment).transpose()
+    }
+
+    /// Those of these enrolments that are there.
+    pub async fn enrolments(
+        &self,
+        keys: impl IntoIterator<Item = (&PartnerId, &EnrolmentId)>,
+    ) -> Result<Vec<Enrolment>> {
+        let mut found = Vec::new();
+        for (partner, ids) in by_partner(keys) {
+            let ids = one_of(ids.into_iter().map(Value::from));
+            let sql = format!(
+                "-- find_enrolments\n SELECT {COLUMNS} FROM enrolments WHERE partner_id = ? AND id IN ({})",
+                ids.marks
+            );
+            for row in self.db.rows(&sql, [args![partner], ids.args].concat()).await? {
+                found.push(enrolment(&row)?);
+            }
+        }
+        Ok(found)
+    }
+
+    pub async fn list_enrolments(&self, partner: &PartnerId, listing: &Listing) -> Result<Page<Enrolment>> {
+        listing::list(&self.lists, &SOURCE, vec![("partner_id", partner.into())], listing, enrolment).await
+    }
+
+    /// Does this end user take part in this function, with whatever topic?
+    pub async fn is_enrolled(&self, partner: &PartnerId, function: &FunctionId, end_user: &str) -> Result<bool> {
+        Ok(self.db.row(IS_ENROLLED, args![partner, function, end_user]).await?.is_some())
+    }
+}
+
+fn enrolment(row: &Row) -> Result<Enrolment> {
+    Ok(Enrolment {
+        partner: row.id(0, "enrolments.partner_id")?,
+        id: row.id(1, "enrolments.id")?,
+        function: row.id(2, "enrolments.function_id")?,
+        end_user: row.text(3)?,
+        topic: row.text(4)?,
+        settings: row.text(5)?,
+        status: row.parse(6, "enrolments.status", EnrolmentStatus::from_word)?,
+        created_at_ms: row.int(7)?,
+        updated_at_ms: row.int(8)?,
+    })
+}

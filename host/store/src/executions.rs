@@ -1,0 +1,451 @@
+//! Executions: the queue of record and the record of what ran.
+//!
+//! `due_at_ms` is when an execution may next be claimed: its time while it waits, the end of its lease while it runs,
+//! NULL once it ended. A claim raises `attempt`; an outcome is written only under the holder and attempt of its claim
+//! (see [`crate::ledger`]), so that the late result of a claim that ran out is dropped.
+
+use larder_model::ids::{EnrolmentId, EventId, ExecutionId, FunctionId, PartnerId};
+use larder_model::time::Millis;
+use larder_model::{Execution, ExecutionStatus, RequestRecord, Trigger, json};
+
+use crate::db::{Lock, Row, Tx, Value, by_partner, one_of};
+use crate::listing::{self, Column, Kind, Listing, Page, Source};
+use crate::{Error, Result, Store, args};
+
+pub(super) const COLUMNS: &str = "partner_id, id, function_id, deployment_id, trigger_kind, status, trigger_key, event_row, enrolment_id, \
+    nominal_at_ms, late_ms, scheduled_at_ms, request, attempt, response_status, response_headers, logs, errors, wall_us, cpu_us, \
+    memory_peak_bytes, created_at_ms, updated_at_ms, failures, lost, buried_at_ms, \
+    host_failing_since_ms";
+/// How many columns `COLUMNS` has: those behind it in a longer select begin here.
+const WIDTH: usize = 27;
+pub(super) const SOURCE: Source = Source {
+    name: "executions",
+    table: "executions",
+    columns: COLUMNS,
+    id: "id",
+    indexed: &["event_row"],
+    long: &["logs", "errors"],
+};
+
+/// What lists of executions can be filtered by.
+pub const FILTERS: &[Column] = &[
+    Column { attribute: "$id", column: "id", kind: Kind::Text },
+    Column { attribute: "$createdAt", column: "created_at_ms", kind: Kind::Time },
+    Column { attribute: "$updatedAt", column: "updated_at_ms", kind: Kind::Time },
+    Column { attribute: "trigger", column: "trigger_kind", kind: Kind::Text },
+    Column { attribute: "status", column: "status", kind: Kind::Text },
+    Column { attribute: "responseStatusCode", column: "response_status", kind: Kind::Int },
+    Column { attribute: "duration", column: "wall_us", kind: Kind::Seconds(1_000_000) },
+    Column { attribute: "deploymentId", column: "deployment_id", kind: Kind::Text },
+    Column { attribute: "enrolmentId", column: "enrolment_id", kind: Kind::Text },
+    Column { attribute: "eventId", column: "event_row", kind: Kind::Text },
+];
+
+/// An execution that is to run.
+#[derive(Clone, Debug)]
+pub struct NewExecution {
+    pub partner: PartnerId,
+    pub id: ExecutionId,
+    pub function: FunctionId,
+    pub trigger: Trigger,
+    pub trigger_key: Option<String>,
+    pub event: Option<EventId>,
+    pub enrolment: Option<EnrolmentId>,
+    pub nominal_at_ms: Option<Millis>,
+    pub late_ms: Option<Millis>,
+    /// Runs then, rather than at once.
+    pub scheduled_at_ms: Option<Millis>,
+    pub request: RequestRecord,
+    /// Kept until the execution ends.
+    pub body: Option<Vec<u8>>,
+    pub now: Millis,
+}
+
+/// An execution that this process may run.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    pub execution: Execution,
+    pub body: Vec<u8>,
+    pub holder: String,
+    /// Another claim ran out before it came to an end.
+    pub stolen: bool,
+}
+
+impl NewExecution {
+    /// As it waits.
+    pub fn execution(&self) -> Execution {
+        let status = if self.scheduled_at_ms.is_some() { ExecutionStatus::Scheduled } else { ExecutionStatus::Waiting };
+        let (partner, id, function) = (self.partner.clone(), self.id.clone(), self.function.clone());
+        Execution {
+            trigger_key: self.trigger_key.clone(),
+            event: self.event.clone(),
+            enrolment: self.enrolment.clone(),
+            nominal_at_ms: self.nominal_at_ms,
+            late_ms: self.late_ms,
+            scheduled_at_ms: self.scheduled_at_ms,
+            request: self.request.clone(),
+            ..Execution::new(partner, id, function, self.trigger, status, self.now)
+        }
+    }
+}
+
+impl Store {
+    pub async fn insert_execution(&self, new: &NewExecution) -> Result<()> {
+        match self.insert_once(new).await {
+            // The second insert waits for the first one, should that still be under way, and meets its row if it was committed.
+            Err(Error::Unknown(why)) => match self.insert_once(new).await {
+                // Its id is nobody else's.
+                Err(Error::Conflict { .. }) => Ok(()),
+                // The first may stand all the same.
+                Err(Error::Unavailable(_) | Error::Contended(_)) => Err(Error::Unknown(why)),
+                done => done,
+            },
+            done => done,
+        }
+    }
+
+    async fn insert_once(&self, new: &NewExecution) -> Result<()> {
+        self.db
+            .tx("insert_execution", new, |tx, new| {
+                Box::pin(async move {
+                    if !crate::functions::exists(tx, &new.partner, &new.function).await? {
+                        return Err(Error::NotFound { what: "function" });
+                    }
+                    insert_new(tx, std::slice::from_ref(new)).await
+                })
+            })
+            .await
+    }
+
+    /// Takes executions that are due, of each partner up to so many: those whose lease ran out before all that wait.
+    pub async fn claim_executions(
+        &self,
+        holder: &str,
+        now: Millis,
+        lease_until: Millis,
+        wanted: &[(PartnerId, u32)],
+    ) -> Result<Vec<Claimed>> {
+        let lookup = format!(
+            "-- due_executions
+            SELECT {COLUMNS}, body FROM executions /*! FORCE INDEX (executions_by_status) */
+            WHERE partner_id = ? AND status = ? AND due_at_ms <= ? ORDER BY due_at_ms LIMIT ?"
+        );
+        self.db
+            .tx(
+                "claim_executions",
+                &(lookup, holder, now, lease_until, wanted),
+                |tx, (lookup, holder, now, lease_until, wanted)| {
+                    Box::pin(async move {
+                        let mut claimed = Vec::new();
+                        for (partner, most) in *wanted {
+                            let mut rows = Vec::new();
+                            // One whose worker died was due before all that wait, and keeps its place, however many they are.
+                            for status in
+                                [ExecutionStatus::Processing, ExecutionStatus::Scheduled, ExecutionStatus::Waiting]
+                            {
+                                let left = *most as usize - rows.len();
+                                if left > 0 {
+                                    // What another process is claiming at this moment is left to it.
+                                    let args = args![partner, status.word(), *now, left];
+                                    rows.extend(tx.locked(Lock::Skip, lookup, args).await?);
+                                }
+                            }
+                            for row in rows {
+                                let mut execution = execution(&row)?;
+                                let stolen = execution.status == ExecutionStatus::Processing;
+                                execution.attempt += 1;
+                                execution.lost += 1;
+                                execution.status = ExecutionStatus::Processing;
+                                let body = row.maybe_bytes(WIDTH)?.unwrap_or_default();
+                                claimed.push(Claimed { execution, body, holder: (*holder).to_owned(), stolen });
+                            }
+                        }
+                        take(tx, &claimed, *lease_until, *now).await?;
+                        Ok(claimed)
+                    })
+                },
+            )
+            .await
+    }
+
+    /// Lengthens this holder's leases on these executions, as far as it still has them.
+    pub async fn renew_leases(&self, holder: &str, ids: &[ExecutionId], lease_until: Millis) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.db
+            .tx("renew_leases", &(holder, ids, lease_until), |tx, (holder, ids, lease_until)| {
+                Box::pin(async move {
+                    let ids = one_of(ids.iter().map(Value::from));
+                    let sql = format!(
+                        "-- renew_leases
+                        UPDATE executions SET due_at_ms = ? WHERE lease_holder = ? AND status = 'processing' AND id IN ({})",
+                        ids.marks
+                    );
+                    tx.run(&sql, [args![*lease_until, *holder], ids.args].concat()).await.map(|_| ())
+                })
+            })
+            .await
+    }
+
+    /// Lets this holder's executions be claimed at once: it runs none of them any more.
+    pub async fn end_leases(&self, holder: &str, now: Millis) -> Result<u64> {
+        const END: &str = "-- end_leases
+            UPDATE executions SET due_at_ms = ? WHERE lease_holder = ? AND status = 'processing' AND due_at_ms > ?";
+        Ok(self.db.run(END, args![now, holder, now]).await?.0)
+    }
+
+    /// Ends all leases at once. Only a process that has the database for itself may: whoever held them is dead.
+    pub async fn end_all_leases(&self, now: Millis) -> Result<u64> {
+        const END: &str = "-- end_all_leases
+            UPDATE executions SET due_at_ms = ? WHERE status = 'processing' AND due_at_ms > ?";
+        Ok(self.db.run(END, args![now, now]).await?.0)
+    }
+
+    /// Removes an execution of a function that is no more.
+    pub async fn delete_orphan(&self, partner: &PartnerId, function: &FunctionId, id: &ExecutionId) -> Result<()> {
+        const DELETE: &str = "-- delete_orphan_execution
+            DELETE FROM executions WHERE partner_id = ? AND id = ?";
+        self.db
+            .tx("delete_orphan", &(partner, function, id), |tx, (partner, function, id)| {
+                Box::pin(async move {
+                    if !crate::functions::exists(tx, partner, function).await? {
+                        let _ = tx.run(DELETE, args![*partner, *id]).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// When the next execution becomes due after then, of all partners.
+    pub async fn next_due(&self, after: Millis) -> Result<Option<Millis>> {
+        const NEXT: &str = "-- next_due_execution
+            SELECT MIN(due_at_ms) FROM executions WHERE due_at_ms > ?";
+        self.db.row(NEXT, args![after]).await?.map_or(Ok(None), |row| row.maybe_int(0))
+    }
+
+    pub async fn execution(
+        &self,
+        partner: &PartnerId,
+        function: &FunctionId,
+        id: &ExecutionId,
+    ) -> Result<Option<Execution>> {
+        let scope = vec![("partner_id", partner.into()), ("function_id", function.into())];
+        listing::one(&self.db, &SOURCE, scope, id, execution).await
+    }
+
+    pub async fn list_executions(
+        &self,
+        partner: &PartnerId,
+        function: &FunctionId,
+        listing: &Listing,
+    ) -> Result<Page<Execution>> {
+        let scope = vec![("partner_id", partner.into()), ("function_id", function.into())];
+        listing::list(&self.lists, &SOURCE, scope, listing, execution).await
+    }
+
+    /// Removes an execution that has ended, has not begun, or failed and waits to be tried again. `Conflict` while it waits for
+    /// its first try, or runs.
+    pub async fn delete_execution(&self, partner: &PartnerId, function: &FunctionId, id: &ExecutionId) -> Result<()> {
+        const STATUS: &str = "-- execution_status
+            SELECT status, failures, host_failing_since_ms FROM executions WHERE partner_id = ? AND function_id = ? AND id = ?";
+        const DELETE: &str = "-- delete_execution
+            DELETE FROM executions WHERE partner_id = ? AND function_id = ? AND id = ?";
+        self.db
+            .tx("delete_execution", &(partner, function, id), |tx, (partner, function, id)| {
+                Box::pin(async move {
+                    let rows = tx.locked(Lock::Exclusive, STATUS, args![*partner, *function, *id]).await?;
+                    let Some(row) = rows.first() else { return Err(Error::NotFound { what: "execution" }) };
+                    let failed = row.int(1)? > 0 || row.maybe_int(2)?.is_some();
+                    match row.text(0)?.as_str() {
+                        "waiting" if !failed => Err(Error::Conflict { key: "execution".into() }),
+                        "processing" => Err(Error::Conflict { key: "execution".into() }),
+                        _ => tx.run(DELETE, args![*partner, *function, *id]).await?.exactly_one("execution"),
+                    }
+                })
+            })
+            .await
+    }
+
+    /// Removes up to `limit` ended executions that are older, of all partners.
+    pub async fn delete_old_executions(&self, before: Millis, limit: u32) -> Result<u64> {
+        let sql = format!(
+            "-- old_executions
+            SELECT partner_id, id FROM executions WHERE due_at_ms IS NULL AND updated_at_ms < ? LIMIT {limit}"
+        );
+        let old = self.db.rows(&sql, args![before]).await?;
+        if old.is_empty() {
+            return Ok(0);
+        }
+        let old: Vec<(PartnerId, ExecutionId)> = old
+            .iter()
+            .map(|row| Ok((row.id(0, "executions.partner_id")?, row.id(1, "executions.id")?)))
+            .collect::<Result<_>>()?;
+        self.db
+            .tx("delete_old_executions", &(old, before), |tx, (old, before)| {
+                Box::pin(async move {
+                    let mut deleted = 0;
+                    for (partner, ids) in by_partner(old.iter().map(|(partner, id)| (partner, id))) {
+                        let ids = one_of(ids.into_iter().map(Value::from));
+                        // One that was redriven meanwhile stays.
+                        let sql = format!(
+                            "-- delete_old_executions
+                            DELETE FROM executions WHERE partner_id = ? AND due_at_ms IS NULL AND updated_at_ms < ? AND id IN ({})",
+                            ids.marks
+                        );
+                        deleted += tx.run(&sql, [args![partner, *before], ids.args].concat()).await?.0;
+                    }
+                    Ok(deleted)
+                })
+            })
+            .await
+    }
+}
+
+/// Writes the leases of what was claimed; the rows are locked.
+async fn take(tx: &mut Tx<'_>, claimed: &[Claimed], lease_until: Millis, now: Millis) -> Result<()> {
+    let Some(holder) = claimed.first().map(|one| &one.holder) else { return Ok(()) };
+    for (partner, ids) in by_partner(claimed.iter().map(|one| (&one.execution.partner, &one.execution.id))) {
+        let ids = one_of(ids.into_iter().map(Value::from));
+        let sql = format!(
+            "-- claim_executions
+            UPDATE executions SET status = 'processing', attempt = attempt + 1, lost = lost + 1, lease_holder = ?, due_at_ms = ?, updated_at_ms = ?
+            WHERE partner_id = ? AND id IN ({})",
+            ids.marks
+        );
+        let _ = tx.run(&sql, [args![holder, lease_until, now, partner], ids.args].concat()).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn insert_new(tx: &mut Tx<'_>, new: &[NewExecution]) -> Result<()> {
+    let rows = new
+        .iter()
+        .map(|new| {
+            let mut values = row(&new.execution());
+            values.extend(args![new.body.clone(), new.scheduled_at_ms.unwrap_or(new.now)]);
+            values
+        })
+        .collect();
+    tx.insert(&format!("-- insert_new_executions\n INSERT INTO executions ({COLUMNS}, body, due_at_ms)"), rows).await
+}
+
+/// Writes the ends of claimed executions, whose rows are locked. What was private to the request goes.
+pub(super) async fn end(tx: &mut Tx<'_>, ended: Vec<Execution>) -> Result<()> {
+    let (key, set) = (["partner_id", "id"], COLUMNS.split(", ").skip(2).chain(["body", "due_at_ms", "lease_holder"]));
+    let ended = ended.into_iter().map(|mut execution| {
+        execution.request = execution.request.recorded();
+        execution.lost = 0;
+        let mut values = row(&execution);
+        values.extend([Value::Null, Value::Null, Value::Null]);
+        values
+    });
+    tx.upsert("executions", &key, &set.collect::<Vec<_>>(), ended.collect()).await
+}
+
+/// Gives claimed executions up, whose rows are locked: everything of the request stays, so that they can be redriven.
+pub(super) async fn bury(tx: &mut Tx<'_>, e: &Execution) -> Result<()> {
+    const BURY: &str = "-- bury_execution
+        UPDATE executions SET status = ?, deployment_id = ?, response_status = ?, response_headers = ?, logs = ?, errors = ?, wall_us = ?,
+            cpu_us = ?, memory_peak_bytes = ?, updated_at_ms = ?, failures = ?, lost = 0, host_failing_since_ms = NULL, buried_at_ms = ?,
+            due_at_ms = NULL, lease_holder = NULL
+        WHERE partner_id = ? AND id = ?";
+    let args = args![
+        e.status.word(),
+        e.deployment.as_ref(),
+        e.response_status,
+        json(&e.response_headers),
+        &e.logs,
+        &e.errors,
+        e.wall_us,
+        e.cpu_us,
+        e.memory_peak_bytes,
+        e.updated_at_ms,
+        e.failures,
+        e.buried_at_ms,
+        &e.partner,
+        &e.id
+    ];
+    tx.run(BURY, args).await?.exactly_one("execution")
+}
+
+/// Puts a claimed execution, whose row is locked, back into the queue.
+pub(super) async fn retry(tx: &mut Tx<'_>, e: &Execution, at: Millis) -> Result<()> {
+    const RETRY: &str = "-- retry_execution
+        UPDATE executions SET status = 'waiting', logs = ?, errors = ?, updated_at_ms = ?, failures = ?, lost = 0, host_failing_since_ms = ?,
+            due_at_ms = ?, lease_holder = NULL
+        WHERE partner_id = ? AND id = ?";
+    let args = args![&e.logs, &e.errors, e.updated_at_ms, e.failures, e.host_failing_since_ms, at, &e.partner, &e.id];
+    tx.run(RETRY, args).await?.exactly_one("execution")
+}
+
+/// Inserts executions that have ended.
+pub(super) async fn insert_ended(tx: &mut Tx<'_>, rows: Vec<Vec<Value>>) -> Result<()> {
+    tx.insert(&format!("-- insert_ended_executions\n INSERT INTO executions ({COLUMNS})"), rows).await
+}
+
+/// The values of `COLUMNS`.
+pub(super) fn row(e: &Execution) -> Vec<Value> {
+    args![
+        &e.partner,
+        &e.id,
+        &e.function,
+        e.deployment.as_ref(),
+        e.trigger.word(),
+        e.status.word(),
+        e.trigger_key.as_ref(),
+        e.event.as_ref(),
+        e.enrolment.as_ref(),
+        e.nominal_at_ms,
+        e.late_ms,
+        e.scheduled_at_ms,
+        json(&e.request),
+        e.attempt,
+        e.response_status,
+        json(&e.response_headers),
+        &e.logs,
+        &e.errors,
+        e.wall_us,
+        e.cpu_us,
+        e.memory_peak_bytes,
+        e.created_at_ms,
+        e.updated_at_ms,
+        e.failures,
+        e.lost,
+        e.buried_at_ms,
+        e.host_failing_since_ms
+    ]
+}
+
+pub(super) fn execution(row: &Row) -> Result<Execution> {
+    Ok(Execution {
+        partner: row.id(0, "executions.partner_id")?,
+        id: row.id(1, "executions.id")?,
+        function: row.id(2, "executions.function_id")?,
+        deployment: row.maybe_id(3, "executions.deployment_id")?,
+        trigger: row.parse(4, "executions.trigger_kind", Trigger::from_word)?,
+        status: row.parse(5, "executions.status", ExecutionStatus::from_word)?,
+        trigger_key: row.maybe_text(6)?,
+        event: row.maybe_id(7, "executions.event_row")?,
+        enrolment: row.maybe_id(8, "executions.enrolment_id")?,
+        nominal_at_ms: row.maybe_int(9)?,
+        late_ms: row.maybe_int(10)?,
+        scheduled_at_ms: row.maybe_int(11)?,
+        request: row.json(12, "executions.request")?,
+        attempt: row.int(13)? as u32,
+        response_status: row.int(14)? as u16,
+        response_headers: row.json(15, "executions.response_headers")?,
+        logs: row.text(16)?,
+        errors: row.text(17)?,
+        wall_us: row.int(18)? as u64,
+        cpu_us: row.int(19)? as u64,
+        memory_peak_bytes: row.int(20)? as u64,
+        created_at_ms: row.int(21)?,
+        updated_at_ms: row.int(22)?,
+        failures: row.int(23)? as u32,
+        lost: row.int(24)? as u32,
+        buried_at_ms: row.maybe_int(25)?,
+        host_failing_since_ms: row.maybe_int(26)?,
+    })
+}

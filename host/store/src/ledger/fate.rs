@@ -1,0 +1,57 @@
+//! Did a commit take place whose answer was lost?
+//!
+//! Each commit leaves a mark of its own in the one row that its process has. Rows of outcomes would not do: other processes go
+//! on with what was committed, or make the same execution under the same idempotency key.
+
+use std::time::Duration;
+
+use larder_model::time::Millis;
+
+use crate::db::{Lock, Tx};
+use crate::{Result, Store, args};
+
+/// How often it is asked, and the time between.
+const LOOKS: u32 = 10;
+const LOOK_AGAIN: Duration = Duration::from_millis(300);
+
+/// One that no other commit has.
+pub(crate) fn mark() -> String {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).expect("the operating system gives random bytes");
+    hex::encode(random)
+}
+
+pub(super) async fn leave(tx: &mut Tx<'_>, process: &str, mark: &str, now: Millis) -> Result<()> {
+    let row = args![process, mark, now];
+    tx.upsert("ledger_commits", &["process_id"], &["mark", "committed_at_ms"], vec![row]).await
+}
+
+impl Store {
+    /// Is this mark that of the last commit of this process? `None`: the database does not answer.
+    pub(super) async fn was_committed(&self, mark: &str) -> Option<bool> {
+        const LAST: &str = "-- last_commit
+            SELECT mark FROM ledger_commits WHERE process_id = ?";
+        for _ in 0..LOOKS {
+            let found = self.ledger.tx("look_up_commit", &*self.process, |tx, process| {
+                Box::pin(async move {
+                    // The lock waits for the transaction, should the server still be at it.
+                    let rows = tx.locked(Lock::Exclusive, LAST, args![process]).await?;
+                    rows.first().map(|row| row.text(0)).transpose()
+                })
+            });
+            match found.await {
+                Ok(last) => return Some(last.as_deref() == Some(mark)),
+                Err(err) => tracing::warn!(error = %err, "a commit whose answer was lost could not be looked up"),
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        None
+    }
+
+    /// Removes what processes left that have committed nothing since.
+    pub async fn delete_old_commits(&self, before: Millis) -> Result<u64> {
+        const DELETE: &str = "-- delete_old_commits
+            DELETE FROM ledger_commits WHERE committed_at_ms < ?";
+        Ok(self.db.run(DELETE, args![before]).await?.0)
+    }
+}

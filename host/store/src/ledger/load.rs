@@ -1,0 +1,263 @@
+//! What the decisions about a group depend on: read, and locked for as long as the transaction lasts, in few statements.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use larder_model::ids::{EnrolmentId, ExecutionId, FunctionId, PartnerId};
+use larder_model::state::{NUMBER_BYTES_MAX, Read, Version, whole_number};
+use larder_model::time::Millis;
+use larder_model::{Effect, Grants};
+
+use crate::db::{Lock, PART, Tx, Value, by_partner, one_of, parts};
+use crate::ledger::{Ended, named_savers, saver, touches_state};
+use crate::state::{self, Scope};
+use crate::{Result, args};
+
+const DAY_MS: Millis = 24 * 60 * 60 * 1_000;
+
+/// A function as it stands while the group is written.
+pub(super) struct FunctionNow {
+    pub(super) enabled: bool,
+    pub(super) made_at_ms: Millis,
+    /// In force; read if the group has effects of it.
+    pub(super) grants: Option<Grants>,
+}
+
+/// Who takes part, of those that the group has effects for.
+#[derive(Default)]
+pub(super) struct Takers {
+    pub(super) enrolments: HashSet<(PartnerId, EnrolmentId)>,
+    pub(super) end_users: HashSet<(PartnerId, FunctionId, String)>,
+}
+
+/// Who has an execution.
+pub(super) struct Held {
+    pub(super) holder: Option<String>,
+    pub(super) attempt: u32,
+}
+
+/// What stands under a key of state.
+pub(super) struct Place {
+    pub(super) version: Version,
+    pub(super) value: Kept,
+}
+
+/// As much of a value as the decisions need.
+pub(super) enum Kept {
+    /// An outcome of the group writes this.
+    Written(Vec<u8>),
+    /// It stands in the database and is this number, or none. Of what is only read nobody asks.
+    Stored(Option<i64>),
+}
+
+impl Place {
+    pub(super) fn number(&self) -> Option<i64> {
+        match &self.value {
+            Kept::Written(value) => whole_number(value),
+            Kept::Stored(number) => *number,
+        }
+    }
+}
+
+type Key<'a> = (&'a PartnerId, &'a ExecutionId);
+
+/// What a function saves for one end user in one currency.
+pub(super) type Account = (PartnerId, FunctionId, String, String);
+
+/// The functions of the group that exist, kept from being deleted; those whose own state it reads or changes are this
+/// transaction's alone, because a key that is not there cannot be locked.
+pub(super) async fn functions_of(
+    tx: &mut Tx<'_>,
+    group: &[Ended],
+) -> Result<HashMap<(PartnerId, FunctionId), FunctionNow>> {
+    const NOW: &str = "-- function_of_group
+        SELECT enabled, grants, created_at_ms FROM functions WHERE partner_id = ? AND id = ?";
+    let mut wanted: BTreeMap<(&PartnerId, &FunctionId), (Lock, bool)> = BTreeMap::new();
+    for ended in group {
+        let e = &ended.execution;
+        let (lock, effects) = wanted.entry((&e.partner, &e.function)).or_insert((Lock::Shared, false));
+        if e.enrolment.is_none() && touches_state(ended) {
+            *lock = Lock::Exclusive;
+        }
+        *effects |= !ended.effects.is_empty();
+    }
+    let mut found = HashMap::new();
+    for ((partner, function), (lock, effects)) in wanted {
+        if let Some(row) = tx.locked(lock, NOW, args![partner, function]).await?.first() {
+            let grants = if effects { Some(row.json(1, "functions.grants")?) } else { None };
+            found.insert(
+                (partner.clone(), function.clone()),
+                FunctionNow { enabled: row.flag(0)?, made_at_ms: row.int(2)?, grants },
+            );
+        }
+    }
+    Ok(found)
+}
+
+/// Who has these executions, as far as they have rows, which stay so until the transaction ends.
+pub(super) async fn holders<'k>(
+    tx: &mut Tx<'_>,
+    keys: impl IntoIterator<Item = Key<'k>>,
+) -> Result<HashMap<(PartnerId, ExecutionId), Held>> {
+    let mut found = HashMap::new();
+    for (partner, ids) in by_partner(keys) {
+        let ids = one_of(ids.into_iter().map(Value::from));
+        let sql = format!(
+            "-- execution_holders
+            SELECT id, lease_holder, attempt FROM executions WHERE partner_id = ? AND id IN ({}) ORDER BY id",
+            ids.marks
+        );
+        for row in tx.locked(Lock::Exclusive, &sql, [args![partner], ids.args].concat()).await? {
+            let held = Held { holder: row.maybe_text(1)?, attempt: row.int(2)? as u32 };
+            found.insert((partner.clone(), row.id(0, "executions.id")?), held);
+        }
+    }
+    Ok(found)
+}
+
+/// The active enrolments of all end users that the group has effects for. They stay so until the transaction ends, and so do
+/// their state and, as everybody who saves for one of them has locked these too, what is saved for them.
+pub(super) async fn takers_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<Takers> {
+    let mut wanted: BTreeMap<(&PartnerId, &FunctionId), BTreeSet<&String>> = BTreeMap::new();
+    for ended in group.iter().filter(|ended| !ended.effects.is_empty()) {
+        let e = &ended.execution;
+        let end_users: BTreeSet<&String> = ended.end_user.iter().chain(named_savers(ended)).collect();
+        if !end_users.is_empty() {
+            wanted.entry((&e.partner, &e.function)).or_default().extend(end_users);
+        }
+    }
+    let mut found = Takers::default();
+    for ((partner, function), end_users) in wanted {
+        // Part after part in the order of the whole, in which everybody takes these locks.
+        for end_users in parts(end_users.into_iter().map(Value::from)) {
+            let sql = format!(
+                "-- active_enrolments
+                SELECT id, end_user FROM enrolments WHERE partner_id = ? AND function_id = ? AND end_user IN ({}) AND status = 'active'
+                ORDER BY end_user, topic",
+                end_users.marks
+            );
+            for row in tx.locked(Lock::Exclusive, &sql, [args![partner, function], end_users.args].concat()).await? {
+                found.enrolments.insert((partner.clone(), row.id(0, "enrolments.id")?));
+                found.end_users.insert((partner.clone(), function.clone(), row.text(1)?));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What was saved for those whom the group saves for, each within the period of its grant. Without transactions in the group
+/// nothing is asked. The locks of [`takers_of`] keep it as it is.
+pub(super) async fn saved_by(
+    tx: &mut Tx<'_>,
+    group: &[Ended],
+    functions: &HashMap<(PartnerId, FunctionId), FunctionNow>,
+    now: Millis,
+) -> Result<HashMap<Account, i64>> {
+    /// End users and currencies.
+    type Wanted<'a> = (BTreeSet<&'a str>, BTreeSet<&'a str>);
+    let mut wanted: BTreeMap<(&PartnerId, &FunctionId), Wanted<'_>> = BTreeMap::new();
+    for ended in group {
+        for effect in &ended.effects {
+            if let Effect::Transaction { end_user, currency, .. } = effect {
+                let e = &ended.execution;
+                let (end_users, currencies) = wanted.entry((&e.partner, &e.function)).or_default();
+                end_users.insert(saver(ended, end_user.as_ref()));
+                currencies.insert(currency);
+            }
+        }
+    }
+    let mut found = HashMap::new();
+    for ((partner, function), (end_users, currencies)) in wanted {
+        let of = (partner.clone(), function.clone());
+        let Some(grants) = functions.get(&of).and_then(|function| function.grants.as_ref()) else { continue };
+        let end_users = parts(end_users.into_iter().map(Value::from));
+        for (currency, grant) in
+            grants.transactions.iter().filter(|(currency, _)| currencies.contains(currency.as_str()))
+        {
+            let after = now - Millis::from(grant.period.days()) * DAY_MS;
+            for end_users in &end_users {
+                // In halves of the amounts, which no number of rows makes leave 64 bits.
+                let sql = format!(
+                    "-- saved_within_period
+                    SELECT end_user, CAST(SUM(amount_minor >> 32) AS SIGNED INTEGER), CAST(SUM(amount_minor & 4294967295) AS SIGNED INTEGER)
+                    FROM transactions
+                    WHERE partner_id = ? AND function_id = ? AND end_user IN ({}) AND currency = ? AND created_at_ms > ?
+                    GROUP BY end_user",
+                    end_users.marks
+                );
+                let args = [args![partner, function], end_users.args.clone(), args![currency, after]].concat();
+                for row in tx.rows(&sql, args).await? {
+                    let sum = (i128::from(row.int(1)?) << 32) + i128::from(row.int(2)?);
+                    let account = (of.0.clone(), of.1.clone(), row.text(0)?, currency.clone());
+                    found.insert(account, i64::try_from(sum).unwrap_or(i64::MAX));
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The state that decides whether reads still hold and what increments come to: versions, and the numbers of what is
+/// incremented. Other values are not loaded, because runs may have read very much. The locks of [`functions_of`] and
+/// [`takers_of`] keep it as it is.
+pub(super) async fn state_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(Scope, String), Place>> {
+    /// Enrolment and name, and whether its number counts.
+    type Wanted<'a> = BTreeMap<(&'a str, &'a str), bool>;
+    let mut wanted: BTreeMap<(&PartnerId, &FunctionId), Wanted<'_>> = BTreeMap::new();
+    for ended in group.iter().filter(|ended| touches_state(ended)) {
+        let e = &ended.execution;
+        let enrolment = e.enrolment.as_ref().map_or("", EnrolmentId::as_str);
+        let places = wanted.entry((&e.partner, &e.function)).or_default();
+        for read in &ended.reads {
+            if let Read::Key { key, .. } = read {
+                places.entry((enrolment, key)).or_default();
+            }
+        }
+        for effect in &ended.effects {
+            if let Effect::IncrementState { key, .. } = effect {
+                places.insert((enrolment, key), true);
+            }
+        }
+    }
+    let mut found = HashMap::new();
+    let number = format!("CASE WHEN LENGTH(value) <= {NUMBER_BYTES_MAX} THEN value END");
+    for ((partner, function), places) in wanted {
+        for (counts, value) in [(false, "NULL"), (true, number.as_str())] {
+            let places: Vec<_> =
+                places.iter().filter(|(_, count)| **count == counts).map(|(place, _)| *place).collect();
+            for part in places.chunks(PART) {
+                let mut part = part.to_vec();
+                part.resize(part.len().next_power_of_two(), part[part.len() - 1]);
+                let sql = format!(
+                    "-- state_of_group
+                    SELECT enrolment_id, name, version, {value} FROM state WHERE partner_id = ? AND function_id = ? AND ({})",
+                    vec!["(enrolment_id = ? AND name = ?)"; part.len()].join(" OR ")
+                );
+                let part = part.into_iter().flat_map(|(enrolment, name)| args![enrolment, name]);
+                for row in tx.rows(&sql, args![partner, function].into_iter().chain(part).collect()).await? {
+                    let enrolment = if row.text(0)?.is_empty() { None } else { Some(row.id(0, "state.enrolment_id")?) };
+                    let scope = Scope { partner: partner.clone(), function: function.clone(), enrolment };
+                    let value = Kept::Stored(row.maybe_bytes(3)?.as_deref().and_then(whole_number));
+                    found.insert((scope, row.text(1)?), Place { version: row.text(2)?, value });
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Is this what the list would give now?
+pub(super) async fn list_is_true(
+    tx: &mut Tx<'_>,
+    scope: &Scope,
+    prefix: &str,
+    after: Option<&str>,
+    limit: u32,
+    seen: &[(String, Version)],
+) -> Result<bool> {
+    let rows = tx.rows(state::LIST_VERSIONS, state::list_args(scope, prefix, after, limit)).await?;
+    let mut now = Vec::with_capacity(rows.len());
+    for row in rows {
+        now.push((row.text(0)?, row.text(1)?));
+    }
+    Ok(now.iter().take_while(|(name, _)| name.starts_with(prefix)).eq(seen))
+}

@@ -1,0 +1,205 @@
+//! All SQL. Nothing else in Larder contains any.
+//!
+//! * [`db`]: the databases behind one face, and what a statement takes and gives.
+//! * `schema/`: the tables, one set for all databases.
+//! * [`listing`]: filters, orders and pages of list calls.
+//! * one file per entity: each query is one constant beside the method that runs it.
+//!
+//! The rules: **every query binds the partner** (but those of the queue and the operator, which say so), **one text per
+//! query for all databases**, and **what changes together changes in one [`db::Db::tx`]**.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use larder_model::ids::{FunctionId, PartnerId};
+use larder_model::settings;
+
+use self::listing::Plan;
+
+pub mod db;
+mod dead_letters;
+mod deliveries;
+mod deployments;
+mod enrolments;
+mod event_roots;
+mod events;
+mod executions;
+mod fanouts;
+mod feeds;
+mod functions;
+mod grants;
+mod idempotency;
+pub mod ledger;
+pub mod listing;
+mod mariadb;
+mod master_keys;
+mod partners;
+mod removals;
+pub mod retention;
+mod schedules;
+pub mod sealed;
+mod sqlite;
+pub mod state;
+mod stored;
+mod transactions;
+mod turns;
+mod upstreams;
+mod variables;
+
+pub use db::Db;
+pub use dead_letters::Redriven;
+pub use deliveries::{COUNTED_MAX, Delivery, EventHead, EventName};
+pub use deployments::Heads;
+pub use event_roots::Root;
+pub use events::{NewEvent, Routed, RoutedEvent, WaitingEvent};
+pub use executions::{Claimed, NewExecution};
+pub use feeds::{Moved, Received};
+pub use grants::{Approved, Changer};
+pub use idempotency::{KeptAnswer, KeyHolder, KeyRequest, Taken};
+pub use master_keys::{Agreed, KeyUser, SealingKey};
+pub use removals::{Removal, Removed, Swept};
+pub use stored::Counting;
+pub use turns::{Queue, Waiting};
+pub use upstreams::OPERATORS;
+
+/// By what each entity's lists can be filtered.
+pub mod filters {
+    pub use super::dead_letters::FILTERS as DEAD_LETTERS;
+    pub use super::deployments::FILTERS as DEPLOYMENTS;
+    pub use super::enrolments::FILTERS as ENROLMENTS;
+    pub use super::executions::FILTERS as EXECUTIONS;
+    pub use super::functions::FILTERS as FUNCTIONS;
+    pub use super::grants::FILTERS as GRANT_CHANGES;
+    pub use super::transactions::FILTERS as TRANSACTIONS;
+    pub use super::variables::FILTERS as VARIABLES;
+}
+
+/// The ledger writes one group at a time; another connection looks up what became of a commit.
+const LEDGER_CONNECTIONS: usize = 2;
+
+/// All of Larder's lasting state.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) db: Db,
+    /// Connections that are the ledger's alone: what others read and write never keeps outcomes waiting for one.
+    pub(crate) ledger: Db,
+    /// Connections for list calls, whose statements end at `database.list_timeout`. They are never changed through.
+    lists: Db,
+    warnings: Arc<[String]>,
+    /// Names this process, from its start to its end.
+    process: Arc<str>,
+}
+
+impl Store {
+    /// Opens the database of the settings, or the embedded one in this folder, alone, and brings its tables up to date.
+    pub async fn open(settings: &settings::Database, folder: &Path) -> Result<Store> {
+        let (list_connections, list_timeout) = (settings.list_connections_max, settings.list_timeout);
+        let (db, ledger, lists, warnings) = if settings.url.is_empty() {
+            let db = sqlite::Sqlite::open(folder)?;
+            let lists = db.readers_beside(folder, list_connections, list_timeout)?;
+            // Its one writer is everybody's; a transaction is never long.
+            (Db::Sqlite(db.clone()), Db::Sqlite(db), Db::Sqlite(lists), vec![])
+        } else {
+            let (db, warnings) = mariadb::MariaDb::open(settings).await?;
+            let ledger = db.beside(LEDGER_CONNECTIONS);
+            let lists = db.with_deadline(settings, list_connections, list_timeout)?;
+            (Db::MariaDb(db), Db::MariaDb(ledger), Db::MariaDb(lists), warnings)
+        };
+        db.migrate().await?;
+        Ok(Store { db, ledger, lists, warnings: warnings.into(), process: ledger::process().into() })
+    }
+
+    /// How the database answers the lists of a partner (see [`listing::plans`]): a test looks that each is served by an
+    /// index.
+    pub async fn list_plans(&self, partner: &PartnerId, function: &FunctionId) -> Result<Vec<Plan>> {
+        let of_partner = [("partner_id", partner.into())];
+        let of_function = [("partner_id", partner.into()), ("function_id", function.into())];
+        let mut all = Vec::new();
+        for (source, scope, always, columns) in [
+            (&functions::SOURCE, &of_partner[..], vec![], functions::FILTERS),
+            (&deployments::SOURCE, &of_function, vec![], deployments::FILTERS),
+            (&variables::SOURCE, &of_function, vec![], variables::FILTERS),
+            (&executions::SOURCE, &of_function, vec![], executions::FILTERS),
+            (&dead_letters::SOURCE, &of_partner, vec![dead_letters::buried()], dead_letters::FILTERS),
+            (&enrolments::SOURCE, &of_partner, vec![], enrolments::FILTERS),
+            (&transactions::SOURCE, &of_partner, vec![], transactions::FILTERS),
+            (&grants::SOURCE, &of_partner, vec![], grants::FILTERS),
+        ] {
+            all.extend(listing::plans(&self.lists, source, scope, &always, columns).await?);
+        }
+        Ok(all)
+    }
+
+    /// Is this process the only one that can use the database?
+    pub fn is_embedded(&self) -> bool {
+        matches!(self.db, Db::Sqlite(_))
+    }
+
+    /// Settings of the database's server under which what was committed can be lost.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Bytes of a body that the database takes and gives back with everything else that stands in its row.
+    pub fn body_bytes_max(&self) -> usize {
+        /// Logs, errors, the request and the rest.
+        const ROW_BYTES_MAX: usize = 4 << 20;
+        match &self.db {
+            Db::Sqlite(_) => 512 << 20,
+            Db::MariaDb(db) => db.packet_bytes().saturating_sub(ROW_BYTES_MAX),
+        }
+    }
+
+    /// One cheap query: is the database there?
+    pub async fn ping(&self) -> Result<()> {
+        self.db
+            .row(
+                "-- ping
+            SELECT COUNT(*) FROM schema_versions",
+                vec![],
+            )
+            .await
+            .map(|_| ())
+    }
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A change found nothing to change.
+    #[error("{what} not found")]
+    NotFound { what: &'static str },
+    /// A key is taken.
+    #[error("{key} is taken")]
+    Conflict { key: String },
+    /// Rows of a deleted function with this id are still there.
+    #[error("function {0} is being removed")]
+    BeingRemoved(larder_model::ids::FunctionId),
+    /// A route belongs to one function of a partner.
+    #[error("route {route} belongs to function {function}")]
+    RouteTaken { route: String, function: larder_model::ids::FunctionId },
+    /// Lost a race more often than a transaction tries: later it may go well.
+    #[error("the database is busy: {0}")]
+    Contended(String),
+    #[error("the database cannot be reached: {0}")]
+    Unavailable(String),
+    /// The connection broke during COMMIT: look up what was to be written.
+    #[error("it is unknown whether this was committed: {0}")]
+    Unknown(String),
+    /// A page has more bytes than one may; so many rows of it fit.
+    #[error("the page is too large: {rows} rows of it fit")]
+    PageTooLarge { rows: usize },
+    /// The statement of a list took longer than lists may.
+    #[error("{0} took too long")]
+    TooSlow(String),
+    /// A row that this program would not have written.
+    #[error("broken row in {table}, column {column}: {why}")]
+    BadRow { table: &'static str, column: &'static str, why: String },
+    /// A statement or one of its values is larger than the server takes.
+    #[error("{statement} has {bytes} bytes, the database takes {max} (max_allowed_packet)")]
+    TooLarge { statement: String, bytes: usize, max: usize },
+    /// The statement, or something in the way it is used, is at fault: our bug.
+    #[error("{statement}: {why}")]
+    Statement { statement: String, why: String },
+}

@@ -1,0 +1,458 @@
+//! List calls: filters, orders and pages over a fixed set of columns.
+//!
+//! A page has a bound in bytes, a count one in rows, and a statement one in time ([`crate::Store::lists`]), so what one
+//! list call costs does not grow with the table.
+//!
+//! `api::queries` turns the wire's `queries` into a [`Listing`]; column names come from the entity's [`Column`] table
+//! only, values are always bound.
+
+use crate::db::{Db, Row, Value};
+use crate::{Error, Result};
+
+/// A column that callers may filter and order by.
+pub struct Column {
+    /// Its name on the wire.
+    pub attribute: &'static str,
+    pub column: &'static str,
+    pub kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Text,
+    Int,
+    Flag,
+    /// Milliseconds here, ISO 8601 on the wire.
+    Time,
+    /// Milliseconds or microseconds here, seconds on the wire; the number is how many make a second.
+    Seconds(i64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// One of the values.
+    Equal,
+    /// None of the values.
+    NotEqual,
+    Less,
+    LessEqual,
+    Greater,
+    GreaterEqual,
+    /// From the first to the second value, both included.
+    Between,
+    NotBetween,
+    StartsWith,
+    NotStartsWith,
+    EndsWith,
+    NotEndsWith,
+    Contains,
+    NotContains,
+    IsNull,
+    IsNotNull,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Filter {
+    Compare { column: &'static str, op: Op, values: Vec<Value> },
+    And(Vec<Filter>),
+    Or(Vec<Filter>),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Order {
+    pub column: &'static str,
+    pub descending: bool,
+}
+
+/// Which rows of a list, in which order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listing {
+    /// All must hold.
+    pub filters: Vec<Filter>,
+    /// Before the order of creation, which is always last.
+    pub orders: Vec<Order>,
+    pub limit: u32,
+    pub offset: u32,
+    /// The id of a row, and whether the page ends before it rather than beginning after it.
+    pub cursor: Option<(String, bool)>,
+    /// Count all matches, not only the page.
+    pub total: bool,
+}
+
+impl Listing {
+    pub const LIMIT_DEFAULT: u32 = 25;
+    pub const LIMIT_MAX: u32 = 5_000;
+    /// `total` is not counted further.
+    pub const COUNT_MAX: u32 = 5_000;
+
+    /// All rows in order of creation, up to `limit`.
+    pub fn first(limit: u32) -> Listing {
+        Listing { filters: vec![], orders: vec![], limit, offset: 0, cursor: None, total: false }
+    }
+
+    /// The last that were made, up to `limit`.
+    pub fn newest(limit: u32) -> Listing {
+        Listing { orders: vec![Order { column: "created_at_ms", descending: true }], ..Listing::first(limit) }
+    }
+
+    pub fn equal(mut self, column: &'static str, value: impl Into<Value>) -> Listing {
+        self.filters.push(Filter::Compare { column, op: Op::Equal, values: vec![value.into()] });
+        self
+    }
+}
+
+/// A page and, if it was asked for, how many rows match without paging, counted up to [`Listing::COUNT_MAX`].
+#[derive(Debug)]
+pub struct Page<T> {
+    pub total: u64,
+    pub rows: Vec<T>,
+}
+
+/// What is listed.
+pub(super) struct Source {
+    pub name: &'static str,
+    pub table: &'static str,
+    /// The columns that `row` reads.
+    pub columns: &'static str,
+    pub id: &'static str,
+    /// Columns with an index of their own behind the partner, which find few rows: equality with one of them is looked up
+    /// there, whatever else narrows or orders the list.
+    pub indexed: &'static [&'static str],
+    /// Long texts, of which a list carries the beginning.
+    pub long: &'static [&'static str],
+}
+
+/// Bytes of one page.
+const PAGE_BYTES_MAX: usize = 8 << 20;
+/// Characters of all long texts of a page together, at most, and of each of them.
+const PAGE_CHARS: usize = 2 << 20;
+const TEXT_CHARS: std::ops::RangeInclusive<usize> = 200..=4_000;
+const SHORTENED: &str = "\n[shortened in lists; read alone, it is whole]";
+
+/// One row by its id, with all of its texts.
+pub(super) async fn one<T>(
+    db: &Db,
+    source: &Source,
+    scope: Vec<(&'static str, Value)>,
+    id: impl Into<Value>,
+    row: impl Fn(&Row) -> Result<T>,
+) -> Result<Option<T>> {
+    let scope = scope.into_iter().chain([(source.id, id.into())]);
+    let (columns, args): (Vec<_>, Vec<Value>) = scope.map(|(column, value)| (format!("{column} = ?"), value)).unzip();
+    let sql = format!(
+        "-- find_{}\n SELECT {} FROM {} WHERE {}",
+        source.name,
+        source.columns,
+        source.table,
+        columns.join(" AND ")
+    );
+    db.row(&sql, args).await?.as_ref().map(row).transpose()
+}
+
+/// A page. `db` is [`crate::Store`]'s for lists, whose statements have a deadline: what the columns are filtered by need
+/// not have an index.
+pub(super) async fn list<T>(
+    db: &Db,
+    source: &Source,
+    scope: Vec<(&'static str, Value)>,
+    listing: &Listing,
+    row: impl Fn(&Row) -> Result<T>,
+) -> Result<Page<T>> {
+    let query = Query::new(source, scope, listing);
+    let total = if listing.total {
+        let (sql, args) = query.count();
+        db.row(&sql, args).await?.map_or(Ok(0), |row| row.int(0))?
+    } else {
+        0
+    };
+    let at = match query.cursor() {
+        Some((sql, args)) => Some(db.row(&sql, args).await?.ok_or(Error::NotFound { what: "cursor" })?.0),
+        None => None,
+    };
+    let (sql, args) = query.page(at);
+    let mut rows = db.page(&sql, args, PAGE_BYTES_MAX).await?;
+    let long = source.columns.split(", ").enumerate().filter(|(_, column)| source.long.contains(column));
+    for (at, _) in long {
+        rows.iter_mut().for_each(|row| shorten(&mut row.0[at], query.chars));
+    }
+    let mut rows = rows.iter().map(row).collect::<Result<Vec<T>>>()?;
+    if query.before {
+        rows.reverse();
+    }
+    Ok(Page { total: total as u64, rows })
+}
+
+/// Cuts a text that has more than `chars` characters, and says so.
+fn shorten(value: &mut Value, chars: usize) {
+    if let Value::Text(text) = value
+        && let Some((at, _)) = text.char_indices().nth(chars)
+    {
+        text.truncate(at);
+        text.push_str(SHORTENED);
+    }
+}
+
+/// The statements of a list call.
+struct Query<'l> {
+    source: &'l Source,
+    listing: &'l Listing,
+    clause: Clause,
+    orders: Vec<Order>,
+    /// It is read backwards from the cursor.
+    before: bool,
+    /// Of each long text.
+    chars: usize,
+    /// In front of columns whose indexes are not to be used.
+    sign: &'static str,
+}
+
+impl<'l> Query<'l> {
+    fn new(source: &'l Source, scope: Vec<(&'static str, Value)>, listing: &'l Listing) -> Query<'l> {
+        let looked_up = listing.filters.iter().find_map(|filter| match filter {
+            Filter::Compare { column, op: Op::Equal, .. } if source.indexed.contains(column) => Some(*column),
+            _ => None,
+        });
+        // SQLite, which knows no statistics, must not take an index for another column or for the order for a better one.
+        // To both databases the sign means nothing else.
+        let sign = if looked_up.is_some() { "+" } else { "" };
+        let mut clause = Clause::default();
+        for (at, (column, value)) in scope.into_iter().enumerate() {
+            clause.push(&format!("{}{column} = ?", if at > 0 { sign } else { "" }), [value]);
+            clause.scoped += 1;
+        }
+        for filter in &listing.filters {
+            let part = match filter {
+                Filter::Compare { column, op, values } if looked_up != Some(*column) => {
+                    compare(&format!("{sign}{column}"), *op, values)
+                }
+                _ => text(filter),
+            };
+            clause.push(&part.text, part.args);
+        }
+        let mut orders = listing.orders.clone();
+        let newest_first = orders.last().is_some_and(|order| order.column == "created_at_ms" && order.descending);
+        for column in ["created_at_ms", source.id] {
+            if !orders.iter().any(|order| order.column == column) {
+                orders.push(Order { column, descending: newest_first });
+            }
+        }
+        let before = matches!(&listing.cursor, Some((_, true)));
+        if before {
+            orders.iter_mut().for_each(|order| order.descending = !order.descending);
+        }
+        let texts = (listing.limit.max(1) as usize).saturating_mul(source.long.len().max(1));
+        let chars = (PAGE_CHARS / texts).clamp(*TEXT_CHARS.start(), *TEXT_CHARS.end());
+        Query { source, listing, clause, orders, before, chars, sign }
+    }
+
+    /// How many rows match, counted no further than [`Listing::COUNT_MAX`].
+    fn count(&self) -> (String, Vec<Value>) {
+        let sql = format!(
+            "-- count_{}\n SELECT COUNT(*) FROM (SELECT 1 FROM {}{} LIMIT {}) AS counted",
+            self.source.name,
+            self.source.table,
+            self.clause.sql(),
+            Listing::COUNT_MAX
+        );
+        (sql, self.clause.args.clone())
+    }
+
+    /// Where the cursor's row lies in the order.
+    fn cursor(&self) -> Option<(String, Vec<Value>)> {
+        let (id, _) = self.listing.cursor.as_ref()?;
+        let columns: Vec<&str> = self.orders.iter().map(|order| order.column).collect();
+        let mut at = Clause {
+            parts: self.clause.parts[..self.clause.scoped].to_vec(),
+            args: self.clause.args[..self.clause.scoped].to_vec(),
+            scoped: 0,
+        };
+        at.push(&format!("{} = ?", self.source.id), [Value::from(id)]);
+        let (name, table) = (self.source.name, self.source.table);
+        Some((format!("-- cursor_{name}\n SELECT {} FROM {table}{}", columns.join(", "), at.sql()), at.args))
+    }
+
+    /// The rows, behind a row that has these values in the columns of the order.
+    fn page(&self, behind_values: Option<Vec<Value>>) -> (String, Vec<Value>) {
+        let Source { name, table, columns, long, .. } = self.source;
+        let columns: Vec<String> = columns
+            .split(", ")
+            .map(|column| match long.contains(&column) {
+                // One more than is shown tells that there is more.
+                true => format!("SUBSTR({column}, 1, {})", self.chars + 1),
+                false => column.to_owned(),
+            })
+            .collect();
+        let mut clause = self.clause.clone();
+        if let Some(values) = behind_values {
+            let part = behind(&self.orders, values);
+            clause.push(&part.text, part.args);
+        }
+        let ordered: Vec<String> = self
+            .orders
+            .iter()
+            .map(|order| format!("{}{} {}", self.sign, order.column, if order.descending { "DESC" } else { "ASC" }))
+            .collect();
+        let sql = format!(
+            "-- list_{name}\n SELECT {} FROM {table}{} ORDER BY {} LIMIT {} OFFSET {}",
+            columns.join(", "),
+            clause.sql(),
+            ordered.join(", "),
+            self.listing.limit.min(Listing::LIMIT_MAX),
+            self.listing.offset
+        );
+        (sql, clause.args)
+    }
+}
+
+/// The condition of lying behind these values in this order. Both databases have what has no value first, as if it were
+/// less than everything.
+fn behind(orders: &[Order], values: Vec<Value>) -> Part {
+    let mut alternatives: Vec<String> = Vec::new();
+    let mut args = Vec::new();
+    let (mut same, mut same_args): (Vec<String>, Vec<Value>) = (Vec::new(), Vec::new());
+    for (Order { column, descending }, value) in orders.iter().zip(values) {
+        let (further, equal) = match (&value, descending) {
+            (Value::Null, false) => (Some(format!("{column} IS NOT NULL")), format!("{column} IS NULL")),
+            (Value::Null, true) => (None, format!("{column} IS NULL")),
+            (_, false) => (Some(format!("{column} > ?")), format!("{column} = ?")),
+            (_, true) if NEVER_NULL.contains(column) => (Some(format!("{column} < ?")), format!("{column} = ?")),
+            (_, true) => (Some(format!("({column} < ? OR {column} IS NULL)")), format!("{column} = ?")),
+        };
+        let marked = |text: &String| text.contains('?').then(|| value.clone());
+        if let Some(further) = further {
+            args.extend(same_args.iter().cloned().chain(marked(&further)));
+            alternatives.push(format!("({})", [same.as_slice(), &[further]].concat().join(" AND ")));
+        }
+        same_args.extend(marked(&equal));
+        same.push(equal);
+    }
+    if alternatives.is_empty() {
+        alternatives.push("1 = 0".into());
+    }
+    let mut text = format!("({})", alternatives.join(" OR "));
+    // The same bound once more, alone: an index can begin at it.
+    if let (Some(Order { column, descending }), Some(first)) = (orders.first(), same_args.first())
+        && same[0].contains('?')
+        && (!descending || NEVER_NULL.contains(column))
+    {
+        text = format!("{column} {} ? AND {text}", if *descending { "<=" } else { ">=" });
+        args.insert(0, first.clone());
+    }
+    Part { text, args }
+}
+
+/// Columns of every table that is listed that have a value in each row.
+const NEVER_NULL: [&str; 2] = ["created_at_ms", "id"];
+
+/// What a database would do to answer a list call.
+#[derive(Debug)]
+pub struct Plan {
+    pub list: &'static str,
+    /// What the list is filtered or ordered by; empty: nothing.
+    pub attribute: &'static str,
+    pub ordered: bool,
+    /// The database's own words.
+    pub plan: String,
+}
+
+/// How the database would answer each list: as it is, by each column that can be filtered by, and in the order of each.
+pub(super) async fn plans(
+    db: &Db,
+    source: &Source,
+    scope: &[(&'static str, Value)],
+    always: &[Filter],
+    columns: &'static [Column],
+) -> Result<Vec<Plan>> {
+    let plain = Listing { filters: always.to_vec(), ..Listing::first(Listing::LIMIT_DEFAULT) };
+    let mut asked = vec![("", false, plain.clone())];
+    for column in columns {
+        let value = if column.kind == Kind::Text { Value::Text("x".into()) } else { Value::Int(7) };
+        let op = if column.kind == Kind::Time { Op::GreaterEqual } else { Op::Equal };
+        let mut filtered = plain.clone();
+        filtered.filters.push(Filter::Compare { column: column.column, op, values: vec![value] });
+        let order = Order { column: column.column, descending: true };
+        asked.push((column.attribute, false, filtered));
+        asked.push((column.attribute, true, Listing { orders: vec![order], ..plain.clone() }));
+    }
+    let mut plans = Vec::new();
+    for (attribute, ordered, listing) in asked {
+        let query = Query::new(source, scope.to_vec(), &listing);
+        for (sql, args) in [query.page(None), query.count()] {
+            plans.push(Plan { list: source.name, attribute, ordered, plan: db.explain(&sql, args).await? });
+        }
+    }
+    Ok(plans)
+}
+
+#[derive(Clone, Default)]
+struct Clause {
+    parts: Vec<String>,
+    args: Vec<Value>,
+    /// How many parts, of one argument each, are the scope.
+    scoped: usize,
+}
+
+impl Clause {
+    fn push(&mut self, part: &str, args: impl IntoIterator<Item = Value>) {
+        self.parts.push(part.to_owned());
+        self.args.extend(args);
+    }
+
+    fn sql(&self) -> String {
+        if self.parts.is_empty() { String::new() } else { format!(" WHERE {}", self.parts.join(" AND ")) }
+    }
+}
+
+struct Part {
+    text: String,
+    args: Vec<Value>,
+}
+
+fn text(filter: &Filter) -> Part {
+    let nested = |filters: &[Filter], word: &str, none: &str| {
+        let parts: Vec<Part> = filters.iter().map(text).collect();
+        let texts: Vec<&str> = parts.iter().map(|part| part.text.as_str()).collect();
+        let text = if texts.is_empty() { none.to_owned() } else { format!("({})", texts.join(word)) };
+        Part { text, args: parts.into_iter().flat_map(|part| part.args).collect() }
+    };
+    match filter {
+        Filter::And(filters) => nested(filters, " AND ", "1 = 1"),
+        Filter::Or(filters) => nested(filters, " OR ", "1 = 0"),
+        Filter::Compare { column, op, values } => compare(column, *op, values),
+    }
+}
+
+fn compare(column: &str, op: Op, values: &[Value]) -> Part {
+    let any = |one: &str, joined: &str| format!("({})", vec![one; values.len()].join(joined));
+    let plain = |text: String| Part { text, args: values.to_vec() };
+    let chars = |value: &Value| match value {
+        Value::Text(text) => text.chars().count() as i64,
+        _ => 0,
+    };
+    // LIKE disagrees between the databases about case and escapes; SUBSTR and INSTR do not.
+    let each = |one: &str, joined: &str, args: &dyn Fn(&Value) -> Vec<Value>| Part {
+        text: any(one, joined),
+        args: values.iter().flat_map(args).collect(),
+    };
+    let starts = |value: &Value| vec![Value::Int(chars(value)), value.clone()];
+    let ends = |value: &Value| vec![Value::Int(-chars(value).max(1)), value.clone()];
+    let same = |value: &Value| vec![value.clone()];
+    match op {
+        Op::Equal => plain(any(&format!("{column} = ?"), " OR ")),
+        Op::NotEqual => plain(any(&format!("{column} <> ?"), " AND ")),
+        Op::Less => plain(any(&format!("{column} < ?"), " AND ")),
+        Op::LessEqual => plain(any(&format!("{column} <= ?"), " AND ")),
+        Op::Greater => plain(any(&format!("{column} > ?"), " AND ")),
+        Op::GreaterEqual => plain(any(&format!("{column} >= ?"), " AND ")),
+        Op::Between => plain(format!("{column} BETWEEN ? AND ?")),
+        Op::NotBetween => plain(format!("{column} NOT BETWEEN ? AND ?")),
+        Op::StartsWith => each(&format!("SUBSTR({column}, 1, ?) = ?"), " OR ", &starts),
+        Op::NotStartsWith => each(&format!("SUBSTR({column}, 1, ?) <> ?"), " AND ", &starts),
+        Op::EndsWith => each(&format!("SUBSTR({column}, ?) = ?"), " OR ", &ends),
+        Op::NotEndsWith => each(&format!("SUBSTR({column}, ?) <> ?"), " AND ", &ends),
+        Op::Contains => each(&format!("INSTR({column}, ?) > 0"), " OR ", &same),
+        Op::NotContains => each(&format!("INSTR({column}, ?) = 0"), " AND ", &same),
+        Op::IsNull => Part { text: format!("{column} IS NULL"), args: vec![] },
+        Op::IsNotNull => Part { text: format!("{column} IS NOT NULL"), args: vec![] },
+    }
+}

@@ -1,0 +1,552 @@
+//! MariaDB 10.6 or later: any number of processes over one database.
+//!
+//! Transactions run at READ COMMITTED, so a body reads what it goes on to change with [`crate::db::Lock`], or guards the
+//! change in its `WHERE`. A transaction that lost a race (deadlock, lock wait, changed snapshot) or whose connection broke
+//! *before* its COMMIT is run again as a whole. A connection that breaks *during* COMMIT leaves the fate of the transaction
+//! unknown: [`Error::Unknown`], which only whoever knows what it wrote can resolve, by looking it up.
+//!
+//! The connections are kept here rather than in the driver's pool: one that was cut off in the middle of anything must be
+//! dropped, never cleaned and used again.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex as StdMutex};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use larder_model::settings;
+use mysql_async::consts::ColumnFlags;
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Opts, OptsBuilder, Params, SslOpts};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::db::{Changed, Lock, PageBytes, Row, Tx, Value, statement_name};
+use crate::{Error, Result};
+
+/// How often a transaction is run before it is given up as contended.
+const TRIES: u32 = 12;
+/// How often a transaction whose connection broke is run before the database counts as gone.
+const TRIES_BROKEN: u32 = 3;
+/// The longest that a statement waits for a row that another transaction has locked.
+const LOCK_WAIT_S: u32 = 5;
+/// An outside transaction that does nothing for so long is ended by the server: its process is gone or stopped, and its
+/// locks hold others up. Less than they wait, so that they get what they wait for.
+const IDLE_TRANSACTION_S: u32 = 3;
+const STATEMENTS_CACHED: usize = 256;
+const PACKET_BYTES_MIN: i64 = 16 << 20;
+/// How long a process waits for another that brings the tables up to date.
+const MIGRATION_WAIT_S: u32 = 120;
+
+/// Errors of MariaDB (error code reference): a deadlock, a lock wait that took too long, a row that changed since the
+/// transaction's snapshot.
+const LOST_RACES: [u16; 3] = [1213, 1205, 1020];
+/// A table, column or index that is there already.
+const EXISTS: [u16; 3] = [1050, 1060, 1061];
+const DUPLICATE_KEY: u16 = 1062;
+/// A statement ran into `max_statement_time`.
+const STATEMENT_TOO_SLOW: u16 = 1969;
+/// The server is going down, or ended this connection.
+const GOING: [u16; 5] = [1053, 1152, 1159, 1160, 1927];
+
+#[derive(Clone)]
+pub struct MariaDb(Arc<Shared>);
+
+struct Shared {
+    opts: Opts,
+    idle: StdMutex<Vec<Conn>>,
+    permits: Semaphore,
+    timeout: Duration,
+    /// The largest packet that the server takes, once it has been asked.
+    packet_bytes: AtomicUsize,
+}
+
+/// An open transaction.
+pub struct MariaTx<'a> {
+    conn: &'a mut Conn,
+    timeout: Duration,
+    packet_bytes: usize,
+    /// Why the transaction cannot go on, if it cannot.
+    trouble: Option<Trouble>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Trouble {
+    /// Error code of a lost race.
+    Race(u16),
+    Broken,
+}
+
+/// A connection that goes back when it is whole, and is dropped otherwise.
+struct Lent<'a> {
+    conn: Conn,
+    from: &'a Shared,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Lent<'_> {
+    fn give_back(self) {
+        self.from.idle.lock().expect("no panic under the lock").push(self.conn);
+    }
+
+    /// Drops it and all that are idle: what broke one has most likely broken them too.
+    fn broken(self) {
+        self.from.idle.lock().expect("no panic under the lock").clear();
+    }
+}
+
+impl MariaDb {
+    /// Connects and checks that the server will do. Gives what an operator should know about it besides.
+    pub async fn open(settings: &settings::Database) -> Result<(MariaDb, Vec<String>)> {
+        let db = MariaDb(Arc::new(Shared {
+            opts: opts(settings, None)?,
+            idle: StdMutex::default(),
+            permits: Semaphore::new(settings.connections_max),
+            timeout: settings.timeout,
+            packet_bytes: AtomicUsize::new(PACKET_BYTES_MIN as usize),
+        }));
+        let warnings = db.check().await?;
+        Ok((db, warnings))
+    }
+
+    /// The same database through connections of their own, so many at most.
+    pub fn beside(&self, connections: usize) -> MariaDb {
+        self.pool(self.0.opts.clone(), connections)
+    }
+
+    /// The same; the server ends each statement that takes longer than `deadline`.
+    pub fn with_deadline(
+        &self,
+        settings: &settings::Database,
+        connections: usize,
+        deadline: Duration,
+    ) -> Result<MariaDb> {
+        Ok(self.pool(opts(settings, Some(deadline))?, connections))
+    }
+
+    fn pool(&self, opts: Opts, connections: usize) -> MariaDb {
+        let (idle, permits) = (StdMutex::default(), Semaphore::new(connections));
+        let packet_bytes = AtomicUsize::new(self.packet_bytes());
+        MariaDb(Arc::new(Shared { opts, idle, permits, timeout: self.0.timeout, packet_bytes }))
+    }
+
+    async fn check(&self) -> Result<Vec<String>> {
+        const SERVER: &str = "-- server
+            SELECT VERSION(), @@innodb_flush_log_at_trx_commit, @@log_bin, @@sync_binlog, @@collation_database, @@max_allowed_packet";
+        let row = self
+            .rows(SERVER, &[], usize::MAX)
+            .await?
+            .pop()
+            .ok_or_else(|| Error::Unavailable("it says nothing".into()))?;
+        let version = row.text(0)?;
+        if !supported(&version) {
+            return Err(Error::Unavailable(format!(
+                "database.url: MariaDB 10.6 or later is needed, this is {version}"
+            )));
+        }
+        if row.text(4)? != "utf8mb4_nopad_bin" {
+            return Err(Error::Unavailable(format!(
+                "database.url: the database's collation must be utf8mb4_nopad_bin, it is {}; while it is empty, run: \
+                 ALTER DATABASE CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin",
+                row.text(4)?
+            )));
+        }
+        if row.int(5)? < PACKET_BYTES_MIN {
+            return Err(Error::Unavailable(format!(
+                "database.url: max_allowed_packet must be at least {PACKET_BYTES_MIN}, it is {}",
+                row.int(5)?
+            )));
+        }
+        self.0.packet_bytes.store(row.int(5)? as usize, Ordering::Relaxed);
+        let mut warnings = Vec::new();
+        if row.int(1)? != 1 {
+            warnings.push(format!(
+                "innodb_flush_log_at_trx_commit is {} and not 1: what was committed can be lost when the database's machine dies",
+                row.int(1)?
+            ));
+        }
+        if row.flag(2)? && row.int(3)? != 1 {
+            warnings.push(format!(
+                "sync_binlog is {} and not 1: a replica can miss what was committed when the database's machine dies",
+                row.int(3)?
+            ));
+        }
+        Ok(warnings)
+    }
+
+    pub fn packet_bytes(&self) -> usize {
+        self.0.packet_bytes.load(Ordering::Relaxed)
+    }
+
+    async fn lend(&self) -> Result<Lent<'_>> {
+        let shared = &*self.0;
+        let permit = tokio::time::timeout(shared.timeout, shared.permits.acquire())
+            .await
+            .map_err(|_| Error::Unavailable("all connections are in use".into()))?
+            .expect("never closed");
+        let idle = shared.idle.lock().expect("no panic under the lock").pop();
+        let conn = match idle {
+            Some(conn) => conn,
+            None => tokio::time::timeout(shared.timeout, Conn::new(shared.opts.clone()))
+                .await
+                .map_err(|_| Error::Unavailable(format!("no connection within {:?}", shared.timeout)))?
+                .map_err(|err| Error::Unavailable(err.to_string()))?,
+        };
+        Ok(Lent { conn, from: shared, _permit: permit })
+    }
+
+    /// Rows of no more than `bytes` together.
+    pub async fn rows(&self, sql: &str, args: &[Value], bytes: usize) -> Result<Vec<Row>> {
+        fits(self.packet_bytes(), sql, args)?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let mut lent = self.lend().await?;
+            match select(&mut lent.conn, self.0.timeout, sql, args, bytes).await {
+                // The rest is still to come on this connection, so it goes.
+                Err(Failed { error: error @ Error::PageTooLarge { .. }, .. }) => return Err(error),
+                Ok(rows) => {
+                    lent.give_back();
+                    return Ok(rows);
+                }
+                Err(Failed { error, trouble: None }) => {
+                    lent.give_back();
+                    return Err(error);
+                }
+                Err(Failed { error, trouble: Some(trouble) }) => {
+                    lent.broken();
+                    again(sql, tries, trouble, error).await?;
+                }
+            }
+        }
+    }
+
+    pub async fn tx<C, T, F>(&self, name: &'static str, with: &C, body: F) -> Result<T>
+    where
+        C: Sync + ?Sized,
+        F: for<'t> Fn(&'t mut Tx<'_>, &'t C) -> BoxFuture<'t, Result<T>> + Sync,
+        T: Send,
+    {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let mut lent = self.lend().await?;
+            if let Err(failed) = control(&mut lent.conn, self.0.timeout, "START TRANSACTION").await {
+                lent.broken();
+                again(name, tries, Trouble::Broken, failed.error).await?;
+                continue;
+            }
+            let (done, trouble) = {
+                let mut tx = Tx::MariaDb(MariaTx {
+                    conn: &mut lent.conn,
+                    timeout: self.0.timeout,
+                    packet_bytes: self.packet_bytes(),
+                    trouble: None,
+                });
+                let done = body(&mut tx, with).await;
+                match tx {
+                    Tx::MariaDb(tx) => (done, tx.trouble),
+                    Tx::Sqlite(_) => unreachable!("it was made above"),
+                }
+            };
+            match (done, trouble) {
+                (Ok(done), None) => match control(&mut lent.conn, self.0.timeout, "COMMIT").await {
+                    Ok(()) => {
+                        lent.give_back();
+                        return Ok(done);
+                    }
+                    Err(Failed { error, trouble: Some(trouble @ Trouble::Race(_)) }) => {
+                        self.roll_back(lent).await;
+                        again(name, tries, trouble, error).await?;
+                    }
+                    Err(Failed { error, .. }) => {
+                        lent.broken();
+                        metrics::counter!("larder_commits_unknown_total", "transaction" => name).increment(1);
+                        return Err(Error::Unknown(format!("{name}: {error}")));
+                    }
+                },
+                (done, Some(trouble)) => {
+                    match trouble {
+                        Trouble::Race(_) => self.roll_back(lent).await,
+                        Trouble::Broken => lent.broken(),
+                    }
+                    // A body that swallowed the error of a statement has nothing to commit all the same.
+                    let error = done.err().unwrap_or_else(|| Error::Contended(name.into()));
+                    again(name, tries, trouble, error).await?;
+                }
+                (Err(err), None) => {
+                    self.roll_back(lent).await;
+                    return Err(err);
+                }
+            }
+        }
+    }
+
+    /// After a deadlock nothing is left to roll back; after a lock wait everything but the last statement is.
+    async fn roll_back(&self, mut lent: Lent<'_>) {
+        match control(&mut lent.conn, self.0.timeout, "ROLLBACK").await {
+            Ok(()) => lent.give_back(),
+            Err(_) => lent.broken(),
+        }
+    }
+
+    /// Runs each statement of the schema that has not run, one process at a time. MariaDB commits each on its own, so one
+    /// that ran before the process died is met again and counts as done.
+    pub async fn migrate(&self, versions: &[(i64, &str)], create: &str, done: &str, add: &str) -> Result<()> {
+        let wait = self.0.timeout.max(Duration::from_secs(u64::from(MIGRATION_WAIT_S) + 5));
+        let mut lent = self.lend().await?;
+        let lock = format!("-- lock_schema\n SELECT GET_LOCK(CONCAT('larder-', DATABASE()), {MIGRATION_WAIT_S})");
+        let locked = select(&mut lent.conn, wait, &lock, &[], usize::MAX).await.map_err(|failed| failed.error)?;
+        if !locked.first().map_or(Ok(false), |row| row.maybe_int(0).map(|one| one == Some(1)))? {
+            return Err(Error::Unavailable("another process is bringing the tables up to date for too long".into()));
+        }
+        let run = async |conn: &mut Conn, sql: &str, args: &[Value]| match change(conn, wait, sql, args).await {
+            Ok(_) => Ok(()),
+            Err(failed) => Err(failed.error),
+        };
+        run(&mut lent.conn, create, &[]).await?;
+        let have = select(&mut lent.conn, wait, done, &[], usize::MAX).await.map_err(|failed| failed.error)?;
+        let have: Vec<i64> = have.iter().map(|row| row.int(0)).collect::<Result<_>>()?;
+        crate::db::refuse_newer(&have, versions)?;
+        for (version, text) in versions.iter().filter(|(version, _)| !have.contains(version)) {
+            for statement in crate::db::statements(text) {
+                match lent.conn.query_drop(statement).await {
+                    Ok(()) => {}
+                    Err(mysql_async::Error::Server(err)) if EXISTS.contains(&err.code) => {}
+                    Err(err) => return Err(failed(statement, err).error),
+                }
+            }
+            run(&mut lent.conn, add, &[Value::Int(*version)]).await?;
+        }
+        // The lock goes with the connection.
+        drop(lent);
+        Ok(())
+    }
+}
+
+impl MariaTx<'_> {
+    pub async fn run(&mut self, sql: &str, args: &[Value]) -> Result<Changed> {
+        fits(self.packet_bytes, sql, args)?;
+        let done = change(self.conn, self.timeout, sql, args).await;
+        self.noted(done)
+    }
+
+    pub async fn rows(&mut self, sql: &str, args: &[Value]) -> Result<Vec<Row>> {
+        fits(self.packet_bytes, sql, args)?;
+        let done = select(self.conn, self.timeout, sql, args, usize::MAX).await;
+        self.noted(done)
+    }
+
+    pub async fn locked(&mut self, lock: Lock, sql: &str, args: &[Value]) -> Result<Vec<Row>> {
+        let suffix = match lock {
+            Lock::Shared => "LOCK IN SHARE MODE",
+            Lock::Exclusive => "FOR UPDATE",
+            Lock::Skip => "FOR UPDATE SKIP LOCKED",
+        };
+        self.rows(&format!("{sql} {suffix}"), args).await
+    }
+
+    fn noted<T>(&mut self, done: std::result::Result<T, Failed>) -> Result<T> {
+        done.map_err(|failed| {
+            self.trouble = self.trouble.or(failed.trouble);
+            failed.error
+        })
+    }
+}
+
+/// The server breaks a connection off that sends more than it takes.
+fn fits(max: usize, sql: &str, args: &[Value]) -> Result<()> {
+    let bytes = sql.len() + args.iter().map(|value| value.bytes() + 16).sum::<usize>();
+    if bytes > max {
+        return Err(Error::TooLarge { statement: statement_name(sql).into(), bytes, max });
+    }
+    Ok(())
+}
+
+/// A statement that failed, and whether the transaction can go on.
+struct Failed {
+    error: Error,
+    trouble: Option<Trouble>,
+}
+
+/// Waits before the next try, or gives up with what it came to.
+async fn again(name: &str, tries: u32, trouble: Trouble, error: Error) -> Result<()> {
+    let most = match trouble {
+        Trouble::Race(_) => TRIES,
+        Trouble::Broken => TRIES_BROKEN,
+    };
+    if tries >= most {
+        return Err(error);
+    }
+    match trouble {
+        Trouble::Race(code) => {
+            metrics::counter!("larder_store_races_total", "code" => code.to_string()).increment(1);
+        }
+        Trouble::Broken => metrics::counter!("larder_store_broken_connections_total").increment(1),
+    }
+    tracing::debug!(statement = statement_name(name), tries, error = %error, "a statement or transaction is run again");
+    let most_ms = 2u64 << tries.min(7);
+    tokio::time::sleep(Duration::from_millis(1 + larder_model::time::jitter(most_ms))).await;
+    Ok(())
+}
+
+async fn control(conn: &mut Conn, timeout: Duration, sql: &'static str) -> std::result::Result<(), Failed> {
+    match tokio::time::timeout(timeout, conn.query_drop(sql)).await {
+        Ok(done) => done.map_err(|err| failed(sql, err)),
+        Err(_) => Err(late(sql, timeout)),
+    }
+}
+
+async fn change(conn: &mut Conn, timeout: Duration, sql: &str, args: &[Value]) -> std::result::Result<Changed, Failed> {
+    let work = async {
+        let result = conn.exec_iter(sql, params(args)).await?;
+        let changed = result.affected_rows();
+        result.drop_result().await?;
+        Ok(Changed(changed))
+    };
+    match tokio::time::timeout(timeout, work).await {
+        Ok(done) => done.map_err(|err| failed(sql, err)),
+        Err(_) => Err(late(sql, timeout)),
+    }
+}
+
+async fn select(
+    conn: &mut Conn,
+    timeout: Duration,
+    sql: &str,
+    args: &[Value],
+    bytes: usize,
+) -> std::result::Result<Vec<Row>, Failed> {
+    let work = async {
+        let failed = |err| failed(sql, err);
+        let mut result = conn.exec_iter(sql, params(args)).await.map_err(failed)?;
+        let (mut rows, mut page) = (Vec::new(), PageBytes::new(bytes));
+        while let Some(found) = result.next().await.map_err(failed)? {
+            let row = row(sql, found)?;
+            page.take(&row).map_err(|error| Failed { error, trouble: None })?;
+            rows.push(row);
+        }
+        Ok(rows)
+    };
+    tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| Err(late(sql, timeout)))
+}
+
+fn params(args: &[Value]) -> Params {
+    if args.is_empty() {
+        return Params::Empty;
+    }
+    let value = |value: &Value| match value {
+        Value::Null => mysql_async::Value::NULL,
+        Value::Int(int) => mysql_async::Value::Int(*int),
+        Value::Text(text) => mysql_async::Value::Bytes(text.clone().into_bytes()),
+        Value::Blob(blob) => mysql_async::Value::Bytes(blob.clone()),
+    };
+    Params::Positional(args.iter().map(value).collect())
+}
+
+fn row(sql: &str, found: mysql_async::Row) -> std::result::Result<Row, Failed> {
+    use mysql_async::Value as Found;
+    let columns = found.columns();
+    let values = found.unwrap().into_iter().zip(columns.iter()).map(|(value, column)| match value {
+        Found::NULL => Ok(Value::Null),
+        Found::Int(int) => Ok(Value::Int(int)),
+        Found::UInt(int) => i64::try_from(int).map(Value::Int).map_err(|err| err.to_string()),
+        Found::Bytes(bytes)
+            if column.flags().contains(ColumnFlags::BINARY_FLAG) && column.character_set() == BINARY =>
+        {
+            Ok(Value::Blob(bytes))
+        }
+        Found::Bytes(bytes) => String::from_utf8(bytes).map(Value::Text).map_err(|err| err.to_string()),
+        other => Err(format!("a value of a kind that no column has: {other:?}")),
+    });
+    let values: std::result::Result<Vec<Value>, String> = values.collect();
+    let wrong = |why| Failed { error: Error::Statement { statement: statement_name(sql).into(), why }, trouble: None };
+    values.map(Row).map_err(wrong)
+}
+
+/// The character set of bytes that are no text.
+const BINARY: u16 = 63;
+
+fn late(sql: &str, timeout: Duration) -> Failed {
+    let why = format!("{}: no answer within {timeout:?}", statement_name(sql));
+    Failed { error: Error::Unavailable(why), trouble: Some(Trouble::Broken) }
+}
+
+fn failed(sql: &str, err: mysql_async::Error) -> Failed {
+    let name = statement_name(sql);
+    let (error, trouble) = match &err {
+        mysql_async::Error::Server(server) if LOST_RACES.contains(&server.code) => {
+            (Error::Contended(format!("{name}: {err}")), Some(Trouble::Race(server.code)))
+        }
+        mysql_async::Error::Server(server) if server.code == DUPLICATE_KEY => {
+            (Error::Conflict { key: server.message.clone() }, None)
+        }
+        mysql_async::Error::Server(server) if server.code == STATEMENT_TOO_SLOW => (Error::TooSlow(name.into()), None),
+        mysql_async::Error::Server(server) if !GOING.contains(&server.code) => {
+            (Error::Statement { statement: name.into(), why: err.to_string() }, None)
+        }
+        _ => (Error::Unavailable(format!("{name}: {err}")), Some(Trouble::Broken)),
+    };
+    Failed { error, trouble }
+}
+
+fn opts(settings: &settings::Database, deadline: Option<Duration>) -> Result<Opts> {
+    let wrong = |why: String| Error::Unavailable(format!("database.{why}"));
+    // The address without the password, which no message may carry.
+    let opts = Opts::from_url(&settings.url).map_err(|err| wrong(format!("url: {err}")))?;
+    if opts.db_name().is_none_or(str::is_empty) {
+        return Err(wrong("url: it must name a database: mysql://user@host:3306/larder".into()));
+    }
+    let mut builder = OptsBuilder::from_opts(opts)
+        .client_found_rows(true)
+        .tcp_keepalive(Some(Duration::from_secs(30)))
+        .tcp_nodelay(true)
+        .prefer_socket(false)
+        .stmt_cache_size(STATEMENTS_CACHED)
+        .setup(vec![format!(
+            "SET SESSION max_statement_time = {}, SESSION sql_mode = 'STRICT_ALL_TABLES,ONLY_FULL_GROUP_BY,NO_ENGINE_SUBSTITUTION',
+            SESSION tx_isolation = 'READ-COMMITTED', SESSION collation_connection = 'utf8mb4_nopad_bin',
+            SESSION innodb_lock_wait_timeout = {LOCK_WAIT_S}, SESSION idle_transaction_timeout = {IDLE_TRANSACTION_S}",
+            deadline.map_or(0.0, |deadline| deadline.as_secs_f64())
+        )]);
+    if !settings.password_file.as_os_str().is_empty() {
+        let password = larder_secrets::read_private(&settings.password_file)
+            .map_err(|err| wrong(format!("password_file: {}: {err}", settings.password_file.display())))?;
+        builder = builder.pass(Some(password.trim()));
+    }
+    if !settings.ca_file.as_os_str().is_empty() {
+        let authority: &Path = &settings.ca_file;
+        // What is wrong with the file is told here: a connection would only say that it could not be made.
+        larder_signals::tls::client(authority, false).map_err(|err| wrong(format!("ca_file: {err:#}")))?;
+        let tls =
+            SslOpts::default().with_root_certs(vec![authority.to_path_buf().into()]).with_disable_built_in_roots(true);
+        builder = builder.ssl_opts(Some(tls));
+    }
+    Ok(builder.into())
+}
+
+/// `10.11.14-MariaDB-…`: is it MariaDB, 10.6 or later?
+fn supported(version: &str) -> bool {
+    let mut numbers = version.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    version.contains("MariaDB") && (major, minor) >= (10, 6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::supported;
+
+    #[test]
+    fn older_servers_and_others_are_told_apart() {
+        for (version, expected) in [
+            ("10.11.14-MariaDB-0+deb12u2", true),
+            ("10.6.0-MariaDB", true),
+            ("11.4.2-MariaDB-log", true),
+            ("10.5.29-MariaDB", false),
+            ("5.5.5-10.4.1-MariaDB", false),
+            ("8.0.36", false),
+            ("", false),
+        ] {
+            assert_eq!(supported(version), expected, "{version}");
+        }
+    }
+}

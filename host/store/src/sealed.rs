@@ -1,0 +1,250 @@
+//! Columns with sealed values, and how another master key takes them over. These queries are the installation's and cross
+//! partners.
+//!
+//! **Whoever adds a sealed column names it `sealed…` and adds it to [`SEALED`]**, or its values are lost when an old master
+//! key is dropped. A test compares the list with the schema.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use larder_secrets::HEAD_BYTES;
+
+use crate::db::{Row, Value};
+use crate::{Error, Result, Store};
+
+/// A column, and what its values are sealed for.
+#[derive(Debug)]
+pub struct SealedColumn {
+    pub table: &'static str,
+    /// The primary key.
+    pub key: &'static [&'static str],
+    pub column: &'static str,
+    pub kept: Kept,
+    pub place: &'static [Part],
+}
+
+/// How a sealed value stands in its column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    Bytes,
+    Base64,
+}
+
+/// A part of a place.
+#[derive(Clone, Copy, Debug)]
+pub enum Part {
+    Column(&'static str),
+    Text(&'static str),
+}
+
+use Part::{Column, Text};
+
+/// All of them.
+pub const SEALED: &[SealedColumn] = &[
+    SealedColumn {
+        table: "installation_keys",
+        key: &["name"],
+        column: "sealed",
+        kept: Kept::Bytes,
+        place: &[Text("installation"), Column("name")],
+    },
+    SealedColumn {
+        table: "variables",
+        key: &["partner_id", "function_id", "id"],
+        column: "sealed",
+        kept: Kept::Bytes,
+        place: &[Column("partner_id"), Column("function_id"), Column("name")],
+    },
+    SealedColumn {
+        table: "upstreams",
+        key: &["partner_id", "name"],
+        column: "sealed",
+        kept: Kept::Bytes,
+        place: &[Text("upstream"), Column("partner_id"), Column("name"), Column("origin"), Column("credential")],
+    },
+    SealedColumn {
+        table: "feeds",
+        key: &["partner_id", "name"],
+        column: "sealed",
+        kept: Kept::Bytes,
+        place: &[Text("feed"), Column("partner_id"), Column("name")],
+    },
+    SealedColumn {
+        table: "idempotency_keys",
+        key: &["partner_id", "key_hash"],
+        column: "answer",
+        kept: Kept::Base64,
+        place: &[Column("partner_id"), Text("idempotency key"), Column("key_hash")],
+    },
+];
+
+impl Kept {
+    fn write(self, sealed: &[u8]) -> Value {
+        match self {
+            Kept::Bytes => sealed.into(),
+            Kept::Base64 => BASE64_STANDARD.encode(sealed).into(),
+        }
+    }
+
+    fn read(self, row: &Row, at: usize, column: &SealedColumn) -> Result<Vec<u8>> {
+        match self {
+            Kept::Bytes => row.bytes(at),
+            Kept::Base64 => BASE64_STANDARD.decode(row.text(at)?).map_err(|err| Error::BadRow {
+                table: column.table,
+                column: column.column,
+                why: err.to_string(),
+            }),
+        }
+    }
+
+    /// The head of a record as it stands in the column, and its length there: [`HEAD_BYTES`] are whole groups of base64.
+    fn head(self, head: &[u8; HEAD_BYTES]) -> (Value, usize) {
+        const { assert!(HEAD_BYTES.is_multiple_of(3)) };
+        match self {
+            Kept::Bytes => (self.write(head), HEAD_BYTES),
+            Kept::Base64 => (self.write(head), HEAD_BYTES / 3 * 4),
+        }
+    }
+}
+
+/// A sealed value and where it stands.
+#[derive(Clone, Debug)]
+pub struct SealedRow {
+    /// Of the primary key.
+    pub key: Vec<String>,
+    place: Vec<String>,
+    pub sealed: Vec<u8>,
+}
+
+impl SealedRow {
+    /// What it is sealed for.
+    pub fn place(&self) -> Vec<&str> {
+        self.place.iter().map(String::as_str).collect()
+    }
+}
+
+/// How many values of a column are under which master key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedCount {
+    pub all: u64,
+    /// In the order in which the heads were given.
+    pub under: Vec<u64>,
+}
+
+impl SealedColumn {
+    /// The conditions that pick one row.
+    fn row(&self) -> String {
+        self.key.iter().map(|column| format!("{column} = ?")).collect::<Vec<_>>().join(" AND ")
+    }
+}
+
+impl Store {
+    /// The next values that are not under this head, in the order of their keys.
+    pub async fn sealed_otherwise(
+        &self,
+        column: &SealedColumn,
+        head: &[u8; HEAD_BYTES],
+        after: Option<&[String]>,
+        limit: usize,
+    ) -> Result<Vec<SealedRow>> {
+        let SealedColumn { table, key, column: name, kept, place } = column;
+        let columns = place.iter().filter_map(|part| if let Column(name) = part { Some(*name) } else { None });
+        let select: Vec<&str> = key.iter().copied().chain([*name]).chain(columns).collect();
+        let (head, length) = kept.head(head);
+        let mut args = vec![head];
+        let keys = key.join(", ");
+        // The first column by itself, because one of the databases seeks by nothing else.
+        let rest = match after {
+            None => String::new(),
+            Some(after) => {
+                args.extend(after.first().into_iter().chain(after).map(Value::from));
+                format!("AND {} >= ? AND ({keys}) > ({})", key[0], vec!["?"; key.len()].join(", "))
+            }
+        };
+        let sql = format!(
+            "-- sealed_otherwise_{table}
+            SELECT {} FROM {table} WHERE SUBSTR({name}, 1, {length}) <> ? {rest} ORDER BY {keys} LIMIT {limit}",
+            select.join(", ")
+        );
+        let read = |row: &Row| {
+            let text = |at| row.text(at);
+            let mut next = key.len() + 1;
+            let mut part = |part: &Part| match part {
+                Text(text) => Ok((*text).to_owned()),
+                Column(_) => {
+                    next += 1;
+                    row.text(next - 1)
+                }
+            };
+            Ok(SealedRow {
+                key: (0..key.len()).map(text).collect::<Result<_>>()?,
+                sealed: kept.read(row, key.len(), column)?,
+                place: place.iter().map(&mut part).collect::<Result<_>>()?,
+            })
+        };
+        self.db.rows(&sql, args).await?.iter().map(read).collect()
+    }
+
+    /// Replaces values that are still what they were; gives how many. Whoever writes one meanwhile wins.
+    pub async fn replace_sealed(&self, column: &'static SealedColumn, rows: &[(SealedRow, Vec<u8>)]) -> Result<u64> {
+        let SealedColumn { table, column: name, kept, .. } = column;
+        let sql = format!(
+            "-- replace_sealed_{table}
+            UPDATE {table} SET {name} = ? WHERE {} AND {name} = ?",
+            column.row()
+        );
+        self.db
+            .tx("replace_sealed", &(sql, rows), |tx, (sql, rows)| {
+                Box::pin(async move {
+                    let mut replaced = 0;
+                    for (row, new) in *rows {
+                        let mut args = vec![kept.write(new)];
+                        args.extend(row.key.iter().map(Value::from));
+                        args.push(kept.write(&row.sealed));
+                        replaced += tx.run(sql, args).await?.0;
+                    }
+                    Ok(replaced)
+                })
+            })
+            .await
+    }
+
+    pub async fn count_sealed(&self, column: &SealedColumn, heads: &[[u8; HEAD_BYTES]]) -> Result<SealedCount> {
+        let SealedColumn { table, column: name, kept, .. } = column;
+        let (heads, lengths): (Vec<Value>, Vec<usize>) = heads.iter().map(|head| kept.head(head)).unzip();
+        let count = |length| {
+            format!(", CAST(SUM(CASE WHEN SUBSTR({name}, 1, {length}) = ? THEN 1 ELSE 0 END) AS SIGNED INTEGER)")
+        };
+        let sql = format!(
+            "-- count_sealed_{table}
+            SELECT COUNT(*){} FROM {table} WHERE {name} IS NOT NULL",
+            lengths.iter().map(count).collect::<String>()
+        );
+        let under = heads.len();
+        let row = self.db.row(&sql, heads).await?.ok_or(Error::NotFound { what: "count" })?;
+        let number = |at| Ok(row.maybe_int(at)?.unwrap_or(0) as u64);
+        Ok(SealedCount { all: number(0)?, under: (1..=under).map(number).collect::<Result<_>>()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::{SCHEMA, statements};
+
+    #[test]
+    fn every_sealed_column_is_rotated() {
+        let mut seen = 0;
+        for statement in SCHEMA.iter().flat_map(|(_, text)| statements(text)) {
+            let statement: String =
+                statement.lines().filter(|line| !line.starts_with("--")).collect::<Vec<_>>().join("\n");
+            let mut words = statement.split_whitespace().skip_while(|word| *word != "TABLE").skip(1);
+            let Some(table) = words.next() else { continue };
+            for word in words.filter(|word| word.starts_with("sealed")) {
+                seen += 1;
+                let listed = SEALED.iter().any(|column| column.table == table && column.column == word);
+                assert!(listed, "{table}.{word} is not in SEALED: its values would be lost with the old master key");
+            }
+        }
+        assert!(seen >= 2, "{seen} columns");
+    }
+}

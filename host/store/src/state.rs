@@ -1,0 +1,195 @@
+//! State of functions and enrolments. It is read here and written by [`crate::ledger`] only.
+
+use std::collections::HashMap;
+
+use larder_model::ids::{EnrolmentId, ExecutionId, FunctionId, PartnerId};
+use larder_model::state::Version;
+use larder_model::time::Millis;
+
+use crate::db::{Lock, Row, Tx, Value, parts};
+use crate::{Result, Store, args, functions};
+
+/// Whose state: a function's own, or that of one enrolment in it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Scope {
+    pub partner: PartnerId,
+    pub function: FunctionId,
+    pub enrolment: Option<EnrolmentId>,
+}
+
+impl Scope {
+    pub(super) fn enrolment_text(&self) -> &str {
+        self.enrolment.as_ref().map_or("", EnrolmentId::as_str)
+    }
+}
+
+pub(super) const GET: &str = "-- get_state
+    SELECT value, version FROM state WHERE partner_id = ? AND function_id = ? AND enrolment_id = ? AND name = ?";
+/// A range rather than a prefix match, so that the primary key serves it; the rows behind the prefix are cut off by the caller.
+pub(super) const LIST: &str = "-- list_state
+    SELECT name, value, version FROM state WHERE partner_id = ? AND function_id = ? AND enrolment_id = ? AND name >= ? AND name > ?
+    ORDER BY name LIMIT ?";
+
+/// The same without the values: is what a run was given still so?
+pub(super) const LIST_VERSIONS: &str = "-- list_state_versions
+    SELECT name, version FROM state WHERE partner_id = ? AND function_id = ? AND enrolment_id = ? AND name >= ? AND name > ?
+    ORDER BY name LIMIT ?";
+
+impl Store {
+    pub async fn get_state(&self, scope: &Scope, name: &str) -> Result<Option<(Vec<u8>, Version)>> {
+        let row = self.db.row(GET, args![&scope.partner, &scope.function, scope.enrolment_text(), name]).await?;
+        row.map(|row| Ok((row.bytes(0)?, row.text(1)?))).transpose()
+    }
+
+    pub async fn list_state(
+        &self,
+        scope: &Scope,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<(String, Vec<u8>, Version)>> {
+        listed(self.db.rows(LIST, list_args(scope, prefix, after, limit)).await?, prefix)
+    }
+
+    /// Keeps everyone but this execution, in all processes, from changing or depending on this state before `until`. `false`
+    /// while another has it.
+    pub async fn lock_state(&self, scope: &Scope, id: &ExecutionId, now: Millis, until: Millis) -> Result<bool> {
+        const OTHER: &str = "-- state_lock
+            SELECT 1 FROM state_locks WHERE partner_id = ? AND function_id = ? AND enrolment_id = ? AND execution_id <> ? AND until_ms > ?";
+        self.db
+            .tx("lock_state", &(scope, id, now, until), |tx, (scope, id, now, until)| {
+                Box::pin(async move {
+                    // Those who want it follow each other: a row that is not there cannot be locked.
+                    if !functions::lock(tx, &scope.partner, &scope.function, Lock::Exclusive).await? {
+                        return Ok(true);
+                    }
+                    let place = args![&scope.partner, &scope.function, scope.enrolment_text()];
+                    if tx.row(OTHER, [place.clone(), args![*id, *now]].concat()).await?.is_some() {
+                        return Ok(false);
+                    }
+                    let row = [place, args![*id, *until]].concat();
+                    let key = ["partner_id", "function_id", "enrolment_id"];
+                    tx.upsert("state_locks", &key, &["execution_id", "until_ms"], vec![row]).await?;
+                    Ok(true)
+                })
+            })
+            .await
+    }
+
+    pub async fn unlock_state(&self, scope: &Scope, id: &ExecutionId) -> Result<()> {
+        const UNLOCK: &str = "-- unlock_state
+            DELETE FROM state_locks WHERE partner_id = ? AND function_id = ? AND enrolment_id = ? AND execution_id = ?";
+        let args = args![&scope.partner, &scope.function, scope.enrolment_text(), id];
+        let _ = self.db.run(UNLOCK, args).await?;
+        Ok(())
+    }
+}
+
+/// Whose state is kept for which execution. Of all partners: there are hardly ever any.
+pub(super) async fn locks(tx: &mut Tx<'_>, now: Millis) -> Result<HashMap<Scope, ExecutionId>> {
+    const LOCKS: &str = "-- state_locks
+        SELECT partner_id, function_id, enrolment_id, execution_id FROM state_locks WHERE until_ms > ?";
+    let mut found = HashMap::new();
+    for row in tx.rows(LOCKS, args![now]).await? {
+        let scope = Scope {
+            partner: row.id(0, "state_locks.partner_id")?,
+            function: row.id(1, "state_locks.function_id")?,
+            enrolment: if row.text(2)?.is_empty() { None } else { Some(row.id(2, "state_locks.enrolment_id")?) },
+        };
+        found.insert(scope, row.id(3, "state_locks.execution_id")?);
+    }
+    Ok(found)
+}
+
+/// Removes these keys of one scope.
+pub(super) async fn delete(tx: &mut Tx<'_>, scope: &Scope, names: Vec<Value>) -> Result<()> {
+    for names in parts(names) {
+        let sql = format!(
+            "-- delete_state
+            DELETE FROM state WHERE partner_id = ? AND function_id = ? AND enrolment_id = ? AND name IN ({})",
+            names.marks
+        );
+        let place = args![&scope.partner, &scope.function, scope.enrolment_text()];
+        let _ = tx.run(&sql, [place, names.args].concat()).await?;
+    }
+    Ok(())
+}
+
+pub(super) fn list_args(scope: &Scope, prefix: &str, after: Option<&str>, limit: u32) -> Vec<Value> {
+    args![&scope.partner, &scope.function, scope.enrolment_text(), prefix, after.unwrap_or(""), limit]
+}
+
+pub(super) fn listed(rows: Vec<Row>, prefix: &str) -> Result<Vec<(String, Vec<u8>, Version)>> {
+    let mut found = Vec::with_capacity(rows.len());
+    for row in rows {
+        let name = row.text(0)?;
+        if !name.starts_with(prefix) {
+            break;
+        }
+        found.push((name, row.bytes(1)?, row.text(2)?));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use larder_model::Effect;
+    use larder_model::Grants;
+
+    use super::*;
+    use crate::Root;
+    use crate::ledger::{Ended, Verdict};
+    use larder_model::Execution;
+    use larder_model::ExecutionStatus;
+    use larder_model::Function;
+    use larder_model::Trigger;
+    use larder_model::time::Clock;
+
+    fn ended(id: &ExecutionId, scope: &Scope, now: Millis) -> Ended {
+        let (partner, function) = (scope.partner.clone(), scope.function.clone());
+        Ended {
+            execution: Execution::new(partner, id.clone(), function, Trigger::Http, ExecutionStatus::Completed, now),
+            holder: None,
+            retry_at_ms: None,
+            reads: vec![],
+            effects: vec![Effect::IncrementState { key: "count".into(), by: 1 }],
+            end_user: None,
+            depth: 1,
+            root: Root { key: id.to_string(), descendants_max: 1 },
+            function_made_at_ms: None,
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn state_that_is_kept_for_one_execution_is_nobody_elses_until_it_is_given_back_or_runs_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = larder_model::settings::Settings::load(None, &[]).unwrap();
+        let store = Store::open(&settings.database, folder.path()).await.unwrap();
+        let clock = Clock::manual(1_000);
+        let scope = Scope { partner: "p".parse().unwrap(), function: "f".parse().unwrap(), enrolment: None };
+        store.insert_partner(&scope.partner, "P", 0).await.unwrap();
+        let grants = Grants { state: true, ..Grants::default() };
+        let function = Function { grants, ..Function::new(scope.partner.clone(), scope.function.clone(), 0) };
+        store.insert_function(&function).await.unwrap();
+        let ids: Vec<ExecutionId> = (0..6).map(|_| ExecutionId::generate(&clock)).collect();
+        let commit =
+            async |id: &ExecutionId| store.commit_outcomes(&[ended(id, &scope, 0)], &clock).await.unwrap().remove(0);
+        let committed = Verdict::Committed { emitted: false };
+
+        assert!(store.lock_state(&scope, &ids[0], 1_000, 2_000).await.unwrap());
+        assert!(!store.lock_state(&scope, &ids[1], 1_000, 2_000).await.unwrap());
+        assert_eq!(commit(&ids[1]).await, Verdict::Conflict);
+        assert_eq!(commit(&ids[0]).await, committed);
+        store.unlock_state(&scope, &ids[0]).await.unwrap();
+        assert_eq!(commit(&ids[1]).await, committed);
+        // What was written is not written again.
+        assert_eq!(commit(&ids[1]).await, Verdict::Fenced);
+
+        assert!(store.lock_state(&scope, &ids[2], 1_000, 2_000).await.unwrap());
+        clock.advance(1_001);
+        assert_eq!(commit(&ids[3]).await, committed);
+        assert!(store.lock_state(&scope, &ids[4], clock.now_ms(), 3_000).await.unwrap());
+        let (value, _) = store.get_state(&scope, "count").await.unwrap().unwrap();
+        assert_eq!(value, b"3");
+    }
+}

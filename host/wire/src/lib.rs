@@ -1,0 +1,3 @@
+//! What Larder says over HTTP: shared by the server, the command line and the tests.
+
+pub mod scopes;

@@ -1,0 +1,72 @@
+//! Scopes: what an API key is allowed to do.
+
+/// What a key may be allowed to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    FunctionsRead,
+    FunctionsWrite,
+    ExecutionsRead,
+    ExecutionsWrite,
+    EventsRead,
+    EventsWrite,
+    EnrolmentsRead,
+    EnrolmentsWrite,
+    FeedsRead,
+    FeedsWrite,
+    TransactionsRead,
+    GrantsRead,
+    /// Saying yes to what functions may reach.
+    GrantsWrite,
+    UpstreamsRead,
+    UpstreamsWrite,
+    HealthRead,
+}
+
+impl Scope {
+    pub const ALL: [Scope; 16] = [
+        Scope::FunctionsRead,
+        Scope::FunctionsWrite,
+        Scope::ExecutionsRead,
+        Scope::ExecutionsWrite,
+        Scope::EventsRead,
+        Scope::EventsWrite,
+        Scope::EnrolmentsRead,
+        Scope::EnrolmentsWrite,
+        Scope::FeedsRead,
+        Scope::FeedsWrite,
+        Scope::TransactionsRead,
+        Scope::GrantsRead,
+        Scope::GrantsWrite,
+        Scope::UpstreamsRead,
+        Scope::UpstreamsWrite,
+        Scope::HealthRead,
+    ];
+
+    /// The scopes of a key that allow it; any one is enough.
+    pub fn words(self) -> &'static [&'static str] {
+        match self {
+            Scope::FunctionsRead => &["functions.read"],
+            Scope::FunctionsWrite => &["functions.write"],
+            Scope::ExecutionsRead => &["executions.read", "execution.read"],
+            Scope::ExecutionsWrite => &["executions.write", "execution.write"],
+            // Who may send an event may see what became of it.
+            Scope::EventsRead => &["events.read", "events.write"],
+            Scope::EventsWrite => &["events.write"],
+            Scope::EnrolmentsRead => &["enrolments.read"],
+            Scope::EnrolmentsWrite => &["enrolments.write"],
+            Scope::FeedsRead => &["feeds.read"],
+            Scope::FeedsWrite => &["feeds.write"],
+            Scope::TransactionsRead => &["transactions.read"],
+            Scope::GrantsRead => &["grants.read"],
+            Scope::GrantsWrite => &["grants.write"],
+            Scope::UpstreamsRead => &["upstreams.read"],
+            Scope::UpstreamsWrite => &["upstreams.write"],
+            Scope::HealthRead => &["health.read"],
+        }
+    }
+}
+
+/// May a key have this scope?
+pub fn is_scope(text: &str) -> bool {
+    Scope::ALL.iter().any(|scope| scope.words().contains(&text))
+}
