@@ -16,14 +16,15 @@ use larder_platform::quotas::{Cap, Exceeded};
 use larder_platform::standard_webhooks::{Secret, Signed};
 use larder_platform::{backlog, feeds};
 use larder_signals::Work;
+use larder_wire::datetime;
+use larder_wire::feeds::{FeedList, FeedObject, Lag, Own, Pushed, Rotation};
 use larder_wire::scopes::Scope;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::wire::{self, Deleted, Ids, datetime};
+use crate::api::wire::{self, Deleted, Ids};
 use crate::auth::{Caller, OfPartner, Operator};
 use crate::problem::{Kind, Problem};
 
@@ -44,64 +45,6 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(push_operators))
 }
 
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = Feed)]
-struct FeedObject {
-    name: String,
-    /// `partner` or `operator`.
-    owner: &'static str,
-    #[serde(rename = "$createdAt")]
-    created_at: String,
-    #[serde(rename = "$updatedAt")]
-    updated_at: String,
-    /// `waiting` until something has come in, then `ok` or, since the last poll, `failing`.
-    status: &'static str,
-    lag: Lag,
-    /// Items that became events, that had before, and that could not be.
-    items: u64,
-    duplicates: u64,
-    refused: u64,
-    /// Polls in a row that failed.
-    failures: u32,
-    /// The rest is not told to partners of one of the operator's.
-    #[serde(flatten)]
-    own: Option<Own>,
-    /// With which pushes are signed (Standard Webhooks): told when it is made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    secret: Option<String>,
-}
-
-/// How far it is behind, in seconds; `null`: nothing has come in.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct Lag {
-    /// Since something last came in as it should, be it the news that there is none.
-    good_seconds: Option<f64>,
-    /// Since the newest item was published.
-    newest_item_seconds: Option<f64>,
-}
-
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct Own {
-    #[serde(flatten)]
-    settings: FeedSettings,
-    /// Behind which the next page begins.
-    position: Option<String>,
-    next_poll_at: Option<String>,
-    /// Why the last poll failed.
-    error: Option<String>,
-    /// What was wrong with the last item that could not be an event.
-    last_refused: Option<String>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct FeedList {
-    total: usize,
-    feeds: Vec<FeedObject>,
-}
-
 /// `name` (create only) and the settings; `secret` where it begins to take pushes.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "for the document: it is read as a map, so that what is not given stays")]
@@ -113,29 +56,6 @@ struct FeedInput {
     settings: FeedSettings,
 }
 
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct Rotation {
-    /// How long the present secret stays good beside the new one; default a day, 0: not at all.
-    keep_seconds: Option<u32>,
-    /// The sender's own new secret; without it one is made, and told once.
-    secret: Option<String>,
-}
-
-/// What became of pushed items.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct Pushed {
-    /// That became events.
-    new: u64,
-    /// That had come in before.
-    duplicates: u64,
-    /// That cannot be events, and what is wrong with the last of them.
-    refused: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_refused: Option<String>,
-}
-
 /// Whose feeds a request is about; `None`: the operator's.
 type Owner = Option<PartnerId>;
 
@@ -145,11 +65,11 @@ fn object(app: &App, asked_by: &Owner, feed: Feed, secret: Option<String>) -> Fe
     let (own, status) = (feed.owner == *asked_by, feed.status());
     let progress = feed.progress;
     FeedObject {
-        owner: if feed.owner.is_some() { "partner" } else { "operator" },
+        owner: if feed.owner.is_some() { "partner" } else { "operator" }.into(),
         name: feed.name,
         created_at: datetime(feed.created_at_ms),
         updated_at: datetime(feed.updated_at_ms),
-        status,
+        status: status.into(),
         lag: Lag { good_seconds: seconds(progress.good_at_ms), newest_item_seconds: seconds(progress.newest_at_ms) },
         items: progress.items,
         duplicates: progress.duplicates,

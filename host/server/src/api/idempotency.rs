@@ -170,7 +170,7 @@ impl Ticket {
         let (status, body) = match made {
             Ok(made) => (made.status.as_u16(), serde_json::to_string(&made.body).map_err(Problem::internal)?),
             Err(problem) => {
-                let status = problem.kind.status();
+                let status = problem.status();
                 if status.is_server_error() || !self.began.load(Ordering::Relaxed) {
                     self.let_go(app, status).await;
                     return Err(problem);

@@ -5,6 +5,7 @@
 
 use larder_store::db::Value;
 use larder_store::listing::{Column, Filter, Kind as Type, Listing, Op, Order};
+use larder_wire::queries::Query as Wire;
 use serde::Deserialize;
 use serde_json::Value as Json;
 use utoipa::IntoParams;
@@ -41,15 +42,6 @@ pub struct Query {
     pub listing: Listing,
     /// Attributes to keep, if `select` named any.
     pub select: Option<Vec<String>>,
-}
-
-#[derive(Deserialize)]
-struct Wire {
-    method: String,
-    #[serde(default)]
-    attribute: Option<String>,
-    #[serde(default)]
-    values: Vec<Json>,
 }
 
 /// Name and value of each parameter, decoded.

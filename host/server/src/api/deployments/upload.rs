@@ -13,10 +13,11 @@ use larder_platform::app::App;
 use larder_platform::bodies::{Account, Fault};
 use larder_platform::stored;
 use larder_platform::uploads::{self, Upload as Staged};
+use larder_wire::deployments::DeploymentObject;
 use larder_wire::scopes::Scope;
 use utoipa::ToSchema;
 
-use crate::api::deployments::{DeploymentObject, NewDeployment, begin};
+use crate::api::deployments::{NewDeployment, begin};
 use crate::api::queries::flag;
 use crate::api::wire::{Ids, text};
 use crate::api::{functions, grants};

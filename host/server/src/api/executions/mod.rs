@@ -1,4 +1,4 @@
-//! Executions: `input` is what callers ask for, `object` how executions are written.
+//! Executions: `input` has the rules for what callers ask for, `object` the answer to a synchronous one.
 
 mod input;
 mod object;
@@ -15,14 +15,11 @@ use axum::response::Response;
 use axum::{Extension, Json};
 use bytes::Bytes;
 use larder_model::{End, Failure, LimitKind};
-use serde::Serialize;
 use tokio::sync::oneshot;
-use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::input::{ExecutionInput, Wanted};
-pub use self::object::ExecutionObject;
+use self::input::Wanted;
 use crate::api::functions;
 use crate::api::idempotency::{self, Begun, Made, Ticket};
 use crate::api::queries::{self, ListParams};
@@ -47,6 +44,7 @@ use larder_signals::Work;
 use larder_signals::crash::{self, Point};
 use larder_store::NewExecution;
 use larder_store::filters;
+use larder_wire::executions::{ExecutionInput, ExecutionList, ExecutionObject};
 use larder_wire::scopes::Scope;
 
 /// JSON around a body of 10,485,760 characters, with room for escapes.
@@ -54,12 +52,6 @@ const BODY_MAX: usize = 16 << 20;
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, delete)).routes(routes!(tail::tail))
-}
-
-#[derive(Serialize, ToSchema)]
-struct ExecutionList {
-    total: u64,
-    executions: Vec<ExecutionObject>,
 }
 
 #[utoipa::path(get, path = "/v1/functions/{functionId}/executions", tag = "executions", operation_id = "listExecutions",
@@ -181,7 +173,7 @@ async fn make(
 ) -> Result<Made<ExecutionObject>, Problem> {
     let shown = |object: ExecutionObject| if caller.is_guest() { object.without_logs() } else { object };
     let input: ExecutionInput = wire::parse_json(body)?;
-    let wanted = input.check(app, peer)?;
+    let wanted = input::check(input, app, peer)?;
     let status = if wanted.asynchronous { StatusCode::ACCEPTED } else { StatusCode::CREATED };
     if ticket.again {
         match find(app, &caller.partner, function, &ticket.subject).await? {
@@ -377,5 +369,5 @@ fn answered(done: Done) -> ExecutionObject {
         End::Returned(Some(body)) => (None, body),
         End::Returned(None) | End::Streamed { .. } | End::Retry(_) | End::Reject(_) | End::Failed(_) => (None, vec![]),
     };
-    ExecutionObject::answered(done.execution, headers.as_ref(), body)
+    object::answered(done.execution, headers.as_ref(), body)
 }

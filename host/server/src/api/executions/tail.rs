@@ -8,9 +8,9 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::Stream;
 use larder_platform::app::App;
 use larder_signals::Told;
+use larder_wire::executions::ExecutionObject;
 use larder_wire::scopes::Scope;
 
-use crate::api::executions::object::ExecutionObject;
 use crate::api::functions;
 use crate::api::wire::Ids;
 use crate::auth::Caller;
