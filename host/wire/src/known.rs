@@ -35,7 +35,10 @@ impl<T: Clone + DeserializeOwned> Known<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::feeds::FeedObject;
     use crate::functions::FunctionObject;
+    use crate::grants::ApprovalObject;
+    use crate::upstreams::UpstreamObject;
     use larder_model::LimitSettings;
 
     #[test]
@@ -49,5 +52,23 @@ mod tests {
         let read = FunctionObject::deserialize(&sent).unwrap();
         assert!(read.limits.get().unwrap_err().to_string().contains("unknown field `new`"));
         assert_eq!(serde_json::to_value(&read.limits).unwrap(), sent["limits"]);
+    }
+
+    #[test]
+    fn settings_beside_other_members_are_read_whatever_else_is_there() {
+        let mut sent = serde_json::to_value(UpstreamObject::default()).unwrap();
+        assert!(UpstreamObject::deserialize(&sent).unwrap().settings.is_none(), "not told to everybody");
+        (sent["url"], sent["new"]) = ("https://x.example".into(), 1.into());
+        assert_eq!(UpstreamObject::deserialize(&sent).unwrap().settings.unwrap().url, "https://x.example");
+
+        let mut sent = serde_json::to_value(FeedObject::default()).unwrap();
+        assert!(FeedObject::deserialize(&sent).unwrap().own.is_none(), "not told to everybody");
+        sent["mapping"] = serde_json::json!({ "id": "{/id}", "source": "/s", "type": "t", "time": "{/time}" });
+        (sent["position"], sent["new"]) = ("p".into(), 1.into());
+        assert_eq!(FeedObject::deserialize(&sent).unwrap().own.unwrap().position.as_deref(), Some("p"));
+
+        let mut sent = serde_json::to_value(ApprovalObject::default()).unwrap();
+        (sent["active"], sent["new"], sent["grants"]["new"]) = (true.into(), 1.into(), 1.into());
+        assert!(ApprovalObject::deserialize(&sent).unwrap().active);
     }
 }

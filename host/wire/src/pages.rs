@@ -48,3 +48,36 @@ macro_rules! page {
 }
 
 pub(crate) use page;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        dead_letters, deployments, enrolments, executions, feeds, functions, grants, limits, partners, runtimes,
+    };
+    use crate::{transactions, upstreams, variables};
+
+    fn check<P: Page + Default + serde::Serialize>() {
+        let page = serde_json::to_value(P::default()).unwrap();
+        assert_eq!(page, serde_json::json!({ "total": 0, P::ROWS: [] }));
+    }
+
+    #[test]
+    fn rows_are_where_the_page_says() {
+        check::<dead_letters::DeadLetterList>();
+        check::<deployments::DeploymentList>();
+        check::<enrolments::EnrolmentList>();
+        check::<executions::ExecutionList>();
+        check::<feeds::FeedList>();
+        check::<functions::FunctionList>();
+        check::<grants::GrantChangeList>();
+        check::<limits::LimitList>();
+        check::<partners::KeyList>();
+        check::<partners::PartnerList>();
+        check::<runtimes::RuntimeList>();
+        check::<runtimes::SpecificationList>();
+        check::<transactions::TransactionList>();
+        check::<upstreams::UpstreamList>();
+        check::<variables::VariableList>();
+    }
+}
