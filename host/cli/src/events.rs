@@ -152,7 +152,7 @@ async fn send(send: &Send, session: &Session) -> Result<()> {
                     (true, true) => "other content",
                 };
                 let [id, source, row] = [&event.id, &event.source, &event.row].map(Clone::clone);
-                [id, source, new.to_owned(), became.as_ref().map(|event| reached(event)).unwrap_or_default(), row]
+                [id, source, new.to_owned(), became.as_ref().map(reached).unwrap_or_default(), row]
             })
             .collect();
         console.table(["ID", "SOURCE", "", "REACHED", "LARDER'S ID"], &rows)?;

@@ -76,7 +76,7 @@ async fn create(
         Problem::or_taken(
             err,
             Kind::EnrolmentExists,
-            "This end user takes part in this function with this topic already",
+            "This end user is already enrolled in this function with this topic",
         )
     })?;
     Ok((StatusCode::CREATED, Json(enrolment.into())))

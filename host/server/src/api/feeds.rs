@@ -1,7 +1,7 @@
-//! Feeds: what of outside services becomes events; and the door at which such services push.
+//! Feeds: outside services whose items become events, and the endpoint to which such services push.
 //!
-//! A partner sees its own and, without where they come from, those of the operator that it gets. The secret of a push door
-//! is told once.
+//! A partner sees its own feeds and, without their sources, those of the operator that list it. The secret of a push
+//! endpoint is shown once.
 
 use axum::Json;
 use axum::body::Body;
@@ -28,7 +28,7 @@ use crate::api::wire::{self, Deleted, Ids};
 use crate::auth::{Caller, OfPartner, Operator};
 use crate::problem::{Kind, Problem};
 
-/// Of one push door, those that are being replaced included.
+/// Of one push endpoint, including those that are being replaced.
 const SECRETS_MAX: usize = 4;
 const KEEP_SECONDS_DEFAULT: u32 = 86_400;
 const KEEP_SECONDS_MAX: u32 = 30 * 86_400;
@@ -142,7 +142,9 @@ async fn create_of(app: &App, owner: Owner, body: Body) -> Result<(StatusCode, J
     let secret = match (feed.settings.push, given) {
         (true, given) => renew(app, &mut feed, given, vec![]),
         (false, None) => None,
-        (false, Some(_)) => return Err(Problem::argument("secret", "belongs to a feed that takes pushes: set `push`")),
+        (false, Some(_)) => {
+            return Err(Problem::argument("secret", "applies only to a feed that accepts pushes: set `push`"));
+        }
     };
     let taken = |err| Problem::or_taken(err, Kind::FeedExists, "A feed with this name exists already");
     app.store.insert_feed(&feed).await.map_err(taken)?;
@@ -166,7 +168,7 @@ async fn update_of(app: &App, owner: Owner, ids: &Ids, body: Body) -> Result<Jso
         (new.progress.cursor, new.progress.etag) = (None, None);
     }
     if given.is_some() && (old.settings.push || !new.settings.push) {
-        let why = "is given where a feed begins to take pushes; a feed that does has POST /v1/feeds/NAME/secret";
+        let why = "can be set only when a feed starts to accept pushes; afterwards use POST /v1/feeds/NAME/secret";
         return Err(Problem::argument("secret", why));
     }
     let mut secret = None;
@@ -196,7 +198,7 @@ async fn rotate_of(app: &App, owner: Owner, ids: &Ids, body: Body) -> Result<Jso
     }
     let old = own(app, &owner, ids).await?;
     if !old.settings.push {
-        return Err(Problem::new(Kind::BadRequest, "This feed does not take what is pushed: set `push`"));
+        return Err(Problem::new(Kind::BadRequest, "This feed does not accept pushes: set `push`"));
     }
     let now = app.clock.now_ms();
     let until = now + Millis::from(keep) * 1_000;
@@ -210,7 +212,7 @@ async fn rotate_of(app: &App, owner: Owner, ids: &Ids, body: Body) -> Result<Jso
     Ok(Json(object(app, &owner, new, secret)))
 }
 
-/// Where the upstream leads that whoever writes the feed names for it. The operator's feeds poll the operator's upstreams.
+/// Where the upstream that the feed names leads. Feeds of the operator poll upstreams of the operator.
 async fn lead(app: &App, owner: &Owner, settings: &FeedSettings) -> Result<Option<String>, Problem> {
     match (owner, &settings.poll) {
         (Some(partner), Some(poll)) => Ok(Some(app.store.lead_of_upstream(partner, &poll.upstream).await?)),
@@ -218,7 +220,7 @@ async fn lead(app: &App, owner: &Owner, settings: &FeedSettings) -> Result<Optio
     }
 }
 
-/// Gives the feed a new secret in front of those that it keeps. Gives its text if it was made here: whoever gave one has it.
+/// Puts a new secret in front of those that the feed keeps. Returns its text if it was made here; a caller that gave one has it.
 fn renew(app: &App, feed: &mut Feed, given: Option<Secret>, mut kept: Vec<Secret>) -> Option<String> {
     let made = given.is_none();
     let secret = given.unwrap_or_else(Secret::generate);
@@ -247,7 +249,7 @@ fn seal(app: &App, feed: &Feed, secrets: &[Secret]) -> Vec<u8> {
     app.secrets.seal(&feed.place(), larder_model::json(&secrets).as_bytes())
 }
 
-/// The secrets of its push door, the newest first.
+/// The secrets of its push endpoint, the newest first.
 fn secrets(app: &App, feed: &Feed) -> Result<Vec<Secret>, Problem> {
     let Some(sealed) = &feed.sealed else { return Ok(vec![]) };
     let opened = app.secrets.open(&feed.place(), sealed)?;
@@ -270,12 +272,12 @@ async fn take(app: &App, owner: Owner, ids: &Ids, headers: &HeaderMap, body: Bod
     let refused = || {
         Problem::new(
             Kind::SignatureInvalid,
-            "The push is not signed, not signed just now, or not by a secret of this feed",
+            "The push is not signed, its timestamp is not current, or it is not signed with a secret of this feed",
         )
     };
     let now = app.clock.now_ms();
     let signed = Signed::read(headers, now).map_err(|_| refused())?;
-    // Before the body is read: whoever has no feed and no signature costs nothing.
+    // Before the body is read: a request without a feed or a signature costs nothing.
     let feed = app.store.feed(owner.as_ref(), ids.text("name")?).await?.ok_or_else(refused)?;
     let secrets = secrets(app, &feed)?;
     if secrets.is_empty() {

@@ -1,4 +1,4 @@
-//! Grants: what is in force, what deployments ask for, and saying yes to it.
+//! Grants: which are effective, which a deployment requests, and their approval.
 
 use axum::Json;
 use axum::body::Body;
@@ -85,7 +85,7 @@ pub fn not_approved(partner: &Partner, function: &Function, d: &Deployment) -> P
 }
 
 fn own_upload(what: &str) -> Problem {
-    Problem::new(Kind::OwnUpload, format!("The project wants this of another key: {what}"))
+    Problem::new(Kind::OwnUpload, format!("The project requires another key for this: {what}"))
 }
 
 /// The caller's key; whoever has a scope has one.
@@ -155,13 +155,13 @@ async fn approve(
     let digest = wire::required("digest", body.digest)?;
     let d = deployments::find_by_path(&app, &caller, &ids).await?;
     if matches!(d.status, BuildStatus::Failed | BuildStatus::Canceled) {
-        let message = format!("The build of this deployment is {}: there is nothing to say yes to", d.status.word());
+        let message = format!("The build of this deployment is {}: there is nothing to approve", d.status.word());
         return Err(Problem::new(Kind::BuildNotReady, message));
     }
     let Some(asked) = &d.grants else {
         return Err(Problem::new(
             Kind::BadRequest,
-            "This deployment asks for nothing: it has whatever the function has",
+            "This deployment requests no grants of its own: it uses those of the function",
         ));
     };
     let before = functions::find(&app, &caller.partner, &d.function).await?;
@@ -169,7 +169,7 @@ async fn approve(
     let active = match app.store.approve_grants(&d, &digest, by, &app.clock).await? {
         Approved::Yes { active } => active,
         Approved::Changed => {
-            let message = "What is in force or asked for is not what `digest` was read with: read it again";
+            let message = "The effective or the requested grants have changed since `digest` was read: read them again";
             return Err(Problem::new(Kind::GrantsChanged, message));
         }
         Approved::OwnUpload => return Err(own_upload("this one uploaded the deployment")),

@@ -121,7 +121,7 @@ async fn create_key(
         None => None,
     };
     if expires_at_ms.is_some_and(|at| at <= now) {
-        return Err(Problem::argument("expire", "is past"));
+        return Err(Problem::argument("expire", "is in the past"));
     }
     let partner = find(&app, &ids).await?;
     if app.store.keys(&partner.id).await?.len() >= KEYS_MAX {

@@ -69,7 +69,7 @@ pub fn parse(query: Option<&str>, columns: &'static [Column], searched: &[&'stat
             _ if is_queries(&name) => {
                 count += 1;
                 if count > QUERIES_MAX {
-                    return Err(wrong(format!("at most {QUERIES_MAX} queries are taken")));
+                    return Err(wrong(format!("at most {QUERIES_MAX} queries are allowed")));
                 }
                 if value.chars().count() > QUERY_CHARS_MAX {
                     return Err(wrong(format!("a query may have at most {QUERY_CHARS_MAX} characters")));

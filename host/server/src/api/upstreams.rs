@@ -147,7 +147,7 @@ async fn update_of(app: &App, by: By<'_>, ids: &Ids, body: Body) -> Result<Json<
             Some(seal(app, &new, &secret)?)
         }
         None if new.settings.credential == CredentialKind::None => None,
-        // Sealed anew: what was read may be of a master key that is being replaced.
+        // Encrypted again: what was read may be under a master key that is being replaced.
         None if old.place() == new.place() => {
             old.sealed.as_deref().map(|sealed| reseal(app, &new, sealed)).transpose()?
         }
@@ -168,7 +168,7 @@ async fn delete_of(app: &App, by: By<'_>, ids: &Ids) -> Result<Deleted, Problem>
     Ok(Deleted)
 }
 
-/// Who changes upstreams: a partner's own, or as the operator those of all.
+/// Who changes upstreams: a partner its own, the operator those that all partners share.
 #[derive(Clone, Copy)]
 enum By<'a> {
     Partner(&'a Caller),
@@ -190,7 +190,9 @@ impl<'a> By<'a> {
             Some(_) => return Err(Problem::argument("keepApprovals", "must be true or false")),
         };
         match self {
-            By::Partner(_) if keep => Err(Problem::argument("keepApprovals", "is for the operator's")),
+            By::Partner(_) if keep => {
+                Err(Problem::argument("keepApprovals", "applies only to upstreams of the operator"))
+            }
             By::Partner(caller) => Ok(caller.changer(&app.clock)),
             By::Operator => {
                 Ok(Changer { key: None, approves: keep, may_upload: false, names_feeds: keep, clock: &app.clock })

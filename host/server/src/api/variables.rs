@@ -65,7 +65,7 @@ fn key(key: String) -> Result<String, Problem> {
 
 fn value(value: String) -> Result<String, Problem> {
     if value.contains('\0') {
-        return Err(Problem::argument("value", "must not have NUL"));
+        return Err(Problem::argument("value", "must not contain NUL"));
     }
     wire::chars("value", value, 0..=VALUE_CHARS_MAX)
 }
@@ -158,7 +158,7 @@ async fn update(State(app): State<App>, caller: Caller, ids: Ids, body: Body) ->
     if variable.secret && input.secret == Some(false) {
         return Err(Problem::new(Kind::UnsetSecret, "A secret variable cannot be made plain again"));
     }
-    // Sealed anew in any case: the key is a part of the place.
+    // Encrypted again in any case: the key is part of what the value is bound to.
     let old = match app.secrets.open(&place(&variable), &variable.sealed) {
         Ok(old) => Some(old),
         // What does not open can be replaced.

@@ -114,13 +114,13 @@ fn check_headers(headers: BTreeMap<String, String>) -> Result<Vec<(String, Strin
             return Err(wrong(format!("{name:?} is not a name of letters, digits and - in between")));
         }
         if lower.starts_with("x-appwrite-") || lower.starts_with("x-larder-") {
-            return Err(wrong(format!("{name} is the platform's to set")));
+            return Err(wrong(format!("{name} is set by the platform")));
         }
         if http::HeaderValue::from_str(&value).is_err() {
-            return Err(wrong(format!("the value of {name} has characters that no header may carry")));
+            return Err(wrong(format!("the value of {name} has characters that are not allowed in a header")));
         }
         if checked.iter().any(|(known, _)| *known == lower) {
-            return Err(wrong(format!("{name} is there twice")));
+            return Err(wrong(format!("{name} occurs twice")));
         }
         checked.push((lower, value));
     }

@@ -123,7 +123,7 @@ async fn delete(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Dele
         Problem::or_taken(
             err,
             Kind::ExecutionInProgress,
-            "The execution waits for its first try, or runs; one that ended or failed can be deleted",
+            "The execution is waiting for its first attempt or running: it can be deleted once it has ended or failed",
         )
     })?;
     Ok(Deleted)
@@ -270,7 +270,7 @@ async fn enqueue(
     let (bytes, most) = (wanted.body.len(), app.store.body_bytes_max());
     if bytes > most {
         let message = format!(
-            "Invalid `body`: it has {bytes} bytes, the database takes {most} of an execution that waits (max_allowed_packet)"
+            "Invalid `body`: it has {bytes} bytes; the database accepts {most} for a queued execution (max_allowed_packet)"
         );
         return Err(Problem::new(Kind::PayloadTooLarge, message));
     }

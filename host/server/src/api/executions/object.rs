@@ -22,7 +22,7 @@ pub fn answered(execution: Execution, headers: Option<&HeaderMap>, body: Vec<u8>
     object.response_headers.push(Header { name: EXECUTION_ID.into(), value: object.id.clone() });
     match String::from_utf8(body) {
         Ok(text) => object.response_body = text,
-        // What was done is told as done, whatever it answered.
+        // The execution succeeded, so it is reported as such whatever bytes it answered with.
         Err(other) => {
             object.response_body = BASE64_STANDARD.encode(other.as_bytes());
             object.response_body_encoding = "base64".into();

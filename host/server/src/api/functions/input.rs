@@ -117,7 +117,7 @@ pub fn apply(input: FunctionInput, app: &App, function: &mut Function) -> Result
     let mut seen: Vec<&str> = function.routes.iter().map(|route| route.trim_end_matches('/')).collect();
     seen.sort_unstable();
     if let Some(twice) = seen.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(Problem::argument("routes", format!("{}/ is there twice", twice[0])));
+        return Err(Problem::argument("routes", format!("{}/ occurs twice", twice[0])));
     }
     if let Some(limits) = input.limits {
         limits.check().map_err(|why| Problem::argument("limits", why))?;

@@ -130,7 +130,7 @@ async fn update(State(app): State<App>, caller: Caller, ids: Ids, body: Body) ->
     let id = ids.get("functionId")?;
     let input: FunctionInput = wire::json(body, wire::BODY_MAX).await?;
     let present = app.store.function(&caller.partner, &id).await?;
-    // Wrong parameters are told before a missing function is, so they are applied to a fresh one if there is none.
+    // Wrong parameters are reported before a missing function, so they are applied to a fresh one if there is none.
     let mut function = present.clone().unwrap_or_else(|| {
         let runtime = input.runtime.clone().filter(|runtime| !runtime.is_empty());
         Function { runtime: runtime.unwrap_or_else(|| "wasi-0.2".into()), ..fresh(&app, &caller.partner, id) }
