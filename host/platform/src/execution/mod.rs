@@ -7,7 +7,6 @@ pub mod backends;
 pub mod gates;
 pub mod input;
 pub mod request;
-pub mod retries;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use larder_egress::{Calls, InForce};
 use larder_model::ids::{DeploymentId, ExecutionId};
+use larder_model::retries::{self, Fate};
 use larder_model::time::{Millis, jitter};
 use larder_model::{
     Effect, End, Enrolment, Event, Execution, ExecutionStatus, Failure, Outcome, RequestRecord, Trigger,
@@ -34,7 +34,6 @@ use crate::app::App;
 use crate::directory::{Active, FunctionView};
 use crate::execution::backends::{Http, Savings, Signing, State};
 use crate::execution::gates::RACES_MAX;
-use crate::execution::retries::Fate;
 use crate::ledger::Unwritten;
 use crate::{backlog, stored};
 

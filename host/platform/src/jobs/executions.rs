@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use larder_model::ids::{EnrolmentId, EventId, ExecutionId, PartnerId};
+use larder_model::retries::Fate;
 use larder_model::time::Millis;
 use larder_model::{Enrolment, EnrolmentStatus, Execution, StoredEvent, Trigger, delivery_key};
 use larder_signals::Work;
@@ -15,7 +16,6 @@ use tokio::sync::Semaphore;
 
 use crate::app::App;
 use crate::backlog;
-use crate::execution::retries::Fate;
 use crate::execution::{self, Job, input};
 use crate::jobs::fairness;
 use crate::jobs::shares::Shares;
