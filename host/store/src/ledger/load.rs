@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use larder_model::ids::{EnrolmentId, ExecutionId, FunctionId, PartnerId};
 use larder_model::state::{NUMBER_BYTES_MAX, Read, Version, whole_number};
-use larder_model::time::Millis;
+use larder_model::time::{Clock, Millis};
 use larder_model::{Effect, Grants};
 
 use crate::db::{Lock, PART, Tx, Value, by_partner, one_of, parts};
-use crate::ledger::{Ended, named_savers, saver, touches_state};
+use crate::event_roots::Descendants;
+use crate::ledger::Ended;
+use crate::ledger::decide::{Commit, Rows, named_savers, saver, scope, touches_state};
 use crate::state::{self, Scope};
 use crate::{Result, args};
 
@@ -63,12 +65,53 @@ type Key<'a> = (&'a PartnerId, &'a ExecutionId);
 /// What a function saves for one end user in one currency.
 pub(super) type Account = (PartnerId, FunctionId, String, String);
 
+impl<'a> Commit<'a> {
+    pub(super) async fn load(
+        tx: &mut Tx<'_>,
+        group: &[Ended],
+        refused: Option<&'a str>,
+        clock: &'a Clock,
+    ) -> Result<Commit<'a>> {
+        let functions = functions_of(tx, group).await?;
+        let held = holders(tx, group.iter().map(|ended| (&ended.execution.partner, &ended.execution.id))).await?;
+        let takers = takers_of(tx, group).await?;
+        let state = state_of(tx, group).await?.into_iter().map(|(key, place)| (key, Some(place))).collect();
+        let now = clock.now_ms();
+        let saved = saved_by(tx, group, &functions, now).await?;
+        let descendants = Descendants::of(tx, group, now).await?;
+        let locks = if group.iter().any(touches_state) { state::locks(tx, now).await? } else { HashMap::new() };
+        let mut stale_lists = HashSet::new();
+        for ended in group {
+            for read in &ended.reads {
+                if let Read::List { prefix, after, limit, seen } = read
+                    && !list_is_true(tx, &scope(ended), prefix, after.as_deref(), *limit, seen).await?
+                {
+                    stale_lists.insert(ended.execution.id.clone());
+                }
+            }
+        }
+        Ok(Commit {
+            now,
+            clock,
+            refused,
+            functions,
+            held,
+            takers,
+            saved,
+            descendants,
+            state,
+            changed: BTreeSet::new(),
+            changed_scopes: HashSet::new(),
+            stale_lists,
+            locks,
+            rows: Rows::default(),
+        })
+    }
+}
+
 /// The functions of the group that exist, kept from being deleted; those whose own state it reads or changes are this
 /// transaction's alone, because a key that is not there cannot be locked.
-pub(super) async fn functions_of(
-    tx: &mut Tx<'_>,
-    group: &[Ended],
-) -> Result<HashMap<(PartnerId, FunctionId), FunctionNow>> {
+async fn functions_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(PartnerId, FunctionId), FunctionNow>> {
     const NOW: &str = "-- function_of_group
         SELECT enabled, grants, created_at_ms FROM functions WHERE partner_id = ? AND id = ?";
     let mut wanted: BTreeMap<(&PartnerId, &FunctionId), (Lock, bool)> = BTreeMap::new();
@@ -94,7 +137,7 @@ pub(super) async fn functions_of(
 }
 
 /// Who has these executions, as far as they have rows, which stay so until the transaction ends.
-pub(super) async fn holders<'k>(
+async fn holders<'k>(
     tx: &mut Tx<'_>,
     keys: impl IntoIterator<Item = Key<'k>>,
 ) -> Result<HashMap<(PartnerId, ExecutionId), Held>> {
@@ -116,7 +159,7 @@ pub(super) async fn holders<'k>(
 
 /// The active enrolments of all end users that the group has effects for. They stay so until the transaction ends, and so do
 /// their state and, as everybody who saves for one of them has locked these too, what is saved for them.
-pub(super) async fn takers_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<Takers> {
+async fn takers_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<Takers> {
     let mut wanted: BTreeMap<(&PartnerId, &FunctionId), BTreeSet<&String>> = BTreeMap::new();
     for ended in group.iter().filter(|ended| !ended.effects.is_empty()) {
         let e = &ended.execution;
@@ -146,7 +189,7 @@ pub(super) async fn takers_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<Takers
 
 /// What was saved for those whom the group saves for, each within the period of its grant. Without transactions in the group
 /// nothing is asked. The locks of [`takers_of`] keep it as it is.
-pub(super) async fn saved_by(
+async fn saved_by(
     tx: &mut Tx<'_>,
     group: &[Ended],
     functions: &HashMap<(PartnerId, FunctionId), FunctionNow>,
@@ -199,7 +242,7 @@ pub(super) async fn saved_by(
 /// The state that decides whether reads still hold and what increments come to: versions, and the numbers of what is
 /// incremented. Other values are not loaded, because runs may have read very much. The locks of [`functions_of`] and
 /// [`takers_of`] keep it as it is.
-pub(super) async fn state_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(Scope, String), Place>> {
+async fn state_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(Scope, String), Place>> {
     /// Enrolment and name, and whether its number counts.
     type Wanted<'a> = BTreeMap<(&'a str, &'a str), bool>;
     let mut wanted: BTreeMap<(&PartnerId, &FunctionId), Wanted<'_>> = BTreeMap::new();
@@ -246,7 +289,7 @@ pub(super) async fn state_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap
 }
 
 /// Is this what the list would give now?
-pub(super) async fn list_is_true(
+async fn list_is_true(
     tx: &mut Tx<'_>,
     scope: &Scope,
     prefix: &str,
