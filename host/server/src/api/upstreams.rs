@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use larder_egress::upstreams::Upstreams;
-use larder_egress::upstreams::breaker::Told;
+use larder_egress::upstreams::breaker::BreakerStatus;
 use larder_model::ids::PartnerId;
 use larder_model::upstreams::{CredentialKind, is_name};
 use larder_model::{Upstream, UpstreamSettings};
@@ -45,7 +45,7 @@ struct UpstreamObject {
     updated_at: String,
     /// Is there the text of a credential? It is never told.
     has_secret: bool,
-    breaker_state: Told,
+    breaker_state: BreakerStatus,
     /// Not told to partners of one of the operator's.
     #[serde(flatten)]
     settings: Option<UpstreamSettings>,

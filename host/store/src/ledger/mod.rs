@@ -9,7 +9,7 @@
 //! Locks are taken in one order everywhere (functions, executions, enrolments, state; each by key), so that groups of
 //! several processes wait for each other rather than for ever.
 
-mod fate;
+mod commit_marks;
 mod load;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -22,7 +22,8 @@ use larder_model::{Effect, Event, Execution, ExecutionStatus, StoredEvent, amoun
 use larder_signals::crash::{self, Point};
 
 use self::load::{
-    Account, FunctionNow, Held, Kept, Place, Takers, functions_of, holders, list_is_true, saved_by, state_of, takers_of,
+    Account, ActiveEnrolments, EntryValue, FunctionNow, Lease, StateEntry, active_enrolments_of, functions_of, holders,
+    list_is_unchanged, saved_by, state_of,
 };
 use crate::db::{Tx, Value};
 use crate::event_roots::{Descendants, Root};
@@ -74,7 +75,7 @@ impl Ended {
 
 /// What became of an outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CommitResult {
     Committed {
         emitted: bool,
     },
@@ -88,59 +89,59 @@ pub enum Verdict {
     /// come to the same again.
     Refused {
         why: String,
-        buried: bool,
+        dead_lettered: bool,
     },
 }
 
 /// A name that no other process has.
 pub(super) fn process() -> String {
-    fate::mark()
+    commit_marks::mark()
 }
 
 impl Store {
-    /// Writes a group. The verdicts are in its order. `Unknown` if the connection broke during COMMIT and the database
+    /// Writes a group. The results are in its order. `Unknown` if the connection broke during COMMIT and the database
     /// could not be asked afterwards.
-    pub async fn commit_outcomes(&self, group: &[Ended], clock: &Clock) -> Result<Vec<Verdict>> {
+    pub async fn commit_outcomes(&self, group: &[Ended], clock: &Clock) -> Result<Vec<CommitResult>> {
         self.write_outcomes(group, None, clock).await
     }
 
     /// Records an outcome as failed for this reason, without any of its effects.
-    pub async fn refuse_outcome(&self, ended: &Ended, why: &str, clock: &Clock) -> Result<Verdict> {
-        let verdicts = self.write_outcomes(std::slice::from_ref(ended), Some(why), clock).await?;
-        Ok(verdicts.into_iter().next().expect("one for each"))
+    pub async fn refuse_outcome(&self, ended: &Ended, why: &str, clock: &Clock) -> Result<CommitResult> {
+        let results = self.write_outcomes(std::slice::from_ref(ended), Some(why), clock).await?;
+        Ok(results.into_iter().next().expect("one for each"))
     }
 
-    async fn write_outcomes(&self, group: &[Ended], refused: Option<&str>, clock: &Clock) -> Result<Vec<Verdict>> {
+    async fn write_outcomes(&self, group: &[Ended], refused: Option<&str>, clock: &Clock) -> Result<Vec<CommitResult>> {
         loop {
             let decided = Mutex::new(vec![]);
-            let mark = fate::mark();
+            let mark = commit_marks::mark();
             let with = (group, refused, clock, &decided, (&*self.process, mark.as_str()));
             let written = self
                 .ledger
                 .tx("commit_outcomes", &with, |tx, (group, refused, clock, decided, (process, mark))| {
                     Box::pin(async move {
                         let mut commit = Commit::load(tx, group, *refused, clock).await?;
-                        let verdicts = group.iter().map(|ended| commit.decide(ended)).collect();
-                        *decided.lock().expect("no panic under the lock") = verdicts;
+                        let results = group.iter().map(|ended| commit.decide(ended)).collect();
+                        *decided.lock().expect("no panic under the lock") = results;
                         let now = commit.now;
                         commit.write(tx).await?;
-                        fate::leave(tx, process, mark, now).await?;
+                        commit_marks::leave(tx, process, mark, now).await?;
                         crash::point(Point::LedgerWriting);
                         Ok(())
                     })
                 })
                 .await;
-            let verdicts = decided.into_inner().expect("no panic under the lock");
+            let results = decided.into_inner().expect("no panic under the lock");
             match written {
                 Ok(()) => {
                     crash::point(Point::LedgerCommitted);
-                    return Ok(verdicts);
+                    return Ok(results);
                 }
                 Err(Error::Unknown(why)) => match self.was_committed(&mark).await {
-                    Some(true) => return Ok(verdicts),
+                    Some(true) => return Ok(results),
                     // Nothing of it stands, so all of it can be decided again.
                     Some(false) => {
-                        tracing::info!(why, "a commit whose answer was lost had not taken place; writing again")
+                        tracing::info!(why, "a commit whose answer was lost had not taken entry; writing again")
                     }
                     None => return Err(Error::Unknown(why)),
                 },
@@ -158,13 +159,13 @@ struct Commit<'a> {
     refused: Option<&'a str>,
     /// Those that exist.
     functions: HashMap<(PartnerId, FunctionId), FunctionNow>,
-    held: HashMap<(PartnerId, ExecutionId), Held>,
-    takers: Takers,
+    leases: HashMap<(PartnerId, ExecutionId), Lease>,
+    active: ActiveEnrolments,
     /// What was saved within the period of the grant that it counts for, with what was decided so far.
     saved: HashMap<Account, i64>,
     descendants: Descendants,
     /// As it stands after what was decided so far.
-    state: HashMap<(Scope, String), Option<Place>>,
+    state: HashMap<(Scope, String), Option<StateEntry>>,
     /// What of it is to be written.
     changed: BTreeSet<(Scope, String)>,
     changed_scopes: HashSet<Scope>,
@@ -179,7 +180,7 @@ struct Commit<'a> {
 #[derive(Default)]
 struct Rows {
     ended: Vec<Execution>,
-    buried: Vec<Execution>,
+    dead_letters: Vec<Execution>,
     retried: Vec<(Execution, Millis)>,
     inserted: Vec<Vec<Value>>,
     transactions: Vec<Vec<Value>>,
@@ -189,9 +190,9 @@ struct Rows {
 impl<'a> Commit<'a> {
     async fn load(tx: &mut Tx<'_>, group: &[Ended], refused: Option<&'a str>, clock: &'a Clock) -> Result<Commit<'a>> {
         let functions = functions_of(tx, group).await?;
-        let held = holders(tx, group.iter().map(|ended| (&ended.execution.partner, &ended.execution.id))).await?;
-        let takers = takers_of(tx, group).await?;
-        let state = state_of(tx, group).await?.into_iter().map(|(key, place)| (key, Some(place))).collect();
+        let leases = holders(tx, group.iter().map(|ended| (&ended.execution.partner, &ended.execution.id))).await?;
+        let active = active_enrolments_of(tx, group).await?;
+        let state = state_of(tx, group).await?.into_iter().map(|(key, entry)| (key, Some(entry))).collect();
         let now = clock.now_ms();
         let saved = saved_by(tx, group, &functions, now).await?;
         let descendants = Descendants::of(tx, group, now).await?;
@@ -200,7 +201,7 @@ impl<'a> Commit<'a> {
         for ended in group {
             for read in &ended.reads {
                 if let Read::List { prefix, after, limit, seen } = read
-                    && !list_is_true(tx, &scope(ended), prefix, after.as_deref(), *limit, seen).await?
+                    && !list_is_unchanged(tx, &scope(ended), prefix, after.as_deref(), *limit, seen).await?
                 {
                     stale_lists.insert(ended.execution.id.clone());
                 }
@@ -211,8 +212,8 @@ impl<'a> Commit<'a> {
             clock,
             refused,
             functions,
-            held,
-            takers,
+            leases,
+            active,
             saved,
             descendants,
             state,
@@ -224,33 +225,33 @@ impl<'a> Commit<'a> {
         })
     }
 
-    fn decide(&mut self, ended: &Ended) -> Verdict {
+    fn decide(&mut self, ended: &Ended) -> CommitResult {
         let e = &ended.execution;
         let function = self.functions.get(&(e.partner.clone(), e.function.clone()));
         let same = |now: &&FunctionNow| ended.function_made_at_ms.is_none_or(|made| made == now.made_at_ms);
         let Some(enabled) = function.filter(same).map(|function| function.enabled) else {
-            return Verdict::Gone;
+            return CommitResult::Gone;
         };
-        let held = match (&ended.holder, self.held.get(&(e.partner.clone(), e.id.clone()))) {
-            (Some(holder), Some(held)) => held.holder.as_ref() == Some(holder) && held.attempt == e.attempt,
+        let held = match (&ended.holder, self.leases.get(&(e.partner.clone(), e.id.clone()))) {
+            (Some(holder), Some(lease)) => lease.holder.as_ref() == Some(holder) && lease.attempt == e.attempt,
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         };
         if !held {
-            return Verdict::Fenced;
+            return CommitResult::Fenced;
         }
         if let Some(why) = self.refused {
             return self.refuse(ended, why.to_owned(), ended.holder.is_some());
         }
         let scope = scope(ended);
-        let kept_for_another = touches_state(ended) && self.locks.get(&scope).is_some_and(|id| *id != e.id);
-        if kept_for_another || !ended.reads.iter().all(|read| self.still_true(&scope, &e.id, read)) {
-            return Verdict::Conflict;
+        let locked_by_another = touches_state(ended) && self.locks.get(&scope).is_some_and(|id| *id != e.id);
+        if locked_by_another || !ended.reads.iter().all(|read| self.is_unchanged(&scope, &e.id, read)) {
+            return CommitResult::Conflict;
         }
         let stopped = if !enabled && !ended.effects.is_empty() {
             Some("the function is disabled: nothing that it does is applied".to_owned())
         } else {
-            self.nobody_to_save_for(ended)
+            self.enrolment_refusal(ended)
         };
         if let Some(why) = stopped {
             return self.refuse(ended, why, false);
@@ -265,24 +266,24 @@ impl<'a> Commit<'a> {
                 self.descendants.set(ended, descendants);
                 for (name, value) in writes {
                     let key = (scope.clone(), name);
-                    let place = |value| Place { version: e.id.to_string(), value: Kept::Written(value) };
-                    self.state.insert(key.clone(), value.map(place));
+                    let entry = |value| StateEntry { version: e.id.to_string(), value: EntryValue::Written(value) };
+                    self.state.insert(key.clone(), value.map(entry));
                     self.changed.insert(key);
                     self.changed_scopes.insert(scope.clone());
                 }
                 let emitted = self.collect(ended);
                 self.record(ended, e.clone());
-                Verdict::Committed { emitted }
+                CommitResult::Committed { emitted }
             }
         }
     }
 
     /// Would this read give the same again?
-    fn still_true(&self, scope: &Scope, id: &ExecutionId, read: &Read) -> bool {
+    fn is_unchanged(&self, scope: &Scope, id: &ExecutionId, read: &Read) -> bool {
         match read {
             Read::Key { key, version } => {
                 let now = self.state.get(&(scope.clone(), key.clone())).and_then(Option::as_ref);
-                now.map(|place| &place.version) == version.as_ref()
+                now.map(|entry| &entry.version) == version.as_ref()
             }
             // What an outcome of this very group wrote is not in the database yet.
             Read::List { .. } => !self.stale_lists.contains(id) && !self.changed_scopes.contains(scope),
@@ -291,17 +292,17 @@ impl<'a> Commit<'a> {
 
     /// Why effects for this enrolment, or for an end user that the function named, must not be applied: whoever paused or
     /// withdrew while the run was under way saves nothing more.
-    fn nobody_to_save_for(&self, ended: &Ended) -> Option<String> {
+    fn enrolment_refusal(&self, ended: &Ended) -> Option<String> {
         let e = &ended.execution;
         if ended.effects.is_empty() {
             return None;
         }
         if let Some(id) = &e.enrolment {
-            let active = self.takers.enrolments.contains(&(e.partner.clone(), id.clone()));
+            let active = self.active.enrolments.contains(&(e.partner.clone(), id.clone()));
             return (!active).then(|| "the enrolment was paused or removed during this run".to_owned());
         }
         let gone = named_savers(ended).find(|end_user| {
-            !self.takers.end_users.contains(&(e.partner.clone(), e.function.clone(), (*end_user).clone()))
+            !self.active.end_users.contains(&(e.partner.clone(), e.function.clone(), (*end_user).clone()))
         })?;
         Some(format!("end user {gone:?} has no active enrolment in this function any more"))
     }
@@ -357,7 +358,7 @@ impl<'a> Commit<'a> {
                         Some(written) => written.as_deref().map(whole_number),
                         None => {
                             let stored = self.state.get(&(scope.clone(), key.clone())).and_then(Option::as_ref);
-                            stored.map(Place::number)
+                            stored.map(StateEntry::number)
                         }
                     };
                     let sum = match present {
@@ -378,14 +379,14 @@ impl<'a> Commit<'a> {
     }
 
     /// Records the execution as failed, without its effects.
-    fn refuse(&mut self, ended: &Ended, why: String, buried: bool) -> Verdict {
+    fn refuse(&mut self, ended: &Ended, why: String, dead_lettered: bool) -> CommitResult {
         let mut failed = ended.execution.clone();
         failed.status = ExecutionStatus::Failed;
         failed.response_status = 500;
         failed.errors.clone_from(&why);
-        failed.buried_at_ms = buried.then_some(self.now);
+        failed.buried_at_ms = dead_lettered.then_some(self.now);
         self.record(ended, failed);
-        Verdict::Refused { why, buried }
+        CommitResult::Refused { why, dead_lettered }
     }
 
     fn record(&mut self, ended: &Ended, mut execution: Execution) {
@@ -393,7 +394,7 @@ impl<'a> Commit<'a> {
         match (&ended.holder, ended.retry_at_ms) {
             (None, _) => self.rows.inserted.push(executions::row(&execution)),
             (Some(_), Some(at)) => self.rows.retried.push((execution, at)),
-            (Some(_), None) if execution.buried_at_ms.is_some() => self.rows.buried.push(execution),
+            (Some(_), None) if execution.buried_at_ms.is_some() => self.rows.dead_letters.push(execution),
             (Some(_), None) => self.rows.ended.push(execution),
         }
     }
@@ -447,8 +448,8 @@ impl<'a> Commit<'a> {
     async fn write(self, tx: &mut Tx<'_>) -> Result<()> {
         const STATE_KEY: [&str; 4] = ["partner_id", "function_id", "enrolment_id", "name"];
         executions::end(tx, self.rows.ended).await?;
-        for execution in &self.rows.buried {
-            executions::bury(tx, execution).await?;
+        for execution in &self.rows.dead_letters {
+            executions::dead_letter(tx, execution).await?;
         }
         for (execution, at) in &self.rows.retried {
             executions::retry(tx, execution, *at).await?;
@@ -462,11 +463,11 @@ impl<'a> Commit<'a> {
         for key in &self.changed {
             let (scope, name) = key;
             match self.state.get(key).and_then(Option::as_ref) {
-                Some(Place { version, value: Kept::Written(value) }) => {
-                    let place = args![&scope.partner, &scope.function, scope.enrolment_text(), name];
-                    set.push([place, args![value.as_slice(), version]].concat());
+                Some(StateEntry { version, value: EntryValue::Written(value) }) => {
+                    let entry = args![&scope.partner, &scope.function, scope.enrolment_text(), name];
+                    set.push([entry, args![value.as_slice(), version]].concat());
                 }
-                Some(Place { value: Kept::Stored(_), .. }) => unreachable!("what was changed is written"),
+                Some(StateEntry { value: EntryValue::Stored(_), .. }) => unreachable!("what was changed is written"),
                 None => deleted.entry(scope.clone()).or_default().push(name.into()),
             }
         }
