@@ -18,7 +18,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
 /// How a breaker stands, for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct BreakerStatus {
+pub struct Status {
     pub state: State,
     /// When it came to this state, in milliseconds since 1970; 0 if it never changed.
     pub since_ms: Millis,
@@ -41,7 +41,7 @@ pub struct Breaker(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    status: BreakerStatus,
+    status: Status,
     /// While it is open: when one may try.
     until: Option<Instant>,
     /// The window that is counted in, and what was counted.
@@ -85,7 +85,7 @@ impl Breaker {
         Ok(Pass { breaker: self.clone(), probe, settled: false })
     }
 
-    pub fn status(&self) -> BreakerStatus {
+    pub fn status(&self) -> Status {
         self.0.lock().expect("no panic under the lock").status.clone()
     }
 }
@@ -99,7 +99,7 @@ impl Pass {
         settings: &BreakerSettings,
         now: Instant,
         now_ms: Millis,
-    ) -> Option<BreakerStatus> {
+    ) -> Option<Status> {
         self.settled = true;
         let mut inner = self.breaker.0.lock().expect("no panic under the lock");
         let window = Duration::from_millis(settings.window_ms);
@@ -201,7 +201,7 @@ mod tests {
         assert!(t.pass().is_err());
         t.at_ms = 1_000;
         assert_eq!(t.call(None), Some(State::Closed));
-        assert_eq!(t.breaker.status(), BreakerStatus { state: State::Closed, since_ms: 1_000, reason: String::new() });
+        assert_eq!(t.breaker.status(), Status { state: State::Closed, since_ms: 1_000, reason: String::new() });
         assert_eq!(t.call(Some("503")), None);
     }
 

@@ -34,7 +34,7 @@ use larder_model::{Grants, Upstream, UpstreamSettings, fields};
 use larder_secrets::Secrets;
 use larder_signals::Signals;
 
-use self::breaker::{Breaker, BreakerStatus};
+use self::breaker::Breaker;
 use self::cache::{Answer, Cache, Kept, Key};
 use self::freshness::Directives;
 use self::service::Service;
@@ -156,7 +156,7 @@ impl Upstreams {
 
     /// How the breaker stands: in this process or, where that has nothing to tell, as another process last status. `partner` is
     /// whose calls it is about; `None`: the worst of all, for the operator.
-    pub async fn breaker(&self, partner: Option<&PartnerId>, upstream: &Upstream) -> BreakerStatus {
+    pub async fn breaker(&self, partner: Option<&PartnerId>, upstream: &Upstream) -> breaker::Status {
         let key = (upstream.owner.clone(), upstream.name.clone());
         let here = self.0.breakers.iter().filter(|entry| {
             let (own, of) = entry.key();
@@ -168,7 +168,7 @@ impl Upstreams {
             .unwrap_or_default();
         let Some(partner) = partner else { return here };
         let theirs = self.0.signals.get(&breaker_key(partner, &key)).await;
-        match theirs.and_then(|text| serde_json::from_slice::<BreakerStatus>(&text).ok()) {
+        match theirs.and_then(|text| serde_json::from_slice::<breaker::Status>(&text).ok()) {
             Some(theirs) if theirs.since_ms > here.since_ms => theirs,
             _ => here,
         }
@@ -377,7 +377,7 @@ impl Inner {
     }
 
     /// In the log, in the metrics, and to the other processes.
-    async fn report(&self, asked: &Asked<'_>, status: &BreakerStatus) {
+    async fn report(&self, asked: &Asked<'_>, status: &breaker::Status) {
         let (partner, upstream) = (asked.partner, &asked.service.upstream);
         let word = breaker::word(status.state);
         let open = if status.state == breaker::State::Open { 1.0 } else { 0.0 };

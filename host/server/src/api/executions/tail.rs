@@ -7,16 +7,16 @@ use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::Stream;
 use larder_signals::TailEvent;
+use larder_wire::executions::ExecutionObject;
 use larder_wire::scopes::Scope;
 
-use crate::api::executions::object::ExecutionObject;
 use crate::api::functions;
 use crate::api::wire::Ids;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 
-/// A comment as often as this, so that whoever hung up is noticed.
+/// A comment is sent this often, so that a closed connection is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// After that the stream ends and the client asks again: its key may be gone.
 const LASTS: Duration = Duration::from_secs(600);
@@ -36,7 +36,7 @@ pub async fn tail(
         .signals
         .live_tail()
         .watch(&caller.partner, &function)
-        .ok_or_else(|| Problem::new(Kind::TooManyCalls, "The project has as many live tails as it may"))?;
+        .ok_or_else(|| Problem::new(Kind::TooManyCalls, "The project has reached its limit of live tails"))?;
     let (drain, end) = (app.life.drain(), tokio::time::Instant::now() + LASTS);
     let events = futures::stream::unfold(watch, move |mut watch| {
         let drain = drain.clone();
