@@ -20,7 +20,7 @@ use dashmap::DashMap;
 use larder_model::ids::{ExecutionId, PartnerId};
 use larder_model::time::Clock;
 use larder_store::Store;
-use larder_store::ledger::{Ended, Verdict};
+use larder_store::ledger::{CommitResult, Ended};
 use metrics::histogram;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
@@ -56,7 +56,7 @@ pub struct Ledger {
 }
 
 /// An outcome, and who waits for its verdict.
-type Awaited = (Ended, oneshot::Sender<Result<Verdict, Unwritten>>);
+type Awaited = (Ended, oneshot::Sender<Result<CommitResult, Unwritten>>);
 
 /// A record that waits, and the room that it takes.
 type Record = (Ended, OwnedSemaphorePermit);
@@ -107,7 +107,7 @@ impl Ledger {
         (Ledger { awaited, records, unwritten, settle, room, close, writes }, writer.run())
     }
 
-    pub async fn commit(&self, ended: Ended) -> Result<Verdict, Unwritten> {
+    pub async fn commit(&self, ended: Ended) -> Result<CommitResult, Unwritten> {
         let (tell, told) = oneshot::channel();
         let gone = || Unwritten::No("the ledger is closed".into());
         self.awaited.send((ended, tell)).await.map_err(|_| gone())?;
@@ -286,7 +286,7 @@ impl Writer {
             let told = self.write(&records.ended[..count]).await;
             // One of unknown fate is written again: should its record be there, it is written once.
             let unwritten =
-                |told: &Result<Verdict, Unwritten>| matches!(told, Err(Unwritten::No(_) | Unwritten::Unknown(_)));
+                |told: &Result<CommitResult, Unwritten>| matches!(told, Err(Unwritten::No(_) | Unwritten::Unknown(_)));
             for (ended, _) in records.ended.iter().zip(&told).filter(|(_, told)| !unwritten(told)) {
                 self.unwritten.remove(&ended.execution.id);
             }
@@ -303,7 +303,7 @@ impl Writer {
     }
 
     /// What became of each of a group. What goes wrong with one is told of that one: the group is halved until it is alone.
-    async fn write(&self, group: &[Ended]) -> Vec<Result<Verdict, Unwritten>> {
+    async fn write(&self, group: &[Ended]) -> Vec<Result<CommitResult, Unwritten>> {
         histogram!("larder_ledger_group_outcomes").record(group.len() as f64);
         let begun = Instant::now();
         let mut told = Vec::with_capacity(group.len());
@@ -342,7 +342,7 @@ impl Writer {
     }
 
     /// What becomes of an outcome that the database does not take.
-    async fn alone(&self, ended: &Ended, err: larder_store::Error) -> Result<Verdict, Unwritten> {
+    async fn alone(&self, ended: &Ended, err: larder_store::Error) -> Result<CommitResult, Unwritten> {
         let id = &ended.execution.id;
         match err {
             larder_store::Error::Contended(_) => {

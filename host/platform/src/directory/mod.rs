@@ -32,7 +32,7 @@ use larder_runtime::Lane;
 use larder_secrets::Secrets;
 use larder_secrets::keyring::MasterKeyId;
 use larder_signals::lifecycle::Lifecycle;
-use larder_signals::{Queue, Work};
+use larder_signals::{Signals, Work};
 use larder_store::Store;
 use tokio::sync::Semaphore;
 
@@ -127,7 +127,7 @@ struct Shared {
     tenants: ArcSwap<HashMap<PartnerId, Arc<Tenant>>>,
     store: Store,
     secrets: Secrets,
-    queue: Queue,
+    signals: Signals,
     zones: Zones,
     calls_max: usize,
     reads_max: usize,
@@ -145,7 +145,7 @@ impl Directory {
     pub async fn load(
         store: Store,
         secrets: Secrets,
-        queue: Queue,
+        signals: Signals,
         zones: Zones,
         server: &settings::Server,
     ) -> larder_store::Result<Directory> {
@@ -153,7 +153,7 @@ impl Directory {
             tenants: ArcSwap::default(),
             store,
             secrets,
-            queue,
+            signals,
             zones,
             calls_max: server.calls_per_partner,
             reads_max: server.reads_per_partner,
@@ -192,14 +192,14 @@ impl Directory {
     /// After a change of this process's own: reads the partner anew, swaps it in and tells the other processes.
     pub async fn reload(&self, id: &PartnerId) -> larder_store::Result<()> {
         self.read_anew(id).await?;
-        self.0.queue.push(Work::Tenants);
+        self.0.signals.push(Work::Tenants);
         Ok(())
     }
 
     /// After a change of this process's own to what stands in the snapshots of all partners.
     pub async fn reload_all(&self) -> larder_store::Result<()> {
         self.refresh_all().await?;
-        self.0.queue.push(Work::Tenants);
+        self.0.signals.push(Work::Tenants);
         Ok(())
     }
 
@@ -257,7 +257,7 @@ impl Directory {
                 tracing::warn!(error = %err, "changes of partners could not be looked for; trying again");
             }
             tokio::select! {
-                () = self.0.queue.wait(Work::Tenants, poll) => {}
+                () = self.0.signals.wait(Work::Tenants, poll) => {}
                 () = drain.cancelled() => {}
             }
         }
@@ -326,9 +326,9 @@ impl Directory {
             .flat_map(|view| view.function.routes.iter().map(|prefix| (prefix.clone(), view.clone())))
             .collect();
         routes.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        let shut = functions.values().any(|view| view.unopened.is_some())
+        let has_failed = functions.values().any(|view| view.unopened.is_some())
             || upstreams.values().any(|view| view.upstream.sealed.is_some() && view.secret.is_none());
-        let unopened_with = shut.then_some(known);
+        let unopened_with = has_failed.then_some(known);
         Ok(Tenant {
             partner,
             keys,

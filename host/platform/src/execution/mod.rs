@@ -27,7 +27,7 @@ use larder_runtime::{Answer, Call, LoadError, Program, Run, Runtime, Sanitize, S
 use larder_secrets::Secrets;
 use larder_signals::crash::{self, Point};
 use larder_store::Root;
-use larder_store::ledger::{Ended, Verdict};
+use larder_store::ledger::{CommitResult, Ended};
 use larder_store::state::Scope;
 use metrics::{counter, histogram};
 use tokio::sync::oneshot;
@@ -362,7 +362,7 @@ async fn finish(
     };
     if !awaited {
         measure(&execution);
-        executor.queue.tails().tell(&execution);
+        executor.signals.live_tail().publish(&execution);
         let again_by_caller = job.keyed && matches!(outcome.end, End::Failed(Failure::Host(_)));
         if (executor.settings.records.all || execution.status == ExecutionStatus::Failed) && !again_by_caller {
             executor.ledger.record(ended).await;
@@ -370,29 +370,29 @@ async fn finish(
         return Some(Done { execution, end: outcome.end, unknown: false });
     }
     let verdict = executor.ledger.commit(ended).await;
-    let written = matches!(verdict, Ok(Verdict::Committed { .. } | Verdict::Refused { .. }));
+    let written = matches!(verdict, Ok(CommitResult::Committed { .. } | CommitResult::Refused { .. }));
     let mut unknown = false;
     let end = match verdict {
-        Ok(Verdict::Committed { emitted }) => {
+        Ok(CommitResult::Committed { emitted }) => {
             count_buried(&execution);
             if emitted {
-                executor.queue.push(larder_signals::Work::Events);
+                executor.signals.push(larder_signals::Work::Events);
             }
             outcome.end
         }
-        Ok(Verdict::Conflict) => return None,
-        Ok(Verdict::Fenced) => {
+        Ok(CommitResult::Conflict) => return None,
+        Ok(CommitResult::Fenced) => {
             counter!("larder_fenced_outcomes_total").increment(1);
             tracing::warn!(execution.id = %execution.id, attempt = execution.attempt, "the late outcome of a lost claim is dropped");
             // Without a claim its record is there already: somebody made it under the same idempotency key.
             unknown = job.holder.is_none();
             End::Failed(Failure::Host("the claim ran out and another took over".into()))
         }
-        Ok(Verdict::Gone) => {
+        Ok(CommitResult::Gone) => {
             End::Failed(Failure::NoExport("the function was deleted during this run: nothing of it is applied".into()))
         }
-        Ok(Verdict::Refused { why, buried }) => {
-            execution.buried_at_ms = buried.then(|| executor.clock.now_ms());
+        Ok(CommitResult::Refused { why, dead_lettered }) => {
+            execution.buried_at_ms = dead_lettered.then(|| executor.clock.now_ms());
             execution.status = ExecutionStatus::Failed;
             execution.response_status = 500;
             execution.errors.clone_from(&why);
@@ -423,7 +423,7 @@ async fn finish(
     }
     measure(&execution);
     if written && matches!(execution.status, ExecutionStatus::Completed | ExecutionStatus::Failed) {
-        executor.queue.tails().tell(&execution);
+        executor.signals.live_tail().publish(&execution);
     }
     Some(Done { execution, end, unknown })
 }

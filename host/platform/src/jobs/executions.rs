@@ -69,7 +69,7 @@ async fn begin(
     crash::point(Point::Claimed);
     if claimed.len() == free as usize {
         // There may be more than this process has room for.
-        executor.queue.push(Work::Executions);
+        executor.signals.push(Work::Executions);
     }
     current(executor, &claimed).await;
     let context = match Context::load(executor, &claimed).await {
@@ -92,7 +92,7 @@ async fn begin(
             step(&executor, &context, claimed).await;
             drop((permit, held));
             // There may be room now for one of the same partner.
-            executor.queue.push(Work::Executions);
+            executor.signals.push(Work::Executions);
         });
     }
     Ok(Next::Now)

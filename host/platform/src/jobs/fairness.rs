@@ -58,7 +58,7 @@ impl Turns {
             (Queue::Schedules, Work::Schedules),
         ] {
             if self.of(queue).rests.swap(false, Ordering::Relaxed) {
-                common.queue.push(work);
+                common.signals.push(work);
             }
         }
     }

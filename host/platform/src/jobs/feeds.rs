@@ -112,7 +112,7 @@ async fn step(poller: &Poller, polls: &Polls) -> larder_store::Result<bool> {
             poll(&poller, &feed).await;
             drop(turn);
             // There may be more of it, and there is room for another.
-            poller.queue.push(Work::Feeds);
+            poller.signals.push(Work::Feeds);
         });
     }
     Ok(crowded)

@@ -67,7 +67,7 @@ async fn redrive(
     caller.may(Scope::ExecutionsWrite)?;
     backlog::admit_redriven(&app, &caller.tenant, 1).await??;
     let redriven = app.store.redrive(&caller.partner, &ids.get("executionId")?, app.clock.now_ms()).await?;
-    app.queue.push(Work::Executions);
+    app.signals.push(Work::Executions);
     Ok((StatusCode::ACCEPTED, Json(redriven.into())))
 }
 
@@ -91,7 +91,7 @@ async fn redrive_all(
     let most = backlog::admit_redriven(&app, &caller.tenant, REDRIVEN_MAX).await??;
     let redriven = app.store.redrive_all(&caller.partner, &function, before, most, now).await?;
     if redriven.total > 0 {
-        app.queue.push(Work::Executions);
+        app.signals.push(Work::Executions);
     }
     let answer = RedrivenObject { total: redriven.total, more: redriven.more, buried_before: datetime(before) };
     Ok((StatusCode::ACCEPTED, Json(answer)))

@@ -92,7 +92,7 @@ async fn accept(app: &App, caller: &Caller, headers: &HeaderMap, body: &[u8]) ->
     let answers = app.store.insert_events(&rows).await?;
     caller.tenant.stored.add(bytes);
     crash::point(Point::EventStored);
-    app.queue.push(Work::Events);
+    app.signals.push(Work::Events);
     let duplicates = || rows.iter().zip(&answers).filter(|(_, answer)| answer.duplicate).map(|(event, _)| event);
     let mut differ = app.store.differ(&duplicates().collect::<Vec<_>>()).await?.into_iter();
     let accepted = rows.into_iter().zip(answers).map(|(event, answer)| AcceptedEvent {

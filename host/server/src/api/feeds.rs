@@ -148,7 +148,7 @@ async fn create_of(app: &App, owner: Owner, body: Body) -> Result<(StatusCode, J
     };
     let taken = |err| Problem::or_taken(err, Kind::FeedExists, "A feed with this name exists already");
     app.store.insert_feed(&feed).await.map_err(taken)?;
-    app.queue.push(Work::Feeds);
+    app.signals.push(Work::Feeds);
     Ok((StatusCode::CREATED, Json(object(app, &feed.owner.clone(), feed, secret))))
 }
 
@@ -180,7 +180,7 @@ async fn update_of(app: &App, owner: Owner, ids: &Ids, body: Body) -> Result<Jso
         secret = renew(app, &mut new, given, vec![]);
     }
     app.store.update_feed(&old, &new).await?;
-    app.queue.push(Work::Feeds);
+    app.signals.push(Work::Feeds);
     Ok(Json(object(app, &owner, new, secret)))
 }
 

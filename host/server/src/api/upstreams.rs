@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use larder_egress::upstreams::Upstreams;
-use larder_egress::upstreams::breaker::{State as Breaker, Told};
+use larder_egress::upstreams::breaker::{State as Breaker, Status};
 use larder_model::ids::PartnerId;
 use larder_model::upstreams::{CredentialKind, is_name};
 use larder_model::{Upstream, UpstreamSettings};
@@ -61,7 +61,7 @@ async fn object(app: &App, asked_by: &Owner, upstream: Upstream) -> UpstreamObje
     }
 }
 
-fn breaker(Told { state, since_ms, reason }: Told) -> BreakerStatus {
+fn breaker(Status { state, since_ms, reason }: Status) -> BreakerStatus {
     let state = match state {
         Breaker::Closed => BreakerState::Closed,
         Breaker::HalfOpen => BreakerState::HalfOpen,

@@ -8,8 +8,8 @@ use larder_model::state::{Read, whole_number};
 use larder_model::time::{Clock, Millis, rfc3339};
 use larder_model::{Effect, Event, Execution, ExecutionStatus, StoredEvent, amount};
 
-use super::load::{Account, FunctionNow, Held, Kept, Place, Takers};
-use super::{Ended, Verdict};
+use super::load::{Account, FunctionNow, Lease, EntryValue, StateEntry, ActiveEnrolments};
+use super::{Ended, CommitResult};
 use crate::db::Value;
 use crate::event_roots::Descendants;
 use crate::state::Scope;
@@ -23,13 +23,13 @@ pub(super) struct Commit<'a> {
     pub(super) refused: Option<&'a str>,
     /// Those that exist.
     pub(super) functions: HashMap<(PartnerId, FunctionId), FunctionNow>,
-    pub(super) held: HashMap<(PartnerId, ExecutionId), Held>,
-    pub(super) takers: Takers,
+    pub(super) leases: HashMap<(PartnerId, ExecutionId), Lease>,
+    pub(super) active: ActiveEnrolments,
     /// What was saved within the period of the grant that it counts for, with what was decided so far.
     pub(super) saved: HashMap<Account, i64>,
     pub(super) descendants: Descendants,
     /// As it stands after what was decided so far.
-    pub(super) state: HashMap<(Scope, String), Option<Place>>,
+    pub(super) state: HashMap<(Scope, String), Option<StateEntry>>,
     /// What of it is to be written.
     pub(super) changed: BTreeSet<(Scope, String)>,
     pub(super) changed_scopes: HashSet<Scope>,
@@ -44,7 +44,7 @@ pub(super) struct Commit<'a> {
 #[derive(Default)]
 pub(super) struct Rows {
     pub(super) ended: Vec<Execution>,
-    pub(super) buried: Vec<Execution>,
+    pub(super) dead_letters: Vec<Execution>,
     pub(super) retried: Vec<(Execution, Millis)>,
     pub(super) inserted: Vec<Vec<Value>>,
     pub(super) transactions: Vec<Vec<Value>>,
@@ -52,20 +52,20 @@ pub(super) struct Rows {
 }
 
 impl Commit<'_> {
-    pub(super) fn decide(&mut self, ended: &Ended) -> Verdict {
+    pub(super) fn decide(&mut self, ended: &Ended) -> CommitResult {
         let e = &ended.execution;
         let function = self.functions.get(&(e.partner.clone(), e.function.clone()));
         let same = |now: &&FunctionNow| ended.function_made_at_ms.is_none_or(|made| made == now.made_at_ms);
         let Some(enabled) = function.filter(same).map(|function| function.enabled) else {
-            return Verdict::Gone;
+            return CommitResult::Gone;
         };
-        let held = match (&ended.holder, self.held.get(&(e.partner.clone(), e.id.clone()))) {
+        let held = match (&ended.holder, self.leases.get(&(e.partner.clone(), e.id.clone()))) {
             (Some(holder), Some(held)) => held.holder.as_ref() == Some(holder) && held.attempt == e.attempt,
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         };
         if !held {
-            return Verdict::Fenced;
+            return CommitResult::Fenced;
         }
         if let Some(why) = self.refused {
             return self.refuse(ended, why.to_owned(), ended.holder.is_some());
@@ -73,7 +73,7 @@ impl Commit<'_> {
         let scope = scope(ended);
         let kept_for_another = touches_state(ended) && self.locks.get(&scope).is_some_and(|id| *id != e.id);
         if kept_for_another || !ended.reads.iter().all(|read| self.still_true(&scope, &e.id, read)) {
-            return Verdict::Conflict;
+            return CommitResult::Conflict;
         }
         let stopped = if !enabled && !ended.effects.is_empty() {
             Some("the function is disabled: nothing that it does is applied".to_owned())
@@ -93,14 +93,14 @@ impl Commit<'_> {
                 self.descendants.set(ended, descendants);
                 for (name, value) in writes {
                     let key = (scope.clone(), name);
-                    let place = |value| Place { version: e.id.to_string(), value: Kept::Written(value) };
+                    let place = |value| StateEntry { version: e.id.to_string(), value: EntryValue::Written(value) };
                     self.state.insert(key.clone(), value.map(place));
                     self.changed.insert(key);
                     self.changed_scopes.insert(scope.clone());
                 }
                 let emitted = self.collect(ended);
                 self.record(ended, e.clone());
-                Verdict::Committed { emitted }
+                CommitResult::Committed { emitted }
             }
         }
     }
@@ -125,11 +125,11 @@ impl Commit<'_> {
             return None;
         }
         if let Some(id) = &e.enrolment {
-            let active = self.takers.enrolments.contains(&(e.partner.clone(), id.clone()));
+            let active = self.active.enrolments.contains(&(e.partner.clone(), id.clone()));
             return (!active).then(|| "the enrolment was paused or removed during this run".to_owned());
         }
         let gone = named_savers(ended).find(|end_user| {
-            !self.takers.end_users.contains(&(e.partner.clone(), e.function.clone(), (*end_user).clone()))
+            !self.active.end_users.contains(&(e.partner.clone(), e.function.clone(), (*end_user).clone()))
         })?;
         Some(format!("end user {gone:?} has no active enrolment in this function any more"))
     }
@@ -185,7 +185,7 @@ impl Commit<'_> {
                         Some(written) => written.as_deref().map(whole_number),
                         None => {
                             let stored = self.state.get(&(scope.clone(), key.clone())).and_then(Option::as_ref);
-                            stored.map(Place::number)
+                            stored.map(StateEntry::number)
                         }
                     };
                     let sum = match present {
@@ -206,14 +206,14 @@ impl Commit<'_> {
     }
 
     /// Records the execution as failed, without its effects.
-    fn refuse(&mut self, ended: &Ended, why: String, buried: bool) -> Verdict {
+    fn refuse(&mut self, ended: &Ended, why: String, dead_lettered: bool) -> CommitResult {
         let mut failed = ended.execution.clone();
         failed.status = ExecutionStatus::Failed;
         failed.response_status = 500;
         failed.errors.clone_from(&why);
-        failed.buried_at_ms = buried.then_some(self.now);
+        failed.buried_at_ms = dead_lettered.then_some(self.now);
         self.record(ended, failed);
-        Verdict::Refused { why, buried }
+        CommitResult::Refused { why, dead_lettered }
     }
 
     fn record(&mut self, ended: &Ended, mut execution: Execution) {
@@ -221,7 +221,7 @@ impl Commit<'_> {
         match (&ended.holder, ended.retry_at_ms) {
             (None, _) => self.rows.inserted.push(executions::row(&execution)),
             (Some(_), Some(at)) => self.rows.retried.push((execution, at)),
-            (Some(_), None) if execution.buried_at_ms.is_some() => self.rows.buried.push(execution),
+            (Some(_), None) if execution.buried_at_ms.is_some() => self.rows.dead_letters.push(execution),
             (Some(_), None) => self.rows.ended.push(execution),
         }
     }

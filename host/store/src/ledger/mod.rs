@@ -10,7 +10,7 @@
 //! several processes wait for each other rather than for ever.
 
 mod decide;
-mod fate;
+mod commit_marks;
 mod load;
 mod write;
 
@@ -70,7 +70,7 @@ impl Ended {
 
 /// What became of an outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CommitResult {
     Committed {
         emitted: bool,
     },
@@ -84,59 +84,59 @@ pub enum Verdict {
     /// come to the same again.
     Refused {
         why: String,
-        buried: bool,
+        dead_lettered: bool,
     },
 }
 
 /// A name that no other process has.
 pub(super) fn process() -> String {
-    fate::mark()
+    commit_marks::mark()
 }
 
 impl Store {
-    /// Writes a group. The verdicts are in its order. `Unknown` if the connection broke during COMMIT and the database
+    /// Writes a group. The results are in its order. `Unknown` if the connection broke during COMMIT and the database
     /// could not be asked afterwards.
-    pub async fn commit_outcomes(&self, group: &[Ended], clock: &Clock) -> Result<Vec<Verdict>> {
+    pub async fn commit_outcomes(&self, group: &[Ended], clock: &Clock) -> Result<Vec<CommitResult>> {
         self.write_outcomes(group, None, clock).await
     }
 
     /// Records an outcome as failed for this reason, without any of its effects.
-    pub async fn refuse_outcome(&self, ended: &Ended, why: &str, clock: &Clock) -> Result<Verdict> {
-        let verdicts = self.write_outcomes(std::slice::from_ref(ended), Some(why), clock).await?;
-        Ok(verdicts.into_iter().next().expect("one for each"))
+    pub async fn refuse_outcome(&self, ended: &Ended, why: &str, clock: &Clock) -> Result<CommitResult> {
+        let results = self.write_outcomes(std::slice::from_ref(ended), Some(why), clock).await?;
+        Ok(results.into_iter().next().expect("one for each"))
     }
 
-    async fn write_outcomes(&self, group: &[Ended], refused: Option<&str>, clock: &Clock) -> Result<Vec<Verdict>> {
+    async fn write_outcomes(&self, group: &[Ended], refused: Option<&str>, clock: &Clock) -> Result<Vec<CommitResult>> {
         loop {
             let decided = Mutex::new(vec![]);
-            let mark = fate::mark();
+            let mark = commit_marks::mark();
             let with = (group, refused, clock, &decided, (&*self.process, mark.as_str()));
             let written = self
                 .ledger
                 .tx("commit_outcomes", &with, |tx, (group, refused, clock, decided, (process, mark))| {
                     Box::pin(async move {
                         let mut commit = Commit::load(tx, group, *refused, clock).await?;
-                        let verdicts = group.iter().map(|ended| commit.decide(ended)).collect();
-                        *decided.lock().expect("no panic under the lock") = verdicts;
+                        let results = group.iter().map(|ended| commit.decide(ended)).collect();
+                        *decided.lock().expect("no panic under the lock") = results;
                         let now = commit.now;
                         commit.write(tx).await?;
-                        fate::leave(tx, process, mark, now).await?;
+                        commit_marks::leave(tx, process, mark, now).await?;
                         crash::point(Point::LedgerWriting);
                         Ok(())
                     })
                 })
                 .await;
-            let verdicts = decided.into_inner().expect("no panic under the lock");
+            let results = decided.into_inner().expect("no panic under the lock");
             match written {
                 Ok(()) => {
                     crash::point(Point::LedgerCommitted);
-                    return Ok(verdicts);
+                    return Ok(results);
                 }
                 Err(Error::Unknown(why)) => match self.was_committed(&mark).await {
-                    Some(true) => return Ok(verdicts),
+                    Some(true) => return Ok(results),
                     // Nothing of it stands, so all of it can be decided again.
                     Some(false) => {
-                        tracing::info!(why, "a commit whose answer was lost had not taken place; writing again")
+                        tracing::info!(why, "a commit whose answer was lost had not taken entry; writing again")
                     }
                     None => return Err(Error::Unknown(why)),
                 },

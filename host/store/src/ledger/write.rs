@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::decide::Commit;
-use super::load::{Kept, Place};
+use super::load::{EntryValue, StateEntry};
 use crate::db::{Tx, Value};
 use crate::state::{self, Scope};
 use crate::{Result, args, events, executions};
@@ -12,8 +12,8 @@ impl Commit<'_> {
     pub(super) async fn write(self, tx: &mut Tx<'_>) -> Result<()> {
         const STATE_KEY: [&str; 4] = ["partner_id", "function_id", "enrolment_id", "name"];
         executions::end(tx, self.rows.ended).await?;
-        for execution in &self.rows.buried {
-            executions::bury(tx, execution).await?;
+        for execution in &self.rows.dead_letters {
+            executions::dead_letter(tx, execution).await?;
         }
         for (execution, at) in &self.rows.retried {
             executions::retry(tx, execution, *at).await?;
@@ -27,11 +27,11 @@ impl Commit<'_> {
         for key in &self.changed {
             let (scope, name) = key;
             match self.state.get(key).and_then(Option::as_ref) {
-                Some(Place { version, value: Kept::Written(value) }) => {
+                Some(StateEntry { version, value: EntryValue::Written(value) }) => {
                     let place = args![&scope.partner, &scope.function, scope.enrolment_text(), name];
                     set.push([place, args![value.as_slice(), version]].concat());
                 }
-                Some(Place { value: Kept::Stored(_), .. }) => unreachable!("what was changed is written"),
+                Some(StateEntry { value: EntryValue::Stored(_), .. }) => unreachable!("what was changed is written"),
                 None => deleted.entry(scope.clone()).or_default().push(name.into()),
             }
         }

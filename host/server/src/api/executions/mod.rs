@@ -294,7 +294,7 @@ async fn enqueue(
         done => done?,
     }
     crash::point(Point::ExecutionQueued);
-    app.queue.push(Work::Executions);
+    app.signals.push(Work::Executions);
     // As it was queued: by now it may have ended.
     Ok(new.execution().into())
 }

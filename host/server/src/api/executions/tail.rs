@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::Stream;
-use larder_signals::Told;
+use larder_signals::TailEvent;
 use larder_wire::executions::ExecutionObject;
 use larder_wire::scopes::Scope;
 
@@ -33,8 +33,8 @@ pub async fn tail(
     let function = ids.get("functionId")?;
     functions::find(&app, &caller.partner, &function).await?;
     let watch = app
-        .queue
-        .tails()
+        .signals
+        .live_tail()
         .watch(&caller.partner, &function)
         .ok_or_else(|| Problem::new(Kind::TooManyCalls, "The project has reached its limit of live tails"))?;
     let (drain, end) = (app.life.drain(), tokio::time::Instant::now() + LASTS);
@@ -52,13 +52,13 @@ pub async fn tail(
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
-fn event(told: Told) -> Event {
+fn event(told: TailEvent) -> Event {
     match told {
-        Told::Ended(execution) => {
+        TailEvent::Ended(execution) => {
             let object = ExecutionObject::from((*execution).clone());
             let text = serde_json::to_string(&object).expect("an object of texts and numbers");
             Event::default().event("execution").id(execution.id.as_str()).data(text)
         }
-        Told::Dropped(count) => Event::default().event("dropped").data(format!("{{\"dropped\":{count}}}")),
+        TailEvent::Dropped(count) => Event::default().event("dropped").data(format!("{{\"dropped\":{count}}}")),
     }
 }

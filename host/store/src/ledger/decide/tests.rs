@@ -8,7 +8,7 @@ use crate::Root;
 
 const NOW: Millis = 1_795_262_400_000;
 const MADE_AT: Millis = 1_000;
-const COMMITTED: Verdict = Verdict::Committed { emitted: false };
+const COMMITTED: CommitResult = CommitResult::Committed { emitted: false };
 
 fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().unwrap()
@@ -33,18 +33,18 @@ fn grants() -> Grants {
 fn commit(clock: &Clock) -> Commit<'_> {
     let (partner, function): (PartnerId, FunctionId) = (id("acme"), id("f"));
     let now = FunctionNow { enabled: true, made_at_ms: MADE_AT, grants: Some(grants()) };
-    let mut takers = Takers::default();
+    let mut active = ActiveEnrolments::default();
     for end_user in ["kim", "lee"] {
-        takers.enrolments.insert((partner.clone(), id(&format!("e-{end_user}"))));
-        takers.end_users.insert((partner.clone(), function.clone(), end_user.to_owned()));
+        active.enrolments.insert((partner.clone(), id(&format!("e-{end_user}"))));
+        active.end_users.insert((partner.clone(), function.clone(), end_user.to_owned()));
     }
     Commit {
         now: clock.now_ms(),
         clock,
         refused: None,
         functions: [((partner, function), now)].into(),
-        held: HashMap::new(),
-        takers,
+        leases: HashMap::new(),
+        active,
         saved: HashMap::new(),
         descendants: Descendants::default(),
         state: HashMap::new(),
@@ -131,21 +131,21 @@ fn place(enrolment: Option<&str>, key: &str) -> (Scope, String) {
     (Scope { partner: id("acme"), function: id("f"), enrolment: enrolment.map(id) }, key.to_owned())
 }
 
-fn stored(number: Option<i64>) -> Option<Place> {
-    Some(Place { version: "v1".into(), value: Kept::Stored(number) })
+fn stored(number: Option<i64>) -> Option<StateEntry> {
+    Some(StateEntry { version: "v1".into(), value: EntryValue::Stored(number) })
 }
 
 /// The value to be written under a key of `f` itself.
 fn written(commit: &Commit<'_>, key: &str) -> Option<String> {
     match commit.state.get(&place(None, key))? {
-        Some(Place { value: Kept::Written(value), .. }) => Some(String::from_utf8(value.clone()).unwrap()),
+        Some(StateEntry { value: EntryValue::Written(value), .. }) => Some(String::from_utf8(value.clone()).unwrap()),
         _ => None,
     }
 }
 
-fn why(verdict: Verdict) -> String {
+fn why(verdict: CommitResult) -> String {
     match verdict {
-        Verdict::Refused { why, .. } => why,
+        CommitResult::Refused { why, .. } => why,
         other => panic!("{other:?}"),
     }
 }
@@ -164,7 +164,7 @@ fn transactions(commit: &Commit<'_>) -> Vec<(String, i64)> {
 #[test]
 fn an_outcome_of_a_function_that_is_gone_or_was_made_again_is_dropped() {
     let clock = Clock::manual(NOW);
-    for (made_at_ms, expected) in [(None, COMMITTED), (Some(MADE_AT), COMMITTED), (Some(MADE_AT + 1), Verdict::Gone)] {
+    for (made_at_ms, expected) in [(None, COMMITTED), (Some(MADE_AT), COMMITTED), (Some(MADE_AT + 1), CommitResult::Gone)] {
         let mut commit = commit(&clock);
         let of = Ended { function_made_at_ms: made_at_ms, ..ended("x-1", vec![]) };
         assert_eq!(commit.decide(&of), expected, "made at {made_at_ms:?}");
@@ -172,7 +172,7 @@ fn an_outcome_of_a_function_that_is_gone_or_was_made_again_is_dropped() {
     }
     let mut commit = commit(&clock);
     commit.functions.clear();
-    assert_eq!(commit.decide(&Ended { function_made_at_ms: None, ..ended("x-1", vec![]) }), Verdict::Gone);
+    assert_eq!(commit.decide(&Ended { function_made_at_ms: None, ..ended("x-1", vec![]) }), CommitResult::Gone);
 }
 
 #[test]
@@ -182,17 +182,17 @@ fn only_the_holder_of_the_present_attempt_is_not_fenced() {
         // What the database has, and whose outcome it is.
         (None, None, COMMITTED),
         (Some((Some("w1"), 2)), Some(("w1", 2)), COMMITTED),
-        (Some((Some("w2"), 2)), Some(("w1", 2)), Verdict::Fenced),
-        (Some((Some("w1"), 3)), Some(("w1", 2)), Verdict::Fenced),
-        (Some((Some("w1"), 1)), Some(("w1", 2)), Verdict::Fenced),
-        (Some((None, 2)), Some(("w1", 2)), Verdict::Fenced),
+        (Some((Some("w2"), 2)), Some(("w1", 2)), CommitResult::Fenced),
+        (Some((Some("w1"), 3)), Some(("w1", 2)), CommitResult::Fenced),
+        (Some((Some("w1"), 1)), Some(("w1", 2)), CommitResult::Fenced),
+        (Some((None, 2)), Some(("w1", 2)), CommitResult::Fenced),
         // The row was removed; or it is there already, so this outcome was written before.
-        (None, Some(("w1", 2)), Verdict::Fenced),
-        (Some((None, 0)), None, Verdict::Fenced),
+        (None, Some(("w1", 2)), CommitResult::Fenced),
+        (Some((None, 0)), None, CommitResult::Fenced),
     ] {
         let mut commit = commit(&clock);
         if let Some((holder, attempt)) = row {
-            commit.held.insert((id("acme"), id("x-1")), Held { holder: holder.map(Into::into), attempt });
+            commit.leases.insert((id("acme"), id("x-1")), Lease { holder: holder.map(Into::into), attempt });
         }
         let mut of = ended("x-1", vec![save(Some("kim"), 100, "SEK")]);
         if let Some((holder, attempt)) = claim {
@@ -302,14 +302,14 @@ fn what_a_grant_no_longer_has_is_refused_for_good_if_it_came_from_the_queue() {
             function(&mut commit).grants = Some(Grants::default());
             let mut of = ended("x-1", vec![effect.clone()]);
             if queued {
-                commit.held.insert((id("acme"), id("x-1")), Held { holder: Some("w1".into()), attempt: 1 });
+                commit.leases.insert((id("acme"), id("x-1")), Lease { holder: Some("w1".into()), attempt: 1 });
                 of = claimed(of, "w1", 1);
             }
             let verdict = commit.decide(&of);
-            assert!(matches!(verdict, Verdict::Refused { buried, .. } if buried == queued), "{effect:?} {verdict:?}");
+            assert!(matches!(verdict, CommitResult::Refused { dead_lettered, .. } if dead_lettered == queued), "{effect:?} {verdict:?}");
             let rows = &commit.rows;
             assert_eq!((rows.transactions.len(), rows.events.len(), commit.changed.len()), (0, 0, 0), "{effect:?}");
-            assert_eq!((rows.inserted.len(), rows.buried.len()), (usize::from(!queued), usize::from(queued)));
+            assert_eq!((rows.inserted.len(), rows.dead_letters.len()), (usize::from(!queued), usize::from(queued)));
         }
     }
     let mut commit = commit(&clock);
@@ -319,10 +319,10 @@ fn what_a_grant_no_longer_has_is_refused_for_good_if_it_came_from_the_queue() {
 #[test]
 fn a_record_is_where_its_end_belongs() {
     let clock = Clock::manual(NOW);
-    let held = || Held { holder: Some("w1".into()), attempt: 1 };
+    let held = || Lease { holder: Some("w1".into()), attempt: 1 };
     let run = |change: fn(&mut Ended)| {
         let mut commit = commit(&clock);
-        commit.held.insert((id("acme"), id("x-1")), held());
+        commit.leases.insert((id("acme"), id("x-1")), held());
         let mut of = claimed(ended("x-1", vec![]), "w1", 1);
         change(&mut of);
         assert_eq!(commit.decide(&of), COMMITTED);
@@ -333,9 +333,9 @@ fn a_record_is_where_its_end_belongs() {
         (rows.ended.len(), rows.ended[0].updated_at_ms, rows.ended[0].status),
         (1, NOW, ExecutionStatus::Completed)
     );
-    assert_eq!((rows.buried.len(), rows.retried.len(), rows.inserted.len()), (0, 0, 0));
+    assert_eq!((rows.dead_letters.len(), rows.retried.len(), rows.inserted.len()), (0, 0, 0));
     let rows = run(|of| of.execution.buried_at_ms = Some(7));
-    assert_eq!((rows.ended.len(), rows.buried.len(), rows.buried[0].buried_at_ms), (0, 1, Some(7)));
+    assert_eq!((rows.ended.len(), rows.dead_letters.len(), rows.dead_letters[0].buried_at_ms), (0, 1, Some(7)));
     let rows = run(|of| of.retry_at_ms = Some(NOW + 9));
     assert_eq!((rows.ended.len(), rows.retried.len(), rows.retried[0].1), (0, 1, NOW + 9));
 }
@@ -348,19 +348,19 @@ fn a_refusal_is_recorded_as_a_failure_with_its_reason() {
         commit.refused = Some("the database refused it");
         let mut of = ended("x-1", vec![save(Some("kim"), 1, "SEK"), set("k", "1"), emit("goal.scored")]);
         if queued {
-            commit.held.insert((id("acme"), id("x-1")), Held { holder: Some("w1".into()), attempt: 1 });
+            commit.leases.insert((id("acme"), id("x-1")), Lease { holder: Some("w1".into()), attempt: 1 });
             of = claimed(of, "w1", 1);
         }
-        let refused = Verdict::Refused { why: "the database refused it".into(), buried: queued };
+        let refused = CommitResult::Refused { why: "the database refused it".into(), dead_lettered: queued };
         assert_eq!(commit.decide(&of), refused);
         let rows = commit.rows;
         assert_eq!((rows.transactions.len(), rows.events.len(), commit.changed.len()), (0, 0, 0));
         if queued {
-            let failed = &rows.buried[0];
+            let failed = &rows.dead_letters[0];
             assert_eq!((failed.status, failed.response_status), (ExecutionStatus::Failed, 500));
             assert_eq!((failed.errors.as_str(), failed.buried_at_ms), ("the database refused it", Some(NOW)));
         } else {
-            assert_eq!((rows.inserted.len(), rows.buried.len()), (1, 0));
+            assert_eq!((rows.inserted.len(), rows.dead_letters.len()), (1, 0));
         }
     }
 }
@@ -387,8 +387,8 @@ fn a_disabled_function_and_a_paused_enrolment_change_nothing_and_can_be_tried_by
         let mut commit = commit(&clock);
         function(&mut commit).enabled = enabled;
         match (commit.decide(&of), refused) {
-            (Verdict::Committed { .. }, None) => {}
-            (Verdict::Refused { why, buried: false }, Some(part)) if why.contains(part) => {
+            (CommitResult::Committed { .. }, None) => {}
+            (CommitResult::Refused { why, dead_lettered: false }, Some(part)) if why.contains(part) => {
                 assert!(commit.rows.transactions.is_empty() && commit.changed.is_empty());
             }
             (verdict, _) => panic!("{of:?}: {verdict:?} instead of {refused:?}"),
@@ -396,7 +396,7 @@ fn a_disabled_function_and_a_paused_enrolment_change_nothing_and_can_be_tried_by
     }
     // An enrolment of the same name in another partner is another's.
     let mut commit = commit(&clock);
-    commit.takers.enrolments = [(id::<PartnerId>("other"), id::<EnrolmentId>("e-kim"))].into();
+    commit.active.enrolments = [(id::<PartnerId>("other"), id::<EnrolmentId>("e-kim"))].into();
     assert!(why(commit.decide(&enrolled("x-1", "kim", vec![save(None, 1, "SEK")]))).contains(paused));
 }
 
@@ -407,12 +407,12 @@ fn a_read_that_would_give_something_else_is_a_conflict() {
     let list = || Read::List { prefix: String::new(), after: None, limit: 10, seen: vec![] };
     for (what, now, read, stale, expected) in [
         ("the version that it saw", stored(None), key(Some("v1")), false, COMMITTED),
-        ("another version", stored(None), key(Some("v0")), false, Verdict::Conflict),
-        ("a value that appeared", stored(None), key(None), false, Verdict::Conflict),
-        ("a value that went", None, key(Some("v1")), false, Verdict::Conflict),
+        ("another version", stored(None), key(Some("v0")), false, CommitResult::Conflict),
+        ("a value that appeared", stored(None), key(None), false, CommitResult::Conflict),
+        ("a value that went", None, key(Some("v1")), false, CommitResult::Conflict),
         ("still nothing", None, key(None), false, COMMITTED),
         ("the same list", None, list(), false, COMMITTED),
-        ("another list", None, list(), true, Verdict::Conflict),
+        ("another list", None, list(), true, CommitResult::Conflict),
     ] {
         let mut commit = commit(&clock);
         commit.state.insert(place(None, "k"), now);
@@ -432,7 +432,7 @@ fn a_read_that_would_give_something_else_is_a_conflict() {
             if same_state { ended("x-0", vec![set("k", "1")]) } else { enrolled("x-0", "kim", vec![set("k", "1")]) };
         assert_eq!(commit.decide(&first), COMMITTED);
         let second = Ended { reads: vec![read], ..ended("x-1", vec![]) };
-        assert_eq!(commit.decide(&second), if same_state { Verdict::Conflict } else { COMMITTED });
+        assert_eq!(commit.decide(&second), if same_state { CommitResult::Conflict } else { COMMITTED });
     }
     // And a run that read what the first one wrote goes on from there.
     let mut commit = commit(&clock);
@@ -447,9 +447,9 @@ fn state_that_is_locked_is_its_holders() {
     let clock = Clock::manual(NOW);
     let list = || vec![Read::List { prefix: String::new(), after: None, limit: 10, seen: vec![] }];
     for (what, holder, of, expected) in [
-        ("a write beside the holder", "x-0", ended("x-1", vec![set("k", "1")]), Verdict::Conflict),
-        ("an increment beside it", "x-0", ended("x-1", vec![increment("k", 1)]), Verdict::Conflict),
-        ("a read beside it", "x-0", Ended { reads: list(), ..ended("x-1", vec![]) }, Verdict::Conflict),
+        ("a write beside the holder", "x-0", ended("x-1", vec![set("k", "1")]), CommitResult::Conflict),
+        ("an increment beside it", "x-0", ended("x-1", vec![increment("k", 1)]), CommitResult::Conflict),
+        ("a read beside it", "x-0", Ended { reads: list(), ..ended("x-1", vec![]) }, CommitResult::Conflict),
         ("no state at all", "x-0", ended("x-1", vec![save(Some("kim"), 1, "SEK")]), COMMITTED),
         ("other state", "x-0", enrolled("x-1", "kim", vec![set("k", "1")]), COMMITTED),
         ("the holder itself", "x-1", ended("x-1", vec![set("k", "1")]), COMMITTED),
@@ -461,7 +461,7 @@ fn state_that_is_locked_is_its_holders() {
     let mut commit = commit(&clock);
     commit.locks.insert(place(None, "").0, id("x-0"));
     let emitting = ended("x-1", vec![emit("goal.scored")]);
-    assert_eq!(commit.decide(&emitting), Verdict::Committed { emitted: true });
+    assert_eq!(commit.decide(&emitting), CommitResult::Committed { emitted: true });
 }
 
 #[test]
@@ -513,14 +513,14 @@ fn events_are_the_functions_and_as_many_as_their_cause_may_have() {
     let clock = Clock::manual(NOW);
     let mut commit = commit(&clock);
     let emitting = |count: usize| ended("x-1", vec![emit("goal.scored"); count]);
-    assert_eq!(commit.decide(&emitting(2)), Verdict::Committed { emitted: true });
+    assert_eq!(commit.decide(&emitting(2)), CommitResult::Committed { emitted: true });
     assert!(why(commit.decide(&emitting(2))).contains("2 events have come of the event"));
-    assert_eq!(commit.decide(&emitting(1)), Verdict::Committed { emitted: true });
+    assert_eq!(commit.decide(&emitting(1)), CommitResult::Committed { emitted: true });
     assert!(why(commit.decide(&emitting(1))).contains("of 3 exceeded"));
     // What emits nothing is not affected; another cause counts for itself.
     assert_eq!(commit.decide(&ended("x-2", vec![set("k", "1")])), COMMITTED);
     let other = Ended { root: Root { key: "other".into(), descendants_max: 3 }, ..emitting(3) };
-    assert_eq!(commit.decide(&other), Verdict::Committed { emitted: true });
+    assert_eq!(commit.decide(&other), CommitResult::Committed { emitted: true });
     assert_eq!(commit.rows.events.len(), 6);
 
     let Effect::Emit(event) = emit("goal.scored") else { unreachable!() };
