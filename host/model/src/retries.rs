@@ -1,4 +1,4 @@
-//! What becomes of a queued execution after a run: the one rule of what is tried again, and the time until then.
+//! The one rule of which queued executions are retried after a run, and when.
 
 use std::time::Duration;
 
@@ -6,51 +6,52 @@ use crate::time::{Millis, jitter};
 use crate::{End, Failure, LimitKind};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It has ended: well, by the function's own no, or by the will of whoever stopped it.
-    Ended,
-    /// It is tried again. `spent`: through the function's fault, so this was one of its attempts.
-    Again { spent: bool },
-    /// It is given up: a dead letter.
-    Buried,
+pub enum RetryDecision {
+    /// It has ended: it succeeded, was rejected by the function, or was stopped by somebody.
+    Final,
+    /// It is retried. `spent`: the function was at fault, so the run counts as one of its attempts.
+    Retry { spent: bool },
+    /// It is given up and becomes a dead letter.
+    DeadLetter,
 }
 
-impl Fate {
-    /// The fate after this end, when `failures` attempts had failed before it and there are `attempts` in all.
+impl RetryDecision {
+    /// The decision after this end, if `failures` attempts failed before it and there are `attempts` in all.
     ///
-    /// What another run may do better is tried again while there are attempts left; what it would come to again (a limit
-    /// on anything but time, a program without the export) is not. The host's faults spend no attempt: what was accepted
-    /// must not be lost to a full disk. How long they are tried is [`host_gives_up`]'s.
-    pub fn of(end: &End, failures: u32, attempts: u32) -> Fate {
-        let once_more = if failures + 1 < attempts { Fate::Again { spent: true } } else { Fate::Buried };
+    /// A failure that another run may avoid is retried while attempts are left. A failure that would occur again (a limit on
+    /// anything but time, a missing export) is not. Failures of the host do not count as attempts: an accepted execution must
+    /// not be lost to a full disk. [`host_gives_up`] decides how long these are retried.
+    pub fn of(end: &End, failures: u32, attempts: u32) -> RetryDecision {
+        let once_more =
+            if failures + 1 < attempts { RetryDecision::Retry { spent: true } } else { RetryDecision::DeadLetter };
         match end {
             End::Answered(response) if response.status().is_server_error() => once_more,
             End::Streamed { status: 500.., .. } | End::Retry(_) => once_more,
-            End::Returned(_) | End::Answered(_) | End::Streamed { .. } | End::Reject(_) => Fate::Ended,
+            End::Returned(_) | End::Answered(_) | End::Streamed { .. } | End::Reject(_) => RetryDecision::Final,
             End::Failed(failure) => match failure {
-                Failure::Host(_) => Fate::Again { spent: false },
+                Failure::Host(_) => RetryDecision::Retry { spent: false },
                 Failure::Trap(_) | Failure::BadResponse(_) => once_more,
                 Failure::Limit(exceeded) if exceeded.limit == LimitKind::WallMs => once_more,
-                Failure::Limit(_) | Failure::NoExport(_) | Failure::BadRequest(_) => Fate::Buried,
+                Failure::Limit(_) | Failure::NoExport(_) | Failure::BadRequest(_) => RetryDecision::DeadLetter,
             },
         }
     }
 }
 
-/// Has the host failed for too long now, at an execution that it has failed at and nothing else since then?
+/// Has an execution failed for too long, if all its runs since `since` failed because of the host?
 pub fn host_gives_up(since: Millis, now: Millis, most: Duration) -> bool {
     u128::try_from(now - since).unwrap_or(0) >= most.as_millis()
 }
 
-/// How long an execution rests that the host has failed at since then: as long as that, so it doubles with each try, from
-/// `first` to `most`, and up to half as much again.
-pub fn delay_of_host(first: Duration, most: Duration, since: Millis, now: Millis) -> Duration {
+/// The delay after a failure of the host. It equals the time since the first such failure, so it doubles with each retry, from
+/// `first` to `most`, plus up to half as much jitter.
+pub fn host_delay(first: Duration, most: Duration, since: Millis, now: Millis) -> Duration {
     let rest = Duration::from_millis(u64::try_from(now - since).unwrap_or(0)).clamp(first, most.max(first));
     rest + Duration::from_millis(jitter(u64::try_from(rest.as_millis()).unwrap_or(u64::MAX) / 2))
 }
 
-/// How long an execution rests after `failures` failed attempts before this one: `first`, doubled for each of them up to
-/// `most`, and up to half as much again, so that what failed together does not come back together.
+/// The delay after a failed attempt that `failures` others preceded: `first`, doubled for each of them up to `most`, plus up
+/// to half as much jitter, so that executions that failed together are not retried together.
 pub fn delay(first: Duration, most: Duration, failures: u32) -> Duration {
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let rest = ms(first).saturating_mul(1 << failures.min(32)).min(ms(most));
@@ -61,6 +62,7 @@ pub fn delay(first: Duration, most: Duration, failures: u32) -> Duration {
 mod tests {
     use bytes::Bytes;
 
+    use super::RetryDecision::{DeadLetter, Final, Retry};
     use super::*;
     use crate::Exceeded;
 
@@ -73,48 +75,48 @@ mod tests {
     }
 
     #[test]
-    fn every_end_has_its_fate() {
-        let again = Fate::Again { spent: true };
+    fn every_end_has_a_retry_decision() {
+        let again = Retry { spent: true };
         let text = || "why".to_owned();
         for (what, end, early, last) in [
-            ("returned", End::Returned(None), Fate::Ended, Fate::Ended),
-            ("200", answered(200), Fate::Ended, Fate::Ended),
-            ("404", answered(404), Fate::Ended, Fate::Ended),
-            ("500", answered(500), again, Fate::Buried),
-            ("503", answered(503), again, Fate::Buried),
-            ("streamed 200", End::Streamed { status: 200, body_bytes: 0 }, Fate::Ended, Fate::Ended),
-            ("streamed 502", End::Streamed { status: 502, body_bytes: 0 }, again, Fate::Buried),
-            ("retry", End::Retry(text()), again, Fate::Buried),
-            ("reject", End::Reject(text()), Fate::Ended, Fate::Ended),
-            ("trap", End::Failed(Failure::Trap(text())), again, Fate::Buried),
-            ("bad response", End::Failed(Failure::BadResponse(text())), again, Fate::Buried),
-            ("bad request", End::Failed(Failure::BadRequest(text())), Fate::Buried, Fate::Buried),
-            ("no export", End::Failed(Failure::NoExport(text())), Fate::Buried, Fate::Buried),
-            ("host", End::Failed(Failure::Host(text())), Fate::Again { spent: false }, Fate::Again { spent: false }),
-            ("wall", limit(LimitKind::WallMs), again, Fate::Buried),
-            ("cpu", limit(LimitKind::CpuMs), Fate::Buried, Fate::Buried),
-            ("memory", limit(LimitKind::MemoryBytes), Fate::Buried, Fate::Buried),
-            ("response", limit(LimitKind::ResponseBytes), Fate::Buried, Fate::Buried),
-            ("effects", limit(LimitKind::Effects), Fate::Buried, Fate::Buried),
-            ("host resources", limit(LimitKind::HostResources), Fate::Buried, Fate::Buried),
-            ("stack", limit(LimitKind::StackBytes), Fate::Buried, Fate::Buried),
+            ("returned", End::Returned(None), Final, Final),
+            ("200", answered(200), Final, Final),
+            ("404", answered(404), Final, Final),
+            ("500", answered(500), again, DeadLetter),
+            ("503", answered(503), again, DeadLetter),
+            ("streamed 200", End::Streamed { status: 200, body_bytes: 0 }, Final, Final),
+            ("streamed 502", End::Streamed { status: 502, body_bytes: 0 }, again, DeadLetter),
+            ("retry", End::Retry(text()), again, DeadLetter),
+            ("reject", End::Reject(text()), Final, Final),
+            ("trap", End::Failed(Failure::Trap(text())), again, DeadLetter),
+            ("bad response", End::Failed(Failure::BadResponse(text())), again, DeadLetter),
+            ("bad request", End::Failed(Failure::BadRequest(text())), DeadLetter, DeadLetter),
+            ("no export", End::Failed(Failure::NoExport(text())), DeadLetter, DeadLetter),
+            ("host", End::Failed(Failure::Host(text())), Retry { spent: false }, Retry { spent: false }),
+            ("wall", limit(LimitKind::WallMs), again, DeadLetter),
+            ("cpu", limit(LimitKind::CpuMs), DeadLetter, DeadLetter),
+            ("memory", limit(LimitKind::MemoryBytes), DeadLetter, DeadLetter),
+            ("response", limit(LimitKind::ResponseBytes), DeadLetter, DeadLetter),
+            ("effects", limit(LimitKind::Effects), DeadLetter, DeadLetter),
+            ("host resources", limit(LimitKind::HostResources), DeadLetter, DeadLetter),
+            ("stack", limit(LimitKind::StackBytes), DeadLetter, DeadLetter),
         ] {
-            assert_eq!(Fate::of(&end, 0, 3), early, "{what}, the first of three attempts");
-            assert_eq!(Fate::of(&end, 1, 3), early, "{what}, the second of three");
-            assert_eq!(Fate::of(&end, 2, 3), last, "{what}, the last of three");
-            assert_eq!(Fate::of(&end, 0, 1), last, "{what}, the only one");
+            assert_eq!(RetryDecision::of(&end, 0, 3), early, "{what}, the first of three attempts");
+            assert_eq!(RetryDecision::of(&end, 1, 3), early, "{what}, the second of three");
+            assert_eq!(RetryDecision::of(&end, 2, 3), last, "{what}, the last of three");
+            assert_eq!(RetryDecision::of(&end, 0, 1), last, "{what}, the only one");
             // The limit was lowered meanwhile.
-            assert_eq!(Fate::of(&end, 7, 3), last, "{what}, one too many");
+            assert_eq!(RetryDecision::of(&end, 7, 3), last, "{what}, one too many");
         }
     }
 
     #[test]
-    fn what_the_host_fails_at_is_tried_ever_more_rarely_and_not_for_ever() {
+    fn host_failures_are_retried_with_growing_delays_and_given_up() {
         let (first, most) = (Duration::from_secs(2), Duration::from_secs(600));
         let day = Duration::from_secs(24 * 60 * 60);
         let (mut now, mut tries) = (0, 0);
         while !host_gives_up(0, now, day) {
-            let rest = delay_of_host(first, most, 0, now);
+            let rest = host_delay(first, most, 0, now);
             let least = Duration::from_millis(now as u64).clamp(first, most);
             assert!((least..=least * 3 / 2).contains(&rest), "{rest:?} after {now} ms");
             now += rest.as_millis() as Millis;
@@ -122,11 +124,11 @@ mod tests {
         }
         assert!((100..200).contains(&tries), "{tries} tries in a day");
         // A clock that was set back.
-        assert!(!host_gives_up(1_000, 0, day) && delay_of_host(first, most, 1_000, 0) <= first * 3 / 2);
+        assert!(!host_gives_up(1_000, 0, day) && host_delay(first, most, 1_000, 0) <= first * 3 / 2);
     }
 
     #[test]
-    fn delays_double_up_to_a_bound_and_differ() {
+    fn delays_double_up_to_a_bound_with_jitter() {
         let (first, most) = (Duration::from_secs(2), Duration::from_secs(600));
         for (failures, seconds) in [(0, 2), (1, 4), (2, 8), (8, 512), (9, 600), (40, 600), (u32::MAX, 600)] {
             let shortest = Duration::from_secs(seconds);

@@ -92,8 +92,8 @@ const READ_WAIT: Duration = Duration::from_secs(5);
 /// they hold no more than a share of the readers.
 pub async fn admit_read(common: &Common, tenant: &Tenant) -> Result<OwnedSemaphorePermit, Exceeded> {
     let most = common.settings.server.reads_per_partner as u64;
-    let turn = tokio::time::timeout(READ_WAIT, tenant.reads.clone().acquire_owned());
-    turn.await.map(|permit| permit.expect("never closed")).map_err(|_| Exceeded::new(Cap::ReadsAtOnce, most, most))
+    let permit = tokio::time::timeout(READ_WAIT, tenant.reads.clone().acquire_owned());
+    permit.await.map(|permit| permit.expect("never closed")).map_err(|_| Exceeded::new(Cap::ReadsAtOnce, most, most))
 }
 
 /// Exchanges counts with the other processes until this one drains.
@@ -108,7 +108,7 @@ pub async fn share(common: Common) {
         for (partner, tenant) in common.directory.tenants().iter() {
             let Some(own) = tenant.calls.own(minute) else { continue };
             let key = format!("calls:{partner}:{minute}");
-            if let Some(all) = common.signals.increment(&key, tenant.calls.untold(own), KEPT).await {
+            if let Some(all) = common.signals.increment(&key, tenant.calls.unreported(own), KEPT).await {
                 tenant.calls.shared(own, all);
             }
         }

@@ -10,7 +10,7 @@ use larder_store::Store;
 
 use crate::bodies::Bodies;
 use crate::directory::Directory;
-use crate::jobs::fairness::Turns;
+use crate::jobs::fairness::Fairness;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -22,7 +22,7 @@ pub struct Parts {
     pub store: Store,
     pub directory: Directory,
     pub signals: Signals,
-    pub turns: Turns,
+    pub fairness: Fairness,
     pub bodies: Bodies,
     pub life: Lifecycle,
     /// Under which this process holds leases.

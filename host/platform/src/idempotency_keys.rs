@@ -8,7 +8,7 @@ use crate::common::Common;
 
 /// How many keys each partner has, about: counted now and then, and as they are taken.
 #[derive(Default)]
-pub struct Counts(DashMap<PartnerId, Counted>);
+pub struct KeyCounts(DashMap<PartnerId, Counted>);
 
 #[derive(Clone, Copy)]
 struct Counted {
@@ -20,7 +20,7 @@ struct Counted {
 const COUNTED: Millis = 60_000;
 const COUNTED_FULL: Millis = 1_000;
 
-impl Counts {
+impl KeyCounts {
     pub async fn of(&self, common: &Common, partner: &PartnerId, limit: u64) -> larder_store::Result<u64> {
         let now = common.clock.now_ms();
         let known = self.0.get(partner).map(|counted| *counted);
@@ -34,7 +34,7 @@ impl Counts {
         }
     }
 
-    pub fn one_more(&self, partner: &PartnerId) {
+    pub fn add_one(&self, partner: &PartnerId) {
         if let Some(mut counted) = self.0.get_mut(partner) {
             counted.keys += 1;
         }

@@ -82,7 +82,7 @@ pub struct KeyState {
 pub struct Rewrapped {
     pub values: u64,
     /// Those that do not open, by table and key: the first of them.
-    pub unopened: Vec<String>,
+    pub undecryptable: Vec<String>,
 }
 
 /// Finds out which key seals, and opens the keys that outlast it.
@@ -172,24 +172,24 @@ async fn look(rotation: &KeyRotation) -> Result<(), Error> {
     }
     // The embedded database has no other process.
     if !rotation.store.is_embedded() {
-        tell(rotation).await?;
+        report(rotation).await?;
     }
     Ok(read.map(drop)?)
 }
 
 /// Says what this process knows, and seals as the others do.
-async fn tell(rotation: &KeyRotation) -> Result<SealingKey, Error> {
-    let told = async || {
+async fn report(rotation: &KeyRotation) -> Result<SealingKey, Error> {
+    let report_state = async || {
         let user = user(&rotation.secrets, &rotation.holder, rotation.clock.now_ms());
         rotation.store.report_keys(&user).await
     };
-    let sealing = told().await?;
+    let sealing = report_state().await?;
     if sealing.id == rotation.secrets.sealing() {
         return Ok(sealing);
     }
     rotation.secrets.seal_with(sealing.id, rotation.clock.now_ms())?;
     tracing::info!(key = %sealing.id, "values are sealed under the master key {} from now on", sealing.id);
-    Ok(told().await?)
+    Ok(report_state().await?)
 }
 
 /// Takes the first key of the file into use, `wanted` if that is given, and rewraps up to `limit` values.
@@ -199,10 +199,10 @@ pub async fn rotate(rotation: &KeyRotation, wanted: Option<MasterKeyId>, limit: 
     if let Some(wanted) = wanted.filter(|wanted| *wanted != first) {
         return Err(Error::NotFirst { wanted, first });
     }
-    tell(rotation).await?;
+    report(rotation).await?;
     let now = rotation.clock.now_ms();
     match rotation.store.agree_on_key(first, now, alive(rotation, now)).await? {
-        Agreed::Yes(_) => tell(rotation).await?,
+        Agreed::Yes(_) => report(rotation).await?,
         Agreed::Unknown(users) => return Err(Error::NotEverywhere { key: first, users }),
     };
     rewrap(rotation, limit).await
@@ -229,22 +229,22 @@ async fn rewrap(rotation: &KeyRotation, limit: u64) -> Result<Rewrapped, Error> 
                 .await?;
             let Some(last) = rows.last() else { break };
             after = Some(last.key.clone());
-            let mut anew = Vec::with_capacity(rows.len());
+            let mut rewrapped = Vec::with_capacity(rows.len());
             for row in rows {
                 match rotation.secrets.rewrap(&row.context(), &row.sealed) {
-                    Ok(Some(sealed)) => anew.push((row, sealed)),
+                    Ok(Some(sealed)) => rewrapped.push((row, sealed)),
                     Ok(None) => {}
                     Err(err) => {
                         tracing::error!(error = %err, "{} does not open", named(column, &row));
-                        if done.unopened.len() < NAMED {
-                            done.unopened.push(format!("{}: {err}", named(column, &row)));
+                        if done.undecryptable.len() < NAMED {
+                            done.undecryptable.push(format!("{}: {err}", named(column, &row)));
                         }
                     }
                 }
             }
-            if !anew.is_empty() {
+            if !rewrapped.is_empty() {
                 rotation.store.note_rewrap(rotation.clock.now_ms()).await?;
-                done.values += rotation.store.replace_sealed(column, &anew).await?;
+                done.values += rotation.store.replace_sealed(column, &rewrapped).await?;
             }
         }
     }
@@ -256,7 +256,7 @@ fn named(column: &SealedColumn, row: &SealedRow) -> String {
 }
 
 pub async fn overview(rotation: &KeyRotation) -> Result<Overview, Error> {
-    let sealing = tell(rotation).await?;
+    let sealing = report(rotation).await?;
     let now = rotation.clock.now_ms();
     let users = rotation.store.key_users(alive(rotation, now)).await?;
     let follow = users.iter().all(|user| user.sealing == sealing.id);

@@ -1,4 +1,4 @@
-//! Connections of each client's address, so that one address cannot have them all.
+//! The limit of connections per client address.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -12,13 +12,13 @@ pub struct Addresses(Arc<Shared>);
 
 struct Shared {
     max: usize,
-    /// Behind one of their addresses are many clients.
+    /// Addresses of proxies are not limited: each stands for many clients.
     proxies: Vec<IpNet>,
     open: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// One connection of an address, until it is dropped.
-pub struct Place {
+/// A permit for one connection of an address. Dropping it releases the connection.
+pub struct AddressPermit {
     addresses: Addresses,
     address: Option<IpAddr>,
 }
@@ -28,11 +28,11 @@ impl Addresses {
         Addresses(Arc::new(Shared { max, proxies, open: Mutex::default() }))
     }
 
-    /// `None`: the address has as many as it may.
-    pub fn enter(&self, peer: IpAddr) -> Option<Place> {
+    /// Takes a permit; `None` if the address has reached its limit.
+    pub fn enter(&self, peer: IpAddr) -> Option<AddressPermit> {
         let peer = peer.to_canonical();
         if self.0.proxies.iter().any(|network| network.contains(&peer)) {
-            return Some(Place { addresses: self.clone(), address: None });
+            return Some(AddressPermit { addresses: self.clone(), address: None });
         }
         let address = client(peer);
         let mut open = self.open();
@@ -41,7 +41,7 @@ impl Addresses {
             return None;
         }
         *count += 1;
-        Some(Place { addresses: self.clone(), address: Some(address) })
+        Some(AddressPermit { addresses: self.clone(), address: Some(address) })
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
@@ -49,7 +49,7 @@ impl Addresses {
     }
 }
 
-/// A client of IPv6 has a whole /64 network.
+/// The address that is counted. An IPv6 client usually has a whole /64 network.
 fn client(peer: IpAddr) -> IpAddr {
     match peer {
         IpAddr::V4(_) => peer,
@@ -57,7 +57,7 @@ fn client(peer: IpAddr) -> IpAddr {
     }
 }
 
-impl Drop for Place {
+impl Drop for AddressPermit {
     fn drop(&mut self) {
         let Some(address) = self.address else { return };
         let mut open = self.addresses.open();

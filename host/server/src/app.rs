@@ -1,4 +1,4 @@
-//! What handlers are given.
+//! The state that handlers share.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use larder_egress::upstreams::Upstreams;
 use larder_model::zones::Zones;
 use larder_platform::common::Common;
 use larder_platform::execution::Executor;
-use larder_platform::idempotency_keys::Counts;
+use larder_platform::idempotency_keys::KeyCounts;
 use larder_platform::key_rotation::KeyRotation;
 use larder_platform::ledger::Ledger;
 use larder_platform::objects::Objects;
@@ -25,8 +25,8 @@ pub struct Parts {
     pub secrets: Secrets,
     pub ledger: Ledger,
     pub staging: Staging,
-    /// Keys of requests that partners have.
-    pub idempotency: Counts,
+    /// The number of idempotency keys of each partner.
+    pub idempotency: KeyCounts,
     pub upstreams: Upstreams,
     pub zones: Zones,
     /// SHA-256 of the operator key's text.

@@ -1,12 +1,12 @@
-//! Credentials → who calls, for which partner, with which scopes.
+//! Authentication: credentials → caller, partner and scopes.
 //!
-//! * [`Caller`], [`Operator`]: extractors; a handler that takes one cannot be reached without.
+//! * [`Caller`], [`Operator`]: extractors. A handler that takes one cannot be reached without valid credentials.
 //! * [`ApiKey`](larder_model::ApiKey) texts: `larder_<key id>_<64 hex digits>_<8 hex digits>`, made by [`KeyText::generate`].
-//!   The last part is a checksum, so that a mistyped key is refused before any look-up and leaked ones can be scanned
-//!   for. Only the SHA-256 of the whole text is kept.
+//!   The last part is a checksum: a mistyped key is refused before any look-up, and scanners can find leaked keys. Only the
+//!   SHA-256 of the whole text is stored.
 //!
-//! The rule: **a key acts for its own partner only**. It is looked up among the keys of the partner that the request
-//! names, so the key of another is simply unknown.
+//! The rule: **a key acts for its own partner only**. It is looked up among the keys of the partner that the request names,
+//! so a key of another partner is unknown there.
 
 use std::sync::Arc;
 
@@ -28,12 +28,12 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::app::App;
 use crate::problem::{Kind, Problem};
-use crate::routing::{Door, PARTNER_HEADERS};
+use crate::routing::{Endpoint, PARTNER_HEADERS};
 
 const KEY_HEADER: &str = "x-appwrite-key";
 const PREFIX: &str = "larder_";
 
-/// Who calls a partner's API: a key of the partner, or a guest.
+/// The caller of a partner's API: a key of the partner, or a guest.
 pub struct Caller {
     pub partner: PartnerId,
     pub tenant: Arc<Tenant>,
@@ -41,12 +41,13 @@ pub struct Caller {
     pub key: Option<KeyId>,
     /// The key's; a guest has none.
     scopes: Vec<String>,
-    /// Held by a read for as long as its handler works.
-    _turn: Option<OwnedSemaphorePermit>,
+    /// Of a read: held until its handler returns.
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Caller {
-    /// As one who changes what names in grants lead to: a key that may approve does so by its change.
+    /// The caller as the author of a change to what names in grants resolve to. A key that may approve grants approves them
+    /// with the change.
     pub fn changer<'a>(&'a self, clock: &'a Clock) -> Changer<'a> {
         let (approves, may_upload) = (self.has(Scope::GrantsWrite), self.has(Scope::FunctionsWrite));
         Changer { key: self.key.as_ref(), approves, may_upload, names_feeds: self.has(Scope::FeedsWrite), clock }
@@ -84,7 +85,7 @@ impl FromRequestParts<App> for Caller {
         let known = |tenant: &Tenant| text.and_then(KeyText::id_of).is_none_or(|id| tenant.keys.contains_key(&id));
         let mut tenant = app.directory.tenant(&partner);
         if !tenant.as_deref().is_some_and(known) {
-            app.directory.look_again().await;
+            app.directory.refresh_soon().await;
             tenant = app.directory.tenant(&partner);
         }
         let tenant = tenant.ok_or_else(|| Problem::not_found(Kind::PartnerNotFound, "Project"))?;
@@ -93,15 +94,15 @@ impl FromRequestParts<App> for Caller {
             account.belongs_to(&tenant.bodies, key.is_some());
         }
         let (key, scopes) = key.map(|key| (key.id.clone(), key.scopes.clone())).unzip();
-        let turn = match parts.method {
+        let permit = match parts.method {
             Method::GET | Method::HEAD => Some(admission::admit_read(app, &tenant).await?),
             _ => None,
         };
-        Ok(Caller { partner, tenant, key, scopes: scopes.unwrap_or_default(), _turn: turn })
+        Ok(Caller { partner, tenant, key, scopes: scopes.unwrap_or_default(), _permit: permit })
     }
 }
 
-/// The partner that a request is for, from whoever it comes: the handler asks for another credential than a key.
+/// The partner that a request is for, without authentication: the handler checks a credential other than a key.
 pub struct OfPartner(pub PartnerId);
 
 impl FromRequestParts<App> for OfPartner {
@@ -116,7 +117,8 @@ impl FromRequestParts<App> for OfPartner {
     }
 }
 
-/// The partner of the door, which a header may repeat but not change; on a bare address, of a header or `?project=`.
+/// The partner of the request. The host decides; a header may repeat it but not change it. On a bare address, a header or
+/// `?project=` decides.
 fn partner(parts: &Parts) -> Result<PartnerId, Problem> {
     let none = || {
         Problem::new(
@@ -124,8 +126,8 @@ fn partner(parts: &Parts) -> Result<PartnerId, Problem> {
             "No project: call P-api.ROOT, or send X-Appwrite-Project on the bare address",
         )
     };
-    match parts.extensions.get::<Door>() {
-        Some(Door::Api(Some(partner))) => {
+    match parts.extensions.get::<Endpoint>() {
+        Some(Endpoint::Api(Some(partner))) => {
             let other = |name: &str| {
                 parts.headers.get(name).is_some_and(|named| named.as_bytes() != partner.as_str().as_bytes())
             };
@@ -137,13 +139,13 @@ fn partner(parts: &Parts) -> Result<PartnerId, Problem> {
             }
             Ok(partner.clone())
         }
-        Some(Door::Api(None)) => {
+        Some(Endpoint::Api(None)) => {
             let query = parts.uri.query().unwrap_or_default();
             let named =
                 crate::api::queries::pairs(query).find_map(|(name, value)| (name == "project").then_some(value));
             named.and_then(|id| id.parse().ok()).ok_or_else(none)
         }
-        Some(Door::Web(_)) | None => Err(none()),
+        Some(Endpoint::Web(_)) | None => Err(none()),
     }
 }
 
@@ -159,7 +161,7 @@ fn unknown_key() -> Problem {
     Problem::new(Kind::Unauthorized, "The key is not one of this project")
 }
 
-/// The key, if it is one of this partner's and still good.
+/// The key, if it is a key of this partner and has not expired.
 fn key<'t>(tenant: &'t Tenant, text: &str, now: i64) -> Result<&'t ApiKey, Problem> {
     if !text.starts_with(PREFIX) {
         return Err(Problem::new(Kind::Scope, "The key is of an unknown kind"));
@@ -191,12 +193,12 @@ impl FromRequestParts<App> for Operator {
     }
 }
 
-/// SHA-256 of a key's text, which is what is kept of it.
+/// The SHA-256 of a key's text: the only form in which a key is stored.
 pub fn hash(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
 }
 
-/// The text of a new API key. It is shown once and kept nowhere.
+/// The text of a new API key. It is shown once and never stored.
 pub struct KeyText {
     pub id: KeyId,
     pub text: String,

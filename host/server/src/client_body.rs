@@ -1,4 +1,4 @@
-//! The body of a request as it comes from the client, and what is left of it when the answer is there.
+//! The body of a request as it comes from the client, and its unread part once the answer is ready.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,43 +14,43 @@ use larder_platform::bodies::{Account, Fault};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
-/// Whoever sends nothing for so long waits for the answer.
+/// A client that sends nothing for so long is taken to wait for the answer.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// How fast a body must come.
+/// How fast a request body must arrive, and how much of a refused one is discarded.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    /// The longest pause, and how long a body may take before its rate is looked at.
-    patience: Duration,
-    /// The longest that a body may take, however fast it comes.
-    most: Duration,
-    /// Bytes in a second, on average.
+pub struct BodyLimits {
+    /// The longest pause, and the time before the rate of a body is checked.
+    pause_max: Duration,
+    /// The longest time that a body may take at any rate.
+    duration_max: Duration,
+    /// The lowest average rate, in bytes per second.
     rate_min: u64,
-    /// Of what is refused: bytes that are read and dropped.
-    dropped_max: u64,
+    /// Bytes of a refused body that are read and discarded.
+    discarded_bytes_max: u64,
 }
 
-impl Pace {
-    pub fn of(settings: &Server) -> Pace {
-        Pace {
-            patience: settings.client_timeout,
-            most: settings.body_timeout,
+impl BodyLimits {
+    pub fn of(settings: &Server) -> BodyLimits {
+        BodyLimits {
+            pause_max: settings.client_timeout,
+            duration_max: settings.body_timeout,
             rate_min: settings.body_rate_min,
-            dropped_max: settings.refused_bytes_max,
+            discarded_bytes_max: settings.refused_bytes_max,
         }
     }
 
-    /// When the next part must be here.
+    /// When the next part must have arrived.
     fn due(&self, begun: Instant, bytes: u64) -> Instant {
         let at_rate = Duration::from_secs_f64(bytes as f64 / self.rate_min.max(1) as f64);
-        (Instant::now() + self.patience).min(begun + self.patience + at_rate).min(begun + self.most)
+        (Instant::now() + self.pause_max).min(begun + self.pause_max + at_rate).min(begun + self.duration_max)
     }
 }
 
-/// A request's body. Dropped before its end, it goes back to the listener ([`Rest`]).
+/// The body of a request. If it is dropped before its end, the listener gets the rest ([`UnreadBody`]).
 pub struct ClientBody {
     body: Option<Incoming>,
-    pace: Pace,
+    limits: BodyLimits,
     account: Account,
     begun: Option<Instant>,
     bytes: u64,
@@ -59,22 +59,30 @@ pub struct ClientBody {
     back: Option<oneshot::Sender<Unread>>,
 }
 
-/// What was not read.
+/// The part of a body that was not read.
 struct Unread {
     body: Incoming,
-    /// It was asked for: the client does not wait for `100 Continue` any more.
+    /// Reading has begun, so the client no longer waits for `100 Continue`.
     begun: bool,
     slow: bool,
 }
 
 impl ClientBody {
-    pub fn new(body: Incoming, headers: &HeaderMap, pace: Pace, account: Account) -> (ClientBody, Rest) {
+    pub fn new(body: Incoming, headers: &HeaderMap, limits: BodyLimits, account: Account) -> (ClientBody, UnreadBody) {
         let waits = headers.get(header::EXPECT).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         // Most requests have no body.
         let (give, back) = (!body.is_end_stream()).then(oneshot::channel).unzip();
-        let body =
-            ClientBody { body: Some(body), pace, account, begun: None, bytes: 0, alarm: None, slow: false, back: give };
-        (body, Rest { back, waits, pace })
+        let body = ClientBody {
+            body: Some(body),
+            limits,
+            account,
+            begun: None,
+            bytes: 0,
+            alarm: None,
+            slow: false,
+            back: give,
+        };
+        (body, UnreadBody { back, waits, limits })
     }
 
     pub fn account(&self) -> &Account {
@@ -91,9 +99,9 @@ impl Body for ClientBody {
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
         let begun = *this.begun.get_or_insert_with(Instant::now);
         let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
-            let due = this.pace.due(begun, this.bytes);
+            let due = this.limits.due(begun, this.bytes);
             let alarm = this.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-            // While nothing comes the deadline does not move.
+            // The deadline does not move while nothing arrives.
             ready!(alarm.as_mut().poll(cx));
             this.slow = true;
             return Poll::Ready(Some(Err(Fault::TooSlow)));
@@ -109,7 +117,7 @@ impl Body for ClientBody {
         };
         let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
         this.bytes += bytes;
-        if Instant::now() >= begun + this.pace.most {
+        if Instant::now() >= begun + this.limits.duration_max {
             this.slow = true;
             return Poll::Ready(Some(Err(Fault::TooSlow)));
         }
@@ -135,39 +143,39 @@ impl Drop for ClientBody {
     }
 }
 
-/// Where the unread part of a body comes back to.
-pub struct Rest {
+/// Receives the unread part of a body.
+pub struct UnreadBody {
     /// `None`: there is no body.
     back: Option<oneshot::Receiver<Unread>>,
-    /// The client sends nothing before it is asked.
+    /// The client waits for `100 Continue` before it sends the body.
     waits: bool,
-    pace: Pace,
+    limits: BodyLimits,
 }
 
-impl Rest {
-    /// Reads and drops what the client still sends, so that it gets to read the answer: many look for one only when they
-    /// have sent everything. `false`: there is more than may be dropped, so the connection cannot go on.
-    pub async fn dropped(&mut self) -> bool {
+impl UnreadBody {
+    /// Reads and discards what the client still sends: many clients read the answer only after they have sent everything.
+    /// `false`: there is more than may be discarded, so the connection must be closed.
+    pub async fn discard(&mut self) -> bool {
         match self.back.as_mut().and_then(|back| back.try_recv().ok()) {
-            Some(unread) => self.drop_it(unread).await,
+            Some(unread) => self.discard_body(unread).await,
             None => true,
         }
     }
 
-    /// The same when the function that streams its answer has ended; for as long as it reads, nothing is dropped.
-    pub async fn dropped_later(mut self) {
+    /// The same once the function that streams its answer has ended. While it reads, nothing is discarded.
+    pub async fn discard_later(mut self) {
         let Some(back) = self.back.take() else { return };
         if let Ok(unread) = back.await {
-            self.drop_it(unread).await;
+            self.discard_body(unread).await;
         }
     }
 
-    /// Is somebody still reading?
+    /// Is the body still being read?
     pub fn is_read(&self) -> bool {
         self.back.as_ref().is_some_and(|back| !back.is_terminated() && back.is_empty())
     }
 
-    async fn drop_it(&self, Unread { mut body, begun, slow }: Unread) -> bool {
+    async fn discard_body(&self, Unread { mut body, begun, slow }: Unread) -> bool {
         if slow || (self.waits && !begun) {
             return false;
         }
@@ -179,11 +187,11 @@ impl Rest {
                     Ok(None) => return true,
                     Ok(Some(Err(_))) | Err(_) => return false,
                 }
-                if bytes > self.pace.dropped_max {
+                if bytes > self.limits.discarded_bytes_max {
                     return false;
                 }
             }
         };
-        tokio::time::timeout(self.pace.patience, all).await.unwrap_or(false)
+        tokio::time::timeout(self.limits.pause_max, all).await.unwrap_or(false)
     }
 }

@@ -1,9 +1,9 @@
 //! Everything that speaks HTTP to clients: listeners, the management API, the web endpoint.
 //!
-//! * [`listener`]: accepts connections. [`request_head`], [`client_body`], [`write_timeout`], [`addresses`]: what a client may
-//!   send, how slowly, and from where.
-//! * [`routing`]: the Host header → partner and endpoint. [`proxies`]: who is behind a proxy.
-//! * [`auth`]: credentials → who calls. [`problem`]: errors → HTTP.
+//! * [`listener`]: accepts connections. [`request_head`], [`client_body`], [`write_timeout`] and [`addresses`] limit what a
+//!   client may send, how slowly, and how many connections it may have.
+//! * [`routing`]: the Host header → partner and endpoint. [`proxies`]: the client behind a proxy.
+//! * [`auth`]: credentials → caller. [`problem`]: errors → HTTP.
 //! * [`api`]: the management API, one file per resource. [`web`]: end users' requests to HTTP functions.
 
 mod addresses;

@@ -1,4 +1,4 @@
-//! The listeners: one for the web door and the API, one for probes and metrics.
+//! The listeners: one for the web endpoint and the API, one for probes and metrics.
 
 use std::convert::Infallible;
 use std::fmt::Write;
@@ -27,10 +27,10 @@ use tower::ServiceExt;
 
 use crate::addresses::Addresses;
 use crate::app::App;
-use crate::client_body::{ClientBody, Pace};
+use crate::client_body::{BodyLimits, ClientBody};
 use crate::problem::{Kind, Problem};
-use crate::routing::{self, Door, NoDoor};
-use crate::write_timeout::{self, Deadline, Patient};
+use crate::routing::{self, Endpoint, NoEndpoint};
+use crate::write_timeout::{self, Deadline, WriteTimeout};
 use crate::{api, proxies, request_head, web};
 
 /// Headers of one request: number and bytes.
@@ -40,15 +40,15 @@ const HEADER_BYTES_MAX: usize = 64 * 1024;
 /// Renders the metrics of the process.
 pub type Metrics = Arc<dyn Fn(&App) -> String + Send + Sync>;
 
-/// The bound listeners. Connections that come before anything serves them wait in the operating system.
+/// The bound listeners. Connections that arrive before they are served wait in the operating system.
 pub struct Listeners {
     /// Only of a process with the web role.
     outer: Option<TcpListener>,
     internal: TcpListener,
 }
 
-/// Binds the internal listener, for the web role also the outer one, and writes the addresses back into the settings: with
-/// port 0 the system chose one.
+/// Binds the internal listener and, for the web role, the outer one. Writes the addresses back into the settings, because
+/// the system chooses the port if it is 0.
 pub async fn bind(settings: &mut Server, outer: bool) -> anyhow::Result<Listeners> {
     let bind = async |key: &str, at: &mut SocketAddr| {
         let listener = TcpListener::bind(*at).await.with_context(|| format!("{key}: {at} cannot be bound"))?;
@@ -61,7 +61,7 @@ pub async fn bind(settings: &mut Server, outer: bool) -> anyhow::Result<Listener
     })
 }
 
-/// Serves the web door and the API, if this process has the role, until it drains, and probes until it ends.
+/// Serves the web endpoint and the API until the process drains, if it has the web role; and probes until it ends.
 pub fn start(app: &App, listeners: Listeners, metrics: Metrics) -> anyhow::Result<()> {
     start_internal(app, listeners.internal, metrics);
     let Some(outer) = listeners.outer else { return Ok(()) };
@@ -76,13 +76,13 @@ async fn accept(app: App, listener: TcpListener, router: Router, root: Arc<str>)
     let connections = Arc::new(Semaphore::new(settings.connections_max));
     let addresses = Addresses::new(settings.connections_per_address, settings.proxies.clone());
     let graceful = GracefulShutdown::new();
-    // HTTP/1.1 only: telling it from HTTP/2 would wait for the first bytes without a deadline.
+    // HTTP/1.1 only: detecting HTTP/2 would wait for the first bytes without a deadline.
     let mut server = http1::Builder::new();
     server
         .timer(TokioTimer::new())
         .header_read_timeout(settings.client_timeout)
         .max_headers(HEADERS_MAX)
-        // What is read is looked at before the buffer is full.
+        // The head is parsed before the buffer is full.
         .max_header_size(HEADER_BYTES_MAX)
         .max_buf_size(HEADER_BYTES_MAX);
     let closing = async {
@@ -99,7 +99,7 @@ async fn accept(app: App, listener: TcpListener, router: Router, root: Arc<str>)
             (permit, accepted) = next => match accepted {
                 Ok((stream, peer)) => (permit, stream, peer),
                 Err(err) => {
-                    // Out of descriptors, mostly: whoever ends gives some back.
+                    // Usually the process is out of descriptors until another connection closes.
                     tracing::warn!(error = %err, "a connection could not be accepted");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
@@ -107,15 +107,15 @@ async fn accept(app: App, listener: TcpListener, router: Router, root: Arc<str>)
             },
             () = &mut closing => break,
         };
-        let Some(place) = addresses.enter(peer.ip()) else {
+        let Some(address_permit) = addresses.enter(peer.ip()) else {
             metrics::counter!("larder_connections_refused_total").increment(1);
-            tracing::debug!(%peer, "an address has as many connections as it may");
+            tracing::debug!(%peer, "an address has reached its limit of connections");
             continue;
         };
         let _ = TcpStream::set_nodelay(&stream, true);
-        let (app, router, root, patience) = (app.clone(), router.clone(), root.clone(), settings.client_timeout);
+        let (app, router, root, timeout) = (app.clone(), router.clone(), root.clone(), settings.client_timeout);
         let deadline = Deadline::default();
-        let (stream, handed_back) = Patient::new(stream, settings.client_timeout, deadline.clone()).handed_back();
+        let (stream, handed_back) = WriteTimeout::new(stream, settings.client_timeout, deadline.clone()).handed_back();
         let service = {
             let app = app.clone();
             service_fn(move |request| {
@@ -127,21 +127,21 @@ async fn accept(app: App, listener: TcpListener, router: Router, root: Arc<str>)
         app.life.spawn_work("connection", async move {
             if let Err(err) = connection.await {
                 tracing::debug!(error = %err, %peer, "a connection broke");
-                // A head that cannot be read is answered at once, and its client may still be sending a body.
+                // A malformed head is answered at once, and its client may still be sending a body.
                 if err.is_parse()
                     && let Ok(stream) = handed_back.await
                 {
-                    write_timeout::linger(stream, patience).await;
+                    write_timeout::linger(stream, timeout).await;
                 }
             }
-            drop((permit, place));
+            drop((permit, address_permit));
         });
     }
     drop(listener);
     graceful.shutdown().await;
 }
 
-/// The Host header decides which door a request comes to.
+/// Routes a request to its endpoint, by the Host header.
 async fn dispatch(
     app: &App,
     router: Router,
@@ -154,68 +154,68 @@ async fn dispatch(
     let (mut head, body) = request.into_parts();
     let checked = request_head::check(&head);
     let account = app.bodies.account();
-    let pace = Pace::of(&app.settings.server);
+    let limits = BodyLimits::of(&app.settings.server);
     let peer = proxies::client(&app.settings.server.proxies, peer, &mut head.headers);
-    let (body, mut rest) = ClientBody::new(body, &head.headers, pace, account.clone());
+    let (body, mut unread) = ClientBody::new(body, &head.headers, limits, account.clone());
     let mut request = Request::from_parts(head, body);
     let mut is_web = false;
     let mut is_refused = checked.is_err();
-    let mut response = match checked.map(|()| routing::door(root, request.uri(), request.headers())) {
+    let mut response = match checked.map(|()| routing::endpoint(root, request.uri(), request.headers())) {
         Err(problem) => {
             drop(request);
             web::refuse(problem)
         }
-        Ok(Ok(Door::Web(partner))) => {
+        Ok(Ok(Endpoint::Web(partner))) => {
             is_web = true;
             let named = routing::PARTNER_HEADERS.iter().any(|name| request.headers().contains_key(*name));
             let bare = || if named { None } else { app.settings.server.bare_partner.parse().ok() };
             web::serve(app, partner.or_else(bare), peer, request).await
         }
-        Ok(Ok(door @ Door::Api(_))) => {
-            request.extensions_mut().insert(door);
+        Ok(Ok(endpoint @ Endpoint::Api(_))) => {
+            request.extensions_mut().insert(endpoint);
             request.extensions_mut().insert(peer);
             request.extensions_mut().insert(account.clone());
             let held = account.clone();
             let request = request.map(axum::body::Body::new);
-            // On its own: a change that has begun is finished and seen by all, also when the client hangs up.
-            let (tell, told) = oneshot::channel();
+            // In a task of its own: a change that has begun is finished even if the client disconnects.
+            let (sender, receiver) = oneshot::channel();
             app.life.spawn_work("API request", async move {
                 let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
-                // What was read of the body is held until here.
+                // The part of the body that was read is charged until here.
                 drop(held);
-                let _ = tell.send(response);
+                let _ = sender.send(response);
             });
-            match told.await {
+            match receiver.await {
                 Ok(response) => response.map(|body| body.map_err(Into::into).boxed_unsync()),
                 Err(_) => web::refuse(Problem::unavailable("an API request was aborted")),
             }
         }
-        Ok(Err(no_door)) => {
+        Ok(Err(no_endpoint)) => {
             drop(request);
-            web::refuse(match no_door {
-                NoDoor::NotOneHost => {
+            web::refuse(match no_endpoint {
+                NoEndpoint::NotOneHost => {
                     is_refused = true;
                     let message = "A request has exactly one Host header, and its target names no other host";
                     Problem::new(Kind::BadRequest, message)
                 }
                 // RFC 9110, section 15.5.20.
-                NoDoor::NotOurs => Problem::new(Kind::Misdirected, "this host is not served here"),
+                NoEndpoint::NotOurs => Problem::new(Kind::Misdirected, "this host is not served here"),
             })
         }
     };
-    if rest.is_read() {
-        app.life.spawn_work("unread body", rest.dropped_later());
-    } else if !rest.dropped().await {
-        // The client may still be sending: the connection ends, but not before the answer was taken.
+    if unread.is_read() {
+        app.life.spawn_work("unread body", unread.discard_later());
+    } else if !unread.discard().await {
+        // The client may still be sending. The connection is closed once the client has read the answer.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         deadline.linger();
     }
     if is_refused {
-        // What follows may be meant as a part of it.
+        // What follows on the connection may belong to the refused request.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     if is_web {
-        // What streams may take longer; whoever takes nothing of it is cut off all the same.
+        // A streamed answer may take longer. A client that stops reading it is disconnected all the same.
         let streams = response.extensions().get().map_or(Duration::ZERO, |web::Streams(most)| *most);
         deadline.set(Some(Instant::now() + streams.max(app.settings.server.answer_timeout)));
     }
@@ -228,7 +228,7 @@ fn start_internal(app: &App, listener: TcpListener, metrics: Metrics) {
         .route("/health/ready", get(ready))
         .route("/metrics", get(move |State(app): State<App>| async move { metrics(&app) }))
         .with_state(app.clone());
-    // It answers until the very end, so that an orchestrator sees the draining process as live and not ready.
+    // It serves until the process ends, so that an orchestrator sees the draining process as live and not ready.
     app.life.spawn_last("internal", async move {
         if let Err(err) = axum::serve(listener, router).await {
             tracing::error!(error = %err, "the internal listener failed");
@@ -236,7 +236,7 @@ fn start_internal(app: &App, listener: TcpListener, metrics: Metrics) {
     });
 }
 
-/// Ready or not, and why; with `?verbose` a line for everything that it depends on.
+/// Whether the process is ready, and why not. With `?verbose`, a line for each dependency.
 async fn ready(State(app): State<App>, RawQuery(query): RawQuery) -> (StatusCode, String) {
     let draining = app.life.is_draining();
     let database = match app.store.ping().await {

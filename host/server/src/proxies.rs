@@ -1,7 +1,7 @@
-//! Who made a request that came through a proxy.
+//! The client of a request that came through a proxy.
 //!
-//! The rule: **what a client says of itself is believed only if one of our proxies says it**. From anyone else the
-//! headers in which proxies tell are removed, so that a function cannot mistake them.
+//! The rule: **forwarding headers are trusted only from our own proxies**. They are removed from the requests of anyone
+//! else, so that a function cannot mistake them for genuine ones.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -20,14 +20,14 @@ pub fn client(proxies: &[IpNet], peer: SocketAddr, headers: &mut HeaderMap) -> S
         }
         return peer;
     }
-    let told: Vec<&[u8]> = headers
+    let hops: Vec<&[u8]> = headers
         .get_all(FORWARDED_FOR)
         .iter()
         .flat_map(|value: &HeaderValue| value.as_bytes().split(|byte| *byte == b','))
         .collect();
     let mut nearest = peer;
-    // From the nearest to the farthest; behind what cannot be read everything is hearsay.
-    for hop in told.into_iter().rev() {
+    // From the nearest hop to the farthest. Nothing beyond an unreadable hop is trusted.
+    for hop in hops.into_iter().rev() {
         let Some(address) = address(hop) else { break };
         nearest = SocketAddr::new(address, 0);
         if !ours(address) {

@@ -1,7 +1,7 @@
-//! What a request must be before anybody looks at it, whichever door it comes to.
+//! Checks of the head that every request must pass, at each endpoint.
 //!
-//! Parsing and framing are the HTTP library's. Here stands what it lets through and what nobody behind it can serve: a
-//! coding of the body that is not undone, a protocol that is not spoken, a target that is no path.
+//! The HTTP library does parsing and framing. These checks refuse what it accepts and Larder cannot serve: a transfer coding
+//! that is not decoded, another protocol, a target that is not a path.
 
 use http::request::Parts;
 use http::{Method, header};
@@ -10,7 +10,7 @@ use larder_model::net::hop_by_hop::is_coded;
 
 use crate::problem::{Kind, Problem};
 
-/// An error is also the end of the connection: what follows on it cannot be told from the body.
+/// After an error the connection must be closed: what follows on it cannot be distinguished from the body.
 pub fn check(head: &Parts) -> Result<(), Problem> {
     let not_offered = |what: &str| Problem::new(Kind::NotOffered, format!("{what} is not served here"));
     if [Method::CONNECT, Method::TRACE].contains(&head.method) {
@@ -32,8 +32,7 @@ pub fn check(head: &Parts) -> Result<(), Problem> {
     if tokens(&head.headers, header::EXPECT).iter().any(|what| what != "100-continue") {
         return Err(Problem::new(Kind::ExpectationFailed, "Only 100-continue may be expected"));
     }
-    // Other upgrades are an offer that a server may decline by saying nothing (RFC 9110, section 7.8). A WebSocket's client
-    // can do nothing with an answer in HTTP.
+    // A server may ignore other upgrades (RFC 9110, section 7.8). A WebSocket client has no use for a plain HTTP answer.
     let protocols = tokens(&head.headers, header::UPGRADE);
     if protocols.iter().any(|protocol| protocol.split('/').next() == Some("websocket")) {
         return Err(not_offered("WebSocket"));

@@ -1,7 +1,7 @@
-//! A client's connection that does not wait for ever.
+//! Write timeouts of a client's connection.
 //!
-//! A client that takes nothing of what is written to it for `patience`, or not all of an answer until its deadline, is
-//! cut off: otherwise whoever reads slowly enough keeps answers in memory and connections open at no cost.
+//! A client is disconnected if it reads nothing for `timeout`, or has not read the whole answer by its deadline. Otherwise
+//! slow readers would hold answers in memory and connections open at no cost.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -15,8 +15,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
-/// When the answer that is being written must have been taken, and whether its client may still be sending. Whoever makes
-/// the answer sets it.
+/// The time by which the client must have read the current answer, and whether the client may still be sending. The code
+/// that makes the answer sets both.
 #[derive(Clone, Default)]
 pub struct Deadline(Arc<State>);
 
@@ -31,8 +31,8 @@ impl Deadline {
         *self.0.at.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = at;
     }
 
-    /// After this answer the connection ends, and what the client still sends is read and dropped for a while: closing
-    /// a connection with unread bytes takes the answer away from the client.
+    /// Closes the connection after this answer. What the client still sends is read and discarded for a while, because
+    /// closing a connection with unread bytes resets it, and the client may lose the answer.
     pub fn linger(&self) {
         self.0.lingers.store(true, Relaxed);
     }
@@ -42,65 +42,66 @@ impl Deadline {
     }
 }
 
-pub struct Patient<S> {
+/// A stream whose writes time out.
+pub struct WriteTimeout<S> {
     /// `None` once it has been handed back.
     stream: Option<S>,
-    /// Who gets the stream back when the connection is dropped.
+    /// The receiver gets the stream when the connection is dropped.
     hand_back: Option<oneshot::Sender<S>>,
-    patience: Duration,
+    timeout: Duration,
     deadline: Deadline,
-    /// Since when the client has taken nothing.
+    /// Since when the client has read nothing.
     stalled: Option<Instant>,
     alarm: Option<Pin<Box<Sleep>>>,
-    /// What has been dropped since the end of the answer; `None` before it.
+    /// Bytes discarded since the end of the answer; `None` before it.
     lingered: Option<u64>,
 }
 
-/// Bytes that are read and dropped from a client that goes on sending after its answer.
+/// Bytes that are read and discarded from a client that continues to send after its answer.
 const LINGER_BYTES_MAX: u64 = 64 << 20;
-const DROPPED_AT_ONCE: usize = 16 << 10;
+const DISCARD_BUFFER_BYTES: usize = 16 << 10;
 
-impl<S> Patient<S> {
-    pub fn new(stream: S, patience: Duration, deadline: Deadline) -> Patient<S> {
+impl<S> WriteTimeout<S> {
+    pub fn new(stream: S, timeout: Duration, deadline: Deadline) -> WriteTimeout<S> {
         let stream = Some(stream);
-        Patient { stream, hand_back: None, patience, deadline, stalled: None, alarm: None, lingered: None }
+        WriteTimeout { stream, hand_back: None, timeout, deadline, stalled: None, alarm: None, lingered: None }
     }
 
-    /// The stream comes back through the channel when the connection is dropped.
-    pub fn handed_back(mut self) -> (Patient<S>, oneshot::Receiver<S>) {
+    /// Returns the stream through the channel when the connection is dropped.
+    pub fn handed_back(mut self) -> (WriteTimeout<S>, oneshot::Receiver<S>) {
         let (hand_back, back) = oneshot::channel();
         self.hand_back = Some(hand_back);
         (self, back)
     }
 
-    /// What a write came to, unless it has waited for too long.
+    /// The result of a write, or an error if it has waited for too long.
     fn wait<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         let deadline = self.deadline.get();
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            return Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client did not take its answer in time")));
+            return Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client did not read its answer in time")));
         }
         if written.is_ready() {
             self.stalled = None;
             return written;
         }
-        let stalled = *self.stalled.get_or_insert_with(Instant::now) + self.patience;
+        let stalled = *self.stalled.get_or_insert_with(Instant::now) + self.timeout;
         let until = deadline.map_or(stalled, |deadline| deadline.min(stalled));
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
         if alarm.deadline() != until {
             alarm.as_mut().reset(until);
         }
         ready!(alarm.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client takes nothing of its answer")))
+        Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client stopped reading its answer")))
     }
 }
 
-impl<S: Unpin> Patient<S> {
+impl<S: Unpin> WriteTimeout<S> {
     fn stream(&mut self) -> Pin<&mut S> {
         Pin::new(self.stream.as_mut().expect("it is handed back only at the end"))
     }
 }
 
-impl<S> Drop for Patient<S> {
+impl<S> Drop for WriteTimeout<S> {
     fn drop(&mut self) {
         if let (Some(hand_back), Some(stream)) = (self.hand_back.take(), self.stream.take()) {
             let _ = hand_back.send(stream);
@@ -108,11 +109,11 @@ impl<S> Drop for Patient<S> {
     }
 }
 
-/// Ends a connection whose client was answered and may still be sending: what it sends is read and dropped for as long as
-/// `patience`, within bounds.
-pub async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin, patience: Duration) {
-    let until = Instant::now() + patience;
-    let mut bytes = vec![0; DROPPED_AT_ONCE];
+/// Closes a connection whose client was answered and may still be sending. What it sends is read and discarded for up to
+/// `timeout` and [`LINGER_BYTES_MAX`].
+pub async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin, timeout: Duration) {
+    let until = Instant::now() + timeout;
+    let mut bytes = vec![0; DISCARD_BUFFER_BYTES];
     let mut dropped = 0;
     let _ = stream.shutdown().await;
     while dropped <= LINGER_BYTES_MAX {
@@ -123,10 +124,10 @@ pub async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin, patience: D
     }
 }
 
-impl<S: AsyncRead + Unpin> Patient<S> {
-    /// Reads and drops until the client closes too, or has had its time.
+impl<S: AsyncRead + Unpin> WriteTimeout<S> {
+    /// Reads and discards until the client closes its side or the timeout ends.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut bytes = [0; DROPPED_AT_ONCE];
+        let mut bytes = [0; DISCARD_BUFFER_BYTES];
         while self.alarm.as_mut().is_some_and(|alarm| alarm.as_mut().poll(cx).is_pending()) {
             let mut buffer = ReadBuf::new(&mut bytes);
             let read = ready!(self.stream().poll_read(cx, &mut buffer));
@@ -140,13 +141,13 @@ impl<S: AsyncRead + Unpin> Patient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.stream().poll_read(cx, buf)
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = self.stream().poll_write(cx, bytes);
         self.wait(cx, written)
@@ -178,7 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
                 return Poll::Ready(Ok(()));
             }
             this.lingered = Some(0);
-            this.alarm = Some(Box::pin(tokio::time::sleep(this.patience)));
+            this.alarm = Some(Box::pin(tokio::time::sleep(this.timeout)));
         }
         this.poll_linger(cx)
     }
@@ -188,11 +189,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 mod tests {
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_millis(300);
+    const TIMEOUT: Duration = Duration::from_millis(300);
 
-    fn pair(deadline: &Deadline) -> (Patient<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
+    fn pair(deadline: &Deadline) -> (WriteTimeout<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
         let (server, client) = tokio::io::duplex(16);
-        (Patient::new(server, PATIENCE, deadline.clone()), client)
+        (WriteTimeout::new(server, TIMEOUT, deadline.clone()), client)
     }
 
     #[tokio::test]
@@ -201,7 +202,7 @@ mod tests {
         let slowly = async {
             let mut bytes = [0; 16];
             for _ in 0..4 {
-                tokio::time::sleep(PATIENCE / 2).await;
+                tokio::time::sleep(TIMEOUT / 2).await;
                 client.read_exact(&mut bytes).await.unwrap();
             }
             client
@@ -210,7 +211,7 @@ mod tests {
         written.unwrap();
         let begun = Instant::now();
         assert_eq!(server.write_all(&[7; 64]).await.unwrap_err().kind(), ErrorKind::TimedOut);
-        assert!(begun.elapsed() >= PATIENCE);
+        assert!(begun.elapsed() >= TIMEOUT);
         drop(client);
     }
 
@@ -219,11 +220,11 @@ mod tests {
         let deadline = Deadline::default();
         let (mut server, mut client) = pair(&deadline);
         let begun = Instant::now();
-        deadline.set(Some(begun + PATIENCE));
+        deadline.set(Some(begun + TIMEOUT));
         let steadily = async {
             let mut byte = [0; 1];
             while client.read(&mut byte).await.is_ok_and(|read| read > 0) {
-                tokio::time::sleep(PATIENCE / 20).await;
+                tokio::time::sleep(TIMEOUT / 20).await;
             }
         };
         let cut = async {
@@ -233,6 +234,6 @@ mod tests {
             (cut.kind(), took)
         };
         let ((kind, took), ()) = tokio::join!(cut, steadily);
-        assert!(kind == ErrorKind::TimedOut && took >= PATIENCE, "{kind} after {took:?}");
+        assert!(kind == ErrorKind::TimedOut && took >= TIMEOUT, "{kind} after {took:?}");
     }
 }

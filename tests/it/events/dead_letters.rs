@@ -103,7 +103,7 @@ both!(what_goes_well_at_last_takes_effect_once, async |on| {
     api.event("e", "probe.retry", Some("card-1"), purchase()).await.is(202);
     eventually("a failure", async || {
         let waiting = api.executions("f").await.pop()?;
-        let tried = waiting["attempt"].as_u64()? > 0 && waiting["errors"].as_str()?.contains("will be tried again");
+        let tried = waiting["attempt"].as_u64()? > 0 && waiting["errors"].as_str()?.contains("will be retried");
         (waiting["status"] == "waiting" && tried).then_some(())
     })
     .await;
@@ -213,7 +213,7 @@ both!(what_its_process_dies_of_is_given_up, async |on| {
     larder.restart().await;
     let api = larder.api();
     let letter = eventually("it to be given up", async || dead_letters(&api).await.pop()).await;
-    assert!(letter["errors"].as_str().unwrap().contains("did not come to an end"), "{letter}");
+    assert!(letter["errors"].as_str().unwrap().contains("did not finish"), "{letter}");
 });
 
 both!(an_event_stays_while_a_dead_letter_needs_it, async |on| {

@@ -152,7 +152,7 @@ both!(an_aggregator_that_misbehaves_harms_its_own_feed_only, async |on| {
     let mut told = 0;
     for (behaviour, why) in [
         (json!({ "is": "failing" }), "answered 503"),
-        (json!({ "is": "slow", "ms": 60_000 }), "no whole answer within 2s"),
+        (json!({ "is": "slow", "ms": 60_000 }), "no complete answer within 2s"),
         (json!({ "is": "huge" }), "bytes"),
         (json!({ "is": "wrongCursor" }), "the cursor at \"/next\" is not"),
     ] {

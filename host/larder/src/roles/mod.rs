@@ -16,7 +16,7 @@ use larder_platform::bodies::Bodies;
 use larder_platform::common::{self, Common};
 use larder_platform::directory::Directory;
 use larder_platform::execution::Executor;
-use larder_platform::jobs::fairness::Turns;
+use larder_platform::jobs::fairness::Fairness;
 use larder_platform::jobs::retention::{self, Retention};
 use larder_platform::key_rotation::{self, KeyRotation};
 use larder_platform::ledger::{self, Ledger};
@@ -138,7 +138,7 @@ pub async fn start(
         store,
         directory,
         signals,
-        turns: Turns::default(),
+        fairness: Fairness::default(),
         bodies,
         life: life.clone(),
         holder,

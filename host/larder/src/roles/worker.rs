@@ -9,7 +9,7 @@ use larder_server::app::App;
 
 pub fn start(app: &App) {
     let (life, common) = (&app.life, &app.common);
-    let held = executions::Held::default();
+    let held = executions::HeldLeases::default();
     life.spawn("execute", drive(common.clone(), Executions::new(app.executor.clone(), held.clone())));
     life.spawn_last("renew", executions::renew(common.clone(), held));
     life.spawn("route", drive(common.clone(), Events(common.clone())));

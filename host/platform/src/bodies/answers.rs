@@ -38,8 +38,8 @@ impl Account {
     pub fn hold(&self, response: Response<AnswerBody>) -> Response<AnswerBody> {
         match response.body().size_hint().exact() {
             Some(bytes) if bytes >= COUNTED_FROM => {
-                let untaken = Arc::new(Untaken::new(self, bytes));
-                response.map(|body| Held { body, untaken }.boxed_unsync())
+                let charge = Arc::new(AnswerCharge::new(self, bytes));
+                response.map(|body| CountedBody { body, charge }.boxed_unsync())
             }
             _ => response,
         }
@@ -47,35 +47,35 @@ impl Account {
 }
 
 /// So many bytes of an answer, until the last part of it was written to the client or the client is gone.
-struct Untaken {
+struct AnswerCharge {
     budget: Bodies,
     tenant: Arc<TenantBytes>,
     bytes: u64,
 }
 
-impl Untaken {
-    fn new(account: &Account, bytes: u64) -> Untaken {
+impl AnswerCharge {
+    fn new(account: &Account, bytes: u64) -> AnswerCharge {
         let (budget, tenant) = account.payers();
         tenant.answers.fetch_add(bytes, Relaxed);
         budget.0.answers.fetch_add(bytes, Relaxed);
-        Untaken { budget, tenant, bytes }
+        AnswerCharge { budget, tenant, bytes }
     }
 }
 
-impl Drop for Untaken {
+impl Drop for AnswerCharge {
     fn drop(&mut self) {
         self.tenant.answers.fetch_sub(self.bytes, Relaxed);
         self.budget.0.answers.fetch_sub(self.bytes, Relaxed);
     }
 }
 
-struct Held {
+struct CountedBody {
     body: AnswerBody,
-    untaken: Arc<Untaken>,
+    charge: Arc<AnswerCharge>,
 }
 
 /// The server's buffers hold parts of a body after the body itself was dropped.
-struct Part(Bytes, #[expect(dead_code, reason = "dropping it gives the bytes back")] Arc<Untaken>);
+struct Part(Bytes, #[expect(dead_code, reason = "dropping it gives the bytes back")] Arc<AnswerCharge>);
 
 impl AsRef<[u8]> for Part {
     fn as_ref(&self) -> &[u8] {
@@ -83,13 +83,13 @@ impl AsRef<[u8]> for Part {
     }
 }
 
-impl Body for Held {
+impl Body for CountedBody {
     type Data = Bytes;
     type Error = <AnswerBody as Body>::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let untaken = self.untaken.clone();
-        let part = |data| Bytes::from_owner(Part(data, untaken));
+        let charge = self.charge.clone();
+        let part = |data| Bytes::from_owner(Part(data, charge));
         Pin::new(&mut self.body).poll_frame(cx).map_ok(|frame| frame.map_data(part))
     }
 

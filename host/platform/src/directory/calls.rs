@@ -10,8 +10,8 @@ pub struct Calls {
     /// Of this process.
     own: AtomicU64,
     /// How many of them the others have been told of.
-    told: AtomicU64,
-    /// Of all processes, as far as they have told, this one included.
+    reported: AtomicU64,
+    /// Of all processes, as far as they have reported, this one included.
     all: AtomicU64,
 }
 
@@ -19,12 +19,12 @@ impl Calls {
     /// Those of all processes in this minute, as far as it is known; a new minute begins with none.
     pub fn known(&self, minute: i64) -> u64 {
         if self.minute.swap(minute, Relaxed) != minute {
-            for count in [&self.own, &self.told, &self.all] {
+            for count in [&self.own, &self.reported, &self.all] {
                 count.store(0, Relaxed);
             }
         }
         let own = self.own.load(Relaxed);
-        own.max(self.all.load(Relaxed) + self.untold(own))
+        own.max(self.all.load(Relaxed) + self.unreported(own))
     }
 
     pub fn add(&self) {
@@ -38,13 +38,13 @@ impl Calls {
     }
 
     /// How many of its own the others do not know of.
-    pub fn untold(&self, own: u64) -> u64 {
-        own.saturating_sub(self.told.load(Relaxed))
+    pub fn unreported(&self, own: u64) -> u64 {
+        own.saturating_sub(self.reported.load(Relaxed))
     }
 
     /// The others know of `own` now, and `all` is the sum.
     pub fn shared(&self, own: u64, all: u64) {
-        self.told.store(own, Relaxed);
+        self.reported.store(own, Relaxed);
         self.all.store(all, Relaxed);
     }
 }
@@ -61,7 +61,7 @@ mod tests {
         assert_eq!((calls.known(7), calls.own(7), calls.own(8)), (3, Some(3), None));
         calls.shared(3, 10);
         calls.add();
-        assert_eq!((calls.known(7), calls.untold(4)), (11, 1));
+        assert_eq!((calls.known(7), calls.unreported(4)), (11, 1));
         // Redis forgot: the own count still stands.
         calls.shared(4, 0);
         assert_eq!(calls.known(7), 4);

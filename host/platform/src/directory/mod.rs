@@ -64,7 +64,7 @@ pub struct Tenant {
     /// What of the partner waits. Outlives reloads.
     pub backlog: Arc<Backlog>,
     /// The master keys that were known when something of it did not open: with others it is read again.
-    unopened_with: Option<Vec<MasterKeyId>>,
+    undecryptable_with: Option<Vec<MasterKeyId>>,
     /// Where its runs take turns. Outlives reloads.
     lane: Arc<Lane>,
     /// What it stores. Outlives reloads.
@@ -87,7 +87,7 @@ pub struct FunctionView {
     /// The guest's environment.
     pub variables: Arc<Vec<(String, String)>>,
     /// A variable that does not open. The function does not run without it.
-    pub unopened: Option<String>,
+    pub undecryptable: Option<String>,
 }
 
 /// The deployment that runs.
@@ -133,12 +133,12 @@ struct Shared {
     reads_max: usize,
     /// One reload at a time, so that an older snapshot never replaces a newer one.
     reloading: tokio::sync::Mutex<()>,
-    looked_again: tokio::sync::Mutex<Option<Instant>>,
+    last_refresh: tokio::sync::Mutex<Option<Instant>>,
 }
 
 /// Between two looks for what a caller says is there and the snapshot does not have: callers must not be able to make the
 /// database work.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const REFRESH_INTERVAL_MIN: Duration = Duration::from_millis(50);
 
 impl Directory {
     /// Reads all partners.
@@ -158,7 +158,7 @@ impl Directory {
             calls_max: server.calls_per_partner,
             reads_max: server.reads_per_partner,
             reloading: tokio::sync::Mutex::new(()),
-            looked_again: tokio::sync::Mutex::default(),
+            last_refresh: tokio::sync::Mutex::default(),
         }));
         directory.refresh_all().await?;
         Ok(directory)
@@ -191,7 +191,7 @@ impl Directory {
 
     /// After a change of this process's own: reads the partner anew, swaps it in and tells the other processes.
     pub async fn reload(&self, id: &PartnerId) -> larder_store::Result<()> {
-        self.read_anew(id).await?;
+        self.reload_one(id).await?;
         self.0.signals.push(Work::Tenants);
         Ok(())
     }
@@ -207,7 +207,7 @@ impl Directory {
     pub async fn refresh(&self, id: &PartnerId) -> larder_store::Result<()> {
         let now = self.0.store.partner(id).await?.map(|partner| partner.version);
         if now != self.version(id) {
-            self.read_anew(id).await?;
+            self.reload_one(id).await?;
         }
         Ok(())
     }
@@ -218,30 +218,30 @@ impl Directory {
             self.0.store.partners().await?.into_iter().map(|partner| (partner.id, partner.version)).collect();
         let known = self.tenants();
         for id in now.keys().chain(known.keys().filter(|id| !now.contains_key(id))) {
-            if now.get(id).copied() != self.version(id) || self.may_open(id) {
-                self.read_anew(id).await?;
+            if now.get(id).copied() != self.version(id) || self.may_decrypt(id) {
+                self.reload_one(id).await?;
             }
         }
         Ok(())
     }
 
     /// Something of the partner did not open, and there are other master keys since.
-    fn may_open(&self, id: &PartnerId) -> bool {
+    fn may_decrypt(&self, id: &PartnerId) -> bool {
         let tenant = self.tenant(id);
-        let with = tenant.as_ref().and_then(|tenant| tenant.unopened_with.as_ref());
+        let with = tenant.as_ref().and_then(|tenant| tenant.undecryptable_with.as_ref());
         with.is_some_and(|known| *known != self.0.secrets.known())
     }
 
     /// Looks for what may have been made before this call, here or by another process. Those who ask at once share a look,
     /// and the next look waits: no more than a database can bear, whatever callers ask for.
-    pub async fn look_again(&self) {
+    pub async fn refresh_soon(&self) {
         let asked = Instant::now();
-        let mut looked = self.0.looked_again.lock().await;
+        let mut looked = self.0.last_refresh.lock().await;
         if let Some(at) = *looked {
             if at > asked {
                 return;
             }
-            tokio::time::sleep(LOOK_AGAIN.saturating_sub(at.elapsed())).await;
+            tokio::time::sleep(REFRESH_INTERVAL_MIN.saturating_sub(at.elapsed())).await;
         }
         *looked = Some(Instant::now());
         if let Err(err) = self.refresh_all().await {
@@ -268,7 +268,7 @@ impl Directory {
         self.tenant(id).map(|tenant| tenant.partner.version)
     }
 
-    async fn read_anew(&self, id: &PartnerId) -> larder_store::Result<()> {
+    async fn reload_one(&self, id: &PartnerId) -> larder_store::Result<()> {
         let _one = self.0.reloading.lock().await;
         // The version is read before the rest: what changes meanwhile is found at the next look.
         let tenant = match self.0.store.partner(id).await? {
@@ -326,9 +326,9 @@ impl Directory {
             .flat_map(|view| view.function.routes.iter().map(|prefix| (prefix.clone(), view.clone())))
             .collect();
         routes.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        let has_failed = functions.values().any(|view| view.unopened.is_some())
+        let has_failed = functions.values().any(|view| view.undecryptable.is_some())
             || upstreams.values().any(|view| view.upstream.sealed.is_some() && view.secret.is_none());
-        let unopened_with = has_failed.then_some(known);
+        let undecryptable_with = has_failed.then_some(known);
         Ok(Tenant {
             partner,
             keys,
@@ -344,7 +344,7 @@ impl Directory {
             uploads,
             memory,
             lane,
-            unopened_with,
+            undecryptable_with,
         })
     }
 
@@ -361,7 +361,7 @@ impl Directory {
             Some(Active { deployment: deployment.id, digest: deployment.digest, exports: deployment.exports? })
         });
         let mut variables = Vec::new();
-        let mut unopened = None;
+        let mut undecryptable = None;
         let grants = leads.of(&sealed).effective(&function.grants);
         // A secret stands in the environment only if it is granted.
         let granted = |variable: &Variable| !variable.secret || grants.secrets.contains(&variable.name);
@@ -374,7 +374,7 @@ impl Directory {
                         partner.id = %function.partner, function.id = %function.id, variable = %variable.name, error = %err,
                         "a variable does not open, so the function does not run"
                     );
-                    unopened = Some(variable.name);
+                    undecryptable = Some(variable.name);
                 }
             }
         }
@@ -385,7 +385,7 @@ impl Directory {
             grants: Arc::new(grants),
             timezone: self.0.zones.zone(&function.timezone).unwrap_or_else(|| self.0.zones.utc()),
             variables: Arc::new(variables),
-            unopened,
+            undecryptable,
             active,
             function,
         }

@@ -1,4 +1,4 @@
-//! The runtime's backends over the store and egress.
+//! The runtime's backends on top of the store and egress.
 
 use async_trait::async_trait;
 use http::{Request, Response};
@@ -11,7 +11,7 @@ use larder_runtime::backends::{self, Error};
 use larder_store::Store;
 use larder_store::state::Scope;
 
-/// State of one scope.
+/// The state of one scope.
 pub struct State {
     store: Store,
     scope: Scope,
@@ -39,7 +39,7 @@ impl backends::State for State {
     }
 }
 
-/// Whom one function may save for.
+/// The end users for whom one function may save.
 pub struct Savings {
     store: Store,
     scope: Scope,
@@ -83,7 +83,7 @@ impl backends::Http for Http {
     }
 }
 
-/// The signatures that one function may have.
+/// The signatures that one function may request.
 pub struct Signing(pub Signer);
 
 impl backends::Signing for Signing {

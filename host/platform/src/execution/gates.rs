@@ -1,9 +1,9 @@
-//! How an execution that keeps losing races gets to finish.
+//! Gates let an execution finish that keeps losing races.
 //!
-//! State is optimistic: a run whose reads have changed meanwhile runs again. Under a steady stream of others it could
-//! lose for ever. After [`RACES_MAX`] lost races it closes the gate of its scope: runs that begin after that wait, those
-//! that are under way end, and then it runs alone. While no gate is closed, passing costs one atomic read.
-//! Runs of other processes are kept off by `Store::lock_state`, which the ledger of every process minds.
+//! State is optimistic: a run whose reads changed in the meantime is repeated. Under constant contention it could lose forever.
+//! After [`RACES_MAX`] lost races it closes the gate of its scope. Later runs wait at the gate, runs in progress end, and then
+//! it runs alone. While no gate is closed, passing costs one atomic read. `Store::lock_state` does the same for other
+//! processes; the ledger of every process observes it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,17 +27,17 @@ struct Shared {
 #[derive(Default)]
 struct Gate {
     lock: Arc<Mutex<()>>,
-    /// Runs that have closed it or want to.
+    /// Runs that have closed the gate or wait to close it.
     holders: usize,
 }
 
-/// A closed gate; opens when dropped.
+/// A closed gate. It opens when this is dropped.
 pub struct Closed {
     _lock: OwnedMutexGuard<()>,
     _count: Count,
 }
 
-/// Keeps a gate in the map while somebody needs it, also when that somebody is dropped while waiting.
+/// Keeps a gate in the map while it is needed, also if the waiting run is dropped.
 struct Count {
     gates: Gates,
     scope: Scope,
@@ -53,7 +53,7 @@ impl Gates {
         drop(lock.lock().await);
     }
 
-    /// Closes the gate of this scope; one run at a time has it closed.
+    /// Closes the gate of this scope. Only one run at a time holds it closed.
     pub async fn close(&self, scope: &Scope) -> Closed {
         let lock = {
             let mut gate = self.0.gates.entry(scope.clone()).or_default();

@@ -1,4 +1,4 @@
-//! What an execution from the queue is given: the event, the firing or the request that triggered it.
+//! The input of a queued execution: the event, the schedule's firing or the request that triggered it.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,8 @@ use serde_json::json;
 use crate::directory::FunctionView;
 use crate::execution::Input;
 
-pub fn of_claimed(view: &FunctionView, execution: &Execution, event: Option<&StoredEvent>, body: Vec<u8>) -> Input {
+/// The input of a claimed execution.
+pub fn from_queue(view: &FunctionView, execution: &Execution, event: Option<&StoredEvent>, body: Vec<u8>) -> Input {
     match (event, execution.nominal_at_ms) {
         (Some(event), _) => Input::Event(Event {
             id: event.id.clone(),
@@ -23,11 +24,11 @@ pub fn of_claimed(view: &FunctionView, execution: &Execution, event: Option<&Sto
             attributes: event.attributes.clone(),
         }),
         (None, Some(nominal)) => Input::Event(firing(view, nominal, execution.late_ms)),
-        (None, None) => crate::execution::request::of_record(view, execution, body.into()),
+        (None, None) => crate::execution::request::from_request(view, execution, body.into()),
     }
 }
 
-/// A schedule's firing as an event: its time is the nominal one, in UTC; the data has it in the function's own zone.
+/// A schedule's firing as an event. Its time is the nominal time in UTC; the data has it in the function's time zone.
 fn firing(view: &FunctionView, nominal: Millis, late_ms: Option<Millis>) -> Event {
     let local = view.timezone.rules().local(instant(nominal));
     let data = json!({ "nominal": local.to_rfc3339(), "timezone": view.timezone.name(), "lateMs": late_ms });

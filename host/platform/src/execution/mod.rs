@@ -1,7 +1,8 @@
-//! The one way in which a function runs: admission is done, then sandbox, outcome, ledger.
+//! The one way to run a function: after admission come sandbox, outcome and ledger.
 //!
-//! Callers: the web door and the API's synchronous executions (no row yet), and [`step`], the worker's (a claimed row).
-//! A run whose reads have changed meanwhile runs again from the start; nothing of it was applied.
+//! Callers: the web endpoint and the API's synchronous executions, which have no row yet, and the worker with a claimed row
+//! ([`crate::jobs::executions`]). A run whose reads changed in the meantime is run again from the start; none of its effects
+//! were applied.
 
 pub mod backends;
 pub mod gates;
@@ -17,7 +18,7 @@ use http_body_util::{BodyExt, Full};
 use larder_egress::upstreams::Upstreams;
 use larder_egress::{Calls, Client, InForce};
 use larder_model::ids::{DeploymentId, ExecutionId};
-use larder_model::retries::{self, Fate};
+use larder_model::retries::{self, RetryDecision};
 use larder_model::time::{Millis, jitter};
 use larder_model::{
     Effect, End, Enrolment, Event, Execution, ExecutionStatus, Failure, Outcome, RequestRecord, Trigger,
@@ -41,7 +42,7 @@ use crate::objects::Objects;
 use crate::{backlog, stored};
 
 context! {
-    /// What running a function uses.
+    /// The context of running functions.
     Executor {
         runtime: Arc<Runtime>,
         objects: Objects,
@@ -53,36 +54,35 @@ context! {
     }
 }
 
-/// Events may cause events may cause events; deeper than this is a loop.
+/// The longest chain of events that cause events. A longer one is taken for a loop.
 pub const EVENT_DEPTH_MAX: u32 = 8;
-/// Beyond the run itself: instantiating, writing its outcome.
-const KEPT_MARGIN: Duration = Duration::from_secs(5);
-/// Text kept of an execution's logs and errors, each.
+/// Time for instantiating and for writing the outcome, on top of the run itself.
+const LOCK_MARGIN: Duration = Duration::from_secs(5);
+/// Stored bytes of an execution's logs and of its errors, each.
 const TEXT_MAX: usize = 1_000_000;
-/// Response headers that are kept in the record.
+/// Response headers that are stored in the record.
 const RECORDED_HEADERS: [&str; 2] = ["content-type", "content-length"];
 
-/// One run to make.
+/// One execution to run.
 pub struct Job {
     pub view: Arc<FunctionView>,
     pub input: Input,
     pub enrolment: Option<Enrolment>,
-    /// Of the event that triggered it; 0 for other triggers.
+    /// Depth of the event that triggered it; 0 for other triggers.
     pub depth: u32,
-    /// What caused it in the first place, if that is not the run itself.
+    /// The root cause, if that is not the execution itself.
     pub root: Option<String>,
     /// The record so far: ids, trigger, request, attempt.
     pub execution: Execution,
-    /// Who claimed it; `None` if it has no row.
+    /// The process that claimed it; `None` if it has no row.
     pub holder: Option<String>,
-    /// Hand a long answer over while the guest runs. Only for functions that cannot have effects.
+    /// Receives a long answer while the guest runs. Only for functions that cannot have effects.
     pub stream: Option<oneshot::Sender<http::Response<StreamedBody>>>,
-    /// What is taken out of the answer's headers.
+    /// Removes headers from the answer.
     pub sanitize: Option<Sanitize>,
-    /// Wall-clock time that the caller can wait, if that is less than the function may take.
+    /// The time that the caller can wait, if that is less than the function's own limit.
     pub wall_max: Option<Duration>,
-    /// The caller may ask for it again under the same id, so what only the host is at fault for must not take the place of
-    /// its record.
+    /// The caller may repeat the call under the same id. So a failure of the host must not be stored as its record.
     pub keyed: bool,
 }
 
@@ -93,29 +93,29 @@ pub enum Input {
 
 pub enum Body {
     Whole(Bytes),
-    /// Can be read once, so only for functions that cannot have effects: they never run again.
+    /// Can be read only once, so only for functions that cannot have effects: they are never run again.
     Stream(BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>),
 }
 
-/// What came of it.
-pub struct Done {
-    /// As recorded.
+/// A finished execution.
+pub struct Finished {
+    /// The execution as it was recorded.
     pub execution: Execution,
-    /// `Failed` also when the guest ended well but the ledger did not take what it did.
+    /// `Failed` also if the guest succeeded but the ledger refused its effects.
     pub end: End,
-    /// Whether what it did was applied is not known; its record will tell.
+    /// It is not known whether its effects were applied. Its record will say so later.
     pub unknown: bool,
 }
 
-impl Done {
-    /// Is it the host that failed, so that there is no answer of the function?
+impl Finished {
+    /// Did the host fail, so that there is no answer of the function?
     pub fn is_ours(&self) -> bool {
         self.unknown || matches!(self.end, End::Failed(Failure::Host(_)))
     }
 }
 
 impl Job {
-    /// A run without a row: HTTP and synchronous API calls.
+    /// An execution without a row: HTTP and synchronous API calls.
     pub fn new(
         common: &Common,
         id: ExecutionId,
@@ -159,7 +159,7 @@ async fn program(executor: &Executor, active: &Active) -> Result<Arc<Program>, L
     }
 }
 
-/// Does the function import anything that can change something? Then its answers wait for the ledger.
+/// Does the function import anything that has effects? Then its answers wait for the ledger.
 pub async fn may_have_effects(executor: &Executor, view: &FunctionView) -> Result<bool, LoadError> {
     match &view.active {
         Some(active) => Ok(program(executor, active).await?.artifact().may_have_effects),
@@ -167,14 +167,14 @@ pub async fn may_have_effects(executor: &Executor, view: &FunctionView) -> Resul
     }
 }
 
-/// Runs the job to its end, in the sandbox and in the ledger.
-pub async fn execute(executor: &Executor, mut job: Job) -> Done {
+/// Runs the job in the sandbox and commits its outcome to the ledger.
+pub async fn execute(executor: &Executor, mut job: Job) -> Finished {
     let Some(active) = job.view.active.clone() else {
         return end_unrun(executor, &job, Failure::NoExport("the function has no active deployment".into()), None)
             .await;
     };
-    if let Some(name) = &job.view.unopened {
-        let why = format!("the variable {name} could not be opened");
+    if let Some(name) = &job.view.undecryptable {
+        let why = format!("the variable {name} could not be decrypted");
         return end_unrun(executor, &job, Failure::Host(why), None).await;
     }
     let program = match program(executor, &active).await {
@@ -222,7 +222,7 @@ pub async fn execute(executor: &Executor, mut job: Job) -> Done {
             if races >= RACES_MAX
                 && let Err(err) = executor.store.unlock_state(&scope, &job.execution.id).await
             {
-                tracing::warn!(error = %err, "state that was kept for an execution is not given back; that runs out");
+                tracing::warn!(error = %err, "the state lock of an execution could not be released; it expires");
             }
             return done;
         }
@@ -232,12 +232,12 @@ pub async fn execute(executor: &Executor, mut job: Job) -> Done {
             if gate.is_none() {
                 gate = Some(executor.gates.close(&scope).await);
             }
-            keep_state(executor, &scope, &job.execution.id, limits.wall).await;
+            lock_state(executor, &scope, &job.execution.id, limits.wall).await;
         }
     }
 }
 
-/// Where its calls go. Made for each run: one that is made again counts from the start.
+/// The outgoing calls of one run. A repeated run counts its calls from the start.
 fn outgoing(executor: &Executor, job: &Job) -> Option<Arc<dyn runtime_backends::Http>> {
     let grants = &job.view.grants;
     let any = !grants.http.is_empty() || !grants.upstreams.is_empty() || !grants.moved.is_empty();
@@ -250,31 +250,31 @@ fn outgoing(executor: &Executor, job: &Job) -> Option<Arc<dyn runtime_backends::
     })
 }
 
-/// Keeps the runs of other processes off this state, as the gate does with those of this one. Each has it for no longer than
-/// a run may take, so everyone gets it.
-async fn keep_state(executor: &Executor, scope: &Scope, id: &ExecutionId, wall: Duration) {
+/// Locks this state against runs of other processes, as the gate does within this one. A lock lasts no longer than a run may
+/// take, so every waiting execution gets it.
+async fn lock_state(executor: &Executor, scope: &Scope, id: &ExecutionId, wall: Duration) {
     loop {
         let now = executor.clock.now_ms();
-        let until = now + (wall + KEPT_MARGIN).as_millis() as Millis;
+        let until = now + (wall + LOCK_MARGIN).as_millis() as Millis;
         match executor.store.lock_state(scope, id, now, until).await {
             Ok(true) => return,
             Ok(false) => tokio::time::sleep(Duration::from_millis(10 + jitter(40))).await,
-            // The run itself will meet the same trouble.
+            // The run itself will fail in the same way.
             Err(err) => {
-                tracing::warn!(error = %err, "state could not be kept for an execution that lost too many races");
+                tracing::warn!(error = %err, "the state could not be locked for an execution that lost too many races");
                 return;
             }
         }
     }
 }
 
-/// Ends a claimed job that must not run: `Ended` by somebody's will, `Buried` if it is given up.
-pub async fn refuse(executor: &Executor, job: Job, why: String, fate: Fate) -> Done {
-    end_unrun(executor, &job, Failure::NoExport(why), Some(fate)).await
+/// Ends a claimed job that must not run: `Final` if somebody stopped it, `DeadLetter` if it is given up.
+pub async fn refuse(executor: &Executor, job: Job, why: String, decision: RetryDecision) -> Finished {
+    end_unrun(executor, &job, Failure::NoExport(why), Some(decision)).await
 }
 
-/// Ends a job that could not run.
-async fn end_unrun(executor: &Executor, job: &Job, failure: Failure, fate: Option<Fate>) -> Done {
+/// Ends a job that could not be run.
+async fn end_unrun(executor: &Executor, job: &Job, failure: Failure, decision: Option<RetryDecision>) -> Finished {
     let outcome = Outcome {
         end: End::Failed(failure),
         effects: vec![],
@@ -282,27 +282,27 @@ async fn end_unrun(executor: &Executor, job: &Job, failure: Failure, fate: Optio
         logs: Default::default(),
         usage: Default::default(),
     };
-    finish(executor, job, job.view.active.as_ref().map(|active| active.deployment.clone()), outcome, fate)
+    finish(executor, job, job.view.active.as_ref().map(|active| active.deployment.clone()), outcome, decision)
         .await
         .expect("without reads there is no conflict")
 }
 
-/// Hands the outcome to the ledger; `fate` is that of the rule if it is not given. `None`: the run lost a race and must be
-/// made again.
+/// Commits the outcome to the ledger. Without a `decision`, [`RetryDecision::of`] decides. `None`: the run lost a race and
+/// must be repeated.
 async fn finish(
     executor: &Executor,
     job: &Job,
     deployment: Option<DeploymentId>,
     mut outcome: Outcome,
-    mut fate: Option<Fate>,
-) -> Option<Done> {
+    mut decision: Option<RetryDecision>,
+) -> Option<Finished> {
     if job.depth >= EVENT_DEPTH_MAX && outcome.effects.iter().any(|effect| matches!(effect, Effect::Emit(_))) {
         outcome.effects.clear();
         outcome.end = End::Failed(Failure::Trap(format!(
             "events that cause events may be {EVENT_DEPTH_MAX} deep; this function would emit one more"
         )));
-        // It would again.
-        fate = Some(Fate::Buried);
+        // It would fail again.
+        decision = Some(RetryDecision::DeadLetter);
     }
     let stores: u64 = outcome.effects.iter().map(stored_bytes).sum();
     if stores > 0
@@ -310,12 +310,12 @@ async fn finish(
     {
         outcome.effects.clear();
         outcome.end = End::Failed(Failure::Trap(why.to_string()));
-        // It would again, until something is removed; then it can be redriven.
-        fate = Some(Fate::Buried);
+        // It would fail again until something is removed. Then it can be redriven.
+        decision = Some(RetryDecision::DeadLetter);
     }
     let (worker, now) = (&executor.settings.worker, executor.clock.now_ms());
     let since = job.execution.host_failing_since_ms.unwrap_or(now);
-    // Executions of the queue rest then; a call cannot.
+    // Queued executions are held back in that case; a call cannot wait.
     let emitted = outcome.effects.iter().filter(|effect| matches!(effect, Effect::Emit(_))).count();
     if job.holder.is_none()
         && emitted > 0
@@ -324,24 +324,26 @@ async fn finish(
         outcome.effects.clear();
         outcome.end = End::Failed(Failure::Trap(format!("nothing was emitted or changed: {exceeded}")));
     }
-    let fate = match (&job.holder, fate) {
-        (None, _) => Fate::Ended,
-        (Some(_), Some(fate)) => fate,
-        (Some(_), None) => match Fate::of(&outcome.end, job.execution.failures, attempts(executor, job)) {
-            Fate::Again { spent: false } if retries::host_gives_up(since, now, worker.retry_host_failures_for) => {
-                Fate::Buried
+    let decision = match (&job.holder, decision) {
+        (None, _) => RetryDecision::Final,
+        (Some(_), Some(decision)) => decision,
+        (Some(_), None) => match RetryDecision::of(&outcome.end, job.execution.failures, attempts(executor, job)) {
+            RetryDecision::Retry { spent: false }
+                if retries::host_gives_up(since, now, worker.retry_host_failures_for) =>
+            {
+                RetryDecision::DeadLetter
             }
-            fate => fate,
+            decision => decision,
         },
     };
-    let mut execution = record(executor, job, deployment, &outcome, fate);
+    let mut execution = record(executor, job, deployment, &outcome, decision);
     let (first, most) = (worker.retry_delay, worker.retry_delay_max);
-    let rest = match fate {
-        Fate::Again { spent: true } => Some(retries::delay(first, most, job.execution.failures)),
-        Fate::Again { spent: false } => Some(retries::delay_of_host(first, most, since, now)),
-        Fate::Ended | Fate::Buried => None,
+    let rest = match decision {
+        RetryDecision::Retry { spent: true } => Some(retries::delay(first, most, job.execution.failures)),
+        RetryDecision::Retry { spent: false } => Some(retries::host_delay(first, most, since, now)),
+        RetryDecision::Final | RetryDecision::DeadLetter => None,
     };
-    execution.host_failing_since_ms = (fate == Fate::Again { spent: false }).then_some(since);
+    execution.host_failing_since_ms = (decision == RetryDecision::Retry { spent: false }).then_some(since);
     let retry_at_ms = rest.map(|rest| now + rest.as_millis() as Millis);
     job.view.stored.add(stores + (execution.logs.len() + execution.errors.len()) as u64);
     let effects = std::mem::take(&mut outcome.effects);
@@ -367,14 +369,14 @@ async fn finish(
         if (executor.settings.records.all || execution.status == ExecutionStatus::Failed) && !again_by_caller {
             executor.ledger.record(ended).await;
         }
-        return Some(Done { execution, end: outcome.end, unknown: false });
+        return Some(Finished { execution, end: outcome.end, unknown: false });
     }
     let verdict = executor.ledger.commit(ended).await;
     let written = matches!(verdict, Ok(CommitResult::Committed { .. } | CommitResult::Refused { .. }));
     let mut unknown = false;
     let end = match verdict {
         Ok(CommitResult::Committed { emitted }) => {
-            count_buried(&execution);
+            count_dead_letter(&execution);
             if emitted {
                 executor.signals.push(larder_signals::Work::Events);
             }
@@ -383,28 +385,28 @@ async fn finish(
         Ok(CommitResult::Conflict) => return None,
         Ok(CommitResult::Fenced) => {
             counter!("larder_fenced_outcomes_total").increment(1);
-            tracing::warn!(execution.id = %execution.id, attempt = execution.attempt, "the late outcome of a lost claim is dropped");
-            // Without a claim its record is there already: somebody made it under the same idempotency key.
+            tracing::warn!(execution.id = %execution.id, attempt = execution.attempt, "the late outcome of a lost claim is discarded");
+            // Without a claim, its record exists already: it was made under the same idempotency key.
             unknown = job.holder.is_none();
-            End::Failed(Failure::Host("the claim ran out and another took over".into()))
+            End::Failed(Failure::Host("the lease expired and another worker took over".into()))
         }
-        Ok(CommitResult::Gone) => {
-            End::Failed(Failure::NoExport("the function was deleted during this run: nothing of it is applied".into()))
-        }
+        Ok(CommitResult::Gone) => End::Failed(Failure::NoExport(
+            "the function was deleted during this run: none of its effects were applied".into(),
+        )),
         Ok(CommitResult::Refused { why, dead_lettered }) => {
             execution.buried_at_ms = dead_lettered.then(|| executor.clock.now_ms());
             execution.status = ExecutionStatus::Failed;
             execution.response_status = 500;
             execution.errors.clone_from(&why);
-            count_buried(&execution);
+            count_dead_letter(&execution);
             End::Failed(Failure::Trap(why))
         }
-        // What the database does not take it will not take the next time either, or not for a while: it is told of without
-        // what it did, and comes back as the rule for the host's faults says.
+        // The database would reject the same outcome again. So the failure is recorded without the effects, and the execution is
+        // retried by the rule for failures of the host.
         Err(Unwritten::Never(why)) if job.holder.is_some() && !matches!(outcome.end, End::Failed(Failure::Host(_))) => {
             return Some(Box::pin(end_unrun(executor, job, Failure::Host(why), None)).await);
         }
-        // A claimed row comes back when its lease ends; a caller without a row is told what is known.
+        // A claimed row is claimed again when its lease expires. A caller without a row gets what is known.
         Err(err) => {
             unknown = matches!(err, Unwritten::Unknown(_));
             End::Failed(Failure::Host(err.to_string()))
@@ -418,19 +420,19 @@ async fn finish(
         execution.errors = failure.to_string();
     }
     if unknown && job.holder.is_none() && !job.keyed {
-        // Written once the database answers again, unless what is recorded there already is that it was done.
+        // Written once the database answers again, unless a record of its success exists by then.
         executor.ledger.record(not_applied(&execution)).await;
     }
     measure(&execution);
     if written && matches!(execution.status, ExecutionStatus::Completed | ExecutionStatus::Failed) {
         executor.signals.live_tail().publish(&execution);
     }
-    Some(Done { execution, end, unknown })
+    Some(Finished { execution, end, unknown })
 }
 
-/// The record of a call of which it was not known whether it was applied, if it was not.
+/// The record of a call with unknown outcome, in case its effects were not applied.
 fn not_applied(execution: &Execution) -> Ended {
-    let errors = "the database did not take what it did: nothing of it is applied".into();
+    let errors = "the database did not accept the outcome: none of its effects were applied".into();
     Ended {
         execution: Execution { errors, ..execution.clone() },
         holder: None,
@@ -444,7 +446,7 @@ fn not_applied(execution: &Execution) -> Ended {
     }
 }
 
-/// What an effect adds to what the partner stores.
+/// The bytes that an effect adds to the partner's storage.
 fn stored_bytes(effect: &Effect) -> u64 {
     match effect {
         Effect::SetState { key, value } => (key.len() + value.len()) as u64,
@@ -469,7 +471,7 @@ fn call(input: &mut Input, answer: Answer, sanitize: &Option<Sanitize>) -> Call 
     }
 }
 
-/// How often the function may be tried.
+/// How many attempts the function has.
 fn attempts(executor: &Executor, job: &Job) -> u32 {
     job.view.function.limits.attempts.unwrap_or(executor.settings.worker.attempts)
 }
@@ -479,10 +481,10 @@ fn record(
     job: &Job,
     deployment: Option<DeploymentId>,
     outcome: &Outcome,
-    fate: Fate,
+    decision: RetryDecision,
 ) -> Execution {
     let mut execution = job.execution.clone();
-    // Whoever made a call sees the status of its answer; for one from the queue only the record tells.
+    // The caller of a call sees the status of its answer. Of a queued execution only the record has it.
     let answered = |status: u16| match status {
         500.. => {
             (ExecutionStatus::Failed, status, job.holder.as_ref().map(|_| format!("the function answered {status}")))
@@ -498,12 +500,12 @@ fn record(
         End::Reject(why) => (ExecutionStatus::Failed, 422, Some(format!("rejected: {why}"))),
         End::Failed(failure) => (ExecutionStatus::Failed, 500, Some(failure.to_string())),
     };
-    let (status, response_status, why) = match fate {
-        Fate::Again { spent } => {
+    let (status, response_status, why) = match decision {
+        RetryDecision::Retry { spent } => {
             execution.failures += u32::from(spent);
-            (ExecutionStatus::Waiting, 0, why.map(|why| format!("will be tried again: {why}")))
+            (ExecutionStatus::Waiting, 0, why.map(|why| format!("will be retried: {why}")))
         }
-        Fate::Buried => {
+        RetryDecision::DeadLetter => {
             execution.buried_at_ms = Some(executor.clock.now_ms());
             let tries = execution.failures + 1;
             let given_up = |why: String| match &outcome.end {
@@ -511,14 +513,14 @@ fn record(
                     let most = humantime_serde::re::humantime::format_duration(
                         executor.settings.worker.retry_host_failures_for,
                     );
-                    format!("given up after {most} of failures of the host (worker.retry_host_failures_for): {why}")
+                    format!("given up after {most} of host failures (worker.retry_host_failures_for): {why}")
                 }
                 _ if tries > 1 => format!("given up after {tries} attempts: {why}"),
                 _ => why,
             };
             (status, response_status, why.map(given_up))
         }
-        Fate::Ended => (status, response_status, why),
+        RetryDecision::Final => (status, response_status, why),
     };
     if let End::Answered(response) = &outcome.end {
         execution.response_headers = RECORDED_HEADERS
@@ -534,7 +536,7 @@ fn record(
         execution.errors = outcome.logs.stderr.clone();
     }
     execution.errors = tail(std::mem::take(&mut execution.errors));
-    // First, so that it is found however much the function wrote.
+    // First, so that it is visible however much the function wrote.
     if let Some(why) = why {
         let wrote = std::mem::replace(&mut execution.errors, why);
         if !wrote.is_empty() {
@@ -549,16 +551,16 @@ fn record(
     execution
 }
 
-/// The end of a text that is too long, with a first line that says so.
+/// Cuts a text that is too long to its end, with a first line that says so.
 fn tail(text: String) -> String {
     if text.len() <= TEXT_MAX {
         return text;
     }
     let from = text.ceil_char_boundary(text.len() - TEXT_MAX);
-    format!("[WARNING] only the last {TEXT_MAX} bytes are kept\n{}", &text[from..])
+    format!("[WARNING] only the last {TEXT_MAX} bytes are stored\n{}", &text[from..])
 }
 
-fn count_buried(execution: &Execution) {
+fn count_dead_letter(execution: &Execution) {
     if execution.buried_at_ms.is_some() {
         counter!("larder_dead_letters_total").increment(1);
     }

@@ -1,4 +1,4 @@
-//! The HTTP request that a function receives when the platform makes it: API executions, at once or from the queue.
+//! The HTTP request of an API execution, synchronous or queued: the platform makes it from the record.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,9 +16,9 @@ pub const CLIENT_IP: HeaderName = HeaderName::from_static("x-appwrite-client-ip"
 const TRIGGER: HeaderName = HeaderName::from_static("x-appwrite-trigger");
 const EXECUTION: HeaderName = HeaderName::from_static("x-appwrite-execution-id");
 
-/// What an execution without event or schedule is given. A function that exports only the typed handler gets the body
-/// as the data of a `larder.execution` event.
-pub fn of_record(view: &FunctionView, execution: &Execution, body: Bytes) -> Input {
+/// The input of an execution without event or schedule. A function that exports only the typed handler gets the body as the
+/// data of a `larder.execution` event.
+pub fn from_request(view: &FunctionView, execution: &Execution, body: Bytes) -> Input {
     let record = &execution.request;
     if !view.active.as_ref().is_some_and(|active| active.exports.http) {
         let content_type =
@@ -35,7 +35,7 @@ pub fn of_record(view: &FunctionView, execution: &Execution, body: Bytes) -> Inp
         });
     }
     let (mut head, ()) = http::Request::new(()).into_parts();
-    // Both were checked when the execution was made; a row that is broken all the same asks for the root.
+    // Both were checked when the execution was created. A corrupt row falls back to `POST /`.
     head.method = record.method.parse().unwrap_or(http::Method::POST);
     head.uri = record.path.parse().unwrap_or_else(|_| http::Uri::from_static("/"));
     for (name, value) in &record.headers {
@@ -49,7 +49,7 @@ pub fn of_record(view: &FunctionView, execution: &Execution, body: Bytes) -> Inp
     Input::Http { head, body: Body::Whole(body) }
 }
 
-/// What the platform tells a guest about its run; guests may rely on these, as nobody else can send them.
+/// Headers in which the platform describes the run to the guest. Guests may rely on them: nobody else can send them.
 pub fn platform_headers(headers: &mut HeaderMap, trigger: Trigger, id: &ExecutionId, client: Option<IpAddr>) {
     headers.insert(TRIGGER, HeaderValue::from_static(trigger.word()));
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {

@@ -1,4 +1,4 @@
-//! Uploads → artifacts. What a build says stands in its deployment's `buildLogs`.
+//! Uploads → artifacts. The log of a build is its deployment's `buildLogs`.
 
 use std::fmt::Write;
 use std::pin::pin;
@@ -18,35 +18,35 @@ use crate::objects::Objects;
 use crate::{deployments, needs};
 
 context! {
-    /// What builds use.
+    /// The context of builds.
     Builder {
         runtime: Arc<Runtime>,
         objects: Objects,
     }
 }
 
-/// How often a build is begun again because it came to no end: it may be what killed its process.
+/// How often a build is restarted because it did not finish. The build itself may have killed its process.
 const LOST_MAX: u32 = 3;
-/// How long a claim lasts, and how often it is renewed while its build goes on.
+/// How long a lease lasts, and how often it is renewed while its build runs.
 const CLAIM: Duration = Duration::from_secs(60);
 const RENEW: Duration = Duration::from_secs(15);
-/// Before a build is begun again for which the machine had no time.
+/// The delay before a build is restarted that exceeded its time on a busy machine.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What a build came to.
+/// The result of a build.
 enum Built {
     Ready(Box<(Found, Artifact, Grants)>),
-    /// The upload, or what it asks for, is at fault.
+    /// The upload, or a grant that it requests, is at fault.
     Refused(String),
-    /// The machine had no time for it.
+    /// The machine was too busy.
     Late(String),
-    /// It was cancelled, or is somebody else's by now.
+    /// It was cancelled, or another process has claimed it.
     Gone,
 }
 
-/// What the function has, and what it will have with this deployment.
+/// The function's effective grants, and those that this deployment requests.
 struct Grants {
-    in_force: larder_model::Grants,
+    effective: larder_model::Grants,
     asked: larder_model::Grants,
 }
 
@@ -68,8 +68,8 @@ impl Job for Builds {
     }
 }
 
-/// Builds the next deployment that no build has finished. One whose process died in the middle is taken over when its
-/// claim runs out.
+/// Builds the next deployment without a finished build. The build of a process that died is taken over when its lease
+/// expires.
 pub async fn step(builder: &Builder) -> larder_store::Result<bool> {
     let until = || builder.clock.now_ms() + CLAIM.as_millis() as i64;
     let claimed = builder.store.claim_build(&builder.holder, builder.clock.now_ms(), until()).await?;
@@ -79,7 +79,7 @@ pub async fn step(builder: &Builder) -> larder_store::Result<bool> {
     deployment.build_logs =
         format!("upload: {} bytes, sha256 {}\n", deployment.source_bytes, hex::encode(deployment.digest.0));
     for _ in 0..deployment.build_lost {
-        deployment.build_logs.push_str("a build of it was begun and came to no end; it begins again\n");
+        deployment.build_logs.push_str("an earlier build did not finish; it is started again\n");
     }
     deployment.updated_at_ms = builder.clock.now_ms();
     if !builder.store.update_build(&deployment, Some(&builder.holder), &builder.clock).await? {
@@ -109,7 +109,7 @@ pub async fn step(builder: &Builder) -> larder_store::Result<bool> {
             let _ = writeln!(deployment.build_logs, "error: {why}");
         }
         Built::Late(why) => {
-            tracing::warn!(deployment.id = %deployment.id, why, "a build is begun again: {why}");
+            tracing::warn!(deployment.id = %deployment.id, why, "a build is restarted: {why}");
             let again = builder.clock.now_ms() + PAUSE.as_millis() as i64;
             builder.store.release_build(&deployment, &builder.holder, again).await?;
             return Ok(true);
@@ -135,11 +135,11 @@ pub async fn step(builder: &Builder) -> larder_store::Result<bool> {
     Ok(true)
 }
 
-/// From the cheap to the dear: what it is, what it may, and only then its compilation.
+/// Checks from cheap to expensive: the format, then the grants, and only then the compilation.
 async fn build(builder: &Builder, deployment: &Deployment) -> larder_store::Result<Built> {
     if deployment.build_lost > LOST_MAX {
         return Ok(Built::Refused(format!(
-            "{} builds of it were begun and came to no end: their processes died, or the machine had no time for them; \
+            "{} builds of it did not finish: their processes died, or the machine was too busy; \
              upload it again at another time",
             deployment.build_lost
         )));
@@ -153,13 +153,13 @@ async fn build(builder: &Builder, deployment: &Deployment) -> larder_store::Resu
         Err(err) => return Ok(failed(deployment, err)),
     };
     let function = builder.store.function(&deployment.partner, &deployment.function).await?;
-    let in_force = function.map(|function| function.grants).unwrap_or_default();
-    let asked = deployment.grants.clone().unwrap_or_else(|| in_force.clone());
+    let effective = function.map(|function| function.grants).unwrap_or_default();
+    let asked = deployment.grants.clone().unwrap_or_else(|| effective.clone());
     if let Some(why) = needs::missing(&found, &asked, &deployment.function) {
         return Ok(Built::Refused(why));
     }
     Ok(match builder.runtime.compile(wasm).await {
-        Ok(artifact) => Built::Ready(Box::new((found, artifact, Grants { in_force, asked }))),
+        Ok(artifact) => Built::Ready(Box::new((found, artifact, Grants { effective, asked }))),
         Err(err) => failed(deployment, err),
     })
 }
@@ -169,7 +169,7 @@ fn failed(deployment: &Deployment, err: CompileError) -> Built {
         CompileError::Rejected(why) => Built::Refused(why),
         CompileError::Late(why) => Built::Late(why),
         CompileError::Host(_) => {
-            tracing::error!(deployment.id = %deployment.id, error = %err, "a build failed through the host's fault");
+            tracing::error!(deployment.id = %deployment.id, error = %err, "a build failed because of the host");
             Built::Refused(err.to_string())
         }
     }
@@ -204,7 +204,7 @@ fn ready(deployment: &mut Deployment, found: &Found, artifact: &Artifact, grants
         "compiled in {} ms: {} bytes of code from {} bytes",
         artifact.compile_ms, artifact.artifact_bytes, artifact.wasm_bytes
     );
-    let widens = Difference::between(&grants.in_force, &grants.asked).widens;
+    let widens = Difference::between(&grants.effective, &grants.asked).widens;
     if !widens.is_empty() && deployment.approval.is_none() {
         let _ = writeln!(log, "{WAITS}");
         for what in widens {

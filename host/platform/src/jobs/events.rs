@@ -1,4 +1,4 @@
-//! Events → executions and fan-outs of the functions that listen to them.
+//! Events → executions and fan-outs of the functions that subscribe to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,14 +16,14 @@ use crate::common::Common;
 use crate::jobs::driver::{Job, Next};
 use crate::jobs::fairness;
 
-/// Events of one transaction.
+/// Events in one transaction.
 const BATCH: u32 = 100;
-/// Partners that share it.
+/// Partners that share a transaction.
 const PARTNERS: u32 = 20;
-/// Rows that it may come to; the event with which it has more is the last.
+/// Rows of one transaction. The event that exceeds this is its last.
 const ROWS_MAX: usize = 1_000;
 
-/// Hands stored events over to the functions that take them.
+/// Routes stored events to the functions that subscribe to them.
 pub struct Events(pub Common);
 
 impl Job for Events {
@@ -41,8 +41,8 @@ impl Job for Events {
     }
 }
 
-/// Hands waiting events over, as many of each partner. An event is delivered to the functions that are enabled and
-/// deployed at this moment. The events of a partner that has as many executions waiting as it may wait.
+/// Routes waiting events, the same number for each partner. An event is delivered to the functions that are enabled and
+/// deployed at this moment. Events of a partner that has reached its limit of waiting executions are held back.
 pub async fn step(common: &Common) -> larder_store::Result<bool> {
     let rests = |waiting: &Waiting| backlog::is_full(common, waiting) && !backlog::emits_too_much(common, waiting);
     let partners = fairness::next(common, Queue::Events, vec![], PARTNERS, rests).await?;
@@ -56,7 +56,7 @@ pub async fn step(common: &Common) -> larder_store::Result<bool> {
     }
     match route(common, &events).await {
         Ok(routed) => Ok(routed),
-        // One of them is at fault, perhaps: it must not hold the others up. It is looked at again with the next wake-up or poll.
+        // One event may be at fault and must not block the others. It is retried at the next notification or poll.
         Err(
             larder_store::Error::Conflict { .. }
             | larder_store::Error::Statement { .. }
@@ -67,7 +67,7 @@ pub async fn step(common: &Common) -> larder_store::Result<bool> {
                 match route(common, std::slice::from_ref(event)).await {
                     Ok(one) => routed |= one,
                     Err(err) => {
-                        tracing::error!(event.row = %event.row, error = %err, "event {} could not be handed over", event.row);
+                        tracing::error!(event.row = %event.row, error = %err, "event {} could not be routed", event.row);
                     }
                 }
             }
@@ -77,14 +77,14 @@ pub async fn step(common: &Common) -> larder_store::Result<bool> {
     }
 }
 
-/// Hands these over, as the newest snapshots want it; gives whether there may be more to do at once. A partner that changes
-/// at this moment is read anew, and holds up no other.
+/// Routes these events by the newest snapshots. Returns whether there may be more to do at once. A partner that changes at
+/// this moment is reloaded and does not block the others.
 async fn route(common: &Common, events: &[WaitingEvent]) -> larder_store::Result<bool> {
     let mut changed: BTreeSet<PartnerId> = BTreeSet::new();
     loop {
         let mut all = Triggered::default();
         let mut routed: Vec<RoutedEvent<'_>> = Vec::with_capacity(events.len());
-        // The versions first: if one of them changes from here on, the transaction below sees it.
+        // Versions are read first: the transaction below notices any later change.
         let mut versions = BTreeMap::new();
         for event in events.iter().filter(|event| !changed.contains(&event.partner)) {
             if all.executions.len() + all.fanouts.len() >= ROWS_MAX {
@@ -107,7 +107,7 @@ async fn route(common: &Common, events: &[WaitingEvent]) -> larder_store::Result
                 if count > 0 {
                     all.counts(common);
                     all.wake(common);
-                    common.turns.make_room(common);
+                    common.fairness.make_room(common);
                 }
                 return Ok(count > 0 || !changed.is_empty());
             }
@@ -119,7 +119,7 @@ async fn route(common: &Common, events: &[WaitingEvent]) -> larder_store::Result
     }
 }
 
-/// What the functions that listen to an event are to do.
+/// The rows that an event triggers in the functions that subscribe to it.
 fn triggered(common: &Common, event: &WaitingEvent) -> Triggered {
     let mut triggered = Triggered::default();
     let Some(tenant) = common.directory.tenant(&event.partner) else { return triggered };
@@ -133,16 +133,16 @@ fn triggered(common: &Common, event: &WaitingEvent) -> Triggered {
     triggered
 }
 
-/// What sets functions going.
+/// The cause that triggers functions.
 pub struct Cause<'a> {
     pub trigger: Trigger,
     /// The event's row and subject.
     pub event: Option<(&'a EventId, Option<&'a str>)>,
-    /// A firing's nominal time, and how much later it is.
+    /// A firing's nominal time, and its delay if it is late.
     pub nominal: Option<(Millis, Option<Millis>)>,
 }
 
-/// The rows that a cause comes to.
+/// The rows that a cause triggers.
 #[derive(Default)]
 pub struct Triggered {
     pub executions: Vec<NewExecution>,
@@ -175,10 +175,10 @@ impl Triggered {
                 return;
             }
             (Per::Enrolment, Topics::All, _) => None,
-            // A firing has no subject: it concerns everyone.
+            // A firing has no subject, so it concerns every enrolment.
             (Per::Enrolment, Topics::Subject, _) if cause.trigger == Trigger::Schedule => None,
             (Per::Enrolment, Topics::Subject, Some(subject)) => Some(subject.to_owned()),
-            // Without a subject there is nobody whom the event concerns.
+            // An event without a subject concerns no enrolment.
             (Per::Enrolment, Topics::Subject, None) => return,
         };
         self.fanouts.push(Fanout {
@@ -199,7 +199,7 @@ impl Triggered {
         self.executions.is_empty() && self.fanouts.is_empty()
     }
 
-    /// They wait from now on.
+    /// Adds the rows to their partners' backlogs.
     pub fn counts(&self, common: &Common) {
         let executions = self.executions.iter().map(|new| (&new.partner, 1, 0));
         for (partner, executions, fanouts) in executions.chain(self.fanouts.iter().map(|new| (&new.partner, 0, 1))) {
@@ -209,6 +209,7 @@ impl Triggered {
         }
     }
 
+    /// Notifies the workers.
     pub fn wake(&self, common: &Common) {
         if !self.executions.is_empty() {
             common.signals.push(Work::Executions);

@@ -1,4 +1,4 @@
-//! The worker's loop over executions: claim no more than may run at once, run each, keep the leases alive.
+//! The worker: claims no more executions than may run at once, runs each, and renews the leases.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use larder_model::ids::{EnrolmentId, EventId, ExecutionId, PartnerId};
-use larder_model::retries::Fate;
+use larder_model::retries::RetryDecision;
 use larder_model::time::Millis;
 use larder_model::{Enrolment, EnrolmentStatus, Execution, StoredEvent, Trigger, delivery_key};
 use larder_signals::Work;
@@ -21,15 +21,15 @@ use crate::jobs::driver::{Job, Next};
 use crate::jobs::fairness;
 use crate::jobs::shares::Shares;
 
-/// Claims and runs executions; those that run when the process drains may finish.
+/// Claims and runs executions. Executions in progress may finish when the process drains.
 pub struct Executions {
     executor: Executor,
-    held: Held,
+    held: HeldLeases,
     permits: Arc<Semaphore>,
 }
 
 impl Executions {
-    pub fn new(executor: Executor, held: Held) -> Executions {
+    pub fn new(executor: Executor, held: HeldLeases) -> Executions {
         let permits = Arc::new(Semaphore::new(executor.settings.worker.executions_max as usize));
         Executions { executor, held, permits }
     }
@@ -52,10 +52,10 @@ impl Job for Executions {
     }
 }
 
-/// Begins as many executions as there are permits for, the first of which is `first`.
+/// Begins as many executions as there are permits. `first` is the first of them.
 async fn begin(
     executor: &Executor,
-    held: &Held,
+    held: &HeldLeases,
     permits: &Arc<Semaphore>,
     first: OwnedSemaphorePermit,
 ) -> larder_store::Result<Next> {
@@ -68,14 +68,14 @@ async fn begin(
     }
     crash::point(Point::Claimed);
     if claimed.len() == free as usize {
-        // There may be more than this process has room for.
+        // There may be more than this process has permits for.
         executor.signals.push(Work::Executions);
     }
     current(executor, &claimed).await;
     let context = match Context::load(executor, &claimed).await {
         Ok(context) => Arc::new(context),
         Err(err) => {
-            tracing::error!(error = %err, "claimed executions could not be begun; they come back when their leases end");
+            tracing::error!(error = %err, "claimed executions could not be started; they are claimed again when their leases expire");
             return Ok(Next::Now);
         }
     };
@@ -91,16 +91,16 @@ async fn begin(
         executor.life.clone().spawn_work("execution", async move {
             step(&executor, &context, claimed).await;
             drop((permit, held));
-            // There may be room now for one of the same partner.
+            // Another execution of the same partner may start now.
             executor.signals.push(Work::Executions);
         });
     }
     Ok(Next::Now)
 }
 
-/// Claims for the partners whose turn it is, each its share. Those of a partner that rests because its functions emit
-/// faster than events can be handed over are not begun.
-async fn claim(executor: &Executor, held: &Held, free: u32, now: Millis) -> larder_store::Result<Vec<Claimed>> {
+/// Claims executions for the partners that are next, each its share. A partner whose functions emit events faster than they
+/// can be routed is skipped.
+async fn claim(executor: &Executor, held: &HeldLeases, free: u32, now: Millis) -> larder_store::Result<Vec<Claimed>> {
     let worker = &executor.settings.worker;
     let shares = Shares::new(free, worker.executions_per_partner, held.by_partner());
     let rests = |waiting: &Waiting| backlog::emits_too_much(executor, waiting);
@@ -117,17 +117,18 @@ async fn claim(executor: &Executor, held: &Held, free: u32, now: Millis) -> lard
         }
     }
     if !claimed.is_empty() {
-        executor.turns.make_room(executor);
+        executor.fairness.make_room(executor);
     }
     Ok(claimed)
 }
 
-/// What runs must be what was deployed before it was claimed. A database that does not answer is not waited for.
+/// Refreshes the partners' snapshots, so that deployments made before the claim take effect. If the database does not answer,
+/// the executions run with the snapshots of before.
 async fn current(executor: &Executor, claimed: &[Claimed]) {
     let stolen = claimed.iter().filter(|claimed| claimed.stolen).count();
     if stolen > 0 {
         metrics::counter!("larder_leases_stolen_total").increment(stolen as u64);
-        tracing::warn!(executions = stolen, "{stolen} executions are taken over: their leases ran out");
+        tracing::warn!(executions = stolen, "{stolen} executions are taken over: their leases expired");
     }
     if executor.store.is_embedded() {
         return;
@@ -135,13 +136,13 @@ async fn current(executor: &Executor, claimed: &[Claimed]) {
     let partners: HashSet<&PartnerId> = claimed.iter().map(|claimed| &claimed.execution.partner).collect();
     for partner in partners {
         if let Err(err) = executor.directory.refresh(partner).await {
-            tracing::warn!(partner.id = %partner, error = %err, "partner {partner} could not be read anew");
+            tracing::warn!(partner.id = %partner, error = %err, "partner {partner} could not be refreshed");
         }
     }
 }
 
-/// The poll, or less if another execution becomes due before. One that was due at that time and was not claimed is of a
-/// partner that has its share: whichever ends next wakes this process.
+/// The poll interval, or less if another execution becomes due earlier. An execution that was due and not claimed belongs to a
+/// partner that has its share. The next execution that ends wakes this process.
 async fn until_next(executor: &Executor, now: Millis) -> Duration {
     let poll = executor.settings.worker.poll;
     match executor.store.next_due(now).await {
@@ -154,11 +155,11 @@ async fn until_next(executor: &Executor, now: Millis) -> Duration {
 async fn step(executor: &Executor, context: &Context, claimed: Claimed) {
     let execution_id = claimed.execution.id.clone();
     if let Err(err) = run(executor, context, claimed).await {
-        tracing::error!(execution.id = %execution_id, error = %err, "a claimed execution could not be begun; it comes back when its lease ends");
+        tracing::error!(execution.id = %execution_id, error = %err, "a claimed execution could not be started; it is claimed again when its lease expires");
     }
 }
 
-/// What claimed executions are about, read for all of them at once.
+/// The events and enrolments of claimed executions, read for all of them at once.
 struct Context {
     events: HashMap<(PartnerId, EventId), StoredEvent>,
     enrolments: HashMap<(PartnerId, EnrolmentId), Enrolment>,
@@ -181,27 +182,27 @@ async fn run(executor: &Executor, context: &Context, claimed: Claimed) -> larder
     let Claimed { execution, body, holder, stolen: _ } = &claimed;
     let (partner, function) = (&execution.partner, &execution.function);
     let Some(view) = executor.directory.function(partner, function) else {
-        // Its rows went with the function; one that was made at that very moment goes now. Should only the directory lag
-        // behind, nothing is removed and the lease brings the execution back.
+        // The function's rows were deleted with it. A row that was created at that moment is deleted now. If only the directory
+        // is outdated, nothing is deleted and the execution is claimed again when its lease expires.
         return executor.store.delete_orphan(partner, function, &execution.id).await;
     };
     let enrolment = execution.enrolment.as_ref().and_then(|id| context.enrolments.get(&(partner.clone(), id.clone())));
     let event = execution.event.as_ref().and_then(|row| context.events.get(&(partner.clone(), row.clone())));
     let refusal = if execution.lost > executor.settings.worker.attempts_lost {
-        let why = format!("given up after {} attempts that did not come to an end", execution.lost - 1);
-        Some((why, Fate::Buried))
+        let why = format!("given up after {} attempts that did not finish", execution.lost - 1);
+        Some((why, RetryDecision::DeadLetter))
     } else if execution.trigger != Trigger::Http && !view.function.enabled {
-        Some(("the function was disabled before this run".into(), Fate::Ended))
+        Some(("the function was disabled before this run".into(), RetryDecision::Final))
     } else if execution.enrolment.is_some() && !enrolment.is_some_and(|e| e.status == EnrolmentStatus::Active) {
-        Some(("the enrolment was paused or removed before this run".into(), Fate::Ended))
+        Some(("the enrolment was paused or removed before this run".into(), RetryDecision::Final))
     } else if execution.event.is_some() && event.is_none() {
-        Some(("the event is gone".into(), Fate::Ended))
+        Some(("the event is gone".into(), RetryDecision::Final))
     } else {
         None
     };
     let depth = event.map_or(0, |event| event.depth);
     let job = Run {
-        input: input::of_claimed(&view, execution, event, body.clone()),
+        input: input::from_queue(&view, execution, event, body.clone()),
         view,
         enrolment: enrolment.cloned(),
         depth,
@@ -214,14 +215,14 @@ async fn run(executor: &Executor, context: &Context, claimed: Claimed) -> larder
         keyed: false,
     };
     match refusal {
-        Some((why, fate)) => execution::refuse(executor, job, why, fate).await,
+        Some((why, decision)) => execution::refuse(executor, job, why, decision).await,
         None => execution::execute(executor, job).await,
     };
     Ok(())
 }
 
-/// What caused it in the first place: the first of the events that led to it, or the firing. `None`: a call, which is its
-/// own cause.
+/// The root cause: the first of the events that led to the execution, or the firing. `None`: a call, which is its own
+/// cause.
 fn root(execution: &Execution, event: Option<&StoredEvent>) -> Option<String> {
     match event {
         Some(event) => Some(event.root.clone().unwrap_or_else(|| event.row.to_string())),
@@ -229,23 +230,24 @@ fn root(execution: &Execution, event: Option<&StoredEvent>) -> Option<String> {
     }
 }
 
-/// The executions that this process runs. Only their leases are renewed: one whose run came to nothing, because the
-/// database was away or the run panicked, is let go and comes back when its lease ends.
+/// The leases of the executions that this process runs. Only these are renewed. An execution whose run failed, because the
+/// database was unavailable or the run panicked, is claimed again when its lease expires.
 #[derive(Clone, Default)]
-pub struct Held(Arc<DashMap<ExecutionId, PartnerId>>);
+pub struct HeldLeases(Arc<DashMap<ExecutionId, PartnerId>>);
 
-struct Hold {
-    held: Held,
+/// The lease of one execution. Dropping it ends the renewals.
+struct Lease {
+    held: HeldLeases,
     id: ExecutionId,
 }
 
-impl Held {
-    fn hold(&self, execution: &Execution) -> Hold {
+impl HeldLeases {
+    fn hold(&self, execution: &Execution) -> Lease {
         self.0.insert(execution.id.clone(), execution.partner.clone());
-        Hold { held: self.clone(), id: execution.id.clone() }
+        Lease { held: self.clone(), id: execution.id.clone() }
     }
 
-    /// How many are under way, by partner.
+    /// The number of executions in progress, by partner.
     fn by_partner(&self) -> HashMap<PartnerId, u32> {
         let mut counts = HashMap::new();
         for entry in self.0.iter() {
@@ -255,14 +257,14 @@ impl Held {
     }
 }
 
-impl Drop for Hold {
+impl Drop for Lease {
     fn drop(&mut self) {
         self.held.0.remove(&self.id);
     }
 }
 
-/// Lengthens the leases of what is held in good time, for as long as the process lives.
-pub async fn renew(common: Common, held: Held) {
+/// Renews the leases in good time, for as long as the process lives.
+pub async fn renew(common: Common, held: HeldLeases) {
     let lease = common.settings.worker.lease;
     loop {
         tokio::time::sleep(lease / 3).await;

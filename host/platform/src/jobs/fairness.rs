@@ -1,7 +1,7 @@
-//! Partners take turns at what is shared: routing, fan-outs, schedules, claims.
+//! Round robin over the partners for shared work: claims, routing, fan-outs, schedules.
 //!
-//! Each kind of work has a [`Turn`], the place behind the partner that was last. [`next`] gives the partners whose turn it
-//! is, without those that rest because too much of theirs waits elsewhere.
+//! Each kind of work has a [`Position`], the partner that was served last. [`next`] returns the partners after it, without
+//! those that are held back because too much of theirs waits elsewhere.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,34 +13,34 @@ use larder_store::{Queue, Waiting};
 use crate::backlog;
 use crate::common::Common;
 
-/// Where the last turn of one kind of work ended, and whether it left out partners that rest.
+/// The partner that was served last with one kind of work, and whether partners were skipped.
 #[derive(Default)]
-struct Turn {
-    place: Mutex<String>,
-    rests: AtomicBool,
+struct Position {
+    last: Mutex<String>,
+    skipped: AtomicBool,
 }
 
-impl Turn {
-    fn place(&self) -> String {
-        self.place.lock().expect("no panic under the lock").clone()
+impl Position {
+    fn last(&self) -> String {
+        self.last.lock().expect("no panic under the lock").clone()
     }
 
-    fn ended_at(&self, partner: &PartnerId) {
-        *self.place.lock().expect("no panic under the lock") = partner.to_string();
+    fn set_last(&self, partner: &PartnerId) {
+        *self.last.lock().expect("no panic under the lock") = partner.to_string();
     }
 }
 
-/// Those of this process.
+/// The positions of this process.
 #[derive(Default)]
-pub struct Turns {
-    executions: Turn,
-    events: Turn,
-    fanouts: Turn,
-    schedules: Turn,
+pub struct Fairness {
+    executions: Position,
+    events: Position,
+    fanouts: Position,
+    schedules: Position,
 }
 
-impl Turns {
-    fn of(&self, queue: Queue) -> &Turn {
+impl Fairness {
+    fn of(&self, queue: Queue) -> &Position {
         match queue {
             Queue::Executions => &self.executions,
             Queue::Events => &self.events,
@@ -49,7 +49,7 @@ impl Turns {
         }
     }
 
-    /// Something of some partner does not wait any more: what rested because of that is looked at again.
+    /// Some partner's backlog has shrunk: skipped partners are considered again.
     pub fn make_room(&self, common: &Common) {
         for (queue, work) in [
             (Queue::Executions, Work::Executions),
@@ -57,14 +57,14 @@ impl Turns {
             (Queue::Fanouts, Work::Fanouts),
             (Queue::Schedules, Work::Schedules),
         ] {
-            if self.of(queue).rests.swap(false, Ordering::Relaxed) {
+            if self.of(queue).skipped.swap(false, Ordering::Relaxed) {
                 common.signals.push(work);
             }
         }
     }
 }
 
-/// Up to `limit` partners that have such work and whose turn is next, without these and without those that `rest`.
+/// The next partners that have such work, up to `limit`, except those in `without` and those that are held back (`rests`).
 pub async fn next(
     common: &Common,
     queue: Queue,
@@ -72,9 +72,9 @@ pub async fn next(
     limit: u32,
     rests: impl Fn(&Waiting) -> bool,
 ) -> larder_store::Result<Vec<PartnerId>> {
-    let turn = common.turns.of(queue);
+    let position = common.fairness.of(queue);
     loop {
-        let found = common.store.partners_with(queue, common.clock.now_ms(), &turn.place(), &without, limit).await?;
+        let found = common.store.partners_with(queue, common.clock.now_ms(), &position.last(), &without, limit).await?;
         let mut resting = Vec::new();
         for partner in &found {
             if let Some(tenant) = common.directory.tenant(partner)
@@ -85,11 +85,11 @@ pub async fn next(
         }
         if resting.is_empty() {
             if let Some(last) = found.last() {
-                turn.ended_at(last);
+                position.set_last(last);
             }
             return Ok(found);
         }
-        turn.rests.store(true, Ordering::Relaxed);
+        position.skipped.store(true, Ordering::Relaxed);
         without.extend(resting);
     }
 }

@@ -12,11 +12,11 @@ use crate::common::Common;
 use crate::jobs::driver::{Job, Next};
 use crate::jobs::fairness;
 
-/// Enrolments of one transaction.
+/// Enrolments in one transaction.
 const PAGE: u32 = 200;
-/// Partners of one step.
+/// Partners in one step.
 const PARTNERS: u32 = 8;
-/// Fan-outs of a partner that are looked at, until there is one that no other worker is at.
+/// Fan-outs of a partner that are tried until one is not locked by another worker.
 const FANOUTS: u32 = 4;
 
 /// Expands fan-outs.
@@ -37,9 +37,8 @@ impl Job for Fanouts {
     }
 }
 
-/// Gives a fan-out of each partner its next page. Those of a partner rest while more of its executions are due than the
-/// workers shall have before them, or as many wait as may, so that one large fan-out is a cursor and not a hundred thousand
-/// rows.
+/// Expands the next page of one fan-out of each partner. A partner is held back while too many of its executions are due or
+/// waiting. So a large fan-out is stored as a cursor and not as a hundred thousand rows.
 pub async fn step(common: &Common) -> larder_store::Result<bool> {
     let worker = &common.settings.worker;
     let (due_max, waiting_max) = (u64::from(worker.due_max), u64::from(worker.waiting_per_partner));
@@ -48,13 +47,13 @@ pub async fn step(common: &Common) -> larder_store::Result<bool> {
     for partner in fairness::next(common, Queue::Fanouts, vec![], PARTNERS, rests).await? {
         match expand(common, &partner, waiting_max).await {
             Ok(one) => moved |= one,
-            // It is this partner's alone.
+            // This affects only this partner.
             Err(
                 err @ (larder_store::Error::Conflict { .. }
                 | larder_store::Error::Statement { .. }
                 | larder_store::Error::BadRow { .. }),
             ) => {
-                tracing::error!(partner.id = %partner, error = %err, "a fan-out of {partner} could not go on");
+                tracing::error!(partner.id = %partner, error = %err, "a fan-out of {partner} could not be expanded");
             }
             Err(err) => return Err(err),
         }
@@ -62,7 +61,7 @@ pub async fn step(common: &Common) -> larder_store::Result<bool> {
     Ok(moved)
 }
 
-/// Gives the partner's oldest fan-out its next page.
+/// Expands the next page of the partner's oldest fan-out.
 async fn expand(common: &Common, partner: &PartnerId, waiting_max: u64) -> larder_store::Result<bool> {
     let tenant = common.directory.tenant(partner);
     let waiting = match &tenant {
@@ -71,7 +70,7 @@ async fn expand(common: &Common, partner: &PartnerId, waiting_max: u64) -> larde
     };
     let page = u64::from(PAGE).min(waiting_max.saturating_sub(waiting)).max(1) as u32;
     for fanout in common.store.waiting_fanouts(partner, FANOUTS).await? {
-        // `None`: another worker has it, or had it before.
+        // `None`: another worker has it or has expanded it already.
         let Some(made) = common.store.expand_fanout(&fanout, page, &common.clock).await? else { continue };
         crash::point(Point::FanoutExpanded);
         metrics::counter!("larder_fanout_executions_total").increment(made.into());

@@ -1,8 +1,8 @@
-//! Asking the services of feeds, each by one process at a time.
+//! Polls the services of feeds, each in one process at a time.
 //!
-//! A due feed is claimed for as long as a poll may take; the answer is read whole, within bounds, and stored together with
-//! the cursor behind it (`store/feeds`). A process that dies in between leaves a lease that runs out and a cursor that has
-//! not moved: the page is read again. What failed rests, longer each time.
+//! A due feed is leased for the longest time that a poll may take. The whole answer is read, within bounds, and stored
+//! together with the cursor after it (`store/feeds`). If the process dies in between, the lease expires, the cursor has not
+//! moved and the page is read again. Failed polls back off exponentially.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -30,22 +30,22 @@ use crate::common::context;
 use crate::feeds::owner;
 use crate::jobs::driver::{Job, Next};
 
-/// Due feeds that are looked at in one step.
+/// Due feeds in one step.
 const BATCH: u32 = 1_000;
-/// How much longer than a poll a claim lasts: for storing what came of it.
+/// How much longer than a poll a lease lasts: time for storing the result.
 const LEASE_SPARE: Duration = Duration::from_secs(5);
-/// Between two looks at the figures of all feeds.
+/// Between two reports of the figures of all feeds.
 const FIGURES: Duration = Duration::from_secs(5);
 /// Between two pages of one feed.
 const AGAIN_MS: Millis = 50;
 const OPERATOR: &str = "OPERATOR";
 const WHY_CHARS_MAX: usize = 500;
-/// The longest rest that a service may ask for.
+/// The longest delay that a service may ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
 const ETAG_BYTES_MAX: usize = 1_024;
 
 context! {
-    /// What polling uses.
+    /// The context of polling.
     Poller {
         upstreams: Upstreams,
     }
@@ -55,13 +55,13 @@ context! {
 pub struct Feeds {
     poller: Poller,
     polls: Polls,
-    told: Told,
-    told_at: Option<Instant>,
+    reported: ReportedFeeds,
+    reported_at: Option<Instant>,
 }
 
 impl Feeds {
     pub fn new(poller: Poller) -> Feeds {
-        Feeds { poller, polls: Polls::default(), told: Told::default(), told_at: None }
+        Feeds { poller, polls: Polls::default(), reported: ReportedFeeds::default(), reported_at: None }
     }
 }
 
@@ -77,9 +77,9 @@ impl Job for Feeds {
 
     async fn step(&mut self, (): ()) -> larder_store::Result<Next> {
         let (poller, poll) = (&self.poller, self.poll());
-        if self.told_at.is_none_or(|at| at.elapsed() >= FIGURES) {
-            self.told_at = Some(Instant::now());
-            self.told.tell(poller).await;
+        if self.reported_at.is_none_or(|at| at.elapsed() >= FIGURES) {
+            self.reported_at = Some(Instant::now());
+            self.reported.report(poller).await;
         }
         let crowded = step(poller, &self.polls).await?;
         Ok(Next::Within(match poller.store.next_feed().await {
@@ -89,7 +89,7 @@ impl Job for Feeds {
     }
 }
 
-/// Begins the polls that are due; gives whether there was no room for some, which wait until there is.
+/// Begins the polls that are due. Returns whether some must wait for a permit.
 async fn step(poller: &Poller, polls: &Polls) -> larder_store::Result<bool> {
     let settings = &poller.settings.feeds;
     let most = settings.polls_max;
@@ -99,7 +99,7 @@ async fn step(poller: &Poller, polls: &Polls) -> larder_store::Result<bool> {
             crowded = true;
             continue;
         }
-        let Some(turn) = polls.begin(&feed.owner, most) else {
+        let Some(permit) = polls.begin(&feed.owner, most) else {
             crowded = true;
             continue;
         };
@@ -110,16 +110,16 @@ async fn step(poller: &Poller, polls: &Polls) -> larder_store::Result<bool> {
         let poller = poller.clone();
         poller.life.clone().spawn_work("poll of a feed", async move {
             poll(&poller, &feed).await;
-            drop(turn);
-            // There may be more of it, and there is room for another.
+            drop(permit);
+            // The feed may have more pages, and another poll may begin.
             poller.signals.push(Work::Feeds);
         });
     }
     Ok(crowded)
 }
 
-/// As many events of its partner wait as may: the feed stays where it is. One of the operator's goes on, as its partners have
-/// no part in how much it brings, and none of them shall hold up the others.
+/// Is the feed held back because its partner has reached its limit of waiting events? A feed of the operator is never held
+/// back: its partners do not control how much it brings, and none of them may block the others.
 async fn rests(poller: &Poller, feed: &Feed) -> larder_store::Result<bool> {
     match feed.owner.as_ref().and_then(|partner| poller.directory.tenant(partner)) {
         Some(tenant) => Ok(backlog::takes_no_events(poller, &backlog::waiting(poller, &tenant).await?)),
@@ -127,29 +127,30 @@ async fn rests(poller: &Poller, feed: &Feed) -> larder_store::Result<bool> {
     }
 }
 
-/// How many polls are under way, by owner.
+/// The number of polls in progress, by owner.
 #[derive(Clone, Default)]
 struct Polls(Arc<Mutex<HashMap<Option<PartnerId>, usize>>>);
 
-struct Turn {
+/// A permit for one poll. Dropping it releases the permit.
+struct PollPermit {
     polls: Polls,
     owner: Option<PartnerId>,
 }
 
 impl Polls {
-    /// `None`: all turns are taken, or this owner has its share, so that slow services of one leave room for the others'.
-    fn begin(&self, owner: &Option<PartnerId>, most: usize) -> Option<Turn> {
+    /// `None`: all permits are taken, or this owner has its share. So slow services of one owner leave permits for the others.
+    fn begin(&self, owner: &Option<PartnerId>, most: usize) -> Option<PollPermit> {
         let mut polls = self.0.lock().expect("no panic under the lock");
         let own = polls.get(owner).copied().unwrap_or_default();
         if own >= most.div_ceil(2) || polls.values().sum::<usize>() >= most {
             return None;
         }
         polls.insert(owner.clone(), own + 1);
-        Some(Turn { polls: self.clone(), owner: owner.clone() })
+        Some(PollPermit { polls: self.clone(), owner: owner.clone() })
     }
 }
 
-impl Drop for Turn {
+impl Drop for PollPermit {
     fn drop(&mut self) {
         let mut polls = self.polls.0.lock().expect("no panic under the lock");
         if let Some(own) = polls.get_mut(&self.owner) {
@@ -161,10 +162,10 @@ impl Drop for Turn {
     }
 }
 
-/// Why a poll came to nothing.
+/// Why a poll failed.
 struct Failed {
     why: String,
-    /// How long the service wants to be left alone.
+    /// The delay that the service asks for.
     retry_after: Option<Duration>,
 }
 
@@ -185,29 +186,29 @@ async fn poll(poller: &Poller, feed: &Feed) {
                 Ok(Some(_)) if unchanged => "unchanged",
                 Ok(Some(_)) => "good",
                 Ok(None) => "lost",
-                // The lease ends and it is polled again.
+                // The feed is polled again when the lease expires.
                 Err(err) => {
-                    tracing::warn!(feed.name = %feed.name, error = %err, "what came of feed {} could not be stored", feed.name);
+                    tracing::warn!(feed.name = %feed.name, error = %err, "the result of feed {} could not be stored", feed.name);
                     "lost"
                 }
             }
         }
         Ok(Err(failed)) => fail(poller, feed, settings, failed).await,
         Err(_) => {
-            let why = format!("there was no whole answer within {:?}", poller.settings.feeds.timeout);
+            let why = format!("there was no complete answer within {:?}", poller.settings.feeds.timeout);
             fail(poller, feed, settings, why.into()).await
         }
     };
     counter!("larder_feed_polls_total", "result" => result).increment(1);
 }
 
-/// A page and what it was tagged with.
+/// A page and its entity tag.
 struct Answer {
     page: Page,
     etag: Option<String>,
 }
 
-/// Asks for the next page; `None`: nothing has changed since the last one.
+/// Fetches the next page; `None`: nothing has changed since the last one.
 async fn fetch(poller: &Poller, feed: &Feed, settings: &PollSettings) -> Result<Option<Answer>, Failed> {
     let cursor = settings.cursor.as_ref().zip(feed.progress.cursor.as_ref());
     let mut path = settings.path.clone();
@@ -259,7 +260,7 @@ async fn fetch(poller: &Poller, feed: &Feed, settings: &PollSettings) -> Result<
     Ok(Some(Answer { page, etag: etag.map(str::to_owned) }))
 }
 
-/// Whom to ask, and on whose behalf. The operator has a name there that no partner can have.
+/// The upstream to ask, and the partner on whose behalf. The operator has an id there that no partner can have.
 async fn upstream(poller: &Poller, feed: &Feed, name: &str) -> Result<(PartnerId, Arc<UpstreamView>), String> {
     let (partner, found) = match &feed.owner {
         Some(partner) => {
@@ -274,8 +275,8 @@ async fn upstream(poller: &Poller, feed: &Feed, name: &str) -> Result<(PartnerId
     Ok((partner, found.ok_or_else(|| format!("there is no upstream {name:?}"))?))
 }
 
-/// Where the feed goes after this answer. Where there is more behind the cursor it is asked again soon, if this page
-/// brought something new: a service that sends the same over and over is asked once in a period.
+/// Where the feed moves after this answer. It is polled again soon only if the cursor has moved. A service that sends the same
+/// page again and again is polled once in a period.
 fn next(poller: &Poller, feed: &Feed, settings: &PollSettings, answer: Option<Answer>) -> (Page, Moved) {
     let (now, holder) = (poller.clock.now_ms(), poller.holder.clone());
     let due_at_ms = now + settings.period().as_millis() as Millis;
@@ -285,8 +286,8 @@ fn next(poller: &Poller, feed: &Feed, settings: &PollSettings, answer: Option<An
     };
     let next = answer.page.next.clone().or_else(|| cursor.clone());
     let again_at_ms = if next == cursor { due_at_ms } else { due_at_ms.min(now + AGAIN_MS) };
-    // Behind a cursor a tag is kept of an empty page only: that there is still nothing. Of a page with items it would say that
-    // they are the same, and a service that once gave the cursor of a page that we have would keep us there.
+    // After a cursor, only the entity tag of an empty page is stored: it means that there is still nothing. The tag of a page
+    // with items would mean that they are unchanged. A service that once repeated a cursor would then hold the feed there.
     let at_the_end = answer.page.events.is_empty() && answer.page.refused == 0 && next == cursor;
     let etag = answer.etag.filter(|_| settings.cursor.is_none() || at_the_end);
     (answer.page, Moved { holder, cursor: next, etag, due_at_ms, again_at_ms })
@@ -308,20 +309,20 @@ async fn fail(poller: &Poller, feed: &Feed, settings: &PollSettings, failed: Fai
         Ok(true) => "failed",
         Ok(false) => "lost",
         Err(err) => {
-            tracing::warn!(feed.name = %feed.name, error = %err, "that feed {} failed could not be stored", feed.name);
+            tracing::warn!(feed.name = %feed.name, error = %err, "the failure of feed {} could not be stored", feed.name);
             "lost"
         }
     }
 }
 
-/// Feeds whose figures stand in the metrics.
+/// Feeds whose figures are in the metrics.
 #[derive(Default)]
-struct Told(Vec<[String; 2]>);
+struct ReportedFeeds(Vec<[String; 2]>);
 
-impl Told {
-    /// When each feed last went well and how new its newest item is, as seconds since 1970: the age is for the asker to
-    /// compute, and grows also when nobody tells.
-    async fn tell(&mut self, poller: &Poller) {
+impl ReportedFeeds {
+    /// Sets the time of each feed's last success and of its newest item, as seconds since 1970. The reader computes the age,
+    /// so it also grows when nothing is reported.
+    async fn report(&mut self, poller: &Poller) {
         const GOOD: &str = "larder_feed_good_timestamp_seconds";
         const NEWEST: &str = "larder_feed_newest_item_timestamp_seconds";
         let Ok(feeds) = poller.store.all_feeds().await else { return };

@@ -1,9 +1,9 @@
-//! What works in the background: one file per kind of job.
+//! Background jobs, one file per kind.
 //!
-//! * [`driver`]: the loop of jobs that look for one piece of work at a time.
-//! * [`executions`] claims due executions; [`fairness`]: which partner is next; [`shares`]: how the slots are shared out.
+//! * [`driver`]: the loop of all jobs that poll the database for work.
+//! * [`executions`] claims due executions. [`fairness`] decides which partner is next, [`shares`] how many slots each gets.
 //! * [`events`] → executions and fan-outs. [`fanouts`] → executions. [`builds`]: uploads → artifacts.
-//! * [`schedules`] and [`feeds`]: what is due by the clock. [`retention`]: what is removed.
+//! * [`schedules`] and [`feeds`]: work that is due by the clock. [`retention`] removes what was deleted or is too old.
 
 pub mod builds;
 pub mod driver;

@@ -1,5 +1,6 @@
-//! What was deleted or is too old goes, a batch at a time: what is left of functions and enrolments; executions, events, kept
-//! answers, deployments, uploads that are nobody's; and, in every process, artifacts beyond what its cache may have.
+//! Retention: removes what was deleted or is too old, a batch at a time. That is the rest of deleted functions and
+//! enrolments; executions, events, stored answers, deployments and orphaned uploads; and, in every process, artifacts beyond
+//! the size of its cache.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::objects::Objects;
 use crate::stored;
 
 context! {
-    /// What removing uses.
+    /// The context of retention.
     Retention {
         runtime: Arc<Runtime>,
         objects: Objects,
@@ -25,31 +26,27 @@ context! {
 const PERIOD: Duration = Duration::from_secs(60);
 const UPLOADS_PERIOD: Duration = Duration::from_secs(3_600);
 const UPLOAD_AGE_MIN: Duration = Duration::from_secs(24 * 3_600);
-/// Rows of one transaction, so that the writer is never held for long.
+/// Rows in one transaction, so that the writer is never blocked for long.
 const BATCH: u32 = 500;
-/// Between two looks for what others have deleted and not removed.
+/// The interval at which rows of deleted things are looked for.
 const REMOVALS_PERIOD: Duration = Duration::from_secs(2);
 const REMOVALS_MAX: u32 = 100;
-/// Batches that a deletion removes before it is answered: most things are gone with the answer.
+/// Batches that a deletion removes before it is answered. Most things are removed completely by then.
 const BATCHES_AT_ONCE: u32 = 8;
 
-/// Something that goes away now and then.
+/// A periodic removal.
 struct Sweep {
-    /// What goes, for people.
+    /// What is removed, for the log.
     what: &'static str,
     metric: &'static str,
     period: Duration,
 }
 
 pub fn start(retention: &Retention) {
-    let rows = Sweep {
-        what: "rows that were kept as long as they are to be",
-        metric: "larder_retention_rows_total",
-        period: PERIOD,
-    };
+    let rows = Sweep { what: "expired rows", metric: "larder_retention_rows_total", period: PERIOD };
     retention.life.spawn("retention", every(retention.clone(), rows, async |retention| Ok(sweep(retention).await?)));
     let removed =
-        Sweep { what: "rows of what was deleted", metric: "larder_removed_rows_total", period: REMOVALS_PERIOD };
+        Sweep { what: "rows of deleted things", metric: "larder_removed_rows_total", period: REMOVALS_PERIOD };
     retention
         .life
         .spawn("removals", every(retention.clone(), removed, async |retention| Ok(sweep_removals(retention).await?)));
@@ -62,7 +59,7 @@ pub fn start(retention: &Retention) {
     retention.life.spawn("uploads", every(retention.clone(), uploads, sweep_uploads));
 }
 
-/// What every process does: keeps the artifacts of its data folder within `build.cache_bytes_max`.
+/// Starts what every process does: evicting artifacts beyond `build.cache_bytes_max` from its data folder.
 pub fn start_own(retention: &Retention) {
     let artifacts = Sweep {
         what: "artifacts beyond build.cache_bytes_max",
@@ -86,9 +83,9 @@ where
             Ok(0) => {}
             Ok(gone) => {
                 metrics::counter!(metric).increment(gone);
-                tracing::info!(gone, "{gone} {what} are gone");
+                tracing::info!(gone, "{gone} {what} were removed");
             }
-            Err(err) => tracing::error!(error = %err, "{what} could not be removed; trying again in {period:?}"),
+            Err(err) => tracing::error!(error = %err, "{what} could not be removed; retrying in {period:?}"),
         }
         tokio::select! {
             () = tokio::time::sleep(period) => {}
@@ -97,23 +94,24 @@ where
     }
 }
 
-/// How long the mark of the last commit of a process is kept: longer than any commit is looked up.
+/// How long the mark of a process's last commit is stored: longer than any commit is looked up.
 const COMMITS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
-/// Removes what is left of something that was just deleted, if it is not much; the rest goes in the background.
+
+/// Removes what is left of something that was just deleted, up to a few batches. The rest is removed in the background.
 pub async fn sweep_at_once(common: &Common, removal: &Removal) {
     for _ in 0..BATCHES_AT_ONCE {
         match common.store.sweep_removal(removal, BATCH).await {
             Ok(swept) if swept.done => return,
             Ok(_) => {}
             Err(err) => {
-                tracing::warn!(error = %err, "rows of what was deleted are left; they go in the background");
+                tracing::warn!(error = %err, "rows of deleted things are left; they are removed in the background");
                 return;
             }
         }
     }
 }
 
-/// A batch of each removal in turn, so that a large one holds up no small one.
+/// Removes a batch of each removal in turn, so that a large one does not block a small one.
 async fn sweep_removals(retention: &Retention) -> larder_store::Result<u64> {
     let mut rows = 0;
     let mut left = retention.store.removals(REMOVALS_MAX).await?;
@@ -138,7 +136,7 @@ async fn sweep_removals(retention: &Retention) -> larder_store::Result<u64> {
     Ok(rows)
 }
 
-/// What is too old goes from every table; gives how many rows.
+/// Removes what is too old from every table. Returns the number of rows.
 async fn sweep(retention: &Retention) -> larder_store::Result<u64> {
     let (now, records) = (retention.clock.now_ms(), &retention.settings.records);
     let before = |age: Duration| now - age.as_millis() as i64;
@@ -177,9 +175,9 @@ async fn sweep_aged(retention: &Retention, aged: &Aged, before: i64) -> larder_s
     Ok(rows)
 }
 
-/// Removes uploads that no deployment has any more, or never had because the process that took it died.
+/// Removes uploads that no deployment has any more, or never had because the receiving process died.
 async fn sweep_uploads(retention: &Retention) -> anyhow::Result<u64> {
-    // An upload is there before its deployment is; a day is longer than any request takes.
+    // An upload exists before its deployment. A day is longer than any request takes.
     let before = retention.clock.now_ms() - UPLOAD_AGE_MIN.as_millis() as i64;
     let mut older = std::pin::pin!(retention.objects.older(before));
     let mut gone = 0;

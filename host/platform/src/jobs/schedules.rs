@@ -1,8 +1,8 @@
 //! Schedules: cron expressions → due times → executions, each fired once.
 //!
-//! A row in `schedules` holds the next nominal time of an armed schedule. Firing inserts what it triggers under the key
-//! (function, nominal time) and moves the row to the next time, in one transaction: a restart neither skips nor doubles
-//! a firing. Firings missed for longer than `scheduler.catch_up` are not made up for; the others are, marked late.
+//! A row in `schedules` holds the next nominal time of an armed schedule. A firing inserts what it triggers under the key
+//! (function, nominal time) and moves the row to the next time, in one transaction. So a restart neither skips nor repeats a
+//! firing. Missed firings are caught up and marked late, except those older than `scheduler.catch_up`.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -27,8 +27,7 @@ use crate::jobs::fairness;
 /// A firing that is this much later than its nominal time is recorded as late.
 const LATE_MS: Millis = 10_000;
 
-/// Arms or disarms a function's schedule after a change of the function or its deployment. A firing that is due but
-/// was not made yet stays due.
+/// Arms or disarms a function's schedule after a change of the function or its deployment. A firing that is due stays due.
 pub async fn arm(common: &Common, partner: &PartnerId, function: &FunctionId) -> larder_store::Result<()> {
     let view = common.directory.function(partner, function);
     let present = common.store.schedule(partner, function).await?;
@@ -40,7 +39,7 @@ pub async fn arm(common: &Common, partner: &PartnerId, function: &FunctionId) ->
     Ok(())
 }
 
-/// When the schedule is to fire next, if it stands at `present` now.
+/// The next time of the schedule, if its row has `present` now.
 fn wanted(common: &Common, view: &FunctionView, present: Option<Millis>) -> Option<Millis> {
     let (cron, now) = (armed(view)?, common.clock.now_ms());
     match present {
@@ -59,10 +58,10 @@ fn next(cron: &Cron, view: &FunctionView, after: Millis) -> Option<Millis> {
     cron.next_after(instant(after), &view.timezone.rules()).map(|at: DateTime<Utc>| at.timestamp_millis())
 }
 
-/// Between two looks whether every schedule is armed.
+/// The interval at which all schedules are checked.
 const ARM_ALL: Duration = Duration::from_secs(60);
 
-/// Arms every schedule, for a process that died between a change and the arming after it: one query for all of them.
+/// Arms every schedule, in case a process died between a change and the arming after it. One query reads all of them.
 pub async fn arm_all(common: &Common) -> larder_store::Result<()> {
     let present: HashMap<(PartnerId, FunctionId), Millis> =
         common.store.schedules().await?.into_iter().map(|(partner, function, at)| ((partner, function), at)).collect();
@@ -70,7 +69,7 @@ pub async fn arm_all(common: &Common) -> larder_store::Result<()> {
         for (function, view) in tenant.functions.iter().filter(|(_, view)| !view.function.schedule.is_empty()) {
             let present = present.get(&(partner.clone(), function.clone())).copied();
             if wanted(common, view, present) != present {
-                // It may have been fired or changed since they were read.
+                // It may have fired or changed since the query.
                 arm(common, partner, function).await?;
             }
         }
@@ -78,17 +77,17 @@ pub async fn arm_all(common: &Common) -> larder_store::Result<()> {
     Ok(())
 }
 
-/// Takes a firing away that nothing is to come of, unless it was armed anew meanwhile.
+/// Removes a firing that triggers nothing, unless the schedule was armed again in the meantime.
 async fn disarm(common: &Common, due: &(PartnerId, FunctionId, Millis)) -> larder_store::Result<()> {
     common.store.fire_schedule(due, None, &[], &[]).await.map(|_| ())
 }
 
-/// Firings of one step, and partners that share them.
+/// Firings in one step, and partners that share them.
 const BATCH: u32 = 100;
 const PARTNERS: u32 = 20;
 
-/// Fires what is due, as much of each partner. The schedules of a partner that has as many executions waiting as it may
-/// rest, as if nobody had looked: what they miss is made up for, marked late.
+/// Fires due schedules, the same number for each partner. Schedules of a partner that has reached its limit of waiting
+/// executions are held back. What they miss is caught up and marked late.
 pub async fn step(common: &Common) -> larder_store::Result<bool> {
     let now = common.clock.now_ms();
     let rests = |waiting: &Waiting| backlog::is_full(common, waiting);
@@ -119,7 +118,7 @@ async fn fire(common: &Common, due: &(PartnerId, FunctionId, Millis), now: Milli
         counter!("larder_schedule_firings_total", "kind" => "missed").increment(1);
         tracing::warn!(
             partner.id = %partner, function.id = %function, nominal_at_ms = nominal, late_ms = late,
-            "firings of {function} were missed for longer than scheduler.catch_up and are left out"
+            "firings of {function} were missed for longer than scheduler.catch_up and are skipped"
         );
         next(&cron, &view, now - catch_up)
     } else {
@@ -147,7 +146,7 @@ async fn fire(common: &Common, due: &(PartnerId, FunctionId, Millis), now: Milli
 /// Fires schedules.
 pub struct Schedules {
     common: Common,
-    /// When it was last looked whether all are armed.
+    /// When all schedules were last checked.
     armed: Option<Instant>,
 }
 
@@ -178,7 +177,7 @@ impl Job for Schedules {
         if step(common).await? {
             return Ok(Next::Now);
         }
-        // What is due and rests is looked at again with the next poll.
+        // Due schedules that are held back are checked again at the next poll.
         Ok(Next::Within(match common.store.next_schedule(common.clock.now_ms()).await {
             Ok(Some(at)) => poll.min(Duration::from_millis((at - common.clock.now_ms()).max(1) as u64)),
             _ => poll,

@@ -1,15 +1,15 @@
-//! How the slots of a process are shared out: which partner may begin how many more executions.
+//! Fair shares of a process's slots: how many more executions each partner may begin.
 //!
-//! Nobody is stopped once it runs, so room for those who come later must be kept before they come. A partner may begin
-//! another execution while it runs fewer than `worker.executions_per_partner` and fewer than three times as many as would
-//! be free besides the one that is kept for a partner that runs none. So one partner alone gets twelve of sixteen slots, two
-//! get seven and six, five get three each, and whoever comes next finds one, until there are as many partners as slots.
+//! Running executions are never stopped, so slots for later partners must be reserved in advance. A partner may begin another
+//! execution while it runs fewer than `worker.executions_per_partner` and fewer than three times the free slots, not counting
+//! one that is reserved for a partner that runs none. So one partner alone gets twelve of sixteen slots, two get seven and
+//! six, and five get three each. The next partner finds a slot until there are as many partners as slots.
 
 use std::collections::HashMap;
 
 use larder_model::ids::PartnerId;
 
-/// So many times what is left free may one partner have.
+/// A partner may have this many times the free slots.
 const TIMES_FREE: u32 = 3;
 
 pub struct Shares {
@@ -19,7 +19,7 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// `free` slots, and how many executions of each partner run.
+    /// From the number of free slots and of each partner's running executions.
     pub fn new(free: u32, per_partner: u32, running: HashMap<PartnerId, u32>) -> Shares {
         Shares { free, per_partner, running }
     }
@@ -34,12 +34,12 @@ impl Shares {
         self.free > 0 && running < self.per_partner && fair
     }
 
-    /// Those that may begin none at present.
+    /// The partners that may begin no execution now.
     pub fn full(&self) -> Vec<PartnerId> {
         self.running.keys().filter(|partner| !self.may_begin(partner)).cloned().collect()
     }
 
-    /// Shares the free slots out among these, one by one to whoever has fewest, the first of them if there are several.
+    /// Distributes the free slots among these partners, one by one to the partner with the fewest; the first one on a tie.
     pub fn share_out(mut self, partners: &[PartnerId]) -> Vec<(PartnerId, u32)> {
         let before = self.running.clone();
         while let Some(next) =
@@ -61,7 +61,7 @@ mod tests {
         names.chars().map(|name| name.to_string().parse().unwrap()).collect()
     }
 
-    /// What each of these gets of the slots when all of them want as many as they may have, and what stays free.
+    /// The shares of these partners if each takes all that it may have, and the slots that stay free.
     fn shares(slots: u32, names: &str) -> (Vec<u32>, u32) {
         let shared = Shares::new(slots, 12, HashMap::new()).share_out(&partners(names));
         let counts: Vec<u32> = shared.into_iter().map(|(_, count)| count).collect();
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_are_equal_parts_with_one_for_who_comes_next() {
+    fn slots_are_shared_equally_with_one_reserved_for_the_next_partner() {
         for (slots, names, expected, free) in [
             (16, "a", vec![12], 4),
             (16, "ab", vec![7, 6], 3),
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn who_runs_none_goes_before_who_runs_some() {
+    fn partners_without_executions_are_served_first() {
         let running: HashMap<PartnerId, u32> = [("a".parse().unwrap(), 3)].into();
         let share = |free: u32, names: &str| {
             let shares = Shares::new(free, 12, running.clone());

@@ -130,7 +130,7 @@ pub async fn take(app: &App, partner: &PartnerId, place: &[&str], parts: &[&[u8]
         Taken::Free { subject, again } => {
             crash::point(Point::KeyTaken);
             if !again {
-                app.idempotency.one_more(partner);
+                app.idempotency.add_one(partner);
             }
             Ok(Looked::Go(Ticket { again, ..Ticket::new(subject, Some(KeyHolder { request, until_ms })) }))
         }

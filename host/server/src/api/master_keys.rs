@@ -82,5 +82,5 @@ async fn rotate(State(app): State<App>, _: Operator, body: Body) -> Result<Json<
     let seen = key_rotation::overview(&app.key_rotation).await?;
     let sealing = seen.sealing.id;
     let left = seen.otherwise + seen.keys.iter().filter(|key| key.id != sealing).map(|key| key.values).sum::<u64>();
-    Ok(Json(RotationObject { rewrapped: done.values, left, unopened: done.unopened, state: object(seen) }))
+    Ok(Json(RotationObject { rewrapped: done.values, left, unopened: done.undecryptable, state: object(seen) }))
 }

@@ -54,7 +54,7 @@ const DOCUMENT: &str = "/v1/openapi.json";
 )]
 struct Document;
 
-/// All routes below `/v1`. It wants the request's `Door` as an extension, and the peer's address if it is known.
+/// All routes below `/v1`. It wants the request's `Endpoint` as an extension, and the peer's address if it is known.
 pub fn router(app: App) -> Router {
     let (router, document) = parts();
     // Written once: anybody may ask for it.

@@ -1,4 +1,4 @@
-//! Heads that pass the web door: what a function sees of a request's, and what a client sees of an answer's.
+//! Headers at the web endpoint: what a function sees of a request's head, and a client of an answer's.
 
 use std::net::SocketAddr;
 
@@ -8,8 +8,8 @@ use larder_model::ids::ExecutionId;
 use larder_model::net::hop_by_hop;
 use larder_platform::execution::request;
 
-/// What the platform says of an answer, or what changes a client's view of more than this one answer: what it keeps of the
-/// whole host (`nel`, `accept-ch`), where it goes next (`refresh`), what a proxy in front of us does (`x-accel-redirect`).
+/// Headers that only the platform may set, because they affect more than this one answer: what a client stores for the whole
+/// host (`nel`, `accept-ch`), where it goes next (`refresh`), what a proxy in front of us does (`x-accel-redirect`).
 const PLATFORM_HEADERS: [&str; 29] = [
     "accept-ch",
     "alt-svc",
@@ -45,7 +45,7 @@ const PLATFORM_PREFIXES: [&str; 5] = ["x-accel-", "x-appwrite-", "x-forwarded-",
 /// A function that streams may ask a proxy not to wait for more.
 const ALLOWED: &str = "x-accel-buffering";
 
-/// What the guest sees: nothing about the connection, nothing that pretends to come from the platform.
+/// Prepares a request's headers for the guest: hop-by-hop headers and forged platform headers are removed.
 pub fn prepare(headers: &mut HeaderMap, id: &ExecutionId, peer: SocketAddr) {
     hop_by_hop::strip(headers);
     // The server has answered it.
@@ -54,18 +54,18 @@ pub fn prepare(headers: &mut HeaderMap, id: &ExecutionId, peer: SocketAddr) {
     request::platform_headers(headers, Trigger::Http, id, Some(peer.ip()));
 }
 
-/// Takes out of an answer what a function has no business to say; tells what that was. `own_host` is the client's name for
-/// the partner's door, if that is the partner's alone.
+/// Removes from an answer the headers that a function must not set, and returns what was removed. `own_host` is the host of
+/// the partner's endpoint as the client names it, if no other partner shares it.
 pub fn sanitize_response(headers: &mut HeaderMap, own_host: Option<&str>) -> Vec<String> {
     hop_by_hop::strip(headers);
-    let mut told = Vec::new();
+    let mut report = Vec::new();
     let removed = remove(headers, |name| {
         PLATFORM_HEADERS.contains(&name)
             || (name != ALLOWED && PLATFORM_PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
     });
     if !removed.is_empty() {
         let names: Vec<&str> = removed.iter().map(HeaderName::as_str).collect();
-        told.push(format!("headers that only the platform sets: {}", names.join(", ")));
+        report.push(format!("headers that only the platform sets: {}", names.join(", ")));
     }
     if headers.contains_key(header::SET_COOKIE) {
         // A cookie for a parent domain would reach other partners.
@@ -78,13 +78,13 @@ pub fn sanitize_response(headers: &mut HeaderMap, own_host: Option<&str>) -> Vec
         for cookie in wide {
             let name = cookie.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
             let name = String::from_utf8_lossy(&name[..name.len().min(64)]).into_owned();
-            told.push(format!("the cookie {name:?}, whose Domain is not this host alone"));
+            report.push(format!("the cookie {name:?}, whose Domain is not this host alone"));
         }
     }
-    told
+    report
 }
 
-/// The id under which the execution is found.
+/// Adds the id of the execution.
 pub fn mark(headers: &mut HeaderMap, id: &ExecutionId) {
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {
         headers.insert("x-appwrite-execution-id", id);
@@ -99,7 +99,7 @@ fn remove(headers: &mut HeaderMap, is: impl Fn(&str) -> bool) -> Vec<HeaderName>
     names
 }
 
-/// Does every Domain attribute leave the cookie with this host? An empty one says nothing (RFC 6265, section 5.2.3).
+/// Does every Domain attribute name this host alone? An empty one is ignored (RFC 6265, section 5.2.3).
 fn is_for(cookie: &HeaderValue, own_host: Option<&str>) -> bool {
     cookie.as_bytes().split(|byte| *byte == b';').skip(1).all(|attribute| {
         let (name, value) = match attribute.iter().position(|byte| *byte == b'=') {

@@ -1,10 +1,10 @@
-//! `Idempotency-Key` at the web door: a call sent again under its key gets the first answer and does nothing again.
+//! `Idempotency-Key` at the web endpoint: a repeated call with the same key gets the first answer and has no effects.
 //!
-//! As at the API (`api/idempotency`), whose keys these are, with a place of their own for each function. Only calls of functions
-//! that can change something, here or outside, are kept: others do nothing that could be done twice, and stay without a query.
+//! The keys are those of the API (`api/idempotency`), with a namespace for each function. Answers are stored only for
+//! functions that can change something, here or outside. Calls of other functions need no query.
 //!
-//! A key is no proof of who asks, and end users share addresses. So what says who they are is part of the request: with other
-//! credentials the key is refused instead of answered.
+//! A key does not authenticate its sender. So credentials are part of the request that a key stands for: with other
+//! credentials the key is refused.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -25,10 +25,10 @@ use crate::app::App;
 use crate::problem::{Kind, Problem};
 use crate::web::{answer_body, head as heads, refuse_of, whole};
 
-/// Headers that say who asks.
+/// Headers that identify the caller.
 const CREDENTIALS: [&str; 2] = ["authorization", "cookie"];
 
-/// An answer as it is kept.
+/// An answer as it is stored.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     /// Names and values, these in Base64.
@@ -38,18 +38,18 @@ struct Kept {
 
 /// How a call under a key begins.
 pub enum Begun {
-    /// It is answered already.
+    /// The call was answered before.
     Answered(Response<AnswerBody>),
     Go(Ticket),
 }
 
-/// Does the call have a key that counts?
+/// Does the call have a key that must be honoured?
 pub fn is_keyed(headers: &HeaderMap, view: &FunctionView, may_have_effects: bool) -> bool {
     let reaches_out = !view.grants.http.is_empty() || !view.grants.upstreams.is_empty();
     (may_have_effects || reaches_out) && headers.contains_key(KEY)
 }
 
-/// Takes the call's key.
+/// Claims the call's key.
 pub async fn begin(app: &App, view: &FunctionView, head: &Parts, body: &Bytes) -> Result<Begun, Problem> {
     let key = idempotency::key(&head.headers, true)?.unwrap_or_default();
     let (partner, function) = (&view.function.partner, &view.function.id);
@@ -66,12 +66,12 @@ pub async fn begin(app: &App, view: &FunctionView, head: &Parts, body: &Bytes) -
     if !ticket.again {
         return Ok(Begun::Go(ticket));
     }
-    // It was begun before: its record tells what became of it, if it came to an end.
+    // The call was begun before. Its record has the result, if it ended.
     let record = app.store.execution(partner, function, &ticket.subject).await.map_err(Problem::from)?;
     let Some(record) = record else {
         if ticket.answered {
             let message =
-                "the answer under this Idempotency-Key was too large to be kept, and there is no record of it";
+                "the answer under this Idempotency-Key was too large to be stored, and there is no record of it";
             return Err(Problem::new(Kind::ExecutionNotFound, message));
         }
         return Ok(Begun::Go(ticket));
@@ -90,14 +90,14 @@ pub async fn begin(app: &App, view: &FunctionView, head: &Parts, body: &Bytes) -
     Ok(Begun::Answered(response))
 }
 
-/// Runs the call to its end, whatever its client does, and keeps what is answered.
+/// Runs the call to its end even if the client disconnects, and stores the answer.
 pub async fn run(
     app: &App,
     job: Job,
     permit: impl Send + 'static,
     ticket: Ticket,
 ) -> Result<Response<AnswerBody>, Problem> {
-    let (tell, told) = oneshot::channel();
+    let (sender, receiver) = oneshot::channel();
     let (own, id) = (app.clone(), ticket.subject.clone());
     app.life.spawn_work("call under a key", async move {
         let done = execution::execute(&own.executor, job).await;
@@ -105,15 +105,15 @@ pub async fn run(
         let ours = done.is_ours();
         let response = whole(done, &Default::default());
         let response = if ours {
-            // Nothing is known to have happened, so that it may be made again.
+            // No effect is known to have been applied, so the call may be repeated.
             ticket.let_go(&own, StatusCode::SERVICE_UNAVAILABLE).await;
             response
         } else {
             keep(&own, &ticket, response).await
         };
-        let _ = tell.send(response);
+        let _ = sender.send(response);
     });
-    told.await.map_err(|_| Problem::outcome_unknown(&id))
+    receiver.await.map_err(|_| Problem::outcome_unknown(&id))
 }
 
 async fn keep(app: &App, ticket: &Ticket, response: Response<AnswerBody>) -> Response<AnswerBody> {
@@ -129,7 +129,7 @@ async fn keep(app: &App, ticket: &Ticket, response: Response<AnswerBody>) -> Res
 }
 
 fn replayed(id: &ExecutionId, status: u16, kept: &str) -> Result<Response<AnswerBody>, Problem> {
-    let broken = || Problem::internal(format!("the kept answer of the execution {id} cannot be read"));
+    let broken = || Problem::internal(format!("the stored answer of the execution {id} cannot be read"));
     let kept: Kept = serde_json::from_str(kept).map_err(|_| broken())?;
     let mut headers = HeaderMap::new();
     for (name, value) in &kept.headers {

@@ -1,7 +1,7 @@
-//! The web door: end users' requests to a partner's HTTP functions.
+//! The web endpoint: end users' requests to a partner's HTTP functions.
 //!
-//! The longest route wins and the function receives the real request. One that may have effects answers from a buffer
-//! after they have committed; one that may not may stream. A guest's fault is never a 500.
+//! The longest route wins, and the function receives the original request. The answer of a function that may have effects is
+//! buffered until they are committed. A function without effects may stream. A fault of the guest is never a 500.
 
 mod head;
 mod idempotency;
@@ -21,23 +21,24 @@ use larder_model::ids::{ExecutionId, PartnerId};
 use larder_model::{End, Failure, LimitKind, RequestRecord, Trigger};
 use larder_platform::admission;
 use larder_platform::bodies::{self, Account, AnswerBody, Fault};
-use larder_platform::execution::{self, Body, Done, Input, Job, request};
+use larder_platform::execution::{self, Body, Finished, Input, Job, request};
 use tokio::sync::oneshot;
 
 use crate::app::App;
 use crate::client_body::ClientBody;
 use crate::problem::{Kind, Problem};
 
-/// Of an answer that streams: how long its function may take.
+/// How long the function of a streamed answer may take.
 #[derive(Clone, Copy)]
 pub struct Streams(pub Duration);
 
 /// Request bodies up to this size are read before the call even where they could stream: it is cheaper.
 const WHOLE_BODY_MAX: u64 = 64 * 1024;
-/// Request headers that are kept in the record.
+/// Request headers that are stored in the record.
 const RECORDED_HEADERS: [HeaderName; 4] =
     [header::CONTENT_TYPE, header::USER_AGENT, header::CONTENT_LENGTH, header::HOST];
-/// Answers one request at a partner's web door; `None` for a host that names no partner.
+
+/// Answers one request at a partner's web endpoint; `None` for a host that names no partner.
 pub async fn serve(
     app: &App,
     partner: Option<PartnerId>,
@@ -64,7 +65,7 @@ async fn answer(
     let mut tenant = app.directory.tenant(&partner);
     if tenant.as_ref().is_none_or(|tenant| tenant.route(path).is_none()) {
         // It may have been deployed a moment ago.
-        app.directory.look_again().await;
+        app.directory.refresh_soon().await;
         tenant = app.directory.tenant(&partner);
     }
     let tenant = tenant.ok_or_else(|| Problem::new(Kind::PartnerNotFound, "there is no such partner"))?;
@@ -80,7 +81,7 @@ async fn answer(
     admission::check(app, &tenant)?;
     body.account().belongs_to(&tenant.bodies, false);
     let body = read(app, body, streams, &broken).await?;
-    // Only now: a slow client must not hold the partner's room.
+    // After the body: a slow client must not hold one of the partner's permits.
     let permit = admission::admit(app, &tenant, view.limits.memory_bytes)?;
     let ticket = match &body {
         Body::Whole(body) if keyed => match idempotency::begin(app, &view, &head, body).await? {
@@ -125,11 +126,11 @@ async fn answer(
     Ok(Response::from_parts(parts, body.boxed_unsync()))
 }
 
-/// A call under way. Nothing stops it before its end: if nobody waits for it any more, because its head has left or its
-/// client has gone, it goes on by itself. So what it used and did is recorded whatever the client does.
+/// A call in progress. It always runs to its end: when it is dropped, because its head was sent or its client has
+/// disconnected, it continues in the background. So its usage and effects are always recorded.
 struct Call {
     app: App,
-    run: Option<Pin<Box<dyn Future<Output = Done> + Send>>>,
+    run: Option<Pin<Box<dyn Future<Output = Finished> + Send>>>,
 }
 
 impl Call {
@@ -143,7 +144,7 @@ impl Call {
         Call { app: app.clone(), run: Some(Box::pin(run)) }
     }
 
-    async fn end(&mut self) -> Done {
+    async fn end(&mut self) -> Finished {
         let Some(run) = &mut self.run else { unreachable!("a call ends once") };
         let done = run.await;
         self.run = None;
@@ -159,10 +160,10 @@ impl Drop for Call {
     }
 }
 
-/// What was wrong with a body that streamed into the function.
+/// The fault of a body that streamed into the function.
 type Broken = Arc<OnceLock<Fault>>;
 
-/// A body with the account that it is charged to, for as long as anybody has a part of it.
+/// A body with the account that it is charged to. The charge lasts until the last part of the body is dropped.
 struct Charged(Bytes, #[expect(dead_code, reason = "dropping it gives the bytes back")] Account);
 
 impl AsRef<[u8]> for Charged {
@@ -171,7 +172,7 @@ impl AsRef<[u8]> for Charged {
     }
 }
 
-/// The request's body, whole or as a stream, with its bound. What goes wrong with a stream later is told to `broken`.
+/// The request's body, whole or as a stream, with its bound. A later fault of a stream is reported in `broken`.
 async fn read(app: &App, body: ClientBody, streams: bool, broken: &Broken) -> Result<Body, Problem> {
     let max = app.settings.server.body_bytes_max;
     if body.is_end_stream() {
@@ -192,7 +193,7 @@ async fn read(app: &App, body: ClientBody, streams: bool, broken: &Broken) -> Re
     Ok(Body::Whole(Bytes::from_owner(Charged(bodies::whole(body, max).await?, account))))
 }
 
-/// The name of the partner's door, which cookies may name too; `None` at an address that partners share.
+/// The host of the partner's endpoint, which cookies may name too; `None` at an address that partners share.
 fn own_host(app: &App, head: &http::request::Parts) -> Option<String> {
     let host = head.headers.get(header::HOST)?.to_str().ok()?;
     let host = host.rsplit_once(':').map_or(host, |(host, _)| host).to_ascii_lowercase();
@@ -213,7 +214,7 @@ fn record(head: &http::request::Parts, peer: SocketAddr) -> RequestRecord {
     }
 }
 
-fn whole(done: Done, broken: &Broken) -> Response<AnswerBody> {
+fn whole(done: Finished, broken: &Broken) -> Response<AnswerBody> {
     let id = done.execution.id;
     if done.unknown {
         tracing::warn!(execution.id = %id, "it is not known whether a call was applied");
@@ -226,7 +227,7 @@ fn whole(done: Done, broken: &Broken) -> Response<AnswerBody> {
             let body = answer_body(&parts.headers, body);
             return Response::from_parts(parts, body);
         }
-        // The function failed over a body that the client sent wrongly.
+        // The function failed because of an invalid body.
         End::Failed(_) if let Some(fault) = broken.get() => (*fault).into(),
         End::Failed(Failure::Host(why)) => Problem::unavailable(format!("execution {id}: {why}")),
         End::Failed(failure @ Failure::BadRequest(_)) => Problem::new(Kind::BadRequest, failure.to_string()),
@@ -234,7 +235,7 @@ fn whole(done: Done, broken: &Broken) -> Response<AnswerBody> {
             Problem::new(Kind::FunctionTimeout, "the function did not answer in time")
         }
         End::Failed(_) => Problem::new(Kind::FunctionFailed, "the function failed"),
-        // Answers to events, and one that has left: an HTTP call does not end so here.
+        // Ends of events, and a streamed answer that was sent: an HTTP call does not end like this here.
         End::Returned(_) | End::Streamed { .. } | End::Retry(_) | End::Reject(_) => {
             Problem::new(Kind::FunctionFailed, "the function gave no HTTP answer")
         }
@@ -242,8 +243,8 @@ fn whole(done: Done, broken: &Broken) -> Response<AnswerBody> {
     refuse_of(problem, &id)
 }
 
-/// The body behind this head. Without one the length in the head is that of another answer, to GET or the one that the
-/// client has already, and the library must not know that there is none: it would take the length out.
+/// The body of an answer with this head. An empty body with a length in the head belongs to HEAD or 304: the length is that
+/// of another answer, and the library would remove it if it knew that the body is empty.
 fn answer_body(head: &HeaderMap, body: Bytes) -> AnswerBody {
     match body.is_empty() && head.contains_key(header::CONTENT_LENGTH) {
         true => Bodiless.boxed_unsync(),
@@ -265,12 +266,12 @@ impl http_body::Body for Bodiless {
     }
 }
 
-/// An answer that does not come from a function. It tells the end user nothing about the function's inside.
+/// An answer that does not come from a function. It reveals nothing of the function's internals to the end user.
 pub fn refuse(problem: Problem) -> Response<AnswerBody> {
     problem.into_response().map(|body| body.map_err(Into::into).boxed_unsync())
 }
 
-/// The same about an execution, by which it can be looked up.
+/// The same, with the id of the execution.
 fn refuse_of(problem: Problem, id: &ExecutionId) -> Response<AnswerBody> {
     let mut response = refuse(Problem { execution: Some(id.clone()), ..problem });
     head::mark(response.headers_mut(), id);

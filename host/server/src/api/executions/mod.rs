@@ -18,7 +18,7 @@ use larder_model::ids::{ExecutionId, FunctionId, PartnerId};
 use larder_model::time::{self, Millis};
 use larder_model::{End, Enrolment, EnrolmentStatus, Execution, Failure, LimitKind, Per, Trigger};
 use larder_platform::directory::{FunctionView, Tenant};
-use larder_platform::execution::{self, Body as InputBody, Done, Input, Job, request};
+use larder_platform::execution::{self, Body as InputBody, Finished, Input, Job, request};
 use larder_platform::{admission, backlog, stored};
 use larder_signals::Work;
 use larder_signals::crash::{self, Point};
@@ -193,7 +193,7 @@ async fn current(app: &App, caller: &Caller, function: &FunctionId) -> Result<Ar
         Ok(view) => Ok(view),
         // Another process may have deployed it a moment ago.
         Err(_) => {
-            app.directory.look_again().await;
+            app.directory.refresh_soon().await;
             let tenant = app.directory.tenant(&caller.partner);
             executable(tenant.as_ref().unwrap_or(&caller.tenant), caller, function)
         }
@@ -312,7 +312,7 @@ async fn run(
     let capped = view.limits.wall > call_timeout;
     let no_input = Input::Http { head: http::Request::new(()).into_parts().0, body: InputBody::Whole(Bytes::new()) };
     let mut job = Job::new(app, ticket.subject.clone(), view, Trigger::Http, wanted.request, no_input);
-    job.input = request::of_record(&job.view, &job.execution, wanted.body);
+    job.input = request::from_request(&job.view, &job.execution, wanted.body);
     job.execution.request = job.execution.request.recorded();
     job.execution.enrolment = enrolment.as_ref().map(|enrolment| enrolment.id.clone());
     job.enrolment = enrolment;
@@ -351,7 +351,7 @@ async fn run(
 }
 
 /// The record, with the whole answer of the function in it.
-fn answered(done: Done) -> ExecutionObject {
+fn answered(done: Finished) -> ExecutionObject {
     let (headers, body) = match done.end {
         End::Answered(response) => {
             let (head, body) = response.into_parts();
