@@ -3,8 +3,12 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use larder_model::Grants;
+use larder_wire::grants::GrantsObject;
+use larder_wire::problem::Error;
 use reqwest::multipart::{Form, Part};
 use reqwest::{Method, RequestBuilder};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::{eventually, within};
@@ -42,12 +46,19 @@ impl Answer {
         self.body
     }
 
+    /// The same as an object of the wire.
+    #[track_caller]
+    pub fn read<T: DeserializeOwned>(self, status: u16) -> T {
+        let body = self.is(status);
+        T::deserialize(&body).unwrap_or_else(|err| panic!("{err}: {body}"))
+    }
+
     /// An error of this status and type; gives its message.
     #[track_caller]
     pub fn is_error(self, status: u16, kind: &str) -> String {
-        assert_eq!((self.status, self.body["type"].as_str()), (status, Some(kind)), "{}", self.body);
-        assert_eq!(self.body["code"], status);
-        self.body["message"].as_str().expect("a message").to_owned()
+        let error: Error = self.read(status);
+        assert_eq!((error.code, error.r#type.as_str()), (status, kind), "{}", error.message);
+        error.message
     }
 }
 
@@ -210,10 +221,8 @@ impl Api {
     /// granted all that does not reach outside.
     pub async fn build(&self, function: &str, wasm: &[u8], activate: bool) -> Value {
         let path = format!("/functions/{function}/grants");
-        let granted = self.get(&path).await.is(200)["grants"].clone();
-        if granted
-            == json!({ "http": [], "upstreams": [], "state": false, "transactions": {}, "events": [], "secrets": [] })
-        {
+        let granted: GrantsObject = self.get(&path).await.read(200);
+        if granted.grants.get().expect("grants") == Grants::default() {
             self.grant(function, wide()).await;
         }
         let deployment = self.upload(function, wasm, activate).await.is(202);

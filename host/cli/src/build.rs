@@ -80,7 +80,7 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
     let file = component::locate(&folder, &manifest).await?;
     let bytes = component::read(&file)?.len() as u64;
     if session.console.json {
-        return session.console.object(&json!({ "component": file, "sizeBytes": bytes }));
+        return session.console.value(&json!({ "component": file, "sizeBytes": bytes }));
     }
     session.console.note(&format!("built {}", size(bytes)));
     session.console.line(&file.display().to_string())

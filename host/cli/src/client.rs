@@ -1,11 +1,17 @@
 //! Larder's wire, from the outside: one request, one answer, and what went wrong in words.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Deref;
 use std::time::Duration;
 
+use larder_wire::pages::{Page, Row};
+use larder_wire::problem::Error;
+use larder_wire::queries::Query;
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, Url, multipart};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
 
 use crate::connection::Connection;
 use crate::failure::{Failure, Refusal, Result};
@@ -16,6 +22,47 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
 const PAGE: usize = 100;
 /// A list that is longer than this is narrowed by options, not walked.
 const PAGES_MAX: usize = 100;
+
+/// An object of the wire, and how it was sent, which `--json` prints.
+#[derive(Debug)]
+pub struct Answer<T> {
+    object: T,
+    sent: Value,
+}
+
+impl<T> Deref for Answer<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.object
+    }
+}
+
+impl<T> Answer<T> {
+    pub fn sent(&self) -> &Value {
+        &self.sent
+    }
+
+    pub fn into_object(self) -> T {
+        self.object
+    }
+}
+
+impl<T: DeserializeOwned> Answer<T> {
+    pub fn read(sent: Value) -> serde_json::Result<Answer<T>> {
+        Ok(Answer { object: T::deserialize(&sent)?, sent })
+    }
+}
+
+impl<P: Page> Answer<P> {
+    pub fn into_rows(mut self) -> Vec<Answer<P::Row>> {
+        let sent = match self.sent[P::ROWS].take() {
+            Value::Array(rows) => rows,
+            _ => vec![],
+        };
+        let rows = self.object.into_rows().into_iter().zip(sent);
+        rows.map(|(object, sent)| Answer { object, sent }).collect()
+    }
+}
 
 pub struct Client {
     http: reqwest::Client,
@@ -83,114 +130,116 @@ impl Client {
         Ok(url)
     }
 
-    pub async fn get(&self, path: &[&str]) -> Result<Value> {
+    pub async fn get<T: DeserializeOwned>(&self, path: &[&str]) -> Result<Answer<T>> {
         self.get_url(self.url(path)?).await
     }
 
-    pub async fn get_url(&self, url: Url) -> Result<Value> {
+    pub async fn get_url<T: DeserializeOwned>(&self, url: Url) -> Result<Answer<T>> {
         self.send(self.http.get(url)).await
     }
 
-    pub async fn call(&self, method: Method, path: &[&str], body: &Value) -> Result<Value> {
+    pub async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<Answer<T>> {
         self.send(self.http.request(method, self.url(path)?).json(body)).await
     }
 
-    pub async fn post(&self, path: &[&str], body: &Value) -> Result<Value> {
+    pub async fn post<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<Answer<T>> {
         self.call(Method::POST, path, body).await
     }
 
-    /// A body that is JSON text already, whose numbers keep their digits.
-    pub async fn post_raw(&self, path: &[&str], body: String) -> Result<Value> {
-        self.post_as(path, "application/json", body.into_bytes()).await
-    }
-
     /// A body in a media type of its own.
-    pub async fn post_as(&self, path: &[&str], media_type: &'static str, body: Vec<u8>) -> Result<Value> {
+    pub async fn post_as<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        media_type: &'static str,
+        body: Vec<u8>,
+    ) -> Result<Answer<T>> {
         self.send(self.http.post(self.url(path)?).header("content-type", media_type).body(body)).await
     }
 
-    pub async fn upload(&self, path: &[&str], form: multipart::Form) -> Result<Value> {
+    pub async fn upload<T: DeserializeOwned>(&self, path: &[&str], form: multipart::Form) -> Result<Answer<T>> {
         self.send(self.http.post(self.url(path)?).multipart(form)).await
     }
 
     pub async fn delete(&self, path: &[&str]) -> Result<()> {
-        self.send(self.http.delete(self.url(path)?)).await.map(drop)
+        self.send(self.http.delete(self.url(path)?)).await.map(|_: Answer<IgnoredAny>| ())
     }
 
-    /// One page of a list, as it came.
-    pub async fn list(&self, path: &[&str], queries: &[Value]) -> Result<Value> {
+    /// One page of a list.
+    pub async fn list<P: Page>(&self, path: &[&str], queries: &[Query]) -> Result<Answer<P>> {
         let mut url = self.url(path)?;
-        url.query_pairs_mut().extend_pairs(queries.iter().map(|query| ("queries[]", query.to_string())));
+        let text = |query| serde_json::to_string(query).expect("plain values serialise");
+        url.query_pairs_mut().extend_pairs(queries.iter().map(|query| ("queries[]", text(query))));
         self.get_url(url).await
     }
 
     /// The id that begins so, among the newest rows of a list: ids may be typed as far as they are unique. What none begins
     /// with is taken as it is, for Larder to say what it thinks of it.
-    pub async fn whole_id(&self, path: &[&str], plural: &str, given: &str) -> Result<String> {
-        let list = match self.list(path, &[newest_first(), limit(PAGE)]).await {
-            Ok(list) => list,
+    pub async fn whole_id<P: Page>(&self, path: &[&str], given: &str) -> Result<String> {
+        match self.list::<P>(path, &[Query::newest_first(), Query::limit(PAGE)]).await {
+            Ok(list) => whole_id(&list.into_object().into_rows(), given),
             // Whoever may not look types all of it.
-            Err(Failure::Refused(Refusal { status: 401 | 403 | 404, .. })) => return Ok(given.to_owned()),
-            Err(failure) => return Err(failure),
-        };
-        whole_id(list[plural].as_array().map_or(&[][..], Vec::as_slice), given)
+            Err(Failure::Refused(Refusal { status: 401 | 403 | 404, .. })) => Ok(given.to_owned()),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// All rows of a list, page by page.
-    pub async fn list_all(&self, path: &[&str], plural: &str, queries: &[Value]) -> Result<Vec<Value>> {
-        let mut rows: Vec<Value> = Vec::new();
+    pub async fn list_all<P: Page>(&self, path: &[&str], queries: &[Query]) -> Result<Vec<Answer<P::Row>>> {
+        let mut rows: Vec<Answer<P::Row>> = Vec::new();
         for _ in 0..PAGES_MAX {
             let mut page = queries.to_vec();
-            page.push(limit(PAGE));
-            if let Some(last) = rows.last() {
-                page.push(json!({ "method": "cursorAfter", "values": [last["$id"]] }));
-            }
-            let mut answer = self.list(path, &page).await?;
-            let Value::Array(found) = answer[plural].take() else {
-                return Err(Failure::failed(format!("the answer to {} has no `{plural}`", path.join("/"))));
-            };
+            page.push(Query::limit(PAGE));
+            page.extend(rows.last().map(|last| Query::after(last.id())));
+            let found = self.list::<P>(path, &page).await?.into_rows();
             let done = found.len() < PAGE;
             rows.extend(found);
             if done {
                 return Ok(rows);
             }
         }
-        Err(Failure::failed(format!("more than {} {plural}", PAGE * PAGES_MAX)))
+        Err(Failure::failed(format!("more than {} {}", PAGE * PAGES_MAX, P::ROWS)))
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<Value> {
+    async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Answer<T>> {
         let lost = |err: reqwest::Error| Failure::Unreachable(format!("cannot reach {}: {}", self.base, chain(&err)));
         let answer = request.send().await.map_err(lost)?;
         let status = answer.status();
         let body = answer.bytes().await.map_err(lost)?;
-        let object = serde_json::from_slice::<Value>(&body);
         if status.is_success() {
-            return match object {
-                Ok(object) => Ok(object),
-                Err(_) if body.is_empty() => Ok(Value::Null),
-                Err(err) => Err(Failure::failed(format!("{} answered {status}, but not JSON: {err}", self.base))),
+            let sent = match serde_json::from_slice::<Value>(&body) {
+                Ok(sent) => sent,
+                Err(_) if body.is_empty() => Value::Null,
+                Err(err) => {
+                    return Err(Failure::failed(format!("{} answered {status}, but not JSON: {err}", self.base)));
+                }
             };
+            let other =
+                |err| format!("{} answered {status}, but not what this version of larder reads: {err}", self.base);
+            return Answer::read(sent).map_err(|err| Failure::failed(other(err)));
         }
-        let text = |name: &str| object.as_ref().ok().and_then(|object| object[name].as_str()).map(str::to_owned);
-        Err(Failure::Refused(Refusal {
-            status: status.as_u16(),
-            kind: text("type").unwrap_or_default(),
-            message: text("message").unwrap_or_else(|| format!("{} answered without Larder's error object", self.base)),
+        Err(Failure::Refused(match serde_json::from_slice::<Error>(&body) {
+            Ok(error) => Refusal { status: status.as_u16(), kind: error.r#type, message: error.message },
+            Err(_) => Refusal {
+                status: status.as_u16(),
+                kind: String::new(),
+                message: format!("{} answered without Larder's error object", self.base),
+            },
         }))
     }
 }
 
-pub fn equal(attribute: &str, value: &str) -> Value {
-    json!({ "method": "equal", "attribute": attribute, "values": [value] })
-}
-
 /// The id of these rows' that is this text, else the one that begins so.
-pub fn whole_id(rows: &[Value], given: &str) -> Result<String> {
-    let ids: Vec<&str> = rows.iter().filter_map(|row| row["$id"].as_str()).collect();
-    if ids.contains(&given) {
+pub fn whole_id<R: Row>(rows: &[R], given: &str) -> Result<String> {
+    let ids = rows.iter().map(Row::id);
+    if ids.clone().any(|id| id == given) {
         return Ok(given.to_owned());
     }
-    let found: Vec<&str> = ids.into_iter().filter(|id| id.starts_with(given)).collect();
+    let found: Vec<&str> = ids.filter(|id| id.starts_with(given)).collect();
     match found[..] {
         [] => Ok(given.to_owned()),
         [one] => Ok(one.to_owned()),
@@ -200,14 +249,6 @@ pub fn whole_id(rows: &[Value], given: &str) -> Result<String> {
             found.join(", ")
         ))),
     }
-}
-
-pub fn limit(rows: usize) -> Value {
-    json!({ "method": "limit", "values": [rows] })
-}
-
-pub fn newest_first() -> Value {
-    json!({ "method": "orderDesc", "attribute": "$createdAt" })
 }
 
 /// Whether the address is this machine itself.

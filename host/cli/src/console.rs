@@ -8,6 +8,7 @@ use std::io::{ErrorKind, IsTerminal, Write};
 pub use larder_model::text::cleaned as visible;
 use serde_json::Value;
 
+use crate::client::Answer;
 use crate::failure::{Failure, Result};
 
 #[derive(Debug, Clone, Copy)]
@@ -34,14 +35,19 @@ impl Console {
         write(format!("{}{end}", visible(text)).as_bytes())
     }
 
-    /// A wire object, unchanged.
-    pub fn object(&self, value: &Value) -> Result<()> {
-        write(format!("{value:#}\n").as_bytes())
+    /// A wire object, as it was sent.
+    pub fn object<T>(&self, answer: &Answer<T>) -> Result<()> {
+        self.value(answer.sent())
     }
 
     /// A wire object on one line, for streams of them.
-    pub fn object_line(&self, value: &Value) -> Result<()> {
-        write(format!("{value}\n").as_bytes())
+    pub fn object_line<T>(&self, answer: &Answer<T>) -> Result<()> {
+        write(format!("{}\n", answer.sent()).as_bytes())
+    }
+
+    /// An object that was put together here.
+    pub fn value(&self, value: &Value) -> Result<()> {
+        write(format!("{value:#}\n").as_bytes())
     }
 
     /// A remark or a sign of progress, which scripts that read JSON are spared.
@@ -75,15 +81,6 @@ impl Console {
             self.line(cells.join("  ").trim_end())?;
         }
         Ok(())
-    }
-}
-
-/// The text of a field, or what stands there instead.
-pub fn field(object: &Value, name: &str) -> String {
-    match &object[name] {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
     }
 }
 

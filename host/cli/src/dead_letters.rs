@@ -1,10 +1,13 @@
 //! `larder dead-letters`: executions that were given up.
 
-use serde_json::{Value, json};
+use larder_wire::dead_letters::{DeadLetterList, RedriveInput, RedrivenObject};
+use larder_wire::executions::ExecutionObject;
+use larder_wire::queries::Query;
+use serde_json::json;
 
 use crate::Session;
-use crate::client::{Client, equal, limit, newest_first};
-use crate::console::{count, field};
+use crate::client::Client;
+use crate::console::count;
 use crate::failure::{Failure, Result};
 
 #[derive(Debug, clap::Subcommand)]
@@ -94,58 +97,54 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
 
 async fn list(args: &List, client: &Client, session: &Session) -> Result<()> {
     let filters = [("functionId", &args.function), ("trigger", &args.trigger)];
-    let mut queries: Vec<Value> =
-        filters.iter().filter_map(|(name, value)| value.as_ref().map(|value| equal(name, value))).collect();
-    queries.extend([newest_first(), limit(args.limit)]);
-    let answer = client.list(&["dead-letters"], &queries).await?;
+    let mut queries: Vec<Query> =
+        filters.iter().filter_map(|(name, value)| value.as_ref().map(|value| Query::equal(name, value))).collect();
+    queries.extend([Query::newest_first(), Query::limit(args.limit)]);
+    let answer = client.list::<DeadLetterList>(&["dead-letters"], &queries).await?;
     if session.console.json {
         return session.console.object(&answer);
     }
-    let rows: Vec<_> = answer["deadLetters"]
-        .as_array()
-        .into_iter()
-        .flatten()
+    let rows: Vec<_> = answer
+        .dead_letters
+        .iter()
         .map(|row| {
-            let why = field(row, "errors").lines().next().unwrap_or_default().chars().take(80).collect();
-            let [buried, function, trigger, attempt, id] =
-                ["buriedAt", "functionId", "trigger", "attempt", "$id"].map(|name| field(row, name));
-            [buried, function, trigger, attempt, id, why]
+            let why = row.errors.lines().next().unwrap_or_default().chars().take(80).collect();
+            let [function, trigger, id] = [&row.function_id, &row.trigger, &row.id].map(Clone::clone);
+            [row.buried_at.clone().unwrap_or_default(), function, trigger, row.attempt.to_string(), id, why]
         })
         .collect();
     session.console.table(["GIVEN UP", "FUNCTION", "TRIGGER", "ATTEMPTS", "ID", "WHY"], &rows)?;
-    session.console.note(&format!("{} of {}", rows.len(), field(&answer, "total")));
+    session.console.note(&format!("{} of {}", rows.len(), answer.total));
     Ok(())
 }
 
 async fn whole(id: &str, client: &Client) -> Result<String> {
-    client.whole_id(&["dead-letters"], "deadLetters", id).await
+    client.whole_id::<DeadLetterList>(&["dead-letters"], id).await
 }
 
 async fn show(id: &str, client: &Client, session: &Session) -> Result<()> {
     let id = &whole(id, client).await?;
-    let letter = client.get(&["dead-letters", id]).await?;
+    let letter = client.get::<ExecutionObject>(&["dead-letters", id]).await?;
     if session.console.json {
         return session.console.object(&letter);
     }
-    for (label, name) in [
-        ("id", "$id"),
-        ("function", "functionId"),
-        ("deployment", "deploymentId"),
-        ("trigger", "trigger"),
-        ("event", "eventId"),
-        ("enrolment", "enrolmentId"),
-        ("created", "$createdAt"),
-        ("given up", "buriedAt"),
-        ("attempts", "attempt"),
-        ("status code", "responseStatusCode"),
+    for (label, value) in [
+        ("id", &letter.id),
+        ("function", &letter.function_id),
+        ("deployment", &letter.deployment_id),
+        ("trigger", &letter.trigger),
+        ("event", &letter.event_id),
+        ("enrolment", &letter.enrolment_id),
+        ("created", &letter.created_at),
+        ("given up", letter.buried_at.as_ref().unwrap_or(&String::new())),
+        ("attempts", &letter.attempt.to_string()),
+        ("status code", &letter.response_status_code.to_string()),
     ] {
-        let value = field(&letter, name);
         if !value.is_empty() {
             session.console.line(&format!("{label:<12}{value}"))?;
         }
     }
-    for (label, name) in [("logs", "logs"), ("errors", "errors")] {
-        let text = field(&letter, name);
+    for (label, text) in [("logs", &letter.logs), ("errors", &letter.errors)] {
         if !text.is_empty() {
             session.console.line(&format!("{label}:\n{text}"))?;
         }
@@ -156,7 +155,7 @@ async fn show(id: &str, client: &Client, session: &Session) -> Result<()> {
 async fn redrive(ids: &[String], client: &Client, session: &Session) -> Result<()> {
     for id in ids {
         let id = &whole(id, client).await?;
-        let execution = client.post(&["dead-letters", id, "redrive"], &json!({})).await?;
+        let execution = client.post::<ExecutionObject>(&["dead-letters", id, "redrive"], &json!({})).await?;
         if session.console.json {
             session.console.object_line(&execution)?;
         }
@@ -168,21 +167,20 @@ async fn redrive(ids: &[String], client: &Client, session: &Session) -> Result<(
 /// One call redrives so many; what fails again meanwhile is not redriven once more.
 async fn redrive_all(function: &str, client: &Client, session: &Session) -> Result<()> {
     let mut total = 0;
-    let mut body = json!({ "functionId": function });
+    let mut body = RedriveInput { function_id: Some(function.to_owned()), buried_before: None };
     loop {
-        let answer = client.post(&["dead-letters", "redrive"], &body).await?;
-        let redriven = answer["total"].as_u64().unwrap_or(0);
-        total += redriven;
+        let answer = client.post::<RedrivenObject>(&["dead-letters", "redrive"], &body).await?;
+        total += answer.total;
         if session.console.json {
             session.console.object_line(&answer)?;
         }
-        if answer["more"] != true {
+        if !answer.more {
             session.console.note(&format!("redriven: {}", count(total as usize, "dead letter")));
             return Ok(());
         }
-        if redriven == 0 {
+        if answer.total == 0 {
             return Err(Failure::failed("there are more, but none of them could be redriven"));
         }
-        body["buriedBefore"] = answer["buriedBefore"].clone();
+        body.buried_before = Some(answer.buried_before.clone());
     }
 }

@@ -8,13 +8,17 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use larder_model::deployments::WAITS;
+use larder_wire::deployments::{DeploymentList, DeploymentObject};
+use larder_wire::functions::{Activation, FunctionInput, FunctionObject};
+use larder_wire::problem::Kind;
+use larder_wire::queries::Query;
+use larder_wire::schedules::Schedule;
 use reqwest::{Method, multipart};
-use serde_json::{Value, json};
 
 use crate::build::Project;
-use crate::client::{Client, is_local, limit, newest_first};
+use crate::client::{Answer, Client, is_local};
 use crate::connection::Connection;
-use crate::console::{Console, field, size};
+use crate::console::{Console, size};
 use crate::failure::{Failure, Result};
 use crate::manifest::{Manifest, RUNTIME};
 use crate::{Session, component, grants, origin, variables};
@@ -79,8 +83,14 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
         }
         None => {
             console.note(&format!("creating function {id}"));
-            let bare = json!({ "functionId": id, "name": manifest.function.name(), "runtime": RUNTIME });
-            client.post(&["functions"], &bare).await.map_err(|failure| manifest.explain(failure))?;
+            let bare = FunctionInput {
+                function_id: Some(id.to_owned()),
+                name: Some(manifest.function.name().to_owned()),
+                runtime: Some(RUNTIME.to_owned()),
+                ..FunctionInput::default()
+            };
+            let made = client.post::<FunctionObject>(&["functions"], &bare).await;
+            made.map_err(|failure| manifest.explain(failure))?;
         }
     }
     let difference = grants::difference(&client, id, &manifest.grants).await?;
@@ -88,7 +98,7 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
     variables.create(&client, &manifest, console).await?;
     let deployment = upload(&client, &manifest, &file, bytes, &origin, console).await?;
     let deployment = wait(&client, id, deployment, console).await?;
-    let deployment_id = field(&deployment, "$id");
+    let deployment_id = deployment.id;
     let waited = match grants::settle(&client, id, &deployment_id, connection.dev || args.approve, console).await {
         Ok(waited) => waited,
         Err(failure) => {
@@ -104,7 +114,7 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
     let function = activate(&client, id, &deployment_id).await.map_err(|failure| manifest.explain(failure))?;
     console.note(&format!("activated deployment {deployment_id}"));
     variables.change(&client, &manifest, console).await?;
-    if manifest.function.enabled != Some(true) && function["enabled"] == false {
+    if manifest.function.enabled != Some(true) && !function.enabled {
         console.note(&format!("{id} is switched off, and stays so: `enabled = true` in larder.toml switches it on"));
     }
     if !manifest.function.schedule.is_empty() {
@@ -117,32 +127,30 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
 }
 
 /// Makes a deployment the active one, unless its build did; gives the function.
-pub async fn activate(client: &Client, id: &str, deployment: &str) -> Result<Value> {
-    let function = client.get(&["functions", id]).await?;
-    if function["deploymentId"] == deployment {
+pub async fn activate(client: &Client, id: &str, deployment: &str) -> Result<Answer<FunctionObject>> {
+    let function = client.get::<FunctionObject>(&["functions", id]).await?;
+    if function.deployment_id == deployment {
         return Ok(function);
     }
-    let body = json!({ "deploymentId": deployment });
+    let body = Activation { deployment_id: Some(deployment.to_owned()) };
     client.call(Method::PATCH, &["functions", id, "deployment"], &body).await.map_err(grants::waits)
 }
 
 /// The function, if it is there.
-async fn find(client: &Client, id: &str) -> Result<Option<Value>> {
-    match client.get(&["functions", id]).await {
-        Ok(function) => Ok(Some(function)),
-        Err(failure) if failure.is_not_found() && !is_about_partner(&failure) => Ok(None),
+async fn find(client: &Client, id: &str) -> Result<Option<FunctionObject>> {
+    match client.get::<FunctionObject>(&["functions", id]).await {
+        Ok(function) => Ok(Some(function.into_object())),
+        Err(failure) if failure.is(Kind::FunctionNotFound) => Ok(None),
         Err(failure) => Err(failure),
     }
 }
 
 /// Whether what was deployed last is of this project, or somebody says that it may be replaced.
 async fn may_replace(client: &Client, id: &str, origin: &str, force: bool, console: &Console) -> Result<()> {
-    let last = client.list(&["functions", id, "deployments"], &[newest_first(), limit(1)]).await?;
-    let last = &last["deployments"][0];
-    if last.is_null() || last["origin"] == origin {
-        return Ok(());
-    }
-    let [whence, key, at] = ["origin", "uploadedBy", "$createdAt"].map(|name| field(last, name));
+    let queries = [Query::newest_first(), Query::limit(1)];
+    let newest = client.list::<DeploymentList>(&["functions", id, "deployments"], &queries).await?;
+    let Some(last) = newest.deployments.first().filter(|last| last.origin != origin) else { return Ok(()) };
+    let DeploymentObject { origin: whence, uploaded_by: key, created_at: at, .. } = last;
     let whence = if whence.is_empty() { "by another client than this".to_owned() } else { format!("from {whence}") };
     let by = if key.is_empty() { String::new() } else { format!(", with key {key}") };
     let whose = format!("function {id} was last deployed {whence} at {at}{by}; this is {origin}");
@@ -159,10 +167,6 @@ async fn may_replace(client: &Client, id: &str, origin: &str, force: bool, conso
     )))
 }
 
-fn is_about_partner(failure: &Failure) -> bool {
-    matches!(failure, Failure::Refused(refusal) if refusal.kind != "function_not_found")
-}
-
 async fn upload(
     client: &Client,
     manifest: &Manifest,
@@ -170,7 +174,7 @@ async fn upload(
     bytes: Vec<u8>,
     origin: &str,
     console: &Console,
-) -> Result<Value> {
+) -> Result<DeploymentObject> {
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     console.note(&format!("uploading {name} ({})", size(bytes.len() as u64)));
     let code = multipart::Part::bytes(bytes)
@@ -186,24 +190,29 @@ async fn upload(
         .text("settings", manifest.settings().to_string())
         .text("origin", origin.to_owned());
     let path = ["functions", &manifest.function.id, "deployments"];
-    client.upload(&path, form).await.map_err(|failure| manifest.explain(failure))
+    let deployment = client.upload(&path, form).await;
+    deployment.map(Answer::into_object).map_err(|failure| manifest.explain(failure))
 }
 
 /// Follows the build to its end, telling what is new.
-async fn wait(client: &Client, id: &str, mut deployment: Value, console: &Console) -> Result<Value> {
-    let deployment_id = field(&deployment, "$id");
+async fn wait(
+    client: &Client,
+    id: &str,
+    mut deployment: DeploymentObject,
+    console: &Console,
+) -> Result<DeploymentObject> {
+    let deployment_id = deployment.id.clone();
     let deadline = Instant::now() + BUILD_TIMEOUT;
     let mut status = String::new();
     let mut shown = String::new();
     loop {
-        let now = field(&deployment, "status");
-        if now != status {
-            console.note(&format!("build {now}"));
-            status = now;
+        if deployment.status != status {
+            status.clone_from(&deployment.status);
+            console.note(&format!("build {status}"));
         }
-        let logs = field(&deployment, "buildLogs");
+        let logs = &deployment.build_logs;
         let done = matches!(status.as_str(), "ready" | "failed" | "canceled");
-        for line in new_lines(&shown, &logs, done) {
+        for line in new_lines(&shown, logs, done) {
             // What it waits for, and what to do then, is told below, or done.
             if line == WAITS {
                 break;
@@ -224,7 +233,8 @@ async fn wait(client: &Client, id: &str, mut deployment: Value, console: &Consol
             }
             _ => tokio::time::sleep(POLL).await,
         }
-        deployment = client.get(&["functions", id, "deployments", &deployment_id]).await?;
+        let path = ["functions", id, "deployments", &deployment_id];
+        deployment = client.get::<DeploymentObject>(&path).await?.into_object();
     }
 }
 
@@ -239,9 +249,8 @@ fn new_lines<'a>(shown: &str, logs: &'a str, done: bool) -> Vec<&'a str> {
 async fn show_firings(client: &Client, id: &str, console: &Console) -> Result<()> {
     let mut url = client.url(&["functions", id, "schedule"])?;
     url.query_pairs_mut().append_pair("count", FIRINGS_SHOWN);
-    let schedule = client.get_url(url).await?;
-    let next: Vec<&str> = schedule["next"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    console.note(&format!("scheduled {} {}; next:", field(&schedule, "schedule"), field(&schedule, "timezone")));
+    let Schedule { schedule, timezone, next, .. } = client.get_url::<Schedule>(url).await?.into_object();
+    console.note(&format!("scheduled {schedule} {timezone}; next:"));
     next.iter().for_each(|time| console.note(&format!("  {time}")));
     Ok(())
 }

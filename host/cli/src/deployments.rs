@@ -1,9 +1,12 @@
 //! `larder deployments`: what was uploaded, and which one serves.
 
-use serde_json::{Value, json};
+use larder_model::BuildStatus;
+use larder_wire::deployments::{DeploymentList, DeploymentObject};
+use larder_wire::functions::FunctionObject;
+use larder_wire::queries::Query;
 
-use crate::client::{Client, limit, newest_first};
-use crate::console::{Console, field, size};
+use crate::client::Client;
+use crate::console::{Console, size};
 use crate::failure::{Failure, Result};
 use crate::{Session, deploy};
 
@@ -97,54 +100,61 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
 
 /// The id of a deployment that was typed as far as it is unique.
 pub async fn whole(client: &Client, function: &str, given: &str) -> Result<String> {
-    client.whole_id(&["functions", function, "deployments"], "deployments", given).await
+    client.whole_id::<DeploymentList>(&["functions", function, "deployments"], given).await
 }
 
 async fn list(args: &List, client: &Client, console: &Console) -> Result<()> {
-    let active = field(&client.get(&["functions", &args.function]).await?, "deploymentId");
+    let active = active(client, &args.function).await?;
     let path = ["functions", args.function.as_str(), "deployments"];
-    let answer = client.list(&path, &[newest_first(), limit(args.limit)]).await?;
+    let answer = client.list::<DeploymentList>(&path, &[Query::newest_first(), Query::limit(args.limit)]).await?;
     if console.json {
         return console.object(&answer);
     }
-    let rows: Vec<_> = answer["deployments"]
-        .as_array()
-        .into_iter()
-        .flatten()
+    let rows: Vec<_> = answer
+        .deployments
+        .iter()
         .map(|row| {
-            let mark = if field(row, "$id") == active { "active" } else { "" };
-            let [id, status, created, from] = ["$id", "status", "$createdAt", "origin"].map(|name| field(row, name));
-            [id, status, mark.to_owned(), created, size(row["sourceSize"].as_u64().unwrap_or(0)), from]
+            let mark = if row.id == active { "active" } else { "" };
+            let [id, status, created, from] = [&row.id, &row.status, &row.created_at, &row.origin].map(Clone::clone);
+            [id, status, mark.to_owned(), created, size(row.source_size), from]
         })
         .collect();
     console.table(["ID", "STATUS", "", "CREATED", "SIZE", "FROM"], &rows)?;
-    console.note(&format!("{} of {}", rows.len(), field(&answer, "total")));
+    console.note(&format!("{} of {}", rows.len(), answer.total));
     Ok(())
 }
 
 async fn show(function: &str, deployment: &str, client: &Client, console: &Console) -> Result<()> {
     let id = whole(client, function, deployment).await?;
-    let deployment = client.get(&["functions", function, "deployments", &id]).await?;
+    let deployment = client.get::<DeploymentObject>(&["functions", function, "deployments", &id]).await?;
     if console.json {
         return console.object(&deployment);
     }
-    for (label, name) in [
-        ("id", "$id"),
-        ("status", "status"),
-        ("created", "$createdAt"),
-        ("from", "origin"),
-        ("uploaded by", "uploadedBy"),
-        ("approved by", "grantsApprovedBy"),
-        ("settings", "settings"),
-        ("grants", "grants"),
+    for (label, value) in [
+        ("id", &deployment.id),
+        ("status", &deployment.status),
+        ("created", &deployment.created_at),
+        ("from", &deployment.origin),
+        ("uploaded by", &deployment.uploaded_by),
+        ("approved by", &deployment.grants_approved_by),
+        ("settings", &deployment.settings.as_ref().map(compact).unwrap_or_default()),
+        ("grants", &deployment.grants.as_ref().map(compact).unwrap_or_default()),
     ] {
-        let value = field(&deployment, name);
         if !value.is_empty() {
             console.line(&format!("{label:<12}{value}"))?;
         }
     }
-    let log = field(&deployment, "buildLogs");
+    let log = &deployment.build_logs;
     if log.is_empty() { Ok(()) } else { console.line(&format!("build log:\n{}", log.trim_end())) }
+}
+
+fn compact(part: &impl serde::Serialize) -> String {
+    serde_json::to_value(part).unwrap_or_default().to_string()
+}
+
+/// The id of the active deployment, or empty.
+async fn active(client: &Client, function: &str) -> Result<String> {
+    Ok(client.get::<FunctionObject>(&["functions", function]).await?.into_object().deployment_id)
 }
 
 async fn activate(function: &str, deployment: &str, client: &Client, console: &Console) -> Result<()> {
@@ -157,15 +167,15 @@ async fn activate(function: &str, deployment: &str, client: &Client, console: &C
 }
 
 async fn rollback(function: &str, client: &Client, console: &Console) -> Result<()> {
-    let active = field(&client.get(&["functions", function]).await?, "deploymentId");
+    let active = active(client, function).await?;
     if active.is_empty() {
         return Err(Failure::failed(format!("{function} has no active deployment to go back from")));
     }
-    let ready = json!({ "method": "equal", "attribute": "status", "values": ["ready"] });
+    let ready = Query::equal("status", BuildStatus::Ready.word());
     let path = ["functions", function, "deployments"];
-    let before = json!({ "method": "cursorAfter", "values": [active] });
-    let answer = client.list(&path, &[ready, newest_first(), before, limit(1)]).await?;
-    match answer["deployments"][0]["$id"].as_str() {
+    let queries = [ready, Query::newest_first(), Query::after(&active), Query::limit(1)];
+    let answer = client.list::<DeploymentList>(&path, &queries).await?;
+    match answer.deployments.first().map(|previous| previous.id.as_str()) {
         Some(previous) => {
             console.note(&format!("from deployment {active} back to {previous}"));
             activate(function, previous, client, console).await
@@ -175,10 +185,10 @@ async fn rollback(function: &str, client: &Client, console: &Console) -> Result<
 }
 
 async fn delete(args: &Delete, client: &Client, console: &Console) -> Result<()> {
-    let function: Value = client.get(&["functions", &args.function]).await?;
+    let active = active(client, &args.function).await?;
     for given in &args.deployments {
         let id = whole(client, &args.function, given).await?;
-        if function["deploymentId"] == id.as_str() && !args.force {
+        if active == id && !args.force {
             return Err(Failure::failed(format!("deployment {id} is the active one; --force deletes it all the same")));
         }
         client.delete(&["functions", &args.function, "deployments", &id]).await?;

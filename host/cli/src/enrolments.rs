@@ -1,10 +1,11 @@
 //! `larder enrolments`: who takes part in what.
 
+use larder_model::EnrolmentStatus;
+use larder_wire::enrolments::{EnrolmentChange, EnrolmentList, EnrolmentObject, NewEnrolment};
+use larder_wire::queries::Query;
 use reqwest::Method;
-use serde_json::{Value, json};
 
-use crate::client::{Client, equal, limit, newest_first};
-use crate::console::field;
+use crate::client::Client;
 use crate::failure::Result;
 use crate::{Session, input};
 
@@ -77,22 +78,12 @@ pub struct Ids {
     ids: Vec<String>,
 }
 
-/// The settings as they were written: their numbers keep their digits.
-#[derive(serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-struct New<'a> {
-    function_id: &'a str,
-    end_user: &'a str,
-    topic: &'a str,
-    settings: Box<serde_json::value::RawValue>,
-}
-
 pub async fn run(command: Command, session: &Session) -> Result<()> {
     match command {
         Command::Create(create) => self::create(&create, session).await,
         Command::List(list) => self::list(&list, session).await,
-        Command::Pause(Ids { ids }) => set_status(&ids, "paused", session).await,
-        Command::Resume(Ids { ids }) => set_status(&ids, "active", session).await,
+        Command::Pause(Ids { ids }) => set_status(&ids, EnrolmentStatus::Paused, session).await,
+        Command::Resume(Ids { ids }) => set_status(&ids, EnrolmentStatus::Active, session).await,
         Command::Delete(Ids { ids }) => {
             let client = session.client()?;
             for id in ids {
@@ -107,7 +98,7 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
 
 /// The id of an enrolment that was typed as far as it is unique.
 pub async fn whole(client: &Client, given: &str) -> Result<String> {
-    client.whole_id(&["enrolments"], "enrolments", given).await
+    client.whole_id::<EnrolmentList>(&["enrolments"], given).await
 }
 
 async fn create(args: &Create, session: &Session) -> Result<()> {
@@ -115,46 +106,55 @@ async fn create(args: &Create, session: &Session) -> Result<()> {
         Some(given) => input::raw(&input::data(given)?, if given.starts_with('@') { given } else { "--settings" })?,
         None => input::raw("{}", "--settings")?,
     };
-    let body = New { function_id: &args.function, end_user: &args.end_user, topic: &args.topic, settings };
-    let body = serde_json::to_string(&body).expect("plain values serialise");
-    let enrolment = session.client()?.post_raw(&["enrolments"], body).await?;
+    let body = NewEnrolment {
+        function_id: Some(args.function.clone()),
+        function: None,
+        end_user: Some(args.end_user.clone()),
+        topic: Some(args.topic.clone()),
+        settings: Some(settings),
+    };
+    let enrolment = session.client()?.post::<EnrolmentObject>(&["enrolments"], &body).await?;
     if session.console.json {
         return session.console.object(&enrolment);
     }
     session.console.note(&format!("enrolled {} in {}", args.end_user, args.function));
-    session.console.line(&field(&enrolment, "$id"))
+    session.console.line(&enrolment.id)
 }
 
 async fn list(args: &List, session: &Session) -> Result<()> {
     let filters =
         [("functionId", &args.function), ("endUser", &args.end_user), ("topic", &args.topic), ("status", &args.status)];
-    let mut queries: Vec<Value> =
-        filters.iter().filter_map(|(name, value)| value.as_ref().map(|value| equal(name, value))).collect();
-    queries.extend([newest_first(), limit(args.limit)]);
-    let answer = session.client()?.list(&["enrolments"], &queries).await?;
+    let mut queries: Vec<Query> =
+        filters.iter().filter_map(|(name, value)| value.as_ref().map(|value| Query::equal(name, value))).collect();
+    queries.extend([Query::newest_first(), Query::limit(args.limit)]);
+    let answer = session.client()?.list::<EnrolmentList>(&["enrolments"], &queries).await?;
     if session.console.json {
         return session.console.object(&answer);
     }
-    let rows: Vec<_> = answer["enrolments"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|row| ["$id", "functionId", "endUser", "topic", "status", "settings"].map(|name| field(row, name)))
+    let rows: Vec<_> = answer
+        .enrolments
+        .iter()
+        .map(|row| {
+            let [id, function, end_user, topic, status] =
+                [&row.id, &row.function_id, &row.end_user, &row.topic, &row.status].map(Clone::clone);
+            [id, function, end_user, topic, status, row.settings.get().to_owned()]
+        })
         .collect();
     session.console.table(["ID", "FUNCTION", "END USER", "TOPIC", "STATUS", "SETTINGS"], &rows)?;
-    session.console.note(&format!("{} of {}", rows.len(), field(&answer, "total")));
+    session.console.note(&format!("{} of {}", rows.len(), answer.total));
     Ok(())
 }
 
-async fn set_status(ids: &[String], status: &str, session: &Session) -> Result<()> {
+async fn set_status(ids: &[String], status: EnrolmentStatus, session: &Session) -> Result<()> {
     let client = session.client()?;
     for id in ids {
         let id = &whole(&client, id).await?;
-        let enrolment = client.call(Method::PATCH, &["enrolments", id], &json!({ "status": status })).await?;
+        let change = EnrolmentChange { status: Some(status.word().to_owned()), settings: None };
+        let enrolment = client.call::<EnrolmentObject>(Method::PATCH, &["enrolments", id], &change).await?;
         if session.console.json {
             session.console.object_line(&enrolment)?;
         }
-        session.console.note(&format!("enrolment {id} is {status}"));
+        session.console.note(&format!("enrolment {id} is {}", status.word()));
     }
     Ok(())
 }

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use larder_model::Per;
+use larder_wire::events::{Accepted, AcceptedEvent, Counts, DeliveryObject, EventObject};
+use larder_wire::functions::{FunctionList, FunctionObject};
 use serde::Serialize;
+use serde_json::json;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
-use crate::client::Client;
-use crate::console::{Console, count, field};
+use crate::client::{Answer, Client};
+use crate::console::{Console, count};
 use crate::failure::{Failure, Result};
 use crate::{Session, input};
 
@@ -102,7 +105,7 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
             if let Some(source) = source {
                 url.query_pairs_mut().append_pair("source", &source);
             }
-            let event = client.get_url(url).await?;
+            let event = client.get_url::<EventObject>(url).await?;
             if session.console.json {
                 return session.console.object(&event);
             }
@@ -118,168 +121,193 @@ async fn send(send: &Send, session: &Session) -> Result<()> {
     };
     let client = session.client()?;
     let console = &session.console;
-    let mut accepted: Vec<Value> = Vec::new();
+    let mut accepted: Vec<AcceptedEvent> = Vec::new();
     for batch in events.chunks(BATCH_EVENTS) {
         let answer = post(&client, batch).await.inspect_err(|_| {
             if !accepted.is_empty() {
                 eprintln!("{} of {} events were accepted; sending them again is safe", accepted.len(), events.len());
             }
         })?;
-        accepted.extend(answer["events"].as_array().cloned().unwrap_or_default());
+        accepted.extend(answer.into_object().events);
         if events.len() > BATCH_EVENTS {
             console.note(&format!("sent {} of {} events", accepted.len(), events.len()));
         }
     }
-    let known = accepted.iter().filter(|event| event["duplicate"] == true).count();
+    let known = accepted.iter().filter(|event| event.duplicate).count();
     let duplicates = if known > 0 { format!(", {known} of them already known") } else { String::new() };
     console.note(&format!("accepted {}{duplicates}", count(accepted.len(), "event")));
     let became = became(&client, &accepted, Duration::from_secs(send.wait), console).await?;
     if console.json {
-        let events: Vec<Value> = accepted.iter().zip(&became).map(|(event, became)| with(event, became)).collect();
-        console.object(&json!({ "total": events.len(), "events": events }))?;
+        let events: Vec<Reported> =
+            accepted.iter().zip(&became).map(|(event, became)| reported(event, became)).collect();
+        console.value(&json!({ "total": events.len(), "events": events }))?;
     } else {
         let rows: Vec<_> = accepted
             .iter()
             .zip(&became)
             .map(|(event, became)| {
-                let new = match (event["duplicate"] == true, event["differs"] == true) {
+                let new = match (event.duplicate, event.differs) {
                     (false, _) => "new",
                     (true, false) => "duplicate",
                     (true, true) => "other content",
                 };
-                let [id, source, row] = ["id", "source", "$id"].map(|name| field(event, name));
+                let [id, source, row] = [&event.id, &event.source, &event.row].map(Clone::clone);
                 [id, source, new.to_owned(), became.as_ref().map(reached).unwrap_or_default(), row]
             })
             .collect();
         console.table(["ID", "SOURCE", "", "REACHED", "LARDER'S ID"], &rows)?;
-        let mut nobody = became.iter().flatten().filter(|event| ended(event)["all"] == 0 && event["status"] == "done");
+        let mut nobody = became.iter().flatten().filter(|event| is_done(event) && event.executions.all() == 0);
         if let Some(event) = nobody.next() {
             why_nobody(event, &client, console).await?;
         }
     }
-    match accepted.iter().find(|event| event["differs"] == true) {
+    match accepted.iter().find(|event| event.differs) {
         Some(event) => Err(Failure::failed(format!(
             "an event with the id {} of {} was accepted before, and says something else; that one alone takes effect: \
              give this one an id of its own",
-            field(event, "id"),
-            field(event, "source")
+            event.id, event.source
         ))),
         None => Ok(()),
     }
 }
 
 /// What became of each event once all of it has ended, or as far as it is when the time is over. `None`: nobody looked.
-async fn became(client: &Client, accepted: &[Value], most: Duration, console: &Console) -> Result<Vec<Option<Value>>> {
+async fn became(
+    client: &Client,
+    accepted: &[AcceptedEvent],
+    most: Duration,
+    console: &Console,
+) -> Result<Vec<Option<EventObject>>> {
     let deadline = Instant::now() + most;
     let mut became = Vec::with_capacity(accepted.len());
     for event in accepted {
-        if most.is_zero() || Instant::now() > deadline || field(event, "$id").is_empty() {
+        if most.is_zero() || Instant::now() > deadline {
             became.push(None);
             continue;
         }
         became.push(loop {
-            let now = match client.get(&["events", &field(event, "$id")]).await {
-                Ok(now) => now,
+            let now = match client.get::<EventObject>(&["events", &event.row]).await {
+                Ok(now) => now.into_object(),
                 Err(failure) if failure.is_unavailable() => break None,
                 Err(failure) => return Err(failure),
             };
-            if now["status"] == "done" || Instant::now() > deadline {
+            if is_done(&now) || Instant::now() > deadline {
                 break Some(now);
             }
             tokio::time::sleep(POLL).await;
         });
     }
-    let open = became.iter().filter(|event| event.as_ref().is_none_or(|event| event["status"] != "done")).count();
-    if open > 0 && !most.is_zero() {
-        let first = became.iter().zip(accepted).find(|(event, _)| event.as_ref().is_none_or(|e| e["status"] != "done"));
-        let id = first.map(|(_, event)| field(event, "$id")).unwrap_or_default();
+    let open: Vec<&AcceptedEvent> = became
+        .iter()
+        .zip(accepted)
+        .filter(|(event, _)| event.as_ref().is_none_or(|event| !is_done(event)))
+        .map(|(_, event)| event)
+        .collect();
+    if let Some(first) = open.first().filter(|_| !most.is_zero()) {
         console.note(&format!(
-            "{} not done after {} s; later:\n  larder events show {id}",
-            count(open, "event"),
-            most.as_secs()
+            "{} not done after {} s; later:\n  larder events show {}",
+            count(open.len(), "event"),
+            most.as_secs(),
+            first.row
         ));
     }
     Ok(became)
 }
 
 /// The accepted event with what became of it.
-fn with(event: &Value, became: &Option<Value>) -> Value {
-    let mut event = event.clone();
-    if let Some(became) = became {
-        for name in ["status", "functions", "enrolments", "executions", "more", "deliveries"] {
-            event[name] = became[name].clone();
-        }
-    }
-    event
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Reported<'a> {
+    #[serde(flatten)]
+    accepted: &'a AcceptedEvent,
+    #[serde(flatten)]
+    became: Option<Became<'a>>,
 }
 
-/// How many executions ended, and how.
-fn ended(event: &Value) -> Value {
-    let of = |name: &str| event["executions"][name].as_u64().unwrap_or(0);
-    let all: u64 = ["waiting", "processing", "completed", "failed"].map(of).iter().sum();
-    json!({ "completed": of("completed"), "failed": of("failed"), "open": of("waiting") + of("processing"), "all": all })
+#[derive(Serialize)]
+struct Became<'a> {
+    status: &'a str,
+    functions: usize,
+    enrolments: u64,
+    executions: Counts,
+    more: bool,
+    deliveries: &'a [DeliveryObject],
+}
+
+fn reported<'a>(accepted: &'a AcceptedEvent, became: &'a Option<EventObject>) -> Reported<'a> {
+    let became = became.as_ref().map(|event| Became {
+        status: &event.status,
+        functions: event.functions,
+        enrolments: event.enrolments,
+        executions: event.executions,
+        more: event.more,
+        deliveries: &event.deliveries,
+    });
+    Reported { accepted, became }
+}
+
+fn is_done(event: &EventObject) -> bool {
+    event.status == "done"
 }
 
 /// `2 functions, 14 enrolments: 15 completed, 1 failed`.
-fn reached(event: &Value) -> String {
-    let number = |name: &str| event[name].as_u64().unwrap_or(0) as usize;
-    if event["status"] == "waiting" {
+fn reached(event: &EventObject) -> String {
+    if event.status == "waiting" {
         return "waits to be handed over".into();
     }
-    let mut text = count(number("functions"), "function");
-    let per_enrolment =
-        event["deliveries"].as_array().into_iter().flatten().any(|delivery| delivery["per"] == "enrolment");
-    if per_enrolment {
-        text += &format!(", {}", count(number("enrolments"), "enrolment"));
+    let mut text = count(event.functions, "function");
+    if event.deliveries.iter().any(|delivery| delivery.per == Per::Enrolment.word()) {
+        text += &format!(", {}", count(event.enrolments as usize, "enrolment"));
     }
-    let ended = ended(event);
-    let states = [("completed", "completed"), ("failed", "failed"), ("open", "under way")];
-    let states: Vec<String> = states
-        .iter()
-        .filter(|(name, _)| ended[*name] != 0)
-        .map(|(name, word)| format!("{} {word}", ended[*name]))
-        .collect();
+    let counts = event.executions;
+    let states = [(counts.completed, "completed"), (counts.failed, "failed"), (counts.open(), "under way")];
+    let states: Vec<String> =
+        states.iter().filter(|(number, _)| *number != 0).map(|(number, word)| format!("{number} {word}")).collect();
     if !states.is_empty() {
         text += &format!(": {}", states.join(", "));
     }
-    if event["more"] == true { format!("{text} (and more)") } else { text }
+    if event.more { format!("{text} (and more)") } else { text }
 }
 
-async fn show(event: &Value, client: &Client, console: &Console) -> Result<()> {
-    for (label, name) in [
-        ("id", "id"),
-        ("source", "source"),
-        ("type", "type"),
-        ("subject", "subject"),
-        ("time", "time"),
-        ("accepted", "$createdAt"),
-        ("larder's id", "$id"),
-        ("status", "status"),
+async fn show(event: &EventObject, client: &Client, console: &Console) -> Result<()> {
+    for (label, value) in [
+        ("id", &event.id),
+        ("source", &event.source),
+        ("type", &event.r#type),
+        ("subject", &event.subject),
+        ("time", &event.time),
+        ("accepted", &event.created_at),
+        ("larder's id", &event.row),
+        ("status", &event.status),
     ] {
-        let value = field(event, name);
         if !value.is_empty() {
             console.line(&format!("{label:<12}{value}"))?;
         }
     }
     console.line(&format!("{:<12}{}", "reached", reached(event)))?;
-    for delivery in event["deliveries"].as_array().into_iter().flatten() {
-        let one = json!({ "functions": 1, "enrolments": delivery["enrolments"], "executions": delivery["executions"],
-            "deliveries": [delivery], "status": "done" });
+    for delivery in &event.deliveries {
+        let one = EventObject {
+            status: "done".into(),
+            functions: 1,
+            enrolments: delivery.enrolments,
+            executions: delivery.executions,
+            deliveries: vec![delivery.clone()],
+            ..EventObject::default()
+        };
         let text = reached(&one);
         let text = text.strip_prefix("1 function").unwrap_or(&text).trim_start_matches([',', ':', ' ']);
-        console.line(&format!("  {:<10}{text}", field(delivery, "functionId")))?;
+        console.line(&format!("  {:<10}{text}", delivery.function_id))?;
     }
-    if ended(event)["all"] == 0 && event["status"] == "done" {
+    if is_done(event) && event.executions.all() == 0 {
         why_nobody(event, client, console).await?;
     }
     Ok(())
 }
 
 /// Why an event came to nothing, as far as can be told from outside.
-async fn why_nobody(event: &Value, client: &Client, console: &Console) -> Result<()> {
-    let [kind, subject] = ["type", "subject"].map(|name| field(event, name));
-    let reached = event["deliveries"].as_array().into_iter().flatten().map(|delivery| field(delivery, "functionId"));
-    let reached: Vec<String> = reached.collect();
+async fn why_nobody(event: &EventObject, client: &Client, console: &Console) -> Result<()> {
+    let EventObject { r#type: kind, subject, .. } = event;
+    let reached: Vec<&str> = event.deliveries.iter().map(|delivery| delivery.function_id.as_str()).collect();
     if !reached.is_empty() {
         console.note(&format!(
             "nothing ran: {} for enrolments whose topic is the event's subject, and no active one has the topic \"{subject}\"",
@@ -288,39 +316,35 @@ async fn why_nobody(event: &Value, client: &Client, console: &Console) -> Result
         console.note("  larder enrolments list --topic TOPIC        (or without, to see all)");
         return Ok(());
     }
-    let functions = match client.list_all(&["functions"], "functions", &[]).await {
+    let functions = match client.list_all::<FunctionList>(&["functions"], &[]).await {
         Ok(functions) => functions,
         // Sending needs no right to look.
         Err(_) => return Ok(()),
     };
-    let listens = |function: &&Value| {
-        let mut patterns = function["events"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        patterns.any(|pattern| larder_model::grants::covers_type(pattern, &kind))
+    let listens = |function: &&Answer<FunctionObject>| {
+        function.events.iter().any(|pattern| larder_model::grants::covers_type(pattern, kind))
     };
     console.note(&format!("nothing ran: no function that is on and deployed was reached by the type {kind}"));
     for function in functions.iter().filter(listens).take(NAMED_MAX) {
-        let id = field(function, "$id");
-        let why = if function["enabled"] == false {
+        let why = if !function.enabled {
             "is switched off"
-        } else if field(function, "deploymentId").is_empty() {
+        } else if function.deployment_id.is_empty() {
             "listens to it, but has no active deployment"
-        } else if function["per"] == "enrolment" && subject.is_empty() {
+        } else if function.per == Per::Enrolment.word() && subject.is_empty() {
             "runs for enrolments whose topic is the event's subject, and the event has none"
         } else {
             "listens to it now, but did not when the event came"
         };
-        console.note(&format!("  {id} {why}"));
+        console.note(&format!("  {} {why}", function.id));
     }
     let others = functions.iter().filter(|function| !listens(function));
-    for function in
-        others.filter(|function| function["events"].as_array().is_some_and(|list| !list.is_empty())).take(NAMED_MAX)
-    {
-        console.note(&format!("  {} listens to {}", field(function, "$id"), field(function, "events")));
+    for function in others.filter(|function| !function.events.is_empty()).take(NAMED_MAX) {
+        console.note(&format!("  {} listens to {}", function.id, json!(function.events)));
     }
     Ok(())
 }
 
-async fn post(client: &Client, batch: &[Box<RawValue>]) -> Result<Value> {
+async fn post(client: &Client, batch: &[Box<RawValue>]) -> Result<Answer<Accepted>> {
     let (media_type, body) = match batch {
         [event] => ("application/cloudevents+json", event.get().to_owned()),
         _ => {

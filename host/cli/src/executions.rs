@@ -1,10 +1,14 @@
 //! `larder executions`: what ran, newest first.
 
+use std::cmp::Reverse;
+
+use larder_wire::executions::{ExecutionList, ExecutionObject};
+use larder_wire::functions::FunctionList;
+use larder_wire::queries::Query;
 use serde_json::{Value, json};
 
 use crate::Session;
-use crate::client::{Client, equal, limit, newest_first};
-use crate::console::field;
+use crate::client::{Answer, Client};
 use crate::failure::Result;
 
 #[derive(Debug, clap::Args)]
@@ -26,50 +30,57 @@ pub struct Args {
 
 pub async fn run(args: &Args, session: &Session) -> Result<()> {
     let client = session.client()?;
-    let filters: Vec<Value> = args.status.iter().map(|status| equal("status", status)).collect();
-    let list = newest(&client, args.function.as_deref(), &filters, args.limit).await?;
+    let filters: Vec<Query> = args.status.iter().map(|status| Query::equal("status", status)).collect();
+    let Newest { total, rows } = newest(&client, args.function.as_deref(), &filters, args.limit).await?;
     if session.console.json {
-        return session.console.object(&list);
+        let sent: Vec<&Value> = rows.iter().map(Answer::sent).collect();
+        return session.console.value(&json!({ "total": total, "executions": sent }));
     }
-    let rows: Vec<_> = list["executions"]
-        .as_array()
-        .into_iter()
-        .flatten()
+    let rows: Vec<_> = rows
+        .iter()
         .map(|row| {
-            let milliseconds = format!("{:.1} ms", row["duration"].as_f64().unwrap_or(0.0) * 1e3);
-            let [created, function, trigger, status, code, id] =
-                ["$createdAt", "functionId", "trigger", "status", "responseStatusCode", "$id"].map(|n| field(row, n));
-            [created, function, trigger, status, code, milliseconds, id]
+            let code = row.response_status_code.to_string();
+            let [created, function, trigger, status, id] =
+                [&row.created_at, &row.function_id, &row.trigger, &row.status, &row.id].map(Clone::clone);
+            [created, function, trigger, status, code, milliseconds(row), id]
         })
         .collect();
     session.console.table(["CREATED", "FUNCTION", "TRIGGER", "STATUS", "CODE", "DURATION", "ID"], &rows)?;
-    session.console.note(&format!("{} of {}", rows.len(), field(&list, "total")));
+    session.console.note(&format!("{} of {total}", rows.len()));
     Ok(())
 }
 
-/// The newest executions of a function, as the wire lists them. The wire lists them by function; without one, the lists
-/// of all functions become one.
-pub async fn newest(client: &Client, function: Option<&str>, filters: &[Value], most: usize) -> Result<Value> {
+/// How long it took: `12.3 ms`.
+pub fn milliseconds(execution: &ExecutionObject) -> String {
+    format!("{:.1} ms", execution.duration * 1e3)
+}
+
+pub struct Newest {
+    pub total: u64,
+    pub rows: Vec<Answer<ExecutionObject>>,
+}
+
+/// The newest executions of a function. The wire lists them by function; without one, the lists of all functions become
+/// one.
+pub async fn newest(client: &Client, function: Option<&str>, filters: &[Query], most: usize) -> Result<Newest> {
     let mut queries = filters.to_vec();
-    queries.extend([newest_first(), limit(most)]);
+    queries.extend([Query::newest_first(), Query::limit(most)]);
     if let Some(function) = function {
-        return client.list(&["functions", function, "executions"], &queries).await;
+        let list = client.list::<ExecutionList>(&["functions", function, "executions"], &queries).await?;
+        return Ok(Newest { total: list.total, rows: list.into_rows() });
     }
-    let mut total = 0;
-    let mut rows: Vec<Value> = Vec::new();
+    let mut newest = Newest { total: 0, rows: vec![] };
     for function in function_ids(client).await? {
-        let mut list = client.list(&["functions", &function, "executions"], &queries).await?;
-        total += list["total"].as_u64().unwrap_or(0);
-        if let Value::Array(found) = list["executions"].take() {
-            rows.extend(found);
-        }
+        let list = client.list::<ExecutionList>(&["functions", &function, "executions"], &queries).await?;
+        newest.total += list.total;
+        newest.rows.extend(list.into_rows());
     }
-    rows.sort_by_cached_key(|row| std::cmp::Reverse((field(row, "$createdAt"), field(row, "$id"))));
-    rows.truncate(most);
-    Ok(json!({ "total": total, "executions": rows }))
+    newest.rows.sort_by_cached_key(|row| Reverse((row.created_at.clone(), row.id.clone())));
+    newest.rows.truncate(most);
+    Ok(newest)
 }
 
 pub async fn function_ids(client: &Client) -> Result<Vec<String>> {
-    let functions = client.list_all(&["functions"], "functions", &[]).await?;
-    Ok(functions.iter().map(|function| field(function, "$id")).collect())
+    let functions = client.list_all::<FunctionList>(&["functions"], &[]).await?;
+    Ok(functions.iter().map(|function| function.id.clone()).collect())
 }

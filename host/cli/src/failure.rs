@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use larder_wire::problem::Kind;
+
 pub type Result<T> = std::result::Result<T, Failure>;
 
 #[derive(Debug)]
@@ -18,7 +20,7 @@ pub enum Failure {
     StdoutClosed,
 }
 
-/// The wire's error object.
+/// What of the wire's error object matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     pub status: u16,
@@ -58,6 +60,11 @@ impl Failure {
             }
             Failure::Refused(Refusal { status, kind, message }) => Some(format!("error: {message} ({status} {kind})")),
         }
+    }
+
+    /// Whether Larder refused for this reason.
+    pub fn is(&self, kind: Kind) -> bool {
+        matches!(self, Failure::Refused(refusal) if refusal.kind == kind.word())
     }
 
     /// Whether it may not be looked at with this key, or is not offered by this Larder.

@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use larder_wire::feeds::{FeedList, FeedObject, NewCursor, NewFeed, NewMapping, NewPoll, Own, Rotation};
 
-use crate::client::Client;
-use crate::console::field;
-use crate::failure::{Failure, Result};
+use crate::client::{Answer, Client};
+use crate::failure::Result;
 use crate::{Session, input};
 
 #[derive(Debug, clap::Subcommand)]
@@ -157,10 +156,10 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
         Command::List(List { operator }) => list(&Feeds::of(operator, session)?, session).await,
         Command::Show(Named { name, operator }) => show(&Feeds::of(operator, session)?.get(&name).await?, session),
         Command::Rotate(args) => {
-            let mut body = args.keep.map_or(json!({}), |seconds| json!({ "keepSeconds": seconds }));
-            if let Some(secret) = args.secret.text()? {
-                body["secret"] = secret.into();
-            }
+            let body = Rotation {
+                keep_seconds: args.keep.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
+                secret: args.secret.text()?,
+            };
             let feeds = Feeds::of(args.feed.operator, session)?;
             let feed = feeds.client.post(&feeds.path(&[&args.feed.name, "secret"]), &body).await?;
             told(&feed, "changed the secret of", session)
@@ -191,116 +190,109 @@ impl Feeds {
         [top, rest].concat()
     }
 
-    async fn get(&self, name: &str) -> Result<Value> {
+    async fn get(&self, name: &str) -> Result<Answer<FeedObject>> {
         self.client.get(&self.path(&[name])).await
     }
 }
 
 async fn create(args: &Create, session: &Session) -> Result<()> {
-    let mut mapping = json!({
-        "items": args.items, "id": args.id, "source": args.source, "type": args.kind, "time": args.time,
+    let poll = args.upstream.clone().zip(args.path.clone()).map(|(upstream, path)| NewPoll {
+        upstream,
+        path,
+        period_seconds: args.period,
+        cursor: args.cursor.clone().map(|next| NewCursor { next, parameter: args.cursor_parameter.clone() }),
     });
-    if let Some(subject) = &args.subject {
-        mapping["subject"] = subject.as_str().into();
-    }
-    let mut body = json!({ "name": args.name, "push": args.push, "mapping": mapping });
-    if let (Some(upstream), Some(path)) = (&args.upstream, &args.path) {
-        let mut poll = json!({ "upstream": upstream, "path": path });
-        if let Some(seconds) = args.period {
-            poll["periodSeconds"] = seconds.into();
-        }
-        if let Some(next) = &args.cursor {
-            let mut cursor = Map::from_iter([("next".to_owned(), Value::from(next.as_str()))]);
-            cursor
-                .extend(args.cursor_parameter.iter().map(|name| ("parameter".to_owned(), Value::from(name.as_str()))));
-            poll["cursor"] = cursor.into();
-        }
-        body["poll"] = poll;
-    }
-    if let Some(secret) = args.secret.text()? {
-        body["secret"] = secret.into();
-    }
-    if !args.partners.is_empty() {
-        body["partners"] = args.partners.iter().map(|partner| partner.trim()).collect();
-    }
+    let body = NewFeed {
+        name: args.name.clone(),
+        push: args.push,
+        mapping: NewMapping {
+            items: args.items.clone(),
+            id: args.id.clone(),
+            source: args.source.clone(),
+            r#type: args.kind.clone(),
+            subject: args.subject.clone(),
+            time: args.time.clone(),
+        },
+        poll,
+        secret: args.secret.text()?,
+        partners: args.partners.iter().map(|partner| partner.trim().to_owned()).collect(),
+    };
     let feeds = Feeds::of(args.operator, session)?;
     told(&feeds.client.post(&feeds.path(&[]), &body).await?, "created", session)
 }
 
 /// A feed that may have a secret to tell, which is then the last line.
-fn told(feed: &Value, what: &str, session: &Session) -> Result<()> {
+fn told(feed: &Answer<FeedObject>, what: &str, session: &Session) -> Result<()> {
     let console = &session.console;
     if console.json {
         return console.object(feed);
     }
-    console.note(&format!("{what} feed {}", field(feed, "name")));
-    match field(feed, "secret") {
-        secret if secret.is_empty() => Ok(()),
-        secret => {
+    console.note(&format!("{what} feed {}", feed.name));
+    match &feed.secret {
+        None => Ok(()),
+        Some(secret) => {
             console.note("pushes are signed with this secret, which is not shown again:");
-            console.line(&secret)
+            console.line(secret)
         }
     }
 }
 
 async fn list(feeds: &Feeds, session: &Session) -> Result<()> {
-    let answer = feeds.client.get(&feeds.path(&[])).await?;
+    let answer = feeds.client.get::<FeedList>(&feeds.path(&[])).await?;
     if session.console.json {
         return session.console.object(&answer);
     }
-    let rows =
-        answer["feeds"].as_array().ok_or_else(|| Failure::failed("the answer has no `feeds`"))?.iter().map(|row| {
-            let [name, owner, status, items, refused, failures] =
-                ["name", "owner", "status", "items", "refused", "failures"].map(|name| field(row, name));
-            let [good, newest] = ["goodSeconds", "newestItemSeconds"].map(|name| age(&row["lag"][name]));
-            [name, owner, status, good, newest, items, refused, failures]
-        });
+    let rows = answer.feeds.iter().map(|row| {
+        let [name, owner, status] = [&row.name, &row.owner, &row.status].map(Clone::clone);
+        let [good, newest] = [row.lag.good_seconds, row.lag.newest_item_seconds].map(age);
+        let [items, refused] = [row.items, row.refused].map(|number| number.to_string());
+        [name, owner, status, good, newest, items, refused, row.failures.to_string()]
+    });
     let heads = ["NAME", "OWNER", "STATUS", "LAST GOOD", "NEWEST ITEM", "ITEMS", "REFUSED", "FAILURES"];
     session.console.table(heads, &rows.collect::<Vec<_>>())
 }
 
-fn show(feed: &Value, session: &Session) -> Result<()> {
+fn show(feed: &Answer<FeedObject>, session: &Session) -> Result<()> {
     let console = &session.console;
     if console.json {
         return console.object(feed);
     }
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let (poll, mapping, lag) = (&feed["poll"], &feed["mapping"], &feed["lag"]);
-    for (label, value) in [
-        ("name", text(&feed["name"])),
-        ("owner", text(&feed["owner"])),
-        ("status", text(&feed["status"])),
-        ("last good", age(&lag["goodSeconds"])),
-        ("newest item", age(&lag["newestItemSeconds"])),
-        ("items", format!("{} new, {} known, {} refused", feed["items"], feed["duplicates"], feed["refused"])),
-        ("refused", text(&feed["lastRefused"])),
-        ("failures", text(&feed["failures"])),
-        ("error", text(&feed["error"])),
-        ("upstream", text(&poll["upstream"])),
-        ("path", text(&poll["path"])),
-        ("period", if poll.is_object() { format!("{} s", poll["periodSeconds"]) } else { "null".into() }),
-        ("next poll", text(&feed["nextPollAt"])),
-        ("position", text(&feed["position"])),
-        ("push", text(&feed["push"])),
-        ("items at", text(&mapping["items"])),
-        ("id", text(&mapping["id"])),
-        ("source", text(&mapping["source"])),
-        ("type", text(&mapping["type"])),
-        ("subject", text(&mapping["subject"])),
-        ("time", text(&mapping["time"])),
-        (
-            "partners",
-            feed["partners"].as_array().map_or("null".into(), |all| all.iter().map(text).collect::<Vec<_>>().join(" ")),
-        ),
-    ] {
-        if !value.is_empty() && value != "null" {
-            console.line(&format!("{label:<13}{value}"))?;
-        }
+    let line = |label: &str, value: &str| match value {
+        "" => Ok(()),
+        value => console.line(&format!("{label:<13}{value}")),
+    };
+    line("name", &feed.name)?;
+    line("owner", &feed.owner)?;
+    line("status", &feed.status)?;
+    line("last good", &age(feed.lag.good_seconds))?;
+    line("newest item", &age(feed.lag.newest_item_seconds))?;
+    line("items", &format!("{} new, {} known, {} refused", feed.items, feed.duplicates, feed.refused))?;
+    // The rest is shown to the owner of the feed.
+    let own = feed.own.as_ref();
+    let of_own = |part: fn(&Own) -> &Option<String>| own.and_then(|own| part(own).clone()).unwrap_or_default();
+    line("refused", &of_own(|own| &own.last_refused))?;
+    line("failures", &feed.failures.to_string())?;
+    let Some(own) = own else { return Ok(()) };
+    line("error", &of_own(|own| &own.error))?;
+    if let Some(poll) = &own.settings.poll {
+        line("upstream", &poll.upstream)?;
+        line("path", &poll.path)?;
+        line("period", &format!("{} s", poll.period_seconds))?;
     }
-    Ok(())
+    line("next poll", &of_own(|own| &own.next_poll_at))?;
+    line("position", &of_own(|own| &own.position))?;
+    line("push", &own.settings.push.to_string())?;
+    let mapping = own.settings.mapping.clone();
+    line("items at", &String::from(mapping.items))?;
+    line("id", &String::from(mapping.id))?;
+    line("source", &String::from(mapping.source))?;
+    line("type", &String::from(mapping.kind))?;
+    line("subject", &mapping.subject.map(String::from).unwrap_or_default())?;
+    line("time", &String::from(mapping.time))?;
+    line("partners", &own.settings.partners.iter().map(|partner| partner.as_str()).collect::<Vec<_>>().join(" "))
 }
 
 /// `12 s ago`.
-fn age(seconds: &Value) -> String {
-    seconds.as_f64().map_or_else(|| "never".to_owned(), |seconds| format!("{seconds:.0} s ago"))
+fn age(seconds: Option<f64>) -> String {
+    seconds.map_or_else(|| "never".to_owned(), |seconds| format!("{seconds:.0} s ago"))
 }

@@ -1,10 +1,13 @@
 //! `larder functions`: what is there, and taking it away.
 
+use larder_model::{LimitSettings, Per, Topics};
+use larder_wire::functions::{FunctionList, FunctionObject};
+use larder_wire::known::Known;
+use larder_wire::queries::Query;
+use larder_wire::variables::VariableObject;
 use serde_json::Value;
 
 use crate::Session;
-use crate::client::{limit, newest_first};
-use crate::console::field;
 use crate::failure::{Failure, Result};
 
 #[derive(Debug, clap::Subcommand)]
@@ -59,43 +62,43 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
     let console = &session.console;
     match command {
         Command::List(args) => {
-            let answer = client.list(&["functions"], &[newest_first(), limit(args.limit)]).await?;
+            let queries = [Query::newest_first(), Query::limit(args.limit)];
+            let answer = client.list::<FunctionList>(&["functions"], &queries).await?;
             if console.json {
                 return console.object(&answer);
             }
-            let functions = answer["functions"].as_array().cloned().unwrap_or_default();
-            let rows: Vec<_> = functions.iter().map(row).collect();
+            let rows: Vec<_> = answer.functions.iter().map(row).collect();
             console.table(["ID", "RUNS", "TRIGGERS", "STATE", "DEPLOYMENT", "UPDATED"], &rows)?;
-            console.note(&format!("{} of {}", rows.len(), field(&answer, "total")));
+            console.note(&format!("{} of {}", rows.len(), answer.total));
             Ok(())
         }
         Command::Show(Show { function }) => {
-            let function = client.get(&["functions", &function]).await?;
+            let function = client.get::<FunctionObject>(&["functions", &function]).await?;
             if console.json {
                 return console.object(&function);
             }
             let [_, runs, _, state, deployment, _] = row(&function);
             for (label, value) in [
-                ("id", field(&function, "$id")),
-                ("name", field(&function, "name")),
+                ("id", function.id.clone()),
+                ("name", function.name.clone()),
                 ("state", state),
                 ("runs", runs),
-                ("events", texts(&function["events"])),
-                ("routes", texts(&function["routes"])),
+                ("events", function.events.join(" ")),
+                ("routes", function.routes.join(" ")),
                 ("schedule", schedule(&function)),
-                ("timeout", format!("{} s", field(&function, "timeout"))),
-                ("limits", limits(&function["limits"])),
-                ("variables", keys(&function["vars"])),
+                ("timeout", format!("{} s", function.timeout)),
+                ("limits", limits(&function.limits)),
+                ("variables", keys(&function.vars)),
                 ("deployment", deployment),
                 ("newest", newest(&function)),
-                ("created", field(&function, "$createdAt")),
-                ("updated", field(&function, "$updatedAt")),
+                ("created", function.created_at.clone()),
+                ("updated", function.updated_at.clone()),
             ] {
                 if !value.is_empty() {
                     console.line(&format!("{label:<12}{value}"))?;
                 }
             }
-            console.note(&format!("what it may do: larder grants show {}", field(&function, "$id")));
+            console.note(&format!("what it may do: larder grants show {}", function.id));
             Ok(())
         }
         Command::Delete(Delete { functions, force }) => {
@@ -114,56 +117,53 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
     }
 }
 
-fn row(function: &Value) -> [String; 6] {
-    let runs = match (function["per"].as_str(), function["topics"].as_str()) {
-        (Some("enrolment"), Some("all")) => "per enrolment, all topics",
-        (Some("enrolment"), _) => "per enrolment",
-        _ => "per event",
+fn row(function: &FunctionObject) -> [String; 6] {
+    let per_enrolment = function.per == Per::Enrolment.word();
+    let runs = match (per_enrolment, function.topics == Topics::All.word()) {
+        (true, true) => "per enrolment, all topics",
+        (true, false) => "per enrolment",
+        (false, _) => "per event",
     };
     let mut triggers: Vec<&str> = Vec::new();
-    let is_set = |name: &str| function[name].as_array().is_some_and(|list| !list.is_empty());
-    triggers.extend(is_set("routes").then_some("http"));
-    triggers.extend(is_set("events").then_some("event"));
-    triggers.extend((!field(function, "schedule").is_empty()).then_some("schedule"));
-    let deployment = field(function, "deploymentId");
-    let state = match (function["enabled"] == true, deployment.is_empty()) {
+    triggers.extend((!function.routes.is_empty()).then_some("http"));
+    triggers.extend((!function.events.is_empty()).then_some("event"));
+    triggers.extend((!function.schedule.is_empty()).then_some("schedule"));
+    let state = match (function.enabled, function.deployment_id.is_empty()) {
         (false, _) => "switched off",
         (true, true) => "not deployed",
         (true, false) => "active",
     };
-    let [id, updated] = ["$id", "$updatedAt"].map(|name| field(function, name));
+    let [id, deployment, updated] = [&function.id, &function.deployment_id, &function.updated_at].map(Clone::clone);
     [id, runs.to_owned(), triggers.join(" "), state.to_owned(), deployment, updated]
 }
 
-fn texts(list: &Value) -> String {
-    list.as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")
-}
-
-fn keys(variables: &Value) -> String {
-    let keys = variables.as_array().into_iter().flatten().map(|variable| {
-        let secret = if variable["secret"] == true { " (secret)" } else { "" };
-        format!("{}{secret}", field(variable, "key"))
+fn keys(variables: &[VariableObject]) -> String {
+    let keys = variables.iter().map(|variable| {
+        let secret = if variable.secret { " (secret)" } else { "" };
+        format!("{}{secret}", variable.key)
     });
     keys.collect::<Vec<_>>().join(", ")
 }
 
-fn limits(limits: &Value) -> String {
-    let limits = limits.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
-    limits.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
+/// Those that are set, whatever they are called.
+fn limits(limits: &Known<LimitSettings>) -> String {
+    let Ok(Value::Object(limits)) = serde_json::to_value(limits) else { return String::new() };
+    let set = limits.iter().filter(|(_, value)| !value.is_null());
+    set.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
 }
 
-fn schedule(function: &Value) -> String {
-    match field(function, "schedule") {
-        none if none.is_empty() => none,
-        cron => format!("{cron} ({})", field(function, "timezone")),
+fn schedule(function: &FunctionObject) -> String {
+    match function.schedule.as_str() {
+        "" => String::new(),
+        cron => format!("{cron} ({})", function.timezone),
     }
 }
 
 /// The newest deployment, if it is not the active one.
-fn newest(function: &Value) -> String {
-    let latest = field(function, "latestDeploymentId");
-    if latest.is_empty() || function["deploymentId"] == latest.as_str() {
+fn newest(function: &FunctionObject) -> String {
+    let latest = &function.latest_deployment_id;
+    if latest.is_empty() || function.deployment_id == *latest {
         return String::new();
     }
-    format!("{latest} ({})", field(function, "latestDeploymentStatus"))
+    format!("{latest} ({})", function.latest_deployment_status)
 }

@@ -1,11 +1,15 @@
 //! `larder grants`: what functions may do, and saying yes to it.
 
 use larder_model::grants::{Difference, check};
+use larder_wire::grants::{
+    ApprovalObject, DifferenceObject, GrantChangeList, GrantChangeObject, GrantsObject, NewApproval,
+};
+use larder_wire::problem::Kind;
+use larder_wire::queries::Query;
 use reqwest::Method;
-use serde_json::{Value, json};
 
-use crate::client::{Client, equal, limit, newest_first};
-use crate::console::{Console, field};
+use crate::client::{Answer, Client};
+use crate::console::Console;
 use crate::failure::{Failure, Refusal, Result};
 use crate::{Session, deployments, input};
 
@@ -91,15 +95,14 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
         Command::Show(args) => show(&args, &client, console).await,
         Command::Approve(Approve { function, deployment, digest }) => {
             let deployment = deployments::whole(&client, &function, &deployment).await?;
-            let read = client.get(&["functions", &function, "deployments", &deployment, "grants"]).await?;
-            let digest = digest.unwrap_or_else(|| field(&read["deployment"], "digest"));
-            let answer = approve(&client, &function, &read, &digest, console).await?;
+            let read = of_deployment(&client, &function, &deployment).await?;
+            let answer = approve(&client, &function, &read, digest, console).await?;
             if console.json { console.object(&answer) } else { Ok(()) }
         }
         Command::Set(Set { function, grants }) => {
             let body = input::json(&input::data(&grants)?, &grants)?;
-            let before = in_force(&client.get(&["functions", &function, "grants"]).await?)?;
-            let answer = client.call(Method::PUT, &["functions", &function, "grants"], &body).await?;
+            let before = in_force(&*of_function(&client, &function).await?)?;
+            let answer = client.call::<GrantsObject>(Method::PUT, &["functions", &function, "grants"], &body).await?;
             let Difference { widens, narrows } = Difference::between(&before, &in_force(&answer)?);
             narrows.iter().chain(&widens).for_each(|what| console.note(&format!("{function} {what}")));
             if console.json { console.object(&answer) } else { Ok(()) }
@@ -110,9 +113,9 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
 
 /// From what is in force to what is asked for; `None`: the key may not see it.
 pub async fn difference(client: &Client, function: &str, asked: &larder_model::Grants) -> Result<Option<Difference>> {
-    match client.get(&["functions", function, "grants"]).await {
+    match of_function(client, function).await {
         Ok(read) => Ok(Some(Difference::between(&in_force(&read)?, asked))),
-        Err(failure) if is_scope(&failure) => Ok(None),
+        Err(failure) if failure.is(Kind::Scope) => Ok(None),
         Err(failure) => Err(failure),
     }
 }
@@ -120,19 +123,17 @@ pub async fn difference(client: &Client, function: &str, asked: &larder_model::G
 /// If the deployment waits for a yes: says it, where this one may, and else what has to be said and by whom. Gives whether
 /// it waited.
 pub async fn settle(client: &Client, function: &str, deployment: &str, may: bool, console: &Console) -> Result<bool> {
-    let read = match client.get(&["functions", function, "deployments", deployment, "grants"]).await {
+    let read = match of_deployment(client, function, deployment).await {
         Ok(read) => read,
         // Activating tells as well.
-        Err(failure) if is_scope(&failure) => return Ok(false),
+        Err(failure) if failure.is(Kind::Scope) => return Ok(false),
         Err(failure) => return Err(failure),
     };
     moved(&read).for_each(|line| console.note(&line));
-    if read["deployment"]["waits"] != true {
-        return Ok(false);
-    }
+    let Some(asked) = read.deployment.as_ref().filter(|asked| asked.waits) else { return Ok(false) };
     let mut why = String::new();
     if may {
-        match approve(client, function, &read, &field(&read["deployment"], "digest"), console).await {
+        match approve(client, function, &read, None, console).await {
             Ok(_) => return Ok(true),
             Err(Failure::Refused(Refusal { status: 401 | 403, message, .. })) => why = format!(" ({message})"),
             Err(failure) => return Err(failure),
@@ -141,12 +142,16 @@ pub async fn settle(client: &Client, function: &str, deployment: &str, may: bool
     Err(Failure::failed(format!(
         "deployment {deployment} is ready and waits: it asks for more than is granted{why}. The function\n{}\nA key with \
          the scope grants.write approves that, and it becomes active:\n  larder grants approve {function} {deployment}",
-        sentences(&read["deployment"]["difference"]["widens"]).join("\n")
+        sentences(&asked.difference.widens).collect::<Vec<_>>().join("\n")
     )))
 }
 
-fn is_scope(failure: &Failure) -> bool {
-    matches!(failure, Failure::Refused(Refusal { status: 401, kind, .. }) if kind == "general_unauthorized_scope")
+async fn of_function(client: &Client, function: &str) -> Result<Answer<GrantsObject>> {
+    client.get(&["functions", function, "grants"]).await
+}
+
+async fn of_deployment(client: &Client, function: &str, deployment: &str) -> Result<Answer<GrantsObject>> {
+    client.get(&["functions", function, "deployments", deployment, "grants"]).await
 }
 
 /// A deployment that cannot be activated was tried and did not succeed; it is not the key that is wrong.
@@ -157,17 +162,22 @@ pub fn waits(failure: Failure) -> Failure {
     }
 }
 
-async fn approve(client: &Client, function: &str, read: &Value, digest: &str, console: &Console) -> Result<Value> {
-    let asked = &read["deployment"];
-    let deployment = field(asked, "deploymentId");
-    let path = ["functions", function, "deployments", &deployment, "grants", "approval"];
-    let answer = client.post(&path, &json!({ "digest": digest })).await?;
+/// Approves what was read, or what `digest` names.
+async fn approve(
+    client: &Client,
+    function: &str,
+    read: &GrantsObject,
+    digest: Option<String>,
+    console: &Console,
+) -> Result<Answer<ApprovalObject>> {
+    let asked = read.deployment.clone().unwrap_or_default();
+    let deployment = &asked.deployment_id;
+    let path = ["functions", function, "deployments", deployment, "grants", "approval"];
+    let approval = NewApproval { digest: Some(digest.unwrap_or(asked.digest)) };
+    let answer = client.post::<ApprovalObject>(&path, &approval).await?;
     console.note(&format!("approved for deployment {deployment}: {function}"));
-    let difference = &asked["difference"];
-    for what in [&difference["widens"], &difference["narrows"]].into_iter().flat_map(sentences) {
-        console.note(&what);
-    }
-    let state = if answer["active"] == true { "it is active now" } else { "it is not active yet" };
+    changes(&asked.difference).for_each(|what| console.note(&what));
+    let state = if answer.active { "it is active now" } else { "it is not active yet" };
     console.note(state);
     Ok(answer)
 }
@@ -176,9 +186,9 @@ async fn show(args: &Show, client: &Client, console: &Console) -> Result<()> {
     let read = match &args.deployment {
         Some(deployment) => {
             let deployment = deployments::whole(client, &args.function, deployment).await?;
-            client.get(&["functions", &args.function, "deployments", &deployment, "grants"]).await?
+            of_deployment(client, &args.function, &deployment).await?
         }
-        None => client.get(&["functions", &args.function, "grants"]).await?,
+        None => of_function(client, &args.function).await?,
     };
     if console.json {
         return console.object(&read);
@@ -193,11 +203,10 @@ async fn show(args: &Show, client: &Client, console: &Console) -> Result<()> {
     for line in moved(&read) {
         console.line(&line)?;
     }
-    let asked = &read["deployment"];
-    if asked["waits"] == true {
-        let id = field(asked, "deploymentId");
+    if let Some(asked) = read.deployment.as_ref().filter(|asked| asked.waits) {
+        let id = &asked.deployment_id;
         console.line(&format!("deployment {id} waits for a yes; with it, {}", args.function))?;
-        for what in [&asked["difference"]["widens"], &asked["difference"]["narrows"]].into_iter().flat_map(sentences) {
+        for what in changes(&asked.difference) {
             console.line(&what)?;
         }
         console.line(&format!("larder grants approve {} {id}", args.function))?;
@@ -206,16 +215,15 @@ async fn show(args: &Show, client: &Client, console: &Console) -> Result<()> {
 }
 
 async fn history(args: &History, client: &Client, console: &Console) -> Result<()> {
-    let mut queries: Vec<Value> = args.function.iter().map(|function| equal("functionId", function)).collect();
-    queries.extend([newest_first(), limit(args.limit)]);
-    let answer = client.list(&["grants", "changes"], &queries).await?;
+    let mut queries: Vec<Query> = args.function.iter().map(|function| Query::equal("functionId", function)).collect();
+    queries.extend([Query::newest_first(), Query::limit(args.limit)]);
+    let answer = client.list::<GrantChangeList>(&["grants", "changes"], &queries).await?;
     if console.json {
         return console.object(&answer);
     }
-    for row in answer["grantChanges"].as_array().into_iter().flatten() {
-        let [at, function, kind, deployment, key] =
-            ["$createdAt", "functionId", "kind", "deploymentId", "keyId"].map(|name| field(row, name));
-        let note = field(row, "note");
+    for row in &answer.grant_changes {
+        let GrantChangeObject { created_at: at, function_id: function, kind, .. } = row;
+        let GrantChangeObject { deployment_id: deployment, key_id: key, note, .. } = row;
         let by = match (key.is_empty(), note.is_empty()) {
             (false, _) => format!("key {key}"),
             (true, true) => "a build".to_owned(),
@@ -224,7 +232,7 @@ async fn history(args: &History, client: &Client, console: &Console) -> Result<(
         let of = if deployment.is_empty() { String::new() } else { format!(" deployment {deployment}") };
         let what = if note.is_empty() { kind } else { note };
         console.line(&format!("{at}  {function}  {what}{of} by {by}"))?;
-        for what in [&row["difference"]["widens"], &row["difference"]["narrows"]].into_iter().flat_map(sentences) {
+        for what in changes(&row.difference) {
             console.line(&what)?;
         }
     }
@@ -232,20 +240,23 @@ async fn history(args: &History, client: &Client, console: &Console) -> Result<(
 }
 
 /// What waits for another yes because its name leads elsewhere than was approved, and how to give it.
-fn moved(read: &Value) -> impl Iterator<Item = String> {
-    let function = field(read, "functionId");
-    let lines = sentences(&read["moved"]);
+fn moved(read: &GrantsObject) -> impl Iterator<Item = String> {
+    let function = &read.function_id;
     let head = format!(
         "{function} waits for another yes, by `larder grants set {function}`, because names lead elsewhere than was approved:"
     );
-    (!lines.is_empty()).then_some(head).into_iter().chain(lines)
+    (!read.moved.is_empty()).then_some(head).into_iter().chain(sentences(&read.moved))
 }
 
-fn in_force(read: &Value) -> Result<larder_model::Grants> {
-    serde_json::from_value(read["grants"].clone())
-        .map_err(|err| Failure::failed(format!("these grants are of another version of Larder: {err}")))
+fn in_force(read: &GrantsObject) -> Result<larder_model::Grants> {
+    let grants = read.grants.get();
+    grants.map_err(|err| Failure::failed(format!("these grants are of another version of Larder: {err}")))
 }
 
-fn sentences(list: &Value) -> Vec<String> {
-    list.as_array().into_iter().flatten().filter_map(|text| Some(format!("  {}", text.as_str()?))).collect()
+fn changes(difference: &DifferenceObject) -> impl Iterator<Item = String> {
+    sentences(&difference.widens).chain(sentences(&difference.narrows))
+}
+
+fn sentences(list: &[String]) -> impl Iterator<Item = String> {
+    list.iter().map(|text| format!("  {text}"))
 }

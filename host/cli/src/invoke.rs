@@ -1,9 +1,15 @@
 //! `larder invoke`: one execution, its answer on stdout.
 
-use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
-use crate::client::{Client, equal, limit};
-use crate::console::field;
+use larder_model::ExecutionStatus;
+use larder_wire::enrolments::EnrolmentList;
+use larder_wire::executions::{ExecutionInput, ExecutionObject, Headers};
+use larder_wire::queries::Query;
+use serde_json::Value;
+
+use crate::client::Client;
+use crate::executions::milliseconds;
 use crate::failure::{Failure, Refusal, Result};
 use crate::{Session, input};
 
@@ -47,21 +53,23 @@ pub struct Args {
 
 pub async fn run(args: &Args, session: &Session) -> Result<()> {
     let body = args.data.as_deref().map(input::data).transpose()?.unwrap_or_default();
-    let mut headers: Map<String, Value> =
-        args.header.iter().map(|(name, value)| (name.to_ascii_lowercase(), json!(value))).collect();
+    let mut headers: BTreeMap<String, String> =
+        args.header.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
     if serde_json::from_str::<Value>(&body).is_ok() {
-        headers.entry("content-type").or_insert_with(|| "application/json".into());
+        headers.entry("content-type".into()).or_insert_with(|| "application/json".into());
     }
     let client = session.client()?;
     let enrolment = enrolment(args, &client).await?;
-    let mut request = json!({
-        "body": body, "async": args.in_background, "method": args.method.to_ascii_uppercase(), "path": args.path,
-        "headers": headers,
-    });
-    if let Some(enrolment) = &enrolment {
-        request["enrolmentId"] = enrolment.as_str().into();
-    }
-    let execution = client.post(&["functions", &args.function, "executions"], &request).await;
+    let request = ExecutionInput {
+        body: Some(body),
+        r#async: Some(args.in_background),
+        path: Some(args.path.clone()),
+        method: Some(args.method.to_ascii_uppercase()),
+        headers: Some(Headers::Object(headers)),
+        scheduled_at: None,
+        enrolment_id: enrolment.clone(),
+    };
+    let execution = client.post::<ExecutionObject>(&["functions", &args.function, "executions"], &request).await;
     let execution = execution.map_err(|failure| match failure {
         Failure::Refused(Refusal { status: 400, message, .. })
             if enrolment.is_none() && message.contains("enrolmentId") =>
@@ -78,22 +86,22 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
     if console.json {
         console.object(&execution)?;
     } else if args.in_background {
-        console.note(&format!("accepted ({})", field(&execution, "status")));
-        console.line(&field(&execution, "$id"))?;
+        console.note(&format!("accepted ({})", execution.status));
+        console.line(&execution.id)?;
     } else {
         console.note(&format!(
-            "{} {} in {:.1} ms ({})",
-            field(&execution, "status"),
-            field(&execution, "responseStatusCode"),
-            execution["duration"].as_f64().unwrap_or(0.0) * 1e3,
-            field(&execution, "$id"),
+            "{} {} in {} ({})",
+            execution.status,
+            execution.response_status_code,
+            milliseconds(&execution),
+            execution.id,
         ));
-        for name in ["logs", "errors"] {
-            field(&execution, name).lines().for_each(|line| console.note(&format!("  {line}")));
+        for text in [&execution.logs, &execution.errors] {
+            text.lines().for_each(|line| console.note(&format!("  {line}")));
         }
-        console.raw(&field(&execution, "responseBody"))?;
+        console.raw(&execution.response_body)?;
     }
-    if execution["status"] == "failed" {
+    if execution.status == ExecutionStatus::Failed.word() {
         return Err(Failure::failed(format!("{} failed", args.function)));
     }
     Ok(())
@@ -104,11 +112,10 @@ async fn enrolment(args: &Args, client: &Client) -> Result<Option<String>> {
         return crate::enrolments::whole(client, given).await.map(Some);
     }
     let Some(end_user) = &args.end_user else { return Ok(None) };
-    let queries = [equal("functionId", &args.function), equal("endUser", end_user), limit(2)];
-    let found = client.list(&["enrolments"], &queries).await?;
-    let ids: Vec<String> = found["enrolments"].as_array().into_iter().flatten().map(|row| field(row, "$id")).collect();
-    match &ids[..] {
-        [one] => Ok(Some(one.clone())),
+    let queries = [Query::equal("functionId", &args.function), Query::equal("endUser", end_user), Query::limit(2)];
+    let found = client.list::<EnrolmentList>(&["enrolments"], &queries).await?;
+    match &found.enrolments[..] {
+        [one] => Ok(Some(one.id.clone())),
         [] => Err(Failure::failed(format!("{end_user} is not enrolled in {}", args.function))),
         _ => Err(Failure::usage(format!("{end_user} has several enrolments in {}: give --enrolment", args.function))),
     }

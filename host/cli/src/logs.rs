@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use serde_json::{Value, json};
+use larder_wire::executions::{ExecutionList, ExecutionObject};
+use larder_wire::queries::Query;
 
 use crate::Session;
-use crate::client::Client;
-use crate::console::{Console, field};
-use crate::executions::{function_ids, newest};
+use crate::client::{Answer, Client};
+use crate::console::Console;
+use crate::executions::{function_ids, milliseconds, newest};
 use crate::failure::{Failure, Result};
 
 const POLL: Duration = Duration::from_secs(1);
@@ -38,11 +39,7 @@ pub struct Args {
 
 pub async fn run(args: &Args, session: &Session) -> Result<()> {
     let client = session.client()?;
-    let mut list = newest(&client, args.function.as_deref(), &[], args.limit.max(1)).await?;
-    let mut rows = match list["executions"].take() {
-        Value::Array(rows) => rows,
-        _ => Vec::new(),
-    };
+    let mut rows = newest(&client, args.function.as_deref(), &[], args.limit.max(1)).await?.rows;
     rows.reverse();
     let mut tail = Tail::default();
     if args.limit == 0 {
@@ -87,17 +84,17 @@ struct Tail {
 
 impl Tail {
     /// Those to print. Without `follow` nothing comes later, so running ones are printed as they are.
-    fn take(&mut self, rows: Vec<Value>, follow: bool) -> Vec<Value> {
+    fn take(&mut self, rows: Vec<Answer<ExecutionObject>>, follow: bool) -> Vec<Answer<ExecutionObject>> {
         let mut fresh = Vec::new();
         for row in rows {
             self.see(&row);
-            let id = field(&row, "$id");
-            let place = (field(&row, "$createdAt"), id.clone());
+            let id = row.id.clone();
+            let place = (row.created_at.clone(), id.clone());
             if self.printed.contains(&id) {
                 continue;
             }
             if follow && !is_over(&row) {
-                self.running.insert(place, field(&row, "functionId"));
+                self.running.insert(place, row.function_id.clone());
                 continue;
             }
             self.running.remove(&place);
@@ -107,21 +104,21 @@ impl Tail {
         fresh
     }
 
-    fn skip(&mut self, row: &Value) {
+    fn skip(&mut self, row: &ExecutionObject) {
         self.see(row);
-        self.printed.insert(field(row, "$id"));
+        self.printed.insert(row.id.clone());
     }
 
-    fn see(&mut self, row: &Value) {
-        self.youngest = self.youngest.max(field(row, "$createdAt").parse().ok());
+    fn see(&mut self, row: &ExecutionObject) {
+        self.youngest = self.youngest.max(row.created_at.parse().ok());
     }
 
     /// Everything from the cursor on, and those that were running.
-    async fn poll(&mut self, client: &Client, function: Option<&str>) -> Result<Vec<Value>> {
+    async fn poll(&mut self, client: &Client, function: Option<&str>) -> Result<Vec<Answer<ExecutionObject>>> {
         let mut rows = Vec::new();
         let running: Vec<_> = self.running.iter().map(|(place, function)| (place.clone(), function.clone())).collect();
         for (place, function) in running {
-            match client.get(&["functions", &function, "executions", &place.1]).await {
+            match client.get::<ExecutionObject>(&["functions", &function, "executions", &place.1]).await {
                 Ok(row) => rows.push(row),
                 Err(failure) if failure.is_not_found() => drop(self.running.remove(&place)),
                 Err(failure) => return Err(failure),
@@ -131,38 +128,37 @@ impl Tail {
             Some(function) => vec![function.to_owned()],
             None => function_ids(client).await?,
         };
-        let mut queries = vec![json!({ "method": "orderAsc", "attribute": "$createdAt" })];
+        let mut queries = vec![Query::oldest_first()];
         if let Some(youngest) = self.youngest {
             let from = (youngest - OVERLAP).to_rfc3339_opts(SecondsFormat::Millis, false);
-            queries.push(json!({ "method": "greaterThanEqual", "attribute": "$createdAt", "values": [from] }));
+            queries.push(Query::from_on("$createdAt", &from));
         }
         let mut listed = Vec::new();
         for function in functions {
-            listed.extend(client.list_all(&["functions", &function, "executions"], "executions", &queries).await?);
+            listed.extend(client.list_all::<ExecutionList>(&["functions", &function, "executions"], &queries).await?);
         }
         // What is no longer listed needs no remembering.
-        let ids: HashSet<String> = listed.iter().map(|row| field(row, "$id")).collect();
+        let ids: HashSet<String> = listed.iter().map(|row| row.id.clone()).collect();
         self.printed.retain(|id| ids.contains(id));
         rows.extend(listed);
-        rows.sort_by_cached_key(|row| (field(row, "$createdAt"), field(row, "$id")));
+        rows.sort_by_cached_key(|row| (row.created_at.clone(), row.id.clone()));
         Ok(rows)
     }
 }
 
-fn is_over(row: &Value) -> bool {
-    matches!(row["status"].as_str(), Some("completed" | "failed"))
+fn is_over(row: &ExecutionObject) -> bool {
+    matches!(row.status.as_str(), "completed" | "failed")
 }
 
-fn print(row: &Value, console: &Console) -> Result<()> {
+fn print(row: &Answer<ExecutionObject>, console: &Console) -> Result<()> {
     if console.json {
         return console.object_line(row);
     }
-    let [created, function, trigger, status, code, id] =
-        ["$createdAt", "functionId", "trigger", "status", "responseStatusCode", "$id"].map(|name| field(row, name));
-    let milliseconds = row["duration"].as_f64().unwrap_or(0.0) * 1e3;
-    console.line(&format!("{created} {function} {trigger} {status} {code} {milliseconds:.1} ms {id}"))?;
-    for (mark, name) in [("  ", "logs"), ("! ", "errors")] {
-        for line in field(row, name).lines() {
+    let ExecutionObject { created_at, function_id, trigger, status, response_status_code, id, .. } = &**row;
+    let took = milliseconds(row);
+    console.line(&format!("{created_at} {function_id} {trigger} {status} {response_status_code} {took} {id}"))?;
+    for (mark, text) in [("  ", &row.logs), ("! ", &row.errors)] {
+        for line in text.lines() {
             console.line(&format!("{mark}{line}"))?;
         }
     }
@@ -173,13 +169,19 @@ fn print(row: &Value, console: &Console) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn row(id: &str, second: u32, status: &str) -> Value {
-        let created = format!("2026-11-21T10:00:{second:02}.000+00:00");
-        json!({ "$id": id, "$createdAt": created, "functionId": "f", "status": status })
+    fn row(id: &str, second: u32, status: &str) -> Answer<ExecutionObject> {
+        let row = ExecutionObject {
+            id: id.into(),
+            created_at: format!("2026-11-21T10:00:{second:02}.000+00:00"),
+            function_id: "f".into(),
+            status: status.into(),
+            ..ExecutionObject::default()
+        };
+        Answer::read(serde_json::to_value(row).unwrap()).unwrap()
     }
 
-    fn ids(rows: Vec<Value>) -> Vec<String> {
-        rows.iter().map(|row| field(row, "$id")).collect()
+    fn ids(rows: Vec<Answer<ExecutionObject>>) -> Vec<String> {
+        rows.iter().map(|row| row.id.clone()).collect()
     }
 
     #[test]

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use larder_model::time::{Clock, rfc3339};
 use larder_secrets::keyring::{self, Keyring};
-use serde_json::{Value, json};
+use larder_wire::master_keys::{MasterKeyObject, MasterKeysObject, NewRotation, RotationObject};
+use larder_wire::problem::Kind;
+use serde_json::Value;
 
 use crate::Session;
 use crate::client::Client;
-use crate::console::{Console, count, field};
+use crate::console::{Console, count};
 use crate::failure::{Failure, Refusal, Result};
 
 /// Between two looks at what the processes know.
@@ -55,27 +57,31 @@ pub async fn run(command: MasterKeysCommand, session: &Session) -> Result<()> {
     match command {
         MasterKeysCommand::Rotate(args) => rotate(&args, &client, &session.console).await,
         MasterKeysCommand::List => {
-            let seen = client.get(&MASTER_KEYS).await?;
-            show(&seen, &session.console)
+            let seen = client.get::<MasterKeysObject>(&MASTER_KEYS).await?;
+            if session.console.json { session.console.object(&seen) } else { show(&seen, &session.console) }
         }
     }
 }
 
 async fn rotate(args: &Rotate, client: &Client, console: &Console) -> Result<()> {
-    let body = match &args.file {
-        Some(file) => json!({ "keyId": key_to_use(file, client, console).await? }),
-        None => json!({}),
+    let key_id = match &args.file {
+        Some(file) => Some(key_to_use(file, client, console).await?),
+        None => None,
     };
+    let body = NewRotation { key_id, limit: None };
     let begun = std::time::Instant::now();
     let (mut said, mut rewrapped) = (String::new(), 0);
     loop {
-        let (waiting, seen) = match client.post(&[MASTER_KEYS[0], MASTER_KEYS[1], "rotation"], &body).await {
+        let (waiting, seen) = match client
+            .post::<RotationObject>(&[MASTER_KEYS[0], MASTER_KEYS[1], "rotation"], &body)
+            .await
+        {
             Ok(seen) => {
-                rewrapped += seen["rewrapped"].as_u64().unwrap_or_default();
-                (unfinished(&seen), Some(seen))
+                rewrapped += seen.rewrapped;
+                (unfinished(&seen), Some(seen.into_object()))
             }
             Err(Failure::Refused(Refusal { kind, message, .. }))
-                if matches!(kind.as_str(), "master_key_not_everywhere" | "master_key_not_first") =>
+                if [Kind::MasterKeyNotEverywhere, Kind::MasterKeyNotFirst].iter().any(|known| kind == known.word()) =>
             {
                 (Some(message), None)
             }
@@ -83,9 +89,12 @@ async fn rotate(args: &Rotate, client: &Client, console: &Console) -> Result<()>
         };
         match (waiting, seen) {
             (None, Some(mut seen)) => {
-                seen["rewrapped"] = rewrapped.into();
+                seen.rewrapped = rewrapped;
                 console.note(&format!("rewrapped {}", count(rewrapped as usize, "value")));
-                return show(&seen, console);
+                if console.json {
+                    return console.value(&serde_json::to_value(&seen).expect("plain values serialise"));
+                }
+                return show(&seen.state, console);
             }
             (waiting, seen) => {
                 let waiting = waiting.unwrap_or_default();
@@ -93,7 +102,7 @@ async fn rotate(args: &Rotate, client: &Client, console: &Console) -> Result<()>
                     console.note(&format!("waiting: {waiting}"));
                     said.clone_from(&waiting);
                 }
-                if seen.as_ref().is_some_and(|seen| seen["unopened"].as_array().is_some_and(|all| !all.is_empty())) {
+                if seen.as_ref().is_some_and(|seen| !seen.unopened.is_empty()) {
                     return Err(Failure::failed(format!("{waiting}; the old keys must stay")));
                 }
                 if begun.elapsed() >= args.wait {
@@ -101,7 +110,7 @@ async fn rotate(args: &Rotate, client: &Client, console: &Console) -> Result<()>
                     return Err(Failure::failed(why));
                 }
                 // What is left is work, not waiting.
-                if seen.is_none_or(|seen| seen["rewrapped"] == 0) {
+                if seen.is_none_or(|seen| seen.rewrapped == 0) {
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -112,9 +121,9 @@ async fn rotate(args: &Rotate, client: &Client, console: &Console) -> Result<()>
 /// The id of the key to go on with if a rotation began and is not done, of a new one otherwise.
 async fn key_to_use(file: &Path, client: &Client, console: &Console) -> Result<String> {
     let first = Keyring::read(file).map_err(Failure::usage)?.first().id().to_string();
-    let seen = client.get(&MASTER_KEYS).await?;
-    let mut others = seen["keys"].as_array().into_iter().flatten().filter(|key| field(key, "$id") != first);
-    if field(&seen, "sealing") != first || others.any(|key| key["mayBeDropped"] == false) {
+    let seen = client.get::<MasterKeysObject>(&MASTER_KEYS).await?;
+    let mut others = seen.keys.iter().filter(|key| key.id != first);
+    if seen.sealing != first || others.any(|key| !key.may_be_dropped) {
         console.note(&format!("going on with {first}, the first key of {}", file.display()));
         return Ok(first);
     }
@@ -125,44 +134,36 @@ async fn key_to_use(file: &Path, client: &Client, console: &Console) -> Result<S
 }
 
 /// Why a rotation is not done yet.
-fn unfinished(seen: &Value) -> Option<String> {
-    let (left, sealing) = (seen["left"].as_u64().unwrap_or_default(), field(seen, "sealing"));
-    let unopened: Vec<&str> = seen["unopened"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+fn unfinished(seen: &RotationObject) -> Option<String> {
+    let RotationObject { left, unopened, state: MasterKeysObject { sealing, .. }, .. } = seen;
     if !unopened.is_empty() {
-        return Some(format!("{} that do not open: {}", count(left as usize, "value"), unopened.join("; ")));
+        return Some(format!("{} that do not open: {}", count(*left as usize, "value"), unopened.join("; ")));
     }
-    if left > 0 {
-        return Some(format!("{} to rewrap", count(left as usize, "value")));
+    if *left > 0 {
+        return Some(format!("{} to rewrap", count(*left as usize, "value")));
     }
-    let keys = seen["keys"].as_array().into_iter().flatten();
-    if keys.clone().all(|key| key["mayBeDropped"] == true || field(key, "$id") == sealing) {
+    if seen.state.keys.iter().all(|key| key.may_be_dropped || key.id == *sealing) {
         return None;
     }
-    let processes = seen["processes"].as_array().into_iter().flatten();
-    let behind: Vec<String> =
-        processes.filter(|one| field(one, "sealing") != sealing).map(|one| field(one, "name")).collect();
+    let behind = seen.state.processes.iter().filter(|process| process.sealing != *sealing);
+    let behind: Vec<&str> = behind.map(|process| process.name.as_str()).collect();
     Some(match behind.is_empty() {
-        true => format!("until {}, for what was sealed before", field(seen, "settledAt")),
+        true => format!("until {}, for what was sealed before", seen.state.settled_at),
         false => format!("for {} to seal under {sealing}", behind.join(", ")),
     })
 }
 
-fn show(seen: &Value, console: &Console) -> Result<()> {
-    if console.json {
-        return console.object(seen);
-    }
-    let keys = seen["keys"].as_array().cloned().unwrap_or_default();
-    let state = |key: &Value| match (key["sealing"] == true, key["mayBeDropped"] == true) {
+fn show(seen: &MasterKeysObject, console: &Console) -> Result<()> {
+    let state = |key: &MasterKeyObject| match (key.sealing, key.may_be_dropped) {
         (true, _) => "seals".to_owned(),
         (_, true) => "may be dropped from the file; backups from before still need it".to_owned(),
         _ => "needed".to_owned(),
     };
-    let rows: Vec<_> = keys.iter().map(|key| [field(key, "$id"), field(key, "values"), state(key)]).collect();
+    let rows: Vec<_> = seen.keys.iter().map(|key| [key.id.clone(), key.values.to_string(), state(key)]).collect();
     console.table(["MASTER KEY", "VALUES", "STATE"], &rows)?;
-    if seen["otherwise"] != 0 {
-        let values = seen["otherwise"].as_u64().unwrap_or_default() as usize;
-        console
-            .note(&format!("{} under other keys, or from before values had keys of their own", count(values, "value")));
+    if seen.otherwise != 0 {
+        let values = count(seen.otherwise as usize, "value");
+        console.note(&format!("{values} under other keys, or from before values had keys of their own"));
     }
     Ok(())
 }

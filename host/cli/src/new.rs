@@ -48,7 +48,7 @@ pub fn run(args: &Args, session: &Session) -> Result<()> {
     let files = create(&args.name, args.template, &folder)?;
     let console = &session.console;
     if console.json {
-        return console.object(&json!({ "folder": folder, "files": files }));
+        return console.value(&json!({ "folder": folder, "files": files }));
     }
     console.note("next:");
     console.note(&format!("  cd {} && larder build && larder deploy", args.name));

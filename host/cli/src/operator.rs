@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 
 use clap::builder::PossibleValuesParser;
+use larder_wire::datetime;
+use larder_wire::partners::{KeyList, KeyObject, NewKey, NewPartner, PartnerList, PartnerObject, PartnerPatch};
 use larder_wire::scopes::Scope;
 use serde_json::{Value, json};
 
 use crate::Session;
-use crate::client::{Client, whole_id};
-use crate::console::{Console, field};
+use crate::client::{Answer, Client, whole_id};
+use crate::console::Console;
 use crate::failure::{Failure, Result};
 
 #[derive(Debug, clap::Subcommand)]
@@ -112,51 +114,46 @@ pub async fn run_partner(command: PartnerCommand, session: &Session) -> Result<(
     let console = &session.console;
     match command {
         PartnerCommand::Create { id, name } => {
-            let body = json!({ "partnerId": id, "name": name.as_ref().unwrap_or(&id) });
-            let partner = client.post(&["partners"], &body).await?;
+            let body = NewPartner { name: name.or_else(|| Some(id.clone())), partner_id: Some(id) };
+            let partner = client.post::<PartnerObject>(&["partners"], &body).await?;
             if console.json {
                 return console.object(&partner);
             }
-            console.note(&format!("created partner {}", field(&partner, "name")));
-            console.line(&field(&partner, "$id"))
+            console.note(&format!("created partner {}", partner.name));
+            console.line(&partner.id)
         }
         PartnerCommand::Update { id, name, approval_by_another } => {
-            let mut body = json!({});
-            if let Some(name) = name {
-                body["name"] = name.into();
-            }
-            if let Some(another) = approval_by_another {
-                body["approvalByAnother"] = another.into();
-            }
-            let partner = client.call(reqwest::Method::PATCH, &["partners", &id], &body).await?;
+            let body = PartnerPatch { name, approval_by_another };
+            let partner = client.call::<PartnerObject>(reqwest::Method::PATCH, &["partners", &id], &body).await?;
             if console.json {
                 return console.object(&partner);
             }
-            console.note(&format!("updated partner {}", field(&partner, "name")));
-            console.line(&field(&partner, "$id"))
+            console.note(&format!("updated partner {}", partner.name));
+            console.line(&partner.id)
         }
         PartnerCommand::Show { id } => {
-            let partner = client.get(&["partners", &id]).await?;
+            let partner = client.get::<PartnerObject>(&["partners", &id]).await?;
             if console.json {
                 return console.object(&partner);
             }
-            for (label, name) in [
-                ("id", "$id"),
-                ("name", "name"),
-                ("created", "$createdAt"),
-                ("approval by another key", "approvalByAnother"),
+            for (label, value) in [
+                ("id", &partner.id),
+                ("name", &partner.name),
+                ("created", &partner.created_at),
+                ("approval by another key", &partner.approval_by_another.to_string()),
             ] {
-                console.line(&format!("{label:<25}{}", field(&partner, name)))?;
+                console.line(&format!("{label:<25}{value}"))?;
             }
             Ok(())
         }
         PartnerCommand::List => {
-            let partners = client.list_all(&["partners"], "partners", &[]).await?;
+            let partners = client.list_all::<PartnerList>(&["partners"], &[]).await?;
             if console.json {
-                return console.object(&json!({ "total": partners.len(), "partners": partners }));
+                let sent: Vec<&Value> = partners.iter().map(Answer::sent).collect();
+                return console.value(&json!({ "total": sent.len(), "partners": sent }));
             }
             let rows: Vec<_> =
-                partners.iter().map(|row| ["$id", "name", "$createdAt"].map(|name| field(row, name))).collect();
+                partners.iter().map(|row| [&row.id, &row.name, &row.created_at].map(Clone::clone)).collect();
             console.table(["ID", "NAME", "CREATED"], &rows)
         }
     }
@@ -170,9 +167,9 @@ pub async fn run_key(command: KeyCommand, session: &Session) -> Result<()> {
         KeyCommand::Create(args) => create_key(&args, &partner, &client, &session.console).await,
         KeyCommand::List => list_keys(&partner, &client, &session.console).await,
         KeyCommand::Delete(DeleteKeys { ids }) => {
-            let keys = client.get(&["partners", &partner, "keys"]).await?;
+            let keys = client.get::<KeyList>(&["partners", &partner, "keys"]).await?;
             for given in ids {
-                let id = whole_id(keys["keys"].as_array().map_or(&[][..], Vec::as_slice), &given)?;
+                let id = whole_id(&keys.keys, &given)?;
                 client.delete(&["partners", &partner, "keys", &id]).await?;
                 session.console.note(&format!("deleted key {id} of partner {partner}"));
             }
@@ -182,41 +179,39 @@ pub async fn run_key(command: KeyCommand, session: &Session) -> Result<()> {
 }
 
 async fn list_keys(partner: &str, client: &Client, console: &Console) -> Result<()> {
-    let answer = client.get(&["partners", partner, "keys"]).await?;
+    let answer = client.get::<KeyList>(&["partners", partner, "keys"]).await?;
     if console.json {
         return console.object(&answer);
     }
-    let rows: Vec<_> = answer["keys"]
-        .as_array()
-        .into_iter()
-        .flatten()
+    let rows: Vec<_> = answer
+        .keys
+        .iter()
         .map(|row| {
-            let [id, name, created, expire] = ["$id", "name", "$createdAt", "expire"].map(|name| field(row, name));
-            let expire = if expire.is_empty() { "never".to_owned() } else { expire };
-            [id, name, created, expire, scopes(row)]
+            let expire = if row.expire.is_empty() { "never" } else { &row.expire };
+            [row.id.clone(), row.name.clone(), row.created_at.clone(), expire.to_owned(), row.scopes.join(" ")]
         })
         .collect();
     console.table(["ID", "NAME", "CREATED", "EXPIRES", "SCOPES"], &rows)
 }
 
-fn scopes(key: &Value) -> String {
-    key["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")
-}
-
 async fn create_key(args: &CreateKey, partner: &str, client: &Client, console: &Console) -> Result<()> {
-    let mut body = json!({ "name": args.name });
-    body["scopes"] = if args.scopes.is_empty() { json!(default_scopes()) } else { json!(args.scopes) };
-    if let Some(expires) = args.expires {
-        body["expire"] = Value::String(expires.to_utc().format("%Y-%m-%dT%H:%M:%S%.3f+00:00").to_string());
-    }
-    let key = client.post(&["partners", partner, "keys"], &body).await?;
+    let scopes = match args.scopes.is_empty() {
+        true => default_scopes().into_iter().map(str::to_owned).collect(),
+        false => args.scopes.clone(),
+    };
+    let body = NewKey {
+        name: Some(args.name.clone()),
+        scopes: Some(scopes),
+        expire: args.expires.map(|expires| datetime(expires.timestamp_millis())),
+    };
+    let key = client.post::<KeyObject>(&["partners", partner, "keys"], &body).await?;
     if console.json {
         return console.object(&key);
     }
-    console.note(&format!("created key {} of partner {partner}", field(&key, "$id")));
-    console.note(&format!("may: {}", scopes(&key)));
-    let expire = field(&key, "expire");
-    console.note(&if expire.is_empty() { "never expires".to_owned() } else { format!("expires {expire}") });
+    console.note(&format!("created key {} of partner {partner}", key.id));
+    console.note(&format!("may: {}", key.scopes.join(" ")));
+    let expires = if key.expire.is_empty() { "never expires".to_owned() } else { format!("expires {}", key.expire) };
+    console.note(&expires);
     console.note("it is not shown again:");
-    console.line(&field(&key, "secret"))
+    console.line(key.secret.as_deref().unwrap_or_default())
 }

@@ -11,6 +11,17 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use clap::{CommandFactory, Parser};
+use larder_wire::deployments::{DeploymentList, DeploymentObject};
+use larder_wire::events::{Accepted, AcceptedEvent, Counts, EventObject};
+use larder_wire::executions::ExecutionObject;
+use larder_wire::functions::{FunctionList, FunctionObject};
+use larder_wire::grants::{ApprovalObject, AskedObject, DifferenceObject, GrantsObject};
+use larder_wire::known::Known;
+use larder_wire::partners::KeyObject;
+use larder_wire::problem;
+use larder_wire::schedules::Schedule;
+use larder_wire::variables::{VariableList, VariableObject};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::*;
@@ -46,7 +57,8 @@ impl Asked {
 }
 
 impl Server {
-    fn answer(&self, line: &str, status: u16, body: Value) -> &Server {
+    fn answer(&self, line: &str, status: u16, body: impl Serialize) -> &Server {
+        let body = serde_json::to_value(body).unwrap();
         self.answers.lock().unwrap().entry(line.to_owned()).or_default().push_back((status, body));
         self
     }
@@ -94,13 +106,42 @@ async fn play(State(server): State<Server>, method: Method, uri: Uri, headers: H
     let (status, body) = match answers.get_mut(&line) {
         Some(left) if left.len() > 1 => left.pop_front().unwrap(),
         Some(left) => left[0].clone(),
-        None => (404, refusal(404, "general_route_not_found", &line)),
+        None => (404, json!(refusal(404, "general_route_not_found", &line))),
     };
     (StatusCode::from_u16(status).unwrap(), axum::Json(body)).into_response()
 }
 
-fn refusal(status: u16, kind: &str, message: &str) -> Value {
-    json!({ "message": message, "code": status, "type": kind, "version": "0.1.0" })
+fn refusal(code: u16, kind: &str, message: &str) -> problem::Error {
+    let (message, r#type, version) = (message.to_owned(), kind.to_owned(), "0.1.0".to_owned());
+    problem::Error { message, code, r#type, version, execution_id: None }
+}
+
+fn function(id: &str, deployment: &str) -> FunctionObject {
+    FunctionObject { id: id.into(), deployment_id: deployment.into(), ..FunctionObject::default() }
+}
+
+fn deployment(id: &str, status: &str, logs: &str) -> DeploymentObject {
+    let [id, status, build_logs] = [id, status, logs].map(Into::into);
+    DeploymentObject { id, status, build_logs, ..DeploymentObject::default() }
+}
+
+fn deployments(deployments: Vec<DeploymentObject>) -> DeploymentList {
+    DeploymentList { total: deployments.len() as u64, deployments }
+}
+
+/// One that is plain, and one that is secret.
+fn variables(plain: &str) -> VariableList {
+    let variable = |id: &str, key: &str, value: &str| {
+        let [id, key, value] = [id, key, value].map(Into::into);
+        VariableObject { id, key, value, ..VariableObject::default() }
+    };
+    let secret = VariableObject { secret: true, ..variable("v2", "BY_HAND", "") };
+    VariableList { total: 2, variables: vec![variable("v1", "PLAIN", plain), secret] }
+}
+
+fn key(scopes: &[&str]) -> KeyObject {
+    let scopes = scopes.iter().map(|scope| scope.to_string()).collect();
+    KeyObject { id: "k1".into(), scopes, secret: Some("s".into()), ..KeyObject::default() }
 }
 
 const MANIFEST: &str = "\
@@ -134,34 +175,33 @@ fn text(path: &Path) -> &str {
 /// A server that knows the function, its variables and its deployment `d1`.
 fn deployable() -> Server {
     let server = Server::default();
-    let deployment = |status: &str, logs: &str| json!({ "$id": "d1", "status": status, "buildLogs": logs });
+    let of_function = GrantsObject {
+        grants: Known::Known(serde_json::from_value(json!({ "state": true, "secrets": ["OLD"] })).unwrap()),
+        ..GrantsObject::default()
+    };
+    let schedule = Schedule { schedule: "0 6 25 * *".into(), ..Schedule::default() };
     server
         .answer("GET /v1/functions/round-up", 404, refusal(404, "function_not_found", "no such function"))
-        .answer("POST /v1/functions", 201, json!({ "$id": "round-up" }))
-        .answer("GET /v1/functions/round-up", 200, json!({ "$id": "round-up", "deploymentId": "" }))
-        .answer("GET /v1/functions/round-up/deployments", 200, json!({ "total": 0, "deployments": [] }))
-        .answer(
-            "GET /v1/functions/round-up/variables",
-            200,
-            json!({ "total": 2, "variables": [
-                { "$id": "v1", "key": "PLAIN", "value": "same", "secret": false },
-                { "$id": "v2", "key": "BY_HAND", "value": "", "secret": true },
-            ] }),
-        )
-        .answer("POST /v1/functions/round-up/variables", 201, json!({ "$id": "v3" }))
-        .answer("POST /v1/functions/round-up/deployments", 202, deployment("waiting", ""))
-        .answer("GET /v1/functions/round-up/deployments/d1", 200, deployment("building", "one\n"))
-        .answer("GET /v1/functions/round-up/deployments/d1", 200, deployment("ready", "one\ntwo"))
-        .answer("GET /v1/functions/round-up/grants", 200, json!({ "grants": { "state": true, "secrets": ["OLD"] } }))
+        .answer("POST /v1/functions", 201, function("round-up", ""))
+        .answer("GET /v1/functions/round-up", 200, function("round-up", ""))
+        .answer("GET /v1/functions/round-up/deployments", 200, deployments(vec![]))
+        .answer("GET /v1/functions/round-up/variables", 200, variables("same"))
+        .answer("POST /v1/functions/round-up/variables", 201, VariableObject::default())
+        .answer("POST /v1/functions/round-up/deployments", 202, deployment("d1", "waiting", ""))
+        .answer("GET /v1/functions/round-up/deployments/d1", 200, deployment("d1", "building", "one\n"))
+        .answer("GET /v1/functions/round-up/deployments/d1", 200, deployment("d1", "ready", "one\ntwo"))
+        .answer("GET /v1/functions/round-up/grants", 200, of_function)
         .answer("GET /v1/functions/round-up/deployments/d1/grants", 200, asked(false))
-        .answer("PATCH /v1/functions/round-up/deployment", 200, json!({ "$id": "round-up", "deploymentId": "d1" }))
-        .answer("GET /v1/functions/round-up/schedule", 200, json!({ "schedule": "0 6 25 * *", "next": [] }));
+        .answer("PATCH /v1/functions/round-up/deployment", 200, function("round-up", "d1"))
+        .answer("GET /v1/functions/round-up/schedule", 200, schedule);
     server
 }
 
-fn asked(waits: bool) -> Value {
-    let difference = json!({ "widens": ["may now keep state"], "narrows": [] });
-    json!({ "grants": {}, "deployment": { "deploymentId": "d1", "waits": waits, "digest": "abc", "difference": difference } })
+fn asked(waits: bool) -> GrantsObject {
+    let difference = DifferenceObject { widens: vec!["may now keep state".into()], narrows: vec![] };
+    let (deployment_id, digest) = ("d1".into(), "abc".into());
+    let asked = AskedObject { deployment_id, waits, digest, difference, ..AskedObject::default() };
+    GrantsObject { deployment: Some(asked), ..GrantsObject::default() }
 }
 
 #[test]
@@ -225,14 +265,10 @@ async fn deploy_takes_the_steps_in_order() {
 async fn deploying_again_changes_nothing_before_the_new_code_is_active() {
     let (server, project) = (deployable(), project());
     server.answers.lock().unwrap().remove("GET /v1/functions/round-up");
-    server.answer("GET /v1/functions/round-up", 200, json!({ "$id": "round-up", "deploymentId": "d0" }));
+    server.answer("GET /v1/functions/round-up", 200, function("round-up", "d0"));
     server.answers.lock().unwrap().remove("GET /v1/functions/round-up/variables");
-    let variables = json!([
-        { "$id": "v1", "key": "PLAIN", "value": "other", "secret": false },
-        { "$id": "v2", "key": "BY_HAND", "value": "", "secret": true },
-    ]);
-    server.answer("GET /v1/functions/round-up/variables", 200, json!({ "total": 2, "variables": variables }));
-    server.answer("PUT /v1/functions/round-up/variables/v1", 200, json!({ "$id": "v1" }));
+    server.answer("GET /v1/functions/round-up/variables", 200, variables("other"));
+    server.answer("PUT /v1/functions/round-up/variables/v1", 200, VariableObject::default());
     server.answer("DELETE /v1/functions/round-up/variables/v2", 204, Value::Null);
     server.run(&["deploy", "--dir", text(project.path()), "--prune-variables"]).await.unwrap();
     let lines = server.lines();
@@ -252,11 +288,15 @@ async fn a_function_of_another_project_is_not_replaced_unasked() {
     for (origin, named) in [("code.example/acme/hacks#x", "code.example/acme/hacks#x"), ("", "by another client")] {
         let (server, project) = (deployable(), project());
         server.answers.lock().unwrap().remove("GET /v1/functions/round-up");
-        server.answer("GET /v1/functions/round-up", 200, json!({ "$id": "round-up", "deploymentId": "d0" }));
+        server.answer("GET /v1/functions/round-up", 200, function("round-up", "d0"));
         server.answers.lock().unwrap().remove("GET /v1/functions/round-up/deployments");
-        let last =
-            json!({ "$id": "d0", "origin": origin, "uploadedBy": "k7", "$createdAt": "2026-11-21T10:00:00.000+00:00" });
-        server.answer("GET /v1/functions/round-up/deployments", 200, json!({ "total": 1, "deployments": [last] }));
+        let last = DeploymentObject {
+            origin: origin.into(),
+            uploaded_by: "k7".into(),
+            created_at: "2026-11-21T10:00:00.000+00:00".into(),
+            ..deployment("d0", "ready", "")
+        };
+        server.answer("GET /v1/functions/round-up/deployments", 200, deployments(vec![last]));
         let failure = server.run(&["deploy", "--dir", text(project.path())]).await.unwrap_err();
         let said = failure.text().unwrap();
         assert_eq!(failure.exit_code(), 1);
@@ -268,10 +308,10 @@ async fn a_function_of_another_project_is_not_replaced_unasked() {
     // This project's own is replaced without a word.
     let (server, project) = (deployable(), project());
     server.answers.lock().unwrap().remove("GET /v1/functions/round-up");
-    server.answer("GET /v1/functions/round-up", 200, json!({ "$id": "round-up", "deploymentId": "d0" }));
+    server.answer("GET /v1/functions/round-up", 200, function("round-up", "d0"));
     server.answers.lock().unwrap().remove("GET /v1/functions/round-up/deployments");
-    let last = json!({ "$id": "d0", "origin": origin::of(project.path()).await });
-    server.answer("GET /v1/functions/round-up/deployments", 200, json!({ "total": 1, "deployments": [last] }));
+    let last = DeploymentObject { origin: origin::of(project.path()).await, ..deployment("d0", "ready", "") };
+    server.answer("GET /v1/functions/round-up/deployments", 200, deployments(vec![last]));
     server.run(&["deploy", "--dir", text(project.path())]).await.unwrap();
 }
 
@@ -292,7 +332,7 @@ async fn what_widens_waits_unless_it_may_be_approved_here() {
     assert!(!server.lines().iter().any(|line| line.starts_with("PATCH") || line == approval));
 
     let server = waiting();
-    server.answer(approval, 200, json!({ "active": true }));
+    server.answer(approval, 200, ApprovalObject { active: true, ..ApprovalObject::default() });
     server.run(&["deploy", "--dir", text(project.path()), "--approve"]).await.unwrap();
     assert_eq!(server.asked(approval).json(), json!({ "digest": "abc" }));
 }
@@ -300,7 +340,7 @@ async fn what_widens_waits_unless_it_may_be_approved_here() {
 #[tokio::test]
 async fn a_failed_build_is_not_activated() {
     let (server, project) = (deployable(), project());
-    let failed = json!({ "$id": "d1", "status": "failed", "buildLogs": "unknown import x:y/z" });
+    let failed = deployment("d1", "failed", "unknown import x:y/z");
     server.answers.lock().unwrap().remove("GET /v1/functions/round-up/deployments/d1");
     server.answer("GET /v1/functions/round-up/deployments/d1", 200, failed);
     let failure = server.run(&["deploy", "--dir", text(project.path()), "--json"]).await.unwrap_err();
@@ -330,7 +370,13 @@ async fn refusals_name_the_manifests_line_and_unknown_partners_make_nothing() {
 async fn invoke_fails_with_its_function() {
     let server = Server::default();
     let line = "POST /v1/functions/hello/executions";
-    let execution = |status: &str| json!({ "$id": "e1", "status": status, "responseStatusCode": 500, "duration": 0.1 });
+    let execution = |status: &str| ExecutionObject {
+        id: "e1".into(),
+        status: status.into(),
+        response_status_code: 500,
+        duration: 0.1,
+        ..ExecutionObject::default()
+    };
     server.answer(line, 201, execution("completed")).answer(line, 201, execution("failed"));
     let arguments =
         ["invoke", "hello", "--data", "{\"a\":1}", "--method", "put", "--path", "/x?y", "--header", "Accept: a/b"];
@@ -348,7 +394,7 @@ async fn invoke_fails_with_its_function() {
 #[tokio::test]
 async fn events_go_in_batches() {
     let server = Server::default();
-    server.answer("POST /v1/events", 202, json!({ "total": 1, "events": [{ "id": "1", "duplicate": false }] }));
+    server.answer("POST /v1/events", 202, Accepted { total: 1, events: vec![AcceptedEvent::default()] });
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("events.json");
     let event = |id: usize| json!({ "specversion": "1.0", "id": id.to_string(), "source": "/t", "type": "a.b" });
@@ -362,7 +408,7 @@ async fn events_go_in_batches() {
     assert_eq!(types, [batch, batch, "application/cloudevents+json"]);
 
     let server = Server::default();
-    server.answer("POST /v1/events", 202, json!({ "total": 1, "events": [] }));
+    server.answer("POST /v1/events", 202, Accepted::default());
     server
         .run(&[
             "events",
@@ -395,15 +441,16 @@ async fn events_go_in_batches() {
 async fn events_that_are_sent_are_followed_to_their_end() {
     let server = Server::default();
     let accepted = |differs: bool| {
-        json!({ "total": 1, "events": [
-        { "$id": "r1", "id": "7", "source": "/t", "duplicate": differs, "differs": differs },
-    ] })
+        let [row, id, source] = ["r1", "7", "/t"].map(Into::into);
+        Accepted { total: 1, events: vec![AcceptedEvent { row, id, source, duplicate: differs, differs }] }
     };
-    let event = |status: &str, completed: u64| {
-        json!({
-            "$id": "r1", "status": status, "type": "a.b", "subject": "", "functions": 1, "enrolments": 0, "deliveries": [],
-            "executions": { "waiting": 0, "processing": 1 - completed, "completed": completed, "failed": 0 },
-        })
+    let event = |status: &str, completed: u64| EventObject {
+        row: "r1".into(),
+        status: status.into(),
+        r#type: "a.b".into(),
+        functions: 1,
+        executions: Counts { processing: 1 - completed, completed, ..Counts::default() },
+        ..EventObject::default()
     };
     server.answer("POST /v1/events", 202, accepted(false)).answer("POST /v1/events", 202, accepted(true));
     server.answer("GET /v1/events/r1", 200, event("waiting", 0)).answer(
@@ -423,10 +470,10 @@ async fn events_that_are_sent_are_followed_to_their_end() {
 #[tokio::test]
 async fn ids_may_be_typed_as_far_as_they_are_unique() {
     let server = Server::default();
-    let ids = json!([{ "$id": "01AB" }, { "$id": "01AC" }, { "$id": "01" }, { "$id": "02X" }]);
-    server.answer("GET /v1/functions/f/deployments", 200, json!({ "deployments": ids }));
-    server.answer("GET /v1/functions/f", 200, json!({ "$id": "f", "deploymentId": "" }));
-    server.answer("PATCH /v1/functions/f/deployment", 200, json!({ "$id": "f" }));
+    let all = ["01AB", "01AC", "01", "02X"].map(|id| deployment(id, "ready", ""));
+    server.answer("GET /v1/functions/f/deployments", 200, deployments(all.into()));
+    server.answer("GET /v1/functions/f", 200, function("f", ""));
+    server.answer("PATCH /v1/functions/f/deployment", 200, function("f", ""));
     for (given, whole) in [("01AB", "01AB"), ("01", "01"), ("02", "02X"), ("77", "77")] {
         server.asked.lock().unwrap().clear();
         server.run(&["deployments", "activate", "f", given]).await.unwrap();
@@ -439,15 +486,15 @@ async fn ids_may_be_typed_as_far_as_they_are_unique() {
 #[tokio::test]
 async fn a_key_has_the_developers_scopes_unless_others_are_named() {
     let server = Server::default();
-    server.answer("POST /v1/partners/demo/keys", 201, json!({ "$id": "k1", "scopes": [], "secret": "s" }));
+    server.answer("POST /v1/partners/demo/keys", 201, key(&[]));
     server.run(&["key", "create"]).await.unwrap();
     let asked = server.asked("POST /v1/partners/demo/keys").json();
     let scopes: Vec<&str> = asked["scopes"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     assert!(scopes.contains(&"functions.write") && scopes.contains(&"grants.read"), "{scopes:?}");
     assert!(!scopes.contains(&"grants.write") && !scopes.contains(&"upstreams.write"), "{scopes:?}");
     // Help and refusals list them all.
-    let key = Arguments::command();
-    let mut create = key.find_subcommand("key").unwrap().find_subcommand("create").unwrap().clone();
+    let larder = Arguments::command();
+    let mut create = larder.find_subcommand("key").unwrap().find_subcommand("create").unwrap().clone();
     let help = create.render_long_help().to_string();
     let refused = Arguments::try_parse_from(["larder", "key", "create", "--scopes", "function.read"]).unwrap_err();
     for scope in larder_wire::scopes::Scope::ALL.map(|scope| scope.words()[0]) {
@@ -458,7 +505,7 @@ async fn a_key_has_the_developers_scopes_unless_others_are_named() {
 #[tokio::test]
 async fn the_operators_key_goes_without_a_partner() {
     let server = Server::default();
-    server.answer("POST /v1/partners/demo/keys", 201, json!({ "$id": "k1", "scopes": ["a"], "secret": "s" }));
+    server.answer("POST /v1/partners/demo/keys", 201, key(&["a"]));
     let arguments = ["key", "create", "--scopes", "events.read,events.write", "--expires", "2027-01-31T01:00:00+01:00"];
     server.run(&arguments).await.unwrap();
     let asked = server.asked("POST /v1/partners/demo/keys");
@@ -486,7 +533,7 @@ async fn nobody_there_and_not_allowed_are_exit_code_3() {
         operator_key: None,
         dev: false,
     };
-    let failure = Client::of_partner(&connection).unwrap().get(&["functions"]).await.unwrap_err();
+    let failure = Client::of_partner(&connection).unwrap().get::<FunctionList>(&["functions"]).await.unwrap_err();
     assert_eq!(failure.exit_code(), 3);
     assert!(failure.text().unwrap().contains("Connection refused"), "{:?}", failure.text());
 }

@@ -1,10 +1,9 @@
 //! `larder transactions`: what functions saved, for whom.
 
-use serde_json::Value;
+use larder_wire::queries::Query;
+use larder_wire::transactions::TransactionList;
 
 use crate::Session;
-use crate::client::{equal, limit, newest_first};
-use crate::console::field;
 use crate::failure::Result;
 
 #[derive(Debug, clap::Args)]
@@ -27,20 +26,21 @@ pub struct Args {
 
 pub async fn run(args: &Args, session: &Session) -> Result<()> {
     let filters = [("functionId", &args.function), ("endUser", &args.end_user)];
-    let mut queries: Vec<Value> =
-        filters.iter().filter_map(|(name, value)| value.as_ref().map(|value| equal(name, value))).collect();
-    queries.extend([newest_first(), limit(args.limit)]);
-    let answer = session.client()?.list(&["transactions"], &queries).await?;
+    let mut queries: Vec<Query> =
+        filters.iter().filter_map(|(name, value)| value.as_ref().map(|value| Query::equal(name, value))).collect();
+    queries.extend([Query::newest_first(), Query::limit(args.limit)]);
+    let answer = session.client()?.list::<TransactionList>(&["transactions"], &queries).await?;
     if session.console.json {
         return session.console.object(&answer);
     }
-    let rows: Vec<_> = answer["transactions"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|row| ["$createdAt", "functionId", "endUser", "amount", "currency", "memo"].map(|name| field(row, name)))
+    let rows: Vec<_> = answer
+        .transactions
+        .iter()
+        .map(|row| {
+            [&row.created_at, &row.function_id, &row.end_user, &row.amount, &row.currency, &row.memo].map(Clone::clone)
+        })
         .collect();
     session.console.table(["CREATED", "FUNCTION", "END USER", "AMOUNT", "CURRENCY", "MEMO"], &rows)?;
-    session.console.note(&format!("{} of {}", rows.len(), field(&answer, "total")));
+    session.console.note(&format!("{} of {}", rows.len(), answer.total));
     Ok(())
 }

@@ -3,11 +3,12 @@
 
 use std::path::PathBuf;
 
+use larder_model::upstreams::{CredentialKind, KeyEncoding};
+use larder_wire::upstreams::{BreakerState, CacheChange, UpstreamChange, UpstreamList, UpstreamObject};
 use reqwest::Method;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
-use crate::client::Client;
-use crate::console::field;
+use crate::client::{Answer, Client};
 use crate::failure::{Failure, Result};
 use crate::{Session, input};
 
@@ -153,9 +154,8 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
                 return Err(Failure::usage("no credential: give --secret-file, - for stdin"));
             }
             let (client, path) = args.whose.client(session)?;
-            let mut body = Map::new();
-            args.credential.add_to(&mut body)?;
-            let answer = client.call(Method::PATCH, &[path, &[&args.name]].concat(), &Value::Object(body)).await?;
+            let path = [path, &[&args.name]].concat();
+            let answer = client.call::<UpstreamObject>(Method::PATCH, &path, &args.credential.change()?).await?;
             session.console.note(&format!("upstream {} has another credential", args.name));
             if session.console.json { session.console.object(&answer) } else { Ok(()) }
         }
@@ -180,49 +180,39 @@ impl Whose {
 }
 
 impl Credential {
-    fn add_to(&self, body: &mut Map<String, Value>) -> Result<()> {
-        if let Some(kind) = &self.credential {
-            let credential = match kind.as_str() {
-                "header" => json!({ "kind": kind, "name": self.header, "template": self.template }),
-                "basic" => json!({ "kind": kind, "user": self.user }),
-                "query" => json!({ "kind": kind, "name": self.parameter }),
-                _ => json!({ "kind": kind, "encoding": self.encoding }),
-            };
-            body.insert("credential".into(), credential);
-        }
-        if let Some(file) = &self.secret_file {
-            let text = input::file(&file.display().to_string())?;
-            body.insert("secret".into(), text.trim_end_matches(['\r', '\n']).into());
-        }
-        Ok(())
+    fn change(&self) -> Result<UpstreamChange> {
+        let kind = self.credential.as_deref().map(|kind| match kind {
+            "header" => CredentialKind::Header { name: self.header.clone(), template: self.template.clone() },
+            "basic" => CredentialKind::Basic { user: self.user.clone().unwrap_or_default() },
+            "query" => CredentialKind::Query { name: self.parameter.clone().unwrap_or_default() },
+            _ if self.encoding == "base64" => CredentialKind::Hmac { encoding: KeyEncoding::Base64 },
+            _ => CredentialKind::Hmac { encoding: KeyEncoding::Text },
+        });
+        let secret = match &self.secret_file {
+            Some(file) => Some(input::file(&file.display().to_string())?.trim_end_matches(['\r', '\n']).to_owned()),
+            None => None,
+        };
+        Ok(UpstreamChange { credential: kind, secret, ..UpstreamChange::default() })
     }
 }
 
 async fn create(args: &Create, session: &Session) -> Result<()> {
-    let mut body = Map::new();
-    args.credential.add_to(&mut body)?;
-    body.insert("name".into(), args.name.clone().into());
-    body.insert("url".into(), args.url.clone().into());
-    let numbers = [
-        ("connectMs", args.connect_ms),
-        ("answerMs", args.answer_ms),
-        ("totalMs", args.total_ms),
-        ("ratePerMinute", args.rate),
-        ("concurrency", args.concurrency.map(u64::from)),
-        ("waitMs", args.wait_ms),
-        ("bytesMax", args.bytes_max),
-    ];
-    body.extend(numbers.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))));
-    body.insert("networks".into(), args.networks.clone().into());
-    if args.cache {
-        let cache = match args.cache_max_age {
-            Some(seconds) => json!({ "enabled": true, "maxAgeSeconds": seconds }),
-            None => json!({ "enabled": true }),
-        };
-        body.insert("cache".into(), cache);
-    }
+    let body = UpstreamChange {
+        name: Some(args.name.clone()),
+        url: Some(args.url.clone()),
+        connect_ms: args.connect_ms,
+        answer_ms: args.answer_ms,
+        total_ms: args.total_ms,
+        rate_per_minute: args.rate,
+        concurrency: args.concurrency,
+        wait_ms: args.wait_ms,
+        bytes_max: args.bytes_max,
+        networks: Some(args.networks.clone()),
+        cache: args.cache.then_some(CacheChange { enabled: true, max_age_seconds: args.cache_max_age }),
+        ..args.credential.change()?
+    };
     let (client, path) = args.whose.client(session)?;
-    let upstream = client.post(path, &Value::Object(body)).await?;
+    let upstream = client.post::<UpstreamObject>(path, &body).await?;
     let console = &session.console;
     if console.json {
         return console.object(&upstream);
@@ -237,28 +227,42 @@ async fn create(args: &Create, session: &Session) -> Result<()> {
 
 async fn list(whose: &Whose, session: &Session) -> Result<()> {
     let (client, path) = whose.client(session)?;
-    let answer = client.get(path).await?;
+    let answer = client.get::<UpstreamList>(path).await?;
     if session.console.json {
         return session.console.object(&answer);
     }
-    let rows: Vec<_> = answer["upstreams"]
-        .as_array()
-        .into_iter()
-        .flatten()
+    let rows: Vec<_> = answer
+        .upstreams
+        .iter()
         .map(|row| {
-            let kind = row["credential"]["kind"].as_str().unwrap_or_default().to_owned();
-            [field(row, "name"), field(row, "owner"), field(row, "url"), kind, field(&row["breakerState"], "state")]
+            // Of the operator's, a partner is not told them.
+            let (url, kind) = match &row.settings {
+                Some(settings) => (settings.url.clone(), settings.credential.word()),
+                None => Default::default(),
+            };
+            let breaker = match row.breaker_state.state {
+                BreakerState::Closed => "closed",
+                BreakerState::HalfOpen => "half-open",
+                BreakerState::Open => "open",
+            };
+            [row.name.clone(), row.owner.clone(), url, kind.to_owned(), breaker.to_owned()]
         })
         .collect();
     session.console.table(["NAME", "OWNER", "URL", "CREDENTIAL", "BREAKER"], &rows)
 }
 
-fn show(upstream: &Value, session: &Session) -> Result<()> {
+/// All members of the object, whatever they are called.
+fn show(upstream: &Answer<UpstreamObject>, session: &Session) -> Result<()> {
     let console = &session.console;
     if console.json {
         return console.object(upstream);
     }
-    let rows: Vec<_> =
-        upstream.as_object().into_iter().flatten().map(|(name, _)| [name.clone(), field(upstream, name)]).collect();
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    let members = upstream.sent().as_object().into_iter().flatten();
+    let rows: Vec<_> = members.map(|(name, value)| [name.clone(), text(value)]).collect();
     console.table(["SETTING", "VALUE"], &rows)
 }

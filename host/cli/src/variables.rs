@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use larder_wire::UNIQUE;
+use larder_wire::variables::{VariableInput, VariableList, VariableObject};
 use reqwest::Method;
-use serde_json::{Value, json};
 
-use crate::client::Client;
-use crate::console::{Console, field};
+use crate::client::{Answer, Client};
+use crate::console::Console;
 use crate::failure::{Failure, Result};
 use crate::manifest::{Manifest, Variable};
 
@@ -25,8 +26,9 @@ pub struct Plan {
 /// secrets are often set by hand, so that they need not be in a file.
 pub async fn plan(client: &Client, manifest: &Manifest, prune: bool) -> Result<Plan> {
     let path = ["functions", &manifest.function.id, "variables"];
-    let there = client.list_all(&path, "variables", &[]).await?;
-    let is_secret = |key: &str| there.iter().any(|old| old["key"] == key && old["secret"] == true);
+    let there = client.list_all::<VariableList>(&path, &[]).await?;
+    let there: Vec<VariableObject> = there.into_iter().map(Answer::into_object).collect();
+    let is_secret = |key: &str| there.iter().any(|old| old.key == key && old.secret);
     if let Some((key, _)) = manifest.variables.iter().find(|(key, wanted)| !wanted.secret && is_secret(key)) {
         let why = "is a secret in Larder and cannot be made plain again: write { value = \"…\", secret = true }, or delete it there";
         return Err(Failure::Usage(manifest.complaint(&format!("variables.{key}"), why)));
@@ -35,27 +37,26 @@ pub async fn plan(client: &Client, manifest: &Manifest, prune: bool) -> Result<P
 }
 
 impl Plan {
-    fn between(wanted: &BTreeMap<String, Variable>, there: Vec<Value>, prune: bool) -> Plan {
+    fn between(wanted: &BTreeMap<String, Variable>, there: Vec<VariableObject>, prune: bool) -> Plan {
         let mut plan = Plan::default();
-        let mut there: BTreeMap<String, Value> = there.into_iter().map(|old| (field(&old, "key"), old)).collect();
+        let mut there: BTreeMap<String, VariableObject> = there.into_iter().map(|old| (old.key.clone(), old)).collect();
         for (key, wanted) in wanted {
             match there.remove(key) {
                 None => plan.create.push(key.clone()),
-                Some(old) if !wanted.secret && old["secret"] == false && old["value"] == *wanted.value => {}
-                Some(old) => plan.update.push((key.clone(), field(&old, "$id"))),
+                Some(old) if !wanted.secret && !old.secret && old.value == wanted.value => {}
+                Some(old) => plan.update.push((key.clone(), old.id)),
             }
         }
         for (key, old) in there {
-            if prune { plan.delete.push((key, field(&old, "$id"))) } else { plan.keep.push(key) }
+            if prune { plan.delete.push((key, old.id)) } else { plan.keep.push(key) }
         }
         plan
     }
 
     pub async fn create(&self, client: &Client, manifest: &Manifest, console: &Console) -> Result<()> {
         for key in &self.create {
-            let mut body = body(manifest, key);
-            body["variableId"] = "unique()".into();
-            let answer = client.post(&["functions", &manifest.function.id, "variables"], &body).await;
+            let body = VariableInput { variable_id: Some(UNIQUE.to_owned()), ..body(manifest, key) };
+            let answer = client.post::<VariableObject>(&["functions", &manifest.function.id, "variables"], &body).await;
             answer.map_err(|failure| manifest.explain_variable(key, failure))?;
             console.note(&format!("set variable {key}"));
         }
@@ -65,7 +66,7 @@ impl Plan {
     pub async fn change(&self, client: &Client, manifest: &Manifest, console: &Console) -> Result<()> {
         let path = |id| ["functions", &manifest.function.id, "variables", id];
         for (key, id) in &self.update {
-            let answer = client.call(Method::PUT, &path(id), &body(manifest, key)).await;
+            let answer = client.call::<VariableObject>(Method::PUT, &path(id), &body(manifest, key)).await;
             answer.map_err(|failure| manifest.explain_variable(key, failure))?;
             console.note(&format!("set variable {key}"));
         }
@@ -87,9 +88,9 @@ impl Plan {
     }
 }
 
-fn body(manifest: &Manifest, key: &str) -> Value {
-    let variable = &manifest.variables[key];
-    json!({ "key": key, "value": variable.value, "secret": variable.secret })
+fn body(manifest: &Manifest, key: &str) -> VariableInput {
+    let Variable { value, secret } = &manifest.variables[key];
+    VariableInput { variable_id: None, key: Some(key.to_owned()), value: Some(value.clone()), secret: Some(*secret) }
 }
 
 #[cfg(test)]
@@ -100,9 +101,15 @@ mod tests {
     fn only_what_differs_changes_and_secrets_always() {
         let plan = |wanted: (&str, bool), there: Option<(&str, bool)>, prune| {
             let wanted = Variable { value: wanted.0.into(), secret: wanted.1 };
-            let there =
-                there.map(|(value, secret)| json!({ "$id": "v1", "key": "A", "value": value, "secret": secret }));
-            let other = json!({ "$id": "v2", "key": "B", "value": "", "secret": true });
+            let variable = |id: &str, key: &str, value: &str, secret: bool| VariableObject {
+                id: id.into(),
+                key: key.into(),
+                value: value.into(),
+                secret,
+                ..VariableObject::default()
+            };
+            let there = there.map(|(value, secret)| variable("v1", "A", value, secret));
+            let other = variable("v2", "B", "", true);
             let plan =
                 Plan::between(&[("A".to_owned(), wanted)].into(), there.into_iter().chain([other]).collect(), prune);
             assert_eq!((plan.delete.len(), plan.keep.len()), if prune { (1, 0) } else { (0, 1) });

@@ -149,20 +149,20 @@ impl Calls {
         name: &str,
         ordinal: u32,
         mut request: Request<Body>,
-        patience: outgoing::Times,
+        timeouts: outgoing::Times,
     ) -> Result<Response<Body>, Error> {
         let upstream = self.upstreams.granted(&self.in_force.partner, &self.named, name)?;
         self.still(|now| now.upstreams.contains(name))?;
         if self.named_calls.fetch_add(1, Ordering::Relaxed) >= UPSTREAM_CALLS_MAX {
             return Err(Error::Denied(format!("one execution may call upstreams {UPSTREAM_CALLS_MAX} times")));
         }
-        let (open, times) = self.open(patience)?;
+        let (open, times) = self.open(timeouts)?;
         self.mark(&mut request, ordinal)?;
         let over = || format!("the bodies of one execution's calls of upstreams may have {UPSTREAM_BYTES_MAX} bytes");
         let request =
             request.map(|body| bounded(body, self.named_bytes.clone(), move |_| Error::RequestTooLarge(over()), ()));
         // How long each part may take is the upstream's own.
-        let answer = self.upstreams.send(&self.in_force.partner, &upstream, request, patience);
+        let answer = self.upstreams.send(&self.in_force.partner, &upstream, request, timeouts);
         let answer = tokio::time::timeout(times.total, answer).await.unwrap_or_else(|_| {
             Err(Error::Timeout(format!("the call was not over within {} ms (egress.timeout)", times.total.as_millis())))
         })?;

@@ -72,7 +72,7 @@ struct Shared {
 }
 
 /// A request that was not sent, or what became of it.
-enum Trouble {
+enum SendError {
     Unsent(Box<Request<Body>>),
     Failed(Error),
 }
@@ -174,11 +174,11 @@ impl Client {
             match head(connection, request, times).await {
                 Ok(answered) => break answered,
                 // The server hung up on a connection that waited; nothing of the request has left.
-                Err(Trouble::Unsent(unsent)) if !fresh => request = *unsent,
-                Err(Trouble::Unsent(_)) => {
+                Err(SendError::Unsent(unsent)) if !fresh => request = *unsent,
+                Err(SendError::Unsent(_)) => {
                     return Err(Error::Incomplete("the server closed the connection at once".into()));
                 }
-                Err(Trouble::Failed(err)) => return Err(err),
+                Err(SendError::Failed(err)) => return Err(err),
             }
         };
         let (mut head, incoming) = response.into_parts();
@@ -258,8 +258,8 @@ impl Client {
         for (index, address) in addresses.iter().enumerate() {
             // One that does not answer leaves time for the others.
             let left = (addresses.len() - index) as u32;
-            let patience = Instant::now() + until.saturating_duration_since(Instant::now()) / left;
-            match timeout_at(patience, TcpStream::connect(SocketAddr::new(*address, to.port))).await {
+            let deadline = Instant::now() + until.saturating_duration_since(Instant::now()) / left;
+            match timeout_at(deadline, TcpStream::connect(SocketAddr::new(*address, to.port))).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(err)) => last = err.to_string(),
                 Err(_) => last = "no answer".into(),
@@ -290,7 +290,7 @@ async fn head(
     mut connection: Connection,
     request: Request<Body>,
     times: &Times,
-) -> Result<(Connection, Response<Incoming>), Trouble> {
+) -> Result<(Connection, Response<Incoming>), SendError> {
     let mut answer = pin!(connection.sender.try_send_request(request));
     let answered = std::future::poll_fn(|cx| {
         connection.drive(cx);
@@ -299,10 +299,10 @@ async fn head(
     match tokio::time::timeout(times.first_byte, answered).await {
         Ok(Ok(response)) => Ok((connection, response)),
         Ok(Err(mut err)) => Err(match err.take_message() {
-            Some(unsent) => Trouble::Unsent(Box::new(unsent)),
-            None => Trouble::Failed(explain(err.into_error())),
+            Some(unsent) => SendError::Unsent(Box::new(unsent)),
+            None => SendError::Failed(explain(err.into_error())),
         }),
-        Err(_) => Err(Trouble::Failed(Error::Timeout(format!(
+        Err(_) => Err(SendError::Failed(Error::Timeout(format!(
             "the answer did not begin within {} ms",
             times.first_byte.as_millis()
         )))),

@@ -18,7 +18,7 @@ use larder_model::outgoing::Error;
 use crate::dns_transport::Transport;
 
 /// How long one server has for an answer; each is asked twice.
-const PATIENCE: Duration = Duration::from_secs(2);
+const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 2;
 /// Addresses of one name.
 const ADDRESSES_MAX: usize = 32;
@@ -84,7 +84,7 @@ async fn ask(servers: &[SocketAddr], name: &str, kind: RecordType) -> Result<Vec
     // Of labels a name is complete: no search domain is added to it.
     let name = Name::from_labels(name.split('.').map(str::as_bytes))?;
     let lookup = async { resolver.build()?.lookup(name, kind).await };
-    match tokio::time::timeout(PATIENCE * questions as u32, lookup).await {
+    match tokio::time::timeout(SERVER_TIMEOUT * questions as u32, lookup).await {
         Ok(Ok(found)) => {
             let of_kind = found.answers().iter().filter(|record| record.record_type() == kind);
             Ok(of_kind.filter_map(|record| record.data.ip_addr()).collect())
@@ -99,7 +99,7 @@ fn options(questions: usize) -> ResolverOpts {
     let mut options = ResolverOpts::default();
     options.use_hosts_file = ResolveHosts::Never;
     options.cache_size = 0;
-    options.timeout = PATIENCE;
+    options.timeout = SERVER_TIMEOUT;
     // In the given order, one after the other: whatever goes wrong with one, the next attempt is another's.
     options.server_ordering_strategy = ServerOrderingStrategy::RoundRobin;
     options.num_concurrent_reqs = 1;

@@ -155,7 +155,7 @@ pub fn queries(data: &[u8]) {
             Some(query.listing)
         }
         Err(problem) => {
-            assert!(problem.kind.status().is_client_error() && !problem.message.is_empty(), "{problem}");
+            assert!(problem.status().is_client_error() && !problem.message.is_empty(), "{problem}");
             None
         }
     };

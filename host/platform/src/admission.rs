@@ -108,7 +108,7 @@ pub async fn share(common: Common) {
         for (partner, tenant) in common.directory.tenants().iter() {
             let Some(own) = tenant.calls.own(minute) else { continue };
             let key = format!("calls:{partner}:{minute}");
-            if let Some(all) = common.queue.count(&key, tenant.calls.unreported(own), KEPT).await {
+            if let Some(all) = common.signals.increment(&key, tenant.calls.unreported(own), KEPT).await {
                 tenant.calls.shared(own, all);
             }
         }

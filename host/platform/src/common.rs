@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use larder_model::settings::Settings;
 use larder_model::time::Clock;
-use larder_signals::Queue;
+use larder_signals::Signals;
 use larder_signals::lifecycle::Lifecycle;
 use larder_store::Store;
 
@@ -21,7 +21,7 @@ pub struct Parts {
     pub clock: Clock,
     pub store: Store,
     pub directory: Directory,
-    pub queue: Queue,
+    pub signals: Signals,
     pub fairness: Fairness,
     pub bodies: Bodies,
     pub life: Lifecycle,

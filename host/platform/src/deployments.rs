@@ -58,7 +58,7 @@ pub async fn begin(common: &Common, function: &Function, id: DeploymentId, new: 
         updated_at_ms: now,
     };
     common.store.insert_deployment(&deployment).await?;
-    common.queue.push(Work::Builds);
+    common.signals.push(Work::Builds);
     Ok(deployment)
 }
 

@@ -47,7 +47,7 @@ pub async fn take(
         tenant.backlog.add(Waiting { events: taken.new, ..Waiting::default() });
     }
     if taken.new > 0 {
-        common.queue.push(Work::Events);
+        common.signals.push(Work::Events);
     }
     for (kind, items) in [("new", taken.new), ("duplicate", taken.duplicates), ("refused", taken.refused)] {
         counter!("larder_feed_items_total", "kind" => kind).increment(items);

@@ -86,7 +86,7 @@ pub struct Rewrapped {
 
 /// Adopts the sealing key of the installation and decrypts the keys that do not rotate.
 pub async fn join(store: &Store, secrets: &Secrets, holder: &str, now: Millis) -> anyhow::Result<()> {
-    let sealing = store.tell_keys(&user(secrets, holder, now)).await?;
+    let sealing = store.report_keys(&user(secrets, holder, now)).await?;
     if store.is_embedded() {
         // Every other process that it names is dead.
         store.forget_key_users("", now).await?;
@@ -101,9 +101,9 @@ pub async fn join(store: &Store, secrets: &Secrets, holder: &str, now: Millis) -
                 known.join(", ")
             );
         }
-        store.tell_keys(&user(secrets, holder, now)).await?;
+        store.report_keys(&user(secrets, holder, now)).await?;
     }
-    let place = ["installation", PSEUDONYMS];
+    let context = ["installation", PSEUDONYMS];
     let sealed = match store.installation_key(PSEUDONYMS).await? {
         Some(sealed) => sealed,
         None => {
@@ -112,11 +112,11 @@ pub async fn join(store: &Store, secrets: &Secrets, holder: &str, now: Millis) -
                 new || fits(store, secrets).await?,
                 "secrets.master_key_file: its keys decrypt no value of this installation, so it belongs to another"
             );
-            let first = secrets.seal(&place, &secrets.first_pseudonym_key(new));
+            let first = secrets.seal(&context, &secrets.first_pseudonym_key(new));
             store.first_installation_key(PSEUDONYMS, first, now).await?
         }
     };
-    let key: Plain = secrets.open(&place, &sealed).context("secrets.master_key_file: the key of the pseudonyms")?;
+    let key: Plain = secrets.open(&context, &sealed).context("secrets.master_key_file: the key of the pseudonyms")?;
     Ok(secrets.set_pseudonym_key(&key)?)
 }
 
@@ -124,9 +124,9 @@ pub async fn join(store: &Store, secrets: &Secrets, holder: &str, now: Millis) -
 async fn fits(store: &Store, secrets: &Secrets) -> anyhow::Result<bool> {
     let mut any = false;
     for column in SEALED {
-        for row in store.sealed_otherwise(column, &secrets.head(), None, BATCH).await? {
+        for row in store.sealed_under_other_key(column, &secrets.header(), None, BATCH).await? {
             any = true;
-            if secrets.open(&row.place(), &row.sealed).is_ok() {
+            if secrets.open(&row.context(), &row.sealed).is_ok() {
                 return Ok(true);
             }
         }
@@ -180,7 +180,7 @@ async fn poll_key_file(rotation: &KeyRotation) -> Result<(), Error> {
 async fn report(rotation: &KeyRotation) -> Result<SealingKey, Error> {
     let report_state = async || {
         let user = user(&rotation.secrets, &rotation.holder, rotation.clock.now_ms());
-        rotation.store.tell_keys(&user).await
+        rotation.store.report_keys(&user).await
     };
     let sealing = report_state().await?;
     if sealing.id == rotation.secrets.sealing() {
@@ -223,13 +223,15 @@ async fn rewrap(rotation: &KeyRotation, limit: u64) -> Result<Rewrapped, Error> 
             if batch == 0 || begun.elapsed() >= CALL || rotation.life.is_draining() {
                 return Ok(done);
             }
-            let rows =
-                rotation.store.sealed_otherwise(column, &rotation.secrets.head(), after.as_deref(), batch).await?;
+            let rows = rotation
+                .store
+                .sealed_under_other_key(column, &rotation.secrets.header(), after.as_deref(), batch)
+                .await?;
             let Some(last) = rows.last() else { break };
             after = Some(last.key.clone());
             let mut rewrapped = Vec::with_capacity(rows.len());
             for row in rows {
-                match rotation.secrets.rewrap(&row.place(), &row.sealed) {
+                match rotation.secrets.rewrap(&row.context(), &row.sealed) {
                     Ok(Some(sealed)) => rewrapped.push((row, sealed)),
                     Ok(None) => {}
                     Err(err) => {
@@ -269,10 +271,10 @@ pub async fn overview(rotation: &KeyRotation) -> Result<Overview, Error> {
     let settled_at_ms = follow.then_some(since + settle);
     // Counted after it is known whether values may still be written.
     let known = rotation.secrets.known();
-    let heads: Vec<_> = known.iter().map(|id| larder_secrets::head(*id)).collect();
+    let headers: Vec<_> = known.iter().map(|id| larder_secrets::header(*id)).collect();
     let (mut values, mut all) = (vec![0; known.len()], 0);
     for column in SEALED {
-        let count = rotation.store.count_sealed(column, &heads).await?;
+        let count = rotation.store.count_sealed(column, &headers).await?;
         all += count.all;
         values.iter_mut().zip(count.under).for_each(|(sum, more)| *sum += more);
     }

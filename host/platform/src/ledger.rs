@@ -20,7 +20,7 @@ use dashmap::DashMap;
 use larder_model::ids::{ExecutionId, PartnerId};
 use larder_model::time::Clock;
 use larder_store::Store;
-use larder_store::ledger::{Ended, Verdict};
+use larder_store::ledger::{CommitResult, Ended};
 use metrics::histogram;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
@@ -58,7 +58,7 @@ pub struct Ledger {
 }
 
 /// An outcome, and the sender of its result.
-type Awaited = (Ended, oneshot::Sender<Result<Verdict, Unwritten>>);
+type Awaited = (Ended, oneshot::Sender<Result<CommitResult, Unwritten>>);
 
 /// A buffered record, and the permit for its bytes.
 type Record = (Ended, OwnedSemaphorePermit);
@@ -110,7 +110,7 @@ impl Ledger {
     }
 
     /// Writes an outcome and waits for its result.
-    pub async fn commit(&self, ended: Ended) -> Result<Verdict, Unwritten> {
+    pub async fn commit(&self, ended: Ended) -> Result<CommitResult, Unwritten> {
         let (sender, result) = oneshot::channel();
         let gone = || Unwritten::No("the ledger is closed".into());
         self.awaited.send((ended, sender)).await.map_err(|_| gone())?;
@@ -290,8 +290,9 @@ impl Writer {
             let count = records.ended.len().min(GROUP_MAX);
             let results = self.write(&records.ended[..count]).await;
             // A record with unknown result is written again. If it was written before, this changes nothing.
-            let unwritten =
-                |result: &Result<Verdict, Unwritten>| matches!(result, Err(Unwritten::No(_) | Unwritten::Unknown(_)));
+            let unwritten = |result: &Result<CommitResult, Unwritten>| {
+                matches!(result, Err(Unwritten::No(_) | Unwritten::Unknown(_)))
+            };
             for (ended, _) in records.ended.iter().zip(&results).filter(|(_, result)| !unwritten(result)) {
                 self.unwritten.remove(&ended.execution.id);
             }
@@ -309,7 +310,7 @@ impl Writer {
 
     /// Writes a group and returns the result of each outcome. On an error the group is halved until the outcome at fault is
     /// alone.
-    async fn write(&self, group: &[Ended]) -> Vec<Result<Verdict, Unwritten>> {
+    async fn write(&self, group: &[Ended]) -> Vec<Result<CommitResult, Unwritten>> {
         histogram!("larder_ledger_group_outcomes").record(group.len() as f64);
         let begun = Instant::now();
         let mut results = Vec::with_capacity(group.len());
@@ -348,7 +349,7 @@ impl Writer {
     }
 
     /// The result of a single outcome that the database did not accept.
-    async fn alone(&self, ended: &Ended, err: larder_store::Error) -> Result<Verdict, Unwritten> {
+    async fn alone(&self, ended: &Ended, err: larder_store::Error) -> Result<CommitResult, Unwritten> {
         let id = &ended.execution.id;
         match err {
             larder_store::Error::Contended(_) => {

@@ -1,13 +1,13 @@
 //! Everything that hangs on the installation's master keys, which never enter the database.
 //!
-//! * [`Secrets::seal`], [`Secrets::open`], [`Secrets::rewrap`]: values at rest, bound to their place.
+//! * [`Secrets::seal`], [`Secrets::open`], [`Secrets::rewrap`]: values at rest, bound to their context.
 //! * [`Secrets::pseudonym`]: what a guest knows an end user by.
 //! * [`Secrets::artifact_key`]: the key of the runtime's seals.
 //! * [`keyring`]: the file with the keys. It is read again while Larder serves. `rotation` agrees with the other processes
 //!   on the key that seals.
 //!
 //! A sealed value is an envelope: the value under a data key of its own, and the data key under a key that is derived from
-//! a master key, each by AES-256-GCM with a random nonce and with its place as additional data. So another master key
+//! a master key, each by AES-256-GCM with a random nonce and with its context as additional data. So another master key
 //! takes over by wrapping the data key anew. The record:
 //!
 //! | format | master key's id | nonce | data key | nonce | value |
@@ -42,10 +42,10 @@ const NONCE_BYTES: usize = 12;
 const TAG_BYTES: usize = 16;
 const KEY_BYTES: usize = 32;
 /// Format and master key's id: what tells under which key a value is.
-pub const HEAD_BYTES: usize = 1 + MasterKeyId::BYTES;
+pub const HEADER_BYTES: usize = 1 + MasterKeyId::BYTES;
 const WRAPPED_BYTES: usize = NONCE_BYTES + KEY_BYTES + TAG_BYTES;
 /// Between two looks into the file for a key that is not known.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+const REREAD_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Cheap to clone; the clones are one.
 #[derive(Clone)]
@@ -97,7 +97,7 @@ pub enum Error {
     MasterKey(String),
     #[error("it was sealed under the master key {0}, which this process's master key file does not have")]
     UnknownKey(MasterKeyId),
-    #[error("a sealed value does not open: it was sealed for another place, or it is damaged")]
+    #[error("a sealed value does not open: it was sealed for another record, or it is damaged")]
     Sealed,
 }
 
@@ -187,28 +187,28 @@ impl Secrets {
             return Ok(key);
         }
         let mut looked = self.0.changing.lock().expect("no panic under the lock");
-        if looked.is_none_or(|at| at.elapsed() >= LOOK_AGAIN) {
+        if looked.is_none_or(|at| at.elapsed() >= REREAD_INTERVAL) {
             *looked = Some(Instant::now());
             self.reread_locked()?;
         }
         known().ok_or(Error::UnknownKey(id))
     }
 
-    /// Seals a value for one place; `place` is what it cannot be moved away from (partner, function, name).
-    pub fn seal(&self, place: &[&str], plain: &[u8]) -> Vec<u8> {
+    /// Seals a value for one context; `context` is what it cannot be moved away from (partner, function, name).
+    pub fn seal(&self, context: &[&str], plain: &[u8]) -> Vec<u8> {
         let data_key = random::<KEY_BYTES>();
-        let value = encrypt(&data_key, &value_data(place), plain);
-        [wrap(&self.0.keys.load().sealing, place, &data_key), value].concat()
+        let value = encrypt(&data_key, &value_data(context), plain);
+        [wrap(&self.0.keys.load().sealing, context, &data_key), value].concat()
     }
 
-    pub fn open(&self, place: &[&str], sealed: &[u8]) -> Result<Plain, Error> {
+    pub fn open(&self, context: &[&str], sealed: &[u8]) -> Result<Plain, Error> {
         match sealed.first() {
             Some(&FORMAT) => {
-                let (data_key, value) = self.unwrap(place, sealed)?;
-                decrypt(&data_key, &value_data(place), value).ok_or(Error::Sealed)
+                let (data_key, value) = self.unwrap(context, sealed)?;
+                decrypt(&data_key, &value_data(context), value).ok_or(Error::Sealed)
             }
             Some(&FORMAT_1) => {
-                let open = |key: &MasterKey| decrypt(&format_1_key(key), &data(&[], place), &sealed[1..]);
+                let open = |key: &MasterKey| decrypt(&format_1_key(key), &data(&[], context), &sealed[1..]);
                 self.0.keys.load().ring.keys().iter().find_map(open).ok_or(Error::Sealed)
             }
             _ => Err(Error::Sealed),
@@ -216,28 +216,28 @@ impl Secrets {
     }
 
     /// The same value under the key that seals; `None` if it is under it already.
-    pub fn rewrap(&self, place: &[&str], sealed: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        if sealed.starts_with(&self.head()) {
+    pub fn rewrap(&self, context: &[&str], sealed: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        if sealed.starts_with(&self.header()) {
             return Ok(None);
         }
         if sealed.first() != Some(&FORMAT) {
-            return Ok(Some(self.seal(place, &self.open(place, sealed)?)));
+            return Ok(Some(self.seal(context, &self.open(context, sealed)?)));
         }
-        let (data_key, value) = self.unwrap(place, sealed)?;
-        Ok(Some([&wrap(&self.0.keys.load().sealing, place, &data_key), value].concat()))
+        let (data_key, value) = self.unwrap(context, sealed)?;
+        Ok(Some([&wrap(&self.0.keys.load().sealing, context, &data_key), value].concat()))
     }
 
     /// What the records begin with that are under the key that seals.
-    pub fn head(&self) -> [u8; HEAD_BYTES] {
-        head(self.sealing())
+    pub fn header(&self) -> [u8; HEADER_BYTES] {
+        header(self.sealing())
     }
 
-    fn unwrap<'s>(&self, place: &[&str], sealed: &'s [u8]) -> Result<(Zeroizing<[u8; KEY_BYTES]>, &'s [u8]), Error> {
-        let (head, rest) = sealed.split_at_checked(HEAD_BYTES).ok_or(Error::Sealed)?;
+    fn unwrap<'s>(&self, context: &[&str], sealed: &'s [u8]) -> Result<(Zeroizing<[u8; KEY_BYTES]>, &'s [u8]), Error> {
+        let (header, rest) = sealed.split_at_checked(HEADER_BYTES).ok_or(Error::Sealed)?;
         let (wrapped, value) = rest.split_at_checked(WRAPPED_BYTES).ok_or(Error::Sealed)?;
-        let key = self.key(MasterKeyId::from_bytes(&head[1..]).ok_or(Error::Sealed)?)?;
+        let key = self.key(MasterKeyId::from_bytes(&header[1..]).ok_or(Error::Sealed)?)?;
         let data_key =
-            decrypt(&wrapping_key(&key), &data(&[b"data key", head], place), wrapped).ok_or(Error::Sealed)?;
+            decrypt(&wrapping_key(&key), &data(&[b"data key", header], context), wrapped).ok_or(Error::Sealed)?;
         Ok((Zeroizing::new(data_key[..].try_into().map_err(|_| Error::Sealed)?), value))
     }
 
@@ -273,16 +273,16 @@ impl Secrets {
 }
 
 /// What the records under a key begin with.
-pub fn head(key: MasterKeyId) -> [u8; HEAD_BYTES] {
-    let mut head = [FORMAT; HEAD_BYTES];
-    head[1..].copy_from_slice(key.as_bytes());
-    head
+pub fn header(key: MasterKeyId) -> [u8; HEADER_BYTES] {
+    let mut header = [FORMAT; HEADER_BYTES];
+    header[1..].copy_from_slice(key.as_bytes());
+    header
 }
 
-fn wrap(key: &MasterKey, place: &[&str], data_key: &[u8; KEY_BYTES]) -> Vec<u8> {
-    let head = head(key.id());
-    let wrapped = encrypt(&wrapping_key(key), &data(&[b"data key", &head], place), data_key);
-    [&head[..], &wrapped].concat()
+fn wrap(key: &MasterKey, context: &[&str], data_key: &[u8; KEY_BYTES]) -> Vec<u8> {
+    let header = header(key.id());
+    let wrapped = encrypt(&wrapping_key(key), &data(&[b"data key", &header], context), data_key);
+    [&header[..], &wrapped].concat()
 }
 
 fn wrapping_key(key: &MasterKey) -> Zeroizing<[u8; KEY_BYTES]> {
@@ -294,13 +294,13 @@ fn format_1_key(key: &MasterKey) -> Zeroizing<[u8; KEY_BYTES]> {
 }
 
 /// Of the value itself, which stays as it is when its data key is wrapped anew.
-fn value_data(place: &[&str]) -> Vec<u8> {
-    data(&[b"value", &[FORMAT]], place)
+fn value_data(context: &[&str]) -> Vec<u8> {
+    data(&[b"value", &[FORMAT]], context)
 }
 
 /// Additional data: the parts with their lengths, so that no two places give the same bytes.
-fn data(what: &[&[u8]], place: &[&str]) -> Vec<u8> {
-    let parts = what.iter().copied().chain(place.iter().map(|part| part.as_bytes()));
+fn data(what: &[&[u8]], context: &[&str]) -> Vec<u8> {
+    let parts = what.iter().copied().chain(context.iter().map(|part| part.as_bytes()));
     parts.flat_map(|part| (part.len() as u64).to_le_bytes().into_iter().chain(part.iter().copied())).collect()
 }
 
@@ -358,35 +358,35 @@ pub fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
-    const PLACE: [&str; 3] = ["acme", "f", "TOKEN"];
+    const CONTEXT: [&str; 3] = ["acme", "f", "TOKEN"];
 
     #[test]
     fn a_sealed_value_opens_only_in_its_place_and_undamaged() {
         let secrets = Secrets::new(&[7; 32]);
-        let sealed = secrets.seal(&PLACE, b"s3cret");
-        assert_eq!(&*secrets.open(&PLACE, &sealed).unwrap(), b"s3cret");
+        let sealed = secrets.seal(&CONTEXT, b"s3cret");
+        assert_eq!(&*secrets.open(&CONTEXT, &sealed).unwrap(), b"s3cret");
         assert!(secrets.open(&["acme", "fT", "OKEN"], &sealed).is_err());
-        let other = Secrets::new(&[8; 32]).open(&PLACE, &sealed).unwrap_err().to_string();
+        let other = Secrets::new(&[8; 32]).open(&CONTEXT, &sealed).unwrap_err().to_string();
         assert!(other.contains(&secrets.sealing().to_string()), "{other}");
         for at in 0..sealed.len() {
             let mut damaged = sealed.clone();
             damaged[at] ^= 1;
-            assert!(secrets.open(&PLACE, &damaged).is_err(), "byte {at}");
-            assert!(secrets.open(&PLACE, &sealed[..at]).is_err(), "{at} bytes");
+            assert!(secrets.open(&CONTEXT, &damaged).is_err(), "byte {at}");
+            assert!(secrets.open(&CONTEXT, &sealed[..at]).is_err(), "{at} bytes");
         }
     }
 
     #[test]
     fn no_two_records_share_a_data_key_or_a_nonce() {
         let secrets = Secrets::new(&[7; 32]);
-        let (one, two) = (secrets.seal(&PLACE, b"same"), secrets.seal(&PLACE, b"same"));
+        let (one, two) = (secrets.seal(&CONTEXT, b"same"), secrets.seal(&CONTEXT, b"same"));
         let parts = |sealed: &[u8]| {
-            let (wrapped, value) = sealed[HEAD_BYTES..].split_at(WRAPPED_BYTES);
+            let (wrapped, value) = sealed[HEADER_BYTES..].split_at(WRAPPED_BYTES);
             (wrapped.to_vec(), value.to_vec())
         };
         assert_ne!(parts(&one).0, parts(&two).0);
         assert_ne!(parts(&one).1, parts(&two).1);
-        let data_key = |sealed| secrets.unwrap(&PLACE, sealed).unwrap().0;
+        let data_key = |sealed| secrets.unwrap(&CONTEXT, sealed).unwrap().0;
         assert_ne!(data_key(&one), data_key(&two));
     }
 
@@ -395,17 +395,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("master.key");
         let secrets = Secrets::from_file_or_new(&file).unwrap();
-        let old = secrets.seal(&PLACE, b"s3cret");
-        assert_eq!(secrets.rewrap(&PLACE, &old).unwrap(), None);
+        let old = secrets.seal(&CONTEXT, b"s3cret");
+        assert_eq!(secrets.rewrap(&CONTEXT, &old).unwrap(), None);
         let added = keyring::add_to_file(&file, "today").unwrap();
         assert!(secrets.reread().unwrap() && !secrets.reread().unwrap());
         assert_ne!(secrets.sealing(), added, "others may not know it yet");
         secrets.seal_with(added, 0).unwrap();
-        let new = secrets.rewrap(&PLACE, &old).unwrap().unwrap();
-        assert_eq!(&*secrets.open(&PLACE, &old).unwrap(), b"s3cret");
-        assert_eq!(&*secrets.open(&PLACE, &new).unwrap(), b"s3cret");
+        let new = secrets.rewrap(&CONTEXT, &old).unwrap().unwrap();
+        assert_eq!(&*secrets.open(&CONTEXT, &old).unwrap(), b"s3cret");
+        assert_eq!(&*secrets.open(&CONTEXT, &new).unwrap(), b"s3cret");
         assert!(
-            new.starts_with(&secrets.head()) && new[HEAD_BYTES + WRAPPED_BYTES..] == old[HEAD_BYTES + WRAPPED_BYTES..]
+            new.starts_with(&secrets.header())
+                && new[HEADER_BYTES + WRAPPED_BYTES..] == old[HEADER_BYTES + WRAPPED_BYTES..]
         );
         assert!(secrets.rewrap(&["acme", "f", "OTHER"], &old).is_err());
 
@@ -413,8 +414,8 @@ mod tests {
         let text = std::fs::read_to_string(&file).unwrap();
         write_private(&file, text.lines().nth(1).unwrap()).unwrap();
         assert!(secrets.reread().unwrap());
-        assert_eq!(&*secrets.open(&PLACE, &new).unwrap(), b"s3cret");
-        assert!(matches!(secrets.open(&PLACE, &old), Err(Error::UnknownKey(_))));
+        assert_eq!(&*secrets.open(&CONTEXT, &new).unwrap(), b"s3cret");
+        assert!(matches!(secrets.open(&CONTEXT, &old), Err(Error::UnknownKey(_))));
     }
 
     #[test]
@@ -425,7 +426,7 @@ mod tests {
         let added = keyring::add_to_file(&file, "today").unwrap();
         here.reread().unwrap();
         here.seal_with(added, 0).unwrap();
-        assert_eq!(&*there.open(&PLACE, &here.seal(&PLACE, b"s3cret")).unwrap(), b"s3cret");
+        assert_eq!(&*there.open(&CONTEXT, &here.seal(&CONTEXT, b"s3cret")).unwrap(), b"s3cret");
     }
 
     #[test]
@@ -450,11 +451,11 @@ mod tests {
         let secrets = Secrets::new(&master);
         // As format 1 was written.
         let key = Zeroizing::new(blake3::derive_key("larder 2026-11 sealed values", &master));
-        let old = [vec![FORMAT_1], encrypt(&key, &data(&[], &PLACE), b"s3cret")].concat();
-        assert_eq!(&*secrets.open(&PLACE, &old).unwrap(), b"s3cret");
+        let old = [vec![FORMAT_1], encrypt(&key, &data(&[], &CONTEXT), b"s3cret")].concat();
+        assert_eq!(&*secrets.open(&CONTEXT, &old).unwrap(), b"s3cret");
         assert!(secrets.open(&["acme", "f", "OTHER"], &old).is_err());
-        let new = secrets.rewrap(&PLACE, &old).unwrap().unwrap();
-        assert_eq!((new[0], &*secrets.open(&PLACE, &new).unwrap()), (FORMAT, &b"s3cret"[..]));
+        let new = secrets.rewrap(&CONTEXT, &old).unwrap().unwrap();
+        assert_eq!((new[0], &*secrets.open(&CONTEXT, &new).unwrap()), (FORMAT, &b"s3cret"[..]));
 
         secrets.set_pseudonym_key(&secrets.first_pseudonym_key(false)).unwrap();
         let pseudonym = secrets.pseudonym(&"acme".parse().unwrap(), &"f".parse().unwrap(), "anna");
@@ -464,7 +465,7 @@ mod tests {
     #[test]
     fn what_was_opened_does_not_print_itself() {
         let secrets = Secrets::new(&[7; 32]);
-        let plain = secrets.open(&PLACE, &secrets.seal(&PLACE, b"s3cret")).unwrap();
+        let plain = secrets.open(&CONTEXT, &secrets.seal(&CONTEXT, b"s3cret")).unwrap();
         assert_eq!(format!("{plain:?}"), "***");
     }
 }

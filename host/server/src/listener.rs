@@ -258,7 +258,7 @@ async fn ready(State(app): State<App>, RawQuery(query): RawQuery) -> (StatusCode
         let _ = writeln!(
             text,
             "redis: {}",
-            app.queue.redis().unwrap_or_else(|| "none; work of other processes is found by polling".into())
+            app.signals.redis().unwrap_or_else(|| "none; work of other processes is found by polling".into())
         );
     }
     (status, text)

@@ -1,102 +1,16 @@
 //! The one mapping of errors to HTTP, for the API and for the web endpoint's own answers.
 //!
 //! A [`Problem`] is what a caller reads: `{message, code, type, version}`. An internal cause is logged once, here, and never
-//! sent to the caller. The [`Kind`] decides status and type, by the table below.
+//! sent to the caller. The [`Kind`] decides status and type.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use larder_model::ids::ExecutionId;
 use larder_platform::objects;
 use larder_platform::quotas::{Exceeded, Refused};
-use serde::Serialize;
-use utoipa::ToSchema;
-
-macro_rules! kinds {
-    ($($kind:ident = $status:literal $word:literal,)*) => {
-        /// The kinds of problems that the wire format distinguishes.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Kind { $($kind,)* }
-
-        impl Kind {
-            pub fn status(self) -> StatusCode {
-                let code = match self { $(Kind::$kind => $status,)* };
-                StatusCode::from_u16(code).expect("the table has valid codes")
-            }
-
-            pub fn word(self) -> &'static str {
-                match self { $(Kind::$kind => $word,)* }
-            }
-        }
-    };
-}
-
-kinds! {
-    ArgumentInvalid = 400 "general_argument_invalid",
-    BadHeaders = 400 "general_unknown",
-    BadRequest = 400 "general_bad_request",
-    CursorNotFound = 400 "general_cursor_not_found",
-    QueryInvalid = 400 "general_query_invalid",
-    BuildCompleted = 400 "build_already_completed",
-    BuildNotReady = 400 "build_not_ready",
-    ContentRange = 400 "storage_invalid_content_range",
-    ExecutionInProgress = 400 "execution_in_progress",
-    FileEmpty = 400 "storage_file_empty",
-    FileSize = 400 "deployment_invalid_file_size",
-    FileType = 400 "storage_file_type_unsupported",
-    UnsetSecret = 400 "variable_cannot_unset_secret",
-    AccessForbidden = 401 "general_access_forbidden",
-    KeyExpired = 401 "project_key_expired",
-    SignatureInvalid = 401 "feed_signature_invalid",
-    Scope = 401 "general_unauthorized_scope",
-    Unauthorized = 401 "user_unauthorized",
-    GrantsNotApproved = 403 "general_access_forbidden",
-    OwnUpload = 403 "general_access_forbidden",
-    DeadLetterNotFound = 404 "dead_letter_not_found",
-    DeploymentNotFound = 404 "deployment_not_found",
-    EnrolmentNotFound = 404 "enrolment_not_found",
-    EventNotFound = 404 "event_not_found",
-    ExecutionNotFound = 404 "execution_not_found",
-    FeedNotFound = 404 "feed_not_found",
-    FunctionNotFound = 404 "function_not_found",
-    InstallationNotFound = 404 "installation_not_found",
-    KeyNotFound = 404 "key_not_found",
-    PartnerNotFound = 404 "project_not_found",
-    RouteNotFound = 404 "general_route_not_found",
-    RuntimeUnsupported = 404 "function_runtime_unsupported",
-    TransactionNotFound = 404 "transaction_not_found",
-    UpstreamNotFound = 404 "upstream_not_found",
-    VariableNotFound = 404 "variable_not_found",
-    NotImplemented = 405 "general_not_implemented",
-    BodyTooSlow = 408 "general_bad_request",
-    SynchronousTimeout = 408 "function_synchronous_timeout",
-    EnrolmentExists = 409 "enrolment_already_exists",
-    FeedExists = 409 "feed_already_exists",
-    FunctionExists = 409 "function_already_exists",
-    IdempotencyInFlight = 409 "general_idempotency_in_flight",
-    MasterKeyNotEverywhere = 409 "master_key_not_everywhere",
-    MasterKeyNotFirst = 409 "master_key_not_first",
-    MasterKeyUnknown = 409 "master_key_unknown",
-    PartnerExists = 409 "project_already_exists",
-    RouteExists = 409 "function_route_already_exists",
-    GrantsChanged = 409 "general_conflict",
-    Taken = 409 "general_conflict",
-    UpstreamExists = 409 "upstream_already_exists",
-    VariableExists = 409 "variable_already_exists",
-    PayloadTooLarge = 413 "general_payload_too_large",
-    BodyTooLarge = 413 "general_argument_invalid",
-    QuotaExceeded = 413 "project_quota_exceeded",
-    StorageRange = 416 "storage_invalid_range",
-    ExpectationFailed = 417 "general_bad_request",
-    Misdirected = 421 "general_route_not_found",
-    IdempotencyMismatch = 422 "general_idempotency_mismatch",
-    TooManyCalls = 429 "general_rate_limit_exceeded",
-    Internal = 500 "general_server_error",
-    OutcomeUnknown = 500 "execution_outcome_unknown",
-    NotOffered = 501 "general_not_implemented",
-    FunctionFailed = 502 "function_failed",
-    Unavailable = 503 "general_server_error",
-    FunctionTimeout = 504 "function_timeout",
-}
+use larder_wire::FORMAT_VERSION;
+use larder_wire::problem::Error;
+pub use larder_wire::problem::Kind;
 
 /// Seconds after which a request that was refused for lack of capacity may be retried.
 const RETRY_AFTER_S: u32 = 1;
@@ -113,34 +27,23 @@ pub struct Problem {
     pub execution: Option<ExecutionId>,
 }
 
-/// A [`Problem`] in the wire format.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Error {
-    /// For people; it names what was wrong.
-    message: String,
-    /// The HTTP status.
-    code: u16,
-    r#type: &'static str,
-    version: &'static str,
-    /// The execution that it is about, where one was begun.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    execution_id: Option<String>,
-}
-
 impl Problem {
     pub fn new(kind: Kind, message: impl Into<String>) -> Problem {
         let retry = matches!(kind, Kind::IdempotencyInFlight | Kind::TooManyCalls | Kind::Unavailable);
         Problem { kind, message: message.into(), retry_after_s: retry.then_some(RETRY_AFTER_S), execution: None }
     }
 
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.kind.status()).expect("the table of kinds has valid codes")
+    }
+
     /// The problem in the wire format.
     pub fn body(&self) -> Error {
         Error {
             message: self.message.clone(),
-            code: self.kind.status().as_u16(),
-            r#type: self.kind.word(),
-            version: crate::api::FORMAT_VERSION,
+            code: self.kind.status(),
+            r#type: self.kind.word().into(),
+            version: FORMAT_VERSION.into(),
             execution_id: self.execution.as_ref().map(ToString::to_string),
         }
     }
@@ -262,7 +165,7 @@ impl From<larder_secrets::Error> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = (self.kind.status(), axum::Json(self.body())).into_response();
+        let mut response = (self.status(), axum::Json(self.body())).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
         if let Some(seconds) = self.retry_after_s {

@@ -1,7 +1,7 @@
 //! Wake-ups between the parts of Larder. They carry nothing: the database is the queue of record, and whoever wakes
 //! looks there. A lost wake-up costs the time to the next poll.
 //!
-//! * [`Queue`]: [`push`](Queue::push) and [`wait`](Queue::wait), within one process.
+//! * [`Signals`]: [`push`](Signals::push) and [`wait`](Signals::wait), within one process.
 //! * [`redis`]: the same between processes, as long as there is a Redis.
 //! * [`tail`]: executions as they end, for whoever watches.
 //! * [`lifecycle`]: starting and stopping the tasks of the process. [`crash`]: where tests end it. [`tls`]: whose certificates
@@ -24,7 +24,7 @@ use self::redis::Redis;
 use crate::lifecycle::Lifecycle;
 
 pub use self::redis::Error;
-pub use self::tail::{Tails, Told, Watch};
+pub use self::tail::{LiveTail, TailEvent, Watch};
 
 /// What there may be something of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,23 +57,24 @@ impl Work {
 }
 
 #[derive(Clone)]
-pub struct Queue(Arc<Shared>);
+pub struct Signals(Arc<Shared>);
 
 struct Shared {
     local: [Notify; Work::ALL.len()],
     redis: Option<Redis>,
-    tails: Tails,
-    /// What other processes should know of the tails, until [`Queue::start`] takes it.
+    live_tail: LiveTail,
+    /// What other processes should know of the tails, until [`Signals::start`] takes it.
     out: Mutex<Option<mpsc::Receiver<tail::Message>>>,
 }
 
-impl Queue {
+impl Signals {
     /// With the Redis of the settings, if they name one. It need not be there yet; one that is too old is refused.
-    pub async fn open(settings: &settings::Redis) -> Result<Queue, Error> {
+    pub async fn open(settings: &settings::Redis) -> Result<Signals, Error> {
         let redis = if settings.url.is_empty() { None } else { Some(Redis::open(settings).await?) };
-        let (out, untold) = mpsc::channel(tail::OUT_MAX);
-        let shared = Shared { local: Default::default(), redis, tails: Tails::new(out), out: Mutex::new(Some(untold)) };
-        Ok(Queue(Arc::new(shared)))
+        let (out, outgoing) = mpsc::channel(tail::OUT_MAX);
+        let shared =
+            Shared { local: Default::default(), redis, live_tail: LiveTail::new(out), out: Mutex::new(Some(outgoing)) };
+        Ok(Signals(Arc::new(shared)))
     }
 
     /// Wakes whoever waits for this kind of work, or the next one who comes to wait, here and in another process. It never
@@ -104,35 +105,35 @@ impl Queue {
         life.spawn("wake-ups in", redis::receive(self.clone(), wanted.to_vec(), life.drain()));
         life.spawn("changes in", redis::listen(self.clone(), life.drain()));
         if let Some(out) = self.0.out.lock().expect("no panic under the lock").take() {
-            life.spawn_last("tails out", redis::tell(self.clone(), out));
+            life.spawn_last("tails out", redis::publish(self.clone(), out));
         }
     }
 
     /// Adds to a count that all processes share and that is forgotten after a time; gives its sum, `None` without Redis.
-    pub async fn count(&self, key: &str, by: u64, forget: Duration) -> Option<u64> {
-        self.0.redis.as_ref()?.count(key, by, forget).await
+    pub async fn increment(&self, key: &str, by: u64, ttl: Duration) -> Option<u64> {
+        self.0.redis.as_ref()?.increment(key, by, ttl).await
     }
 
     /// Keeps a value for all processes, if it can be kept.
-    pub async fn keep(&self, key: &str, value: Bytes, forget: Duration) {
+    pub async fn set(&self, key: &str, value: Bytes, ttl: Duration) {
         if let Some(redis) = &self.0.redis {
-            redis.keep(key, value, forget).await;
+            redis.set(key, value, ttl).await;
         }
     }
 
     /// What was kept; `None` also without Redis.
-    pub async fn kept(&self, key: &str) -> Option<Bytes> {
-        self.0.redis.as_ref()?.kept(key).await
+    pub async fn get(&self, key: &str) -> Option<Bytes> {
+        self.0.redis.as_ref()?.get(key).await
     }
 
-    pub async fn forget(&self, key: &str) {
+    pub async fn delete(&self, key: &str) {
         if let Some(redis) = &self.0.redis {
-            redis.forget(key).await;
+            redis.delete(key).await;
         }
     }
 
-    pub fn tails(&self) -> &Tails {
-        &self.0.tails
+    pub fn live_tail(&self) -> &LiveTail {
+        &self.0.live_tail
     }
 
     /// How it stands with Redis, for people; `None` if there is none.

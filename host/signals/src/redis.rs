@@ -30,7 +30,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::tail::Message;
-use crate::{Queue, Work};
+use crate::{Signals, Work};
 
 const GROUP: &str = "larder";
 /// Entries of a stream that nobody reads.
@@ -64,7 +64,7 @@ pub struct Redis {
     pushed: [AtomicBool; Work::ALL.len()],
     sender: Notify,
     /// Since when it is gone; `None` while it is there.
-    gone: Mutex<Option<Instant>>,
+    down_since: Mutex<Option<Instant>>,
 }
 
 impl Redis {
@@ -94,7 +94,7 @@ impl Redis {
             timeout: settings.timeout,
             pushed: Default::default(),
             sender: Notify::new(),
-            gone: Mutex::new(Some(Instant::now())),
+            down_since: Mutex::new(Some(Instant::now())),
         };
         redis.check().await?;
         Ok(redis)
@@ -112,7 +112,7 @@ impl Redis {
                 if !supported(&version) {
                     return Err(Error::TooOld(version));
                 }
-                let _ = self.is_there();
+                let _ = self.mark_up();
             }
             Ok(Err(err)) => {
                 tracing::warn!(error = %err, "Redis does not answer; until it does, work is found by polling")
@@ -128,8 +128,8 @@ impl Redis {
     }
 
     /// It was gone, or had lost everything: wake-ups may be missing, and it may be another one.
-    async fn back(&self, queue: &Queue) {
-        Work::ALL.into_iter().for_each(|work| queue.wake(work));
+    async fn wake_all(&self, signals: &Signals) {
+        Work::ALL.into_iter().for_each(|work| signals.wake(work));
         if let Ok(version) = self.version().await
             && !supported(&version)
         {
@@ -143,25 +143,25 @@ impl Redis {
     }
 
     pub fn state(&self) -> String {
-        match *self.gone.lock().expect("no panic under the lock") {
+        match *self.down_since.lock().expect("no panic under the lock") {
             None => "ok".into(),
             Some(since) => format!("gone for {} s; work is found by polling", since.elapsed().as_secs()),
         }
     }
 
     /// Notes that it answers; `true` if it did not before.
-    fn is_there(&self) -> bool {
+    fn mark_up(&self) -> bool {
         metrics::gauge!("larder_redis_up").set(1.0);
-        let gone = self.gone.lock().expect("no panic under the lock").take();
+        let gone = self.down_since.lock().expect("no panic under the lock").take();
         if let Some(since) = gone {
             tracing::info!(gone_ms = since.elapsed().as_millis() as u64, "Redis is there");
         }
         gone.is_some()
     }
 
-    fn is_gone(&self, why: &fred::error::Error) {
+    fn mark_down(&self, why: &fred::error::Error) {
         metrics::gauge!("larder_redis_up").set(0.0);
-        let mut gone = self.gone.lock().expect("no panic under the lock");
+        let mut gone = self.down_since.lock().expect("no panic under the lock");
         if gone.is_none() {
             *gone = Some(Instant::now());
             tracing::warn!(error = %why, "Redis is gone; until it is back, work is found by polling");
@@ -169,32 +169,32 @@ impl Redis {
     }
 
     /// What is only worth having at once does not wait for a Redis that is gone.
-    fn unless_gone(&self) -> Option<&Client> {
-        self.gone.lock().expect("no panic under the lock").is_none().then_some(&self.client)
+    fn if_up(&self) -> Option<&Client> {
+        self.down_since.lock().expect("no panic under the lock").is_none().then_some(&self.client)
     }
 
-    pub async fn keep(&self, key: &str, value: Bytes, forget: Duration) {
-        let Some(client) = self.unless_gone() else { return };
-        let ms = Expiration::PX(i64::try_from(forget.as_millis()).unwrap_or(i64::MAX).max(1));
+    pub async fn set(&self, key: &str, value: Bytes, ttl: Duration) {
+        let Some(client) = self.if_up() else { return };
+        let ms = Expiration::PX(i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX).max(1));
         if let Err(err) = client.set::<(), _, _>(format!("{}:{key}", self.prefix), value, Some(ms), None, false).await {
             tracing::debug!(error = %err, "a value was not kept");
         }
     }
 
-    pub async fn kept(&self, key: &str) -> Option<Bytes> {
-        self.unless_gone()?.get(format!("{}:{key}", self.prefix)).await.ok()?
+    pub async fn get(&self, key: &str) -> Option<Bytes> {
+        self.if_up()?.get(format!("{}:{key}", self.prefix)).await.ok()?
     }
 
-    pub async fn forget(&self, key: &str) {
-        let Some(client) = self.unless_gone() else { return };
+    pub async fn delete(&self, key: &str) {
+        let Some(client) = self.if_up() else { return };
         let _ = client.del::<(), _>(format!("{}:{key}", self.prefix)).await;
     }
 
-    pub async fn count(&self, key: &str, by: u64, forget: Duration) -> Option<u64> {
-        self.unless_gone()?;
+    pub async fn increment(&self, key: &str, by: u64, ttl: Duration) -> Option<u64> {
+        self.if_up()?;
         let key = format!("{}:{key}", self.prefix);
         let sum: i64 = self.client.incr_by(&key, i64::try_from(by).ok()?).await.ok()?;
-        let _ = self.client.expire::<(), _>(&key, forget.as_secs() as i64, None).await;
+        let _ = self.client.expire::<(), _>(&key, ttl.as_secs() as i64, None).await;
         u64::try_from(sum).ok()
     }
 
@@ -238,14 +238,14 @@ fn supported(version: &str) -> bool {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= OLDEST
 }
 
-fn redis(queue: &Queue) -> &Redis {
-    queue.0.redis.as_ref().expect("only started with one")
+fn redis(signals: &Signals) -> &Redis {
+    signals.0.redis.as_ref().expect("only started with one")
 }
 
 /// Sends what is pushed, for as long as the process lives. What cannot be sent is dropped: when Redis is back, everyone is
 /// woken anyway.
-pub async fn send(queue: Queue) {
-    let redis = redis(&queue);
+pub async fn send(signals: Signals) {
+    let redis = redis(&signals);
     let client = &redis.client;
     loop {
         redis.sender.notified().await;
@@ -266,8 +266,8 @@ pub async fn send(queue: Queue) {
 }
 
 /// Wakes this process with what others push, until it drains. One that works on nothing looks whether Redis is there.
-pub async fn receive(queue: Queue, wanted: Vec<Work>, drain: CancellationToken) {
-    let redis = redis(&queue);
+pub async fn receive(signals: Signals, wanted: Vec<Work>, drain: CancellationToken) {
+    let redis = redis(&signals);
     // A read that waits holds its connection up, so it has one of its own.
     let client = redis.client.clone_new();
     let _connecting = client.connect();
@@ -292,12 +292,12 @@ pub async fn receive(queue: Queue, wanted: Vec<Work>, drain: CancellationToken) 
         };
         match read {
             Ok(found) => {
-                if redis.is_there() {
-                    redis.back(&queue).await;
+                if redis.mark_up() {
+                    redis.wake_all(&signals).await;
                 }
                 for key in streams_in(found) {
                     if let Some((_, work)) = streams.iter().find(|(stream, _)| *stream == key) {
-                        queue.wake(*work);
+                        signals.wake(*work);
                     }
                 }
             }
@@ -308,11 +308,11 @@ pub async fn receive(queue: Queue, wanted: Vec<Work>, drain: CancellationToken) 
                     tracing::info!("the streams of wake-ups were gone and are made again");
                 }
                 had_groups = true;
-                let _ = redis.is_there();
-                redis.back(&queue).await;
+                let _ = redis.mark_up();
+                redis.wake_all(&signals).await;
             }
             Err(err) => {
-                redis.is_gone(&err);
+                redis.mark_down(&err);
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -345,10 +345,10 @@ fn streams_in(found: Value) -> Vec<String> {
 }
 
 /// Publishes what other processes should know of the tails. While Redis is gone that is dropped.
-pub async fn tell(queue: Queue, mut out: mpsc::Receiver<Message>) {
-    let redis = redis(&queue);
+pub async fn publish(signals: Signals, mut out: mpsc::Receiver<Message>) {
+    let redis = redis(&signals);
     while let Some(message) = out.recv().await {
-        if redis.gone.lock().expect("no panic under the lock").is_some() {
+        if redis.down_since.lock().expect("no panic under the lock").is_some() {
             continue;
         }
         let channel = match &message {
@@ -364,8 +364,8 @@ pub async fn tell(queue: Queue, mut out: mpsc::Receiver<Message>) {
 
 /// Wakes this process when others change something of a partner's snapshot, and hears what the tails are told, until it
 /// drains.
-pub async fn listen(queue: Queue, drain: CancellationToken) {
-    let redis = redis(&queue);
+pub async fn listen(signals: Signals, drain: CancellationToken) {
+    let redis = redis(&signals);
     let Ok(client): Result<SubscriberClient, _> = builder(&redis.config, redis.timeout).build_subscriber_client()
     else {
         return;
@@ -383,21 +383,21 @@ pub async fn listen(queue: Queue, drain: CancellationToken) {
             }
         }
     }
-    queue.tails().ask();
+    signals.live_tail().ask();
     let mut followed = BTreeSet::new();
     loop {
         tokio::select! {
             message = messages.recv() => match message {
-                Ok(message) if message.channel == redis.channel() => queue.wake(Work::Tenants),
-                Ok(message) => hear(&queue, message.value),
+                Ok(message) if message.channel == redis.channel() => signals.wake(Work::Tenants),
+                Ok(message) => receive_message(&signals, message.value),
                 // A reader that was too slow has missed some, which is as good as one.
-                Err(RecvError::Lagged(_)) => queue.wake(Work::Tenants),
+                Err(RecvError::Lagged(_)) => signals.wake(Work::Tenants),
                 Err(RecvError::Closed) => break,
             },
-            () = queue.tails().changed() => {
-                follow(&queue, &client, &mut followed).await;
+            () = signals.live_tail().changed() => {
+                follow(&signals, &client, &mut followed).await;
                 // Only now: whoever is told of a tail speaks at once.
-                queue.tails().announce();
+                signals.live_tail().announce();
             }
             () = drain.cancelled() => break,
         }
@@ -405,10 +405,10 @@ pub async fn listen(queue: Queue, drain: CancellationToken) {
     let _ = client.quit().await;
 }
 
-fn hear(queue: &Queue, text: Value) {
+fn receive_message(signals: &Signals, text: Value) {
     let message = text.as_str().and_then(|text| serde_json::from_str::<(u64, Message)>(&text).ok());
     match message {
-        Some((origin, message)) if origin != redis(queue).origin => queue.tails().hear(message),
+        Some((origin, message)) if origin != redis(signals).origin => signals.live_tail().receive(message),
         Some(_) => {}
         // During an upgrade, say.
         None => tracing::debug!("a message of the tails that is not understood"),
@@ -416,9 +416,9 @@ fn hear(queue: &Queue, text: Value) {
 }
 
 /// Subscribes to what is watched here, and only that. What fails is tried again at the next announcement.
-async fn follow(queue: &Queue, client: &SubscriberClient, followed: &mut BTreeSet<String>) {
-    let redis = redis(queue);
-    let watched = queue.tails().watched_here();
+async fn follow(signals: &Signals, client: &SubscriberClient, followed: &mut BTreeSet<String>) {
+    let redis = redis(signals);
+    let watched = signals.live_tail().watched_here();
     let wanted: BTreeSet<String> =
         watched.iter().map(|(partner, function)| redis.tail_channel(partner, function)).collect();
     let (new, old): (Vec<_>, Vec<_>) =

@@ -1,6 +1,6 @@
 //! The live tail: executions, told as they end to whoever watches their function.
 //!
-//! * [`Tails::watch`] gives a [`Watch`]; [`Tails::tell`] tells all watches of a function.
+//! * [`LiveTail::watch`] gives a [`Watch`]; [`LiveTail::publish`] tells all watches of a function.
 //! * Between processes [`crate::redis`] carries [`Message`]s. A process announces what is watched in it every
 //!   [`ANNOUNCE`], and others tell it of those functions until [`REMEMBERED`] after its last announcement.
 //!
@@ -45,7 +45,7 @@ pub enum Message {
 
 /// What a watch sees.
 #[derive(Clone, Debug)]
-pub enum Told {
+pub enum TailEvent {
     Ended(Arc<Execution>),
     /// So many were dropped here, because the reader is too slow.
     Dropped(u64),
@@ -54,13 +54,13 @@ pub enum Told {
 type Key = (PartnerId, FunctionId);
 
 #[derive(Clone)]
-pub struct Tails(Arc<Shared>);
+pub struct LiveTail(Arc<Shared>);
 
 struct Shared {
     functions: Mutex<HashMap<Key, Function>>,
     /// Functions in the map.
     count: AtomicUsize,
-    /// Told when what is watched here changes.
+    /// Notified when the set of functions watched in this process changes.
     changed: Notify,
     out: mpsc::Sender<Message>,
 }
@@ -82,10 +82,15 @@ impl Function {
     }
 }
 
-impl Tails {
+impl LiveTail {
     /// `out` takes what other processes should know.
-    pub fn new(out: mpsc::Sender<Message>) -> Tails {
-        Tails(Arc::new(Shared { functions: Mutex::default(), count: AtomicUsize::new(0), changed: Notify::new(), out }))
+    pub fn new(out: mpsc::Sender<Message>) -> LiveTail {
+        LiveTail(Arc::new(Shared {
+            functions: Mutex::default(),
+            count: AtomicUsize::new(0),
+            changed: Notify::new(),
+            out,
+        }))
     }
 
     /// Watches a function until the watch is dropped; `None` if this process or this partner has as many as it may.
@@ -104,11 +109,11 @@ impl Tails {
             receiver
         };
         self.0.changed.notify_one();
-        Some(Watch { receiver: Some(receiver), key, tails: self.clone() })
+        Some(Watch { receiver: Some(receiver), key, tail: self.clone() })
     }
 
     /// Tells whoever watches the execution's function that it has ended.
-    pub fn tell(&self, execution: &Execution) {
+    pub fn publish(&self, execution: &Execution) {
         if self.0.count.load(Ordering::Relaxed) == 0 {
             return;
         }
@@ -135,7 +140,7 @@ impl Tails {
     }
 
     /// What another process says.
-    pub fn hear(&self, message: Message) {
+    pub fn receive(&self, message: Message) {
         let mut functions = self.lock();
         match message {
             Message::Ask => self.0.changed.notify_one(),
@@ -188,17 +193,17 @@ pub struct Watch {
     /// `None` only while it is dropped.
     receiver: Option<broadcast::Receiver<Arc<Execution>>>,
     key: Key,
-    tails: Tails,
+    tail: LiveTail,
 }
 
 impl Watch {
     /// The next execution that ends. It may be dropped while it waits, nothing is lost by that.
-    pub async fn next(&mut self) -> Option<Told> {
+    pub async fn next(&mut self) -> Option<TailEvent> {
         match self.receiver.as_mut()?.recv().await {
-            Ok(execution) => Some(Told::Ended(execution)),
+            Ok(execution) => Some(TailEvent::Ended(execution)),
             Err(RecvError::Lagged(dropped)) => {
                 metrics::counter!("larder_tail_dropped_total").increment(dropped);
-                Some(Told::Dropped(dropped))
+                Some(TailEvent::Dropped(dropped))
             }
             Err(RecvError::Closed) => None,
         }
@@ -208,7 +213,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         {
-            let mut functions = self.tails.lock();
+            let mut functions = self.tail.lock();
             // Under the lock, so that the last one to go sees that it is the last.
             self.receiver = None;
             if let Some(function) = functions.get_mut(&self.key)
@@ -219,8 +224,8 @@ impl Drop for Watch {
                     functions.remove(&self.key);
                 }
             }
-            self.tails.0.count.store(functions.len(), Ordering::Relaxed);
+            self.tail.0.count.store(functions.len(), Ordering::Relaxed);
         }
-        self.tails.0.changed.notify_one();
+        self.tail.0.changed.notify_one();
     }
 }

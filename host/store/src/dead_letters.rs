@@ -41,14 +41,14 @@ pub struct Redriven {
 }
 
 /// Any time at all, said so that an index serves it.
-pub(super) fn buried() -> Filter {
+pub(super) fn only_dead_letters() -> Filter {
     Filter::Compare { column: "buried_at_ms", op: Op::Greater, values: vec![Value::Int(0)] }
 }
 
 impl Store {
     pub async fn list_dead_letters(&self, partner: &PartnerId, listing: &Listing) -> Result<Page<Execution>> {
         let mut listing = listing.clone();
-        listing.filters.push(buried());
+        listing.filters.push(only_dead_letters());
         listing::list(&self.lists, &SOURCE, vec![("partner_id", partner.into())], &listing, execution).await
     }
 

@@ -345,8 +345,8 @@ pub(super) async fn end(tx: &mut Tx<'_>, ended: Vec<Execution>) -> Result<()> {
 }
 
 /// Gives claimed executions up, whose rows are locked: everything of the request stays, so that they can be redriven.
-pub(super) async fn bury(tx: &mut Tx<'_>, e: &Execution) -> Result<()> {
-    const BURY: &str = "-- bury_execution
+pub(super) async fn dead_letter(tx: &mut Tx<'_>, e: &Execution) -> Result<()> {
+    const DEAD_LETTER: &str = "-- bury_execution
         UPDATE executions SET status = ?, deployment_id = ?, response_status = ?, response_headers = ?, logs = ?, errors = ?, wall_us = ?,
             cpu_us = ?, memory_peak_bytes = ?, updated_at_ms = ?, failures = ?, lost = 0, host_failing_since_ms = NULL, buried_at_ms = ?,
             due_at_ms = NULL, lease_holder = NULL
@@ -367,7 +367,7 @@ pub(super) async fn bury(tx: &mut Tx<'_>, e: &Execution) -> Result<()> {
         &e.partner,
         &e.id
     ];
-    tx.run(BURY, args).await?.exactly_one("execution")
+    tx.run(DEAD_LETTER, args).await?.exactly_one("execution")
 }
 
 /// Puts a claimed execution, whose row is locked, back into the queue.

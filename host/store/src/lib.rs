@@ -24,6 +24,7 @@ mod enrolments;
 mod event_roots;
 mod events;
 mod executions;
+mod fairness;
 mod fanouts;
 mod feeds;
 mod functions;
@@ -42,7 +43,6 @@ mod sqlite;
 pub mod state;
 mod stored;
 mod transactions;
-mod turns;
 mod upstreams;
 mod variables;
 
@@ -53,13 +53,13 @@ pub use deployments::Heads;
 pub use event_roots::Root;
 pub use events::{NewEvent, Routed, RoutedEvent, WaitingEvent};
 pub use executions::{Claimed, NewExecution};
+pub use fairness::{Queue, Waiting};
 pub use feeds::{Moved, Received};
 pub use grants::{Approved, Changer};
 pub use idempotency::{KeptAnswer, KeyHolder, KeyRequest, Taken};
 pub use master_keys::{Agreed, KeyUser, SealingKey};
 pub use removals::{Removal, Removed, Swept};
 pub use stored::Counting;
-pub use turns::{Queue, Waiting};
 pub use upstreams::OPERATORS;
 
 /// By what each entity's lists can be filtered.
@@ -120,7 +120,7 @@ impl Store {
             (&deployments::SOURCE, &of_function, vec![], deployments::FILTERS),
             (&variables::SOURCE, &of_function, vec![], variables::FILTERS),
             (&executions::SOURCE, &of_function, vec![], executions::FILTERS),
-            (&dead_letters::SOURCE, &of_partner, vec![dead_letters::buried()], dead_letters::FILTERS),
+            (&dead_letters::SOURCE, &of_partner, vec![dead_letters::only_dead_letters()], dead_letters::FILTERS),
             (&enrolments::SOURCE, &of_partner, vec![], enrolments::FILTERS),
             (&transactions::SOURCE, &of_partner, vec![], transactions::FILTERS),
             (&grants::SOURCE, &of_partner, vec![], grants::FILTERS),

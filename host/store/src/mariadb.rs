@@ -46,7 +46,7 @@ const DUPLICATE_KEY: u16 = 1062;
 /// A statement ran into `max_statement_time`.
 const STATEMENT_TOO_SLOW: u16 = 1969;
 /// The server is going down, or ended this connection.
-const GOING: [u16; 5] = [1053, 1152, 1159, 1160, 1927];
+const SHUTDOWN_CODES: [u16; 5] = [1053, 1152, 1159, 1160, 1927];
 
 #[derive(Clone)]
 pub struct MariaDb(Arc<Shared>);
@@ -66,30 +66,30 @@ pub struct MariaTx<'a> {
     timeout: Duration,
     packet_bytes: usize,
     /// Why the transaction cannot go on, if it cannot.
-    trouble: Option<Trouble>,
+    retryable: Option<Retryable>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Trouble {
+enum Retryable {
     /// Error code of a lost race.
     Race(u16),
     Broken,
 }
 
 /// A connection that goes back when it is whole, and is dropped otherwise.
-struct Lent<'a> {
+struct PooledConn<'a> {
     conn: Conn,
     from: &'a Shared,
     _permit: SemaphorePermit<'a>,
 }
 
-impl Lent<'_> {
-    fn give_back(self) {
+impl PooledConn<'_> {
+    fn release(self) {
         self.from.idle.lock().expect("no panic under the lock").push(self.conn);
     }
 
     /// Drops it and all that are idle: what broke one has most likely broken them too.
-    fn broken(self) {
+    fn discard(self) {
         self.from.idle.lock().expect("no panic under the lock").clear();
     }
 }
@@ -177,7 +177,7 @@ impl MariaDb {
         self.0.packet_bytes.load(Ordering::Relaxed)
     }
 
-    async fn lend(&self) -> Result<Lent<'_>> {
+    async fn acquire(&self) -> Result<PooledConn<'_>> {
         let shared = &*self.0;
         let permit = tokio::time::timeout(shared.timeout, shared.permits.acquire())
             .await
@@ -191,30 +191,30 @@ impl MariaDb {
                 .map_err(|_| Error::Unavailable(format!("no connection within {:?}", shared.timeout)))?
                 .map_err(|err| Error::Unavailable(err.to_string()))?,
         };
-        Ok(Lent { conn, from: shared, _permit: permit })
+        Ok(PooledConn { conn, from: shared, _permit: permit })
     }
 
     /// Rows of no more than `bytes` together.
     pub async fn rows(&self, sql: &str, args: &[Value], bytes: usize) -> Result<Vec<Row>> {
-        fits(self.packet_bytes(), sql, args)?;
+        check_packet_size(self.packet_bytes(), sql, args)?;
         let mut tries = 0;
         loop {
             tries += 1;
-            let mut lent = self.lend().await?;
-            match select(&mut lent.conn, self.0.timeout, sql, args, bytes).await {
+            let mut pooled = self.acquire().await?;
+            match select(&mut pooled.conn, self.0.timeout, sql, args, bytes).await {
                 // The rest is still to come on this connection, so it goes.
                 Err(Failed { error: error @ Error::PageTooLarge { .. }, .. }) => return Err(error),
                 Ok(rows) => {
-                    lent.give_back();
+                    pooled.release();
                     return Ok(rows);
                 }
-                Err(Failed { error, trouble: None }) => {
-                    lent.give_back();
+                Err(Failed { error, retryable: None }) => {
+                    pooled.release();
                     return Err(error);
                 }
-                Err(Failed { error, trouble: Some(trouble) }) => {
-                    lent.broken();
-                    again(sql, tries, trouble, error).await?;
+                Err(Failed { error, retryable: Some(retryable) }) => {
+                    pooled.discard();
+                    retry_or_give_up(sql, tries, retryable, error).await?;
                 }
             }
         }
@@ -229,52 +229,52 @@ impl MariaDb {
         let mut tries = 0;
         loop {
             tries += 1;
-            let mut lent = self.lend().await?;
-            if let Err(failed) = control(&mut lent.conn, self.0.timeout, "START TRANSACTION").await {
-                lent.broken();
-                again(name, tries, Trouble::Broken, failed.error).await?;
+            let mut pooled = self.acquire().await?;
+            if let Err(failed) = run_control(&mut pooled.conn, self.0.timeout, "START TRANSACTION").await {
+                pooled.discard();
+                retry_or_give_up(name, tries, Retryable::Broken, failed.error).await?;
                 continue;
             }
-            let (done, trouble) = {
+            let (done, retryable) = {
                 let mut tx = Tx::MariaDb(MariaTx {
-                    conn: &mut lent.conn,
+                    conn: &mut pooled.conn,
                     timeout: self.0.timeout,
                     packet_bytes: self.packet_bytes(),
-                    trouble: None,
+                    retryable: None,
                 });
                 let done = body(&mut tx, with).await;
                 match tx {
-                    Tx::MariaDb(tx) => (done, tx.trouble),
+                    Tx::MariaDb(tx) => (done, tx.retryable),
                     Tx::Sqlite(_) => unreachable!("it was made above"),
                 }
             };
-            match (done, trouble) {
-                (Ok(done), None) => match control(&mut lent.conn, self.0.timeout, "COMMIT").await {
+            match (done, retryable) {
+                (Ok(done), None) => match run_control(&mut pooled.conn, self.0.timeout, "COMMIT").await {
                     Ok(()) => {
-                        lent.give_back();
+                        pooled.release();
                         return Ok(done);
                     }
-                    Err(Failed { error, trouble: Some(trouble @ Trouble::Race(_)) }) => {
-                        self.roll_back(lent).await;
-                        again(name, tries, trouble, error).await?;
+                    Err(Failed { error, retryable: Some(retryable @ Retryable::Race(_)) }) => {
+                        self.roll_back(pooled).await;
+                        retry_or_give_up(name, tries, retryable, error).await?;
                     }
                     Err(Failed { error, .. }) => {
-                        lent.broken();
+                        pooled.discard();
                         metrics::counter!("larder_commits_unknown_total", "transaction" => name).increment(1);
                         return Err(Error::Unknown(format!("{name}: {error}")));
                     }
                 },
-                (done, Some(trouble)) => {
-                    match trouble {
-                        Trouble::Race(_) => self.roll_back(lent).await,
-                        Trouble::Broken => lent.broken(),
+                (done, Some(retryable)) => {
+                    match retryable {
+                        Retryable::Race(_) => self.roll_back(pooled).await,
+                        Retryable::Broken => pooled.discard(),
                     }
                     // A body that swallowed the error of a statement has nothing to commit all the same.
                     let error = done.err().unwrap_or_else(|| Error::Contended(name.into()));
-                    again(name, tries, trouble, error).await?;
+                    retry_or_give_up(name, tries, retryable, error).await?;
                 }
                 (Err(err), None) => {
-                    self.roll_back(lent).await;
+                    self.roll_back(pooled).await;
                     return Err(err);
                 }
             }
@@ -282,10 +282,10 @@ impl MariaDb {
     }
 
     /// After a deadlock nothing is left to roll back; after a lock wait everything but the last statement is.
-    async fn roll_back(&self, mut lent: Lent<'_>) {
-        match control(&mut lent.conn, self.0.timeout, "ROLLBACK").await {
-            Ok(()) => lent.give_back(),
-            Err(_) => lent.broken(),
+    async fn roll_back(&self, mut pooled: PooledConn<'_>) {
+        match run_control(&mut pooled.conn, self.0.timeout, "ROLLBACK").await {
+            Ok(()) => pooled.release(),
+            Err(_) => pooled.discard(),
         }
     }
 
@@ -293,9 +293,9 @@ impl MariaDb {
     /// that ran before the process died is met again and counts as done.
     pub async fn migrate(&self, versions: &[(i64, &str)], create: &str, done: &str, add: &str) -> Result<()> {
         let wait = self.0.timeout.max(Duration::from_secs(u64::from(MIGRATION_WAIT_S) + 5));
-        let mut lent = self.lend().await?;
+        let mut pooled = self.acquire().await?;
         let lock = format!("-- lock_schema\n SELECT GET_LOCK(CONCAT('larder-', DATABASE()), {MIGRATION_WAIT_S})");
-        let locked = select(&mut lent.conn, wait, &lock, &[], usize::MAX).await.map_err(|failed| failed.error)?;
+        let locked = select(&mut pooled.conn, wait, &lock, &[], usize::MAX).await.map_err(|failed| failed.error)?;
         if !locked.first().map_or(Ok(false), |row| row.maybe_int(0).map(|one| one == Some(1)))? {
             return Err(Error::Unavailable("another process is bringing the tables up to date for too long".into()));
         }
@@ -303,37 +303,37 @@ impl MariaDb {
             Ok(_) => Ok(()),
             Err(failed) => Err(failed.error),
         };
-        run(&mut lent.conn, create, &[]).await?;
-        let have = select(&mut lent.conn, wait, done, &[], usize::MAX).await.map_err(|failed| failed.error)?;
+        run(&mut pooled.conn, create, &[]).await?;
+        let have = select(&mut pooled.conn, wait, done, &[], usize::MAX).await.map_err(|failed| failed.error)?;
         let have: Vec<i64> = have.iter().map(|row| row.int(0)).collect::<Result<_>>()?;
         crate::db::refuse_newer(&have, versions)?;
         for (version, text) in versions.iter().filter(|(version, _)| !have.contains(version)) {
             for statement in crate::db::statements(text) {
-                match lent.conn.query_drop(statement).await {
+                match pooled.conn.query_drop(statement).await {
                     Ok(()) => {}
                     Err(mysql_async::Error::Server(err)) if EXISTS.contains(&err.code) => {}
                     Err(err) => return Err(failed(statement, err).error),
                 }
             }
-            run(&mut lent.conn, add, &[Value::Int(*version)]).await?;
+            run(&mut pooled.conn, add, &[Value::Int(*version)]).await?;
         }
         // The lock goes with the connection.
-        drop(lent);
+        drop(pooled);
         Ok(())
     }
 }
 
 impl MariaTx<'_> {
     pub async fn run(&mut self, sql: &str, args: &[Value]) -> Result<Changed> {
-        fits(self.packet_bytes, sql, args)?;
+        check_packet_size(self.packet_bytes, sql, args)?;
         let done = change(self.conn, self.timeout, sql, args).await;
-        self.noted(done)
+        self.note_failure(done)
     }
 
     pub async fn rows(&mut self, sql: &str, args: &[Value]) -> Result<Vec<Row>> {
-        fits(self.packet_bytes, sql, args)?;
+        check_packet_size(self.packet_bytes, sql, args)?;
         let done = select(self.conn, self.timeout, sql, args, usize::MAX).await;
-        self.noted(done)
+        self.note_failure(done)
     }
 
     pub async fn locked(&mut self, lock: Lock, sql: &str, args: &[Value]) -> Result<Vec<Row>> {
@@ -345,16 +345,16 @@ impl MariaTx<'_> {
         self.rows(&format!("{sql} {suffix}"), args).await
     }
 
-    fn noted<T>(&mut self, done: std::result::Result<T, Failed>) -> Result<T> {
+    fn note_failure<T>(&mut self, done: std::result::Result<T, Failed>) -> Result<T> {
         done.map_err(|failed| {
-            self.trouble = self.trouble.or(failed.trouble);
+            self.retryable = self.retryable.or(failed.retryable);
             failed.error
         })
     }
 }
 
 /// The server breaks a connection off that sends more than it takes.
-fn fits(max: usize, sql: &str, args: &[Value]) -> Result<()> {
+fn check_packet_size(max: usize, sql: &str, args: &[Value]) -> Result<()> {
     let bytes = sql.len() + args.iter().map(|value| value.bytes() + 16).sum::<usize>();
     if bytes > max {
         return Err(Error::TooLarge { statement: statement_name(sql).into(), bytes, max });
@@ -365,23 +365,23 @@ fn fits(max: usize, sql: &str, args: &[Value]) -> Result<()> {
 /// A statement that failed, and whether the transaction can go on.
 struct Failed {
     error: Error,
-    trouble: Option<Trouble>,
+    retryable: Option<Retryable>,
 }
 
 /// Waits before the next try, or gives up with what it came to.
-async fn again(name: &str, tries: u32, trouble: Trouble, error: Error) -> Result<()> {
-    let most = match trouble {
-        Trouble::Race(_) => TRIES,
-        Trouble::Broken => TRIES_BROKEN,
+async fn retry_or_give_up(name: &str, tries: u32, retryable: Retryable, error: Error) -> Result<()> {
+    let most = match retryable {
+        Retryable::Race(_) => TRIES,
+        Retryable::Broken => TRIES_BROKEN,
     };
     if tries >= most {
         return Err(error);
     }
-    match trouble {
-        Trouble::Race(code) => {
+    match retryable {
+        Retryable::Race(code) => {
             metrics::counter!("larder_store_races_total", "code" => code.to_string()).increment(1);
         }
-        Trouble::Broken => metrics::counter!("larder_store_broken_connections_total").increment(1),
+        Retryable::Broken => metrics::counter!("larder_store_broken_connections_total").increment(1),
     }
     tracing::debug!(statement = statement_name(name), tries, error = %error, "a statement or transaction is run again");
     let most_ms = 2u64 << tries.min(7);
@@ -389,10 +389,10 @@ async fn again(name: &str, tries: u32, trouble: Trouble, error: Error) -> Result
     Ok(())
 }
 
-async fn control(conn: &mut Conn, timeout: Duration, sql: &'static str) -> std::result::Result<(), Failed> {
+async fn run_control(conn: &mut Conn, timeout: Duration, sql: &'static str) -> std::result::Result<(), Failed> {
     match tokio::time::timeout(timeout, conn.query_drop(sql)).await {
         Ok(done) => done.map_err(|err| failed(sql, err)),
-        Err(_) => Err(late(sql, timeout)),
+        Err(_) => Err(timed_out(sql, timeout)),
     }
 }
 
@@ -405,7 +405,7 @@ async fn change(conn: &mut Conn, timeout: Duration, sql: &str, args: &[Value]) -
     };
     match tokio::time::timeout(timeout, work).await {
         Ok(done) => done.map_err(|err| failed(sql, err)),
-        Err(_) => Err(late(sql, timeout)),
+        Err(_) => Err(timed_out(sql, timeout)),
     }
 }
 
@@ -422,12 +422,12 @@ async fn select(
         let (mut rows, mut page) = (Vec::new(), PageBytes::new(bytes));
         while let Some(found) = result.next().await.map_err(failed)? {
             let row = row(sql, found)?;
-            page.take(&row).map_err(|error| Failed { error, trouble: None })?;
+            page.take(&row).map_err(|error| Failed { error, retryable: None })?;
             rows.push(row);
         }
         Ok(rows)
     };
-    tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| Err(late(sql, timeout)))
+    tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| Err(timed_out(sql, timeout)))
 }
 
 fn params(args: &[Value]) -> Params {
@@ -459,34 +459,35 @@ fn row(sql: &str, found: mysql_async::Row) -> std::result::Result<Row, Failed> {
         other => Err(format!("a value of a kind that no column has: {other:?}")),
     });
     let values: std::result::Result<Vec<Value>, String> = values.collect();
-    let wrong = |why| Failed { error: Error::Statement { statement: statement_name(sql).into(), why }, trouble: None };
+    let wrong =
+        |why| Failed { error: Error::Statement { statement: statement_name(sql).into(), why }, retryable: None };
     values.map(Row).map_err(wrong)
 }
 
 /// The character set of bytes that are no text.
 const BINARY: u16 = 63;
 
-fn late(sql: &str, timeout: Duration) -> Failed {
+fn timed_out(sql: &str, timeout: Duration) -> Failed {
     let why = format!("{}: no answer within {timeout:?}", statement_name(sql));
-    Failed { error: Error::Unavailable(why), trouble: Some(Trouble::Broken) }
+    Failed { error: Error::Unavailable(why), retryable: Some(Retryable::Broken) }
 }
 
 fn failed(sql: &str, err: mysql_async::Error) -> Failed {
     let name = statement_name(sql);
-    let (error, trouble) = match &err {
+    let (error, retryable) = match &err {
         mysql_async::Error::Server(server) if LOST_RACES.contains(&server.code) => {
-            (Error::Contended(format!("{name}: {err}")), Some(Trouble::Race(server.code)))
+            (Error::Contended(format!("{name}: {err}")), Some(Retryable::Race(server.code)))
         }
         mysql_async::Error::Server(server) if server.code == DUPLICATE_KEY => {
             (Error::Conflict { key: server.message.clone() }, None)
         }
         mysql_async::Error::Server(server) if server.code == STATEMENT_TOO_SLOW => (Error::TooSlow(name.into()), None),
-        mysql_async::Error::Server(server) if !GOING.contains(&server.code) => {
+        mysql_async::Error::Server(server) if !SHUTDOWN_CODES.contains(&server.code) => {
             (Error::Statement { statement: name.into(), why: err.to_string() }, None)
         }
-        _ => (Error::Unavailable(format!("{name}: {err}")), Some(Trouble::Broken)),
+        _ => (Error::Unavailable(format!("{name}: {err}")), Some(Retryable::Broken)),
     };
-    Failed { error, trouble }
+    Failed { error, retryable }
 }
 
 fn opts(settings: &settings::Database, deadline: Option<Duration>) -> Result<Opts> {

@@ -46,10 +46,10 @@ pub enum Agreed {
 
 impl Store {
     /// Says what this process knows; gives the key that seals, which is this process's own while there is none.
-    pub async fn tell_keys(&self, user: &KeyUser) -> Result<SealingKey> {
+    pub async fn report_keys(&self, user: &KeyUser) -> Result<SealingKey> {
         const FIRST: &str = "-- first_sealing_key
             INSERT INTO sealing_key (one, key_id, since_ms, rewrapped_at_ms) VALUES (1, ?, ?, 0)";
-        let told = || {
+        let report = || {
             self.db.tx("tell_keys", user, |tx, user| {
                 Box::pin(async move {
                     let sealing = match sealing(tx, Lock::Shared).await? {
@@ -75,9 +75,9 @@ impl Store {
                 })
             })
         };
-        match told().await {
+        match report().await {
             // Another process was the first of all at the same moment.
-            Err(Error::Conflict { .. }) => told().await,
+            Err(Error::Conflict { .. }) => report().await,
             done => done,
         }
     }

@@ -11,7 +11,7 @@ use crate::{Result, Store, args};
 
 /// How far a sweep has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct Cursor {
     at_ms: Millis,
     id: String,
 }
@@ -39,24 +39,24 @@ pub const EVENTS: Aged = Aged {
 pub const FANOUTS: Aged = Aged { table: "fanouts", id: "id", goes: "waiting = 0" };
 
 impl Store {
-    /// Looks at up to `limit` rows behind `place`, of all partners, and removes those that are older and need not stay. Gives
+    /// Looks at up to `limit` rows behind `cursor`, of all partners, and removes those that are older and need not stay. Gives
     /// how many, and the place behind them; `None`: there are no more.
     pub async fn delete_aged(
         &self,
         aged: &Aged,
         before: Millis,
-        place: &Place,
+        cursor: &Cursor,
         limit: u32,
-    ) -> Result<(u64, Option<Place>)> {
+    ) -> Result<(u64, Option<Cursor>)> {
         let Aged { table, id, goes } = aged;
         let find = format!(
             "-- old_{table}
             SELECT created_at_ms, {id}, partner_id FROM {table} WHERE created_at_ms < ? AND created_at_ms >= ?
             AND (created_at_ms > ? OR {id} > ?) ORDER BY created_at_ms, {id} LIMIT {limit}"
         );
-        let found = self.db.rows(&find, args![before, place.at_ms, place.at_ms, &place.id]).await?;
+        let found = self.db.rows(&find, args![before, cursor.at_ms, cursor.at_ms, &cursor.id]).await?;
         let Some(last) = found.last() else { return Ok((0, None)) };
-        let next = Place { at_ms: last.int(0)?, id: last.text(1)? };
+        let next = Cursor { at_ms: last.int(0)?, id: last.text(1)? };
         let keys: Vec<(PartnerId, String)> =
             found.iter().map(|row| Ok((row.id(2, "partner_id")?, row.text(1)?))).collect::<Result<_>>()?;
         let with = (keys, table, id, goes);

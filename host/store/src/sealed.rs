@@ -6,7 +6,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use larder_secrets::HEAD_BYTES;
+use larder_secrets::HEADER_BYTES;
 
 use crate::db::{Row, Value};
 use crate::{Error, Result, Store};
@@ -18,18 +18,18 @@ pub struct SealedColumn {
     /// The primary key.
     pub key: &'static [&'static str],
     pub column: &'static str,
-    pub kept: Kept,
-    pub place: &'static [Part],
+    pub encoding: Encoding,
+    pub context: &'static [Part],
 }
 
 /// How a sealed value stands in its column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
+pub enum Encoding {
     Bytes,
     Base64,
 }
 
-/// A part of a place.
+/// A part of a context.
 #[derive(Clone, Copy, Debug)]
 pub enum Part {
     Column(&'static str),
@@ -44,51 +44,51 @@ pub const SEALED: &[SealedColumn] = &[
         table: "installation_keys",
         key: &["name"],
         column: "sealed",
-        kept: Kept::Bytes,
-        place: &[Text("installation"), Column("name")],
+        encoding: Encoding::Bytes,
+        context: &[Text("installation"), Column("name")],
     },
     SealedColumn {
         table: "variables",
         key: &["partner_id", "function_id", "id"],
         column: "sealed",
-        kept: Kept::Bytes,
-        place: &[Column("partner_id"), Column("function_id"), Column("name")],
+        encoding: Encoding::Bytes,
+        context: &[Column("partner_id"), Column("function_id"), Column("name")],
     },
     SealedColumn {
         table: "upstreams",
         key: &["partner_id", "name"],
         column: "sealed",
-        kept: Kept::Bytes,
-        place: &[Text("upstream"), Column("partner_id"), Column("name"), Column("origin"), Column("credential")],
+        encoding: Encoding::Bytes,
+        context: &[Text("upstream"), Column("partner_id"), Column("name"), Column("origin"), Column("credential")],
     },
     SealedColumn {
         table: "feeds",
         key: &["partner_id", "name"],
         column: "sealed",
-        kept: Kept::Bytes,
-        place: &[Text("feed"), Column("partner_id"), Column("name")],
+        encoding: Encoding::Bytes,
+        context: &[Text("feed"), Column("partner_id"), Column("name")],
     },
     SealedColumn {
         table: "idempotency_keys",
         key: &["partner_id", "key_hash"],
         column: "answer",
-        kept: Kept::Base64,
-        place: &[Column("partner_id"), Text("idempotency key"), Column("key_hash")],
+        encoding: Encoding::Base64,
+        context: &[Column("partner_id"), Text("idempotency key"), Column("key_hash")],
     },
 ];
 
-impl Kept {
+impl Encoding {
     fn write(self, sealed: &[u8]) -> Value {
         match self {
-            Kept::Bytes => sealed.into(),
-            Kept::Base64 => BASE64_STANDARD.encode(sealed).into(),
+            Encoding::Bytes => sealed.into(),
+            Encoding::Base64 => BASE64_STANDARD.encode(sealed).into(),
         }
     }
 
     fn read(self, row: &Row, at: usize, column: &SealedColumn) -> Result<Vec<u8>> {
         match self {
-            Kept::Bytes => row.bytes(at),
-            Kept::Base64 => BASE64_STANDARD.decode(row.text(at)?).map_err(|err| Error::BadRow {
+            Encoding::Bytes => row.bytes(at),
+            Encoding::Base64 => BASE64_STANDARD.decode(row.text(at)?).map_err(|err| Error::BadRow {
                 table: column.table,
                 column: column.column,
                 why: err.to_string(),
@@ -96,12 +96,12 @@ impl Kept {
         }
     }
 
-    /// The head of a record as it stands in the column, and its length there: [`HEAD_BYTES`] are whole groups of base64.
-    fn head(self, head: &[u8; HEAD_BYTES]) -> (Value, usize) {
-        const { assert!(HEAD_BYTES.is_multiple_of(3)) };
+    /// The header of a record as it stands in the column, and its length there: [`HEADER_BYTES`] are whole groups of base64.
+    fn header(self, header: &[u8; HEADER_BYTES]) -> (Value, usize) {
+        const { assert!(HEADER_BYTES.is_multiple_of(3)) };
         match self {
-            Kept::Bytes => (self.write(head), HEAD_BYTES),
-            Kept::Base64 => (self.write(head), HEAD_BYTES / 3 * 4),
+            Encoding::Bytes => (self.write(header), HEADER_BYTES),
+            Encoding::Base64 => (self.write(header), HEADER_BYTES / 3 * 4),
         }
     }
 }
@@ -111,14 +111,14 @@ impl Kept {
 pub struct SealedRow {
     /// Of the primary key.
     pub key: Vec<String>,
-    place: Vec<String>,
+    context: Vec<String>,
     pub sealed: Vec<u8>,
 }
 
 impl SealedRow {
     /// What it is sealed for.
-    pub fn place(&self) -> Vec<&str> {
-        self.place.iter().map(String::as_str).collect()
+    pub fn context(&self) -> Vec<&str> {
+        self.context.iter().map(String::as_str).collect()
     }
 }
 
@@ -126,7 +126,7 @@ impl SealedRow {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedCount {
     pub all: u64,
-    /// In the order in which the heads were given.
+    /// In the order in which the headers were given.
     pub under: Vec<u64>,
 }
 
@@ -138,19 +138,19 @@ impl SealedColumn {
 }
 
 impl Store {
-    /// The next values that are not under this head, in the order of their keys.
-    pub async fn sealed_otherwise(
+    /// The next values that are not under this header, in the order of their keys.
+    pub async fn sealed_under_other_key(
         &self,
         column: &SealedColumn,
-        head: &[u8; HEAD_BYTES],
+        header: &[u8; HEADER_BYTES],
         after: Option<&[String]>,
         limit: usize,
     ) -> Result<Vec<SealedRow>> {
-        let SealedColumn { table, key, column: name, kept, place } = column;
-        let columns = place.iter().filter_map(|part| if let Column(name) = part { Some(*name) } else { None });
+        let SealedColumn { table, key, column: name, encoding, context } = column;
+        let columns = context.iter().filter_map(|part| if let Column(name) = part { Some(*name) } else { None });
         let select: Vec<&str> = key.iter().copied().chain([*name]).chain(columns).collect();
-        let (head, length) = kept.head(head);
-        let mut args = vec![head];
+        let (header, length) = encoding.header(header);
+        let mut args = vec![header];
         let keys = key.join(", ");
         // The first column by itself, because one of the databases seeks by nothing else.
         let rest = match after {
@@ -177,8 +177,8 @@ impl Store {
             };
             Ok(SealedRow {
                 key: (0..key.len()).map(text).collect::<Result<_>>()?,
-                sealed: kept.read(row, key.len(), column)?,
-                place: place.iter().map(&mut part).collect::<Result<_>>()?,
+                sealed: encoding.read(row, key.len(), column)?,
+                context: context.iter().map(&mut part).collect::<Result<_>>()?,
             })
         };
         self.db.rows(&sql, args).await?.iter().map(read).collect()
@@ -186,7 +186,7 @@ impl Store {
 
     /// Replaces values that are still what they were; gives how many. Whoever writes one meanwhile wins.
     pub async fn replace_sealed(&self, column: &'static SealedColumn, rows: &[(SealedRow, Vec<u8>)]) -> Result<u64> {
-        let SealedColumn { table, column: name, kept, .. } = column;
+        let SealedColumn { table, column: name, encoding, .. } = column;
         let sql = format!(
             "-- replace_sealed_{table}
             UPDATE {table} SET {name} = ? WHERE {} AND {name} = ?",
@@ -197,9 +197,9 @@ impl Store {
                 Box::pin(async move {
                     let mut replaced = 0;
                     for (row, new) in *rows {
-                        let mut args = vec![kept.write(new)];
+                        let mut args = vec![encoding.write(new)];
                         args.extend(row.key.iter().map(Value::from));
-                        args.push(kept.write(&row.sealed));
+                        args.push(encoding.write(&row.sealed));
                         replaced += tx.run(sql, args).await?.0;
                     }
                     Ok(replaced)
@@ -208,9 +208,9 @@ impl Store {
             .await
     }
 
-    pub async fn count_sealed(&self, column: &SealedColumn, heads: &[[u8; HEAD_BYTES]]) -> Result<SealedCount> {
-        let SealedColumn { table, column: name, kept, .. } = column;
-        let (heads, lengths): (Vec<Value>, Vec<usize>) = heads.iter().map(|head| kept.head(head)).unzip();
+    pub async fn count_sealed(&self, column: &SealedColumn, headers: &[[u8; HEADER_BYTES]]) -> Result<SealedCount> {
+        let SealedColumn { table, column: name, encoding, .. } = column;
+        let (headers, lengths): (Vec<Value>, Vec<usize>) = headers.iter().map(|header| encoding.header(header)).unzip();
         let count = |length| {
             format!(", CAST(SUM(CASE WHEN SUBSTR({name}, 1, {length}) = ? THEN 1 ELSE 0 END) AS SIGNED INTEGER)")
         };
@@ -219,8 +219,8 @@ impl Store {
             SELECT COUNT(*){} FROM {table} WHERE {name} IS NOT NULL",
             lengths.iter().map(count).collect::<String>()
         );
-        let under = heads.len();
-        let row = self.db.row(&sql, heads).await?.ok_or(Error::NotFound { what: "count" })?;
+        let under = headers.len();
+        let row = self.db.row(&sql, headers).await?.ok_or(Error::NotFound { what: "count" })?;
         let number = |at| Ok(row.maybe_int(at)?.unwrap_or(0) as u64);
         Ok(SealedCount { all: number(0)?, under: (1..=under).map(number).collect::<Result<_>>()? })
     }

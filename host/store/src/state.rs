@@ -138,7 +138,7 @@ mod tests {
 
     use super::*;
     use crate::Root;
-    use crate::ledger::{Ended, Verdict};
+    use crate::ledger::{CommitResult, Ended};
     use larder_model::Execution;
     use larder_model::ExecutionStatus;
     use larder_model::Function;
@@ -174,16 +174,16 @@ mod tests {
         let ids: Vec<ExecutionId> = (0..6).map(|_| ExecutionId::generate(&clock)).collect();
         let commit =
             async |id: &ExecutionId| store.commit_outcomes(&[ended(id, &scope, 0)], &clock).await.unwrap().remove(0);
-        let committed = Verdict::Committed { emitted: false };
+        let committed = CommitResult::Committed { emitted: false };
 
         assert!(store.lock_state(&scope, &ids[0], 1_000, 2_000).await.unwrap());
         assert!(!store.lock_state(&scope, &ids[1], 1_000, 2_000).await.unwrap());
-        assert_eq!(commit(&ids[1]).await, Verdict::Conflict);
+        assert_eq!(commit(&ids[1]).await, CommitResult::Conflict);
         assert_eq!(commit(&ids[0]).await, committed);
         store.unlock_state(&scope, &ids[0]).await.unwrap();
         assert_eq!(commit(&ids[1]).await, committed);
         // What was written is not written again.
-        assert_eq!(commit(&ids[1]).await, Verdict::Fenced);
+        assert_eq!(commit(&ids[1]).await, CommitResult::Fenced);
 
         assert!(store.lock_state(&scope, &ids[2], 1_000, 2_000).await.unwrap());
         clock.advance(1_001);

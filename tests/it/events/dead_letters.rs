@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use larder_model::time::Clock;
 use larder_model::{Execution, ExecutionStatus, RequestRecord, Trigger};
-use larder_store::ledger::{Ended, Verdict};
+use larder_store::ledger::{CommitResult, Ended};
 use larder_store::{Claimed, NewExecution, RoutedEvent, retention};
 use larder_tests::{Api, Larder, Options, both, eventually, guests, rows};
 use serde_json::{Value, json};
@@ -253,7 +253,7 @@ both!(an_event_stays_while_a_dead_letter_needs_it, async |on| {
             ..rows::outcome(&clock, &of, vec![])
         };
         let verdicts = app.store.commit_outcomes(&[ended], &clock).await.unwrap();
-        assert_eq!(verdicts, [Verdict::Committed { emitted: false }]);
+        assert_eq!(verdicts, [CommitResult::Committed { emitted: false }]);
     };
     bury(claim().await).await;
     assert_eq!(sweep().await, 0, "a dead letter needs it");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use larder_model::ids::KeyId;
 use larder_model::time::Clock;
-use larder_store::ledger::Verdict;
+use larder_store::ledger::CommitResult;
 use larder_tests::{Answer, Api, Backend, Larder, Options, both, eventually, guests, rows, within};
 use serde_json::{Value, json};
 
@@ -365,7 +365,7 @@ both!(a_sum_is_over_a_rolling_period_and_over_all_of_a_group, async |on| {
         };
         let group: Vec<_> = group.iter().map(saved).collect();
         let verdicts = app.store.commit_outcomes(&group, &clock).await.unwrap();
-        verdicts.iter().map(|verdict| matches!(verdict, Verdict::Committed { .. })).collect()
+        verdicts.iter().map(|verdict| matches!(verdict, CommitResult::Committed { .. })).collect()
     };
     // In one group, and of one run, they add up; what is refused counts for nothing.
     assert_eq!(

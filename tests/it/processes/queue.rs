@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use larder_model::{Execution, settings};
 use larder_signals::lifecycle::Lifecycle;
-use larder_signals::{Queue, Told, Watch, Work};
+use larder_signals::{Signals, TailEvent, Watch, Work};
 use larder_tests::eventually;
 use larder_tests::services::Redis;
 
@@ -22,25 +22,25 @@ fn settings(url: &str) -> settings::Redis {
 }
 
 /// A process that works on these kinds.
-async fn process(redis: &str, works_on: &[Work]) -> Queue {
-    let queue = Queue::open(&settings(redis)).await.unwrap();
-    queue.start(works_on, &Lifecycle::default());
-    queue
+async fn process(redis: &str, works_on: &[Work]) -> Signals {
+    let signals = Signals::open(&settings(redis)).await.unwrap();
+    signals.start(works_on, &Lifecycle::default());
+    signals
 }
 
-async fn is_woken(queue: &Queue, work: Work, within: Duration) -> bool {
-    tokio::time::timeout(within, queue.wait(work, POLL)).await.is_ok()
+async fn is_woken(signals: &Signals, work: Work, within: Duration) -> bool {
+    tokio::time::timeout(within, signals.wait(work, POLL)).await.is_ok()
 }
 
 /// What was pushed or woken before is no wake-up of the test's.
-async fn settle(queues: &[&Queue], work: Work) {
-    for queue in queues {
-        while is_woken(queue, work, Duration::from_millis(150)).await {}
+async fn settle(all_signals: &[&Signals], work: Work) {
+    for signals in all_signals {
+        while is_woken(signals, work, Duration::from_millis(150)).await {}
     }
 }
 
 /// Waits until a push of one reaches the other.
-async fn reaches(from: &Queue, to: &Queue, work: Work) {
+async fn reaches(from: &Signals, to: &Signals, work: Work) {
     eventually("a push to arrive", async || {
         from.push(work);
         is_woken(to, work, Duration::from_millis(200)).await.then_some(())
@@ -111,15 +111,15 @@ async fn one_that_is_away_or_never_answers_holds_nobody_up() {
     let nowhere = larder_tests::services::free_port();
     for port in [hanging, nowhere] {
         let begun = Instant::now();
-        let queue = process(&format!("redis://127.0.0.1:{port}"), &[Work::Executions]).await;
+        let signals = process(&format!("redis://127.0.0.1:{port}"), &[Work::Executions]).await;
         assert!(begun.elapsed() < Duration::from_secs(5), "the start waited for it");
         let begun = Instant::now();
         for _ in 0..1_000 {
-            queue.push(Work::Executions);
+            signals.push(Work::Executions);
         }
         assert!(begun.elapsed() < Duration::from_millis(100), "a push waited");
-        assert!(is_woken(&queue, Work::Executions, Duration::from_millis(100)).await, "not even within the process");
-        assert!(queue.redis().unwrap().starts_with("gone"));
+        assert!(is_woken(&signals, Work::Executions, Duration::from_millis(100)).await, "not even within the process");
+        assert!(signals.redis().unwrap().starts_with("gone"));
     }
     accepted.abort();
 }
@@ -136,18 +136,18 @@ fn ended(id: &str) -> Execution {
 /// The id of the next execution that a watch sees.
 async fn next(watch: &mut Watch, within: Duration) -> Option<String> {
     match tokio::time::timeout(within, watch.next()).await.ok()?? {
-        Told::Ended(execution) => {
+        TailEvent::Ended(execution) => {
             assert!(execution.request.headers.is_empty(), "a credential went out: {execution:?}");
             Some(execution.id.to_string())
         }
-        Told::Dropped(count) => panic!("{count} were dropped"),
+        TailEvent::Dropped(count) => panic!("{count} were dropped"),
     }
 }
 
 /// Tells of executions with this name until one arrives, and forgets those that follow.
-async fn heard(from: &Queue, watch: &mut Watch, name: &str) {
+async fn heard(from: &Signals, watch: &mut Watch, name: &str) {
     eventually("an execution to be told of", async || {
-        from.tails().tell(&ended(name));
+        from.live_tail().publish(&ended(name));
         next(watch, Duration::from_millis(200)).await.filter(|id| id == name)
     })
     .await;
@@ -161,19 +161,19 @@ async fn a_tail_hears_every_process_once_also_after_redis_was_away() {
     let web = process(&redis.url(), &[]).await;
     let worker = process(&redis.url(), &[Work::Executions]).await;
     let (partner, function) = ("acme".parse().unwrap(), "round-up".parse().unwrap());
-    let mut watch = web.tails().watch(&partner, &function).unwrap();
-    let mut other = web.tails().watch(&partner, &"payday".parse().unwrap()).unwrap();
+    let mut watch = web.live_tail().watch(&partner, &function).unwrap();
+    let mut other = web.live_tail().watch(&partner, &"payday".parse().unwrap()).unwrap();
     heard(&worker, &mut watch, "first").await;
     let short = Duration::from_millis(300);
     for (from, name) in [(&worker, "theirs"), (&web, "own")] {
-        from.tails().tell(&ended(name));
+        from.live_tail().publish(&ended(name));
         assert_eq!(next(&mut watch, Duration::from_secs(5)).await.as_deref(), Some(name));
         assert_eq!(next(&mut watch, short).await, None, "{name} came twice");
     }
     assert_eq!(next(&mut other, short).await, None);
 
     redis.kill();
-    web.tails().tell(&ended("alone"));
+    web.live_tail().publish(&ended("alone"));
     assert_eq!(next(&mut watch, short).await.as_deref(), Some("alone"));
     redis.restart();
     heard(&worker, &mut watch, "again").await;
@@ -181,16 +181,17 @@ async fn a_tail_hears_every_process_once_also_after_redis_was_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_tail_is_told_what_it_missed_and_a_partner_has_only_so_many() {
-    let queue = Queue::open(&settings("")).await.unwrap();
+    let signals = Signals::open(&settings("")).await.unwrap();
     let (partner, function) = ("acme".parse().unwrap(), "round-up".parse().unwrap());
-    queue.tails().tell(&ended("unheard"));
-    let mut watches: Vec<Watch> = std::iter::from_fn(|| queue.tails().watch(&partner, &function)).take(100).collect();
+    signals.live_tail().publish(&ended("unheard"));
+    let mut watches: Vec<Watch> =
+        std::iter::from_fn(|| signals.live_tail().watch(&partner, &function)).take(100).collect();
     assert!((1..100).contains(&watches.len()), "{}", watches.len());
-    assert!(queue.tails().watch(&"other".parse().unwrap(), &function).is_some());
+    assert!(signals.live_tail().watch(&"other".parse().unwrap(), &function).is_some());
     for number in 0..1_000 {
-        queue.tails().tell(&ended(&format!("e{number}")));
+        signals.live_tail().publish(&ended(&format!("e{number}")));
     }
-    let Some(Told::Dropped(dropped)) = watches[0].next().await else { panic!("nothing was dropped") };
+    let Some(TailEvent::Dropped(dropped)) = watches[0].next().await else { panic!("nothing was dropped") };
     let mut seen = 0;
     while let Some(id) = next(&mut watches[0], Duration::from_millis(100)).await {
         assert_eq!(id, format!("e{}", dropped + seen));
@@ -198,5 +199,5 @@ async fn a_slow_tail_is_told_what_it_missed_and_a_partner_has_only_so_many() {
     }
     assert_eq!(dropped + seen, 1_000);
     watches.pop();
-    assert!(queue.tails().watch(&partner, &function).is_some());
+    assert!(signals.live_tail().watch(&partner, &function).is_some());
 }

@@ -3,9 +3,9 @@
 
 use larder_model::time::Clock;
 use larder_model::{Effect, Function, Grants, StoredEvent, Trigger};
-use larder_store::ledger::{Ended, Verdict};
+use larder_store::ledger::{CommitResult, Ended};
 use larder_store::listing::Listing;
-use larder_store::retention::{self, Place};
+use larder_store::retention::{self, Cursor};
 use larder_store::{Error, NewExecution, RoutedEvent};
 use larder_tests::{Api, Larder, Options, both, guests, rows};
 use serde_json::json;
@@ -42,13 +42,13 @@ both!(a_deleted_function_saves_nothing_and_its_rows_go_in_batches, async |on| {
     };
     for from in [0, 400, 800] {
         let verdicts = app.store.commit_outcomes(&[run(keys(from))], &clock).await.unwrap();
-        assert_eq!(verdicts, [Verdict::Committed { emitted: false }]);
+        assert_eq!(verdicts, [CommitResult::Committed { emitted: false }]);
     }
 
     let removal = app.store.delete_function(&partner, &function, NOW).await.unwrap();
     assert!(app.store.function(&partner, &function).await.unwrap().is_none());
     let late = async || app.store.commit_outcomes(&[run(keys(0))], &clock).await.unwrap();
-    assert_eq!(late().await, [Verdict::Gone], "a run that was under way saves nothing");
+    assert_eq!(late().await, [CommitResult::Gone], "a run that was under way saves nothing");
     // Until the last row is gone nobody else gets the id, so nobody else gets the rows.
     let again =
         Function { runtime: "wasi-0.2".into(), grants, ..Function::new(partner.clone(), function.clone(), NOW + 5) };
@@ -69,7 +69,7 @@ both!(a_deleted_function_saves_nothing_and_its_rows_go_in_batches, async |on| {
     app.store.insert_function(&again).await.unwrap();
     let left = app.store.list_executions(&partner, &function, &Listing::first(10)).await.unwrap().rows;
     assert!(left.is_empty(), "{left:?}");
-    assert_eq!(late().await, [Verdict::Gone], "a run of the old function saves nothing for the new one");
+    assert_eq!(late().await, [CommitResult::Gone], "a run of the old function saves nothing for the new one");
     app.ledger.close().await;
 });
 
@@ -92,11 +92,11 @@ both!(what_has_to_stay_does_not_hold_retention_up, async |on| {
         .map(|event| RoutedEvent { event, executions: vec![], fanouts: vec![] })
         .collect();
     app.store.route_events(&late, &[]).await.unwrap();
-    let (mut place, mut pages) = (Some(Place::default()), Vec::new());
-    while let Some(from) = place {
+    let (mut cursor, mut pages) = (Some(Cursor::default()), Vec::new());
+    while let Some(from) = cursor {
         let (gone, next) = app.store.delete_aged(&retention::EVENTS, NOW + 10, &from, 2).await.unwrap();
         pages.push(gone);
-        place = next;
+        cursor = next;
     }
     assert_eq!(pages, [0, 0, 1, 2, 2, 0], "each row is looked at once");
     app.ledger.close().await;

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use larder_model::Grants;
 use larder_model::cron::Cron;
 use larder_model::zones::Zones;
+use larder_wire::problem::Kind;
 use serde_json::{Map, Value, json};
 
 use self::reader::{Reader, Section};
@@ -189,7 +190,7 @@ impl Manifest {
                 Some(key) => Failure::Usage(self.complaint(key, message)),
                 None => failure,
             },
-            Failure::Refused(Refusal { kind, message, .. }) if kind == "function_route_already_exists" => {
+            Failure::Refused(Refusal { message, .. }) if failure.is(Kind::RouteExists) => {
                 Failure::Failed(self.complaint("function.routes", message))
             }
             _ => failure,

@@ -18,7 +18,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
 /// How a breaker stands, for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Told {
+pub struct Status {
     pub state: State,
     /// When it came to this state, in milliseconds since 1970; 0 if it never changed.
     pub since_ms: Millis,
@@ -41,7 +41,7 @@ pub struct Breaker(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    told: Told,
+    status: Status,
     /// While it is open: when one may try.
     until: Option<Instant>,
     /// The window that is counted in, and what was counted.
@@ -64,11 +64,11 @@ impl Breaker {
         let refused = |inner: &Inner, when: String| {
             Err(format!(
                 "it is left alone since it failed: {} (breaker {}, {when})",
-                inner.told.reason,
-                word(inner.told.state)
+                inner.status.reason,
+                word(inner.status.state)
             ))
         };
-        let probe = match inner.told.state {
+        let probe = match inner.status.state {
             State::Closed => false,
             State::HalfOpen => return refused(&inner, "a request is trying".into()),
             State::Open => match inner.until {
@@ -76,8 +76,8 @@ impl Breaker {
                     return refused(&inner, format!("tried again in {} ms", (until - now).as_millis()));
                 }
                 _ => {
-                    inner.told.state = State::HalfOpen;
-                    inner.told.since_ms = now_ms;
+                    inner.status.state = State::HalfOpen;
+                    inner.status.since_ms = now_ms;
                     true
                 }
             },
@@ -85,8 +85,8 @@ impl Breaker {
         Ok(Pass { breaker: self.clone(), probe, settled: false })
     }
 
-    pub fn told(&self) -> Told {
-        self.0.lock().expect("no panic under the lock").told.clone()
+    pub fn status(&self) -> Status {
+        self.0.lock().expect("no panic under the lock").status.clone()
     }
 }
 
@@ -99,7 +99,7 @@ impl Pass {
         settings: &BreakerSettings,
         now: Instant,
         now_ms: Millis,
-    ) -> Option<Told> {
+    ) -> Option<Status> {
         self.settled = true;
         let mut inner = self.breaker.0.lock().expect("no panic under the lock");
         let window = Duration::from_millis(settings.window_ms);
@@ -114,11 +114,11 @@ impl Pass {
                 inner.failures += 1;
                 let many = inner.failures >= settings.failures && inner.failures * 2 >= inner.calls;
                 // One that began before it opened changes nothing.
-                let opens = self.probe || inner.told.state == State::Closed && settings.failures > 0 && many;
+                let opens = self.probe || inner.status.state == State::Closed && settings.failures > 0 && many;
                 if !opens {
                     return None;
                 }
-                inner.told.reason = reason.chars().take(300).collect();
+                inner.status.reason = reason.chars().take(300).collect();
                 let rest = Duration::from_millis(settings.rest_ms).max(retry_after.min(RETRY_AFTER_MAX));
                 inner.until = Some(now + rest);
                 State::Open
@@ -126,10 +126,10 @@ impl Pass {
         };
         if state == State::Closed {
             (inner.window, inner.calls, inner.failures) = (None, 0, 0);
-            inner.told.reason.clear();
+            inner.status.reason.clear();
         }
-        (inner.told.state, inner.told.since_ms) = (state, now_ms);
-        Some(inner.told.clone())
+        (inner.status.state, inner.status.since_ms) = (state, now_ms);
+        Some(inner.status.clone())
     }
 }
 
@@ -138,7 +138,7 @@ impl Drop for Pass {
         if self.probe && !self.settled {
             let mut inner = self.breaker.0.lock().expect("no panic under the lock");
             // The next one may try at once.
-            (inner.told.state, inner.until) = (State::Open, None);
+            (inner.status.state, inner.until) = (State::Open, None);
         }
     }
 }
@@ -178,7 +178,7 @@ mod tests {
 
         fn end(&self, pass: Pass, failure: Option<&str>) -> Option<State> {
             let failure = failure.map(|why| (why, Duration::ZERO));
-            pass.settle(failure, &SETTINGS, self.now(), self.at_ms as Millis).map(|told| told.state)
+            pass.settle(failure, &SETTINGS, self.now(), self.at_ms as Millis).map(|status| status.state)
         }
 
         fn call(&self, failure: Option<&str>) -> Option<State> {
@@ -201,7 +201,7 @@ mod tests {
         assert!(t.pass().is_err());
         t.at_ms = 1_000;
         assert_eq!(t.call(None), Some(State::Closed));
-        assert_eq!(t.breaker.told(), Told { state: State::Closed, since_ms: 1_000, reason: String::new() });
+        assert_eq!(t.breaker.status(), Status { state: State::Closed, since_ms: 1_000, reason: String::new() });
         assert_eq!(t.call(Some("503")), None);
     }
 
@@ -228,7 +228,7 @@ mod tests {
         }
         t.at_ms = 500;
         drop(t.pass().unwrap());
-        assert_eq!(t.breaker.told().state, State::Open);
+        assert_eq!(t.breaker.status().state, State::Open);
         assert_eq!(t.call(None), Some(State::Closed));
     }
 
@@ -257,6 +257,6 @@ mod tests {
             t.call(Some("503"));
         }
         assert_eq!(t.end(early, None), None);
-        assert_eq!(t.breaker.told().state, State::Open);
+        assert_eq!(t.breaker.status().state, State::Open);
     }
 }

@@ -20,7 +20,7 @@ use larder_model::Upstream;
 use larder_model::fields::Tag;
 use larder_model::time::Millis;
 use larder_secrets::Secrets;
-use larder_signals::Queue;
+use larder_signals::Signals;
 use lru::LruCache;
 use serde::{Deserialize, Serialize};
 
@@ -36,8 +36,8 @@ const BYTES_MAX: usize = 32 << 20;
 /// What an entry takes beside its body and headers.
 const OVERHEAD_BYTES: usize = 512;
 /// How long one that is stale may still be asked about anew.
-const STALE_KEPT_S: u64 = 600;
-const KEPT_MAX: Duration = Duration::from_secs(24 * 3_600);
+const STALE_TTL_S: u64 = 600;
+const TTL_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// Redis saves a request; it may not cost as much as one.
 const REDIS_WAIT: Duration = Duration::from_millis(100);
 
@@ -132,11 +132,11 @@ impl Kept {
     }
 
     /// How long it is worth keeping from now on.
-    fn worth(&self, now: Millis) -> Duration {
-        let beyond = if freshness::has_validator(&self.answer.headers) { STALE_KEPT_S } else { 0 };
+    fn ttl(&self, now: Millis) -> Duration {
+        let beyond = if freshness::has_validator(&self.answer.headers) { STALE_TTL_S } else { 0 };
         let most_s = self.usable.fresh_s.saturating_add(beyond.max(self.usable.stale_if_error_s));
         let left_ms = most_s.saturating_mul(1_000).saturating_sub(self.age_ms(now).max(0) as u64);
-        Duration::from_millis(left_ms).min(KEPT_MAX)
+        Duration::from_millis(left_ms).min(TTL_MAX)
     }
 
     fn bytes(&self) -> usize {
@@ -148,7 +148,7 @@ impl Kept {
 /// The key under which the answer to a request may be found; `None`: it goes past the cache. A condition or a range is the
 /// function's own business, and what it identifies itself with makes the answer its own (RFC 9111, section 3.5).
 pub fn key(upstream: &Upstream, method: &Method, target: &str, headers: &HeaderMap) -> Option<Key> {
-    const PAST: [HeaderName; 9] = [
+    const BYPASS_HEADERS: [HeaderName; 9] = [
         header::AUTHORIZATION,
         header::COOKIE,
         header::IF_MATCH,
@@ -161,7 +161,7 @@ pub fn key(upstream: &Upstream, method: &Method, target: &str, headers: &HeaderM
     ];
     let plain = upstream.settings.cache.enabled
         && [Method::GET, Method::HEAD].contains(method)
-        && !PAST.iter().any(|name| headers.contains_key(name))
+        && !BYPASS_HEADERS.iter().any(|name| headers.contains_key(name))
         && !Directives::of(headers).has("no-store");
     plain.then(|| (target_key(upstream, target), variant(headers)))
 }
@@ -194,7 +194,7 @@ fn hashed<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
 
 pub struct Cache {
     memory: Mutex<Memory>,
-    queue: Queue,
+    signals: Signals,
     secrets: Secrets,
 }
 
@@ -204,9 +204,9 @@ struct Memory {
 }
 
 impl Cache {
-    pub fn new(queue: Queue, secrets: Secrets) -> Cache {
+    pub fn new(signals: Signals, secrets: Secrets) -> Cache {
         let memory = Memory { targets: LruCache::unbounded(), bytes: 0 };
-        Cache { memory: Mutex::new(memory), queue, secrets }
+        Cache { memory: Mutex::new(memory), signals, secrets }
     }
 
     /// What this process has, if it is fresh for the request; else what another may have learnt since.
@@ -228,26 +228,26 @@ impl Cache {
     }
 
     pub async fn keep(&self, key: &Key, kept: Arc<Kept>, now: Millis) {
-        let worth = kept.worth(now);
+        let ttl = kept.ttl(now);
         let all = self.memory().keep(key.0, kept);
-        if worth.is_zero() {
+        if ttl.is_zero() {
             return;
         }
         let texts: Vec<Line> = all.iter().map(|kept| Line::of(kept)).collect();
-        let sealed = self.secrets.seal(&place(&hex::encode(key.0)), larder_model::json(&texts).as_bytes());
-        let _ = tokio::time::timeout(REDIS_WAIT, self.queue.keep(&redis_key(&key.0), sealed.into(), worth)).await;
+        let sealed = self.secrets.seal(&context(&hex::encode(key.0)), larder_model::json(&texts).as_bytes());
+        let _ = tokio::time::timeout(REDIS_WAIT, self.signals.set(&redis_key(&key.0), sealed.into(), ttl)).await;
     }
 
     /// Something has changed there (RFC 9111, section 4.4). Other processes learn it from Redis, or when theirs is stale.
     pub async fn forget(&self, target: [u8; 32]) {
         self.memory().forget(&target);
-        let _ = tokio::time::timeout(REDIS_WAIT, self.queue.forget(&redis_key(&target))).await;
+        let _ = tokio::time::timeout(REDIS_WAIT, self.signals.delete(&redis_key(&target))).await;
     }
 
     async fn shared(&self, key: &Key) -> Option<Kept> {
-        let sealed = tokio::time::timeout(REDIS_WAIT, self.queue.kept(&redis_key(&key.0))).await.ok()??;
+        let sealed = tokio::time::timeout(REDIS_WAIT, self.signals.get(&redis_key(&key.0))).await.ok()??;
         // One of an older master key, or not ours.
-        let text = self.secrets.open(&place(&hex::encode(key.0)), &sealed).ok()?;
+        let text = self.secrets.open(&context(&hex::encode(key.0)), &sealed).ok()?;
         let lines: Vec<Line> = serde_json::from_slice(&text).ok()?;
         lines.into_iter().filter_map(Line::kept).find(|kept| kept.variant == key.1)
     }
@@ -288,7 +288,7 @@ impl Memory {
     }
 }
 
-fn place(target: &str) -> [&str; 2] {
+fn context(target: &str) -> [&str; 2] {
     ["upstream cache", target]
 }
 
@@ -386,14 +386,14 @@ mod tests {
         assert_ne!(get(&upstream(None), "/x", &[]), Some(plain));
         let changed = Upstream { updated_at_ms: 1, ..own.clone() };
         assert_ne!(get(&changed, "/x", &[]), Some(plain));
-        for past in [
+        for bypassing in [
             ("authorization", "x"),
             ("cookie", "x"),
             ("range", "bytes=0-1"),
             ("if-none-match", "x"),
             ("cache-control", "no-store"),
         ] {
-            assert_eq!(get(&own, "/x", &[past]), None, "{past:?}");
+            assert_eq!(get(&own, "/x", &[bypassing]), None, "{bypassing:?}");
         }
         assert_eq!(key(&own, &Method::POST, "/x", &headers(&[])), None);
         assert_eq!(key(&own, &Method::HEAD, "/x", &headers(&[])), Some(plain));

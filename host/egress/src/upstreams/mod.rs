@@ -11,11 +11,11 @@
 
 pub mod breaker;
 mod cache;
-mod flights;
 mod freshness;
+mod limiter;
 mod scrub;
 mod service;
-mod turns;
+mod single_flight;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,23 +28,23 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body_util::{BodyExt, BodyStream, Full, LengthLimitError, Limited, StreamBody};
 use larder_model::grants::leads;
 use larder_model::ids::PartnerId;
-use larder_model::outgoing::Times as Patience;
+use larder_model::outgoing;
 use larder_model::time::{Clock, Millis};
 use larder_model::{Grants, Upstream, UpstreamSettings, fields};
 use larder_secrets::Secrets;
-use larder_signals::Queue;
+use larder_signals::Signals;
 
-use self::breaker::{Breaker, Told};
+use self::breaker::Breaker;
 use self::cache::{Answer, Cache, Kept, Key};
-use self::flights::{Flight, Flights, Word};
 use self::freshness::Directives;
 use self::service::Service;
+use self::single_flight::{Call, Shared, SingleFlight};
 use crate::{Body, Client, Error, InForce, Tenants, Times};
 
 /// What became of a request, as RFC 9211 says it.
 const CACHE_STATUS: &str = "cache-status";
 /// How long others are told how a breaker stands.
-const TOLD: Duration = Duration::from_secs(3_600);
+const STATUS_TTL: Duration = Duration::from_secs(3_600);
 /// Beyond so many, what nobody uses at the moment is dropped.
 const STATES_MAX: usize = 4_096;
 
@@ -52,21 +52,21 @@ const STATES_MAX: usize = 4_096;
 const SCRUBBED_IN_PASSING_MAX: usize = 32 << 10;
 
 /// Whose it is, and its name.
-type Place = (Option<PartnerId>, String);
+type UpstreamKey = (Option<PartnerId>, String);
 
 /// Cheap to clone; one for the process.
 #[derive(Clone)]
-pub struct Upstreams(Arc<Shared>);
+pub struct Upstreams(Arc<Inner>);
 
-struct Shared {
+struct Inner {
     client: Client,
     clock: Clock,
-    queue: Queue,
+    signals: Signals,
     tenants: Arc<dyn Tenants>,
     cache: Cache,
-    flights: Flights,
-    services: DashMap<Place, Arc<Service>>,
-    breakers: DashMap<(PartnerId, Place), Arc<Breaker>>,
+    single_flight: SingleFlight,
+    services: DashMap<UpstreamKey, Arc<Service>>,
+    breakers: DashMap<(PartnerId, UpstreamKey), Arc<Breaker>>,
 }
 
 /// A named outside service as a call sees it. Without `Debug`: it must not be printed.
@@ -84,7 +84,7 @@ struct Asked<'a> {
     /// Path and query at the service.
     target: String,
     headers: HeaderMap,
-    patience: Patience,
+    timeouts: outgoing::Times,
     begun: Instant,
 }
 
@@ -96,14 +96,20 @@ struct Fetched {
 }
 
 impl Upstreams {
-    pub fn new(client: Client, clock: Clock, queue: Queue, secrets: Secrets, tenants: Arc<dyn Tenants>) -> Upstreams {
-        Upstreams(Arc::new(Shared {
+    pub fn new(
+        client: Client,
+        clock: Clock,
+        signals: Signals,
+        secrets: Secrets,
+        tenants: Arc<dyn Tenants>,
+    ) -> Upstreams {
+        Upstreams(Arc::new(Inner {
             client,
             clock,
-            cache: Cache::new(queue.clone(), secrets),
-            queue,
+            cache: Cache::new(signals.clone(), secrets),
+            signals,
             tenants,
-            flights: Flights::default(),
+            single_flight: SingleFlight::default(),
             services: DashMap::new(),
             breakers: DashMap::new(),
         }))
@@ -127,7 +133,7 @@ impl Upstreams {
         partner: &PartnerId,
         view: &UpstreamView,
         request: Request<Body>,
-        patience: Patience,
+        timeouts: outgoing::Times,
     ) -> Result<Response<Body>, Error> {
         let service = self.service(view)?;
         let (head, body) = request.into_parts();
@@ -137,7 +143,7 @@ impl Upstreams {
             target: service.target(&head.uri)?,
             method: head.method,
             headers: service.headers(head.headers),
-            patience,
+            timeouts,
             begun: Instant::now(),
         };
         self.0.answer(&asked, body).await
@@ -148,19 +154,21 @@ impl Upstreams {
         Signer { upstreams: self.clone(), in_force }
     }
 
-    /// How the breaker stands: in this process or, where that has nothing to tell, as another process last told. `partner` is
+    /// How the breaker stands: in this process or, where that has nothing to tell, as another process last status. `partner` is
     /// whose calls it is about; `None`: the worst of all, for the operator.
-    pub async fn breaker(&self, partner: Option<&PartnerId>, upstream: &Upstream) -> Told {
-        let place = (upstream.owner.clone(), upstream.name.clone());
+    pub async fn breaker(&self, partner: Option<&PartnerId>, upstream: &Upstream) -> breaker::Status {
+        let key = (upstream.owner.clone(), upstream.name.clone());
         let here = self.0.breakers.iter().filter(|entry| {
             let (own, of) = entry.key();
-            *of == place && partner.is_none_or(|partner| own == partner)
+            *of == key && partner.is_none_or(|partner| own == partner)
         });
-        let here =
-            here.map(|entry| entry.value().told()).max_by_key(|told| (told.state, told.since_ms)).unwrap_or_default();
+        let here = here
+            .map(|entry| entry.value().status())
+            .max_by_key(|status| (status.state, status.since_ms))
+            .unwrap_or_default();
         let Some(partner) = partner else { return here };
-        let theirs = self.0.queue.kept(&told_key(partner, &place)).await;
-        match theirs.and_then(|text| serde_json::from_slice::<Told>(&text).ok()) {
+        let theirs = self.0.signals.get(&breaker_key(partner, &key)).await;
+        match theirs.and_then(|text| serde_json::from_slice::<breaker::Status>(&text).ok()) {
             Some(theirs) if theirs.since_ms > here.since_ms => theirs,
             _ => here,
         }
@@ -179,36 +187,36 @@ impl Upstreams {
     }
 
     fn service(&self, view: &UpstreamView) -> Result<Arc<Service>, Error> {
-        let place = (view.upstream.owner.clone(), view.upstream.name.clone());
-        if let Some(known) = self.0.services.get(&place).filter(|service| service.is_of(view)) {
+        let key = (view.upstream.owner.clone(), view.upstream.name.clone());
+        if let Some(known) = self.0.services.get(&key).filter(|service| service.is_of(view)) {
             return Ok(known.clone());
         }
         if self.0.services.len() >= STATES_MAX {
             self.0.services.retain(|_, service| Arc::strong_count(service) > 1);
         }
         // Looked for again under the lock: those who come at once must share its turns.
-        match self.0.services.entry(place) {
+        match self.0.services.entry(key) {
             Entry::Occupied(known) if known.get().is_of(view) => Ok(known.get().clone()),
             entry => Ok(entry.insert(Arc::new(Service::new(view)?)).clone()),
         }
     }
 }
 
-impl Shared {
+impl Inner {
     /// From what is kept, or from the service.
     async fn answer(&self, asked: &Asked<'_>, body: Body) -> Result<Response<Body>, Error> {
         let upstream = &asked.service.upstream;
         let Some(key) = cache::key(upstream, &asked.method, &asked.target, &asked.headers) else {
-            return self.past(asked, body).await;
+            return self.bypass_cache(asked, body).await;
         };
         let Some(body) = is_empty(body).await? else {
-            return self.by_cache(asked, &key).await;
+            return self.through_cache(asked, &key).await;
         };
-        self.past(asked, body).await
+        self.bypass_cache(asked, body).await
     }
 
     /// Past the cache.
-    async fn past(&self, asked: &Asked<'_>, body: Body) -> Result<Response<Body>, Error> {
+    async fn bypass_cache(&self, asked: &Asked<'_>, body: Body) -> Result<Response<Body>, Error> {
         let answer = self.fetch(asked, asked.headers.clone(), body).await?.answer;
         if asked.service.upstream.settings.cache.enabled && !asked.method.is_safe() && answer.status < 400 {
             self.cache.forget(cache::target_key(&asked.service.upstream, &asked.target)).await;
@@ -216,7 +224,7 @@ impl Shared {
         Ok(asked.response(&answer, None))
     }
 
-    async fn by_cache(&self, asked: &Asked<'_>, key: &Key) -> Result<Response<Body>, Error> {
+    async fn through_cache(&self, asked: &Asked<'_>, key: &Key) -> Result<Response<Body>, Error> {
         let said = Directives::of(&asked.headers);
         loop {
             let now = self.clock.now_ms();
@@ -229,31 +237,33 @@ impl Shared {
                 return Ok(asked.response(&none, Some("fwd=miss")));
             }
             // Another's answer is fresh for whoever asks for nothing better, and a HEAD's is no answer to a GET.
-            let alone =
+            let bypasses_coalescing =
                 asked.method == Method::HEAD || ["no-cache", "max-age", "min-fresh"].iter().any(|d| said.has(d));
-            if alone {
+            if bypasses_coalescing {
                 return self.ask(asked, key, kept).await.map(|(response, _)| response);
             }
-            match self.flights.join(*key) {
-                Flight::Lead(lead) => {
+            match self.single_flight.join(*key) {
+                Call::Leader(leader) => {
                     let answered = self.ask(asked, key, kept).await;
                     match &answered {
-                        Ok((_, Some(kept))) => lead.tell(Word::Shared(kept.clone())),
-                        Ok((_, None)) => lead.tell(Word::Alone),
+                        Ok((_, Some(kept))) => leader.share(Shared::Response(kept.clone())),
+                        Ok((_, None)) => leader.share(Shared::NotShareable),
                         // Others may have more patience.
-                        Err(err) if asked.gave_up_waiting(err) => drop(lead),
-                        Err(err) => lead.tell(Word::Failed(asked.partner.clone(), err.clone())),
+                        Err(err) if asked.gave_up_waiting(err) => drop(leader),
+                        Err(err) => leader.share(Shared::Failed(asked.partner.clone(), err.clone())),
                     }
                     return answered.map(|(response, _)| response);
                 }
-                Flight::Follow(follow) => match tokio::time::timeout(asked.left(), follow.word()).await {
+                Call::Follower(follower) => match tokio::time::timeout(asked.left(), follower.shared()).await {
                     Err(_) => return Err(asked.too_long()),
-                    Ok(Some(Word::Shared(kept))) => {
+                    Ok(Some(Shared::Response(kept))) => {
                         return Ok(asked.reuse(&kept, self.clock.now_ms(), "fwd=miss; collapsed"));
                     }
-                    Ok(Some(Word::Alone)) => return self.ask(asked, key, kept).await.map(|(response, _)| response),
-                    Ok(Some(Word::Failed(partner, err))) if partner == *asked.partner => return Err(err),
-                    Ok(Some(Word::Failed(..)) | None) => {}
+                    Ok(Some(Shared::NotShareable)) => {
+                        return self.ask(asked, key, kept).await.map(|(response, _)| response);
+                    }
+                    Ok(Some(Shared::Failed(partner, err))) if partner == *asked.partner => return Err(err),
+                    Ok(Some(Shared::Failed(..)) | None) => {}
                 },
             }
         }
@@ -318,10 +328,10 @@ impl Shared {
         let breaker = self.breaker_of(asked);
         let pass = breaker.admit(Instant::now(), self.clock.now_ms()).map_err(Error::Unavailable)?;
         let wait = || Duration::from_millis(settings.wait_ms).min(asked.left());
-        let _turn = service.turns.at_once(asked.partner, wait()).await?;
-        let place = (&service.upstream.owner, &service.upstream.name);
-        let key = format!("{}:{}", place.0.as_ref().map_or("", PartnerId::as_str), place.1);
-        service.turns.in_a_minute(&self.clock, &self.queue, &key, settings.rate_per_minute, wait()).await?;
+        let _permit = service.limiter.acquire(asked.partner, wait()).await?;
+        let (owner, name) = (&service.upstream.owner, &service.upstream.name);
+        let key = format!("{}:{name}", owner.as_ref().map_or("", PartnerId::as_str));
+        service.limiter.acquire_rate(&self.clock, &self.signals, &key, settings.rate_per_minute, wait()).await?;
 
         let uri = service.authorise(&asked.target, &mut headers)?;
         let gave_up = Arc::new(AtomicBool::new(false));
@@ -334,10 +344,10 @@ impl Shared {
         };
         let mut request = Request::new(body.boxed_unsync());
         (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (asked.method.clone(), uri, headers);
-        let times = asked.times().at_most(asked.patience);
+        let times = asked.times().at_most(asked.timeouts);
         let requested_ms = self.clock.now_ms();
         let answer = match self.client.send(asked.partner, &service.to, request, &times).await {
-            Ok(response) => whole(service, &asked.method, response).await,
+            Ok(response) => buffered_response(service, &asked.method, response).await,
             Err(err) => Err(err),
         };
         let received_ms = self.clock.now_ms();
@@ -349,8 +359,8 @@ impl Shared {
             Err(err) => (!err.is_refusal()).then(|| err.to_string()),
         };
         let failure = failure.as_deref().map(|why| (why, retry_after.unwrap_or_default()));
-        if let Some(told) = pass.settle(failure, &settings.breaker, Instant::now(), received_ms) {
-            self.tell(asked, &told).await;
+        if let Some(status) = pass.settle(failure, &settings.breaker, Instant::now(), received_ms) {
+            self.report(asked, &status).await;
         }
         Ok(Fetched { answer: answer?, requested_ms, received_ms })
     }
@@ -359,25 +369,26 @@ impl Shared {
         let upstream = &asked.service.upstream;
         let key = (asked.partner.clone(), (upstream.owner.clone(), upstream.name.clone()));
         if self.breakers.len() >= STATES_MAX && !self.breakers.contains_key(&key) {
-            self.breakers
-                .retain(|_, breaker| Arc::strong_count(breaker) > 1 || breaker.told().state != breaker::State::Closed);
+            self.breakers.retain(|_, breaker| {
+                Arc::strong_count(breaker) > 1 || breaker.status().state != breaker::State::Closed
+            });
         }
         self.breakers.entry(key).or_default().clone()
     }
 
     /// In the log, in the metrics, and to the other processes.
-    async fn tell(&self, asked: &Asked<'_>, told: &Told) {
+    async fn report(&self, asked: &Asked<'_>, status: &breaker::Status) {
         let (partner, upstream) = (asked.partner, &asked.service.upstream);
-        let word = breaker::word(told.state);
-        let open = if told.state == breaker::State::Open { 1.0 } else { 0.0 };
+        let word = breaker::word(status.state);
+        let open = if status.state == breaker::State::Open { 1.0 } else { 0.0 };
         let labels = [("partner", partner.to_string()), ("upstream", upstream.name.clone())];
         metrics::gauge!("larder_upstream_breaker_open", &labels).set(open);
         tracing::warn!(
-            partner.id = %partner, upstream = %upstream.name, reason = %told.reason,
+            partner.id = %partner, upstream = %upstream.name, reason = %status.reason,
             "the breaker of upstream {} is {word} for partner {partner}", upstream.name
         );
-        let key = told_key(partner, &(upstream.owner.clone(), upstream.name.clone()));
-        self.queue.keep(&key, larder_model::json(told).into(), TOLD).await;
+        let key = breaker_key(partner, &(upstream.owner.clone(), upstream.name.clone()));
+        self.signals.set(&key, larder_model::json(status).into(), STATUS_TTL).await;
     }
 }
 
@@ -404,7 +415,7 @@ impl Asked<'_> {
 
     /// Was it a time that the function itself had set?
     fn gave_up_waiting(&self, err: &Error) -> bool {
-        let (ours, used) = (self.times(), self.times().at_most(self.patience));
+        let (ours, used) = (self.times(), self.times().at_most(self.timeouts));
         matches!(err, Error::Timeout(_) | Error::ConnectTimeout(_))
             && (used.connect < ours.connect
                 || used.first_byte < ours.first_byte
@@ -438,7 +449,7 @@ impl Asked<'_> {
 }
 
 /// Reads an answer to its end and takes the credential out of it.
-async fn whole(service: &Service, method: &Method, response: Response<Body>) -> Result<Answer, Error> {
+async fn buffered_response(service: &Service, method: &Method, response: Response<Body>) -> Result<Answer, Error> {
     let (mut head, body) = response.into_parts();
     let most = service.upstream.settings.bytes_max;
     let too_large = || Error::ResponseTooLarge(format!("the answer's body has more than {most} bytes (bytesMax)"));
@@ -489,7 +500,7 @@ async fn is_empty(mut body: Body) -> Result<Option<Body>, Error> {
     }
 }
 
-fn told_key(partner: &PartnerId, (owner, name): &Place) -> String {
+fn breaker_key(partner: &PartnerId, (owner, name): &UpstreamKey) -> String {
     format!("breaker:{partner}:{}:{name}", owner.as_ref().map_or("", PartnerId::as_str))
 }
 

@@ -13,8 +13,8 @@ use ring::hmac;
 
 use crate::client::strip;
 use crate::upstreams::UpstreamView;
+use crate::upstreams::limiter::Limiter;
 use crate::upstreams::scrub::Scrubber;
-use crate::upstreams::turns::Turns;
 use crate::{Destination, Error};
 
 /// With these a function would have a service cut its answer to pieces, or write it in other characters, so that the
@@ -27,7 +27,7 @@ pub struct Service {
     path: String,
     credential: Credential,
     pub scrubber: Scrubber,
-    pub turns: Turns,
+    pub limiter: Limiter,
 }
 
 enum Credential {
@@ -86,8 +86,8 @@ impl Service {
                 Credential::Key(hmac::Key::new(hmac::HMAC_SHA256, &key))
             }
         };
-        let turns = Turns::new(upstream.settings.concurrency);
-        Ok(Service { upstream: upstream.clone(), to, path, credential, scrubber: Scrubber::new(scrubbed), turns })
+        let limiter = Limiter::new(upstream.settings.concurrency);
+        Ok(Service { upstream: upstream.clone(), to, path, credential, scrubber: Scrubber::new(scrubbed), limiter })
     }
 
     /// Was it made of this? Rotation seals the credential anew without changing it, so that is not looked at.

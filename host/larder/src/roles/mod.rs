@@ -28,7 +28,7 @@ use larder_secrets::{Secrets, private_files};
 use larder_server::app::{App, Parts};
 use larder_server::listener::{self, Listeners};
 use larder_signals::lifecycle::Lifecycle;
-use larder_signals::{Queue, Work};
+use larder_signals::{Signals, Work};
 use larder_store::Store;
 
 use crate::{machine, telemetry};
@@ -102,7 +102,7 @@ pub async fn start(
     let objects = Objects::open(&settings.objects, &data)?;
     let staging = Staging::open(&settings.build, &data)
         .context("the folder \"uploads\" in the data folder could not be created")?;
-    let queue = Queue::open(&settings.redis).await?;
+    let signals = Signals::open(&settings.redis).await?;
     let zones = Zones::new(&settings.scheduler.zoneinfo);
     let rules = zones.facts();
     tracing::info!("time zone rules: {rules}");
@@ -112,7 +112,7 @@ pub async fn start(
         );
     }
     let directory =
-        Directory::load(store.clone(), secrets.clone(), queue.clone(), zones.clone(), &settings.server).await?;
+        Directory::load(store.clone(), secrets.clone(), signals.clone(), zones.clone(), &settings.server).await?;
     let runtime = Runtime::new(larder_runtime::Settings {
         cache_dir: data.join("artifacts"),
         seal_key: secrets.artifact_key(),
@@ -128,7 +128,7 @@ pub async fn start(
     .context("the runtime could not be started")?;
     let egress = Client::new(&settings.egress)?;
     let upstreams =
-        Upstreams::new(egress.clone(), clock.clone(), queue.clone(), secrets.clone(), Arc::new(directory.clone()));
+        Upstreams::new(egress.clone(), clock.clone(), signals.clone(), secrets.clone(), Arc::new(directory.clone()));
     let ledger_settings = ledger::Settings { flush: settings.records.flush, buffer: settings.records.buffer };
     let (ledger, writer) = Ledger::new(store.clone(), clock.clone(), &ledger_settings);
     life.spawn_last("ledger", writer);
@@ -138,7 +138,7 @@ pub async fn start(
         clock,
         store,
         directory,
-        queue,
+        signals,
         fairness: Fairness::default(),
         bodies,
         life: life.clone(),
@@ -176,7 +176,7 @@ pub const COMPILE: &str = "__compile";
 pub fn run(app: &App, roles: &[Role], listeners: Listeners) -> anyhow::Result<()> {
     app.life.spawn("partners", app.directory.clone().watch(app.settings.partners.poll, app.life.clone()));
     app.life.spawn("master keys", key_rotation::watch(app.key_rotation.clone()));
-    app.queue.start(&roles.iter().flat_map(|role| role.works_on()).copied().collect::<Vec<_>>(), &app.life);
+    app.signals.start(&roles.iter().flat_map(|role| role.works_on()).copied().collect::<Vec<_>>(), &app.life);
     if app.settings.server.calls_per_minute > 0 {
         app.life.spawn("calls", admission::share(app.common.clone()));
     }

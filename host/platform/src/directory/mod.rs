@@ -31,7 +31,7 @@ use larder_runtime::Lane;
 use larder_secrets::Secrets;
 use larder_secrets::keyring::MasterKeyId;
 use larder_signals::lifecycle::Lifecycle;
-use larder_signals::{Queue, Work};
+use larder_signals::{Signals, Work};
 use larder_store::Store;
 use tokio::sync::Semaphore;
 
@@ -127,7 +127,7 @@ struct Shared {
     tenants: ArcSwap<HashMap<PartnerId, Arc<Tenant>>>,
     store: Store,
     secrets: Secrets,
-    queue: Queue,
+    signals: Signals,
     zones: Zones,
     calls_max: usize,
     reads_max: usize,
@@ -145,7 +145,7 @@ impl Directory {
     pub async fn load(
         store: Store,
         secrets: Secrets,
-        queue: Queue,
+        signals: Signals,
         zones: Zones,
         server: &settings::Server,
     ) -> larder_store::Result<Directory> {
@@ -153,7 +153,7 @@ impl Directory {
             tenants: ArcSwap::default(),
             store,
             secrets,
-            queue,
+            signals,
             zones,
             calls_max: server.calls_per_partner,
             reads_max: server.reads_per_partner,
@@ -192,14 +192,14 @@ impl Directory {
     /// Reloads the partner after a change by this process and notifies the other processes.
     pub async fn reload(&self, id: &PartnerId) -> larder_store::Result<()> {
         self.reload_one(id).await?;
-        self.0.queue.push(Work::Tenants);
+        self.0.signals.push(Work::Tenants);
         Ok(())
     }
 
     /// Reloads all partners after a change by this process that affects all of them.
     pub async fn reload_all(&self) -> larder_store::Result<()> {
         self.refresh_all().await?;
-        self.0.queue.push(Work::Tenants);
+        self.0.signals.push(Work::Tenants);
         Ok(())
     }
 
@@ -257,7 +257,7 @@ impl Directory {
                 tracing::warn!(error = %err, "changes of partners could not be queried; retrying");
             }
             tokio::select! {
-                () = self.0.queue.wait(Work::Tenants, poll) => {}
+                () = self.0.signals.wait(Work::Tenants, poll) => {}
                 () = drain.cancelled() => {}
             }
         }

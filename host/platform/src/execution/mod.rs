@@ -8,7 +8,6 @@ pub mod backends;
 pub mod gates;
 pub mod input;
 pub mod request;
-pub mod retries;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +18,7 @@ use http_body_util::{BodyExt, Full};
 use larder_egress::upstreams::Upstreams;
 use larder_egress::{Calls, Client, InForce};
 use larder_model::ids::{DeploymentId, ExecutionId};
+use larder_model::retries::{self, RetryDecision};
 use larder_model::time::{Millis, jitter};
 use larder_model::{
     Effect, End, Enrolment, Event, Execution, ExecutionStatus, Failure, Outcome, RequestRecord, Trigger,
@@ -28,7 +28,7 @@ use larder_runtime::{Answer, Call, LoadError, Program, Run, Runtime, Sanitize, S
 use larder_secrets::Secrets;
 use larder_signals::crash::{self, Point};
 use larder_store::Root;
-use larder_store::ledger::{Ended, Verdict};
+use larder_store::ledger::{CommitResult, Ended};
 use larder_store::state::Scope;
 use metrics::{counter, histogram};
 use tokio::sync::oneshot;
@@ -37,7 +37,6 @@ use crate::common::{Common, context};
 use crate::directory::{Active, FunctionView};
 use crate::execution::backends::{Http, Savings, Signing, State};
 use crate::execution::gates::{Gates, RACES_MAX};
-use crate::execution::retries::RetryDecision;
 use crate::ledger::{Ledger, Unwritten};
 use crate::objects::Objects;
 use crate::{backlog, stored};
@@ -365,7 +364,7 @@ async fn finish(
     };
     if !awaited {
         measure(&execution);
-        executor.queue.tails().tell(&execution);
+        executor.signals.live_tail().publish(&execution);
         let again_by_caller = job.keyed && matches!(outcome.end, End::Failed(Failure::Host(_)));
         if (executor.settings.records.all || execution.status == ExecutionStatus::Failed) && !again_by_caller {
             executor.ledger.record(ended).await;
@@ -373,29 +372,29 @@ async fn finish(
         return Some(Finished { execution, end: outcome.end, unknown: false });
     }
     let verdict = executor.ledger.commit(ended).await;
-    let written = matches!(verdict, Ok(Verdict::Committed { .. } | Verdict::Refused { .. }));
+    let written = matches!(verdict, Ok(CommitResult::Committed { .. } | CommitResult::Refused { .. }));
     let mut unknown = false;
     let end = match verdict {
-        Ok(Verdict::Committed { emitted }) => {
+        Ok(CommitResult::Committed { emitted }) => {
             count_dead_letter(&execution);
             if emitted {
-                executor.queue.push(larder_signals::Work::Events);
+                executor.signals.push(larder_signals::Work::Events);
             }
             outcome.end
         }
-        Ok(Verdict::Conflict) => return None,
-        Ok(Verdict::Fenced) => {
+        Ok(CommitResult::Conflict) => return None,
+        Ok(CommitResult::Fenced) => {
             counter!("larder_fenced_outcomes_total").increment(1);
             tracing::warn!(execution.id = %execution.id, attempt = execution.attempt, "the late outcome of a lost claim is discarded");
             // Without a claim, its record exists already: it was made under the same idempotency key.
             unknown = job.holder.is_none();
             End::Failed(Failure::Host("the lease expired and another worker took over".into()))
         }
-        Ok(Verdict::Gone) => End::Failed(Failure::NoExport(
+        Ok(CommitResult::Gone) => End::Failed(Failure::NoExport(
             "the function was deleted during this run: none of its effects were applied".into(),
         )),
-        Ok(Verdict::Refused { why, buried }) => {
-            execution.buried_at_ms = buried.then(|| executor.clock.now_ms());
+        Ok(CommitResult::Refused { why, dead_lettered }) => {
+            execution.buried_at_ms = dead_lettered.then(|| executor.clock.now_ms());
             execution.status = ExecutionStatus::Failed;
             execution.response_status = 500;
             execution.errors.clone_from(&why);
@@ -426,7 +425,7 @@ async fn finish(
     }
     measure(&execution);
     if written && matches!(execution.status, ExecutionStatus::Completed | ExecutionStatus::Failed) {
-        executor.queue.tails().tell(&execution);
+        executor.signals.live_tail().publish(&execution);
     }
     Some(Finished { execution, end, unknown })
 }

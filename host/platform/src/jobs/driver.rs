@@ -63,7 +63,7 @@ pub async fn drive<J: Job>(common: Common, mut job: J) {
             }
         };
         tokio::select! {
-            () = common.queue.wait(work, until) => {}
+            () = common.signals.wait(work, until) => {}
             () = drain.cancelled() => {}
         }
     }

@@ -212,10 +212,10 @@ impl Triggered {
     /// Notifies the workers.
     pub fn wake(&self, common: &Common) {
         if !self.executions.is_empty() {
-            common.queue.push(Work::Executions);
+            common.signals.push(Work::Executions);
         }
         if !self.fanouts.is_empty() {
-            common.queue.push(Work::Fanouts);
+            common.signals.push(Work::Fanouts);
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use larder_model::ids::{EnrolmentId, EventId, ExecutionId, PartnerId};
+use larder_model::retries::RetryDecision;
 use larder_model::time::Millis;
 use larder_model::{Enrolment, EnrolmentStatus, Execution, StoredEvent, Trigger, delivery_key};
 use larder_signals::Work;
@@ -15,7 +16,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::backlog;
 use crate::common::Common;
-use crate::execution::retries::RetryDecision;
 use crate::execution::{self, Executor, Job as Run, input};
 use crate::jobs::driver::{Job, Next};
 use crate::jobs::fairness;
@@ -69,7 +69,7 @@ async fn begin(
     crash::point(Point::Claimed);
     if claimed.len() == free as usize {
         // There may be more than this process has permits for.
-        executor.queue.push(Work::Executions);
+        executor.signals.push(Work::Executions);
     }
     current(executor, &claimed).await;
     let context = match Context::load(executor, &claimed).await {
@@ -92,7 +92,7 @@ async fn begin(
             step(&executor, &context, claimed).await;
             drop((permit, held));
             // Another execution of the same partner may start now.
-            executor.queue.push(Work::Executions);
+            executor.signals.push(Work::Executions);
         });
     }
     Ok(Next::Now)

@@ -58,7 +58,7 @@ impl Fairness {
             (Queue::Schedules, Work::Schedules),
         ] {
             if self.of(queue).skipped.swap(false, Ordering::Relaxed) {
-                common.queue.push(work);
+                common.signals.push(work);
             }
         }
     }

@@ -77,7 +77,7 @@ async fn expand(common: &Common, partner: &PartnerId, waiting_max: u64) -> larde
         if let Some(tenant) = &tenant {
             tenant.backlog.add(Waiting { executions: made.into(), due: made.into(), ..Waiting::default() });
         }
-        common.queue.push(Work::Executions);
+        common.signals.push(Work::Executions);
         return Ok(true);
     }
     Ok(false)

@@ -9,7 +9,7 @@ use futures::StreamExt;
 use larder_runtime::Runtime;
 use larder_signals::crash::{self, Point};
 use larder_store::Removal;
-use larder_store::retention::{self, Aged, Place};
+use larder_store::retention::{self, Aged, Cursor};
 
 use crate::common::{Common, context};
 use crate::objects::Objects;
@@ -162,14 +162,14 @@ async fn sweep(retention: &Retention) -> larder_store::Result<u64> {
 }
 
 async fn sweep_aged(retention: &Retention, aged: &Aged, before: i64) -> larder_store::Result<u64> {
-    let (mut rows, mut place) = (0, Some(Place::default()));
-    while let Some(from) = place.take_if(|_| !retention.life.is_draining()) {
+    let (mut rows, mut cursor) = (0, Some(Cursor::default()));
+    while let Some(from) = cursor.take_if(|_| !retention.life.is_draining()) {
         let (gone, next) = retention.store.delete_aged(aged, before, &from, BATCH).await?;
         rows += gone;
         if gone > 0 {
             crash::point(Point::Swept);
         }
-        place = next;
+        cursor = next;
         tokio::task::yield_now().await;
     }
     Ok(rows)

@@ -34,7 +34,7 @@ pub async fn arm(common: &Common, partner: &PartnerId, function: &FunctionId) ->
     let wanted = view.as_deref().and_then(|view| wanted(common, view, present));
     if wanted != present {
         common.store.set_schedule(partner, function, wanted).await?;
-        common.queue.push(Work::Schedules);
+        common.signals.push(Work::Schedules);
     }
     Ok(())
 }

@@ -8,13 +8,13 @@ use larder_model::ids::FunctionId;
 use larder_platform::backlog;
 use larder_signals::Work;
 use larder_store::filters;
+use larder_wire::datetime;
+use larder_wire::dead_letters::{DeadLetterList, RedriveInput, RedrivenObject};
+use larder_wire::executions::ExecutionObject;
 use larder_wire::scopes::Scope;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::executions::ExecutionObject;
 use crate::api::functions;
 use crate::api::queries::{self, ListParams};
 use crate::api::wire::{self, BODY_MAX, Deleted, Ids};
@@ -31,13 +31,6 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(redrive_all))
         .routes(routes!(get, discard))
         .routes(routes!(redrive))
-}
-
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct DeadLetterList {
-    total: u64,
-    dead_letters: Vec<ExecutionObject>,
 }
 
 /// The dead letters of all functions.
@@ -74,26 +67,8 @@ async fn redrive(
     caller.may(Scope::ExecutionsWrite)?;
     backlog::admit_redriven(&app, &caller.tenant, 1).await??;
     let redriven = app.store.redrive(&caller.partner, &ids.get("executionId")?, app.clock.now_ms()).await?;
-    app.queue.push(Work::Executions);
+    app.signals.push(Work::Executions);
     Ok((StatusCode::ACCEPTED, Json(redriven.into())))
-}
-
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct RedriveInput {
-    function_id: Option<String>,
-    /// Only those that were buried before then; the present time if it is not given.
-    buried_before: Option<String>,
-}
-
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct RedrivenObject {
-    /// How many were redriven.
-    total: u64,
-    /// There are more: call again, with this `buriedBefore`, so that what fails again meanwhile is not redriven for ever.
-    more: bool,
-    buried_before: String,
 }
 
 /// Redrives the dead letters of a function, up to 500 of them at a time.
@@ -116,9 +91,9 @@ async fn redrive_all(
     let most = backlog::admit_redriven(&app, &caller.tenant, REDRIVEN_MAX).await??;
     let redriven = app.store.redrive_all(&caller.partner, &function, before, most, now).await?;
     if redriven.total > 0 {
-        app.queue.push(Work::Executions);
+        app.signals.push(Work::Executions);
     }
-    let answer = RedrivenObject { total: redriven.total, more: redriven.more, buried_before: wire::datetime(before) };
+    let answer = RedrivenObject { total: redriven.total, more: redriven.more, buried_before: datetime(before) };
     Ok((StatusCode::ACCEPTED, Json(answer)))
 }
 

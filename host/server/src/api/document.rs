@@ -1,5 +1,5 @@
 //! The document at `/v1/openapi.json`: what the annotations of the handlers say, and what all operations share, so that no
-//! handler can forget it: path parameters and how ids look, the project, errors, who one is, and what must be given.
+//! handler can forget it: path parameters and the form of ids, the project, errors, credentials, and required members.
 
 use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
@@ -32,7 +32,7 @@ const REQUIRED: &[(&str, &[&str])] = &[
 /// Inputs whose settings stand beside their other members.
 const FLAT: &[(&str, &str)] = &[("UpstreamInput", "UpstreamSettings"), ("FeedInput", "FeedSettings")];
 
-/// How members of inputs look that are ids.
+/// The patterns of input members that are ids.
 const MEMBERS: &[(&str, &str, &str)] = &[
     ("FunctionInput", "functionId", NEW_ID),
     ("VariableInput", "variableId", NEW_ID),
@@ -45,7 +45,7 @@ const MEMBERS: &[(&str, &str, &str)] = &[
     ("FeedInput", "name", LABEL),
 ];
 
-/// Answers that have a part which only some callers are told, flat beside the rest.
+/// Responses with members that only some callers see, flattened beside the rest.
 const PARTLY: &[&str] = &["Upstream", "Feed"];
 
 /// Operations of no project; those of the operator have paths of their own.

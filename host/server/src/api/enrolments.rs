@@ -8,15 +8,14 @@ use larder_model::ids::EnrolmentId;
 use larder_model::{Enrolment, EnrolmentStatus};
 use larder_platform::jobs::retention;
 use larder_store::filters;
+use larder_wire::enrolments::{EnrolmentChange, EnrolmentList, EnrolmentObject, NewEnrolment};
 use larder_wire::scopes::Scope;
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::queries::{self, ListParams};
-use crate::api::wire::{self, Deleted, Ids, datetime};
+use crate::api::wire::{self, Deleted, Ids};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
@@ -25,69 +24,6 @@ const SETTINGS_BYTES_MAX: usize = 8 * 1024;
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, update, delete))
-}
-
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = Enrolment)]
-struct EnrolmentObject {
-    #[serde(rename = "$id")]
-    id: String,
-    #[serde(rename = "$createdAt")]
-    created_at: String,
-    #[serde(rename = "$updatedAt")]
-    updated_at: String,
-    function_id: String,
-    /// Your own id of the end user.
-    end_user: String,
-    topic: String,
-    /// An object.
-    #[schema(value_type = Object)]
-    settings: Box<RawValue>,
-    /// `active` or `paused`.
-    status: &'static str,
-}
-
-#[derive(Serialize, ToSchema)]
-struct EnrolmentList {
-    total: u64,
-    enrolments: Vec<EnrolmentObject>,
-}
-
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct NewEnrolment {
-    function_id: Option<String>,
-    /// Another name for `functionId`.
-    function: Option<String>,
-    end_user: Option<String>,
-    topic: Option<String>,
-    /// An object; digits and order stay as they are sent.
-    #[schema(value_type = Option<Object>)]
-    settings: Option<Box<RawValue>>,
-}
-
-#[derive(Deserialize, ToSchema)]
-struct EnrolmentChange {
-    status: Option<String>,
-    /// An object; digits and order stay as they are sent.
-    #[schema(value_type = Option<Object>)]
-    settings: Option<Box<RawValue>>,
-}
-
-impl From<Enrolment> for EnrolmentObject {
-    fn from(e: Enrolment) -> EnrolmentObject {
-        EnrolmentObject {
-            id: e.id.into(),
-            created_at: datetime(e.created_at_ms),
-            updated_at: datetime(e.updated_at_ms),
-            function_id: e.function.into(),
-            end_user: e.end_user,
-            topic: e.topic,
-            settings: RawValue::from_string(e.settings).unwrap_or_default(),
-            status: e.status.word(),
-        }
-    }
 }
 
 /// Settings as JSON text, which they are handed on as.
@@ -140,7 +76,7 @@ async fn create(
         Problem::or_taken(
             err,
             Kind::EnrolmentExists,
-            "This end user takes part in this function with this topic already",
+            "This end user is already enrolled in this function with this topic",
         )
     })?;
     Ok((StatusCode::CREATED, Json(enrolment.into())))

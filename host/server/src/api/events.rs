@@ -7,45 +7,26 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::Response;
 use larder_model::ids::EventId;
 use larder_model::time::instant;
-use larder_model::{ExecutionStatus, StoredEvent, cloudevents};
+use larder_model::{ExecutionStatus, Per, StoredEvent, cloudevents};
 use larder_platform::{backlog, stored};
 use larder_signals::Work;
 use larder_signals::crash::{self, Point};
 use larder_store::{COUNTED_MAX, Delivery, EventHead, EventName};
+use larder_wire::datetime;
+use larder_wire::events::{Accepted, AcceptedEvent, Counts, DeliveryObject, EventObject};
 use larder_wire::scopes::Scope;
-use serde::Serialize;
-use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::idempotency::{self, Begun, Made};
 use crate::api::queries::pairs;
-use crate::api::wire::{self, Ids, datetime};
+use crate::api::wire::{self, Ids};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(create)).routes(routes!(get))
-}
-
-#[derive(Serialize, ToSchema)]
-struct AcceptedEvent {
-    #[serde(rename = "$id")]
-    row: String,
-    id: String,
-    source: String,
-    /// An event with this source and id was accepted before; this one changes nothing, and `$id` is that one's.
-    duplicate: bool,
-    /// A duplicate that says something else: its type, subject, content type or data is not that of the accepted one, which
-    /// alone takes effect. Send it under an id of its own.
-    differs: bool,
-}
-
-#[derive(Serialize, ToSchema)]
-struct Accepted {
-    total: usize,
-    events: Vec<AcceptedEvent>,
 }
 
 /// Accepts CloudEvents 1.0: one in binary or structured mode, or a batch of up to 1000, all or none.
@@ -111,7 +92,7 @@ async fn accept(app: &App, caller: &Caller, headers: &HeaderMap, body: &[u8]) ->
     let answers = app.store.insert_events(&rows).await?;
     caller.tenant.stored.add(bytes);
     crash::point(Point::EventStored);
-    app.queue.push(Work::Events);
+    app.signals.push(Work::Events);
     let duplicates = || rows.iter().zip(&answers).filter(|(_, answer)| answer.duplicate).map(|(event, _)| event);
     let mut differ = app.store.differ(&duplicates().collect::<Vec<_>>()).await?.into_iter();
     let accepted = rows.into_iter().zip(answers).map(|(event, answer)| AcceptedEvent {
@@ -125,78 +106,13 @@ async fn accept(app: &App, caller: &Caller, headers: &HeaderMap, body: &[u8]) ->
     Ok(Accepted { total: events.len(), events })
 }
 
-/// An event without its data, and what became of it.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = Event)]
-struct EventObject {
-    #[serde(rename = "$id")]
-    row: String,
-    #[serde(rename = "$createdAt")]
-    created_at: String,
-    id: String,
-    source: String,
-    r#type: String,
-    /// Or empty.
-    subject: String,
-    time: String,
-    /// `waiting`: it was not handed to functions yet. `processing`: something of it waits or runs. `done`: all of it ended.
-    status: &'static str,
-    /// How many functions it reached.
-    functions: usize,
-    /// For how many enrolments they run.
-    enrolments: u64,
-    executions: Counts,
-    /// More than 10,000 executions came of it, and no more are counted.
-    more: bool,
-    deliveries: Vec<DeliveryObject>,
-}
-
-/// What one function got of an event.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = EventDelivery)]
-struct DeliveryObject {
-    function_id: String,
-    /// `event` or `enrolment`, as the function ran when the event came.
-    per: &'static str,
-    /// Enrolments that it runs for; 0 with `per: enrolment`: none has the event's subject as its topic.
-    enrolments: u64,
-    executions: Counts,
-}
-
-/// Executions by where they stand.
-#[derive(Clone, Copy, Default, Serialize, ToSchema)]
-#[schema(as = ExecutionCounts)]
-struct Counts {
-    waiting: u64,
-    processing: u64,
-    completed: u64,
-    failed: u64,
-}
-
-impl Counts {
-    fn of(delivery: &Delivery) -> Counts {
-        let count = |status: ExecutionStatus| delivery.executions.get(status.word()).copied().unwrap_or(0);
-        Counts {
-            waiting: count(ExecutionStatus::Waiting) + count(ExecutionStatus::Scheduled),
-            processing: count(ExecutionStatus::Processing),
-            completed: count(ExecutionStatus::Completed),
-            failed: count(ExecutionStatus::Failed),
-        }
-    }
-
-    fn all(self) -> u64 {
-        self.waiting + self.processing + self.completed + self.failed
-    }
-
-    fn plus(self, other: Counts) -> Counts {
-        Counts {
-            waiting: self.waiting + other.waiting,
-            processing: self.processing + other.processing,
-            completed: self.completed + other.completed,
-            failed: self.failed + other.failed,
-        }
+fn counts(delivery: &Delivery) -> Counts {
+    let count = |status: ExecutionStatus| delivery.executions.get(status.word()).copied().unwrap_or(0);
+    Counts {
+        waiting: count(ExecutionStatus::Waiting) + count(ExecutionStatus::Scheduled),
+        processing: count(ExecutionStatus::Processing),
+        completed: count(ExecutionStatus::Completed),
+        failed: count(ExecutionStatus::Failed),
     }
 }
 
@@ -227,10 +143,10 @@ async fn get(
     let deliveries = app.store.deliveries(&caller.partner, &head.row).await?;
     let expanding = deliveries.values().any(|delivery| delivery.expanding);
     let deliveries = deliveries.into_iter().map(|(function, delivery)| {
-        let executions = Counts::of(&delivery);
+        let executions = counts(&delivery);
         DeliveryObject {
             function_id: function.into(),
-            per: if delivery.per_enrolment { "enrolment" } else { "event" },
+            per: if delivery.per_enrolment { Per::Enrolment } else { Per::Event }.word().into(),
             enrolments: if delivery.per_enrolment { executions.all() } else { 0 },
             executions,
         }
@@ -248,11 +164,12 @@ fn event(head: EventHead, expanding: bool, deliveries: Vec<DeliveryObject>) -> E
         r#type: head.kind,
         subject: head.subject.unwrap_or_default(),
         time: head.time,
-        status: match (head.waiting, expanding || executions.waiting + executions.processing > 0) {
+        status: match (head.waiting, expanding || executions.open() > 0) {
             (true, _) => "waiting",
             (false, true) => "processing",
             (false, false) => "done",
-        },
+        }
+        .into(),
         functions: deliveries.len(),
         enrolments: deliveries.iter().map(|delivery| delivery.enrolments).sum(),
         more: executions.all() >= u64::from(COUNTED_MAX),

@@ -1,7 +1,7 @@
-//! Feeds: what of outside services becomes events; and the door at which such services push.
+//! Feeds: outside services whose items become events, and the endpoint to which such services push.
 //!
-//! A partner sees its own and, without where they come from, those of the operator that it gets. The secret of a push door
-//! is told once.
+//! A partner sees its own feeds and, without their sources, those of the operator that list it. The secret of a push
+//! endpoint is shown once.
 
 use axum::Json;
 use axum::body::Body;
@@ -15,19 +15,20 @@ use larder_platform::quotas::{Cap, Exceeded};
 use larder_platform::standard_webhooks::{Secret, Signed};
 use larder_platform::{backlog, feeds};
 use larder_signals::Work;
+use larder_wire::datetime;
+use larder_wire::feeds::{FeedList, FeedObject, Lag, Own, Pushed, Rotation};
 use larder_wire::scopes::Scope;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::wire::{self, Deleted, Ids, datetime};
+use crate::api::wire::{self, Deleted, Ids};
 use crate::app::App;
 use crate::auth::{Caller, OfPartner, Operator};
 use crate::problem::{Kind, Problem};
 
-/// Of one push door, those that are being replaced included.
+/// Of one push endpoint, including those that are being replaced.
 const SECRETS_MAX: usize = 4;
 const KEEP_SECONDS_DEFAULT: u32 = 86_400;
 const KEEP_SECONDS_MAX: u32 = 30 * 86_400;
@@ -44,64 +45,6 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(push_operators))
 }
 
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = Feed)]
-struct FeedObject {
-    name: String,
-    /// `partner` or `operator`.
-    owner: &'static str,
-    #[serde(rename = "$createdAt")]
-    created_at: String,
-    #[serde(rename = "$updatedAt")]
-    updated_at: String,
-    /// `waiting` until something has come in, then `ok` or, since the last poll, `failing`.
-    status: &'static str,
-    lag: Lag,
-    /// Items that became events, that had before, and that could not be.
-    items: u64,
-    duplicates: u64,
-    refused: u64,
-    /// Polls in a row that failed.
-    failures: u32,
-    /// The rest is not told to partners of one of the operator's.
-    #[serde(flatten)]
-    own: Option<Own>,
-    /// With which pushes are signed (Standard Webhooks): told when it is made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    secret: Option<String>,
-}
-
-/// How far it is behind, in seconds; `null`: nothing has come in.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct Lag {
-    /// Since something last came in as it should, be it the news that there is none.
-    good_seconds: Option<f64>,
-    /// Since the newest item was published.
-    newest_item_seconds: Option<f64>,
-}
-
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct Own {
-    #[serde(flatten)]
-    settings: FeedSettings,
-    /// Behind which the next page begins.
-    position: Option<String>,
-    next_poll_at: Option<String>,
-    /// Why the last poll failed.
-    error: Option<String>,
-    /// What was wrong with the last item that could not be an event.
-    last_refused: Option<String>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct FeedList {
-    total: usize,
-    feeds: Vec<FeedObject>,
-}
-
 /// `name` (create only) and the settings; `secret` where it begins to take pushes.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "for the document: it is read as a map, so that what is not given stays")]
@@ -113,29 +56,6 @@ struct FeedInput {
     settings: FeedSettings,
 }
 
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct Rotation {
-    /// How long the present secret stays good beside the new one; default a day, 0: not at all.
-    keep_seconds: Option<u32>,
-    /// The sender's own new secret; without it one is made, and told once.
-    secret: Option<String>,
-}
-
-/// What became of pushed items.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct Pushed {
-    /// That became events.
-    new: u64,
-    /// That had come in before.
-    duplicates: u64,
-    /// That cannot be events, and what is wrong with the last of them.
-    refused: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_refused: Option<String>,
-}
-
 /// Whose feeds a request is about; `None`: the operator's.
 type Owner = Option<PartnerId>;
 
@@ -145,11 +65,11 @@ fn object(app: &App, asked_by: &Owner, feed: Feed, secret: Option<String>) -> Fe
     let (own, status) = (feed.owner == *asked_by, feed.status());
     let progress = feed.progress;
     FeedObject {
-        owner: if feed.owner.is_some() { "partner" } else { "operator" },
+        owner: if feed.owner.is_some() { "partner" } else { "operator" }.into(),
         name: feed.name,
         created_at: datetime(feed.created_at_ms),
         updated_at: datetime(feed.updated_at_ms),
-        status,
+        status: status.into(),
         lag: Lag { good_seconds: seconds(progress.good_at_ms), newest_item_seconds: seconds(progress.newest_at_ms) },
         items: progress.items,
         duplicates: progress.duplicates,
@@ -222,11 +142,13 @@ async fn create_of(app: &App, owner: Owner, body: Body) -> Result<(StatusCode, J
     let secret = match (feed.settings.push, given) {
         (true, given) => renew(app, &mut feed, given, vec![]),
         (false, None) => None,
-        (false, Some(_)) => return Err(Problem::argument("secret", "belongs to a feed that takes pushes: set `push`")),
+        (false, Some(_)) => {
+            return Err(Problem::argument("secret", "applies only to a feed that accepts pushes: set `push`"));
+        }
     };
     let taken = |err| Problem::or_taken(err, Kind::FeedExists, "A feed with this name exists already");
     app.store.insert_feed(&feed).await.map_err(taken)?;
-    app.queue.push(Work::Feeds);
+    app.signals.push(Work::Feeds);
     Ok((StatusCode::CREATED, Json(object(app, &feed.owner.clone(), feed, secret))))
 }
 
@@ -246,7 +168,7 @@ async fn update_of(app: &App, owner: Owner, ids: &Ids, body: Body) -> Result<Jso
         (new.progress.cursor, new.progress.etag) = (None, None);
     }
     if given.is_some() && (old.settings.push || !new.settings.push) {
-        let why = "is given where a feed begins to take pushes; a feed that does has POST /v1/feeds/NAME/secret";
+        let why = "can be set only when a feed starts to accept pushes; afterwards use POST /v1/feeds/NAME/secret";
         return Err(Problem::argument("secret", why));
     }
     let mut secret = None;
@@ -258,7 +180,7 @@ async fn update_of(app: &App, owner: Owner, ids: &Ids, body: Body) -> Result<Jso
         secret = renew(app, &mut new, given, vec![]);
     }
     app.store.update_feed(&old, &new).await?;
-    app.queue.push(Work::Feeds);
+    app.signals.push(Work::Feeds);
     Ok(Json(object(app, &owner, new, secret)))
 }
 
@@ -276,7 +198,7 @@ async fn rotate_of(app: &App, owner: Owner, ids: &Ids, body: Body) -> Result<Jso
     }
     let old = own(app, &owner, ids).await?;
     if !old.settings.push {
-        return Err(Problem::new(Kind::BadRequest, "This feed does not take what is pushed: set `push`"));
+        return Err(Problem::new(Kind::BadRequest, "This feed does not accept pushes: set `push`"));
     }
     let now = app.clock.now_ms();
     let until = now + Millis::from(keep) * 1_000;
@@ -290,7 +212,7 @@ async fn rotate_of(app: &App, owner: Owner, ids: &Ids, body: Body) -> Result<Jso
     Ok(Json(object(app, &owner, new, secret)))
 }
 
-/// Where the upstream leads that whoever writes the feed names for it. The operator's feeds poll the operator's upstreams.
+/// Where the upstream that the feed names leads. Feeds of the operator poll upstreams of the operator.
 async fn lead(app: &App, owner: &Owner, settings: &FeedSettings) -> Result<Option<String>, Problem> {
     match (owner, &settings.poll) {
         (Some(partner), Some(poll)) => Ok(Some(app.store.lead_of_upstream(partner, &poll.upstream).await?)),
@@ -298,7 +220,7 @@ async fn lead(app: &App, owner: &Owner, settings: &FeedSettings) -> Result<Optio
     }
 }
 
-/// Gives the feed a new secret in front of those that it keeps. Gives its text if it was made here: whoever gave one has it.
+/// Puts a new secret in front of those that the feed keeps. Returns its text if it was made here; a caller that gave one has it.
 fn renew(app: &App, feed: &mut Feed, given: Option<Secret>, mut kept: Vec<Secret>) -> Option<String> {
     let made = given.is_none();
     let secret = given.unwrap_or_else(Secret::generate);
@@ -327,7 +249,7 @@ fn seal(app: &App, feed: &Feed, secrets: &[Secret]) -> Vec<u8> {
     app.secrets.seal(&feed.place(), larder_model::json(&secrets).as_bytes())
 }
 
-/// The secrets of its push door, the newest first.
+/// The secrets of its push endpoint, the newest first.
 fn secrets(app: &App, feed: &Feed) -> Result<Vec<Secret>, Problem> {
     let Some(sealed) = &feed.sealed else { return Ok(vec![]) };
     let opened = app.secrets.open(&feed.place(), sealed)?;
@@ -350,12 +272,12 @@ async fn take(app: &App, owner: Owner, ids: &Ids, headers: &HeaderMap, body: Bod
     let refused = || {
         Problem::new(
             Kind::SignatureInvalid,
-            "The push is not signed, not signed just now, or not by a secret of this feed",
+            "The push is not signed, its timestamp is not current, or it is not signed with a secret of this feed",
         )
     };
     let now = app.clock.now_ms();
     let signed = Signed::read(headers, now).map_err(|_| refused())?;
-    // Before the body is read: whoever has no feed and no signature costs nothing.
+    // Before the body is read: a request without a feed or a signature costs nothing.
     let feed = app.store.feed(owner.as_ref(), ids.text("name")?).await?.ok_or_else(refused)?;
     let secrets = secrets(app, &feed)?;
     if secrets.is_empty() {

@@ -1,23 +1,22 @@
-//! Grants: what is in force, what deployments ask for, and saying yes to it.
-
-use std::collections::BTreeMap;
+//! Grants: which are effective, which a deployment requests, and their approval.
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use larder_model::grants::{Difference, Leads, check};
 use larder_model::ids::KeyId;
-use larder_model::{BuildStatus, Deployment, Function, GrantChange, Grants, Partner};
+use larder_model::{BuildStatus, Deployment, Function, Grants, Partner};
 use larder_store::listing::Listing;
 use larder_store::{Approved, filters};
+use larder_wire::datetime;
+use larder_wire::grants::{ApprovalObject, AskedObject, GrantChangeList, GrantsObject, NewApproval, shown};
+use larder_wire::known::Known;
 use larder_wire::scopes::Scope;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::queries::{self, ListParams};
-use crate::api::wire::{self, Ids, datetime};
+use crate::api::wire::{self, Ids};
 use crate::api::{deployments, functions};
 use crate::app::App;
 use crate::auth::Caller;
@@ -31,120 +30,6 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(list_changes))
 }
 
-/// What changes, in sentences about the function.
-#[derive(Serialize, ToSchema)]
-#[schema(as = GrantDifference)]
-struct DifferenceObject {
-    /// Needs a yes.
-    widens: Vec<String>,
-    narrows: Vec<String>,
-}
-
-/// What a deployment asks for.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct AskedObject {
-    deployment_id: String,
-    status: &'static str,
-    /// Null: it was uploaded without, and has whatever the function has.
-    #[schema(value_type = Option<Object>)]
-    grants: Option<Grants>,
-    /// From what is in force to what it asks for.
-    difference: DifferenceObject,
-    /// It cannot become active before somebody says yes.
-    waits: bool,
-    /// Names what is in force and what is asked for: a yes to it is one to just this.
-    digest: String,
-    uploaded_by: String,
-    approved_by: String,
-    approved_at: String,
-}
-
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct GrantsObject {
-    function_id: String,
-    /// In force.
-    #[schema(value_type = Object)]
-    grants: Grants,
-    /// What of it waits for another yes, because its name leads elsewhere than was approved.
-    moved: Vec<String>,
-    /// The newest deployment, or the one that was asked for; null if there is none.
-    deployment: Option<AskedObject>,
-}
-
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct ApprovalObject {
-    #[serde(flatten)]
-    grants: GrantsObject,
-    /// The deployment runs now. Otherwise it becomes active when it is built, or when somebody activates it.
-    active: bool,
-}
-
-#[derive(Deserialize, ToSchema)]
-struct NewApproval {
-    /// As it was read with the grants of the deployment.
-    digest: Option<String>,
-}
-
-/// One line of the history.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct GrantChangeObject {
-    #[serde(rename = "$id")]
-    id: String,
-    #[serde(rename = "$createdAt")]
-    created_at: String,
-    /// Or empty, if it concerns none.
-    function_id: String,
-    /// `set`, `approved` or `activated`; `upstream` or `variable`: what a name leads to was changed.
-    kind: &'static str,
-    /// Or empty.
-    deployment_id: String,
-    /// Who did it; empty: a build that ended, or the operator.
-    key_id: String,
-    /// What was done to an upstream or variable, or empty.
-    note: String,
-    difference: DifferenceObject,
-    #[schema(value_type = Object)]
-    grants: Grants,
-}
-
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct GrantChangeList {
-    total: u64,
-    grant_changes: Vec<GrantChangeObject>,
-}
-
-impl From<Difference> for DifferenceObject {
-    fn from(Difference { widens, narrows }: Difference) -> DifferenceObject {
-        DifferenceObject { widens, narrows }
-    }
-}
-
-impl From<GrantChange> for GrantChangeObject {
-    fn from(change: GrantChange) -> GrantChangeObject {
-        GrantChangeObject {
-            id: change.id,
-            created_at: datetime(change.created_at_ms),
-            function_id: change.function.map(String::from).unwrap_or_default(),
-            kind: change.kind.word(),
-            deployment_id: change.deployment.map(String::from).unwrap_or_default(),
-            key_id: change.key.map(String::from).unwrap_or_default(),
-            note: change.note,
-            difference: Difference::between(&change.old, &change.new).into(),
-            grants: shown(change.new),
-        }
-    }
-}
-
-/// Grants as they are sent; what their names lead to is told in words.
-pub fn shown(grants: Grants) -> Grants {
-    Grants { leads: BTreeMap::new(), ..grants }
-}
-
 fn asked(function: &Function, leads: &Leads, d: Deployment) -> AskedObject {
     let in_force = leads.complete(&function.grants);
     let wanted = d.grants.as_ref().unwrap_or(&function.grants);
@@ -156,11 +41,11 @@ fn asked(function: &Function, leads: &Leads, d: Deployment) -> AskedObject {
         difference: Difference::between(&in_force, &new).into(),
         digest: check::digest(&in_force, &new),
         deployment_id: d.id.into(),
-        status: d.status.word(),
+        status: d.status.word().into(),
         uploaded_by: d.uploader.map(String::from).unwrap_or_default(),
         approved_at: d.approval.as_ref().map(|approval| datetime(approval.at_ms)).unwrap_or_default(),
         approved_by: d.approval.map(|approval| approval.by.into()).unwrap_or_default(),
-        grants: d.grants.map(shown),
+        grants: d.grants.map(|grants| Known::Known(shown(grants))),
     }
 }
 
@@ -170,7 +55,7 @@ async fn object(app: &App, function: Function, deployment: Option<Deployment>) -
         moved: Difference::between(&leads.complete(&function.grants), &leads.bind(&function.grants)).widens,
         deployment: deployment.map(|deployment| asked(&function, &leads, deployment)),
         function_id: function.id.into(),
-        grants: shown(function.grants),
+        grants: Known::Known(shown(function.grants)),
     })
 }
 
@@ -200,7 +85,7 @@ pub fn not_approved(partner: &Partner, function: &Function, d: &Deployment) -> P
 }
 
 fn own_upload(what: &str) -> Problem {
-    Problem::new(Kind::OwnUpload, format!("The project wants this of another key: {what}"))
+    Problem::new(Kind::OwnUpload, format!("The project requires another key for this: {what}"))
 }
 
 /// The caller's key; whoever has a scope has one.
@@ -270,13 +155,13 @@ async fn approve(
     let digest = wire::required("digest", body.digest)?;
     let d = deployments::find_by_path(&app, &caller, &ids).await?;
     if matches!(d.status, BuildStatus::Failed | BuildStatus::Canceled) {
-        let message = format!("The build of this deployment is {}: there is nothing to say yes to", d.status.word());
+        let message = format!("The build of this deployment is {}: there is nothing to approve", d.status.word());
         return Err(Problem::new(Kind::BuildNotReady, message));
     }
     let Some(asked) = &d.grants else {
         return Err(Problem::new(
             Kind::BadRequest,
-            "This deployment asks for nothing: it has whatever the function has",
+            "This deployment requests no grants of its own: it uses those of the function",
         ));
     };
     let before = functions::find(&app, &caller.partner, &d.function).await?;
@@ -284,7 +169,7 @@ async fn approve(
     let active = match larder_platform::deployments::approve(&app, &d, &digest, by).await? {
         Approved::Yes { active } => active,
         Approved::Changed => {
-            let message = "What is in force or asked for is not what `digest` was read with: read it again";
+            let message = "The effective or the requested grants have changed since `digest` was read: read them again";
             return Err(Problem::new(Kind::GrantsChanged, message));
         }
         Approved::OwnUpload => return Err(own_upload("this one uploaded the deployment")),

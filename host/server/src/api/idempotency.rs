@@ -7,7 +7,7 @@
 //! for its id: a request that began and came to no known end (its process died, the database was away) is made again under
 //! the same id, so it takes effect once. If what it made is there already, its record is the answer.
 //!
-//! The web door does the same (`web/idempotency`) by [`take`], [`Ticket::keep`] and [`Ticket::let_go`].
+//! The web endpoint does the same (`web/idempotency`) by [`take`], [`Ticket::keep`] and [`Ticket::let_go`].
 //!
 //! A key belongs to the partner, or, of a caller without an API key, to their address: nobody else gets their answer.
 
@@ -42,7 +42,7 @@ pub const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed")
 const KEY_CHARS_MAX: usize = 255;
 /// A caller without an API key shares addresses with strangers, so it must not be likely to meet their keys.
 const GUEST_KEY_CHARS_MIN: usize = 16;
-/// A request is under way for no longer than the longest call and this.
+/// A request is in progress for no longer than the longest call and this.
 const MARGIN: Duration = Duration::from_secs(5);
 /// When keys may have been forgotten that leave no room.
 const FULL_RETRY_AFTER_S: u32 = 60;
@@ -56,7 +56,7 @@ pub enum Begun {
     Go(Ticket),
 }
 
-/// A request under way.
+/// A request in progress.
 pub struct Ticket {
     /// The id of what it makes.
     pub subject: ExecutionId,
@@ -140,7 +140,7 @@ pub async fn take(app: &App, partner: &PartnerId, place: &[&str], parts: &[&[u8]
         },
         Taken::Full => Err(Exceeded::new(Cap::IdempotencyKeys, limit, keys).retry_after_s(FULL_RETRY_AFTER_S).into()),
         Taken::InFlight => {
-            Err(Problem::new(Kind::IdempotencyInFlight, "The request with this Idempotency-Key is still under way"))
+            Err(Problem::new(Kind::IdempotencyInFlight, "The request with this Idempotency-Key is still in progress"))
         }
         Taken::Mismatch => Err(Problem::new(
             Kind::IdempotencyMismatch,
@@ -170,7 +170,7 @@ impl Ticket {
         let (status, body) = match made {
             Ok(made) => (made.status.as_u16(), serde_json::to_string(&made.body).map_err(Problem::internal)?),
             Err(problem) => {
-                let status = problem.kind.status();
+                let status = problem.status();
                 if status.is_server_error() || !self.began.load(Ordering::Relaxed) {
                     self.let_go(app, status).await;
                     return Err(problem);

@@ -3,9 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use larder_platform::quotas::Cap;
+use larder_wire::limits::{LimitList, LimitObject};
 use larder_wire::scopes::Scope;
-use serde::Serialize;
-use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -17,26 +16,6 @@ pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list))
 }
 
-#[derive(Serialize, ToSchema)]
-#[schema(as = Limit)]
-struct LimitObject {
-    /// The operator's setting that holds it.
-    #[serde(rename = "$id")]
-    id: &'static str,
-    /// What is counted.
-    unit: &'static str,
-    /// 0: there is none.
-    limit: u64,
-    /// Now; of what counts at once, in the process that answers.
-    used: u64,
-}
-
-#[derive(Serialize, ToSchema)]
-struct LimitList {
-    total: u64,
-    limits: Vec<LimitObject>,
-}
-
 #[utoipa::path(get, path = "/v1/limits", tag = "limits", operation_id = "listLimits",
     responses((status = 200, body = LimitList)))]
 async fn list(State(app): State<App>, caller: Caller) -> Result<Json<LimitList>, Problem> {
@@ -44,7 +23,12 @@ async fn list(State(app): State<App>, caller: Caller) -> Result<Json<LimitList>,
     let mut limits = Vec::new();
     for cap in Cap::ALL {
         let used = cap.used(&app, &caller.tenant).await?;
-        limits.push(LimitObject { id: cap.setting(), unit: cap.unit(), limit: cap.limit(&app.settings), used });
+        limits.push(LimitObject {
+            id: cap.setting().into(),
+            unit: cap.unit().into(),
+            limit: cap.limit(&app.settings),
+            used,
+        });
     }
     Ok(Json(LimitList { total: limits.len() as u64, limits }))
 }

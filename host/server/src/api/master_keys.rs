@@ -5,12 +5,12 @@ use axum::body::Body;
 use axum::extract::State;
 use larder_platform::key_rotation::{self, KeyState, Overview};
 use larder_store::KeyUser;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use larder_wire::datetime;
+use larder_wire::master_keys::{MasterKeyObject, MasterKeysObject, NewRotation, ProcessObject, RotationObject};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::wire::{self, datetime};
+use crate::api::wire;
 use crate::app::App;
 use crate::auth::Operator;
 use crate::problem::{Kind, Problem};
@@ -19,95 +19,28 @@ pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(get)).routes(routes!(rotate))
 }
 
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = MasterKeys)]
-struct MasterKeysObject {
-    /// The id of the key that seals.
-    sealing: String,
-    since: String,
-    /// Those of the file of the process that answers, in its order.
-    keys: Vec<MasterKeyObject>,
-    /// Values under none of these keys, or sealed before values had keys of their own.
-    otherwise: u64,
-    /// From when on nothing sealed under another key is still to be written; empty: not every process follows yet.
-    settled_at: String,
-    processes: Vec<ProcessObject>,
-}
-
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = MasterKey)]
-struct MasterKeyObject {
-    #[serde(rename = "$id")]
-    id: String,
-    sealing: bool,
-    /// How many are sealed under it.
-    values: u64,
-    /// Nothing needs it any more, but backups.
-    may_be_dropped: bool,
-}
-
-#[derive(Serialize, ToSchema)]
-#[schema(as = Process)]
-struct ProcessObject {
-    #[serde(rename = "$id")]
-    id: String,
-    #[serde(rename = "$updatedAt")]
-    updated_at: String,
-    name: String,
-    /// Master keys of its file.
-    known: Vec<String>,
-    sealing: String,
-}
-
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct NewRotation {
-    /// The key to take into use, which must be the first of the file. Default: whichever that is.
-    key_id: Option<String>,
-    /// How many values to rewrap at most. Default: as many as ten seconds take.
-    limit: Option<u64>,
-}
-
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = Rotation)]
-struct RotationObject {
-    /// How many values this request has rewrapped.
-    rewrapped: u64,
-    /// How many are still under other keys. Send the request again until there are none.
-    left: u64,
-    /// Values that do not open, by table and key; the first ten.
-    unopened: Vec<String>,
-    #[serde(flatten)]
-    state: MasterKeysObject,
-}
-
-impl From<Overview> for MasterKeysObject {
-    fn from(seen: Overview) -> MasterKeysObject {
-        let sealing = seen.sealing.id;
-        let key = |key: KeyState| MasterKeyObject {
-            id: key.id.to_string(),
-            sealing: key.id == sealing,
-            values: key.values,
-            may_be_dropped: key.may_be_dropped,
-        };
-        let process = |user: KeyUser| ProcessObject {
-            id: user.id,
-            updated_at: datetime(user.seen_at_ms),
-            name: user.name,
-            known: user.known.iter().map(ToString::to_string).collect(),
-            sealing: user.sealing.to_string(),
-        };
-        MasterKeysObject {
-            sealing: sealing.to_string(),
-            since: datetime(seen.sealing.since_ms),
-            keys: seen.keys.into_iter().map(key).collect(),
-            otherwise: seen.otherwise,
-            settled_at: seen.settled_at_ms.map(datetime).unwrap_or_default(),
-            processes: seen.users.into_iter().map(process).collect(),
-        }
+fn object(seen: Overview) -> MasterKeysObject {
+    let sealing = seen.sealing.id;
+    let key = |key: KeyState| MasterKeyObject {
+        id: key.id.to_string(),
+        sealing: key.id == sealing,
+        values: key.values,
+        may_be_dropped: key.may_be_dropped,
+    };
+    let process = |user: KeyUser| ProcessObject {
+        id: user.id,
+        updated_at: datetime(user.seen_at_ms),
+        name: user.name,
+        known: user.known.iter().map(ToString::to_string).collect(),
+        sealing: user.sealing.to_string(),
+    };
+    MasterKeysObject {
+        sealing: sealing.to_string(),
+        since: datetime(seen.sealing.since_ms),
+        keys: seen.keys.into_iter().map(key).collect(),
+        otherwise: seen.otherwise,
+        settled_at: seen.settled_at_ms.map(datetime).unwrap_or_default(),
+        processes: seen.users.into_iter().map(process).collect(),
     }
 }
 
@@ -132,7 +65,7 @@ impl From<key_rotation::Error> for Problem {
 #[utoipa::path(get, path = "/v1/operator/master-keys", tag = "operator", operation_id = "getMasterKeys",
     security(("operator" = [])), responses((status = 200, body = MasterKeysObject)))]
 async fn get(State(app): State<App>, _: Operator) -> Result<Json<MasterKeysObject>, Problem> {
-    Ok(Json(key_rotation::overview(&app.key_rotation).await?.into()))
+    Ok(Json(object(key_rotation::overview(&app.key_rotation).await?)))
 }
 
 /// Takes the first key of the file into use, once every process knows it, and rewraps what is under others. It may be cut
@@ -149,5 +82,5 @@ async fn rotate(State(app): State<App>, _: Operator, body: Body) -> Result<Json<
     let seen = key_rotation::overview(&app.key_rotation).await?;
     let sealing = seen.sealing.id;
     let left = seen.otherwise + seen.keys.iter().filter(|key| key.id != sealing).map(|key| key.values).sum::<u64>();
-    Ok(Json(RotationObject { rewrapped: done.values, left, unopened: done.undecryptable, state: seen.into() }))
+    Ok(Json(RotationObject { rewrapped: done.values, left, unopened: done.undecryptable, state: object(seen) }))
 }

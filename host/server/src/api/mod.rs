@@ -42,10 +42,7 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
-use crate::problem::{self, Kind, Problem};
-
-/// The version of the wire format that clients are told.
-pub const FORMAT_VERSION: &str = "1.9.5";
+use crate::problem::{Kind, Problem};
 
 const DOCUMENT: &str = "/v1/openapi.json";
 
@@ -53,7 +50,7 @@ const DOCUMENT: &str = "/v1/openapi.json";
 #[openapi(
     info(title = "Larder", description = "Functions, what triggers them, and what they did."),
     security(("key" = [])),
-    components(schemas(problem::Error))
+    components(schemas(larder_wire::problem::Error))
 )]
 struct Document;
 

@@ -6,13 +6,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use larder_model::ids::{KeyId, PartnerId};
 use larder_model::{ApiKey, Partner};
+use larder_wire::partners::{KeyList, KeyObject, NewKey, NewPartner, PartnerList, PartnerObject, PartnerPatch};
 use larder_wire::scopes::{Scope, is_scope};
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::wire::{self, Deleted, Ids, datetime};
+use crate::api::wire::{self, Deleted, Ids};
 use crate::app::App;
 use crate::auth::{self, KeyText, Operator};
 use crate::problem::{Kind, Problem};
@@ -27,97 +26,6 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(get, update))
         .routes(routes!(list_keys, create_key))
         .routes(routes!(delete_key))
-}
-
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = Partner)]
-struct PartnerObject {
-    #[serde(rename = "$id")]
-    id: String,
-    #[serde(rename = "$createdAt")]
-    created_at: String,
-    #[serde(rename = "$updatedAt")]
-    updated_at: String,
-    name: String,
-    /// Grants that an upload widens are approved by another key than the one that uploaded it.
-    approval_by_another: bool,
-}
-
-#[derive(Serialize, ToSchema)]
-struct PartnerList {
-    total: usize,
-    partners: Vec<PartnerObject>,
-}
-
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct NewPartner {
-    /// A DNS label; it becomes the partner's subdomain.
-    partner_id: Option<String>,
-    name: Option<String>,
-}
-
-/// What is left out stays.
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct PartnerPatch {
-    name: Option<String>,
-    approval_by_another: Option<bool>,
-}
-
-#[derive(Serialize, ToSchema)]
-#[schema(as = Key)]
-struct KeyObject {
-    #[serde(rename = "$id")]
-    id: String,
-    #[serde(rename = "$createdAt")]
-    created_at: String,
-    name: String,
-    scopes: Vec<String>,
-    /// Or empty: it does not expire.
-    expire: String,
-    /// The key's text, told once.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    secret: Option<String>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct KeyList {
-    total: usize,
-    keys: Vec<KeyObject>,
-}
-
-#[derive(Deserialize, ToSchema)]
-struct NewKey {
-    name: Option<String>,
-    scopes: Option<Vec<String>>,
-    expire: Option<String>,
-}
-
-impl From<Partner> for PartnerObject {
-    fn from(p: Partner) -> PartnerObject {
-        PartnerObject {
-            id: p.id.into(),
-            created_at: datetime(p.created_at_ms),
-            updated_at: datetime(p.updated_at_ms),
-            name: p.name,
-            approval_by_another: p.approval_by_another,
-        }
-    }
-}
-
-impl KeyObject {
-    fn new(key: ApiKey, secret: Option<String>) -> KeyObject {
-        KeyObject {
-            id: key.id.into(),
-            created_at: datetime(key.created_at_ms),
-            name: key.name,
-            scopes: key.scopes,
-            expire: key.expires_at_ms.map(datetime).unwrap_or_default(),
-            secret,
-        }
-    }
 }
 
 async fn find(app: &App, ids: &Ids) -> Result<Partner, Problem> {
@@ -213,7 +121,7 @@ async fn create_key(
         None => None,
     };
     if expires_at_ms.is_some_and(|at| at <= now) {
-        return Err(Problem::argument("expire", "is past"));
+        return Err(Problem::argument("expire", "is in the past"));
     }
     let partner = find(&app, &ids).await?;
     if app.store.keys(&partner.id).await?.len() >= KEYS_MAX {

@@ -5,6 +5,7 @@
 
 use larder_store::db::Value;
 use larder_store::listing::{Column, Filter, Kind as Type, Listing, Op, Order};
+use larder_wire::queries::Query as Wire;
 use serde::Deserialize;
 use serde_json::Value as Json;
 use utoipa::IntoParams;
@@ -43,15 +44,6 @@ pub struct Query {
     pub select: Option<Vec<String>>,
 }
 
-#[derive(Deserialize)]
-struct Wire {
-    method: String,
-    #[serde(default)]
-    attribute: Option<String>,
-    #[serde(default)]
-    values: Vec<Json>,
-}
-
 /// Name and value of each parameter, decoded.
 pub fn pairs(query: &str) -> impl Iterator<Item = (String, String)> {
     form_urlencoded::parse(query.as_bytes()).into_owned()
@@ -77,7 +69,7 @@ pub fn parse(query: Option<&str>, columns: &'static [Column], searched: &[&'stat
             _ if is_queries(&name) => {
                 count += 1;
                 if count > QUERIES_MAX {
-                    return Err(wrong(format!("at most {QUERIES_MAX} queries are taken")));
+                    return Err(wrong(format!("at most {QUERIES_MAX} queries are allowed")));
                 }
                 if value.chars().count() > QUERY_CHARS_MAX {
                     return Err(wrong(format!("a query may have at most {QUERY_CHARS_MAX} characters")));

@@ -5,9 +5,8 @@
 
 use axum::Json;
 use axum::extract::RawQuery;
+use larder_wire::runtimes::{Runtime, RuntimeList, Specification, SpecificationList};
 use larder_wire::scopes::Scope;
-use serde::Serialize;
-use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -57,52 +56,19 @@ pub fn check_specification(slug: String) -> Result<String, Problem> {
     Err(Problem::argument("specification", format!("{slug:?} is not known; use {SPECIFICATION_DEFAULT}")))
 }
 
-#[derive(Serialize, ToSchema)]
-struct Runtime {
-    #[serde(rename = "$id")]
-    id: &'static str,
-    key: &'static str,
-    name: &'static str,
-    version: &'static str,
-    base: &'static str,
-    image: &'static str,
-    logo: &'static str,
-    supports: [&'static str; 2],
-}
-
-#[derive(Serialize, ToSchema)]
-struct RuntimeList {
-    total: usize,
-    runtimes: Vec<Runtime>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct Specification {
-    memory: u32,
-    cpus: f64,
-    enabled: bool,
-    slug: &'static str,
-}
-
-#[derive(Serialize, ToSchema)]
-struct SpecificationList {
-    total: usize,
-    specifications: Vec<Specification>,
-}
-
 /// Needs no key.
 #[utoipa::path(get, path = "/v1/functions/runtimes", tag = "functions", operation_id = "listRuntimes", security(()),
     responses((status = 200, body = RuntimeList)))]
 async fn runtimes() -> Json<RuntimeList> {
     let component = Runtime {
-        id: "wasi-0.2",
-        key: "wasi",
-        name: "WASI component",
-        version: "0.2",
-        base: "",
-        image: "",
-        logo: "wasm.png",
-        supports: ["x86", "arm64"],
+        id: "wasi-0.2".into(),
+        key: "wasi".into(),
+        name: "WASI component".into(),
+        version: "0.2".into(),
+        base: String::new(),
+        image: String::new(),
+        logo: "wasm.png".into(),
+        supports: vec!["x86".into(), "arm64".into()],
     };
     Json(RuntimeList { total: 1, runtimes: vec![component] })
 }
@@ -120,7 +86,7 @@ async fn specifications(caller: Caller, RawQuery(query): RawQuery) -> Result<Jso
         memory: *memory,
         cpus: *cpus,
         enabled: *slug == SPECIFICATION_DEFAULT,
-        slug,
+        slug: (*slug).into(),
     });
     let specifications: Vec<Specification> = all.collect();
     Ok(Json(SpecificationList { total: specifications.len(), specifications }))

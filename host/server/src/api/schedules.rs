@@ -4,15 +4,15 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use larder_model::cron::Cron;
 use larder_model::time::instant;
+use larder_wire::datetime;
+use larder_wire::schedules::Schedule;
 use larder_wire::scopes::Scope;
-use serde::Serialize;
-use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::functions;
 use crate::api::queries::pairs;
-use crate::api::wire::{Ids, datetime};
+use crate::api::wire::Ids;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::Problem;
@@ -22,19 +22,6 @@ const COUNT_MAX: usize = 100;
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(get))
-}
-
-#[derive(Serialize, ToSchema)]
-struct Schedule {
-    /// Empty: the function has none.
-    schedule: String,
-    timezone: String,
-    /// What happens when the clocks change.
-    rule: &'static str,
-    /// It fires only while the function is enabled and has an active deployment.
-    armed: bool,
-    /// The next times by the schedule, whether or not it is armed.
-    next: Vec<String>,
 }
 
 #[utoipa::path(get, path = "/v1/functions/{functionId}/schedule", tag = "schedules", operation_id = "getSchedule",
@@ -60,12 +47,12 @@ async fn get(
     let armed = app.store.schedule(&caller.partner, &id).await?.is_some();
     let (schedule, timezone) = (function.schedule, function.timezone);
     if schedule.is_empty() {
-        return Ok(Json(Schedule { schedule, timezone, rule: "", armed, next: vec![] }));
+        return Ok(Json(Schedule { schedule, timezone, rule: String::new(), armed, next: vec![] }));
     }
     let cron = Cron::parse(&schedule).map_err(Problem::internal)?;
     let zone = app.zones.zone(&timezone).ok_or_else(|| Problem::internal(format!("no time zone {timezone}")))?.rules();
     let now = instant(app.clock.now_ms());
     let next = std::iter::successors(cron.next_after(now, &zone), |last| cron.next_after(*last, &zone));
     let next = next.take(count).map(|at| datetime(at.timestamp_millis())).collect();
-    Ok(Json(Schedule { rule: cron.clock_change_rule(), schedule, timezone, armed, next }))
+    Ok(Json(Schedule { rule: cron.clock_change_rule().into(), schedule, timezone, armed, next }))
 }

@@ -2,16 +2,14 @@
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use larder_model::{Transaction, amount};
 use larder_store::filters;
 use larder_wire::scopes::Scope;
-use serde::Serialize;
-use utoipa::ToSchema;
+use larder_wire::transactions::{TransactionList, TransactionObject};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::queries::{self, ListParams};
-use crate::api::wire::{Ids, datetime};
+use crate::api::wire::Ids;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
@@ -21,48 +19,6 @@ const ID_CHARS_MAX: usize = 48;
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(get))
-}
-
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = Transaction)]
-struct TransactionObject {
-    #[serde(rename = "$id")]
-    id: String,
-    #[serde(rename = "$createdAt")]
-    created_at: String,
-    function_id: String,
-    execution_id: String,
-    /// Or empty.
-    enrolment_id: String,
-    end_user: String,
-    /// Decimal text, such as `12.50`.
-    amount: String,
-    currency: String,
-    /// Or empty.
-    memo: String,
-}
-
-#[derive(Serialize, ToSchema)]
-struct TransactionList {
-    total: u64,
-    transactions: Vec<TransactionObject>,
-}
-
-impl From<Transaction> for TransactionObject {
-    fn from(t: Transaction) -> TransactionObject {
-        TransactionObject {
-            id: t.id,
-            created_at: datetime(t.created_at_ms),
-            function_id: t.function.into(),
-            execution_id: t.execution.into(),
-            enrolment_id: t.enrolment.map(String::from).unwrap_or_default(),
-            end_user: t.end_user,
-            amount: amount::decimal(t.amount_minor, &t.currency),
-            currency: t.currency,
-            memo: t.memo.unwrap_or_default(),
-        }
-    }
 }
 
 #[utoipa::path(get, path = "/v1/transactions", tag = "transactions", operation_id = "listTransactions", params(ListParams),

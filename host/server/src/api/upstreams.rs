@@ -6,20 +6,21 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use larder_egress::upstreams::Upstreams;
-use larder_egress::upstreams::breaker::Told;
+use larder_egress::upstreams::breaker::{State as Breaker, Status};
 use larder_model::ids::PartnerId;
 use larder_model::upstreams::{CredentialKind, is_name};
 use larder_model::{Upstream, UpstreamSettings};
 use larder_platform::quotas::{Cap, Exceeded};
 use larder_store::Changer;
+use larder_wire::datetime;
 use larder_wire::scopes::Scope;
-use serde::Serialize;
+use larder_wire::upstreams::{BreakerState, BreakerStatus, UpstreamList, UpstreamObject};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::wire::{self, Deleted, Ids, datetime};
+use crate::api::wire::{self, Deleted, Ids};
 use crate::app::App;
 use crate::auth::{Caller, Operator};
 use crate::problem::{Kind, Problem};
@@ -30,31 +31,6 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(get, update, delete))
         .routes(routes!(list_operators, create_operators))
         .routes(routes!(get_operators, update_operators, delete_operators))
-}
-
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = Upstream)]
-struct UpstreamObject {
-    name: String,
-    /// `partner` or `operator`.
-    owner: &'static str,
-    #[serde(rename = "$createdAt")]
-    created_at: String,
-    #[serde(rename = "$updatedAt")]
-    updated_at: String,
-    /// Is there the text of a credential? It is never told.
-    has_secret: bool,
-    breaker_state: Told,
-    /// Not told to partners of one of the operator's.
-    #[serde(flatten)]
-    settings: Option<UpstreamSettings>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct UpstreamList {
-    total: usize,
-    upstreams: Vec<UpstreamObject>,
 }
 
 /// `name` (create only), the settings, and in `secret` the text of the credential.
@@ -75,14 +51,23 @@ type Owner = Option<PartnerId>;
 async fn object(app: &App, asked_by: &Owner, upstream: Upstream) -> UpstreamObject {
     let own = upstream.owner == *asked_by;
     UpstreamObject {
-        owner: if upstream.owner.is_some() { "partner" } else { "operator" },
+        owner: if upstream.owner.is_some() { "partner" } else { "operator" }.into(),
         created_at: datetime(upstream.created_at_ms),
         updated_at: datetime(upstream.updated_at_ms),
         has_secret: upstream.sealed.is_some(),
-        breaker_state: app.upstreams.breaker(asked_by.as_ref(), &upstream).await,
+        breaker_state: breaker(app.upstreams.breaker(asked_by.as_ref(), &upstream).await),
         name: upstream.name,
         settings: own.then_some(upstream.settings),
     }
+}
+
+fn breaker(Status { state, since_ms, reason }: Status) -> BreakerStatus {
+    let state = match state {
+        Breaker::Closed => BreakerState::Closed,
+        Breaker::HalfOpen => BreakerState::HalfOpen,
+        Breaker::Open => BreakerState::Open,
+    };
+    BreakerStatus { state, since_ms, reason }
 }
 
 /// What an owner sees: its own, and for a partner those of the operator.
@@ -162,7 +147,7 @@ async fn update_of(app: &App, by: By<'_>, ids: &Ids, body: Body) -> Result<Json<
             Some(seal(app, &new, &secret)?)
         }
         None if new.settings.credential == CredentialKind::None => None,
-        // Sealed anew: what was read may be of a master key that is being replaced.
+        // Encrypted again: what was read may be under a master key that is being replaced.
         None if old.place() == new.place() => {
             old.sealed.as_deref().map(|sealed| reseal(app, &new, sealed)).transpose()?
         }
@@ -183,7 +168,7 @@ async fn delete_of(app: &App, by: By<'_>, ids: &Ids) -> Result<Deleted, Problem>
     Ok(Deleted)
 }
 
-/// Who changes upstreams: a partner's own, or as the operator those of all.
+/// Who changes upstreams: a partner its own, the operator those that all partners share.
 #[derive(Clone, Copy)]
 enum By<'a> {
     Partner(&'a Caller),
@@ -205,7 +190,9 @@ impl<'a> By<'a> {
             Some(_) => return Err(Problem::argument("keepApprovals", "must be true or false")),
         };
         match self {
-            By::Partner(_) if keep => Err(Problem::argument("keepApprovals", "is for the operator's")),
+            By::Partner(_) if keep => {
+                Err(Problem::argument("keepApprovals", "applies only to upstreams of the operator"))
+            }
             By::Partner(caller) => Ok(caller.changer(&app.clock)),
             By::Operator => {
                 Ok(Changer { key: None, approves: keep, may_upload: false, names_feeds: keep, clock: &app.clock })

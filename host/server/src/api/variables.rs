@@ -8,15 +8,15 @@ use larder_model::Variable;
 use larder_model::grants::check;
 use larder_model::ids::FunctionId;
 use larder_store::filters;
+use larder_wire::datetime;
 use larder_wire::scopes::Scope;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use larder_wire::variables::{VariableInput, VariableList, VariableObject};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::functions::{self, changed};
 use crate::api::queries::{self, ListParams};
-use crate::api::wire::{self, Deleted, Ids, datetime};
+use crate::api::wire::{self, Deleted, Ids};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
@@ -29,54 +29,17 @@ pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, update, delete))
 }
 
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = Variable)]
-pub struct VariableObject {
-    #[serde(rename = "$id")]
-    id: String,
-    #[serde(rename = "$createdAt")]
-    created_at: String,
-    #[serde(rename = "$updatedAt")]
-    updated_at: String,
-    key: String,
-    /// Empty for a secret one.
-    value: String,
-    secret: bool,
-    resource_type: &'static str,
-    resource_id: String,
-}
-
-#[derive(Serialize, ToSchema)]
-struct VariableList {
-    total: u64,
-    variables: Vec<VariableObject>,
-}
-
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct VariableInput {
-    /// Your own id or `unique()`; create only.
-    variable_id: Option<String>,
-    key: Option<String>,
-    value: Option<String>,
-    /// Default true.
-    secret: Option<bool>,
-}
-
-impl VariableObject {
-    pub fn new(app: &App, v: Variable) -> VariableObject {
-        let value = if v.secret { String::new() } else { shown(app, &v) };
-        VariableObject {
-            id: v.id.into(),
-            created_at: datetime(v.created_at_ms),
-            updated_at: datetime(v.updated_at_ms),
-            key: v.name,
-            value,
-            secret: v.secret,
-            resource_type: "function",
-            resource_id: v.function.into(),
-        }
+pub fn object(app: &App, v: Variable) -> VariableObject {
+    let value = if v.secret { String::new() } else { shown(app, &v) };
+    VariableObject {
+        id: v.id.into(),
+        created_at: datetime(v.created_at_ms),
+        updated_at: datetime(v.updated_at_ms),
+        key: v.name,
+        value,
+        secret: v.secret,
+        resource_type: "function".into(),
+        resource_id: v.function.into(),
     }
 }
 
@@ -102,7 +65,7 @@ fn key(key: String) -> Result<String, Problem> {
 
 fn value(value: String) -> Result<String, Problem> {
     if value.contains('\0') {
-        return Err(Problem::argument("value", "must not have NUL"));
+        return Err(Problem::argument("value", "must not contain NUL"));
     }
     wire::chars("value", value, 0..=VALUE_CHARS_MAX)
 }
@@ -124,7 +87,7 @@ async fn list(
     let query = queries::parse(query.as_deref(), filters::VARIABLES, &[])?;
     functions::find(&app, &caller.partner, &function).await?;
     let page = app.store.list_variables(&caller.partner, &function, &query.listing).await?;
-    let variables = page.rows.into_iter().map(|variable| VariableObject::new(&app, variable)).collect();
+    let variables = page.rows.into_iter().map(|variable| object(&app, variable)).collect();
     Ok(Json(VariableList { total: page.total, variables }))
 }
 
@@ -162,7 +125,7 @@ async fn create(
     variable.sealed = app.secrets.seal(&place(&variable), value.as_bytes());
     app.store.insert_variable(&variable, &caller.changer(&app.clock)).await.map_err(taken)?;
     changed(&app, &caller.partner, &function).await?;
-    Ok((StatusCode::CREATED, Json(VariableObject::new(&app, variable))))
+    Ok((StatusCode::CREATED, Json(object(&app, variable))))
 }
 
 async fn find(app: &App, caller: &Caller, ids: &Ids) -> Result<Variable, Problem> {
@@ -177,7 +140,7 @@ async fn find(app: &App, caller: &Caller, ids: &Ids) -> Result<Variable, Problem
 async fn get(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<VariableObject>, Problem> {
     caller.may(Scope::FunctionsRead)?;
     let variable = find(&app, &caller, &ids).await?;
-    Ok(Json(VariableObject::new(&app, variable)))
+    Ok(Json(object(&app, variable)))
 }
 
 #[utoipa::path(put, path = "/v1/functions/{functionId}/variables/{variableId}", tag = "variables",
@@ -195,7 +158,7 @@ async fn update(State(app): State<App>, caller: Caller, ids: Ids, body: Body) ->
     if variable.secret && input.secret == Some(false) {
         return Err(Problem::new(Kind::UnsetSecret, "A secret variable cannot be made plain again"));
     }
-    // Sealed anew in any case: the key is a part of the place.
+    // Encrypted again in any case: the key is part of what the value is bound to.
     let old = match app.secrets.open(&place(&variable), &variable.sealed) {
         Ok(old) => Some(old),
         // What does not open can be replaced.
@@ -213,7 +176,7 @@ async fn update(State(app): State<App>, caller: Caller, ids: Ids, body: Body) ->
     }
     app.store.update_variable(&found, &variable, &caller.changer(&app.clock)).await.map_err(taken)?;
     changed(&app, &caller.partner, &variable.function).await?;
-    Ok(Json(VariableObject::new(&app, variable)))
+    Ok(Json(object(&app, variable)))
 }
 
 #[utoipa::path(delete, path = "/v1/functions/{functionId}/variables/{variableId}", tag = "variables",

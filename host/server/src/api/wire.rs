@@ -13,25 +13,20 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use larder_model::ids::BadId;
-use larder_model::time::{Clock, Millis, instant};
+use larder_model::time::Clock;
 use larder_platform::bodies::{self, Fault};
+use larder_wire::UNIQUE;
 use serde::de::DeserializeOwned;
 use serde::{Deserializer, Serialize};
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
 
 use crate::api::by_name::ByName;
 use crate::problem::{Kind, Problem};
 
 /// Bytes of a JSON body, where the resource says nothing else.
 pub const BODY_MAX: usize = 1 << 20;
-
-/// `2026-11-05T09:30:00.000+00:00`.
-pub fn datetime(ms: Millis) -> String {
-    instant(ms).to_rfc3339_opts(SecondsFormat::Millis, false)
-}
 
 /// ISO 8601 with an offset.
 pub fn parse_datetime(name: &str, text: &str) -> Result<DateTime<Utc>, Problem> {
@@ -47,7 +42,7 @@ pub fn id<T: FromStr<Err = BadId>>(name: &str, text: &str) -> Result<T, Problem>
 
 /// An id for something new: the caller's choice, or `unique()`.
 pub fn new_id<T: FromStr<Err = BadId>>(name: &str, text: &str, clock: &Clock) -> Result<T, Problem> {
-    if text == "unique()" { id(name, &unique(clock)) } else { id(name, text) }
+    if text == UNIQUE { id(name, &unique(clock)) } else { id(name, text) }
 }
 
 /// As the clients make them: 20 lower-case hex digits, seconds first.
@@ -157,13 +152,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Ids {
     }
 }
 
-/// A header as the wire has them.
-#[derive(Clone, Serialize, ToSchema)]
-pub struct Header {
-    pub name: String,
-    pub value: String,
-}
-
 /// 204. Its content type must not be JSON, or clients parse the body that is not there.
 #[derive(Clone, Copy, Debug)]
 pub struct Deleted;
@@ -181,7 +169,7 @@ mod tests {
 
     #[test]
     fn datetimes_are_as_the_clients_read_them() {
-        assert_eq!(datetime(1_762_335_000_000), "2025-11-05T09:30:00.000+00:00");
+        assert_eq!(larder_wire::datetime(1_762_335_000_000), "2025-11-05T09:30:00.000+00:00");
         let at = parse_datetime("scheduledAt", "2025-11-05T10:30:00.000+01:00").unwrap();
         assert_eq!(at.timestamp_millis(), 1_762_335_000_000);
         for text in ["", "tomorrow", "2025-11-05", "2025-11-05T10:30:00"] {

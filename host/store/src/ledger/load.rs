@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use larder_model::ids::{EnrolmentId, ExecutionId, FunctionId, PartnerId};
 use larder_model::state::{NUMBER_BYTES_MAX, Read, Version, whole_number};
-use larder_model::time::Millis;
+use larder_model::time::{Clock, Millis};
 use larder_model::{Effect, Grants};
 
 use crate::db::{Lock, PART, Tx, Value, by_partner, one_of, parts};
-use crate::ledger::{Ended, named_savers, saver, touches_state};
+use crate::event_roots::Descendants;
+use crate::ledger::Ended;
+use crate::ledger::decide::{Commit, Rows, named_savers, saver, scope, touches_state};
 use crate::state::{self, Scope};
 use crate::{Result, args};
 
@@ -24,36 +26,36 @@ pub(super) struct FunctionNow {
 
 /// Who takes part, of those that the group has effects for.
 #[derive(Default)]
-pub(super) struct Takers {
+pub(super) struct ActiveEnrolments {
     pub(super) enrolments: HashSet<(PartnerId, EnrolmentId)>,
     pub(super) end_users: HashSet<(PartnerId, FunctionId, String)>,
 }
 
 /// Who has an execution.
-pub(super) struct Held {
+pub(super) struct Lease {
     pub(super) holder: Option<String>,
     pub(super) attempt: u32,
 }
 
 /// What stands under a key of state.
-pub(super) struct Place {
+pub(super) struct StateEntry {
     pub(super) version: Version,
-    pub(super) value: Kept,
+    pub(super) value: EntryValue,
 }
 
 /// As much of a value as the decisions need.
-pub(super) enum Kept {
+pub(super) enum EntryValue {
     /// An outcome of the group writes this.
     Written(Vec<u8>),
     /// It stands in the database and is this number, or none. Of what is only read nobody asks.
     Stored(Option<i64>),
 }
 
-impl Place {
+impl StateEntry {
     pub(super) fn number(&self) -> Option<i64> {
         match &self.value {
-            Kept::Written(value) => whole_number(value),
-            Kept::Stored(number) => *number,
+            EntryValue::Written(value) => whole_number(value),
+            EntryValue::Stored(number) => *number,
         }
     }
 }
@@ -63,12 +65,53 @@ type Key<'a> = (&'a PartnerId, &'a ExecutionId);
 /// What a function saves for one end user in one currency.
 pub(super) type Account = (PartnerId, FunctionId, String, String);
 
+impl<'a> Commit<'a> {
+    pub(super) async fn load(
+        tx: &mut Tx<'_>,
+        group: &[Ended],
+        refused: Option<&'a str>,
+        clock: &'a Clock,
+    ) -> Result<Commit<'a>> {
+        let functions = functions_of(tx, group).await?;
+        let leases = holders(tx, group.iter().map(|ended| (&ended.execution.partner, &ended.execution.id))).await?;
+        let active = active_enrolments_of(tx, group).await?;
+        let state = state_of(tx, group).await?.into_iter().map(|(key, place)| (key, Some(place))).collect();
+        let now = clock.now_ms();
+        let saved = saved_by(tx, group, &functions, now).await?;
+        let descendants = Descendants::of(tx, group, now).await?;
+        let locks = if group.iter().any(touches_state) { state::locks(tx, now).await? } else { HashMap::new() };
+        let mut stale_lists = HashSet::new();
+        for ended in group {
+            for read in &ended.reads {
+                if let Read::List { prefix, after, limit, seen } = read
+                    && !list_is_unchanged(tx, &scope(ended), prefix, after.as_deref(), *limit, seen).await?
+                {
+                    stale_lists.insert(ended.execution.id.clone());
+                }
+            }
+        }
+        Ok(Commit {
+            now,
+            clock,
+            refused,
+            functions,
+            leases,
+            active,
+            saved,
+            descendants,
+            state,
+            changed: BTreeSet::new(),
+            changed_scopes: HashSet::new(),
+            stale_lists,
+            locks,
+            rows: Rows::default(),
+        })
+    }
+}
+
 /// The functions of the group that exist, kept from being deleted; those whose own state it reads or changes are this
 /// transaction's alone, because a key that is not there cannot be locked.
-pub(super) async fn functions_of(
-    tx: &mut Tx<'_>,
-    group: &[Ended],
-) -> Result<HashMap<(PartnerId, FunctionId), FunctionNow>> {
+async fn functions_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(PartnerId, FunctionId), FunctionNow>> {
     const NOW: &str = "-- function_of_group
         SELECT enabled, grants, created_at_ms FROM functions WHERE partner_id = ? AND id = ?";
     let mut wanted: BTreeMap<(&PartnerId, &FunctionId), (Lock, bool)> = BTreeMap::new();
@@ -94,10 +137,10 @@ pub(super) async fn functions_of(
 }
 
 /// Who has these executions, as far as they have rows, which stay so until the transaction ends.
-pub(super) async fn holders<'k>(
+async fn holders<'k>(
     tx: &mut Tx<'_>,
     keys: impl IntoIterator<Item = Key<'k>>,
-) -> Result<HashMap<(PartnerId, ExecutionId), Held>> {
+) -> Result<HashMap<(PartnerId, ExecutionId), Lease>> {
     let mut found = HashMap::new();
     for (partner, ids) in by_partner(keys) {
         let ids = one_of(ids.into_iter().map(Value::from));
@@ -107,8 +150,8 @@ pub(super) async fn holders<'k>(
             ids.marks
         );
         for row in tx.locked(Lock::Exclusive, &sql, [args![partner], ids.args].concat()).await? {
-            let held = Held { holder: row.maybe_text(1)?, attempt: row.int(2)? as u32 };
-            found.insert((partner.clone(), row.id(0, "executions.id")?), held);
+            let lease = Lease { holder: row.maybe_text(1)?, attempt: row.int(2)? as u32 };
+            found.insert((partner.clone(), row.id(0, "executions.id")?), lease);
         }
     }
     Ok(found)
@@ -116,7 +159,7 @@ pub(super) async fn holders<'k>(
 
 /// The active enrolments of all end users that the group has effects for. They stay so until the transaction ends, and so do
 /// their state and, as everybody who saves for one of them has locked these too, what is saved for them.
-pub(super) async fn takers_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<Takers> {
+async fn active_enrolments_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<ActiveEnrolments> {
     let mut wanted: BTreeMap<(&PartnerId, &FunctionId), BTreeSet<&String>> = BTreeMap::new();
     for ended in group.iter().filter(|ended| !ended.effects.is_empty()) {
         let e = &ended.execution;
@@ -125,7 +168,7 @@ pub(super) async fn takers_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<Takers
             wanted.entry((&e.partner, &e.function)).or_default().extend(end_users);
         }
     }
-    let mut found = Takers::default();
+    let mut found = ActiveEnrolments::default();
     for ((partner, function), end_users) in wanted {
         // Part after part in the order of the whole, in which everybody takes these locks.
         for end_users in parts(end_users.into_iter().map(Value::from)) {
@@ -145,8 +188,8 @@ pub(super) async fn takers_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<Takers
 }
 
 /// What was saved for those whom the group saves for, each within the period of its grant. Without transactions in the group
-/// nothing is asked. The locks of [`takers_of`] keep it as it is.
-pub(super) async fn saved_by(
+/// nothing is asked. The locks of [`active_enrolments_of`] keep it as it is.
+async fn saved_by(
     tx: &mut Tx<'_>,
     group: &[Ended],
     functions: &HashMap<(PartnerId, FunctionId), FunctionNow>,
@@ -198,33 +241,33 @@ pub(super) async fn saved_by(
 
 /// The state that decides whether reads still hold and what increments come to: versions, and the numbers of what is
 /// incremented. Other values are not loaded, because runs may have read very much. The locks of [`functions_of`] and
-/// [`takers_of`] keep it as it is.
-pub(super) async fn state_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(Scope, String), Place>> {
+/// [`active_enrolments_of`] keep it as it is.
+async fn state_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(Scope, String), StateEntry>> {
     /// Enrolment and name, and whether its number counts.
     type Wanted<'a> = BTreeMap<(&'a str, &'a str), bool>;
     let mut wanted: BTreeMap<(&PartnerId, &FunctionId), Wanted<'_>> = BTreeMap::new();
     for ended in group.iter().filter(|ended| touches_state(ended)) {
         let e = &ended.execution;
         let enrolment = e.enrolment.as_ref().map_or("", EnrolmentId::as_str);
-        let places = wanted.entry((&e.partner, &e.function)).or_default();
+        let entries = wanted.entry((&e.partner, &e.function)).or_default();
         for read in &ended.reads {
             if let Read::Key { key, .. } = read {
-                places.entry((enrolment, key)).or_default();
+                entries.entry((enrolment, key)).or_default();
             }
         }
         for effect in &ended.effects {
             if let Effect::IncrementState { key, .. } = effect {
-                places.insert((enrolment, key), true);
+                entries.insert((enrolment, key), true);
             }
         }
     }
     let mut found = HashMap::new();
     let number = format!("CASE WHEN LENGTH(value) <= {NUMBER_BYTES_MAX} THEN value END");
-    for ((partner, function), places) in wanted {
+    for ((partner, function), entries) in wanted {
         for (counts, value) in [(false, "NULL"), (true, number.as_str())] {
-            let places: Vec<_> =
-                places.iter().filter(|(_, count)| **count == counts).map(|(place, _)| *place).collect();
-            for part in places.chunks(PART) {
+            let entries: Vec<_> =
+                entries.iter().filter(|(_, count)| **count == counts).map(|(entry, _)| *entry).collect();
+            for part in entries.chunks(PART) {
                 let mut part = part.to_vec();
                 part.resize(part.len().next_power_of_two(), part[part.len() - 1]);
                 let sql = format!(
@@ -236,8 +279,8 @@ pub(super) async fn state_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap
                 for row in tx.rows(&sql, args![partner, function].into_iter().chain(part).collect()).await? {
                     let enrolment = if row.text(0)?.is_empty() { None } else { Some(row.id(0, "state.enrolment_id")?) };
                     let scope = Scope { partner: partner.clone(), function: function.clone(), enrolment };
-                    let value = Kept::Stored(row.maybe_bytes(3)?.as_deref().and_then(whole_number));
-                    found.insert((scope, row.text(1)?), Place { version: row.text(2)?, value });
+                    let value = EntryValue::Stored(row.maybe_bytes(3)?.as_deref().and_then(whole_number));
+                    found.insert((scope, row.text(1)?), StateEntry { version: row.text(2)?, value });
                 }
             }
         }
@@ -246,7 +289,7 @@ pub(super) async fn state_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap
 }
 
 /// Is this what the list would give now?
-pub(super) async fn list_is_true(
+async fn list_is_unchanged(
     tx: &mut Tx<'_>,
     scope: &Scope,
     prefix: &str,

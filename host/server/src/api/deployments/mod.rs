@@ -8,19 +8,20 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use larder_model::ids::{DeploymentId, FunctionId, PartnerId};
-use larder_model::{BuildStatus, Deployment, Function, FunctionSettings, Grants};
+use larder_model::{BuildStatus, Deployment, Function};
 use larder_platform::deployments::{self, NewDeployment};
 use larder_store::filters;
+use larder_wire::deployments::{DeploymentList, DeploymentObject, Duplicate};
+use larder_wire::problem;
 use larder_wire::scopes::Scope;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value as JsonValue;
-use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::functions;
 use crate::api::queries::{self, ListParams};
-use crate::api::wire::{self, Deleted, Ids, datetime};
+use crate::api::wire::{self, Deleted, Ids};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
@@ -36,105 +37,10 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(cancel))
 }
 
-/// A deployment. There is no version control, so the fields of its providers are empty.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = Deployment)]
-struct DeploymentObject {
-    #[serde(rename = "$id")]
-    id: String,
-    #[serde(rename = "$createdAt")]
-    created_at: String,
-    #[serde(rename = "$updatedAt")]
-    updated_at: String,
-    r#type: String,
-    resource_id: String,
-    resource_type: &'static str,
-    entrypoint: String,
-    source_size: u64,
-    build_size: u64,
-    total_size: u64,
-    /// Seconds.
-    build_duration: u64,
-    build_id: String,
-    /// Becomes the active one when it is ready.
-    activate: bool,
-    screenshot_light: &'static str,
-    screenshot_dark: &'static str,
-    /// `waiting`, `processing`, `building`, `ready`, `failed` or `canceled`.
-    status: &'static str,
-    build_logs: String,
-    /// What it asks for; not there: it was uploaded without, and has whatever the function has.
-    #[schema(value_type = Option<Object>)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    grants: Option<Grants>,
-    /// What it asks of its function's settings once it is active; not there: they stay as they are.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    settings: Option<FunctionSettings>,
-    /// The project that it was uploaded from, as the client told it, or empty.
-    origin: String,
-    /// The key that uploaded it, or empty.
-    uploaded_by: String,
-    /// The key that said yes to them, or empty.
-    grants_approved_by: String,
-    grants_approved_at: String,
-    provider_repository_name: &'static str,
-    provider_repository_owner: &'static str,
-    provider_repository_url: &'static str,
-    provider_commit_hash: &'static str,
-    provider_commit_author_url: &'static str,
-    provider_commit_author: &'static str,
-    provider_commit_message: &'static str,
-    provider_commit_url: &'static str,
-    provider_branch: &'static str,
-    provider_branch_url: &'static str,
-}
-
-impl From<Deployment> for DeploymentObject {
-    fn from(d: Deployment) -> DeploymentObject {
-        DeploymentObject {
-            // A deployment has one build, which has no id of its own.
-            build_id: d.id.to_string(),
-            id: d.id.into(),
-            created_at: datetime(d.created_at_ms),
-            updated_at: datetime(d.updated_at_ms),
-            r#type: d.kind,
-            resource_id: d.function.into(),
-            resource_type: "functions",
-            entrypoint: d.entrypoint,
-            source_size: d.source_bytes,
-            build_size: d.build_bytes,
-            total_size: d.source_bytes + d.build_bytes,
-            build_duration: d.build_ms.div_ceil(1_000),
-            activate: d.activate,
-            screenshot_light: "",
-            screenshot_dark: "",
-            status: d.status.word(),
-            build_logs: d.build_logs,
-            grants: d.grants.map(crate::api::grants::shown),
-            settings: d.settings,
-            origin: d.origin.unwrap_or_default(),
-            uploaded_by: d.uploader.map(String::from).unwrap_or_default(),
-            grants_approved_at: d.approval.as_ref().map(|approval| datetime(approval.at_ms)).unwrap_or_default(),
-            grants_approved_by: d.approval.map(|approval| approval.by.into()).unwrap_or_default(),
-            provider_repository_name: "",
-            provider_repository_owner: "",
-            provider_repository_url: "",
-            provider_commit_hash: "",
-            provider_commit_author_url: "",
-            provider_commit_author: "",
-            provider_commit_message: "",
-            provider_commit_url: "",
-            provider_branch: "",
-            provider_branch_url: "",
-        }
-    }
-}
-
-#[derive(Serialize, ToSchema)]
-struct DeploymentList {
+/// A [`DeploymentList`] whose objects may have only some of their members.
+#[derive(Serialize)]
+struct Selected {
     total: u64,
-    #[schema(value_type = Vec<DeploymentObject>)]
     deployments: Vec<JsonValue>,
 }
 
@@ -169,14 +75,14 @@ async fn list(
     caller: Caller,
     ids: Ids,
     RawQuery(query): RawQuery,
-) -> Result<Json<DeploymentList>, Problem> {
+) -> Result<Json<Selected>, Problem> {
     caller.may(Scope::FunctionsRead)?;
     let function = ids.get("functionId")?;
     let query = queries::parse(query.as_deref(), filters::DEPLOYMENTS, &["id", "entrypoint"])?;
     functions::find(&app, &caller.partner, &function).await?;
     let page = app.store.list_deployments(&caller.partner, &function, &query.listing).await?;
     let deployments = page.rows.into_iter().map(|row| selected(row.into(), query.select.as_deref()));
-    Ok(Json(DeploymentList { total: page.total, deployments: deployments.collect::<Result<_, _>>()? }))
+    Ok(Json(Selected { total: page.total, deployments: deployments.collect::<Result<_, _>>()? }))
 }
 
 /// Keeps the attributes that `select` names, and those that begin with `$`.
@@ -221,12 +127,6 @@ async fn cancel(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json
     Ok(Json(deployment.into()))
 }
 
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct Duplicate {
-    deployment_id: Option<String>,
-}
-
 /// Builds the same upload again, with the settings and grants that it asks for; it becomes active when it is ready.
 #[utoipa::path(post, path = "/v1/functions/{functionId}/deployments/duplicate", tag = "deployments",
     operation_id = "createDuplicateDeployment", request_body = Duplicate, responses((status = 202, body = DeploymentObject)))]
@@ -263,14 +163,14 @@ fn not_offered(caller: &Caller, what: &str) -> Result<(), Problem> {
 
 /// Not offered.
 #[utoipa::path(post, path = "/v1/functions/{functionId}/deployments/template", tag = "deployments",
-    operation_id = "createTemplateDeployment", responses((status = 405, body = crate::problem::Error)))]
+    operation_id = "createTemplateDeployment", responses((status = 405, body = problem::Error)))]
 async fn template(caller: Caller) -> Result<(), Problem> {
     not_offered(&caller, "templates")
 }
 
 /// Not offered.
 #[utoipa::path(post, path = "/v1/functions/{functionId}/deployments/vcs", tag = "deployments",
-    operation_id = "createVcsDeployment", responses((status = 405, body = crate::problem::Error)))]
+    operation_id = "createVcsDeployment", responses((status = 405, body = problem::Error)))]
 async fn vcs(caller: Caller) -> Result<(), Problem> {
     not_offered(&caller, "version control")
 }

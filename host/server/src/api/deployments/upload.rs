@@ -12,10 +12,11 @@ use larder_model::Grants;
 use larder_platform::bodies::{Account, Fault};
 use larder_platform::stored;
 use larder_platform::uploads::{self, Upload as Staged};
+use larder_wire::deployments::DeploymentObject;
 use larder_wire::scopes::Scope;
 use utoipa::ToSchema;
 
-use crate::api::deployments::{DeploymentObject, NewDeployment, begin};
+use crate::api::deployments::{NewDeployment, begin};
 use crate::api::queries::flag;
 use crate::api::wire::{Ids, text};
 use crate::api::{functions, grants};
@@ -86,7 +87,7 @@ pub(super) async fn create(
     if let Some(total) = whole
         && parts.sent < total
     {
-        let message = format!("content-range tells {total} bytes, the file has {}", parts.sent);
+        let message = format!("content-range says {total} bytes, but the file has {}", parts.sent);
         return Err(Problem::new(Kind::ContentRange, message));
     }
     if file.bytes() == 0 {
@@ -180,10 +181,10 @@ async fn read(request: Request, staged: Staged, max: usize, keep: Option<usize>)
             "code" => {
                 let file = field.file_name().unwrap_or_default().to_owned();
                 if !file.to_ascii_lowercase().ends_with(".wasm") {
-                    let message = format!("The file is named {file:?}; what is taken is one component, named .wasm");
+                    let message = format!("The file is named {file:?}: upload one component whose name ends in .wasm");
                     return Err(Problem::new(Kind::FileType, message));
                 }
-                let mut staged = staged.take().ok_or_else(|| Problem::argument("code", "is there twice"))?;
+                let mut staged = staged.take().ok_or_else(|| Problem::argument("code", "occurs twice"))?;
                 while let Some(chunk) = field.chunk().await.map_err(broken)? {
                     let room = keep.unwrap_or(max).saturating_sub(parts.sent);
                     parts.sent += chunk.len();

@@ -8,8 +8,7 @@ use larder_model::RequestRecord;
 use larder_model::ids::EnrolmentId;
 use larder_model::time::Millis;
 use larder_platform::execution::request::CLIENT_IP;
-use serde::Deserialize;
-use utoipa::ToSchema;
+use larder_wire::executions::{ExecutionInput, Headers};
 
 use crate::api::wire;
 use crate::app::App;
@@ -21,30 +20,6 @@ const HEADER_BYTES_MAX: usize = 16_384;
 const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"];
 const MINUTE_MS: Millis = 60_000;
 
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ExecutionInput {
-    body: Option<String>,
-    /// Answer at once, run in the queue.
-    r#async: Option<bool>,
-    path: Option<String>,
-    method: Option<String>,
-    #[schema(value_type = Option<BTreeMap<String, String>>)]
-    headers: Option<Headers>,
-    /// At least a minute ahead, and only with `async`.
-    scheduled_at: Option<String>,
-    /// Whom to run it for: required by a function that runs per enrolment.
-    enrolment_id: Option<String>,
-}
-
-/// One client sends an empty object as an empty array.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Headers {
-    Object(BTreeMap<String, String>),
-    Empty([(); 0]),
-}
-
 /// An execution that may be made, as far as its parameters go.
 #[derive(Debug)]
 pub struct Wanted {
@@ -55,47 +30,44 @@ pub struct Wanted {
     pub enrolment: Option<EnrolmentId>,
 }
 
-impl ExecutionInput {
-    pub fn check(self, app: &App, peer: Option<IpAddr>) -> Result<Wanted, Problem> {
-        let host =
-            app.settings.server.root_url.split("://").last().unwrap_or_default().trim_end_matches('/').to_owned();
-        self.check_at(app.clock.now_ms(), &host, peer)
-    }
+pub fn check(input: ExecutionInput, app: &App, peer: Option<IpAddr>) -> Result<Wanted, Problem> {
+    let host = app.settings.server.root_url.split("://").last().unwrap_or_default().trim_end_matches('/').to_owned();
+    check_at(input, app.clock.now_ms(), &host, peer)
+}
 
-    fn check_at(self, now: Millis, host: &str, peer: Option<IpAddr>) -> Result<Wanted, Problem> {
-        let body = wire::chars("body", self.body.unwrap_or_default(), 0..=BODY_CHARS_MAX)?;
-        let asynchronous = self.r#async.unwrap_or(false);
-        let method = self.method.filter(|method| !method.is_empty()).unwrap_or_else(|| "POST".into());
-        if !METHODS.contains(&method.as_str()) {
-            return Err(Problem::argument("method", format!("must be one of {}", METHODS.join(", "))));
-        }
-        let mut headers = match self.headers {
-            Some(Headers::Object(headers)) => check_headers(headers)?,
-            Some(Headers::Empty(_)) | None => vec![],
-        };
-        if let Some((_, host)) = headers.iter().find(|(name, _)| name == "host")
-            && !is_host(host)
-        {
-            let why = format!("host is {host:?}, which names no host: write shop.example or shop.example:8443");
-            return Err(Problem::new(Kind::BadHeaders, format!("Invalid `headers`: {why}")));
-        }
-        if !headers.iter().any(|(name, _)| name == "host") {
-            headers.push(("host".into(), host.to_owned()));
-        }
-        headers.retain(|(name, _)| name != "content-length");
-        headers.push(("content-length".into(), body.len().to_string()));
-        headers.extend(peer.map(|ip| (CLIENT_IP.as_str().to_owned(), ip.to_string())));
-        Ok(Wanted {
-            request: RequestRecord { method, path: path(self.path.unwrap_or_default())?, headers },
-            body: body.into(),
-            asynchronous,
-            scheduled_at_ms: scheduled_at(self.scheduled_at, asynchronous, now)?,
-            enrolment: match self.enrolment_id.filter(|id| !id.is_empty()) {
-                Some(id) => Some(wire::id("enrolmentId", &id)?),
-                None => None,
-            },
-        })
+fn check_at(input: ExecutionInput, now: Millis, host: &str, peer: Option<IpAddr>) -> Result<Wanted, Problem> {
+    let body = wire::chars("body", input.body.unwrap_or_default(), 0..=BODY_CHARS_MAX)?;
+    let asynchronous = input.r#async.unwrap_or(false);
+    let method = input.method.filter(|method| !method.is_empty()).unwrap_or_else(|| "POST".into());
+    if !METHODS.contains(&method.as_str()) {
+        return Err(Problem::argument("method", format!("must be one of {}", METHODS.join(", "))));
     }
+    let mut headers = match input.headers {
+        Some(Headers::Object(headers)) => check_headers(headers)?,
+        Some(Headers::Empty(_)) | None => vec![],
+    };
+    if let Some((_, host)) = headers.iter().find(|(name, _)| name == "host")
+        && !is_host(host)
+    {
+        let why = format!("host is {host:?}, which names no host: write shop.example or shop.example:8443");
+        return Err(Problem::new(Kind::BadHeaders, format!("Invalid `headers`: {why}")));
+    }
+    if !headers.iter().any(|(name, _)| name == "host") {
+        headers.push(("host".into(), host.to_owned()));
+    }
+    headers.retain(|(name, _)| name != "content-length");
+    headers.push(("content-length".into(), body.len().to_string()));
+    headers.extend(peer.map(|ip| (CLIENT_IP.as_str().to_owned(), ip.to_string())));
+    Ok(Wanted {
+        request: RequestRecord { method, path: path(input.path.unwrap_or_default())?, headers },
+        body: body.into(),
+        asynchronous,
+        scheduled_at_ms: scheduled_at(input.scheduled_at, asynchronous, now)?,
+        enrolment: match input.enrolment_id.filter(|id| !id.is_empty()) {
+            Some(id) => Some(wire::id("enrolmentId", &id)?),
+            None => None,
+        },
+    })
 }
 
 /// Path and query; a missing slash in front is forgiven.
@@ -142,13 +114,13 @@ fn check_headers(headers: BTreeMap<String, String>) -> Result<Vec<(String, Strin
             return Err(wrong(format!("{name:?} is not a name of letters, digits and - in between")));
         }
         if lower.starts_with("x-appwrite-") || lower.starts_with("x-larder-") {
-            return Err(wrong(format!("{name} is the platform's to set")));
+            return Err(wrong(format!("{name} is set by the platform")));
         }
         if http::HeaderValue::from_str(&value).is_err() {
-            return Err(wrong(format!("the value of {name} has characters that no header may carry")));
+            return Err(wrong(format!("the value of {name} has characters that are not allowed in a header")));
         }
         if checked.iter().any(|(known, _)| *known == lower) {
-            return Err(wrong(format!("{name} is there twice")));
+            return Err(wrong(format!("{name} occurs twice")));
         }
         checked.push((lower, value));
     }
@@ -178,7 +150,7 @@ mod tests {
 
     fn check(json: &str) -> Result<Wanted, Problem> {
         let input: ExecutionInput = serde_json::from_str(json).unwrap();
-        input.check_at(NOW, "larder.test", Some([127, 0, 0, 1].into()))
+        check_at(input, NOW, "larder.test", Some([127, 0, 0, 1].into()))
     }
 
     #[test]

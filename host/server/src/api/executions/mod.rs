@@ -1,4 +1,4 @@
-//! Executions: `input` is what callers ask for, `object` how executions are written.
+//! Executions: `input` has the rules for what callers ask for, `object` the answer to a synchronous one.
 
 mod input;
 mod object;
@@ -14,15 +14,22 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::{Extension, Json};
 use bytes::Bytes;
-use larder_model::{End, Failure, LimitKind};
-use serde::Serialize;
+use larder_model::ids::{ExecutionId, FunctionId, PartnerId};
+use larder_model::time::{self, Millis};
+use larder_model::{End, Enrolment, EnrolmentStatus, Execution, Failure, LimitKind, Per, Trigger};
+use larder_platform::directory::{FunctionView, Tenant};
+use larder_platform::execution::{self, Body as InputBody, Finished, Input, Job, request};
+use larder_platform::{admission, backlog, stored};
+use larder_signals::Work;
+use larder_signals::crash::{self, Point};
+use larder_store::{NewExecution, filters};
+use larder_wire::executions::{ExecutionInput, ExecutionList, ExecutionObject};
+use larder_wire::scopes::Scope;
 use tokio::sync::oneshot;
-use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::input::{ExecutionInput, Wanted};
-pub use self::object::ExecutionObject;
+use self::input::Wanted;
 use crate::api::functions;
 use crate::api::idempotency::{self, Begun, Made, Ticket};
 use crate::api::queries::{self, ListParams};
@@ -30,36 +37,12 @@ use crate::api::wire::{self, Deleted, Ids};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
-use larder_model::Enrolment;
-use larder_model::EnrolmentStatus;
-use larder_model::Execution;
-use larder_model::Per;
-use larder_model::Trigger;
-use larder_model::ids::{ExecutionId, FunctionId, PartnerId};
-use larder_model::time::{self, Millis};
-use larder_platform::admission;
-use larder_platform::backlog;
-use larder_platform::directory::{FunctionView, Tenant};
-use larder_platform::execution::request;
-use larder_platform::execution::{self, Body as InputBody, Finished, Input, Job};
-use larder_platform::stored;
-use larder_signals::Work;
-use larder_signals::crash::{self, Point};
-use larder_store::NewExecution;
-use larder_store::filters;
-use larder_wire::scopes::Scope;
 
 /// JSON around a body of 10,485,760 characters, with room for escapes.
 const BODY_MAX: usize = 16 << 20;
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, delete)).routes(routes!(tail::tail))
-}
-
-#[derive(Serialize, ToSchema)]
-struct ExecutionList {
-    total: u64,
-    executions: Vec<ExecutionObject>,
 }
 
 #[utoipa::path(get, path = "/v1/functions/{functionId}/executions", tag = "executions", operation_id = "listExecutions",
@@ -131,7 +114,7 @@ async fn delete(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Dele
         Problem::or_taken(
             err,
             Kind::ExecutionInProgress,
-            "The execution waits for its first try, or runs; one that ended or failed can be deleted",
+            "The execution is waiting for its first attempt or running: it can be deleted once it has ended or failed",
         )
     })?;
     Ok(Deleted)
@@ -181,7 +164,7 @@ async fn make(
 ) -> Result<Made<ExecutionObject>, Problem> {
     let shown = |object: ExecutionObject| if caller.is_guest() { object.without_logs() } else { object };
     let input: ExecutionInput = wire::parse_json(body)?;
-    let wanted = input.check(app, peer)?;
+    let wanted = input::check(input, app, peer)?;
     let status = if wanted.asynchronous { StatusCode::ACCEPTED } else { StatusCode::CREATED };
     if ticket.again {
         match find(app, &caller.partner, function, &ticket.subject).await? {
@@ -278,7 +261,7 @@ async fn enqueue(
     let (bytes, most) = (wanted.body.len(), app.store.body_bytes_max());
     if bytes > most {
         let message = format!(
-            "Invalid `body`: it has {bytes} bytes, the database takes {most} of an execution that waits (max_allowed_packet)"
+            "Invalid `body`: it has {bytes} bytes; the database accepts {most} for a queued execution (max_allowed_packet)"
         );
         return Err(Problem::new(Kind::PayloadTooLarge, message));
     }
@@ -311,7 +294,7 @@ async fn enqueue(
         done => done?,
     }
     crash::point(Point::ExecutionQueued);
-    app.queue.push(Work::Executions);
+    app.signals.push(Work::Executions);
     // As it was queued: by now it may have ended.
     Ok(new.execution().into())
 }
@@ -377,5 +360,5 @@ fn answered(done: Finished) -> ExecutionObject {
         End::Returned(Some(body)) => (None, body),
         End::Returned(None) | End::Streamed { .. } | End::Retry(_) | End::Reject(_) | End::Failed(_) => (None, vec![]),
     };
-    ExecutionObject::answered(done.execution, headers.as_ref(), body)
+    object::answered(done.execution, headers.as_ref(), body)
 }

@@ -6,17 +6,17 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::Stream;
-use larder_signals::Told;
+use larder_signals::TailEvent;
+use larder_wire::executions::ExecutionObject;
 use larder_wire::scopes::Scope;
 
-use crate::api::executions::object::ExecutionObject;
 use crate::api::functions;
 use crate::api::wire::Ids;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 
-/// A comment as often as this, so that whoever hung up is noticed.
+/// A comment is sent this often, so that a closed connection is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// After that the stream ends and the client asks again: its key may be gone.
 const LASTS: Duration = Duration::from_secs(600);
@@ -33,10 +33,10 @@ pub async fn tail(
     let function = ids.get("functionId")?;
     functions::find(&app, &caller.partner, &function).await?;
     let watch = app
-        .queue
-        .tails()
+        .signals
+        .live_tail()
         .watch(&caller.partner, &function)
-        .ok_or_else(|| Problem::new(Kind::TooManyCalls, "The project has as many live tails as it may"))?;
+        .ok_or_else(|| Problem::new(Kind::TooManyCalls, "The project has reached its limit of live tails"))?;
     let (drain, end) = (app.life.drain(), tokio::time::Instant::now() + LASTS);
     let events = futures::stream::unfold(watch, move |mut watch| {
         let drain = drain.clone();
@@ -52,13 +52,13 @@ pub async fn tail(
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
-fn event(told: Told) -> Event {
+fn event(told: TailEvent) -> Event {
     match told {
-        Told::Ended(execution) => {
+        TailEvent::Ended(execution) => {
             let object = ExecutionObject::from((*execution).clone());
             let text = serde_json::to_string(&object).expect("an object of texts and numbers");
             Event::default().event("execution").id(execution.id.as_str()).data(text)
         }
-        Told::Dropped(count) => Event::default().event("dropped").data(format!("{{\"dropped\":{count}}}")),
+        TailEvent::Dropped(count) => Event::default().event("dropped").data(format!("{{\"dropped\":{count}}}")),
     }
 }

@@ -3,10 +3,9 @@
 use larder_model::cron::Cron;
 use larder_model::grants::check::check_pattern;
 use larder_model::time::instant;
-use larder_model::{Function, FunctionSettings, LimitSettings, Per, Topics};
+use larder_model::{Function, FunctionSettings, Per, Topics};
+use larder_wire::functions::FunctionInput;
 use larder_wire::scopes::is_scope;
-use serde::Deserialize;
-use utoipa::ToSchema;
 
 use crate::api::functions::scopes;
 use crate::api::runtimes;
@@ -20,147 +19,111 @@ const SCOPES_MAX: usize = 200;
 const RETENTION_MAX: u32 = 36_500;
 const ROUTE_CHARS_MAX: usize = 256;
 
-/// The body of create and update. An update replaces: what it leaves out goes back to its default, but for `runtime`,
-/// `entrypoint` and the specification, which stay, and so do `timezone`, `per`, `topics`, `routes` and `limits`, of which
-/// clients of the replaced platform know nothing.
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct FunctionInput {
-    /// Your own id or `unique()`; create only.
-    pub function_id: Option<String>,
-    pub name: Option<String>,
-    pub runtime: Option<String>,
-    pub execute: Option<Vec<String>>,
-    pub events: Option<Vec<String>>,
-    pub schedule: Option<String>,
-    pub timezone: Option<String>,
-    pub timeout: Option<u32>,
-    pub enabled: Option<bool>,
-    pub logging: Option<bool>,
-    pub entrypoint: Option<String>,
-    pub commands: Option<String>,
-    pub scopes: Option<Vec<String>>,
-    pub deployment_retention: Option<u32>,
-    pub specification: Option<String>,
-    pub build_specification: Option<String>,
-    pub runtime_specification: Option<String>,
-    pub installation_id: Option<String>,
-    pub provider_repository_id: Option<String>,
-    /// `event`: once for each trigger; `enrolment`: once for each enrolment that it concerns.
-    pub per: Option<String>,
-    /// `subject`: enrolments whose topic is the event's subject; `all`: all of them.
-    pub topics: Option<String>,
-    /// Path prefixes at the partner's web door.
-    pub routes: Option<Vec<String>>,
-    pub limits: Option<LimitSettings>,
+/// What would make this function of any other.
+fn of(function: &Function) -> FunctionInput {
+    let f = function.clone();
+    FunctionInput {
+        function_id: None,
+        name: Some(f.name),
+        runtime: Some(f.runtime),
+        execute: Some(f.execute),
+        events: Some(f.events),
+        schedule: Some(f.schedule),
+        timezone: Some(f.timezone),
+        timeout: Some(f.timeout_s),
+        enabled: Some(f.enabled),
+        logging: Some(f.logging),
+        entrypoint: Some(f.entrypoint),
+        commands: Some(f.commands),
+        scopes: Some(f.scopes),
+        deployment_retention: Some(f.deployment_retention),
+        specification: Some(f.specification),
+        build_specification: None,
+        runtime_specification: None,
+        installation_id: None,
+        provider_repository_id: None,
+        per: Some(f.per.word().to_owned()),
+        topics: Some(f.topics.word().to_owned()),
+        routes: Some(f.routes),
+        limits: Some(f.limits),
+    }
 }
 
-impl FunctionInput {
-    /// What would make this function of any other.
-    fn of(function: &Function) -> FunctionInput {
-        let f = function.clone();
-        FunctionInput {
-            function_id: None,
-            name: Some(f.name),
-            runtime: Some(f.runtime),
-            execute: Some(f.execute),
-            events: Some(f.events),
-            schedule: Some(f.schedule),
-            timezone: Some(f.timezone),
-            timeout: Some(f.timeout_s),
-            enabled: Some(f.enabled),
-            logging: Some(f.logging),
-            entrypoint: Some(f.entrypoint),
-            commands: Some(f.commands),
-            scopes: Some(f.scopes),
-            deployment_retention: Some(f.deployment_retention),
-            specification: Some(f.specification),
-            build_specification: None,
-            runtime_specification: None,
-            installation_id: None,
-            provider_repository_id: None,
-            per: Some(f.per.word().to_owned()),
-            topics: Some(f.topics.word().to_owned()),
-            routes: Some(f.routes),
-            limits: Some(f.limits),
-        }
+/// Puts what is given over `function`, whose id and times stay. For an update, `function` is the present one.
+pub fn apply(input: FunctionInput, app: &App, function: &mut Function) -> Result<(), Problem> {
+    if input.installation_id.is_some_and(|id| !id.is_empty()) {
+        return Err(Problem::not_found(Kind::InstallationNotFound, "Installation"));
     }
-
-    /// Puts what is given over `function`, whose id and times stay. For an update, `function` is the present one.
-    pub fn apply(self, app: &App, function: &mut Function) -> Result<(), Problem> {
-        if self.installation_id.is_some_and(|id| !id.is_empty()) {
-            return Err(Problem::not_found(Kind::InstallationNotFound, "Installation"));
-        }
-        if self.provider_repository_id.is_some_and(|id| !id.is_empty()) {
-            return Err(Problem::argument("providerRepositoryId", "there is no version control here"));
-        }
-        function.name = text("name", required("name", self.name)?, 1..=128)?;
-        if let Some(runtime) = self.runtime.filter(|runtime| !runtime.is_empty()) {
-            function.runtime = runtimes::check(runtime)?;
-        }
-        if function.runtime.is_empty() {
-            return Err(Problem::argument("runtime", "is required"));
-        }
-        function.execute =
-            list("execute", self.execute, LIST_MAX, |role| is_role(role).then_some(()).ok_or("is not a role"))?;
-        function.events = list("events", self.events, LIST_MAX, check_pattern)?;
-        function.scopes = list("scopes", self.scopes, SCOPES_MAX, |scope| {
-            (scopes::is_known(scope) || is_scope(scope)).then_some(()).ok_or("is not a scope")
-        })?;
-        if let Some(timezone) = self.timezone {
-            function.timezone = timezone;
-        }
-        if function.timezone.is_empty() {
-            function.timezone = "UTC".into();
-        }
-        let zone = app.zones.zone(&function.timezone).ok_or_else(|| {
-            Problem::argument("timezone", format!("{:?} is not an IANA time zone", function.timezone))
-        })?;
-        function.schedule = text("schedule", self.schedule.unwrap_or_default().trim().to_owned(), 0..=255)?;
-        if !function.schedule.is_empty() {
-            let cron = Cron::parse(&function.schedule).map_err(|err| Problem::argument("schedule", err))?;
-            cron.next_after(instant(app.clock.now_ms()), &zone.rules())
-                .ok_or_else(|| Problem::argument("schedule", "has no next firing"))?;
-        }
-        let timeout_max = app.settings.functions.timeout_max.as_secs() as u32;
-        function.timeout_s = self.timeout.unwrap_or(TIMEOUT_DEFAULT_S.min(timeout_max));
-        if !(1..=timeout_max).contains(&function.timeout_s) {
-            return Err(Problem::argument("timeout", format!("must be 1 to {timeout_max} seconds")));
-        }
-        function.enabled = self.enabled.unwrap_or(true);
-        function.logging = self.logging.unwrap_or(true);
-        if let Some(entrypoint) = self.entrypoint.filter(|entrypoint| !entrypoint.is_empty()) {
-            function.entrypoint = text("entrypoint", entrypoint, 1..=1_028)?;
-        }
-        function.commands = wire::chars("commands", self.commands.unwrap_or_default(), 0..=8_192)?;
-        function.deployment_retention = self.deployment_retention.unwrap_or(0);
-        if function.deployment_retention > RETENTION_MAX {
-            return Err(Problem::argument("deploymentRetention", format!("must be 0 to {RETENTION_MAX} days")));
-        }
-        let specification = [self.runtime_specification, self.build_specification, self.specification];
-        if let Some(specification) = specification.into_iter().flatten().find(|slug| !slug.is_empty()) {
-            function.specification = runtimes::check_specification(specification)?;
-        }
-        if let Some(per) = &self.per {
-            function.per = word("per", per, Per::Event, Per::WORDS, Per::from_word)?;
-        }
-        if let Some(topics) = &self.topics {
-            function.topics = word("topics", topics, Topics::Subject, Topics::WORDS, Topics::from_word)?;
-        }
-        if self.routes.is_some() {
-            function.routes = list("routes", self.routes, LIST_MAX, route)?;
-        }
-        let mut seen: Vec<&str> = function.routes.iter().map(|route| route.trim_end_matches('/')).collect();
-        seen.sort_unstable();
-        if let Some(twice) = seen.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(Problem::argument("routes", format!("{}/ is there twice", twice[0])));
-        }
-        if let Some(limits) = self.limits {
-            limits.check().map_err(|why| Problem::argument("limits", why))?;
-            function.limits = limits;
-        }
-        Ok(())
+    if input.provider_repository_id.is_some_and(|id| !id.is_empty()) {
+        return Err(Problem::argument("providerRepositoryId", "there is no version control here"));
     }
+    function.name = text("name", required("name", input.name)?, 1..=128)?;
+    if let Some(runtime) = input.runtime.filter(|runtime| !runtime.is_empty()) {
+        function.runtime = runtimes::check(runtime)?;
+    }
+    if function.runtime.is_empty() {
+        return Err(Problem::argument("runtime", "is required"));
+    }
+    function.execute =
+        list("execute", input.execute, LIST_MAX, |role| is_role(role).then_some(()).ok_or("is not a role"))?;
+    function.events = list("events", input.events, LIST_MAX, check_pattern)?;
+    function.scopes = list("scopes", input.scopes, SCOPES_MAX, |scope| {
+        (scopes::is_known(scope) || is_scope(scope)).then_some(()).ok_or("is not a scope")
+    })?;
+    if let Some(timezone) = input.timezone {
+        function.timezone = timezone;
+    }
+    if function.timezone.is_empty() {
+        function.timezone = "UTC".into();
+    }
+    let zone = app
+        .zones
+        .zone(&function.timezone)
+        .ok_or_else(|| Problem::argument("timezone", format!("{:?} is not an IANA time zone", function.timezone)))?;
+    function.schedule = text("schedule", input.schedule.unwrap_or_default().trim().to_owned(), 0..=255)?;
+    if !function.schedule.is_empty() {
+        let cron = Cron::parse(&function.schedule).map_err(|err| Problem::argument("schedule", err))?;
+        cron.next_after(instant(app.clock.now_ms()), &zone.rules())
+            .ok_or_else(|| Problem::argument("schedule", "has no next firing"))?;
+    }
+    let timeout_max = app.settings.functions.timeout_max.as_secs() as u32;
+    function.timeout_s = input.timeout.unwrap_or(TIMEOUT_DEFAULT_S.min(timeout_max));
+    if !(1..=timeout_max).contains(&function.timeout_s) {
+        return Err(Problem::argument("timeout", format!("must be 1 to {timeout_max} seconds")));
+    }
+    function.enabled = input.enabled.unwrap_or(true);
+    function.logging = input.logging.unwrap_or(true);
+    if let Some(entrypoint) = input.entrypoint.filter(|entrypoint| !entrypoint.is_empty()) {
+        function.entrypoint = text("entrypoint", entrypoint, 1..=1_028)?;
+    }
+    function.commands = wire::chars("commands", input.commands.unwrap_or_default(), 0..=8_192)?;
+    function.deployment_retention = input.deployment_retention.unwrap_or(0);
+    if function.deployment_retention > RETENTION_MAX {
+        return Err(Problem::argument("deploymentRetention", format!("must be 0 to {RETENTION_MAX} days")));
+    }
+    let specification = [input.runtime_specification, input.build_specification, input.specification];
+    if let Some(specification) = specification.into_iter().flatten().find(|slug| !slug.is_empty()) {
+        function.specification = runtimes::check_specification(specification)?;
+    }
+    if let Some(per) = &input.per {
+        function.per = word("per", per, Per::Event, Per::WORDS, Per::from_word)?;
+    }
+    if let Some(topics) = &input.topics {
+        function.topics = word("topics", topics, Topics::Subject, Topics::WORDS, Topics::from_word)?;
+    }
+    if input.routes.is_some() {
+        function.routes = list("routes", input.routes, LIST_MAX, route)?;
+    }
+    let mut seen: Vec<&str> = function.routes.iter().map(|route| route.trim_end_matches('/')).collect();
+    seen.sort_unstable();
+    if let Some(twice) = seen.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(Problem::argument("routes", format!("{}/ occurs twice", twice[0])));
+    }
+    if let Some(limits) = input.limits {
+        limits.check().map_err(|why| Problem::argument("limits", why))?;
+        function.limits = limits;
+    }
+    Ok(())
 }
 
 /// The settings that a deployment asks for, as somebody sends them: with them, `function` keeps the rules of functions. Gives
@@ -176,7 +139,7 @@ pub fn settings(app: &App, function: &Function, body: &[u8]) -> Result<(Function
     asked.schedule = asked.schedule.map(|schedule| schedule.trim().to_owned());
     let mut with = function.clone();
     asked.apply(&mut with);
-    FunctionInput::of(&with).apply(app, &mut with)?;
+    apply(of(&with), app, &mut with)?;
     // As the rules write it: an empty time zone, say, is UTC.
     asked.timezone = asked.timezone.map(|_| with.timezone.clone());
     Ok((asked, with))

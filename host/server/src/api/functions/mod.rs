@@ -1,4 +1,4 @@
-//! Functions: `object` is how they are written, `input` what callers set and the rules for it.
+//! Functions: `object` makes their objects, `input` has the rules for what callers set.
 
 pub(super) mod input;
 mod object;
@@ -13,14 +13,12 @@ use larder_model::{BuildStatus, Function};
 use larder_platform::jobs::retention;
 use larder_store::listing::Listing;
 use larder_store::{Removal, Removed, filters};
+use larder_wire::functions::{Activation, FunctionInput, FunctionList, FunctionObject};
 use larder_wire::scopes::Scope;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::input::FunctionInput;
-use self::object::{Context, FunctionObject};
+use self::object::Context;
 use crate::api::queries::{self, ListParams};
 use crate::api::wire::{self, Deleted, Ids};
 use crate::app::App;
@@ -33,12 +31,6 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(get, update, delete))
         .routes(routes!(activate))
         .routes(routes!(activate_by_path))
-}
-
-#[derive(Serialize, ToSchema)]
-struct FunctionList {
-    total: u64,
-    functions: Vec<FunctionObject>,
 }
 
 /// The function, or 404.
@@ -87,7 +79,7 @@ async fn create(
     let mut input: FunctionInput = wire::json(body, wire::BODY_MAX).await?;
     let id = wire::new_id("functionId", &wire::required("functionId", input.function_id.take())?, &app.clock)?;
     let mut function = fresh(&app, &caller.partner, id);
-    input.apply(&app, &mut function)?;
+    input::apply(input, &app, &mut function)?;
     // What is beyond would be missing in the directory's snapshot.
     if caller.tenant.functions.len() >= Listing::LIMIT_MAX as usize {
         return Err(Problem::new(Kind::BadRequest, format!("A project has at most {} functions", Listing::LIMIT_MAX)));
@@ -136,12 +128,12 @@ async fn update(State(app): State<App>, caller: Caller, ids: Ids, body: Body) ->
     let id = ids.get("functionId")?;
     let input: FunctionInput = wire::json(body, wire::BODY_MAX).await?;
     let present = app.store.function(&caller.partner, &id).await?;
-    // Wrong parameters are told before a missing function is, so they are applied to a fresh one if there is none.
+    // Wrong parameters are reported before a missing function, so they are applied to a fresh one if there is none.
     let mut function = present.clone().unwrap_or_else(|| {
         let runtime = input.runtime.clone().filter(|runtime| !runtime.is_empty());
         Function { runtime: runtime.unwrap_or_else(|| "wasi-0.2".into()), ..fresh(&app, &caller.partner, id) }
     });
-    input.apply(&app, &mut function)?;
+    input::apply(input, &app, &mut function)?;
     present.ok_or_else(not_found)?;
     function.updated_at_ms = app.clock.now_ms();
     app.store.update_function(&function).await?;
@@ -159,12 +151,6 @@ async fn delete(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Dele
     changed(&app, &caller.partner, &id).await?;
     retention::sweep_at_once(&app, &removal).await;
     Ok(Deleted)
-}
-
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct Activation {
-    deployment_id: Option<String>,
 }
 
 #[utoipa::path(patch, path = "/v1/functions/{functionId}/deployment", tag = "functions",

@@ -1,69 +1,17 @@
-//! The Function object, and the variables within it.
+//! The Function object of a stored function, with its variables.
 
 use std::collections::HashMap;
 
+use larder_model::Function;
 use larder_model::ids::{FunctionId, PartnerId};
-use larder_model::{Function, LimitSettings};
 use larder_store::Heads;
-use serde::Serialize;
-use utoipa::ToSchema;
+use larder_wire::datetime;
+use larder_wire::functions::FunctionObject;
+use larder_wire::known::Known;
+use larder_wire::variables::VariableObject;
 
-use crate::api::variables::VariableObject;
-use crate::api::wire::datetime;
+use crate::api::variables;
 use crate::app::App;
-
-/// A function. Names of the formats up to 1.8 and from 1.9 on stand side by side.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = Function)]
-pub struct FunctionObject {
-    #[serde(rename = "$id")]
-    id: String,
-    #[serde(rename = "$createdAt")]
-    created_at: String,
-    #[serde(rename = "$updatedAt")]
-    updated_at: String,
-    name: String,
-    execute: Vec<String>,
-    enabled: bool,
-    /// Always true: every change takes effect with the next execution.
-    live: bool,
-    logging: bool,
-    runtime: String,
-    deployment_retention: u32,
-    /// The active deployment, or empty.
-    deployment_id: String,
-    deployment_created_at: String,
-    latest_deployment_id: String,
-    latest_deployment_created_at: String,
-    latest_deployment_status: &'static str,
-    scopes: Vec<String>,
-    /// Patterns over the type of CloudEvents.
-    events: Vec<String>,
-    vars: Vec<VariableObject>,
-    schedule: String,
-    timezone: String,
-    timeout: u32,
-    entrypoint: String,
-    commands: String,
-    version: &'static str,
-    installation_id: &'static str,
-    provider_repository_id: &'static str,
-    provider_branch: &'static str,
-    provider_root_directory: &'static str,
-    provider_silent_mode: bool,
-    provider_branches: [String; 0],
-    provider_paths: [String; 0],
-    specification: String,
-    build_specification: String,
-    runtime_specification: String,
-    /// `event` or `enrolment`.
-    per: &'static str,
-    /// `subject` or `all`.
-    topics: &'static str,
-    routes: Vec<String>,
-    limits: LimitSettings,
-}
 
 /// What the objects of a partner's functions are made of besides the functions.
 pub struct Context {
@@ -79,7 +27,7 @@ impl Context {
         let mut variables: HashMap<FunctionId, Vec<VariableObject>> = HashMap::new();
         for variable in app.store.variables(partner, one).await? {
             let id = variable.function.clone();
-            variables.entry(id).or_default().push(VariableObject::new(app, variable));
+            variables.entry(id).or_default().push(variables::object(app, variable));
         }
         Ok(Context { heads, variables })
     }
@@ -87,7 +35,7 @@ impl Context {
     pub fn object(&mut self, f: Function) -> FunctionObject {
         let heads = self.heads.remove(&f.id).unwrap_or_default();
         let (latest_id, latest_status, latest_at) = match heads.latest {
-            Some((id, status, at)) => (id.into(), status.word(), datetime(at)),
+            Some((id, status, at)) => (id.into(), status.word().to_owned(), datetime(at)),
             None => Default::default(),
         };
         FunctionObject {
@@ -114,21 +62,21 @@ impl Context {
             timeout: f.timeout_s,
             entrypoint: f.entrypoint,
             commands: f.commands,
-            version: "v5",
-            installation_id: "",
-            provider_repository_id: "",
-            provider_branch: "",
-            provider_root_directory: "",
+            version: "v5".into(),
+            installation_id: String::new(),
+            provider_repository_id: String::new(),
+            provider_branch: String::new(),
+            provider_root_directory: String::new(),
             provider_silent_mode: false,
-            provider_branches: [],
-            provider_paths: [],
+            provider_branches: vec![],
+            provider_paths: vec![],
             build_specification: f.specification.clone(),
             runtime_specification: f.specification.clone(),
             specification: f.specification,
-            per: f.per.word(),
-            topics: f.topics.word(),
+            per: f.per.word().into(),
+            topics: f.topics.word().into(),
             routes: f.routes,
-            limits: f.limits,
+            limits: Known::Known(f.limits),
         }
     }
 }

@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use larder_model::ids::PartnerId;
 use larder_model::time::{Clock, Millis};
-use larder_signals::Queue;
+use larder_signals::Signals;
 use tokio::sync::Notify;
 
 use crate::upstreams::Error;
 
 const MINUTE_MS: Millis = 60_000;
 /// How long a minute's count is kept for others.
-const KEPT: Duration = Duration::from_secs(120);
+const COUNT_TTL: Duration = Duration::from_secs(120);
 
-pub struct Turns {
+pub struct Limiter {
     concurrency: usize,
     /// Of partners that have requests under way or waiting.
     partners: Mutex<HashMap<PartnerId, Share>>,
@@ -30,14 +30,14 @@ pub struct Turns {
 
 #[derive(Default)]
 struct Share {
-    under_way: usize,
+    in_flight: usize,
     /// The tickets of those that wait; the lowest is the next.
     waiting: BTreeSet<u64>,
 }
 
-impl Turns {
-    pub fn new(concurrency: u32) -> Turns {
-        Turns {
+impl Limiter {
+    pub fn new(concurrency: u32) -> Limiter {
+        Limiter {
             concurrency: concurrency as usize,
             partners: Mutex::default(),
             tickets: AtomicU64::new(0),
@@ -48,19 +48,19 @@ impl Turns {
 
     /// Room for one more at once. A partner may have all of it while no other waits; what it has beyond an equal part comes
     /// to those that wait as its requests end.
-    pub async fn at_once(&self, partner: &PartnerId, wait: Duration) -> Result<Turn<'_>, Error> {
-        let place = Place::take(self, partner);
-        let turn = async {
+    pub async fn acquire(&self, partner: &PartnerId, wait: Duration) -> Result<Permit<'_>, Error> {
+        let waiter = Waiter::enqueue(self, partner);
+        let permit = async {
             loop {
                 let mut changed = pin!(self.changed.notified());
                 changed.as_mut().enable();
-                if let Some(turn) = place.begin() {
-                    return turn;
+                if let Some(permit) = waiter.try_acquire() {
+                    return permit;
                 }
                 changed.await;
             }
         };
-        tokio::time::timeout(wait, turn).await.map_err(|_| {
+        tokio::time::timeout(wait, permit).await.map_err(|_| {
             Error::Crowded(format!(
                 "as many requests are under way as it bears, and none ended within {} ms (concurrency, waitMs)",
                 wait.as_millis()
@@ -73,32 +73,32 @@ impl Turns {
         let mut share = partners.remove(partner).unwrap_or_default();
         let others = Others {
             partners: partners.len(),
-            under_way: partners.values().map(|other| other.under_way).sum(),
+            in_flight: partners.values().map(|other| other.in_flight).sum(),
             wait: partners.values().any(|other| !other.waiting.is_empty()),
         };
         let done = change(&mut share, others);
-        if share.under_way > 0 || !share.waiting.is_empty() {
+        if share.in_flight > 0 || !share.waiting.is_empty() {
             partners.insert(partner.clone(), share);
         }
         done
     }
 
     /// Counts one more in this minute, or in the next one if that begins within `wait`. `key` is the upstream's in Redis.
-    pub async fn in_a_minute(
+    pub async fn acquire_rate(
         &self,
         clock: &Clock,
-        queue: &Queue,
+        signals: &Signals,
         key: &str,
         most: u64,
         wait: Duration,
     ) -> Result<(), Error> {
-        if most == 0 || self.count(clock, queue, key).await <= most {
+        if most == 0 || self.count(clock, signals, key).await <= most {
             return Ok(());
         }
         let left = Duration::from_millis((MINUTE_MS - clock.now_ms().rem_euclid(MINUTE_MS)) as u64);
         if left <= wait {
             tokio::time::sleep(left + Duration::from_millis(1)).await;
-            if self.count(clock, queue, key).await <= most {
+            if self.count(clock, signals, key).await <= most {
                 return Ok(());
             }
         }
@@ -108,7 +108,7 @@ impl Turns {
         )))
     }
 
-    async fn count(&self, clock: &Clock, queue: &Queue, key: &str) -> u64 {
+    async fn count(&self, clock: &Clock, signals: &Signals, key: &str) -> u64 {
         let minute = clock.now_ms().div_euclid(MINUTE_MS);
         let own = {
             let mut sent = self.sent.lock().expect("no panic under the lock");
@@ -118,7 +118,7 @@ impl Turns {
             sent.1 += 1;
             sent.1
         };
-        let all = queue.count(&format!("upstream:{key}:{minute}"), 1, KEPT).await;
+        let all = signals.increment(&format!("upstream:{key}:{minute}"), 1, COUNT_TTL).await;
         // A Redis that was flushed knows less than this process.
         all.map_or(own, |all| all.max(own))
     }
@@ -127,56 +127,56 @@ impl Turns {
 /// What the partners beside one have.
 struct Others {
     partners: usize,
-    under_way: usize,
+    in_flight: usize,
     wait: bool,
 }
 
 /// Of one that waits.
-struct Place<'a> {
-    turns: &'a Turns,
+struct Waiter<'a> {
+    limiter: &'a Limiter,
     partner: PartnerId,
     ticket: u64,
 }
 
-impl<'a> Place<'a> {
-    fn take(turns: &'a Turns, partner: &PartnerId) -> Place<'a> {
-        let ticket = turns.tickets.fetch_add(1, Ordering::Relaxed);
-        turns.of(partner, |share, _| share.waiting.insert(ticket));
-        Place { turns, partner: partner.clone(), ticket }
+impl<'a> Waiter<'a> {
+    fn enqueue(limiter: &'a Limiter, partner: &PartnerId) -> Waiter<'a> {
+        let ticket = limiter.tickets.fetch_add(1, Ordering::Relaxed);
+        limiter.of(partner, |share, _| share.waiting.insert(ticket));
+        Waiter { limiter, partner: partner.clone(), ticket }
     }
 
-    fn begin(&self) -> Option<Turn<'a>> {
-        let most = self.turns.concurrency;
-        let begun = self.turns.of(&self.partner, |share, others| {
-            let room = share.under_way + others.under_way < most;
-            let within = !others.wait || share.under_way < most.div_ceil(others.partners + 1);
+    fn try_acquire(&self) -> Option<Permit<'a>> {
+        let most = self.limiter.concurrency;
+        let begun = self.limiter.of(&self.partner, |share, others| {
+            let room = share.in_flight + others.in_flight < most;
+            let within = !others.wait || share.in_flight < most.div_ceil(others.partners + 1);
             let begins = room && within && share.waiting.first() == Some(&self.ticket);
             if begins {
-                share.under_way += 1;
+                share.in_flight += 1;
             }
             begins
         });
-        begun.then(|| Turn { turns: self.turns, partner: self.partner.clone() })
+        begun.then(|| Permit { limiter: self.limiter, partner: self.partner.clone() })
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        self.turns.of(&self.partner, |share, _| share.waiting.remove(&self.ticket));
-        self.turns.changed.notify_waiters();
+        self.limiter.of(&self.partner, |share, _| share.waiting.remove(&self.ticket));
+        self.limiter.changed.notify_waiters();
     }
 }
 
 /// Of one that is under way.
-pub struct Turn<'a> {
-    turns: &'a Turns,
+pub struct Permit<'a> {
+    limiter: &'a Limiter,
     partner: PartnerId,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.turns.of(&self.partner, |share, _| share.under_way -= 1);
-        self.turns.changed.notify_waiters();
+        self.limiter.of(&self.partner, |share, _| share.in_flight -= 1);
+        self.limiter.changed.notify_waiters();
     }
 }
 
@@ -192,48 +192,48 @@ mod tests {
 
     #[tokio::test]
     async fn one_partner_has_all_turns_until_another_waits_and_then_its_part() {
-        let (turns, [acme, zeta]) = (Turns::new(4), partners());
+        let (limiter, [acme, zeta]) = (Limiter::new(4), partners());
         let mut acmes = Vec::new();
         for _ in 0..4 {
-            acmes.push(turns.at_once(&acme, Duration::ZERO).await.expect("a turn"));
+            acmes.push(limiter.acquire(&acme, Duration::ZERO).await.expect("a permit"));
         }
-        assert!(turns.at_once(&acme, Duration::from_millis(20)).await.is_err(), "all are taken");
+        assert!(limiter.acquire(&acme, Duration::from_millis(20)).await.is_err(), "all are taken");
 
         // More of the first wait, and did so before.
         let more = async {
-            let mut turn = pin!(turns.at_once(&acme, LONG));
-            assert!(futures::poll!(turn.as_mut()).is_pending());
+            let mut permit = pin!(limiter.acquire(&acme, LONG));
+            assert!(futures::poll!(permit.as_mut()).is_pending());
             let mut zetas = Vec::new();
             for _ in 0..2 {
-                let mut other = pin!(turns.at_once(&zeta, LONG));
+                let mut other = pin!(limiter.acquire(&zeta, LONG));
                 assert!(futures::poll!(other.as_mut()).is_pending());
                 drop(acmes.pop());
                 zetas.push(other.await.expect("what the first has beyond its part"));
-                assert!(futures::poll!(turn.as_mut()).is_pending(), "the first has its part");
+                assert!(futures::poll!(permit.as_mut()).is_pending(), "the first has its part");
             }
             drop(acmes.pop());
-            let third = turn.await.expect("its own part");
-            assert!(turns.at_once(&zeta, Duration::from_millis(20)).await.is_err(), "so has the other");
+            let third = permit.await.expect("its own part");
+            assert!(limiter.acquire(&zeta, Duration::from_millis(20)).await.is_err(), "so has the other");
             // What nobody else waits for is not kept for anybody.
             drop(zetas.pop());
-            let beyond = turns.at_once(&acme, Duration::ZERO).await.expect("what the other does not need");
+            let beyond = limiter.acquire(&acme, Duration::ZERO).await.expect("what the other does not need");
             drop((third, zetas, beyond));
         };
         more.await;
         drop(acmes);
-        assert!(turns.partners.lock().expect("no panic").is_empty());
+        assert!(limiter.partners.lock().expect("no panic").is_empty());
     }
 
     #[tokio::test]
     async fn those_of_one_partner_come_in_their_order_and_who_gives_up_holds_up_nobody() {
-        let (turns, [acme, _]) = (Turns::new(1), partners());
-        let held = turns.at_once(&acme, Duration::ZERO).await.expect("a turn");
-        let mut gives_up = Box::pin(turns.at_once(&acme, LONG));
-        let mut next = Box::pin(turns.at_once(&acme, LONG));
+        let (limiter, [acme, _]) = (Limiter::new(1), partners());
+        let held = limiter.acquire(&acme, Duration::ZERO).await.expect("a permit");
+        let mut gives_up = Box::pin(limiter.acquire(&acme, LONG));
+        let mut next = Box::pin(limiter.acquire(&acme, LONG));
         assert!(futures::poll!(gives_up.as_mut()).is_pending() && futures::poll!(next.as_mut()).is_pending());
         drop(held);
-        assert!(turns.at_once(&acme, Duration::ZERO).await.is_err(), "others wait already");
+        assert!(limiter.acquire(&acme, Duration::ZERO).await.is_err(), "others wait already");
         drop(gives_up);
-        next.await.expect("a turn");
+        next.await.expect("a permit");
     }
 }

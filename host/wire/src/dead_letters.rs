@@ -1,0 +1,29 @@
+//! Dead letters: executions that were given up.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::executions::ExecutionObject;
+use crate::pages::page;
+
+page!(DeadLetterList { total: u64, dead_letters: ExecutionObject } as "deadLetters");
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RedriveInput {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub function_id: Option<String>,
+    /// Only those that were buried before then; the present time if it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub buried_before: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RedrivenObject {
+    /// How many were redriven.
+    pub total: u64,
+    /// There are more: call again, with this `buriedBefore`, so that what fails again meanwhile is not redriven for ever.
+    pub more: bool,
+    pub buried_before: String,
+}
