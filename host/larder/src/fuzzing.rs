@@ -1,5 +1,5 @@
-//! What `fuzz/` feeds with arbitrary bytes, and what must hold whatever they are. What it once found lies in `fuzz/cases`
-//! and is tried again by the tests.
+//! The targets that `fuzz/` runs with arbitrary bytes, and the properties that must hold for any of them. Earlier findings are
+//! in `fuzz/cases`, and the tests run them again.
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -20,7 +20,7 @@ use larder_store::listing::Listing;
 use larder_store::{Store, filters};
 use serde_json::json;
 
-/// A manifest is read, or each complaint names a line that it has.
+/// A manifest is parsed, or each error names one of its lines.
 pub fn manifest(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match Manifest::parse(text, Path::new("larder.toml")) {
@@ -38,8 +38,7 @@ pub fn manifest(data: &[u8]) {
     }
 }
 
-/// Headers, an empty line, a body. What is taken in as an event is one after the rules, and says the same when it is
-/// written down and read again.
+/// Input: headers, an empty line, a body. An accepted event is valid, and is the same after it is written and parsed again.
 pub fn events(data: &[u8]) {
     let at = data.windows(2).position(|pair| pair == b"\n\n").unwrap_or(data.len());
     let (head, body) = (&data[..at], data.get(at + 2..).unwrap_or_default());
@@ -74,7 +73,7 @@ pub fn events(data: &[u8]) {
     }
 }
 
-/// Whom an authority names: whoever else reads it reads the same, and so do we when it is written down.
+/// An authority: other parsers read the same host and port, and so do we after it is written.
 pub fn authority(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(read) = text.parse::<Authority>() else { return };
@@ -92,8 +91,8 @@ pub fn authority(data: &[u8]) {
     }
 }
 
-/// Four lines: a host and a path that are granted, an authority and a path that are asked for. What is covered lies below
-/// both, however a server reads the path.
+/// Input: four lines, a granted host and path, and a requested authority and path. A covered request is below both, however a
+/// server reads the path.
 pub fn allow(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let [granted, below, asked, path] = text.splitn(4, '\n').collect::<Vec<_>>()[..] else { return };
@@ -134,7 +133,7 @@ pub fn allow(data: &[u8]) {
     }
 }
 
-/// With escapes resolved, but not those that end a path, which no server resolves before it has cut there.
+/// Decodes percent escapes, except those of characters that end a path: servers split the target before they decode it.
 fn decoded(path: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = path.as_bytes();
@@ -147,7 +146,7 @@ fn decoded(path: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// A list call's query string is refused in words, or the database reads what becomes of it.
+/// The query string of a list call is refused with a message, or the database accepts the resulting statement.
 pub fn queries(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let checked = |columns, searched: &[&'static str]| match queries::parse(Some(text), columns, searched) {
@@ -178,7 +177,7 @@ pub fn queries(data: &[u8]) {
     });
 }
 
-/// A database without rows, in a folder that goes at once: on Unix its files live as long as they are open.
+/// A database without rows, in a folder that is removed at once: on Unix its files live as long as they are open.
 static EMPTY: LazyLock<(tokio::runtime::Runtime, Store, PartnerId, FunctionId)> = LazyLock::new(|| {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
     let folder = tempfile::tempdir().expect("a folder");
@@ -194,7 +193,7 @@ mod tests {
     type Target = fn(&[u8]);
 
     #[test]
-    fn what_was_found_before() {
+    fn earlier_findings_hold() {
         let targets: [(&str, Target); 5] = [
             ("manifest", manifest),
             ("events", events),

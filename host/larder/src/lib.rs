@@ -1,4 +1,4 @@
-//! What the binary is made of besides its command line: the roles of a process, and how they start. See `ARCHITECTURE.md`.
+//! The parts of the binary besides its command line: the roles of a process and their start. See `ARCHITECTURE.md`.
 
 pub mod dev;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -1,4 +1,4 @@
-//! The memory of the machine, and what the settings make of it.
+//! The memory of the machine and how the settings divide it.
 
 use std::path::Path;
 
@@ -7,12 +7,12 @@ use larder_model::settings::Settings;
 
 const MIB: u64 = 1 << 20;
 
-/// What this process may use: the machine's memory, or less if its control group has a limit. `None` if nothing tells.
+/// The memory that this process may use: the machine's, or less if its control group has a limit. `None` if it is unknown.
 pub fn memory_bytes() -> Option<u64> {
     let read = |path: &Path| std::fs::read_to_string(path).ok();
     let machine = read(Path::new("/proc/meminfo")).and_then(|text| total(&text));
     let own = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
-    // `0::/a/b` of version 2; within a namespace of its own the path is `/`.
+    // `0::/a/b` in version 2. Within a cgroup namespace the path is `/`.
     let group = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
     let groups = Path::new(group).ancestors().map(|group| {
         let group = group.strip_prefix("/").unwrap_or(group);
@@ -29,7 +29,7 @@ fn total(meminfo: &str) -> Option<u64> {
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1_024)
 }
 
-/// Puts the budgets in for which the settings say 0, and tells the operator what all of them add up to.
+/// Sets the budgets that are 0 in the settings, and logs the sum of all of them.
 pub fn share_out(settings: &mut Settings, machine: Option<u64>) {
     let bodies = settings.server.body_bytes_held_max;
     let answers = settings.server.answer_bytes_held_max;
@@ -37,7 +37,7 @@ pub fn share_out(settings: &mut Settings, machine: Option<u64>) {
     let runtime = &mut settings.runtime;
     let largest = Limits::CEILING.memory_bytes;
     if runtime.memory_bytes_max == 0 {
-        // Where nothing tells, as much as all instances may have by default.
+        // If the memory is unknown, as much as all instances may have by default.
         let machine = machine.unwrap_or(u64::from(runtime.instances_max) * Limits::DEFAULT.memory_bytes);
         let left = machine.saturating_sub(bodies + answers + builds);
         runtime.memory_bytes_max = (left / 4 * 3).max(machine / 4).max(largest);
@@ -48,14 +48,16 @@ pub fn share_out(settings: &mut Settings, machine: Option<u64>) {
     let guests = runtime.memory_bytes_max;
     let sum = guests + bodies + answers + builds;
     let [guests, bodies, answers, builds, sum] = [guests, bodies, answers, builds, sum].map(|bytes| bytes / MIB);
-    let told = format!(
+    let summary = format!(
         "by the settings up to {sum} MiB of memory: guests {guests} (runtime.memory_bytes_max), bodies of requests {bodies} \
          (server.body_bytes_held_max), answers {answers} (server.answer_bytes_held_max), builds {builds} (build.at_once times build.memory_bytes)"
     );
     match machine.map(|machine| machine / MIB) {
-        Some(machine) if sum > machine => tracing::warn!("{told}; this machine has {machine} MiB: set them lower"),
-        Some(machine) => tracing::info!("{told}; this machine has {machine} MiB"),
-        None => tracing::info!("{told}"),
+        Some(machine) if sum > machine => {
+            tracing::warn!("{summary}; this machine has {machine} MiB: lower the settings")
+        }
+        Some(machine) => tracing::info!("{summary}; this machine has {machine} MiB"),
+        None => tracing::info!("{summary}"),
     }
 }
 
@@ -64,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_found_and_shared_out() {
+    fn memory_is_detected_and_divided() {
         assert!(memory_bytes().is_some_and(|bytes| bytes > 256 * MIB));
         assert_eq!(total("MemFree: 1 kB\nMemTotal:       24684308 kB\n"), Some(24_684_308 << 10));
         let shared = |machine: Option<u64>, max: u64, partner: u64| {

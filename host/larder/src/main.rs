@@ -12,7 +12,7 @@ use larder_model::time::Clock;
 use larder_secrets::{Secrets, private_files};
 use larder_signals::lifecycle::Lifecycle;
 
-/// The system's keeps most of what bodies and answers once took, in an arena for each thread.
+/// The system's allocator would not return most of the memory of bodies and answers, in an arena for each thread.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -47,22 +47,22 @@ Examples:
   larder dev --stop
   larder dev --listen 127.0.0.1:8081 --internal 127.0.0.1:9091 --data other-data")]
 struct Dev {
-    /// Where the web door and the API listen
+    /// Where the web endpoint and the API listen
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: String,
     /// Where health and metrics are served
     #[arg(long, default_value = "127.0.0.1:9090")]
     internal: String,
-    /// Folder of everything that lasts
+    /// Folder of all persistent data
     #[arg(long, default_value = "./larder-data")]
     data: PathBuf,
     /// File of settings, as for `serve`
     #[arg(long)]
     config: Option<PathBuf>,
-    /// Go on in the background, and come back when it serves; what it says goes to dev.log in the data folder
+    /// Run in the background and return when it serves; its log is dev.log in the data folder
     #[arg(long, conflicts_with = "stop")]
     background: bool,
-    /// Stop the one that goes on in the background over this data folder
+    /// Stop the background process of this data folder
     #[arg(long)]
     stop: bool,
 }
@@ -84,12 +84,12 @@ struct Serve {
 }
 
 fn main() -> ExitCode {
-    // Before anything else: the compiling child must be small, and its memory is bounded from here on.
+    // Before anything else: the compiler child must be small, and its memory is limited from here on.
     if std::env::args_os().nth(1).is_some_and(|argument| argument == roles::COMPILE) {
         return larder_runtime::compiler_main();
     }
     let arguments = Arguments::parse();
-    // Before there are threads, and not for the commands, which write files of a project.
+    // Before threads are started. Not for client commands, which write files of a project.
     if matches!(arguments.command, Command::Dev(_) | Command::Serve(_)) {
         private_files::keep_private();
     }
@@ -111,7 +111,7 @@ fn main() -> ExitCode {
             Command::Serve(options) => run_serve(options).await,
         }
     });
-    // Whatever was aborted must not hold the process up.
+    // Aborted tasks must not delay the exit.
     runtime.shutdown_background();
     done.unwrap_or_else(|err| {
         eprintln!("error: {err:#}");
@@ -119,13 +119,13 @@ fn main() -> ExitCode {
     })
 }
 
-/// Somebody who misspelt a setting finds it here.
-fn say_what_is_left_alone() {
+/// Logs unknown variables, so that a misspelt setting can be found.
+fn log_unknown_variables() {
     let names = settings::left_alone();
     if !names.is_empty() {
         tracing::debug!(
             names = names.join(" "),
-            "variables of the environment that begin with LARDER_ and are no settings are left alone"
+            "environment variables that begin with LARDER_ and are no settings are ignored"
         );
     }
 }
@@ -134,7 +134,7 @@ async fn run_serve(options: Serve) -> anyhow::Result<ExitCode> {
     not_a_manifest(options.config.as_deref())?;
     let mut settings = Settings::load(options.config.as_deref(), &[])?;
     telemetry::logs(&settings.log)?;
-    say_what_is_left_alone();
+    log_unknown_variables();
     for role in Role::ALL {
         anyhow::ensure!(
             !settings.database.url.is_empty() || options.roles.contains(&role),
@@ -191,7 +191,7 @@ async fn run_dev(options: Dev) -> anyhow::Result<ExitCode> {
     ];
     let mut settings = Settings::load(options.config.as_deref(), &overrides)?;
     telemetry::logs(&settings.log)?;
-    say_what_is_left_alone();
+    log_unknown_variables();
     if settings.server.bare_partner.is_empty() {
         settings.server.bare_partner = DEV_PARTNER.into();
     }
@@ -210,7 +210,7 @@ async fn run_dev(options: Dev) -> anyhow::Result<ExitCode> {
     println!("Larder {} serves the partner \"{}\".", larder_model::VERSION, DEV_PARTNER);
     println!("  API        {endpoint}");
     println!(
-        "  web door   {}   (in a browser also {})",
+        "  web        {}   (in a browser also {})",
         endpoint.trim_end_matches("/v1"),
         app.settings.url_of(DEV_PARTNER)
     );

@@ -21,7 +21,7 @@ pub fn logs(settings: &Log) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Installs the recorder of the process's metrics, and gives what renders them.
+/// Installs the recorder of the process's metrics and returns their renderer.
 pub fn metrics() -> Metrics {
     let handle = recorder();
     Arc::new(move |app| {
@@ -30,7 +30,7 @@ pub fn metrics() -> Metrics {
     })
 }
 
-/// Installed once.
+/// The recorder, installed at the first call.
 fn recorder() -> PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     HANDLE
@@ -49,7 +49,7 @@ fn recorder() -> PrometheusHandle {
         .clone()
 }
 
-/// What is read when somebody asks.
+/// Sets the gauges whose values are read at each scrape.
 fn gauges(app: &App) {
     metrics::gauge!("larder_ready").set(if app.life.is_draining() { 0.0 } else { 1.0 });
     metrics::gauge!("larder_tasks").set(tokio::runtime::Handle::current().metrics().num_alive_tasks() as f64);

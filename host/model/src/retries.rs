@@ -105,7 +105,7 @@ mod tests {
             assert_eq!(RetryDecision::of(&end, 1, 3), early, "{what}, the second of three");
             assert_eq!(RetryDecision::of(&end, 2, 3), last, "{what}, the last of three");
             assert_eq!(RetryDecision::of(&end, 0, 1), last, "{what}, the only one");
-            // The limit was lowered meanwhile.
+            // The limit was lowered in the meantime.
             assert_eq!(RetryDecision::of(&end, 7, 3), last, "{what}, one too many");
         }
     }

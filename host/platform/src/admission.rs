@@ -1,8 +1,8 @@
-//! Admission: may this call begin now?
+//! Admission of calls: rate and concurrency limits.
 //!
-//! Calls at once are counted by this process. Calls in a minute are counted by all processes together: each counts its
-//! own, and a few times a second they exchange their sums through Redis ([`share`]), so that a call is decided from memory.
-//! Without Redis each process has its own count.
+//! Each process counts concurrent calls by itself. Calls per minute are counted over all processes: each counts its own, and a
+//! few times a second they exchange their counts through Redis ([`share`]). So a call is admitted from memory. Without Redis
+//! each process has its own count.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -20,17 +20,17 @@ use crate::quotas::{Cap, Exceeded};
 pub(crate) const MINUTE_MS: Millis = 60_000;
 /// Between two exchanges of counts.
 const SHARE: Duration = Duration::from_millis(200);
-/// How long a minute's sum is kept for others.
+/// How long the count of a minute is stored for other processes.
 const KEPT: Duration = Duration::from_secs(120);
 
-/// Would a call be admitted now? Asked before its body is read, so that nobody sends one for nothing.
+/// Would a call be admitted now? This is checked before the body is read, so that no client sends one in vain.
 pub fn check(common: &Common, tenant: &Tenant) -> Result<(), Fault> {
     check_rate(common, tenant)?;
     common.bodies.check_answers(&tenant.bodies)?;
     if tenant.permits.available_permits() == 0 { Err(at_once(common).into()) } else { Ok(()) }
 }
 
-/// Room for one call of the partner, until it is dropped.
+/// The permit for one call of the partner, until it is dropped.
 pub struct Admitted {
     _permit: OwnedSemaphorePermit,
     memory: Arc<AtomicU64>,
@@ -43,13 +43,13 @@ impl Drop for Admitted {
     }
 }
 
-/// Room for one call of the partner that may use so much memory.
+/// Admits one call of the partner that may use this much memory.
 pub fn admit(common: &Common, tenant: &Tenant, memory_bytes: u64) -> Result<Admitted, Fault> {
     check_rate(common, tenant)?;
     common.bodies.check_answers(&tenant.bodies)?;
     let permit = tenant.permits.clone().try_acquire_owned().map_err(|_| at_once(common))?;
     let used = tenant.memory.fetch_add(memory_bytes, Relaxed).max(tenant.memory_in_use());
-    // From here on dropping it gives the memory back.
+    // From here on, dropping it releases the memory.
     let admitted = Admitted { _permit: permit, memory: tenant.memory.clone(), memory_bytes };
     let most = common.settings.runtime.memory_bytes_per_partner;
     if used.saturating_add(memory_bytes) > most {
@@ -64,7 +64,7 @@ fn at_once(common: &Common) -> Exceeded {
     Exceeded::new(Cap::CallsAtOnce, most, most)
 }
 
-/// One more call in this minute.
+/// Counts one more call in this minute.
 pub(crate) fn count(common: &Common, tenant: &Tenant) {
     if common.settings.server.calls_per_minute > 0 {
         tenant.calls.add();
@@ -85,11 +85,11 @@ pub(crate) fn check_rate(common: &Common, tenant: &Tenant) -> Result<(), Exceede
     Ok(())
 }
 
-/// How long a read waits for its turn.
+/// How long a read waits for a permit.
 const READ_WAIT: Duration = Duration::from_secs(5);
 
-/// Room for one read of the partner through the API, until the permit is dropped. One partner's reads take turns, so that
-/// they hold no more than a share of the readers.
+/// Admits one read of the partner through the API, until the permit is dropped. The permits bound a partner's concurrent
+/// reads to its share of the readers.
 pub async fn admit_read(common: &Common, tenant: &Tenant) -> Result<OwnedSemaphorePermit, Exceeded> {
     let most = common.settings.server.reads_per_partner as u64;
     let permit = tokio::time::timeout(READ_WAIT, tenant.reads.clone().acquire_owned());

@@ -1,7 +1,7 @@
-//! Admission of what waits: may this be queued, may these events come in, must that rest?
+//! Admission of queued work: limits of waiting executions, fan-outs and events.
 //!
-//! Counting goes by an index and no further than the bounds, at most a few times a second in each process
-//! (`partners/backlog`), whatever callers ask for and however many rows there are.
+//! Counting uses an index, stops at the limits, and happens at most a few times a second in each process
+//! (`directory/backlog`). So its cost depends neither on callers nor on the number of rows.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use crate::common::Common;
 use crate::directory::Tenant;
 use crate::quotas::{Cap, Exceeded};
 
-/// How old a count may be by which something is let in or rests, and by which something is refused.
+/// How old a count may be that admits or holds back work, and one that refuses it.
 const COUNTED: Duration = Duration::from_millis(250);
 const REFUSED: Duration = Duration::from_millis(50);
 
-/// May an execution be queued, due at once or later? It is a call of this minute like any other.
+/// Admits an execution to the queue, due at once or later. It counts as a call in this minute.
 pub async fn admit_execution(
     common: &Common,
     tenant: &Tenant,
@@ -34,7 +34,7 @@ pub async fn admit_execution(
     }))
 }
 
-/// How many of these dead letters may be queued again? At least one.
+/// How many of these dead letters may be queued again, at least one.
 pub async fn admit_redriven(
     common: &Common,
     tenant: &Tenant,
@@ -48,7 +48,7 @@ pub async fn admit_redriven(
     }))
 }
 
-/// May these events be taken in? A batch is taken whole while there is room for one: otherwise a large one never were.
+/// Admits a batch of events. The whole batch is admitted if there is room for one event: otherwise a large one never would be.
 pub async fn admit_events(
     common: &Common,
     tenant: &Tenant,
@@ -58,11 +58,11 @@ pub async fn admit_events(
     Ok(room.map(|_| tenant.backlog.add(Waiting { events: count as u64, ..Waiting::default() })))
 }
 
-/// A call would emit so many events: why that is too many, if it is. Counted only for what emits, so that other calls make no
+/// Checks the limit for a call that would emit this many events. Only such calls are checked, so that other calls need no
 /// query.
 pub async fn emits(common: &Common, partner: &PartnerId, count: usize) -> Option<Exceeded> {
     let tenant = common.directory.tenant(partner)?;
-    // Where the database does not answer, the ledger will say so.
+    // If the database does not answer, the ledger reports it.
     let waiting = waiting(common, &tenant).await.ok()?;
     if emits_too_much(common, &waiting) {
         let limit = Cap::EventsWaiting.limit(&common.settings);
@@ -72,7 +72,7 @@ pub async fn emits(common: &Common, partner: &PartnerId, count: usize) -> Option
     None
 }
 
-/// How many more there may be, one at least.
+/// How many more are admitted, at least one.
 async fn room(
     common: &Common,
     tenant: &Tenant,
@@ -87,13 +87,12 @@ async fn room(
     Ok(if known < limit { Ok(limit - known) } else { Err(Exceeded::new(cap, limit, known)) })
 }
 
-/// How much of the partner waits, as of a moment ago. Counting goes by an index and no further than the bounds, at most a few
-/// times a second in each process, whatever callers ask for and however many rows there are.
+/// The partner's backlog as of a moment ago.
 pub async fn waiting(common: &Common, tenant: &Tenant) -> larder_store::Result<Waiting> {
     known(common, tenant, COUNTED).await
 }
 
-/// The same as of now.
+/// The partner's backlog as of now.
 pub async fn count_waiting(common: &Common, tenant: &Tenant) -> larder_store::Result<Waiting> {
     known(common, tenant, Duration::ZERO).await
 }
@@ -111,26 +110,26 @@ async fn known(common: &Common, tenant: &Tenant, within: Duration) -> larder_sto
     Ok(counted)
 }
 
-/// What counts for `worker.waiting_per_partner`.
+/// The number that `worker.waiting_per_partner` limits.
 pub fn executions(waiting: &Waiting) -> u64 {
     waiting.executions + waiting.fanouts
 }
 
-/// Do as many executions and fan-outs wait as may?
+/// Has the partner reached its limit of waiting executions and fan-outs?
 pub fn is_full(common: &Common, waiting: &Waiting) -> bool {
     executions(waiting) >= Cap::ExecutionsWaiting.limit(&common.settings)
 }
 
-/// Do as many events wait as may?
+/// Has the partner reached its limit of waiting events?
 pub fn takes_no_events(common: &Common, waiting: &Waiting) -> bool {
     waiting.events >= Cap::EventsWaiting.limit(&common.settings)
 }
 
-/// What functions emit is stored beyond `worker.events_per_partner`, up to so many times as much.
+/// Events that functions emit are stored beyond `worker.events_per_partner`, up to this many times the limit.
 const EMITTED_TIMES: u64 = 2;
 
-/// Do so many events wait that no execution shall emit more? Then executions rest and events go on being handed over, however
-/// many executions wait: one of the two always goes on.
+/// Do so many events wait that no execution may emit more? Then executions are held back, and events are routed however many
+/// executions wait. So one of the two always makes progress.
 pub fn emits_too_much(common: &Common, waiting: &Waiting) -> bool {
     waiting.events >= EMITTED_TIMES * Cap::EventsWaiting.limit(&common.settings)
 }

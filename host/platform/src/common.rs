@@ -1,4 +1,4 @@
-//! What nearly every part of the platform uses. A part that needs more says so in a context of its own ([`context!`]).
+//! The context that nearly every part of the platform uses. A part that needs more declares its own ([`context!`]).
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub struct Parts {
     pub fairness: Fairness,
     pub bodies: Bodies,
     pub life: Lifecycle,
-    /// Under which this process holds leases.
+    /// The id under which this process holds leases.
     pub holder: String,
 }
 
@@ -43,7 +43,7 @@ impl std::ops::Deref for Common {
     }
 }
 
-/// A struct of what one part uses beside [`Common`], which it derefs to.
+/// Declares the context of one part: [`Common`], to which it derefs, and further fields.
 macro_rules! context {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
         $(#[$doc])*

@@ -1,10 +1,10 @@
-//! Deployments: every change of what a function runs.
+//! Deployments: every change of the code that a function runs.
 //!
-//! * [`begin`] stores one and has it built; [`cancel`] ends a build that has not ended; [`ended`] is told of one that has.
-//! * [`activate`] and [`approve`] make it what the function runs, if its grants are approved. [`delete`] removes it.
+//! * [`begin`] stores a deployment and queues its build, [`cancel`] cancels it, and [`ended`] is called when it has ended.
+//! * [`activate`] and [`approve`] make it the active one, if its grants are approved. [`delete`] removes it.
 //!
-//! The rule: **whatever changes what runs goes through [`changed`]**, so that it takes effect in this process before it is
-//! answered, and in the others as they hear of it.
+//! The rule: **every change of what runs goes through [`changed`]**. So it takes effect in this process before the request is
+//! answered, and in the others when they are notified.
 
 use larder_model::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
 use larder_model::{BuildStatus, Deployment, Digest, Function, FunctionSettings, Grants};
@@ -16,14 +16,14 @@ use crate::jobs::schedules;
 
 /// A deployment as it is uploaded.
 pub struct NewDeployment {
-    /// Becomes the active one when it is ready.
+    /// Activate it when it is ready.
     pub activate: bool,
     /// `manual` or `cli`.
     pub kind: String,
     pub entrypoint: String,
     pub digest: Digest,
     pub source_bytes: u64,
-    /// What it asks for; `None`: whatever the function has.
+    /// The grants that it requests; `None`: those that the function has.
     pub grants: Option<Grants>,
     pub settings: Option<FunctionSettings>,
     pub origin: Option<String>,
@@ -31,7 +31,7 @@ pub struct NewDeployment {
     pub uploader: Option<KeyId>,
 }
 
-/// Stores a deployment of this function and has it built.
+/// Stores a deployment of this function and queues its build.
 pub async fn begin(common: &Common, function: &Function, id: DeploymentId, new: NewDeployment) -> Result<Deployment> {
     let now = common.clock.now_ms();
     let deployment = Deployment {
@@ -62,7 +62,7 @@ pub async fn begin(common: &Common, function: &Function, id: DeploymentId, new: 
     Ok(deployment)
 }
 
-/// Ends a build that has not ended; gives whether it had not.
+/// Cancels a build. Returns `false` if it had ended already.
 pub async fn cancel(common: &Common, deployment: &mut Deployment) -> Result<bool> {
     deployment.status = BuildStatus::Canceled;
     deployment.build_logs.push_str("canceled\n");
@@ -70,7 +70,7 @@ pub async fn cancel(common: &Common, deployment: &mut Deployment) -> Result<bool
     common.store.update_build(deployment, None, &common.clock).await
 }
 
-/// After its build was recorded as ended: a deployment that was uploaded to become active may have become so.
+/// Must be called after a build was recorded as ended: the deployment may have been activated with it.
 pub async fn ended(common: &Common, deployment: &Deployment) -> Result<()> {
     if deployment.status == BuildStatus::Ready && deployment.activate {
         changed(common, &deployment.partner, &deployment.function).await?;
@@ -78,7 +78,7 @@ pub async fn ended(common: &Common, deployment: &Deployment) -> Result<()> {
     Ok(())
 }
 
-/// Makes it what the function runs. Gives whether its grants were approved; otherwise nothing changes.
+/// Activates the deployment. Returns `false`, and changes nothing, if its grants are not approved.
 pub async fn activate(common: &Common, deployment: &Deployment, by: Option<&KeyId>) -> Result<bool> {
     let approved = common.store.activate_deployment(deployment, by, &common.clock).await?;
     if approved {
@@ -87,7 +87,8 @@ pub async fn activate(common: &Common, deployment: &Deployment, by: Option<&KeyI
     Ok(approved)
 }
 
-/// Approves the grants that it asks for, as they were read under this digest. If it was uploaded to become active, it does.
+/// Approves the grants that the deployment requests, as they were read under this digest. Activates it if it was uploaded for
+/// that.
 pub async fn approve(common: &Common, deployment: &Deployment, digest: &str, by: &KeyId) -> Result<Approved> {
     let approved = common.store.approve_grants(deployment, digest, by, &common.clock).await?;
     if let Approved::Yes { .. } = approved {
@@ -101,8 +102,8 @@ pub async fn delete(common: &Common, deployment: &Deployment) -> Result<()> {
     changed(common, &deployment.partner, &deployment.function).await
 }
 
-/// Lets a change of a function, its deployments, grants or variables take effect: reads the tenant again and arms the
-/// function's schedule.
+/// Makes a change of a function, its deployments, grants or variables take effect: reloads the tenant and arms the function's
+/// schedule.
 pub async fn changed(common: &Common, partner: &PartnerId, function: &FunctionId) -> Result<()> {
     common.directory.reload(partner).await?;
     schedules::arm(common, partner, function).await

@@ -1,9 +1,10 @@
-//! Feeds: outside services whose items become events of the partners that get them.
+//! Feeds: external services whose items become events of the partners that receive them.
 //!
-//! * [`larder_model::feed_mapping`]: items → CloudEvents. * [`poll`]: asking, in the scheduler. * [`signature`]: who pushes.
+//! * [`larder_model::feed_mapping`]: items → CloudEvents.
+//! * [`crate::jobs::feeds`] polls, in the scheduler. [`crate::standard_webhooks`] authenticates pushes.
 //!
-//! Both ways end in [`take`], so it does not matter in which an item comes, or whether it comes in both: it takes effect
-//! once, under its source and id. A service that fails, lies or does not end stops its own feed and no other.
+//! Polled and pushed items both end in [`take`]. An item that arrives both ways takes effect once, under its source and id. A
+//! service that fails, lies or never ends its answer stops only its own feed.
 
 use std::ops::RangeInclusive;
 
@@ -19,21 +20,21 @@ use crate::common::Common;
 
 const DAY_MS: Millis = 24 * 3_600 * 1_000;
 
-/// Reads a page that came in for this feed.
+/// Parses a page that arrived for this feed.
 pub fn read(common: &Common, feed: &Feed, body: &[u8]) -> Result<Page, String> {
     let next = feed.settings.poll.as_ref().and_then(|poll| poll.cursor.as_ref()).map(|cursor| &cursor.next);
     feed_mapping::page(body, &feed.settings.mapping, next, common.settings.feeds.items_max, times(common))
 }
 
-/// When an item may have been published: at most a day from now, because clocks differ, and long enough after what is no
-/// longer known that no item that is sent again is taken for a new one.
+/// The allowed publication times of items: at most a day from now, because clocks differ, and well after the oldest stored
+/// events. So a repeated item is never taken for a new one.
 fn times(common: &Common) -> RangeInclusive<Millis> {
     let now = common.clock.now_ms();
     let kept = common.settings.records.events_kept().as_millis() as Millis;
     now - (kept - 2 * DAY_MS)..=now + DAY_MS
 }
 
-/// Stores what a page came to and, if it was polled, moves the feed on. `None`: it is somebody else's by now, or gone.
+/// Stores the items of a page and, if it was polled, advances the feed. `None`: another process has the feed, or it was deleted.
 pub async fn take(
     common: &Common,
     feed: &Feed,

@@ -1,4 +1,4 @@
-//! How many idempotency keys each partner has.
+//! The number of idempotency keys of each partner.
 
 use dashmap::DashMap;
 use larder_model::ids::PartnerId;
@@ -6,7 +6,7 @@ use larder_model::time::Millis;
 
 use crate::common::Common;
 
-/// How many keys each partner has, about: counted now and then, and as they are taken.
+/// The approximate number of keys of each partner: counted periodically, and incremented as keys are claimed.
 #[derive(Default)]
 pub struct KeyCounts(DashMap<PartnerId, Counted>);
 
@@ -16,7 +16,7 @@ struct Counted {
     at: Millis,
 }
 
-/// How long a count is good for, and one that leaves no room.
+/// How long a count is valid, and one that has reached the limit.
 const COUNTED: Millis = 60_000;
 const COUNTED_FULL: Millis = 1_000;
 

@@ -1,18 +1,17 @@
-//! The master key that seals: agreed on with the other processes, and replaced while all serve.
+//! Rotation of the master key, which all processes agree on, without downtime.
 //!
-//! * [`join`]: at the start, before anything is opened or sealed.
-//! * [`watch`]: reads the key file again, says what this process knows, and follows what seals.
-//! * [`rotate`]: takes the first key of the file into use and rewraps what others had sealed, a batch at a time. It can be
-//!   cut off anywhere and called again, also at another process.
-//! * [`overview`]: what is under which key.
+//! * [`join`]: at the start, before anything is decrypted or encrypted.
+//! * [`watch`]: reads the key file again, reports the keys that this process knows, and follows the sealing key.
+//! * [`rotate`]: makes the first key of the file the sealing key and rewraps values under other keys, in batches. It can be
+//!   interrupted anywhere and called again, also at another process.
+//! * [`overview`]: how many values are under each key.
 //!
-//! A key seals once every process that lives knows it (`store/master_keys`), and each process seals with it as soon as it
-//! has looked, so nobody meets a value that it cannot open. A process that was taken for dead and lives meets a key that it
-//! does not know: it reads its file again, and if the key is not there either, what needs the value fails as Larder's own
-//! fault.
+//! A key becomes the sealing key once every live process knows it (`store/master_keys`). Each process adopts it at its next
+//! poll, so no process meets a value that it cannot decrypt. A process that was wrongly taken for dead may meet an unknown key.
+//! It reads its file again; if the key is not there either, operations that need the value fail as errors of the host.
 //!
-//! An old key may be dropped when nothing is under it and nothing can come any more: what was sealed before the change, or
-//! read before it was rewrapped, may be on its way into the database for `secrets.settle`.
+//! An old key may be removed when no value is under it and none can be written any more: for `secrets.settle`, a value that was
+//! encrypted before the change, or read before it was rewrapped, may still be on its way into the database.
 
 use std::time::{Duration, Instant};
 
@@ -26,21 +25,21 @@ use larder_store::{Agreed, KeyUser, SealingKey, Store};
 use crate::common::{Common, context};
 
 context! {
-    /// What the rotation of master keys uses.
+    /// The context of key rotation.
     KeyRotation {
         secrets: Secrets,
     }
 }
 
-/// A process that was not seen for so many of its looks is taken for dead.
-const LOOKS_MISSED: u32 = 6;
-/// Rows of one transaction.
+/// A process that misses this many of its polls is taken for dead.
+const POLLS_MISSED: u32 = 6;
+/// Rows in one transaction.
 const BATCH: usize = 50;
-/// A call of [`rotate`] ends after this time, whatever is left.
+/// A call of [`rotate`] ends after this time, even if values are left.
 const CALL: Duration = Duration::from_secs(10);
-/// Values that do not open are named up to this number.
+/// How many undecryptable values are named.
 const NAMED: usize = 10;
-/// Rows of processes that are long gone go.
+/// Rows of processes that ended this long ago are removed.
 const FORGOTTEN: Millis = 3_600_000;
 const PSEUDONYMS: &str = "pseudonyms";
 
@@ -52,21 +51,21 @@ pub enum Error {
     Secrets(#[from] larder_secrets::Error),
     #[error("the master key {wanted} is not the first of this process's file, {first} is")]
     NotFirst { wanted: MasterKeyId, first: MasterKeyId },
-    /// These processes live and do not know the key.
+    /// Live processes that do not know the key.
     #[error("not every process knows the master key {key}")]
     NotEverywhere { key: MasterKeyId, users: Vec<KeyUser> },
 }
 
-/// What is under which key.
+/// The number of values under each key.
 #[derive(Debug)]
 pub struct Overview {
     pub sealing: SealingKey,
-    /// Those of this process's file, in its order.
+    /// The keys of this process's file, in its order.
     pub keys: Vec<KeyState>,
-    /// Values under none of these, or from before values had keys of their own.
+    /// Values under none of these keys, or in the format before values had keys of their own.
     pub otherwise: u64,
     pub users: Vec<KeyUser>,
-    /// From when on nothing sealed under another key is still to be written; `None`: not every process follows yet.
+    /// When no value under another key can be written any more; `None`: not every process has adopted the key yet.
     pub settled_at_ms: Option<Millis>,
 }
 
@@ -77,19 +76,19 @@ pub struct KeyState {
     pub may_be_dropped: bool,
 }
 
-/// What one call of [`rotate`] did.
+/// The result of one call of [`rotate`].
 #[derive(Debug, Default)]
 pub struct Rewrapped {
     pub values: u64,
-    /// Those that do not open, by table and key: the first of them.
+    /// The first values that cannot be decrypted, by table and key.
     pub undecryptable: Vec<String>,
 }
 
-/// Finds out which key seals, and opens the keys that outlast it.
+/// Adopts the sealing key of the installation and decrypts the keys that do not rotate.
 pub async fn join(store: &Store, secrets: &Secrets, holder: &str, now: Millis) -> anyhow::Result<()> {
     let sealing = store.report_keys(&user(secrets, holder, now)).await?;
     if store.is_embedded() {
-        // Whoever else it names is dead.
+        // Every other process that it names is dead.
         store.forget_key_users("", now).await?;
     }
     if sealing.id != secrets.sealing() {
@@ -97,7 +96,7 @@ pub async fn join(store: &Store, secrets: &Secrets, holder: &str, now: Millis) -
             store.forget_key_users(holder, now - FORGOTTEN).await?;
             let known: Vec<String> = secrets.known().iter().map(ToString::to_string).collect();
             anyhow::bail!(
-                "secrets.master_key_file: this installation seals with the master key {}, the file has {}: {err}",
+                "secrets.master_key_file: this installation encrypts with the master key {}, the file has {}: {err}",
                 sealing.id,
                 known.join(", ")
             );
@@ -111,7 +110,7 @@ pub async fn join(store: &Store, secrets: &Secrets, holder: &str, now: Millis) -
             let new = store.partners().await?.is_empty();
             anyhow::ensure!(
                 new || fits(store, secrets).await?,
-                "secrets.master_key_file: it opens no value of this installation, so it is another's"
+                "secrets.master_key_file: its keys decrypt no value of this installation, so it belongs to another"
             );
             let first = secrets.seal(&context, &secrets.first_pseudonym_key(new));
             store.first_installation_key(PSEUDONYMS, first, now).await?
@@ -121,7 +120,7 @@ pub async fn join(store: &Store, secrets: &Secrets, holder: &str, now: Millis) -
     Ok(secrets.set_pseudonym_key(&key)?)
 }
 
-/// Does any value of an installation from before its pseudonyms had a key open? Where there is none, every file fits.
+/// Can any value be decrypted, in an installation from before pseudonyms had a key? If there is no value, every file fits.
 async fn fits(store: &Store, secrets: &Secrets) -> anyhow::Result<bool> {
     let mut any = false;
     for column in SEALED {
@@ -147,15 +146,15 @@ fn user(secrets: &Secrets, holder: &str, now: Millis) -> KeyUser {
     }
 }
 
-/// Looks every `secrets.poll`, for as long as the process lives.
+/// Polls every `secrets.poll`, for as long as the process lives.
 pub async fn watch(rotation: KeyRotation) {
     let drain = rotation.life.drain();
-    // What is wrong is said when it begins, and not with every look.
+    // An error is logged when it begins and not at every poll.
     let mut wrong = String::new();
     loop {
-        let found = look(&rotation).await.err().map(|err| err.to_string()).unwrap_or_default();
+        let found = poll_key_file(&rotation).await.err().map(|err| err.to_string()).unwrap_or_default();
         if found != wrong && !found.is_empty() {
-            tracing::error!(error = %found, "master keys: what was known goes on being used");
+            tracing::error!(error = %found, "master keys: the known keys remain in use");
         }
         wrong = found;
         tokio::select! {
@@ -165,7 +164,7 @@ pub async fn watch(rotation: KeyRotation) {
     }
 }
 
-async fn look(rotation: &KeyRotation) -> Result<(), Error> {
+async fn poll_key_file(rotation: &KeyRotation) -> Result<(), Error> {
     let read = rotation.secrets.reread();
     if let Ok(true) = read {
         tracing::info!(known = ?rotation.secrets.known(), "the master key file has other keys");
@@ -177,7 +176,7 @@ async fn look(rotation: &KeyRotation) -> Result<(), Error> {
     Ok(read.map(drop)?)
 }
 
-/// Says what this process knows, and seals as the others do.
+/// Reports the keys that this process knows, and adopts the sealing key of the installation.
 async fn report(rotation: &KeyRotation) -> Result<SealingKey, Error> {
     let report_state = async || {
         let user = user(&rotation.secrets, &rotation.holder, rotation.clock.now_ms());
@@ -188,11 +187,12 @@ async fn report(rotation: &KeyRotation) -> Result<SealingKey, Error> {
         return Ok(sealing);
     }
     rotation.secrets.seal_with(sealing.id, rotation.clock.now_ms())?;
-    tracing::info!(key = %sealing.id, "values are sealed under the master key {} from now on", sealing.id);
+    tracing::info!(key = %sealing.id, "values are encrypted under the master key {} from now on", sealing.id);
     Ok(report_state().await?)
 }
 
-/// Takes the first key of the file into use, `wanted` if that is given, and rewraps up to `limit` values.
+/// Makes the first key of the file the sealing key and rewraps up to `limit` values. If `wanted` is given, the first key must
+/// be it.
 pub async fn rotate(rotation: &KeyRotation, wanted: Option<MasterKeyId>, limit: u64) -> Result<Rewrapped, Error> {
     rotation.secrets.reread()?;
     let first = rotation.secrets.known()[0];
@@ -208,9 +208,9 @@ pub async fn rotate(rotation: &KeyRotation, wanted: Option<MasterKeyId>, limit: 
     rewrap(rotation, limit).await
 }
 
-/// From when on a process must have been seen.
+/// A process is alive if it was seen since this time.
 fn alive(rotation: &KeyRotation, now: Millis) -> Millis {
-    now - (rotation.settings.secrets.poll * LOOKS_MISSED).as_millis() as Millis
+    now - (rotation.settings.secrets.poll * POLLS_MISSED).as_millis() as Millis
 }
 
 async fn rewrap(rotation: &KeyRotation, limit: u64) -> Result<Rewrapped, Error> {
@@ -235,7 +235,7 @@ async fn rewrap(rotation: &KeyRotation, limit: u64) -> Result<Rewrapped, Error> 
                     Ok(Some(sealed)) => rewrapped.push((row, sealed)),
                     Ok(None) => {}
                     Err(err) => {
-                        tracing::error!(error = %err, "{} does not open", named(column, &row));
+                        tracing::error!(error = %err, "{} cannot be decrypted", named(column, &row));
                         if done.undecryptable.len() < NAMED {
                             done.undecryptable.push(format!("{}: {err}", named(column, &row)));
                         }
@@ -255,6 +255,7 @@ fn named(column: &SealedColumn, row: &SealedRow) -> String {
     format!("{} {}", column.table, row.key.join("/"))
 }
 
+/// Counts the values under each key.
 pub async fn overview(rotation: &KeyRotation) -> Result<Overview, Error> {
     let sealing = report(rotation).await?;
     let now = rotation.clock.now_ms();
@@ -268,7 +269,7 @@ pub async fn overview(rotation: &KeyRotation) -> Result<Overview, Error> {
         .max()
         .unwrap_or(now);
     let settled_at_ms = follow.then_some(since + settle);
-    // Counted after it is known whether anything may still come.
+    // Counted after it is known whether values may still be written.
     let known = rotation.secrets.known();
     let headers: Vec<_> = known.iter().map(|id| larder_secrets::header(*id)).collect();
     let (mut values, mut all) = (vec![0; known.len()], 0);
@@ -288,7 +289,7 @@ pub async fn overview(rotation: &KeyRotation) -> Result<Overview, Error> {
     Ok(Overview { sealing, keys, otherwise, users, settled_at_ms })
 }
 
-/// The process ends.
+/// Removes this process from the users of keys, when it ends.
 pub async fn leave(common: &Common) -> larder_store::Result<()> {
     common.store.forget_key_users(&common.holder, common.clock.now_ms() - FORGOTTEN).await
 }

@@ -1,16 +1,16 @@
 //! The only writer of outcomes.
 //!
-//! * [`Ledger::commit`]: an outcome whose fate somebody waits for. Those that arrive while a group is being written are
-//!   the next group, so there is no waiting for company and no fsync per outcome.
-//! * [`Ledger::record`]: the record of a call that has answered and changes nothing. It is written behind, from a
-//!   bounded buffer; a full buffer slows the callers rather than dropping records.
-//! * [`Ledger::settle`]: whoever reads what may still be in that buffer has it written first, so that everybody reads
-//!   their own writes. Nothing is asked of the database for it, and only the buffered record of a reader's own hurries.
+//! * [`Ledger::commit`] writes an outcome and waits for its result. Outcomes that arrive while a group is being written form
+//!   the next group: no outcome waits for others, and there is no fsync per outcome.
+//! * [`Ledger::record`] buffers the record of a call that has answered and has no effects. Records are written in the
+//!   background. A full buffer slows callers down and never drops records.
+//! * [`Ledger::settle`] writes a buffered record before it is read, so that readers see their own writes. It asks nothing of the
+//!   database if the record is not in the buffer.
 //!
-//! What is written, and when it drops out, is [`larder_store::ledger`]'s.
+//! [`larder_store::ledger`] decides what is written and what is refused.
 //!
-//! The rule: **each outcome is told what became of it, and of it alone**: that it was committed or refused, that nothing of it was
-//! written ([`Unwritten::No`]), or that this is not known ([`Unwritten::Unknown`]).
+//! The rule: **each outcome gets its own result**: committed or refused, not written ([`Unwritten::No`]), or unknown
+//! ([`Unwritten::Unknown`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,48 +27,50 @@ use tokio::time::Instant;
 
 /// Outcomes in one database transaction.
 const GROUP_MAX: usize = 512;
-/// Keys and bytes of a group, about, unless one outcome alone has more: a group is one transaction, which others wait for.
+/// Approximate keys and bytes of a group, unless one outcome alone has more: a group is one transaction, and others wait for
+/// it.
 const GROUP_KEYS_MAX: usize = 20_000;
 const GROUP_BYTES_MAX: usize = 16 << 20;
-/// Outcomes that wait to be written.
+/// Outcomes that may wait to be written.
 const AWAITED_MAX: usize = 1_024;
 /// Between two tries to write records.
 const PAUSE: Duration = Duration::from_millis(200);
 const TRIES_AT_THE_END: u32 = 25;
 
-/// How long a reader waits for records of its own.
+/// How long a reader waits for its own records.
 const SETTLE_WAIT: Duration = Duration::from_secs(5);
 
-/// Bytes of text in records that wait, over all of them.
+/// Bytes of text in all buffered records.
 const BUFFER_BYTES_MAX: usize = 64 << 20;
 
+/// The handle of the ledger. Cheap to clone.
 #[derive(Clone)]
 pub struct Ledger {
     awaited: mpsc::Sender<Awaited>,
     records: mpsc::Sender<Record>,
-    /// Whose records are not written yet.
+    /// Executions whose records are not written yet.
     unwritten: Arc<DashMap<ExecutionId, PartnerId>>,
     settle: mpsc::Sender<oneshot::Sender<()>>,
-    /// KiB of records that may still come.
+    /// KiB of records that the buffer can still take.
     room: Arc<Semaphore>,
     close: mpsc::Sender<oneshot::Sender<()>>,
     writes: Arc<AtomicBool>,
 }
 
-/// An outcome, and who waits for its verdict.
+/// An outcome, and the sender of its result.
 type Awaited = (Ended, oneshot::Sender<Result<CommitResult, Unwritten>>);
 
-/// A record that waits, and the room that it takes.
+/// A buffered record, and the permit for its bytes.
 type Record = (Ended, OwnedSemaphorePermit);
 
-/// The database did not take the outcome.
+/// Why an outcome was not written.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Unwritten {
-    /// Nothing of it was written; later it may be.
+    /// Nothing of it was written; a retry may succeed.
     #[error("the outcome could not be written: {0}")]
     No(String),
-    /// Nothing of it was written, and the same will not be.
-    #[error("the database does not take the outcome: {0}")]
+    /// Nothing of it was written, and a retry would fail again.
+    #[error("the database rejects the outcome: {0}")]
     Never(String),
     /// The connection broke during COMMIT, and the database could not be asked afterwards.
     #[error("it is not known whether the outcome was written: {0}")]
@@ -76,14 +78,14 @@ pub enum Unwritten {
 }
 
 pub struct Settings {
-    /// How long a record may wait for others.
+    /// How long a record may be buffered.
     pub flush: Duration,
-    /// Records that wait to be written.
+    /// The number of buffered records.
     pub buffer: usize,
 }
 
 impl Ledger {
-    /// The ledger and the task that must run for it, until [`Ledger::close`].
+    /// Returns the ledger and its writer, a task that must run until [`Ledger::close`].
     pub fn new(store: Store, clock: Clock, settings: &Settings) -> (Ledger, impl Future<Output = ()> + Send + 'static) {
         let (awaited, awaited_rx) = mpsc::channel(AWAITED_MAX);
         let (records, records_rx) = mpsc::channel(settings.buffer);
@@ -107,14 +109,16 @@ impl Ledger {
         (Ledger { awaited, records, unwritten, settle, room, close, writes }, writer.run())
     }
 
+    /// Writes an outcome and waits for its result.
     pub async fn commit(&self, ended: Ended) -> Result<CommitResult, Unwritten> {
-        let (tell, told) = oneshot::channel();
+        let (sender, result) = oneshot::channel();
         let gone = || Unwritten::No("the ledger is closed".into());
-        self.awaited.send((ended, tell)).await.map_err(|_| gone())?;
-        // Whoever had it and is gone may have written it.
-        told.await.map_err(|_| Unwritten::Unknown("the ledger has ended".into()))?
+        self.awaited.send((ended, sender)).await.map_err(|_| gone())?;
+        // The writer took the outcome and ended, so it may have written it.
+        result.await.map_err(|_| Unwritten::Unknown("the ledger has ended".into()))?
     }
 
+    /// Buffers a record; waits while the buffer is full.
     pub async fn record(&self, ended: Ended) {
         let kib = ((ended.execution.logs.len() + ended.execution.errors.len()) / 1024 + 1).min(BUFFER_BYTES_MAX / 1024);
         let room = self.room.clone().acquire_many_owned(kib as u32).await.expect("never closed");
@@ -122,11 +126,11 @@ impl Ledger {
         self.unwritten.insert(id.clone(), ended.execution.partner.clone());
         if self.records.send((ended, room)).await.is_err() {
             self.unwritten.remove(&id);
-            tracing::error!("a record came after the ledger was closed");
+            tracing::error!("a record arrived after the ledger was closed");
         }
     }
 
-    /// Has the record of this execution written, if it waits in the buffer. `Err`: the database does not take it now.
+    /// Writes the record of this execution now, if it is in the buffer. `Err`: the database does not accept it now.
     pub async fn settle(&self, id: &ExecutionId) -> Result<(), Unwritten> {
         if self.unwritten.contains_key(id) { self.write_now().await } else { Ok(()) }
     }
@@ -138,25 +142,25 @@ impl Ledger {
     }
 
     async fn write_now(&self) -> Result<(), Unwritten> {
-        let (done, told) = oneshot::channel();
+        let (done, written) = oneshot::channel();
         let gone = || Unwritten::No("the ledger is closed".into());
         self.settle.send(done).await.map_err(|_| gone())?;
-        match tokio::time::timeout(SETTLE_WAIT, told).await {
-            Ok(told) => told.map_err(|_| gone()),
+        match tokio::time::timeout(SETTLE_WAIT, written).await {
+            Ok(written) => written.map_err(|_| gone()),
             Err(_) => Err(Unwritten::No("records wait for the database".into())),
         }
     }
 
-    /// Did the database take the last write?
+    /// Did the last write succeed?
     pub fn writes(&self) -> bool {
         self.writes.load(Ordering::Relaxed)
     }
 
-    /// Writes what is buffered and ends the task.
+    /// Writes the buffered records and ends the writer.
     pub async fn close(&self) {
-        let (done, told) = oneshot::channel();
+        let (done, closed) = oneshot::channel();
         if self.close.send(done).await.is_ok() {
-            let _ = told.await;
+            let _ = closed.await;
         }
     }
 }
@@ -166,7 +170,7 @@ struct Writer {
     clock: Clock,
     flush: Duration,
     awaited: mpsc::Receiver<Awaited>,
-    /// One that did not fit into a group any more: the first of the next.
+    /// An outcome that did not fit into the last group: the first of the next.
     over: Option<Awaited>,
     records: mpsc::Receiver<Record>,
     unwritten: Arc<DashMap<ExecutionId, PartnerId>>,
@@ -175,16 +179,16 @@ struct Writer {
     writes: Arc<AtomicBool>,
 }
 
-/// Records that were taken from the buffer and are not written yet.
+/// Records that were taken from the channel and are not written yet.
 #[derive(Default)]
-struct Waiting {
+struct PendingRecords {
     ended: Vec<Ended>,
     rooms: Vec<OwnedSemaphorePermit>,
     /// Readers that wait until these are written.
     readers: Vec<oneshot::Sender<()>>,
 }
 
-impl Waiting {
+impl PendingRecords {
     fn extend(&mut self, records: impl Iterator<Item = Record>) {
         for (ended, room) in records {
             self.ended.push(ended);
@@ -192,8 +196,8 @@ impl Waiting {
         }
     }
 
-    /// Drops of the first ones those that need not stay.
-    fn keep(&mut self, stay: impl Iterator<Item = bool> + Clone) {
+    /// Of the first records, retains those for which `stay` is true.
+    fn retain(&mut self, stay: impl Iterator<Item = bool> + Clone) {
         let mut ended = stay.clone();
         self.ended.retain(|_| ended.next().unwrap_or(true));
         let mut rooms = stay;
@@ -203,7 +207,7 @@ impl Waiting {
 
 impl Writer {
     async fn run(mut self) {
-        let mut records = Waiting::default();
+        let mut records = PendingRecords::default();
         let mut incoming = Vec::new();
         let mut records_since = Instant::now();
         loop {
@@ -217,15 +221,15 @@ impl Writer {
                 Some(first) = first(&mut self.over, &mut self.awaited) => {
                     let (mut keys, mut bytes) = (0, 0);
                     let mut next = Some(first);
-                    while let Some((ended, tell)) = next {
+                    while let Some((ended, sender)) = next {
                         keys += ended.keys();
                         bytes += ended.bytes();
                         if !group.is_empty() && (keys > GROUP_KEYS_MAX || bytes > GROUP_BYTES_MAX) {
-                            self.over = Some((ended, tell));
+                            self.over = Some((ended, sender));
                             break;
                         }
                         group.push(ended);
-                        waiters.push(tell);
+                        waiters.push(sender);
                         next = if group.len() < GROUP_MAX { self.awaited.try_recv().ok() } else { None };
                     }
                 }
@@ -239,7 +243,7 @@ impl Writer {
                     }
                 }
                 Some(reader) = self.settle.recv() => {
-                    // All that was handed in before is in the channel by now.
+                    // Every record that was buffered before this request is in the channel by now.
                     records.extend(std::iter::from_fn(|| self.records.try_recv().ok()));
                     records.readers.push(reader);
                     records.readers.extend(std::iter::from_fn(|| self.settle.try_recv().ok()));
@@ -254,9 +258,9 @@ impl Writer {
                         tokio::time::sleep(PAUSE).await;
                     }
                     if !records.ended.is_empty() {
-                        tracing::error!(records = records.ended.len(), "records are lost: the database did not take them");
+                        tracing::error!(records = records.ended.len(), "records are lost: the database did not accept them");
                     }
-                    // Whoever waits for the end may open the database again.
+                    // Drop the store first: the caller may open the database again.
                     drop(self);
                     let _ = done.send(());
                     return;
@@ -278,21 +282,23 @@ impl Writer {
         }
     }
 
-    /// Records have answered already, so they stay until they are written; meanwhile the buffer fills and slows the
-    /// callers. One try: what others wait for must not wait behind it. `false`: the database did not take them.
-    async fn write_records(&self, records: &mut Waiting) -> bool {
+    /// Tries once to write the records: outcomes that callers wait for must not queue behind them. Their calls have answered
+    /// already, so records are retained until they are written; meanwhile the buffer fills up and slows callers down.
+    /// `false`: the database did not accept them.
+    async fn write_records(&self, records: &mut PendingRecords) -> bool {
         while !records.ended.is_empty() {
             let count = records.ended.len().min(GROUP_MAX);
-            let told = self.write(&records.ended[..count]).await;
-            // One of unknown fate is written again: should its record be there, it is written once.
-            let unwritten =
-                |told: &Result<CommitResult, Unwritten>| matches!(told, Err(Unwritten::No(_) | Unwritten::Unknown(_)));
-            for (ended, _) in records.ended.iter().zip(&told).filter(|(_, told)| !unwritten(told)) {
+            let results = self.write(&records.ended[..count]).await;
+            // A record with unknown result is written again. If it was written before, this changes nothing.
+            let unwritten = |result: &Result<CommitResult, Unwritten>| {
+                matches!(result, Err(Unwritten::No(_) | Unwritten::Unknown(_)))
+            };
+            for (ended, _) in records.ended.iter().zip(&results).filter(|(_, result)| !unwritten(result)) {
                 self.unwritten.remove(&ended.execution.id);
             }
-            records.keep(told.iter().map(unwritten));
-            if told.iter().any(unwritten) {
-                tracing::warn!(records = records.ended.len(), "records could not be written; trying again");
+            records.retain(results.iter().map(unwritten));
+            if results.iter().any(unwritten) {
+                tracing::warn!(records = records.ended.len(), "records could not be written; retrying");
                 return false;
             }
         }
@@ -302,35 +308,36 @@ impl Writer {
         true
     }
 
-    /// What became of each of a group. What goes wrong with one is told of that one: the group is halved until it is alone.
+    /// Writes a group and returns the result of each outcome. On an error the group is halved until the outcome at fault is
+    /// alone.
     async fn write(&self, group: &[Ended]) -> Vec<Result<CommitResult, Unwritten>> {
         histogram!("larder_ledger_group_outcomes").record(group.len() as f64);
         let begun = Instant::now();
-        let mut told = Vec::with_capacity(group.len());
+        let mut results = Vec::with_capacity(group.len());
         let mut parts = vec![group];
-        // Why nothing more is tried.
+        // Why the rest is not tried.
         let mut away: Option<String> = None;
         while let Some(part) = parts.pop() {
             if let Some(why) = &away {
-                told.extend(part.iter().map(|_| Err(Unwritten::No(why.clone()))));
+                results.extend(part.iter().map(|_| Err(Unwritten::No(why.clone()))));
                 continue;
             }
             match self.store.commit_outcomes(part, &self.clock).await {
-                Ok(verdicts) => told.extend(verdicts.into_iter().map(Ok)),
+                Ok(verdicts) => results.extend(verdicts.into_iter().map(Ok)),
                 Err(err @ larder_store::Error::Unavailable(_)) => {
-                    told.extend(part.iter().map(|_| Err(Unwritten::No(err.to_string()))));
+                    results.extend(part.iter().map(|_| Err(Unwritten::No(err.to_string()))));
                     away = Some(err.to_string());
                 }
                 Err(err @ larder_store::Error::Unknown(_)) => {
-                    told.extend(part.iter().map(|_| Err(Unwritten::Unknown(err.to_string()))));
-                    away = Some("the database went away".into());
+                    results.extend(part.iter().map(|_| Err(Unwritten::Unknown(err.to_string()))));
+                    away = Some("the database became unavailable".into());
                 }
-                // One of them is at fault, or somebody holds what one of them needs.
+                // One of them is at fault, or needs a row that is locked.
                 Err(_) if part.len() > 1 => {
                     let (first, second) = part.split_at(part.len() / 2);
                     parts.extend([second, first]);
                 }
-                Err(err) => told.push(self.alone(&part[0], err).await),
+                Err(err) => results.push(self.alone(&part[0], err).await),
             }
         }
         histogram!("larder_ledger_commit_seconds").record(begun.elapsed().as_secs_f64());
@@ -338,10 +345,10 @@ impl Writer {
         if let Some(why) = away {
             tracing::error!(error = %why, outcomes = group.len(), "outcomes could not be written");
         }
-        told
+        results
     }
 
-    /// What becomes of an outcome that the database does not take.
+    /// The result of a single outcome that the database did not accept.
     async fn alone(&self, ended: &Ended, err: larder_store::Error) -> Result<CommitResult, Unwritten> {
         let id = &ended.execution.id;
         match err {
@@ -350,7 +357,7 @@ impl Writer {
                 Err(Unwritten::No(err.to_string()))
             }
             larder_store::Error::Conflict { .. } => {
-                let why = format!("something that it creates is there already: {err}");
+                let why = format!("something that it creates exists already: {err}");
                 match self.store.refuse_outcome(ended, &why, &self.clock).await {
                     Ok(verdict) => Ok(verdict),
                     Err(err @ larder_store::Error::Unknown(_)) => Err(Unwritten::Unknown(err.to_string())),
@@ -366,11 +373,11 @@ impl Writer {
 }
 
 fn never(id: &ExecutionId, err: larder_store::Error) -> Unwritten {
-    tracing::error!(execution.id = %id, error = %err, "the database does not take an outcome");
+    tracing::error!(execution.id = %id, error = %err, "the database rejects an outcome");
     Unwritten::Never(err.to_string())
 }
 
-/// What could not go with the last group, or what comes next.
+/// The outcome that did not fit into the last group, or the next one.
 async fn first(over: &mut Option<Awaited>, awaited: &mut mpsc::Receiver<Awaited>) -> Option<Awaited> {
     match over.take() {
         Some(over) => Some(over),

@@ -1,12 +1,12 @@
 //! The application layer: what Larder does, without HTTP servers and command lines.
 //!
-//! * [`directory`]: the tenants, as a snapshot in memory. [`admission`], [`backlog`], [`stored`], [`bodies`], [`uploads`] and
-//!   [`idempotency_keys`] hold each tenant to its bounds, which [`quotas`] lists.
+//! * [`directory`]: an in-memory snapshot of the tenants. [`admission`], [`backlog`], [`stored`], [`bodies`], [`uploads`] and
+//!   [`idempotency_keys`] enforce each tenant's limits, which [`quotas`] lists.
 //! * [`deployments`]: every change of what a function runs.
 //! * [`execution`]: the one way to run a function. [`ledger`]: the only writer of outcomes.
-//! * [`jobs`]: what works in the background, one file per kind.
-//! * [`feeds`] and [`standard_webhooks`]: items of outside services. [`needs`]: grants that an upload lacks.
-//! * [`key_rotation`]: how another master key takes over. [`objects`]: uploaded bytes.
+//! * [`jobs`]: background jobs, one file per kind.
+//! * [`feeds`] and [`standard_webhooks`]: items of external services. [`needs`]: grants that an upload lacks.
+//! * [`key_rotation`]: the rotation of master keys. [`objects`]: uploaded bytes.
 
 pub mod admission;
 pub mod backlog;

@@ -1,4 +1,4 @@
-//! What an upload's imports need that is not granted, with the lines to add.
+//! Grants that an upload's imports need and lack, with the manifest lines to add.
 
 use std::fmt::Write;
 
@@ -6,10 +6,10 @@ use larder_model::Grants;
 use larder_model::ids::FunctionId;
 use larder_runtime::Found;
 
-/// An interface, whether the grants reach what it is for at all, and the line that asks for it.
+/// An interface, a check whether any grant makes it usable, and the manifest line that requests it.
 type Need = (&'static str, fn(&Grants) -> bool, &'static str);
 
-/// Imports of ours that reach something.
+/// Larder's interfaces that need a grant.
 const NEEDS: [Need; 4] = [
     (
         "savings",
@@ -21,7 +21,7 @@ const NEEDS: [Need; 4] = [
     ("signing", |grants| !grants.upstreams.is_empty(), "upstreams = [\"NAME\"]   # whose key signs"),
 ];
 
-/// Why this upload cannot run under these grants, and the way out; `None` if it can.
+/// Why this upload cannot run under these grants, and what to do; `None` if it can.
 pub fn missing(found: &Found, grants: &Grants, function: &FunctionId) -> Option<String> {
     let imports =
         |name: &str| found.imports.iter().any(|import| import.starts_with(&format!("larder:function/{name}@")));
@@ -65,12 +65,12 @@ pub fn missing(found: &Found, grants: &Grants, function: &FunctionId) -> Option<
     Some(text.trim_end().to_owned())
 }
 
-/// Interfaces of ours by their full names.
+/// The full names of Larder's interfaces.
 pub fn interfaces(names: &[&str]) -> String {
     names.iter().map(|name| format!("larder:function/{name}")).collect::<Vec<_>>().join(", ")
 }
 
-/// Can it send requests?
+/// Can a component with these imports send requests?
 pub fn calls_out(imports: &[String]) -> bool {
     imports.iter().any(|import| import.starts_with("wasi:http/outgoing-handler@"))
 }
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lines_are_those_that_are_missing() {
+    fn only_missing_grants_are_listed() {
         let function: FunctionId = "round-up".parse().unwrap();
         let all = found(&["savings", "state", "enrolment", "attributes"], Toolchain::Rust, &[]);
         let text = missing(&all, &Grants { state: true, ..Grants::default() }, &function).unwrap();
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_told_to_ask_for_what_nothing_calls() {
+    fn uncalled_imports_are_not_requested() {
         let function: FunctionId = "f".parse().unwrap();
         let text =
             missing(&found(&["state", "events"], Toolchain::Unknown, &["events"]), &Grants::default(), &function);
@@ -116,7 +116,7 @@ mod tests {
         let none =
             missing(&found(&["events"], Toolchain::Unknown, &["events"]), &Grants::default(), &function).unwrap();
         assert!(!none.contains("[grants]"), "{none}");
-        // Of these nobody can see what the code calls.
+        // For these toolchains, it is not visible what the code calls.
         let granted = Grants { state: true, ..Grants::default() };
         let python = missing(&found(&["state", "events"], Toolchain::Python, &[]), &granted, &function).unwrap();
         assert!(python.contains("componentize-py (Python) imports all of the world"), "{python}");

@@ -1,4 +1,4 @@
-//! Uploaded bytes, under their SHA-256: in a folder, which several processes may share, or in an S3-compatible store.
+//! The object store of uploads, addressed by SHA-256: a folder, which processes may share, or an S3-compatible store.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -29,13 +29,13 @@ pub enum Error {
     Store { key: String, source: object_store::Error },
     #[error("object {key} is corrupt: its bytes do not have that hash")]
     Corrupt { key: String },
-    /// The store cannot be used as it is set; names the setting.
+    /// The settings of the store are invalid. Names the setting.
     #[error("{setting}: {why}")]
     Settings { setting: &'static str, why: String },
 }
 
 impl Objects {
-    /// By `objects.url`: a folder, a bucket, or the folder `objects` in the data folder.
+    /// Opens the store of `objects.url`: a folder, a bucket, or by default the folder `objects` in the data folder.
     pub fn open(settings: &settings::Objects, data: &Path) -> Result<Objects, Error> {
         if let Some(place) = settings.url.strip_prefix("s3://") {
             return Objects::in_bucket(settings, place);
@@ -58,7 +58,7 @@ impl Objects {
 
     /// `place` is `bucket` or `bucket/prefix`.
     fn in_bucket(settings: &settings::Objects, place: &str) -> Result<Objects, Error> {
-        // The client panics without one, also where it makes no TLS connection.
+        // The client panics without a default provider, even if it makes no TLS connection.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
         let (id, secret) = access_key(&settings.access_key_file)?;
@@ -78,7 +78,7 @@ impl Objects {
         Ok(Objects(Arc::new(PrefixStore::new(builder.build().map_err(bad)?, prefix))))
     }
 
-    /// Puts bytes under their hash, which the caller has made while they came.
+    /// Stores bytes under their hash, which the caller has computed.
     pub async fn put(&self, digest: &Digest, bytes: Bytes) -> Result<(), Error> {
         let key = key(digest);
         let put = self.0.put(&Key::from(key.as_str()), PutPayload::from_bytes(bytes)).await;
@@ -97,7 +97,7 @@ impl Objects {
 }
 
 impl Objects {
-    /// What was put here before that time, in no order.
+    /// The objects that were stored before this time, in no order.
     pub fn older(&self, before: Millis) -> impl Stream<Item = Result<Digest, Error>> + Send {
         let old = move |object: ObjectMeta| {
             let name = object.location.filename()?;
@@ -112,7 +112,7 @@ impl Objects {
         })
     }
 
-    /// Removes an object, unless it was put here again since that time.
+    /// Removes an object, unless it was stored again since that time.
     pub async fn delete_older(&self, digest: &Digest, before: Millis) -> Result<bool, Error> {
         let key = key(digest);
         let path = Key::from(key.as_str());
@@ -127,7 +127,7 @@ impl Objects {
     }
 }
 
-/// Id and secret, a line each.
+/// Reads the id and the secret, a line each.
 fn access_key(file: &Path) -> Result<(String, String), Error> {
     let bad = |why: String| Error::Settings { setting: "objects.access_key_file", why };
     if file.as_os_str().is_empty() {
@@ -150,7 +150,7 @@ fn key(digest: &Digest) -> String {
 impl larder_runtime::Source for Objects {
     async fn upload(&self, digest: &Digest) -> Result<Bytes, String> {
         self.get(digest).await.map_err(|err| {
-            // The caller is told that the host failed; which object it was is for the operator.
+            // The caller learns only that the host failed; the object is logged for the operator.
             tracing::error!(error = %err, "an upload could not be fetched: {err}");
             err.to_string()
         })

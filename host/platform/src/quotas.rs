@@ -1,11 +1,11 @@
-//! What bounds one partner beside the others.
+//! The limits of one partner.
 //!
-//! * [`Cap`]: one line for each bound, in the table below: the setting that holds it, what it counts, and how it is refused.
-//! * [`Exceeded`]: why something was refused. It names the setting, its value and what is in use.
+//! * [`Cap`]: a line in the table below for each limit: its setting, what it counts, and how it refuses.
+//! * [`Exceeded`]: why something was refused. It names the setting, its value and the current use.
 //!
-//! The rule: **whatever a partner can make grow has a line here**, so that `GET /v1/limits` shows every bound with its use
-//! and a refusal always names the one that was met. To add one: a line in the table, an arm in [`Cap::limit`] and in
-//! [`Cap::used`], and `Exceeded::new(Cap::…, …)` where it is enforced.
+//! The rule: **everything that a partner can make grow has a line here**. So `GET /v1/limits` shows every limit with its use,
+//! and a refusal always names the limit. To add one: a line in the table, an arm in [`Cap::limit`] and in [`Cap::used`], and
+//! `Exceeded::new(Cap::…, …)` where it is enforced.
 
 use larder_model::settings::Settings;
 
@@ -13,25 +13,25 @@ use crate::backlog;
 use crate::common::Common;
 use crate::directory::Tenant;
 
-/// How a refusal is told to the client.
+/// How a refusal is reported to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// 429: the same request may go well when there is less in use.
+    /// 429: the same request may succeed when less is in use.
     Later,
-    /// 413: something has to be removed first, or the request must be smaller.
+    /// 413: something must be removed first, or the request must be smaller.
     TooLarge,
 }
 
 macro_rules! caps {
     ($($(#[$doc:meta])* $cap:ident = $setting:literal, $unit:literal, $refused:ident;)*) => {
-        /// A bound of one partner.
+        /// A limit of one partner.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Cap { $($(#[$doc])* $cap,)* }
 
         impl Cap {
             pub const ALL: &[Cap] = &[$(Cap::$cap,)*];
 
-            /// The setting that holds the bound, which is also its name.
+            /// The setting of the limit, which is also its name.
             pub fn setting(self) -> &'static str {
                 match self { $(Cap::$cap => $setting,)* }
             }
@@ -79,7 +79,7 @@ caps! {
 }
 
 impl Cap {
-    /// The bound; 0 where there is none.
+    /// The limit; 0 if there is none.
     pub fn limit(self, settings: &Settings) -> u64 {
         match self {
             Cap::CallsAtOnce => settings.server.calls_per_partner as u64,
@@ -100,7 +100,7 @@ impl Cap {
         }
     }
 
-    /// How much of it the partner uses now.
+    /// The partner's current use.
     pub async fn used(self, common: &Common, tenant: &Tenant) -> larder_store::Result<u64> {
         Ok(match self {
             Cap::CallsAtOnce => {
@@ -134,19 +134,19 @@ impl Cap {
     }
 }
 
-/// A partner has met one of its bounds.
+/// A partner has reached one of its limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the project may have {limit} {} and has {used} ({} = {limit})", .cap.unit(), .cap.setting())]
 pub struct Exceeded {
     pub cap: Cap,
     pub limit: u64,
     pub used: u64,
-    /// Seconds after which it is worth trying again; only of a [`Refused::Later`].
+    /// Seconds after which the caller may retry; only of a [`Refused::Later`].
     pub retry_after_s: u32,
 }
 
 impl Exceeded {
-    /// Counts the refusal in `larder_refused_total` too.
+    /// Also counts the refusal in `larder_refused_total`.
     pub fn new(cap: Cap, limit: u64, used: u64) -> Exceeded {
         metrics::counter!("larder_refused_total", "cap" => cap.setting()).increment(1);
         Exceeded { cap, limit, used, retry_after_s: 1 }

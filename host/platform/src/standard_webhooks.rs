@@ -1,8 +1,8 @@
-//! Standard Webhooks, the receiver's side: who sent these bytes, and just now?
+//! Standard Webhooks, the receiver's side: verifies the sender and the time of a message.
 //!
 //! `webhook-signature` holds one or more `v1,BASE64`, each the HMAC-SHA256 of `ID.SECONDS.BODY` under a secret that both
-//! sides know. While secrets are changed both are good. That a message comes twice is no concern here: its items do not
-//! take effect twice.
+//! sides know. During a rotation, two secrets are valid. Repeated messages are not detected here: their items take effect only
+//! once.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -11,22 +11,22 @@ use larder_model::time::Millis;
 use ring::hmac;
 use serde::{Deserialize, Serialize};
 
-/// How far the sender's clock may be from ours, either way.
+/// How much the sender's clock may differ from ours.
 const TOLERANCE_MS: Millis = 5 * 60 * 1_000;
 const PREFIX: &str = "whsec_";
 const SECRET_BYTES: usize = 32;
-/// Of one that the sender gives; the specification's bounds.
+/// The size of a secret that the sender chose, by the specification.
 const GIVEN_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
-/// Signatures of one message that are looked at.
+/// Signatures of one message that are checked.
 const SIGNATURES_MAX: usize = 16;
 
-/// A secret of a push door.
+/// A secret of a push endpoint.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Secret {
     /// `whsec_` and base64.
     pub text: String,
-    /// Until when it is good; `None`: until it is replaced.
+    /// When it expires; `None`: it is valid until it is replaced.
     pub until_ms: Option<Millis>,
 }
 
@@ -37,7 +37,7 @@ impl Secret {
         Secret { text: format!("{PREFIX}{}", BASE64_STANDARD.encode(bytes)), until_ms: None }
     }
 
-    /// One that the sender has made: base64 of 24 to 64 bytes, with or without `whsec_` in front.
+    /// A secret that the sender chose: base64 of 24 to 64 bytes, with or without the prefix `whsec_`.
     pub fn given(text: &str) -> Result<Secret, String> {
         let text = text.strip_prefix(PREFIX).unwrap_or(text);
         let bytes = BASE64_STANDARD.decode(text).map(|bytes| bytes.len());
@@ -55,7 +55,7 @@ impl Secret {
     }
 }
 
-/// Why a message is not believed. Senders are told one thing for all of them.
+/// Why a message is refused. Senders get the same answer for all reasons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Forged {
     #[error("webhook-id, webhook-timestamp or webhook-signature is missing or malformed")]
@@ -66,7 +66,7 @@ pub enum Forged {
     Signature,
 }
 
-/// The headers of a message that is fresh enough to be looked at.
+/// The signature headers of a message, whose timestamp is recent enough.
 pub struct Signed<'a> {
     id: &'a str,
     seconds: &'a str,
@@ -74,7 +74,7 @@ pub struct Signed<'a> {
 }
 
 impl<'a> Signed<'a> {
-    /// What can be told without a secret.
+    /// Checks what needs no secret.
     pub fn read(headers: &'a HeaderMap, now: Millis) -> Result<Signed<'a>, Forged> {
         let header = |name: &str| {
             let mut all = headers.get_all(name).iter();
@@ -94,7 +94,7 @@ impl<'a> Signed<'a> {
         Ok(Signed { id, seconds, signatures })
     }
 
-    /// Is one of the signatures under one of the secrets? Compared in constant time.
+    /// Verifies that one of the signatures was made with one of the secrets, in constant time.
     pub fn verify(&self, body: &[u8], secrets: &[Secret], now: Millis) -> Result<(), Forged> {
         let message = [self.id.as_bytes(), b".", self.seconds.as_bytes(), b".", body].concat();
         let good = secrets.iter().filter(|secret| secret.until_ms.is_none_or(|until| now < until));
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_example_of_the_specification_is_believed_and_nothing_that_differs_from_it() {
+    fn the_example_of_the_specification_verifies_and_variations_do_not() {
         let (key, headers) = example();
         let keys = std::slice::from_ref(&key);
         assert_eq!(check(&headers, BODY, keys, NOW), Ok(()));
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_senders_own_secret_is_taken_if_it_is_one() {
+    fn a_senders_own_secret_must_be_well_formed() {
         let (key, headers) = example();
         let bare = key.text.strip_prefix(PREFIX).unwrap();
         for text in [&key.text[..], bare] {
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn five_minutes_either_way_are_tolerated() {
+    fn clocks_may_differ_by_five_minutes() {
         let (key, headers) = example();
         let keys = std::slice::from_ref(&key);
         for (offset, expected) in
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn while_secrets_are_changed_several_are_good_and_one_that_ran_out_is_not() {
+    fn several_secrets_are_valid_until_they_expire() {
         let (key, headers) = example();
         let (new, old) = (Secret::generate(), secret(&key.text, Some(NOW + 1)));
         assert_eq!(check(&headers, BODY, &[new.clone(), old.clone()], NOW), Ok(()));

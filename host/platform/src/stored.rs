@@ -1,8 +1,8 @@
-//! How much each partner stores, as this process knows it, and the bound of that.
+//! The bytes that each partner stores, and their limit.
 //!
-//! The sums are counted in the background ([`count`], one process) and followed by every process ([`follow`]). What this
-//! process has stored since counts on top, so that a partner cannot run away from a count: a bound is overrun by what other
-//! processes have stored since the last one, no more.
+//! One process counts them in the background ([`count`]), and every process follows the counts ([`follow`]). Each process adds
+//! what it has stored since the last count. So a partner can exceed its limit only by what other processes have stored since
+//! then.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,22 +15,22 @@ use tokio::time::Instant;
 use crate::common::Common;
 use crate::quotas::{Cap, Exceeded};
 
-/// Rows of one statement.
+/// Rows in one statement.
 const PAGE: u32 = 1_000;
 /// Between two counts of everything.
 const PERIOD: Duration = Duration::from_secs(60);
-/// A page is followed by a rest of so many times as long as it took: counting has a fifth of one connection.
+/// After each page, counting pauses for this many times as long as the page took. So it uses a fifth of one connection.
 const REST: u32 = 4;
-/// Between two looks at what was counted.
+/// Between two reads of the counts.
 const FOLLOW: Duration = Duration::from_secs(5);
 
-/// Of one partner.
+/// The stored bytes of one partner.
 #[derive(Debug, Default)]
 pub struct Stored {
     counted: AtomicU64,
     counted_at_ms: AtomicI64,
-    /// By this process, since the count before the last and since the last: a count does not tell at which row it was when
-    /// something was stored, so that is kept for one more.
+    /// Stored by this process between the last two counts, and since the last. Whether a count in progress has seen a new row is
+    /// not known, so its bytes are added for one more count.
     before: AtomicU64,
     since: AtomicU64,
 }
@@ -41,7 +41,7 @@ impl Stored {
         load(&self.counted) + load(&self.before) + load(&self.since)
     }
 
-    /// This process has stored so many more.
+    /// Adds bytes that this process has stored.
     pub fn add(&self, bytes: u64) {
         self.since.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -54,7 +54,7 @@ impl Stored {
     }
 }
 
-/// May the partner store so many bytes more?
+/// May the partner store this many more bytes?
 pub fn admit(common: &Common, stored: &Stored, more: u64) -> Result<(), Exceeded> {
     let (most, used) = (common.settings.records.bytes_per_partner, stored.bytes());
     if most > 0 && used + more > most { Err(Exceeded::new(Cap::StoredBytes, most, used)) } else { Ok(()) }
@@ -67,7 +67,7 @@ pub async fn count(common: Common) {
         let partners: Vec<PartnerId> = common.directory.tenants().keys().cloned().collect();
         for partner in partners {
             if let Err(err) = count_one(&common, &partner).await {
-                tracing::warn!(partner.id = %partner, error = %err, "what {partner} stores could not be counted");
+                tracing::warn!(partner.id = %partner, error = %err, "the stored bytes of {partner} could not be counted");
             }
             if common.life.is_draining() {
                 return;
@@ -96,7 +96,7 @@ async fn count_one(common: &Common, partner: &PartnerId) -> larder_store::Result
     }
 }
 
-/// Follows what was counted, for as long as the process lives.
+/// Follows the counts, for as long as the process lives.
 pub async fn follow(common: Common) {
     let drain = common.life.drain();
     while !drain.is_cancelled() {
@@ -109,7 +109,7 @@ pub async fn follow(common: Common) {
                     }
                 }
             }
-            Err(err) => tracing::warn!(error = %err, "what partners store could not be looked up"),
+            Err(err) => tracing::warn!(error = %err, "the stored bytes of partners could not be read"),
         }
         tokio::select! {
             () = tokio::time::sleep(FOLLOW) => {}

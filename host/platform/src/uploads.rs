@@ -1,7 +1,7 @@
-//! Uploads on their way in: hashed while they are written to a file, so that none of them is ever whole in memory but the
-//! one that is being stored.
+//! Uploads in progress. They are hashed while they are written to a file, so only the one that is being stored is whole in
+//! memory.
 //!
-//! The file has no name (it is gone with the process, whatever ends it), so nothing abandoned is left to be swept.
+//! The file has no name, so the system removes it with the process, however that ends. Nothing abandoned has to be swept.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -18,12 +18,12 @@ use tokio::sync::Semaphore;
 use crate::objects::{self, Objects};
 use crate::quotas::{Cap, Exceeded};
 
-/// What is gathered before it is written and hashed, off the async threads.
+/// Bytes that are collected before they are written and hashed, off the async threads.
 const PIECE_BYTES: usize = 256 << 10;
-/// Uploads of the process that are whole in memory, on their way into the object store.
+/// Uploads of the process that are whole in memory while they are put into the object store.
 const STORED_AT_ONCE: usize = 1;
 
-/// Where uploads are written. Cheap to clone.
+/// The folder for uploads in progress, with their limits. Cheap to clone.
 #[derive(Clone)]
 pub struct Staging {
     folder: Arc<PathBuf>,
@@ -32,7 +32,7 @@ pub struct Staging {
     stores: Arc<Semaphore>,
 }
 
-/// The uploads of one tenant that are on their way. Outlives reloads.
+/// The uploads in progress of one tenant. Outlives reloads.
 #[derive(Default)]
 pub struct TenantUploads {
     count: AtomicU64,
@@ -71,10 +71,10 @@ impl Staging {
         })
     }
 
-    /// Room for one upload of the tenant.
+    /// Begins an upload of the tenant, within its limit.
     pub fn begin(&self, tenant: &Arc<TenantUploads>) -> Result<Upload, Error> {
         let before = tenant.count.fetch_add(1, Relaxed);
-        // From here on dropping it gives the place back.
+        // From here on, dropping it releases the tenant's slot.
         let upload = Upload {
             staging: self.clone(),
             tenant: tenant.clone(),
@@ -89,12 +89,12 @@ impl Staging {
     }
 }
 
-/// One upload on its way.
+/// One upload in progress.
 pub struct Upload {
     staging: Staging,
     tenant: Arc<TenantUploads>,
     gathered: BytesMut,
-    /// `None` while a thread has it, and after an error.
+    /// `None` while a blocking thread has it, and after an error.
     written: Option<Written>,
     bytes: u64,
 }
@@ -136,7 +136,7 @@ impl Upload {
         Ok(())
     }
 
-    /// Stores it under its hash.
+    /// Puts the upload into the object store under its hash.
     pub async fn store(mut self, objects: &Objects) -> Result<Digest, Error> {
         self.flush().await?;
         let Written { file, hash } = self.written.take().ok_or_else(lost)?;
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_written_is_stored_under_its_hash_and_the_folder_stays_empty() {
+    async fn uploads_are_stored_under_their_hash_and_the_folder_stays_empty() {
         let folder = tempfile::tempdir().unwrap();
         let (uploads, objects) = (folder.path().join("uploads"), folder.path().join("objects"));
         std::fs::create_dir(&uploads).unwrap();
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_tenant_has_so_many_and_so_much() {
+    async fn uploads_and_bytes_of_a_tenant_are_limited() {
         let folder = tempfile::tempdir().unwrap();
         let (staging, tenant) = (staging(folder.path()), Arc::default());
         let mut first = staging.begin(&tenant).unwrap();

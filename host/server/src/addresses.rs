@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_address_has_its_own_and_proxies_are_not_counted() {
+    fn connections_are_limited_per_address_except_for_proxies() {
         let addresses = Addresses::new(2, vec!["10.0.0.0/8".parse().unwrap()]);
         let enter = |address: &str| addresses.enter(address.parse().unwrap());
         let held = [enter("192.0.2.1").unwrap(), enter("::ffff:192.0.2.1").unwrap()];

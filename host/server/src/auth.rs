@@ -235,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_text_tells_its_id_and_no_damaged_one_does() {
+    fn the_id_is_read_from_intact_key_texts_only() {
         let key = KeyText::generate(&Clock::System);
         assert_eq!(KeyText::id_of(&key.text), Some(key.id.clone()));
         assert_eq!(key.text.len(), "larder_".len() + 26 + 1 + 64 + 1 + 8);
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn two_keys_share_nothing() {
+    fn generated_keys_differ() {
         let (a, b) = (KeyText::generate(&Clock::System), KeyText::generate(&Clock::System));
         assert_ne!(a.id, b.id);
         assert_ne!(hash(&a.text), hash(&b.text));

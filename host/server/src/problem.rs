@@ -1,7 +1,7 @@
-//! Errors → HTTP, the one place, for the API and for what the web door answers by itself.
+//! The one mapping of errors to HTTP, for the API and for the web endpoint's own answers.
 //!
-//! A [`Problem`] is what a caller reads: `{message, code, type, version}`. What went wrong inside is logged once, here,
-//! and never told. Its [`Kind`] chooses status and type.
+//! A [`Problem`] is what a caller reads: `{message, code, type, version}`. An internal cause is logged once, here, and never
+//! sent to the caller. The [`Kind`] decides status and type.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -12,18 +12,18 @@ use larder_wire::FORMAT_VERSION;
 use larder_wire::problem::Error;
 pub use larder_wire::problem::Kind;
 
-/// Seconds after which it is worth trying again what did not find room.
+/// Seconds after which a request that was refused for lack of capacity may be retried.
 const RETRY_AFTER_S: u32 = 1;
 
-/// An answer that says no.
+/// An error response.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {message}", .kind.word())]
 pub struct Problem {
     pub kind: Kind,
     pub message: String,
-    /// Seconds after which it is worth trying again.
+    /// Seconds after which the caller may retry.
     pub retry_after_s: Option<u32>,
-    /// The execution that it is about, to look up.
+    /// The execution that it is about, for the caller to look up.
     pub execution: Option<ExecutionId>,
 }
 
@@ -37,7 +37,7 @@ impl Problem {
         StatusCode::from_u16(self.kind.status()).expect("the table of kinds has valid codes")
     }
 
-    /// As it is written.
+    /// The problem in the wire format.
     pub fn body(&self) -> Error {
         Error {
             message: self.message.clone(),
@@ -48,8 +48,8 @@ impl Problem {
         }
     }
 
-    /// It is not known whether what this execution did was applied. Whoever sent the same again could do it twice, so nobody is
-    /// told to try again.
+    /// It is not known whether the effects of this execution were applied. A retry could apply them twice, so the answer does
+    /// not suggest one.
     pub fn outcome_unknown(id: &ExecutionId) -> Problem {
         let message = format!(
             "It is not known whether what the execution {id} did was applied. Look it up before sending anything again: once the \
@@ -58,7 +58,7 @@ impl Problem {
         Problem { execution: Some(id.clone()), ..Problem::new(Kind::OutcomeUnknown, message) }
     }
 
-    /// A parameter that is not as it must be, by its name.
+    /// An invalid parameter, by its name.
     pub fn argument(name: &str, why: impl std::fmt::Display) -> Problem {
         Problem::new(Kind::ArgumentInvalid, format!("Invalid `{name}`: {why}"))
     }
@@ -71,19 +71,19 @@ impl Problem {
         Problem::new(Kind::RouteNotFound, "There is no such route")
     }
 
-    /// Our fault, whose cause is for the log only.
+    /// An internal error. Its cause goes to the log only.
     pub fn internal(cause: impl std::fmt::Display) -> Problem {
         tracing::error!(error = %cause, "a request failed");
         Problem::new(Kind::Internal, "Server Error")
     }
 
-    /// Later it may go well; the cause is for the log only.
+    /// A temporary error. Its cause goes to the log only.
     pub fn unavailable(cause: impl std::fmt::Display) -> Problem {
         tracing::warn!(error = %cause, "a request could not be served now");
         Problem::new(Kind::Unavailable, "Try again in a moment")
     }
 
-    /// The same problem, unless it is that something is taken: then of this kind, with this message.
+    /// A conflict becomes a problem of this kind with this message. Any other error keeps its own.
     pub fn or_taken(err: larder_store::Error, kind: Kind, message: &str) -> Problem {
         match err {
             larder_store::Error::Conflict { .. } => Problem::new(kind, message),

@@ -54,9 +54,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_our_proxies_are_believed() {
+    fn forwarded_for_is_trusted_only_from_our_proxies() {
         let proxies = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
-        for (peer, told, client) in [
+        for (peer, forwarded, client) in [
             ("192.0.2.7:4000", &["198.51.100.1"][..], "192.0.2.7"),
             ("10.1.1.1:4000", &["198.51.100.1"], "198.51.100.1"),
             ("[::ffff:10.1.1.1]:4000", &["198.51.100.1"], "198.51.100.1"),
@@ -67,15 +67,17 @@ mod tests {
             ("10.1.1.1:4000", &["10.3.3.3"], "10.3.3.3"),
             ("10.1.1.1:4000", &[], "10.1.1.1"),
         ] {
-            let mut headers: HeaderMap =
-                told.iter().map(|told| (HeaderName::from_static(FORWARDED_FOR), told.parse().unwrap())).collect();
+            let mut headers: HeaderMap = forwarded
+                .iter()
+                .map(|value| (HeaderName::from_static(FORWARDED_FOR), value.parse().unwrap()))
+                .collect();
             let found = super::client(&proxies, peer.parse().unwrap(), &mut headers).ip().to_canonical();
-            assert_eq!(found.to_string(), client, "{peer} {told:?}");
+            assert_eq!(found.to_string(), client, "{peer} {forwarded:?}");
         }
     }
 
     #[test]
-    fn what_others_say_is_removed() {
+    fn forwarding_headers_of_others_are_removed() {
         let names = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "x-other"];
         let mut headers: HeaderMap =
             names.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1.1.1.1"))).collect();

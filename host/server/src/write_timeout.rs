@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_takes_nothing_is_cut_off_and_a_slow_one_is_not() {
+    async fn a_stalled_client_is_disconnected_and_a_slow_one_is_not() {
         let (mut server, mut client) = pair(&Deadline::default());
         let slowly = async {
             let mut bytes = [0; 16];
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_has_a_deadline_however_steadily_it_is_read() {
+    async fn an_answer_has_a_deadline_even_if_it_is_read_steadily() {
         let deadline = Deadline::default();
         let (mut server, mut client) = pair(&deadline);
         let begun = Instant::now();

@@ -142,7 +142,7 @@ async fn a_build_whose_process_dies_again_and_again_is_given_up() {
         within(Duration::from_secs(30), "the build to begin", async || {
             let deployment = larder.api().get(&path).await.is(200);
             let log = deployment["buildLogs"].as_str().expect("logs");
-            (deployment["status"] == "building" && log.matches("begins again").count() == lives).then_some(())
+            (deployment["status"] == "building" && log.matches("started again").count() == lives).then_some(())
         })
         .await;
         larder.kill();

@@ -130,7 +130,7 @@ both!(a_key_of_an_emission_that_is_taken_refuses_that_outcome_and_no_other, asyn
     for (at, (told, ended)) in told.iter().zip(&group).enumerate() {
         assert!(world.is_there(ended).await, "{at}: {told}");
         match at {
-            7 => assert!(told.starts_with("Ok(Refused {") && told.contains("there already"), "{told}"),
+            7 => assert!(told.starts_with("Ok(Refused {") && told.contains("exists already"), "{told}"),
             21 => assert_eq!(told, "Ok(Committed { emitted: true })"),
             _ => assert_eq!(told, COMMITTED, "{at}"),
         }

@@ -27,7 +27,7 @@ both!(what_is_no_setting_is_left_alone_and_named_once, async |on| {
     let foreign = FOREIGN.iter().fold(Options::on(on), |options, (name, value)| options.set(name, *value));
     let larder = Larder::start_with(foreign.set("LARDER_LOG__FILTER", "larder=debug")).await;
     let log = larder.log();
-    let lines: Vec<&str> = log.lines().filter(|line| line.contains("are left alone")).collect();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("are ignored")).collect();
     assert_eq!(lines.len(), 1, "{log}");
     for (name, _) in FOREIGN {
         assert!(lines[0].split([' ', '"', '=']).any(|word| word == name), "{name}: {}", lines[0]);

@@ -1,4 +1,4 @@
-//! `larder dev --background` and `--stop`: for blocks that are pasted into a shell at once, and for scripts.
+//! `larder dev --background` and `--stop`, for scripts and for commands that are pasted into a shell together.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt;
@@ -10,18 +10,18 @@ use anyhow::Context;
 
 const LOG: &str = "dev.log";
 const PID: &str = "dev.pid";
-/// What `larder dev` prints last when it serves begins so.
+/// The beginning of the last line that `larder dev` prints when it serves.
 const SERVES: &str = "  keys ";
-/// The first start makes the tables, and compiles nothing.
+/// The first start creates the tables and compiles nothing.
 const START_MAX: Duration = Duration::from_secs(60);
 const STOP_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 
-/// Starts this very command line without `--background` on its own, and returns when it serves.
+/// Runs this command line without `--background` in a process of its own, and returns when it serves.
 pub fn start(data: &Path) -> anyhow::Result<ExitCode> {
     if let Some(pid) = running(data) {
         let log = std::fs::read_to_string(data.join(LOG)).unwrap_or_default();
-        print!("Larder goes on in the background (process {pid}).\n{}", addresses(&log));
+        print!("Larder runs in the background (process {pid}).\n{}", addresses(&log));
         return Ok(ExitCode::SUCCESS);
     }
     std::fs::create_dir_all(data).with_context(|| format!("data: {}", data.display()))?;
@@ -33,35 +33,35 @@ pub fn start(data: &Path) -> anyhow::Result<ExitCode> {
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file)
-        // Not the terminal's: Ctrl-C there is for what runs there.
+        // A process group of its own, so that Ctrl-C in the terminal does not stop it.
         .process_group(0)
         .spawn()?;
     std::fs::write(data.join(PID), child.id().to_string())?;
     let begun = Instant::now();
     loop {
-        let said = std::fs::read_to_string(&log)?;
-        if said.lines().any(|line| line.starts_with(SERVES)) {
-            print!("{}", addresses(&said));
-            println!("  stop       larder dev --stop   (what it says: {})", log.display());
+        let output = std::fs::read_to_string(&log)?;
+        if output.lines().any(|line| line.starts_with(SERVES)) {
+            print!("{}", addresses(&output));
+            println!("  stop       larder dev --stop   (log: {})", log.display());
             return Ok(ExitCode::SUCCESS);
         }
         if child.try_wait()?.is_some() {
             let _ = std::fs::remove_file(data.join(PID));
-            anyhow::bail!("it did not start:\n{}", said.trim_end());
+            anyhow::bail!("it did not start:\n{}", output.trim_end());
         }
         anyhow::ensure!(begun.elapsed() < START_MAX, "it does not serve after {START_MAX:?}; see {}", log.display());
         std::thread::sleep(POLL);
     }
 }
 
-/// Lets the one over this data folder drain and end.
+/// Stops the background process of this data folder and waits until it has drained.
 pub fn stop(data: &Path) -> anyhow::Result<ExitCode> {
     let Some(pid) = running(data) else {
-        println!("nothing goes on in the background over {}", data.display());
+        println!("nothing runs in the background for {}", data.display());
         return Ok(ExitCode::SUCCESS);
     };
     let killed = Command::new("kill").arg(pid.to_string()).status().context("kill")?;
-    anyhow::ensure!(killed.success(), "process {pid} could not be told to stop");
+    anyhow::ensure!(killed.success(), "process {pid} could not be signalled to stop");
     let begun = Instant::now();
     while running(data).is_some() {
         anyhow::ensure!(begun.elapsed() < STOP_MAX, "process {pid} has not ended after {STOP_MAX:?}");
@@ -72,7 +72,7 @@ pub fn stop(data: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The process that the folder's file names, if it still is a `larder dev`: numbers of processes are used again.
+/// The process in the folder's file, if it is still a `larder dev`: process ids are reused.
 fn running(data: &Path) -> Option<u32> {
     let pid: u32 = std::fs::read_to_string(data.join(PID)).ok()?.trim().parse().ok()?;
     let output = Command::new("ps").args(["-o", "stat=,args=", "-p", &pid.to_string()]).output().ok()?;
@@ -83,9 +83,10 @@ fn running(data: &Path) -> Option<u32> {
     (alive && words.first().is_some_and(|program| program.ends_with("larder")) && words.contains(&"dev")).then_some(pid)
 }
 
-/// What it printed about itself, without what it logged.
-fn addresses(said: &str) -> String {
-    said.lines()
+/// The lines that it printed about itself, without its log.
+fn addresses(output: &str) -> String {
+    output
+        .lines()
         .filter(|line| line.starts_with("Larder ") || line.starts_with("  "))
         .map(|line| format!("{line}\n"))
         .collect()

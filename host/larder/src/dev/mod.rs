@@ -1,4 +1,4 @@
-//! `larder dev`: everything in one process, with a partner `demo` and keys in a file that the other commands find.
+//! `larder dev`: all roles in one process, with a partner `demo` and a file of keys that the other commands read.
 
 pub mod background;
 
@@ -14,10 +14,10 @@ use larder_server::app::App;
 use larder_server::auth::{self, KeyText};
 use larder_wire::scopes::Scope;
 
-/// What functions may be granted beside the public internet: services on the developer's own machine.
+/// Networks that functions may be granted besides the public internet: services on the developer's own machine.
 pub const PRIVATE_NETWORKS: [&str; 2] = ["127.0.0.0/8", "::1/128"];
 
-/// The operator key of a data folder, made at the first start.
+/// The operator key of a data folder, created at the first start.
 pub fn operator_key(data: &Path) -> anyhow::Result<String> {
     std::fs::create_dir_all(data).with_context(|| format!("data: {}", data.display()))?;
     let file = data.join("operator.key");
@@ -28,19 +28,19 @@ pub fn operator_key(data: &Path) -> anyhow::Result<String> {
     crate::roles::key_from(&file, "operator.key")
 }
 
-/// Makes sure that the partner and a key of it are there, and writes `DATA/dev.env`. Gives the endpoint.
+/// Ensures that the partner exists and has a key, and writes `DATA/dev.env`. Returns the API's endpoint.
 pub async fn prepare(app: &App, operator_key: &str) -> anyhow::Result<String> {
     let partner: PartnerId = DEV_PARTNER.parse()?;
     let file = app.settings.data.join("dev.env");
     if app.directory.tenant(&partner).is_none() {
         match app.store.insert_partner(&partner, "Demo", app.clock.now_ms()).await {
-            // Another process over the same database was a moment earlier.
+            // Another process with the same database has just created it.
             Ok(_) | Err(larder_store::Error::Conflict { .. }) => {}
             Err(err) => return Err(err.into()),
         }
         app.directory.reload(&partner).await?;
     }
-    let key = match kept_key(app, &partner, &file) {
+    let key = match stored_key(app, &partner, &file) {
         Some(key) => key,
         None => make_key(app, &partner, &app.clock).await?,
     };
@@ -52,8 +52,8 @@ pub async fn prepare(app: &App, operator_key: &str) -> anyhow::Result<String> {
     Ok(endpoint)
 }
 
-/// The key of an earlier start, if it still opens the door and may do all that there is to do.
-fn kept_key(app: &App, partner: &PartnerId, file: &Path) -> Option<String> {
+/// The key of an earlier start, if it is still valid and has every scope.
+fn stored_key(app: &App, partner: &PartnerId, file: &Path) -> Option<String> {
     let text = std::fs::read_to_string(file).ok()?;
     let key = text.lines().find_map(|line| line.strip_prefix("LARDER_KEY="))?.to_owned();
     let hash = hex::encode(auth::hash(&key));

@@ -1,4 +1,4 @@
-//! What a process does: for each role the tasks it starts, and nothing else. [`start`] makes what they share.
+//! The roles of a process: the tasks that each of them starts. [`start`] makes what they share.
 
 pub mod scheduler;
 pub mod worker;
@@ -36,7 +36,7 @@ pub use larder_server::listener::bind;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Role {
-    /// The web door and the API.
+    /// The web endpoint and the API.
     Web,
     /// Executions, builds, events and fan-outs.
     Worker,
@@ -49,7 +49,7 @@ pub enum Role {
 impl Role {
     pub const ALL: [Role; 4] = [Role::Web, Role::Worker, Role::Scheduler, Role::Maintenance];
 
-    /// Kinds of work of which one wake-up is for one process.
+    /// Kinds of work whose notifications go to one process each.
     fn works_on(self) -> &'static [Work] {
         match self {
             Role::Web | Role::Maintenance => &[],
@@ -59,7 +59,7 @@ impl Role {
     }
 }
 
-/// Opens everything and makes what the roles share. Nothing runs yet but the ledger.
+/// Opens everything and makes what the roles share. Only the ledger's writer runs yet.
 pub async fn start(
     mut settings: Settings,
     secrets: Secrets,
@@ -75,7 +75,7 @@ pub async fn start(
     }
     let store = Store::open(&settings.database, &data).await.context("the database could not be opened")?;
     if store.is_embedded() {
-        // The database is this process's alone, so whoever held a lease is dead.
+        // The database belongs to this process alone, so every other holder of a lease is dead.
         store.end_build_claims(clock.now_ms()).await?;
         let taken_over = store.end_all_leases(clock.now_ms()).await?;
         store.end_feed_leases(None, clock.now_ms()).await?;
@@ -84,13 +84,13 @@ pub async fn start(
         }
     }
     let kind = if store.is_embedded() { "embedded" } else { "MariaDB" };
-    let wake_ups = match (store.is_embedded(), settings.redis.url.is_empty()) {
+    let notifications = match (store.is_embedded(), settings.redis.url.is_empty()) {
         (true, _) => "within this process",
         (false, true) => "within this process; without Redis processes find each other's work by polling",
         (false, false) => "Redis",
     };
     let holder = clock.ulid();
-    tracing::info!(process.id = %holder, "database: {kind}; wake-ups: {wake_ups}");
+    tracing::info!(process.id = %holder, "database: {kind}; notifications: {notifications}");
     if !store.is_embedded() {
         let bytes = store.body_bytes_max();
         tracing::info!(bytes, "bodies of queued executions may have {bytes} bytes, by max_allowed_packet of MariaDB");
@@ -100,7 +100,8 @@ pub async fn start(
     }
     key_rotation::join(&store, &secrets, &holder, clock.now_ms()).await?;
     let objects = Objects::open(&settings.objects, &data)?;
-    let staging = Staging::open(&settings.build, &data).context("the folder uploads in the data folder")?;
+    let staging = Staging::open(&settings.build, &data)
+        .context("the folder \"uploads\" in the data folder could not be created")?;
     let signals = Signals::open(&settings.redis).await?;
     let zones = Zones::new(&settings.scheduler.zoneinfo);
     let rules = zones.facts();
@@ -168,10 +169,10 @@ pub async fn start(
     }))
 }
 
-/// The hidden argument with which this program compiles for [`Runtime::compile`].
+/// The hidden argument that makes this program the compiler child of [`Runtime::compile`].
 pub const COMPILE: &str = "__compile";
 
-/// Starts the tasks of these roles, and what every process has.
+/// Starts the tasks of these roles and those of every process.
 pub fn run(app: &App, roles: &[Role], listeners: Listeners) -> anyhow::Result<()> {
     app.life.spawn("partners", app.directory.clone().watch(app.settings.partners.poll, app.life.clone()));
     app.life.spawn("master keys", key_rotation::watch(app.key_rotation.clone()));
@@ -197,21 +198,21 @@ pub fn run(app: &App, roles: &[Role], listeners: Listeners) -> anyhow::Result<()
     Ok(())
 }
 
-/// What must outlive everything else: writes what the ledger holds, then lets others have what this process had claimed and
-/// does not run any more.
+/// The last step of the shutdown: writes the ledger's buffer, then releases the leases of executions that this process no
+/// longer runs.
 pub async fn close(app: &App) {
     app.ledger.close().await;
     let now = app.clock.now_ms();
     let feeds = app.store.end_feed_leases(Some(&app.holder), now).await.map(|_| ());
     if let Err(err) = app.store.end_leases(&app.holder, now).await.and(feeds) {
-        tracing::warn!(error = %err, "claims could not be given back; they run out");
+        tracing::warn!(error = %err, "leases could not be released; they expire");
     }
     if let Err(err) = key_rotation::leave(app).await {
-        tracing::warn!(error = %err, "others take this process for alive a little longer");
+        tracing::warn!(error = %err, "this process could not be removed from the users of master keys; it is removed when it is taken for dead");
     }
 }
 
-/// Reads a key from a file; a setting that is empty is a complaint that names it.
+/// Reads a key from a file. If the setting is empty, the error names it.
 pub fn key_from(file: &Path, setting: &str) -> anyhow::Result<String> {
     anyhow::ensure!(!file.as_os_str().is_empty(), "{setting} must name a file; only `larder dev` makes its own");
     let text = larder_secrets::read_private(file).with_context(|| format!("{setting}: {}", file.display()))?;

@@ -1,4 +1,4 @@
-//! How many bytes of bodies are held: by the process, by each tenant, and for callers without a key.
+//! Counts the bytes of bodies that are held: by the process, by each tenant, and for callers without a key.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -21,17 +21,17 @@ pub(crate) struct Budget {
     pub answers_max: u64,
     pub tenant_answers_max: u64,
     pub answers: AtomicU64,
-    /// Of requests that are for no tenant: the operator's, and those whose tenant is not known yet.
-    nobodys: Arc<TenantBytes>,
+    /// Bytes of requests without a tenant: the operator's, and those whose tenant is not known yet.
+    unassigned: Arc<TenantBytes>,
 }
 
-/// What the requests of one tenant hold. Outlives reloads of the tenant.
+/// Bytes that the requests and answers of one tenant hold. Outlives reloads of the tenant.
 #[derive(Default)]
 pub struct TenantBytes {
     held: AtomicU64,
-    /// Those of callers without a key among them.
+    /// The part of `held` that belongs to callers without a key.
     keyless: AtomicU64,
-    /// Of answers that were not taken yet.
+    /// Bytes of answers that clients have not read yet.
     pub(super) answers: AtomicU64,
 }
 
@@ -54,16 +54,16 @@ impl Bodies {
             answers_max: settings.answer_bytes_held_max,
             tenant_answers_max: settings.answer_bytes_per_partner,
             answers: AtomicU64::new(0),
-            nobodys: Arc::default(),
+            unassigned: Arc::default(),
         }))
     }
 
-    /// Of the whole process.
+    /// Bytes held by the whole process.
     pub fn held(&self) -> u64 {
         self.0.held.load(Relaxed)
     }
 
-    /// For a request that has just come.
+    /// The account of a new request.
     pub fn account(&self) -> Account {
         Account(Arc::new(Entry {
             budget: self.clone(),
@@ -74,7 +74,7 @@ impl Bodies {
     }
 }
 
-/// What one request holds, until the last clone is dropped.
+/// The bytes that one request holds, until the last clone is dropped.
 #[derive(Clone)]
 pub struct Account(Arc<Entry>);
 
@@ -91,12 +91,12 @@ struct Owner {
 }
 
 impl Account {
-    /// Says whose request it is. Only the first word counts, and it must come before the body is read.
+    /// Sets the tenant of the request. Only the first call counts, and it must precede reading the body.
     pub fn belongs_to(&self, tenant: &Arc<TenantBytes>, has_key: bool) {
         let _ = self.0.owner.set(Owner { tenant: tenant.clone(), has_key });
     }
 
-    /// Nothing of the body is held: it goes on as it comes.
+    /// Charges nothing from now on: the body is passed on as it arrives.
     pub fn streams(&self) {
         self.0.streams.store(true, Relaxed);
     }
@@ -105,7 +105,7 @@ impl Account {
         (self.0.budget.clone(), self.0.owner().tenant.clone())
     }
 
-    /// Room for `bytes` more.
+    /// Charges `bytes` more.
     pub fn charge(&self, bytes: u64) -> Result<(), Fault> {
         let Entry { budget: Bodies(budget), streams, held, .. } = &*self.0;
         if streams.load(Relaxed) {
@@ -115,13 +115,13 @@ impl Account {
         let own = owner.tenant.held.fetch_add(bytes, Relaxed);
         let keyless = if owner.has_key { 0 } else { owner.tenant.keyless.fetch_add(bytes, Relaxed) + bytes };
         let all = budget.held.fetch_add(bytes, Relaxed);
-        // From here on dropping the account gives it back.
+        // From here on, dropping the account releases the bytes.
         held.fetch_add(bytes, Relaxed);
         let most = budget.tenant_max;
         if own + bytes > most {
             return Err(Exceeded::new(Cap::BodyBytes, most, own).into());
         }
-        // Strangers leave the other half to those who have a key.
+        // Half of the tenant's budget is reserved for callers with a key.
         if keyless > most / 2 {
             return Err(Exceeded::new(Cap::BodyBytes, most / 2, keyless - bytes).into());
         }
@@ -135,7 +135,7 @@ impl Account {
 
 impl Entry {
     fn owner(&self) -> &Owner {
-        self.owner.get_or_init(|| Owner { tenant: self.budget.0.nobodys.clone(), has_key: false })
+        self.owner.get_or_init(|| Owner { tenant: self.budget.0.unassigned.clone(), has_key: false })
     }
 }
 
@@ -160,7 +160,7 @@ mod tests {
     use larder_model::settings::Settings;
 
     #[test]
-    fn tenant_strangers_and_process_each_have_a_bound_and_everything_is_given_back() {
+    fn tenant_keyless_callers_and_process_are_bounded_and_bytes_are_released() {
         let mut settings = Settings::load(None, &[]).unwrap().server;
         (settings.body_bytes_held_max, settings.body_bytes_per_partner) = (400, 200);
         let bodies = Bodies::new(&settings);
@@ -186,7 +186,7 @@ mod tests {
         streamed.charge(1_000_000).unwrap();
         drop((stranger, backend, second, streamed));
         assert_eq!((bodies.held(), tenants.iter().map(|tenant| tenant.held()).sum::<u64>()), (0, 0));
-        // Whoever has not been told apart is nobody's and still bounded.
+        // A request without a tenant is bounded, too.
         assert!(matches!(bodies.account().charge(101), Err(Fault::Exceeded(_))));
         assert_eq!(bodies.held(), 0);
     }

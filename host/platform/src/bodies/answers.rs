@@ -1,7 +1,7 @@
-//! Answers that their clients have not taken yet: they are in memory until then, so they count.
+//! Counts answers that clients have not read yet: they are in memory until then.
 //!
-//! What has run cannot be refused any more. So an answer is always held, and it is the next call that is refused while
-//! the tenant, or the process, holds too much ([`crate::admission`]).
+//! A function that has run cannot be refused any more. So an answer is always held. The next call is refused while the tenant
+//! or the process holds too much ([`crate::admission`]).
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use crate::bodies::account::Budget;
 use crate::bodies::{Account, AnswerBody, Bodies, Fault, TenantBytes};
 use crate::quotas::{Cap, Exceeded};
 
-/// Smaller answers fit into what the system buffers for a connection.
+/// Smaller answers fit into the system's buffers of a connection and are not counted.
 const COUNTED_FROM: u64 = 64 << 10;
 
 impl Bodies {
-    /// May a call of the tenant begin, by the answers that it holds already?
+    /// May a call of the tenant begin, given the answers that it holds?
     pub fn check_answers(&self, tenant: &TenantBytes) -> Result<(), Fault> {
         let Budget { answers, answers_max, tenant_answers_max, .. } = &*self.0;
         let own = tenant.answers();
@@ -34,7 +34,7 @@ impl Bodies {
 }
 
 impl Account {
-    /// Counts an answer of known size until its client has taken it. A stream is not held: it waits for its client.
+    /// Counts an answer of known size until its client has read it. A stream is not held: the function waits for the client.
     pub fn hold(&self, response: Response<AnswerBody>) -> Response<AnswerBody> {
         match response.body().size_hint().exact() {
             Some(bytes) if bytes >= COUNTED_FROM => {
@@ -46,7 +46,7 @@ impl Account {
     }
 }
 
-/// So many bytes of an answer, until the last part of it was written to the client or the client is gone.
+/// The bytes of an answer, until its last part is written to the client or the client disconnects.
 struct AnswerCharge {
     budget: Bodies,
     tenant: Arc<TenantBytes>,
@@ -69,13 +69,14 @@ impl Drop for AnswerCharge {
     }
 }
 
+/// A body with its charge.
 struct CountedBody {
     body: AnswerBody,
     charge: Arc<AnswerCharge>,
 }
 
-/// The server's buffers hold parts of a body after the body itself was dropped.
-struct Part(Bytes, #[expect(dead_code, reason = "dropping it gives the bytes back")] Arc<AnswerCharge>);
+/// A part of a body with its charge: the server's buffers hold parts after the body itself was dropped.
+struct Part(Bytes, #[expect(dead_code, reason = "dropping it releases the bytes")] Arc<AnswerCharge>);
 
 impl AsRef<[u8]> for Part {
     fn as_ref(&self) -> &[u8] {

@@ -1,13 +1,11 @@
-//! Bodies: how those of requests are read, how long that may take, and how much of requests and answers the process holds.
+//! Budgets for the bodies of requests and answers that the process holds in memory.
 //!
-//! * [`ClientBody`]: the body of a request at any listener. It has a lowest rate and a deadline ([`Pace`]), and each byte
-//!   that it hands out is charged to the request's [`Account`].
-//! * [`Account`]: what one request holds, out of the budget of its tenant and of the process. Whoever authenticates the
-//!   caller says whose it is; until then it counts as a caller without a key.
-//! * [`Account::hold`]: the answer, until the client has taken it.
-//! * [`Rest`]: what a refused client still sends. It is read and dropped, within bounds, so that the client sees the answer.
+//! * [`Account`]: the bytes that one request holds, charged to the budgets of its tenant and of the process. Authentication
+//!   sets the tenant; until then the request counts as one without a key.
+//! * [`Account::hold`] charges an answer until the client has read it.
+//! * [`whole`] reads a body within a bound. The server's listener adds a lowest rate and a deadline.
 //!
-//! The rule: **no byte of a body is read before everything that can refuse the request without it has been checked.**
+//! The rule: **a body is not read before every check that does not need it has passed.**
 
 mod account;
 mod answers;
@@ -25,7 +23,7 @@ use crate::quotas::Exceeded;
 /// The body of an answer on its way to the client.
 pub type AnswerBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
-/// Why a body was not read to its end.
+/// Why a body could not be read to its end.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub enum Fault {
     #[error("the body has more than {max} bytes")]
@@ -36,13 +34,13 @@ pub enum Fault {
     BrokeOff,
     #[error(transparent)]
     Exceeded(#[from] Exceeded),
-    /// The process holds as many bytes as it may.
+    /// The process has reached its limit of bytes held.
     #[error("this process holds as many bytes of requests as it may (server.body_bytes_held_max)")]
     Full,
 }
 
 impl Fault {
-    /// The fault behind an error of a library that read the body.
+    /// The fault that caused an error of a library that read the body.
     pub fn behind(err: &(dyn Error + 'static)) -> Fault {
         let mut cause = Some(err);
         while let Some(err) = cause {
@@ -55,12 +53,12 @@ impl Fault {
     }
 }
 
-/// Refuses by the length that the client declares, before anything is read.
+/// Refuses a body by its declared length, before anything is read.
 pub fn check_length(body: &impl Body, max: usize) -> Result<(), Fault> {
     if body.size_hint().lower() > max as u64 { Err(Fault::TooLarge { max }) } else { Ok(()) }
 }
 
-/// The whole body, read no further than its bound.
+/// Reads the whole body, but no further than its bound.
 pub async fn whole<B>(mut body: B, max: usize) -> Result<Bytes, Fault>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -75,7 +73,7 @@ where
         if first.len() + all.len() + data.len() > max {
             return Err(Fault::TooLarge { max });
         }
-        // Most bodies come in one piece, which is not copied.
+        // Most bodies arrive in one piece, which is not copied.
         if first.is_empty() && all.is_empty() {
             first = data;
             continue;

@@ -1,14 +1,14 @@
-//! How much of a partner waits, as far as this process knows.
+//! A partner's waiting executions, fan-outs and events, as far as this process knows.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use larder_store::Waiting;
 
-/// How old a count may be when some of it has left since.
+/// How old a count may be if the backlog has shrunk since.
 const LESS: Duration = Duration::from_millis(50);
 
-/// What was counted last, with what this process added since.
+/// The last count, plus what this process has added since.
 #[derive(Default)]
 pub struct Backlog(Mutex<Option<Counted>>);
 
@@ -16,24 +16,24 @@ pub struct Backlog(Mutex<Option<Counted>>);
 struct Counted {
     at: Instant,
     waiting: Waiting,
-    /// Some of it has left.
+    /// The backlog has shrunk since.
     less: bool,
 }
 
 impl Backlog {
-    /// What is known, if it was counted within this time.
+    /// The count, if it is no older than this.
     pub fn known(&self, within: Duration) -> Option<Waiting> {
         let counted = (*self.0.lock().expect("no panic under the lock"))?;
         let within = if counted.less { within.min(LESS) } else { within };
         (counted.at.elapsed() <= within).then_some(counted.waiting)
     }
 
-    /// What the database says now.
+    /// Stores a count from the database.
     pub fn counted(&self, waiting: Waiting) {
         *self.0.lock().expect("no panic under the lock") = Some(Counted { at: Instant::now(), waiting, less: false });
     }
 
-    /// This process adds so much.
+    /// Adds what this process has queued.
     pub fn add(&self, more: Waiting) {
         if let Some(Counted { waiting, .. }) = &mut *self.0.lock().expect("no panic under the lock") {
             waiting.executions += more.executions;
@@ -43,7 +43,8 @@ impl Backlog {
         }
     }
 
-    /// This process took some of it on. How much is left is counted again soon, as a count that ends at a bound does not tell.
+    /// This process has taken some of the backlog. The rest is counted again soon: a count that stops at a bound does not say
+    /// how much is left.
     pub fn less(&self) {
         if let Some(counted) = &mut *self.0.lock().expect("no panic under the lock") {
             counted.less = true;

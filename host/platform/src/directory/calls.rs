@@ -1,22 +1,23 @@
-//! How many calls a partner has made in the present minute.
+//! The number of calls of a partner in the current minute.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
+/// The calls of one partner in the current minute.
 #[derive(Default)]
 pub struct Calls {
     /// Minutes since the epoch.
     minute: AtomicI64,
-    /// Of this process.
+    /// Calls of this process.
     own: AtomicU64,
-    /// How many of them the others have been told of.
+    /// How many of these were reported to the other processes.
     reported: AtomicU64,
-    /// Of all processes, as far as they have reported, this one included.
+    /// Calls of all processes, this one included, as far as they have reported them.
     all: AtomicU64,
 }
 
 impl Calls {
-    /// Those of all processes in this minute, as far as it is known; a new minute begins with none.
+    /// The known calls of all processes in this minute. A new minute begins at zero.
     pub fn known(&self, minute: i64) -> u64 {
         if self.minute.swap(minute, Relaxed) != minute {
             for count in [&self.own, &self.reported, &self.all] {
@@ -31,18 +32,18 @@ impl Calls {
         self.own.fetch_add(1, Relaxed);
     }
 
-    /// Those of this process in this minute, if there are any.
+    /// The calls of this process in this minute, if there are any.
     pub fn own(&self, minute: i64) -> Option<u64> {
         let own = self.own.load(Relaxed);
         (own > 0 && self.minute.load(Relaxed) == minute).then_some(own)
     }
 
-    /// How many of its own the others do not know of.
+    /// How many of its own calls were not reported yet.
     pub fn unreported(&self, own: u64) -> u64 {
         own.saturating_sub(self.reported.load(Relaxed))
     }
 
-    /// The others know of `own` now, and `all` is the sum.
+    /// `own` was reported, and `all` is the sum over all processes.
     pub fn shared(&self, own: u64, all: u64) {
         self.reported.store(own, Relaxed);
         self.all.store(all, Relaxed);
@@ -54,7 +55,7 @@ mod tests {
     use super::Calls;
 
     #[test]
-    fn what_others_told_counts_and_a_new_minute_begins_with_none() {
+    fn reported_calls_count_and_a_new_minute_begins_at_zero() {
         let calls = Calls::default();
         assert_eq!(calls.known(7), 0);
         (0..3).for_each(|_| calls.add());

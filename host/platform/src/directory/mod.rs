@@ -1,12 +1,11 @@
-//! The tenants, as a snapshot in memory: all that a call needs to know before it runs.
+//! An in-memory snapshot of the tenants: all that a call needs before it runs.
 //!
-//! * [`Directory`]: partner → [`Tenant`]. Reading takes no lock that cores share; a change swaps one tenant.
-//! * [`doors`]: Host header → partner and door. [`proxies`]: who made a request that came through a proxy.
+//! [`Directory`] maps each partner to its [`Tenant`]. Reading takes no lock that cores share; a change swaps one tenant.
 //!
-//! The rule: **whoever changes a partner, key, function, deployment, variable or upstream reloads the tenant before answering**. The
-//! store counts these changes, so every other process finds out by looking at a number: [`watch`](Directory::watch) does
-//! when it is woken and every `partners.poll`, and work that must not be decided by an old snapshot (routing an event,
-//! claiming, firing) asks with [`refresh`](Directory::refresh) first.
+//! The rule: **code that changes a partner, key, function, deployment, variable or upstream reloads the tenant before it
+//! answers**. The store counts these changes, so other processes detect them by comparing a number.
+//! [`watch`](Directory::watch) does so on each notification and every `partners.poll`. Work that must not use an outdated
+//! snapshot (routing an event, claiming, firing) calls [`refresh`](Directory::refresh) first.
 
 mod backlog;
 mod calls;
@@ -40,57 +39,57 @@ use crate::bodies::TenantBytes;
 use crate::stored::Stored;
 use crate::uploads::TenantUploads;
 
-/// One partner's part of the snapshot.
+/// The snapshot of one partner.
 pub struct Tenant {
     pub partner: Partner,
     pub keys: HashMap<KeyId, ApiKey>,
     pub functions: HashMap<FunctionId, Arc<FunctionView>>,
-    /// Its own and the operator's, as its functions know them by name.
+    /// Its own upstreams and the operator's, by the names that its functions use.
     pub upstreams: HashMap<String, Arc<UpstreamView>>,
-    /// The longest prefix first.
+    /// Sorted by prefix length, the longest first.
     routes: Vec<(String, Arc<FunctionView>)>,
-    /// Calls of the partner that may run at once. Outlives reloads.
+    /// Permits for concurrent calls. Outlives reloads.
     pub permits: Arc<Semaphore>,
-    /// Reads of the partner through the API that may run at once. Outlives reloads.
+    /// Permits for concurrent reads through the API. Outlives reloads.
     pub reads: Arc<Semaphore>,
-    /// Calls of the partner in this minute. Outlives reloads.
+    /// The number of calls in this minute. Outlives reloads.
     pub calls: Arc<Calls>,
-    /// What its requests hold. Outlives reloads.
+    /// Bytes that its requests and answers hold. Outlives reloads.
     pub bodies: Arc<TenantBytes>,
-    /// Its uploads on their way. Outlives reloads.
+    /// Its uploads in progress. Outlives reloads.
     pub uploads: Arc<TenantUploads>,
-    /// Memory of the synchronous calls that were admitted. Outlives reloads.
+    /// Memory reserved by admitted synchronous calls. Outlives reloads.
     pub memory: Arc<AtomicU64>,
-    /// What of the partner waits. Outlives reloads.
+    /// Its waiting executions, fan-outs and events. Outlives reloads.
     pub backlog: Arc<Backlog>,
-    /// The master keys that were known when something of it did not open: with others it is read again.
+    /// If something of it could not be decrypted: the master keys that were known then. With other keys it is read again.
     undecryptable_with: Option<Vec<MasterKeyId>>,
-    /// Where its runs take turns. Outlives reloads.
+    /// Schedules its runs in the runtime. Outlives reloads.
     lane: Arc<Lane>,
-    /// What it stores. Outlives reloads.
+    /// Bytes that it stores. Outlives reloads.
     pub stored: Arc<Stored>,
 }
 
-/// A function as a call sees it.
+/// A function with all that a call of it needs.
 pub struct FunctionView {
     pub function: Function,
-    /// What runs; `None` while no deployment is active.
+    /// The active deployment, if there is one.
     pub active: Option<Active>,
     pub limits: Limits,
     /// The partner's.
     pub lane: Arc<Lane>,
     /// The partner's.
     pub stored: Arc<Stored>,
-    /// Without what leads elsewhere than was approved.
+    /// The effective grants: without those whose names resolve to something other than was approved.
     pub grants: Arc<Grants>,
     pub timezone: Zone,
     /// The guest's environment.
     pub variables: Arc<Vec<(String, String)>>,
-    /// A variable that does not open. The function does not run without it.
+    /// A variable that cannot be decrypted. The function is not run without it.
     pub undecryptable: Option<String>,
 }
 
-/// The deployment that runs.
+/// The active deployment of a function.
 #[derive(Clone, Debug)]
 pub struct Active {
     pub deployment: DeploymentId,
@@ -99,17 +98,17 @@ pub struct Active {
 }
 
 impl Tenant {
-    /// Memory that its calls and executions in progress may use, by their functions' limits.
+    /// Memory that its calls and executions in progress may use by the limits of their functions.
     pub fn memory_in_use(&self) -> u64 {
         self.lane.reserved_bytes()
     }
 
-    /// The same, with the calls that wait for an instance.
+    /// The same, including calls that wait for an instance.
     pub fn memory_reserved(&self) -> u64 {
         self.memory_in_use().max(self.memory.load(Relaxed))
     }
 
-    /// The enabled function with an active deployment whose route is the longest prefix of the path, by whole segments.
+    /// The enabled and deployed function whose route is the longest prefix of the path, by whole segments.
     pub fn route(&self, path: &str) -> Option<&Arc<FunctionView>> {
         self.routes.iter().find(|(prefix, _)| covers(prefix, path)).map(|(_, function)| function)
     }
@@ -120,6 +119,7 @@ fn covers(prefix: &str, path: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// The snapshots of all tenants. Cheap to clone.
 #[derive(Clone)]
 pub struct Directory(Arc<Shared>);
 
@@ -136,8 +136,8 @@ struct Shared {
     last_refresh: tokio::sync::Mutex<Option<Instant>>,
 }
 
-/// Between two looks for what a caller says is there and the snapshot does not have: callers must not be able to make the
-/// database work.
+/// The shortest time between two refreshes that callers cause by naming something unknown, so that callers cannot put load on
+/// the database.
 const REFRESH_INTERVAL_MIN: Duration = Duration::from_millis(50);
 
 impl Directory {
@@ -168,12 +168,12 @@ impl Directory {
         self.0.tenants.load().get(partner).cloned()
     }
 
-    /// All of them, as they are at this moment.
+    /// All tenants at this moment.
     pub fn tenants(&self) -> Arc<HashMap<PartnerId, Arc<Tenant>>> {
         self.0.tenants.load_full()
     }
 
-    /// The operator's of this name, for what is done on behalf of no partner.
+    /// The operator's upstream of this name, for work on behalf of no partner.
     pub async fn operators_upstream(&self, name: &str) -> larder_store::Result<Option<Arc<UpstreamView>>> {
         let found = self.0.store.upstreams(None).await?.into_iter().find(|upstream| upstream.name == name);
         Ok(found.map(|upstream| Arc::new(self.0.upstream(upstream))))
@@ -189,21 +189,21 @@ impl Directory {
         all
     }
 
-    /// After a change of this process's own: reads the partner anew, swaps it in and tells the other processes.
+    /// Reloads the partner after a change by this process and notifies the other processes.
     pub async fn reload(&self, id: &PartnerId) -> larder_store::Result<()> {
         self.reload_one(id).await?;
         self.0.signals.push(Work::Tenants);
         Ok(())
     }
 
-    /// After a change of this process's own to what stands in the snapshots of all partners.
+    /// Reloads all partners after a change by this process that affects all of them.
     pub async fn reload_all(&self) -> larder_store::Result<()> {
         self.refresh_all().await?;
         self.0.signals.push(Work::Tenants);
         Ok(())
     }
 
-    /// Makes sure that the snapshot has every change that was committed before this call.
+    /// Ensures that the snapshot has every change that was committed before this call.
     pub async fn refresh(&self, id: &PartnerId) -> larder_store::Result<()> {
         let now = self.0.store.partner(id).await?.map(|partner| partner.version);
         if now != self.version(id) {
@@ -212,7 +212,7 @@ impl Directory {
         Ok(())
     }
 
-    /// The same for all partners, with one query where nothing has changed.
+    /// The same for all partners, with a single query if nothing has changed.
     pub async fn refresh_all(&self) -> larder_store::Result<()> {
         let now: HashMap<PartnerId, i64> =
             self.0.store.partners().await?.into_iter().map(|partner| (partner.id, partner.version)).collect();
@@ -225,36 +225,36 @@ impl Directory {
         Ok(())
     }
 
-    /// Something of the partner did not open, and there are other master keys since.
+    /// Could something of the partner not be decrypted, and have the master keys changed since?
     fn may_decrypt(&self, id: &PartnerId) -> bool {
         let tenant = self.tenant(id);
         let with = tenant.as_ref().and_then(|tenant| tenant.undecryptable_with.as_ref());
         with.is_some_and(|known| *known != self.0.secrets.known())
     }
 
-    /// Looks for what may have been made before this call, here or by another process. Those who ask at once share a look,
-    /// and the next look waits: no more than a database can bear, whatever callers ask for.
+    /// Refreshes all partners, because a caller names something that the snapshot does not have. Concurrent calls share one
+    /// refresh, and the next one waits, which bounds the load on the database.
     pub async fn refresh_soon(&self) {
         let asked = Instant::now();
-        let mut looked = self.0.last_refresh.lock().await;
-        if let Some(at) = *looked {
+        let mut last = self.0.last_refresh.lock().await;
+        if let Some(at) = *last {
             if at > asked {
                 return;
             }
             tokio::time::sleep(REFRESH_INTERVAL_MIN.saturating_sub(at.elapsed())).await;
         }
-        *looked = Some(Instant::now());
+        *last = Some(Instant::now());
         if let Err(err) = self.refresh_all().await {
-            tracing::warn!(error = %err, "changes of partners could not be looked for");
+            tracing::warn!(error = %err, "changes of partners could not be queried");
         }
     }
 
-    /// Follows what other processes change, for as long as the process lives.
+    /// Follows the changes of other processes, for as long as the process lives.
     pub async fn watch(self, poll: Duration, life: Lifecycle) {
         let drain = life.drain();
         while !drain.is_cancelled() {
             if let Err(err) = self.refresh_all().await {
-                tracing::warn!(error = %err, "changes of partners could not be looked for; trying again");
+                tracing::warn!(error = %err, "changes of partners could not be queried; retrying");
             }
             tokio::select! {
                 () = self.0.signals.wait(Work::Tenants, poll) => {}
@@ -263,14 +263,14 @@ impl Directory {
         }
     }
 
-    /// How many changes of the partner the snapshot has.
+    /// The version of the partner's snapshot.
     pub fn version(&self, id: &PartnerId) -> Option<i64> {
         self.tenant(id).map(|tenant| tenant.partner.version)
     }
 
     async fn reload_one(&self, id: &PartnerId) -> larder_store::Result<()> {
         let _one = self.0.reloading.lock().await;
-        // The version is read before the rest: what changes meanwhile is found at the next look.
+        // The version is read before the rest, so the next refresh detects changes made in the meantime.
         let tenant = match self.0.store.partner(id).await? {
             Some(partner) => Some(Arc::new(self.read(partner).await?)),
             None => None,
@@ -363,7 +363,7 @@ impl Directory {
         let mut variables = Vec::new();
         let mut undecryptable = None;
         let grants = leads.of(&sealed).effective(&function.grants);
-        // A secret stands in the environment only if it is granted.
+        // A secret is in the environment only if it is granted.
         let granted = |variable: &Variable| !variable.secret || grants.secrets.contains(&variable.name);
         for variable in sealed.into_iter().filter(granted) {
             let place = [function.partner.as_str(), function.id.as_str(), variable.name.as_str()];
@@ -372,7 +372,7 @@ impl Directory {
                 Err(err) => {
                     tracing::error!(
                         partner.id = %function.partner, function.id = %function.id, variable = %variable.name, error = %err,
-                        "a variable does not open, so the function does not run"
+                        "a variable cannot be decrypted, so the function is not run"
                     );
                     undecryptable = Some(variable.name);
                 }

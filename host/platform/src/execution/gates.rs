@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_closed_gate_holds_others_back_and_leaves_nothing_behind() {
+    async fn a_closed_gate_blocks_other_runs_and_is_removed_when_opened() {
         let gates = Gates::default();
         let scope = |function: &str| Scope {
             partner: "p".parse().unwrap(),
@@ -94,7 +94,7 @@ mod tests {
         let a = scope("a");
         let mut waiting = Box::pin(gates.pass(&a));
         assert!(futures::poll!(&mut waiting).is_pending());
-        // One that gives up waiting to close it leaves no trace.
+        // A run that stops waiting to close the gate leaves nothing behind.
         {
             let mut second = Box::pin(gates.close(&a));
             assert!(futures::poll!(&mut second).is_pending());

@@ -30,7 +30,7 @@ const CREDENTIALS: [&str; 2] = ["authorization", "cookie"];
 
 /// An answer as it is stored.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct StoredAnswer {
     /// Names and values, these in Base64.
     headers: Vec<(String, String)>,
     body: String,
@@ -109,35 +109,36 @@ pub async fn run(
             ticket.let_go(&own, StatusCode::SERVICE_UNAVAILABLE).await;
             response
         } else {
-            keep(&own, &ticket, response).await
+            store(&own, &ticket, response).await
         };
         let _ = sender.send(response);
     });
     receiver.await.map_err(|_| Problem::outcome_unknown(&id))
 }
 
-async fn keep(app: &App, ticket: &Ticket, response: Response<AnswerBody>) -> Response<AnswerBody> {
+/// Stores the answer under the ticket's key.
+async fn store(app: &App, ticket: &Ticket, response: Response<AnswerBody>) -> Response<AnswerBody> {
     let (parts, body) = response.into_parts();
     let Ok(body) = body.collect().await.map(|whole| whole.to_bytes()) else { unreachable!("it is whole already") };
     let headers = parts.headers.iter();
     let headers = headers.map(|(name, value)| (name.to_string(), BASE64_STANDARD.encode(value.as_bytes()))).collect();
-    let kept = Kept { headers, body: BASE64_STANDARD.encode(&body) };
-    let kept = serde_json::to_string(&kept).expect("plain values serialise");
-    ticket.keep(app, parts.status.as_u16(), &kept).await;
+    let stored = StoredAnswer { headers, body: BASE64_STANDARD.encode(&body) };
+    let stored = serde_json::to_string(&stored).expect("plain values serialise");
+    ticket.keep(app, parts.status.as_u16(), &stored).await;
     let body = answer_body(&parts.headers, body);
     Response::from_parts(parts, body)
 }
 
-fn replayed(id: &ExecutionId, status: u16, kept: &str) -> Result<Response<AnswerBody>, Problem> {
+fn replayed(id: &ExecutionId, status: u16, stored: &str) -> Result<Response<AnswerBody>, Problem> {
     let broken = || Problem::internal(format!("the stored answer of the execution {id} cannot be read"));
-    let kept: Kept = serde_json::from_str(kept).map_err(|_| broken())?;
+    let stored: StoredAnswer = serde_json::from_str(stored).map_err(|_| broken())?;
     let mut headers = HeaderMap::new();
-    for (name, value) in &kept.headers {
+    for (name, value) in &stored.headers {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| broken())?;
         let value = BASE64_STANDARD.decode(value).map_err(|_| broken())?;
         headers.append(name, HeaderValue::from_bytes(&value).map_err(|_| broken())?);
     }
-    let body = answer_body(&headers, BASE64_STANDARD.decode(&kept.body).map_err(|_| broken())?.into());
+    let body = answer_body(&headers, BASE64_STANDARD.decode(&stored.body).map_err(|_| broken())?.into());
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).map_err(|_| broken())?;
     *response.headers_mut() = headers;

@@ -117,7 +117,7 @@ async fn answer(
         },
         Ok(response) = &mut head => response,
     };
-    drop(call); // if it has not ended, it goes on
+    drop(call); // if it has not ended, it continues in the background
     let (mut parts, body) = streamed.into_parts();
     head::mark(&mut parts.headers, &id);
     if let Some(most) = stream {
@@ -164,7 +164,7 @@ impl Drop for Call {
 type Broken = Arc<OnceLock<Fault>>;
 
 /// A body with the account that it is charged to. The charge lasts until the last part of the body is dropped.
-struct Charged(Bytes, #[expect(dead_code, reason = "dropping it gives the bytes back")] Account);
+struct Charged(Bytes, #[expect(dead_code, reason = "dropping it releases the bytes")] Account);
 
 impl AsRef<[u8]> for Charged {
     fn as_ref(&self) -> &[u8] {
@@ -202,7 +202,7 @@ fn own_host(app: &App, head: &http::request::Parts) -> Option<String> {
 }
 
 fn record(head: &http::request::Parts, peer: SocketAddr) -> RequestRecord {
-    let kept = RECORDED_HEADERS.iter().filter_map(|name| {
+    let recorded = RECORDED_HEADERS.iter().filter_map(|name| {
         let value = head.headers.get(name)?.to_str().ok()?;
         Some((name.as_str().to_owned(), value.chars().take(1_024).collect()))
     });
@@ -210,7 +210,7 @@ fn record(head: &http::request::Parts, peer: SocketAddr) -> RequestRecord {
     RequestRecord {
         method: head.method.to_string(),
         path: head.uri.path_and_query().map_or("/", |path| path.as_str()).chars().take(2_048).collect(),
-        headers: kept.chain([client]).collect(),
+        headers: recorded.chain([client]).collect(),
     }
 }
 

@@ -9,8 +9,8 @@
 //! Locks are taken in one order everywhere (functions, executions, enrolments, state; each by key), so that groups of
 //! several processes wait for each other rather than for ever.
 
-mod decide;
 mod commit_marks;
+mod decide;
 mod load;
 mod write;
 
