@@ -1,7 +1,7 @@
-//! How one question is sent to one name server.
+//! Sends one DNS query to one server.
 //!
-//! hickory would drive a connection by a task in the background. Here each question has a socket or a connection of its own,
-//! which lives in the future that waits for the answer: there are no tasks, and dropping a look-up ends all of it.
+//! hickory would drive a connection in a background task. Here each query has its own socket or connection, which lives in the
+//! future that waits for the response: there are no tasks, and dropping a lookup closes everything.
 
 use std::future::{Ready, ready};
 use std::io;
@@ -23,7 +23,7 @@ use hickory_resolver::{ConnectionProvider, PoolContext};
 use tokio::io::ReadBuf;
 use tokio::net::{TcpStream, UdpSocket};
 
-/// Makes a [`NameServer`] of each address that a resolver asks.
+/// Creates a [`NameServer`] for each address that a resolver queries.
 #[derive(Clone)]
 pub struct Transport;
 

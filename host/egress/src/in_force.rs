@@ -1,4 +1,4 @@
-//! What a function may reach at this moment, which can be less than when its run began.
+//! The grants that are effective at this moment, which can be fewer than when a run started.
 
 use std::sync::Arc;
 
@@ -7,17 +7,17 @@ use larder_model::ids::{FunctionId, PartnerId};
 
 use crate::upstreams::UpstreamView;
 
-/// What is known of the tenants, answered from memory.
+/// The tenants, answered from memory.
 pub trait Tenants: Send + Sync {
-    /// The upstream that the partner's functions know by this name.
+    /// Returns the upstream that the tenant's functions call by this name.
     fn upstream(&self, partner: &PartnerId, name: &str) -> Option<Arc<UpstreamView>>;
 
-    /// What is granted to the function, or why nothing is.
+    /// Returns the grants of the function, or why it has none.
     fn grants(&self, partner: &PartnerId, function: &FunctionId) -> Result<Arc<Grants>, String>;
 }
 
-/// Asked at each call out: what was taken away is gone for the next call of every run, in this process at once, in others when
-/// they hear of it.
+/// The effective grants of one function, looked up at each outgoing call. A revoked grant is refused from the next call of every
+/// run on: in this process at once, in others when they are notified.
 #[derive(Clone)]
 pub struct InForce {
     tenants: Arc<dyn Tenants>,
@@ -30,7 +30,7 @@ impl InForce {
         InForce { tenants, partner: partner.clone(), function: function.clone() }
     }
 
-    /// What is granted, or why nothing is.
+    /// Returns the effective grants, or why there are none.
     pub fn grants(&self) -> Result<Arc<Grants>, String> {
         self.tenants.grants(&self.partner, &self.function)
     }

@@ -147,7 +147,7 @@ async fn next(watch: &mut Watch, within: Duration) -> Option<String> {
 /// Tells of executions with this name until one arrives, and forgets those that follow.
 async fn heard(from: &Signals, watch: &mut Watch, name: &str) {
     eventually("an execution to be told of", async || {
-        from.tails().tell(&ended(name));
+        from.live_tail().publish(&ended(name));
         next(watch, Duration::from_millis(200)).await.filter(|id| id == name)
     })
     .await;
@@ -161,19 +161,19 @@ async fn a_tail_hears_every_process_once_also_after_redis_was_away() {
     let web = process(&redis.url(), &[]).await;
     let worker = process(&redis.url(), &[Work::Executions]).await;
     let (partner, function) = ("acme".parse().unwrap(), "round-up".parse().unwrap());
-    let mut watch = web.tails().watch(&partner, &function).unwrap();
-    let mut other = web.tails().watch(&partner, &"payday".parse().unwrap()).unwrap();
+    let mut watch = web.live_tail().watch(&partner, &function).unwrap();
+    let mut other = web.live_tail().watch(&partner, &"payday".parse().unwrap()).unwrap();
     heard(&worker, &mut watch, "first").await;
     let short = Duration::from_millis(300);
     for (from, name) in [(&worker, "theirs"), (&web, "own")] {
-        from.tails().tell(&ended(name));
+        from.live_tail().publish(&ended(name));
         assert_eq!(next(&mut watch, Duration::from_secs(5)).await.as_deref(), Some(name));
         assert_eq!(next(&mut watch, short).await, None, "{name} came twice");
     }
     assert_eq!(next(&mut other, short).await, None);
 
     redis.kill();
-    web.tails().tell(&ended("alone"));
+    web.live_tail().publish(&ended("alone"));
     assert_eq!(next(&mut watch, short).await.as_deref(), Some("alone"));
     redis.restart();
     heard(&worker, &mut watch, "again").await;
