@@ -221,7 +221,7 @@ impl Store {
             .await
     }
 
-    /// Returns when the next execution becomes due after `now`, across all partners.
+    /// Returns when the next execution becomes due after `after`, across all partners.
     pub async fn next_due(&self, after: Millis) -> Result<Option<Millis>> {
         const NEXT: &str = "-- next_due_execution
             SELECT MIN(due_at_ms) FROM executions WHERE due_at_ms > ?";

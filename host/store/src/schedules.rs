@@ -54,7 +54,7 @@ impl Store {
         self.db.rows(DUE, args![partner, now, limit]).await?.iter().map(armed).collect()
     }
 
-    /// Returns when the next schedule fires after `now`, across all partners.
+    /// Returns when the next schedule fires after `after`, across all partners.
     pub async fn next_schedule(&self, after: Millis) -> Result<Option<Millis>> {
         const NEXT: &str = "-- next_schedule
             SELECT MIN(next_at_ms) FROM schedules WHERE next_at_ms > ?";

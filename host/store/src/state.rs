@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn state_that_is_kept_for_one_execution_is_nobody_elses_until_it_is_given_back_or_runs_out() {
+    async fn a_state_lock_excludes_other_executions_until_released_or_expired() {
         let folder = tempfile::tempdir().unwrap();
         let settings = larder_model::settings::Settings::load(None, &[]).unwrap();
         let store = Store::open(&settings.database, folder.path()).await.unwrap();

@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_begins_behind_the_last_row() {
+    fn a_page_starts_after_the_last_row() {
         let text = |text: &str| Value::Text(text.into());
         let (sql, args) = behind(&["a", "b", "c"], &[text("1"), text("2"), text("3")]);
         assert_eq!(sql, " AND a >= ? AND (a > ? OR (a = ? AND (b > ? OR (b = ? AND c > ?))))");

@@ -1,13 +1,13 @@
-//! Outcomes, many in one database transaction.
+//! The ledger: commits many outcomes in one database transaction.
 //!
-//! For each: is its attempt still the holder? would its reads give the same again? can its effects be applied? Only
-//! then anything of it is written; what drops out leaves nothing behind and does not disturb the others. The outcomes
-//! of a group see each other's state in their order.
+//! For each outcome: does its attempt still hold the lease? are its reads still valid? can its effects be applied? Only
+//! then is anything of it written. A rejected outcome leaves nothing behind and does not affect the others. The outcomes of
+//! a group see each other's state in their order.
 //!
-//! A group is three steps, so that the statements do not grow in number with the outcomes: [`load`](Commit::load) locks
-//! and reads what the decisions depend on, [`decide`](Commit::decide) needs no database, [`write`](Commit::write) writes.
-//! Locks are taken in one order everywhere (functions, executions, enrolments, state; each by key), so that groups of
-//! several processes wait for each other rather than for ever.
+//! A group is committed in three steps, so that the number of statements does not grow with the outcomes:
+//! [`load`](Commit::load) locks and reads what the decisions depend on, [`decide`](Commit::decide) runs without the
+//! database, and [`write`](Commit::write) writes. Locks are taken in one order everywhere (functions, executions,
+//! enrolments, state; each by key), so that the groups of several processes wait for each other without deadlocks.
 
 mod commit_marks;
 mod load;
@@ -30,28 +30,29 @@ use crate::event_roots::{Descendants, Root};
 use crate::state::{self, Scope};
 use crate::{Error, Result, Store, args, events, executions};
 
-/// An execution that has ended, with what it wants to change.
+/// An execution that has ended, with the changes that it requests.
 #[derive(Clone, Debug)]
 pub struct Ended {
-    /// As it shall be recorded.
+    /// The record to be written.
     pub execution: Execution,
-    /// Who claimed it from the queue; `None` if it has no row yet.
+    /// The holder of its lease; `None` if it has no row yet.
     pub holder: Option<String>,
-    /// Put back into the queue, to run then, instead of being ended.
+    /// If set, the execution returns to the queue for this time instead of ending.
     pub retry_at_ms: Option<Millis>,
     pub reads: Vec<Read>,
     pub effects: Vec<Effect>,
-    /// Whom an enrolled run saves for.
+    /// The end user of an enrolled run.
     pub end_user: Option<String>,
-    /// Of the events that it emits.
+    /// The depth of the events that it emits.
     pub depth: u32,
     pub root: Root,
-    /// When the function was made that ran; `None`: whichever has its id. One that was deleted and made again is another.
+    /// When the function that ran was created; `None` accepts any function with its id. A function that was deleted and
+    /// created again is another one.
     pub function_made_at_ms: Option<Millis>,
 }
 
 impl Ended {
-    /// Keys that it asks for or writes, about.
+    /// The approximate number of keys that it reads or writes.
     pub fn keys(&self) -> usize {
         let read = |read: &Read| match read {
             Read::Key { .. } => 1,
@@ -60,7 +61,7 @@ impl Ended {
         self.reads.iter().map(read).sum::<usize>() + self.effects.len()
     }
 
-    /// Bytes that it writes, about.
+    /// The approximate number of bytes that it writes.
     pub fn bytes(&self) -> usize {
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let effect = |effect: &Effect| match effect {
@@ -73,34 +74,34 @@ impl Ended {
     }
 }
 
-/// What became of an outcome.
+/// The result of committing one outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommitResult {
     Committed {
         emitted: bool,
     },
-    /// Something that the run read has changed: run it again.
+    /// Something that the run has read has changed: run it again.
     Conflict,
-    /// The claim ran out and somebody else has it, or the execution was written already: the outcome is dropped.
+    /// The lease expired and another holder has it, or the execution is already written: the outcome is dropped.
     Fenced,
     /// The function was deleted: the outcome is dropped.
     Gone,
-    /// An effect cannot be applied; the execution is recorded as failed with this text, and as given up if the run would
-    /// come to the same again.
+    /// An effect cannot be applied. The execution is recorded as failed with this text, and as a dead letter if another run
+    /// would fail in the same way.
     Refused {
         why: String,
         dead_lettered: bool,
     },
 }
 
-/// A name that no other process has.
+/// Creates a unique name for this process.
 pub(super) fn process() -> String {
     commit_marks::mark()
 }
 
 impl Store {
-    /// Writes a group. The results are in its order. `Unknown` if the connection broke during COMMIT and the database
-    /// could not be asked afterwards.
+    /// Commits a group and returns the results in its order. `Unknown` if the connection broke during COMMIT and the
+    /// outcome could not be looked up.
     pub async fn commit_outcomes(&self, group: &[Ended], clock: &Clock) -> Result<Vec<CommitResult>> {
         self.write_outcomes(group, None, clock).await
     }
@@ -139,7 +140,7 @@ impl Store {
                 }
                 Err(Error::Unknown(why)) => match self.was_committed(&mark).await {
                     Some(true) => return Ok(results),
-                    // Nothing of it stands, so all of it can be decided again.
+                    // Nothing was written, so everything can be decided again.
                     Some(false) => {
                         tracing::info!(why, "a commit whose answer was lost had not taken entry; writing again")
                     }
@@ -151,32 +152,32 @@ impl Store {
     }
 }
 
-/// A group on its way into the database.
+/// The state of a group that is being committed.
 struct Commit<'a> {
     now: Millis,
     clock: &'a Clock,
-    /// Why all of it is refused, if it is.
+    /// The reason to refuse all of it, if there is one.
     refused: Option<&'a str>,
-    /// Those that exist.
+    /// The existing functions.
     functions: HashMap<(PartnerId, FunctionId), FunctionNow>,
     leases: HashMap<(PartnerId, ExecutionId), Lease>,
     active: ActiveEnrolments,
-    /// What was saved within the period of the grant that it counts for, with what was decided so far.
+    /// The savings within the period of each grant, including the outcomes decided so far.
     saved: HashMap<Account, i64>,
     descendants: Descendants,
-    /// As it stands after what was decided so far.
+    /// The state including the outcomes decided so far.
     state: HashMap<(Scope, String), Option<StateEntry>>,
-    /// What of it is to be written.
+    /// The keys of state to be written.
     changed: BTreeSet<(Scope, String)>,
     changed_scopes: HashSet<Scope>,
-    /// Executions that listed state and would be given another list now.
+    /// Executions that have listed state and would get another list now.
     stale_lists: HashSet<ExecutionId>,
-    /// State that is kept for one execution.
+    /// State that is locked for one execution.
     locks: HashMap<Scope, ExecutionId>,
     rows: Rows,
 }
 
-/// What is written at the end.
+/// The rows to be written at the end.
 #[derive(Default)]
 struct Rows {
     ended: Vec<Execution>,
@@ -249,7 +250,7 @@ impl<'a> Commit<'a> {
             return CommitResult::Conflict;
         }
         let stopped = if !enabled && !ended.effects.is_empty() {
-            Some("the function is disabled: nothing that it does is applied".to_owned())
+            Some("the function is disabled: none of its effects is applied".to_owned())
         } else {
             self.enrolment_refusal(ended)
         };
@@ -278,20 +279,20 @@ impl<'a> Commit<'a> {
         }
     }
 
-    /// Would this read give the same again?
+    /// Would this read return the same now?
     fn is_unchanged(&self, scope: &Scope, id: &ExecutionId, read: &Read) -> bool {
         match read {
             Read::Key { key, version } => {
                 let now = self.state.get(&(scope.clone(), key.clone())).and_then(Option::as_ref);
                 now.map(|entry| &entry.version) == version.as_ref()
             }
-            // What an outcome of this very group wrote is not in the database yet.
+            // What an outcome of this group wrote is not in the database yet.
             Read::List { .. } => !self.stale_lists.contains(id) && !self.changed_scopes.contains(scope),
         }
     }
 
-    /// Why effects for this enrolment, or for an end user that the function named, must not be applied: whoever paused or
-    /// withdrew while the run was under way saves nothing more.
+    /// Returns why effects for this enrolment, or for an end user that the function named, must not be applied: nothing is
+    /// saved for anybody who paused or withdrew during the run.
     fn enrolment_refusal(&self, ended: &Ended) -> Option<String> {
         let e = &ended.execution;
         if ended.effects.is_empty() {
@@ -307,11 +308,11 @@ impl<'a> Commit<'a> {
         Some(format!("end user {gone:?} has no active enrolment in this function any more"))
     }
 
-    /// What it comes to for those whom it saves for, or why the grants that are in force now do not cover it.
+    /// Returns the savings including this outcome, or why the effective grants do not cover it.
     fn granted(&self, ended: &Ended) -> std::result::Result<HashMap<Account, i64>, String> {
         let e = &ended.execution;
         let mut saved = HashMap::new();
-        // Most outcomes that come here change nothing, and are asked for nothing.
+        // Most outcomes change nothing, so no grants are loaded for them.
         let Some(grants) = self.functions.get(&(e.partner.clone(), e.function.clone())).and_then(|f| f.grants.as_ref())
         else {
             return Ok(saved);
@@ -341,7 +342,7 @@ impl<'a> Commit<'a> {
         Ok(saved)
     }
 
-    /// What the state effects come to, or why one cannot be applied.
+    /// Returns the results of the state effects, or why one cannot be applied.
     fn writes(&self, scope: &Scope, effects: &[Effect]) -> std::result::Result<Writes, String> {
         let mut writes = Writes::new();
         for effect in effects {
@@ -353,7 +354,7 @@ impl<'a> Commit<'a> {
                     writes.insert(key.clone(), None);
                 }
                 Effect::IncrementState { key, by } => {
-                    // A value that is there, and the number that it is.
+                    // The existing value, and the number that it is.
                     let present = match writes.get(key) {
                         Some(written) => written.as_deref().map(whole_number),
                         None => {
@@ -367,7 +368,7 @@ impl<'a> Commit<'a> {
                     };
                     let Some(sum) = sum else {
                         return Err(format!(
-                            "state {key:?} cannot be incremented by {by}: no whole number stands there, or it would leave 64 bits"
+                            "state {key:?} cannot be incremented by {by}: its value is not a whole number, or the sum would exceed 64 bits"
                         ));
                     };
                     writes.insert(key.clone(), Some(sum.to_string().into_bytes()));
@@ -399,7 +400,7 @@ impl<'a> Commit<'a> {
         }
     }
 
-    /// Rows of the transactions and events; gives whether there are events.
+    /// Collects the rows of the transactions and events. Returns whether there are events.
     fn collect(&mut self, ended: &Ended) -> bool {
         let e = &ended.execution;
         let events_before = self.rows.events.len();
@@ -480,7 +481,7 @@ impl<'a> Commit<'a> {
     }
 }
 
-/// State after an outcome: the value to stand there, or none.
+/// State after an outcome: the new value, or none if it is deleted.
 type Writes = BTreeMap<String, Option<Vec<u8>>>;
 
 fn scope(ended: &Ended) -> Scope {
