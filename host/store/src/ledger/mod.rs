@@ -142,7 +142,7 @@ impl Store {
                     Some(true) => return Ok(results),
                     // Nothing was written, so everything can be decided again.
                     Some(false) => {
-                        tracing::info!(why, "a commit whose answer was lost had not taken entry; writing again")
+                        tracing::info!(why, "a commit whose answer was lost did not take place; it is repeated")
                     }
                     None => return Err(Error::Unknown(why)),
                 },
