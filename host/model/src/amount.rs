@@ -87,9 +87,17 @@ mod tests {
 
     #[test]
     fn decimals_follow_the_currency() {
-        for (minor, currency, text) in
-            [(1250, "SEK", "12.50"), (5, "EUR", "0.05"), (-5, "EUR", "-0.05"), (700, "JPY", "700"), (1, "KWD", "0.001")]
-        {
+        for (minor, currency, text) in [
+            (1250, "SEK", "12.50"),
+            (5, "EUR", "0.05"),
+            (-5, "EUR", "-0.05"),
+            (700, "JPY", "700"),
+            (1, "KWD", "0.001"),
+            (0, "SEK", "0.00"),
+            (123_456_789, "SEK", "1234567.89"),
+            (-123_456_789, "KWD", "-123456.789"),
+            (i64::MIN, "SEK", "-92233720368547758.08"),
+        ] {
             assert_eq!(decimal(minor, currency), text);
         }
         assert_eq!(exponent("SEK"), Some(2));

@@ -437,4 +437,58 @@ mod tests {
         let many = format!("[{}]", vec![one; BATCH_MAX + 1].join(","));
         assert!(batch(&many).unwrap_err().why.contains("1001"));
     }
+
+    #[test]
+    fn a_source_may_not_name_a_function_however_it_is_written() {
+        for source in [
+            "/functions",
+            "/functions/f",
+            "/Functions/f",
+            "//functions/f",
+            "/./functions/f",
+            "/a/../functions/f",
+            "./functions",
+            "../functions",
+            "%2ffunctions/f",
+            "/%66unctions/f",
+            "/functions?x",
+            "/functions#x",
+        ] {
+            assert!(is_reserved(source), "{source}");
+        }
+        for source in [
+            "/bank",
+            "functions/f",
+            "/bank/functions",
+            "/functionsx",
+            "/functions/..",
+            "https://a.example/functions",
+            "/",
+            "/?/functions",
+        ] {
+            assert!(!is_reserved(source), "{source}");
+        }
+    }
+
+    #[test]
+    fn attributes_have_bounds_that_are_inclusive_and_count_characters() {
+        let base = |name: &str, value: &str| {
+            let mut all: BTreeMap<String, String> =
+                CE.map(|(name, value)| (name[3..].to_owned(), value.to_owned())).into();
+            all.insert(name.to_owned(), value.to_owned());
+            checked(all, None, vec![], instant(0)).map_err(|wrong| wrong.name())
+        };
+        for (name, most) in [("id", 255), ("source", 1_024), ("type", 255), ("subject", 255)] {
+            assert!(base(name, &"ä".repeat(most)).is_ok(), "{name}");
+            assert_eq!(base(name, &"ä".repeat(most + 1)), Err(name.to_owned()));
+        }
+        assert_eq!(base("type", "larder.x"), Err("type".to_owned()));
+        for source in ["a<b", "a>b", "a\"b", "a{b", "a}b", "a|b", "a\\b", "a^b", "a`b", "a b"] {
+            assert_eq!(base("source", source), Err("source".to_owned()), "{source}");
+        }
+        let one = r#"{"specversion":"1.0","id":"1","source":"s","type":"t"}"#;
+        let many = format!("[{}]", vec![one; BATCH_MAX].join(","));
+        let all = send(&[("content-type", "application/cloudevents-batch+json")], &many);
+        assert_eq!(all.map(|all| all.len()), Ok(BATCH_MAX));
+    }
 }

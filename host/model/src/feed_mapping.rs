@@ -431,4 +431,92 @@ mod tests {
             assert_eq!(filled(&template), Err(format!("{missing:?} is not there")));
         }
     }
+
+    #[test]
+    fn bounds_are_inclusive() {
+        let items = |count: usize| format!(r#"{{"data":{{"items":[{}]}}}}"#, vec![goal(1); count].join(","));
+        assert_eq!(read(&items(4)).unwrap().events.len(), 4);
+        assert!(read(&items(5)).is_err());
+        let cursor = |next: &str| read(&format!(r#"{{"data":{{"items":[]}},"next":{next}}}"#));
+        for (longest, longer) in [
+            (format!("\"{}\"", "x".repeat(1_024)), format!("\"{}\"", "x".repeat(1_025))),
+            ("7".repeat(1_024), "7".repeat(1_025)),
+        ] {
+            let next = cursor(&longest).unwrap().next.unwrap();
+            assert_eq!((next.len(), next.as_str()), (1_024, longest.trim_matches('"')));
+            assert!(cursor(&longer).is_err());
+        }
+        let at = |ms: Millis| {
+            let item = goal(1).replace("\"2026-11-21T13:00:00+01:00\"", &ms.to_string());
+            read(&format!(r#"{{"data":{{"items":[{item}]}}}}"#)).unwrap().last_refused.unwrap_or_default()
+        };
+        let (first, last) = (NOON - 13 * DAY, NOON + DAY);
+        assert_eq!((at(first).as_str(), at(last).as_str()), ("", ""));
+        assert!(at(first - 1).contains("too old") && at(last + 1).contains("yet to come"));
+    }
+
+    #[test]
+    fn the_newest_item_is_reported_wherever_it_stands() {
+        let at = |ms: Millis| goal(1).replace("\"2026-11-21T13:00:00+01:00\"", &ms.to_string());
+        let items = [at(NOON - 2), at(NOON), at(NOON - 1), at(NOON + 2 * DAY)].join(",");
+        let page = read(&format!(r#"{{"data":{{"items":[{items}]}}}}"#)).unwrap();
+        assert_eq!((page.newest_at_ms, page.events.len(), page.refused), (Some(NOON), 3, 1));
+        assert!(page.last_refused.unwrap().starts_with("items[3]: "));
+        assert_eq!(read(r#"{"data":{"items":[]}}"#).unwrap().newest_at_ms, None);
+    }
+
+    #[test]
+    fn seconds_and_milliseconds_are_told_apart_by_their_size() {
+        for (digits, time) in [
+            ("0", Some("1970-01-01T00:00:00Z")),
+            ("-1", Some("1969-12-31T23:59:59Z")),
+            ("99999999999", Some("5138-11-16T09:46:39Z")),
+            ("100000000000", Some("1973-03-03T09:46:40Z")),
+            ("-100000000000", Some("1966-10-31T14:13:20Z")),
+            ("253402300799999", Some("9999-12-31T23:59:59.999Z")),
+            ("253402300800000", None),
+            ("-253402300800000", None),
+            ("", None),
+        ] {
+            assert_eq!(of_epoch(digits).as_deref(), time, "{digits}");
+        }
+    }
+
+    #[test]
+    fn pointers_are_read_by_their_standard() {
+        let json = r#"{"a/b":1,"m~n":2,"~1":3,"list":[10,[20]],"":4,"01":5}"#;
+        let page: &RawValue = serde_json::from_str(json).unwrap();
+        for (pointer, found) in [
+            ("", Some(json)),
+            ("/a~1b", Some("1")),
+            ("/m~0n", Some("2")),
+            ("/~01", Some("3")),
+            ("/list/0", Some("10")),
+            ("/list/1/0", Some("20")),
+            ("/", Some("4")),
+            ("/01", Some("5")),
+            ("/list/00", None),
+            ("/list/+0", None),
+            ("/list/-", None),
+            ("/list/2", None),
+            ("/list/0/x", None),
+            ("/none", None),
+        ] {
+            let pointer = Pointer::try_from(pointer.to_owned()).unwrap();
+            assert_eq!(at(page, &pointer).map(RawValue::get), found, "{pointer}");
+        }
+        assert!(Pointer::try_from("a".to_owned()).is_err());
+    }
+
+    #[test]
+    fn a_template_is_text_with_pointers_and_is_stored_as_it_was_written() {
+        let template = |text: &str| Template::try_from(text.to_owned());
+        for text in ["plain", "{/a}", "x{/a}y{/b}z", "{}"] {
+            assert_eq!(template(text).map(String::from), Ok(text.to_owned()));
+        }
+        for text in ["", "{/a", "a}", "{/a}}", "{a}", "}{/a}"] {
+            assert!(template(text).is_err(), "{text}");
+        }
+        assert_eq!(String::from(Pointer::try_from("/a".to_owned()).unwrap()), "/a");
+    }
 }

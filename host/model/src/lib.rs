@@ -2,7 +2,7 @@
 //!
 //! * Entities as they are stored: [`partners`], [`functions`], [`deployments`], [`executions`], [`enrolments`], [`events`],
 //!   [`fanouts`], [`transactions`], [`variables`], [`feeds`], [`upstreams`]; their [`ids`]; their keys ([`trigger_key`]).
-//! * What a run may do and did: [`grants`], [`limits`], [`state`], [`outgoing`], [`outcome`], [`amount`].
+//! * What a run may do and did: [`grants`], [`limits`], [`state`], [`outgoing`], [`outcome`], [`retries`], [`amount`].
 //! * Formats: [`cloudevents`], [`attributes`], [`feed_mapping`], [`cron`] with [`zones`], [`fields`], [`text`].
 //! * The network as text: [`net`]. The operator's [`settings`]. The [`time`]. The rule of sharing: [`share`].
 
@@ -28,6 +28,7 @@ pub mod net;
 pub mod outcome;
 pub mod outgoing;
 pub mod partners;
+pub mod retries;
 pub mod settings;
 pub mod share;
 pub mod state;

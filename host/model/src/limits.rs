@@ -99,3 +99,27 @@ pub struct Usage {
     /// Highest sum over memories and tables.
     pub memory_peak_bytes: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exceeded_limit_is_told_by_the_name_under_which_it_is_set() {
+        use LimitKind::*;
+        for (limit, name) in [
+            (MemoryBytes, "memory_bytes"),
+            (CpuMs, "cpu_ms"),
+            (WallMs, "wall_ms"),
+            (StreamMs, "stream_ms"),
+            (ResponseBytes, "response_bytes"),
+            (Effects, "effects"),
+            (HostResources, "host_resources"),
+            (StackBytes, "stack_bytes"),
+        ] {
+            assert_eq!(serde_json::to_value(limit).unwrap(), name);
+            let exceeded = Exceeded { limit, value: 10, used: 11 };
+            assert_eq!(exceeded.to_string(), format!("limit {name} of 10 exceeded: used 11"));
+        }
+    }
+}

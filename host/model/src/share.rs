@@ -35,4 +35,13 @@ mod tests {
         assert!(fits(1, 0, 0, 1) && fits(2, 1, 1, 1) && fits(7, 6, 6, 1));
         assert!(!fits(1, 1, 0, 1) && !fits(10, 9, 0, 2) && !fits(10, u64::MAX, 0, 1));
     }
+
+    #[test]
+    fn the_last_eighth_is_for_those_who_have_no_more_than_is_left() {
+        // Of 80 the last 10 are kept back: whoever has 11 may leave 10 and no fewer.
+        assert!(fits(80, 69, 11, 1) && !fits(80, 70, 11, 1));
+        // Whoever has as much as is left may take of it, and whoever has more may not.
+        assert!(fits(80, 72, 4, 4) && !fits(80, 72, 5, 4));
+        assert!(fits(80, 79, 0, 1) && !fits(80, 79, 1, 1) && !fits(80, 80, 0, 1));
+    }
 }

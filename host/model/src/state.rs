@@ -37,3 +37,48 @@ impl Read {
         (texts + size_of::<Read>()) as u64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_number_is_decimal_text_of_64_bits() {
+        for (text, number) in [
+            ("0", Some(0)),
+            ("42", Some(42)),
+            ("-42", Some(-42)),
+            ("007", Some(7)),
+            ("9223372036854775807", Some(i64::MAX)),
+            ("-9223372036854775808", Some(i64::MIN)),
+            ("00000000000000000007", Some(7)),
+            ("000000000000000000007", None),
+            ("9223372036854775808", None),
+            ("+1", None),
+            ("", None),
+            ("-", None),
+            (" 1", None),
+            ("1.0", None),
+            ("1e3", None),
+            ("١", None),
+        ] {
+            assert_eq!(whole_number(text.as_bytes()), number, "{text:?}");
+        }
+        assert_eq!(whole_number(b"\xff"), None);
+        assert_eq!(i64::MIN.to_string().len(), NUMBER_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_read_costs_every_text_that_is_stored_of_it() {
+        let base = size_of::<Read>() as u64;
+        let key = |version: Option<&str>| Read::Key { key: "goals".into(), version: version.map(Into::into) }.bytes();
+        assert_eq!((key(None), key(Some("v-1"))), (base + 5, base + 8));
+        let seen = |count: usize| vec![("ab".to_owned(), "v-1".to_owned()); count];
+        let list = |after: Option<&str>, count| {
+            Read::List { prefix: "goal".into(), after: after.map(Into::into), limit: 10, seen: seen(count) }.bytes()
+        };
+        let each = 5 + size_of::<(String, Version)>() as u64;
+        assert_eq!((list(None, 0), list(Some("ab"), 0)), (base + 4, base + 6));
+        assert_eq!((list(None, 1), list(None, 3)), (base + 4 + each, base + 4 + 3 * each));
+    }
+}

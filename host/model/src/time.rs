@@ -87,3 +87,50 @@ pub fn instant(ms: Millis) -> DateTime<Utc> {
 pub fn rfc3339(ms: Millis) -> String {
     instant(ms).to_rfc3339_opts(SecondsFormat::Millis, true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_milliseconds_and_the_ends_of_the_calendar_are_not_left() {
+        assert_eq!(rfc3339(1_795_262_400_007), "2026-11-21T12:00:00.007Z");
+        assert_eq!(rfc3339(-1), "1969-12-31T23:59:59.999Z");
+        assert_eq!(instant(i64::MAX), DateTime::<Utc>::MAX_UTC);
+        assert_eq!(instant(i64::MIN), DateTime::<Utc>::MIN_UTC);
+    }
+
+    #[test]
+    fn the_clones_of_a_manual_clock_move_together() {
+        let clock = Clock::manual(1_000);
+        let other = clock.clone();
+        other.advance(500);
+        other.advance(-1);
+        assert_eq!((clock.now_ms(), other.now_ms()), (1_499, 1_499));
+        let now = Clock::System.now_ms();
+        assert!(now > 1_700_000_000_000, "{now} is after 2023");
+    }
+
+    #[test]
+    fn a_ulid_tells_its_time_and_its_process() {
+        let clock = Clock::manual(1_795_262_400_007);
+        let ulid = clock.ulid();
+        assert_eq!((ulid.len(), origin(&ulid)), (26, Some((1_795_262_400_007, true))));
+        assert_ne!(ulid, clock.ulid());
+        assert_eq!(ulid, ulid.to_ascii_lowercase());
+        clock.advance(1);
+        assert!(clock.ulid() > ulid);
+        // Another tag in the 16 bits above the random ones.
+        let other = Ulid::from_parts(7, u128::from(!process_tag()) << 64);
+        assert_eq!(origin(&other.to_string()), Some((7, false)));
+        assert_eq!(origin("no ulid"), None);
+    }
+
+    #[test]
+    fn jitter_reaches_both_of_its_ends() {
+        let all: std::collections::BTreeSet<u64> = (0..200).map(|_| jitter(3)).collect();
+        assert_eq!(all, [0, 1, 2, 3].into());
+        assert_eq!(jitter(0), 0);
+        assert_ne!(jitter(u64::MAX), jitter(u64::MAX));
+    }
+}

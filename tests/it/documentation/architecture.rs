@@ -226,3 +226,12 @@ fn the_linter_forbids_the_time_of_the_system_and_loose_tasks() {
         excepted.map(|file| file.file_name().expect("a name").to_string_lossy().into_owned()).collect();
     assert_eq!(names, ["lifecycle.rs", "system.rs", "time.rs"].map(str::to_owned).into());
 }
+
+#[test]
+fn fuzz_targets_are_compiled_with_the_profile_of_the_workspace() {
+    let profile = |file: &str| {
+        let manifest: toml::Table = read(&workspace().join(file)).parse().expect("TOML");
+        manifest["profile"]["dev"].clone()
+    };
+    assert_eq!(profile("Cargo.toml"), profile("fuzz/Cargo.toml"), "dependencies are compiled twice otherwise");
+}

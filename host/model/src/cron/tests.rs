@@ -1,6 +1,6 @@
 //! The search against a minute-by-minute walk that knows nothing of it, and the texts of refusals.
 
-use chrono::{NaiveDateTime, Timelike};
+use chrono::Timelike;
 
 use crate::cron::*;
 use crate::zones::Zones;
@@ -107,6 +107,48 @@ fn leap_days_are_found_across_the_year_2100() {
 }
 
 #[test]
+fn macros_stand_for_their_five_fields() {
+    for (name, fields) in [
+        ("@yearly", "0 0 1 1 *"),
+        ("@annually", "0 0 1 1 *"),
+        ("@monthly", "0 0 1 * *"),
+        ("@weekly", "0 0 * * 0"),
+        ("@daily", "0 0 * * *"),
+        ("@Midnight", "0 0 * * *"),
+        ("@hourly", "0 * * * *"),
+    ] {
+        let year = |cron| fired(cron, "UTC", "2026-01-01T00:00:00Z", "2027-01-02T00:00:00Z");
+        assert_eq!(year(name), year(fields), "{name}");
+    }
+}
+
+#[test]
+fn a_schedule_shows_its_text_and_what_it_does_when_the_clocks_change() {
+    for (text, follows) in
+        [("30 2 * * *", false), ("0,30 1-3 * * mon", false), ("*/5 2 * * *", true), ("0-30/5 2 * * *", true)]
+    {
+        let cron: Cron = format!("  {text} ").parse().unwrap();
+        assert_eq!((cron.as_str(), cron.to_string().as_str()), (text, text));
+        assert_eq!(cron.clock_change_rule().starts_with("follows real time"), follows, "{text}");
+        assert_eq!(cron.clock_change_rule().starts_with("fires once for each"), !follows, "{text}");
+    }
+}
+
+#[test]
+fn a_zone_is_no_part_of_a_schedule() {
+    for text in ["CRON_TZ=Europe/Stockholm 0 0 * * *", "TZ=Europe/Stockholm 0 0 * * *"] {
+        assert_eq!(Cron::parse(text), Err(CronError::Zone(STOCKHOLM.into())));
+    }
+}
+
+#[test]
+fn the_ends_of_an_interval_are_after_and_until() {
+    let due = |after, until| fired("0 6 * * *", "UTC", after, until);
+    assert_eq!(due("2026-06-01T06:00:00Z", "2026-06-02T06:00:00Z"), ["06-02T06:00"]);
+    assert_eq!(due("2026-06-01T05:59:59Z", "2026-06-02T05:59:59Z"), ["06-01T06:00"]);
+}
+
+#[test]
 fn refusals_name_the_field() {
     assert_eq!(refusal("60 * * * *"), "minute: 60 is not between 0 and 59");
     assert_eq!(refusal("0 24 * * *"), "hour: 24 is not between 0 and 23");
@@ -121,6 +163,12 @@ fn refusals_name_the_field() {
     );
     assert_eq!(refusal("0 0 * * 5-1"), "day-of-week: `5-1` runs backwards");
     assert_eq!(refusal("*/0 * * * *"), "minute: `*/0`: the step must be 1 to 59");
+    assert_eq!(refusal("*/60 * * * *"), "minute: `*/60`: the step must be 1 to 59");
+    assert_eq!(refusal("*/x * * * *"), "minute: `*/x`: the step must be 1 to 59");
+    assert!(Cron::parse("*/59 0-23/23 * * *").is_ok());
+    assert_eq!(refusal("0 0 * * 8"), "day-of-week: 8 is not between 0 and 7");
+    assert_eq!(refusal("0 0 * * x"), "day-of-week: `x` is neither a number nor one of sun mon tue wed thu fri sat");
+    assert_eq!(refusal("x * * * *"), "minute: `x` is not a number");
     assert_eq!(refusal("5/10 * * * *"), "minute: `5/10`: a step needs a range, such as 5-59/..");
     assert_eq!(refusal("1,,2 * * * *"), "minute: ``: a number is missing");
     assert_eq!(refusal("1- * * * *"), "minute: `1-`: a number is missing");
@@ -129,6 +177,7 @@ fn refusals_name_the_field() {
     assert_eq!(refusal("@reboot"), CronError::Macro("@reboot".into()).to_string());
     assert!(refusal("0 0 12 * * *").ends_with("this one has 6; seconds and years are not supported"));
     assert!(refusal("").ends_with("this one has 0"));
+    assert!(refusal("0 0 * *").ends_with("this one has 4"));
     for never in ["0 0 30 2 *", "* * 31 4,6,9,11 *", "0 0 30-31 feb *"] {
         assert_eq!(Cron::parse(never), Err(CronError::Never));
     }
@@ -182,49 +231,78 @@ impl Dice {
     }
 }
 
-/// Walks every minute of `walls`, as the two rules read, with the wall clock already looked up.
-fn walk(fields: &[Sample; 5], walls: &[(DateTime<Utc>, NaiveDateTime)]) -> Vec<DateTime<Utc>> {
-    let [minute, hour, day, month, weekday] = fields;
-    let shows = |wall: NaiveDateTime| {
-        let by_day = day.allows(wall.day());
-        let sunday_is = |value: u32| value == 0 && weekday.allows(7);
-        let of_week = wall.weekday().num_days_from_sunday();
-        let by_weekday = weekday.allows(of_week) || sunday_is(of_week);
-        let date = match (day.text.as_str(), weekday.text.as_str()) {
-            ("*", "*") => true,
-            ("*", _) => by_weekday,
-            (_, "*") => by_day,
-            _ => by_day || by_weekday,
-        };
-        minute.allows(wall.minute()) && hour.allows(wall.hour()) && month.allows(wall.month()) && date
-    };
-    let recurs = [minute, hour].iter().any(|field| field.text.contains(['*', '/']));
-    let mut latest = walls[0].1;
-    let mut due = Vec::new();
-    for &(instant, wall) in &walls[1..] {
-        let fires = if recurs {
-            shows(wall)
-        } else {
-            // All wall times since the latest seen, of which there is one but at a change: skipped ones, or none.
-            std::iter::successors(Some(latest + TimeDelta::minutes(1)), |wall| Some(*wall + TimeDelta::minutes(1)))
-                .take_while(|skipped| *skipped <= wall)
-                .any(shows)
-        };
-        latest = latest.max(wall);
-        if fires {
-            due.push(instant);
+/// An hour of a day on the wall clock, with the instants that belong to its minutes.
+struct Hour {
+    date: NaiveDate,
+    hour: u32,
+    minutes: Vec<(u32, DateTime<Utc>)>,
+}
+
+/// Every minute of some days, by the hour that the wall clock has.
+#[derive(Default)]
+struct Walls {
+    /// What the clock shows at each instant.
+    shown: Vec<Hour>,
+    /// Each wall time that is new, with the instant at which it is reached. Times that a change skips are reached together
+    /// with the first one after them, and times that come again are not new.
+    reached: Vec<Hour>,
+}
+
+impl Walls {
+    fn of(rules: &Rules, from: DateTime<Utc>, minutes: i64) -> Walls {
+        let mut walls = Walls::default();
+        let mut latest = rules.wall(from);
+        for at in (1..=minutes).map(|minute| from + TimeDelta::minutes(minute)) {
+            let wall = rules.wall(at);
+            push(&mut walls.shown, wall, at);
+            while latest < wall {
+                latest += TimeDelta::minutes(1);
+                push(&mut walls.reached, latest, at);
+            }
         }
+        walls
     }
+}
+
+fn push(hours: &mut Vec<Hour>, wall: NaiveDateTime, at: DateTime<Utc>) {
+    let (date, hour) = (wall.date(), wall.hour());
+    if hours.last().is_none_or(|last| (last.date, last.hour) != (date, hour)) {
+        hours.push(Hour { date, hour, minutes: vec![] });
+    }
+    hours.last_mut().unwrap().minutes.push((wall.minute(), at));
+}
+
+/// Walks every minute, as the two rules read. An hour of which no minute can count is passed over at once.
+fn walk(fields: &[Sample; 5], walls: &Walls) -> Vec<DateTime<Utc>> {
+    let [minute, hour, day, month, weekday] = fields;
+    let has_date = |date: NaiveDate| {
+        let by_day = day.allows(date.day());
+        let of_week = date.weekday().num_days_from_sunday();
+        let by_weekday = weekday.allows(of_week) || (of_week == 0 && weekday.allows(7));
+        month.allows(date.month())
+            && match (day.text.as_str(), weekday.text.as_str()) {
+                ("*", "*") => true,
+                ("*", _) => by_weekday,
+                (_, "*") => by_day,
+                _ => by_day || by_weekday,
+            }
+    };
+    let minutes: Vec<bool> = (0..60).map(|value| minute.allows(value)).collect();
+    let recurs = [minute, hour].iter().any(|field| field.text.contains(['*', '/']));
+    let hours = if recurs { &walls.shown } else { &walls.reached };
+    let mut due: Vec<_> = hours
+        .iter()
+        .filter(|of| hour.allows(of.hour) && has_date(of.date))
+        .flat_map(|of| of.minutes.iter().filter(|(minute, _)| minutes[*minute as usize]).map(|(_, at)| *at))
+        .collect();
+    due.dedup();
     due
 }
 
 fn agrees(zone: &str, from: &str, days: i64, expressions: usize, seed: u64) {
     let (from, rules) = (utc(from), rules(zone));
-    let walls: Vec<_> = (0..=days * 24 * 60)
-        .map(|minute| from + TimeDelta::minutes(minute))
-        .map(|instant| (instant, rules.wall(instant)))
-        .collect();
-    let until = walls.last().unwrap().0;
+    let walls = Walls::of(&rules, from, days * 24 * 60);
+    let until = from + TimeDelta::days(days);
     let mut dice = Dice(seed);
     let mut fired = 0;
     for _ in 0..expressions {

@@ -280,4 +280,72 @@ mod tests {
             assert!(check_pattern(text).is_err(), "{text}");
         }
     }
+
+    #[test]
+    fn bounds_are_inclusive() {
+        let complaints = |grants: Grants| check(grants).err().unwrap_or_default().len();
+        let http = |count: usize| {
+            let one = |at| HttpGrant { hosts: [format!("h{at}.example")].into(), ..HttpGrant::default() };
+            Grants { http: (0..count).map(one).collect(), ..Grants::default() }
+        };
+        assert_eq!((complaints(http(HTTP_MAX)), complaints(http(HTTP_MAX + 1))), (0, 1));
+        let names = |count: usize| -> BTreeSet<String> { (0..count).map(|at| format!("n{at}")).collect() };
+        let hosts = |count| {
+            let mut grants = http(1);
+            grants.http[0].hosts = names(count);
+            grants
+        };
+        assert_eq!((complaints(hosts(NAMES_MAX)), complaints(hosts(NAMES_MAX + 1))), (0, 1));
+        let secrets = |count| Grants { secrets: names(count), ..Grants::default() };
+        assert_eq!((complaints(secrets(NAMES_MAX)), complaints(secrets(NAMES_MAX + 1))), (0, 1));
+        let path = |chars: usize| {
+            let mut grants = http(1);
+            grants.http[0].paths = [format!("/{}", "x".repeat(chars - 1))].into();
+            grants
+        };
+        assert_eq!((complaints(path(PATH_CHARS_MAX)), complaints(path(PATH_CHARS_MAX + 1))), (0, 1));
+        let spend = |calls, bytes| {
+            let mut grants = http(1);
+            (grants.http[0].calls, grants.http[0].bytes) = (calls, bytes);
+            grants
+        };
+        assert_eq!((complaints(spend(CALLS_MAX, BYTES_MAX)), complaints(spend(CALLS_MAX + 1, BYTES_MAX + 1))), (0, 2));
+        assert_eq!((complaints(spend(1, 1)), complaints(spend(0, 0))), (0, 2));
+        let most = |max: i64, sum: i64| {
+            let text = |minor| amount::decimal(minor, "SEK");
+            let grant = TransactionGrant { max: text(max), sum: text(sum), period: crate::Period::Day };
+            Grants { transactions: [("SEK".to_owned(), grant)].into(), ..Grants::default() }
+        };
+        assert_eq!(complaints(most(amount::MINOR_MAX, amount::MINOR_MAX)), 0);
+        assert_eq!(complaints(most(amount::MINOR_MAX, amount::MINOR_MAX + 1)), 1);
+    }
+
+    #[test]
+    fn keys_of_variables_are_names_of_environment_variables() {
+        for key in ["A", "lower.and-dots", &"x".repeat(255), &"ä".repeat(255)] {
+            assert_eq!(check_variable(key), Ok(()), "{key}");
+        }
+        for key in ["", "A=B", "A\0", "A\n", &"x".repeat(256)] {
+            assert!(check_variable(key).is_err(), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn reserved_events_cannot_be_granted_and_what_leads_where_is_not_the_callers_to_say() {
+        let wrong = check(grants(r#"{"events":["larder.x"]}"#)).unwrap_err();
+        assert_eq!((wrong[0].key.as_str(), wrong.len()), ("grants.events", 1));
+        let bound = grants(r#"{"upstreams":["bank"],"leads":{"upstream bank":"https://evil.example"}}"#);
+        assert!(check(bound).unwrap().leads.is_empty());
+    }
+
+    #[test]
+    fn a_digest_names_what_was_read() {
+        let (none, state) = (Grants::default(), grants(r#"{"state":true}"#));
+        let events = grants(r#"{"events":["a"]}"#);
+        let all = [digest(&none, &state), digest(&state, &none), digest(&none, &events), digest(&state, &events)];
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
+        assert_eq!(all[0], digest(&none, &state));
+        assert_eq!(in_words(&state), ["may keep state"]);
+        assert_eq!(in_words(&none), [] as [&str; 0]);
+    }
 }

@@ -306,8 +306,8 @@ mod tests {
         let words =
             |calls: &str| format!("https://a.example below /v1 (GET, HEAD; at most {calls} and 1 KiB per execution)");
         assert_eq!(
-            between(call(1), call(2)).0,
-            [format!("may now call {} instead of {}", words("2 calls"), words("1 call"))]
+            between(call(1), call(2)),
+            (vec![format!("may now call {} instead of {}", words("2 calls"), words("1 call"))], vec![])
         );
         assert_eq!(
             between(call(2), call(1)).1,
@@ -429,5 +429,80 @@ mod tests {
     /// What two grants that cover each other must have in common, however they are written.
     fn reach(grants: &Grants) -> (bool, usize, BTreeSet<String>, BTreeSet<String>) {
         (grants.state, grants.transactions.len(), grants.upstreams.clone(), grants.secrets.clone())
+    }
+
+    #[test]
+    fn a_name_that_leads_elsewhere_widens() {
+        let bound = |names: &[&str], to: &[(&str, &str)]| Grants {
+            upstreams: names.iter().map(|name| (*name).to_owned()).collect(),
+            leads: to.iter().map(|(name, to)| (leads::upstream_key(name), (*to).to_owned())).collect(),
+            ..Grants::default()
+        };
+        for (old, new, widens) in [
+            (bound(&["bank"], &[("bank", "A")]), bound(&["bank"], &[("bank", "A")]), None),
+            // Granted before it was stored where names lead.
+            (bound(&["bank"], &[]), bound(&["bank"], &[("bank", "B")]), None),
+            (
+                bound(&["bank"], &[("bank", "A")]),
+                bound(&["bank"], &[("bank", "B")]),
+                Some("may now call the upstream bank, which leads to B instead of A"),
+            ),
+            (
+                bound(&[], &[]),
+                bound(&["bank"], &[("bank", "B")]),
+                Some("may now call the upstream bank, which leads to B"),
+            ),
+            (bound(&[], &[]), bound(&["bank"], &[("bank", leads::NOWHERE)]), Some("may now call the upstream bank")),
+        ] {
+            let found = Difference::between(&old, &new);
+            assert_eq!(found.widens.first().map(String::as_str), widens);
+            assert_eq!((found.widens.len(), found.narrows.len()), (usize::from(widens.is_some()), 0));
+            assert_eq!(covers(&old, &new), widens.is_none());
+        }
+    }
+
+    #[test]
+    fn the_same_amount_written_otherwise_does_not_widen() {
+        let grants = |max: &str, sum: &str| {
+            let grant = TransactionGrant { max: max.into(), sum: sum.into(), period: Period::Day };
+            Grants { transactions: [("SEK".to_owned(), grant)].into(), ..Grants::default() }
+        };
+        assert!(covers(&grants("1.00", "2.00"), &grants("1", "2")));
+        // What cannot be read is not known to be less.
+        assert!(!covers(&grants("1.00", "2.00"), &grants("x", "2.00")));
+        assert!(!covers(&grants("1.00", "2.00"), &grants("1.00", "x")));
+        assert!(!covers(&grants("x", "2.00"), &grants("1.00", "2.00")));
+    }
+
+    #[test]
+    fn a_call_is_told_beside_the_one_that_it_takes_the_place_of() {
+        let http = |all: &[(&str, &str, u64)]| {
+            let one = |(scheme, host, bytes): &(&str, &str, u64)| json!({ "scheme": scheme, "hosts": [host], "bytes": bytes, "methods": ["GET"], "calls": 1 });
+            json!({ "http": all.iter().map(one).collect::<Vec<_>>() })
+        };
+        let words = |url: &str, size: &str| format!("{url} (GET; at most 1 call and {size} per execution)");
+        // Another scheme, and another host, are another call.
+        for (new, url) in [(("http", "a.b", 1), "http://a.b"), (("https", "c.d", 1), "https://c.d")] {
+            let (widens, narrows) = between(http(&[("https", "a.b", 1)]), http(&[new]));
+            assert_eq!(widens, [format!("may now call {}", words(url, "1 bytes"))]);
+            assert_eq!(narrows, [format!("may no longer call {}", words("https://a.b", "1 bytes"))]);
+        }
+        // Of two that cover it the same one stays, and the other one goes.
+        let (widens, narrows) =
+            between(http(&[("https", "*.b", 1), ("https", "a.b", 1)]), http(&[("https", "a.b", 1)]));
+        assert_eq!(
+            (widens.len(), narrows),
+            (0, vec![format!("may no longer call {}", words("https://*.b", "1 bytes"))])
+        );
+        // Two of a kind, each in the place of one.
+        let (widens, narrows) = between(
+            http(&[("https", "a.b", 1_000), ("https", "a.b", 2_048)]),
+            http(&[("https", "a.b", 3 << 20), ("https", "a.b", 4_000)]),
+        );
+        let told = |new: &str, old: &str| {
+            format!("may now call {} instead of {}", words("https://a.b", new), words("https://a.b", old))
+        };
+        assert_eq!(widens, [told("3 MiB", "1000 bytes"), told("4000 bytes", "2 KiB")]);
+        assert_eq!(narrows, [] as [&str; 0]);
     }
 }

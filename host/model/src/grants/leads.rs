@@ -220,4 +220,43 @@ mod tests {
         assert!(!owner(2, 1) && !owner(1, 1));
         assert_eq!(called(vec![at(None, 1)]).len(), 1);
     }
+
+    fn variable(name: &str, secret: bool, revision: &str) -> Variable {
+        Variable {
+            partner: "acme".parse().unwrap(),
+            function: "f".parse().unwrap(),
+            id: "v-1".parse().unwrap(),
+            name: name.into(),
+            secret,
+            sealed: vec![],
+            revision: revision.into(),
+            created_at_ms: 0,
+            updated_at_ms: 0,
+        }
+    }
+
+    #[test]
+    fn a_secret_with_another_value_is_not_granted_until_somebody_says_yes_again() {
+        let grants = Grants { secrets: ["TOKEN".into(), "PLAIN".into()].into(), ..Grants::default() };
+        let of =
+            |revision: &str| Leads::default().of(&[variable("TOKEN", true, revision), variable("PLAIN", false, "1")]);
+        let (before, after) = (of("1"), of("2"));
+        assert_ne!(before.secret("TOKEN"), after.secret("TOKEN"));
+        // Only secrets lead anywhere.
+        assert_eq!((before.secret("PLAIN"), before.secret("OTHER"), before.upstream("x")), (NOWHERE, NOWHERE, NOWHERE));
+        let bound = before.bind(&grants);
+        assert!(before.are_of(&bound) && !after.are_of(&bound));
+        assert_eq!(before.effective(&bound).secrets, grants.secrets);
+        assert_eq!(after.effective(&bound).secrets, ["PLAIN".to_owned()].into());
+        assert!(after.effective(&bound).moved.is_empty());
+
+        // What is asked for in addition leads where it does now, what was granted where it did then.
+        let more = Grants { secrets: ["TOKEN".into(), "NEW".into()].into(), state: true, ..Grants::default() };
+        let now = Leads::default().of(&[variable("TOKEN", true, "2"), variable("NEW", true, "7")]);
+        let inherited = now.inherit(&bound, &more);
+        assert!(inherited.state && inherited.secrets == more.secrets);
+        assert_eq!(inherited.leads[&secret_key("TOKEN")], before.secret("TOKEN"));
+        assert_eq!(inherited.leads[&secret_key("NEW")], now.secret("NEW"));
+        assert_eq!(now.effective(&inherited).secrets, ["NEW".to_owned()].into());
+    }
 }

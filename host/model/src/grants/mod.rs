@@ -274,4 +274,73 @@ mod tests {
         let grants = Grants { transactions: [("SEK".into(), broken)].into(), ..Grants::default() };
         assert!(grants.allow_transaction("SEK", 2, 1).is_err());
     }
+
+    fn effects() -> [(Effect, fn(&mut Grants)); 5] {
+        let event = crate::Event {
+            id: "1".into(),
+            source: String::new(),
+            kind: "goal.scored".into(),
+            subject: None,
+            time: String::new(),
+            data_content_type: "application/json".into(),
+            data: bytes::Bytes::new(),
+            attributes: BTreeMap::new(),
+        };
+        let save = Effect::Transaction {
+            id: "t-1".into(),
+            end_user: None,
+            amount: "1.00".into(),
+            amount_minor: 100,
+            currency: "SEK".into(),
+            memo: None,
+        };
+        let state: fn(&mut Grants) = |grants| grants.state = true;
+        [
+            (Effect::SetState { key: "k".into(), value: bytes::Bytes::new() }, state),
+            (Effect::DeleteState { key: "k".into() }, state),
+            (Effect::IncrementState { key: "k".into(), by: 1 }, state),
+            (Effect::Emit(event), |grants| grants.events = ["goal.*".into()].into()),
+            (save, |grants| {
+                let grant = TransactionGrant { max: "1.00".into(), sum: "5.00".into(), period: Period::Day };
+                grants.transactions.insert("SEK".into(), grant);
+            }),
+        ]
+    }
+
+    #[test]
+    fn every_effect_needs_its_own_grant() {
+        let exponent = |currency: &str| (currency == "SEK").then_some(2);
+        for (at, (effect, _)) in effects().iter().enumerate() {
+            for (by, (_, grant)) in effects().iter().enumerate() {
+                let mut grants = Grants::default();
+                assert!(grants.allow(effect, exponent).is_err(), "{effect:?}");
+                grant(&mut grants);
+                let same = at == by || (at < 3 && by < 3);
+                assert_eq!(grants.allow(effect, exponent).is_ok(), same, "{effect:?} by {grants:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn reserved_types_and_patterns_are_not_emitted_even_if_granted() {
+        let grants = Grants { events: ["*".into(), "*.*".into()].into(), ..Grants::default() };
+        assert_eq!(grants.allow_event("goal.scored"), Ok(()));
+        assert_eq!(grants.allow_event("larders.goal"), Ok(()));
+        for kind in ["larder.goal", "Larder", "LARDER.x"] {
+            assert!(grants.allow_event(kind).unwrap_err().contains("reserved"), "{kind}");
+        }
+        for kind in ["*", "goal.*"] {
+            assert!(grants.allow_event(kind).unwrap_err().contains("patterns"), "{kind}");
+        }
+    }
+
+    #[test]
+    fn an_upstream_is_called_by_its_granted_name_and_while_it_has_not_moved() {
+        let mut grants = Grants { upstreams: ["bank".into()].into(), ..Grants::default() };
+        assert_eq!(grants.allow_upstream("bank"), Ok(()));
+        assert!(grants.allow_upstream("odds").unwrap_err().ends_with(r#"upstreams = ["bank", "odds"]"#));
+        grants.moved = std::mem::take(&mut grants.upstreams);
+        assert_eq!(grants.allow_upstream("bank"), Err(Grants::leads_elsewhere("bank")));
+        assert!(Grants::leads_elsewhere("bank").contains("\"bank\" leads elsewhere"));
+    }
 }

@@ -7,7 +7,6 @@ pub mod backends;
 pub mod gates;
 pub mod input;
 pub mod request;
-pub mod retries;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +17,7 @@ use http_body_util::{BodyExt, Full};
 use larder_egress::upstreams::Upstreams;
 use larder_egress::{Calls, Client, InForce};
 use larder_model::ids::{DeploymentId, ExecutionId};
+use larder_model::retries::{self, Fate};
 use larder_model::time::{Millis, jitter};
 use larder_model::{
     Effect, End, Enrolment, Event, Execution, ExecutionStatus, Failure, Outcome, RequestRecord, Trigger,
@@ -36,7 +36,6 @@ use crate::common::{Common, context};
 use crate::directory::{Active, FunctionView};
 use crate::execution::backends::{Http, Savings, Signing, State};
 use crate::execution::gates::{Gates, RACES_MAX};
-use crate::execution::retries::Fate;
 use crate::ledger::{Ledger, Unwritten};
 use crate::objects::Objects;
 use crate::{backlog, stored};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use larder_model::ids::{EnrolmentId, EventId, ExecutionId, PartnerId};
+use larder_model::retries::Fate;
 use larder_model::time::Millis;
 use larder_model::{Enrolment, EnrolmentStatus, Execution, StoredEvent, Trigger, delivery_key};
 use larder_signals::Work;
@@ -15,7 +16,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::backlog;
 use crate::common::Common;
-use crate::execution::retries::Fate;
 use crate::execution::{self, Executor, Job as Run, input};
 use crate::jobs::driver::{Job, Next};
 use crate::jobs::fairness;

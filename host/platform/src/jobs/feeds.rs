@@ -19,7 +19,7 @@ use larder_model::grants::leads;
 use larder_model::ids::PartnerId;
 use larder_model::outgoing::Times;
 use larder_model::time::Millis;
-use larder_model::{Feed, Progress, fields};
+use larder_model::{Feed, Progress, fields, retries};
 use larder_signals::Work;
 use larder_signals::crash::{self, Point};
 use larder_store::Moved;
@@ -27,7 +27,6 @@ use metrics::{counter, gauge};
 
 use crate::backlog;
 use crate::common::context;
-use crate::execution::retries;
 use crate::feeds::owner;
 use crate::jobs::driver::{Job, Next};
 

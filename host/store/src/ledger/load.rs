@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use larder_model::ids::{EnrolmentId, ExecutionId, FunctionId, PartnerId};
 use larder_model::state::{NUMBER_BYTES_MAX, Read, Version, whole_number};
-use larder_model::time::Millis;
+use larder_model::time::{Clock, Millis};
 use larder_model::{Effect, Grants};
 
 use crate::db::{Lock, PART, Tx, Value, by_partner, one_of, parts};
-use crate::ledger::{Ended, named_savers, saver, touches_state};
+use crate::event_roots::Descendants;
+use crate::ledger::Ended;
+use crate::ledger::decide::{Commit, Rows, named_savers, saver, scope, touches_state};
 use crate::state::{self, Scope};
 use crate::{Result, args};
 
@@ -64,12 +66,53 @@ type Key<'a> = (&'a PartnerId, &'a ExecutionId);
 /// The savings of one function for one end user in one currency.
 pub(super) type Account = (PartnerId, FunctionId, String, String);
 
+impl<'a> Commit<'a> {
+    pub(super) async fn load(
+        tx: &mut Tx<'_>,
+        group: &[Ended],
+        refused: Option<&'a str>,
+        clock: &'a Clock,
+    ) -> Result<Commit<'a>> {
+        let functions = functions_of(tx, group).await?;
+        let leases = holders(tx, group.iter().map(|ended| (&ended.execution.partner, &ended.execution.id))).await?;
+        let active = active_enrolments_of(tx, group).await?;
+        let state = state_of(tx, group).await?.into_iter().map(|(key, place)| (key, Some(place))).collect();
+        let now = clock.now_ms();
+        let saved = saved_by(tx, group, &functions, now).await?;
+        let descendants = Descendants::of(tx, group, now).await?;
+        let locks = if group.iter().any(touches_state) { state::locks(tx, now).await? } else { HashMap::new() };
+        let mut stale_lists = HashSet::new();
+        for ended in group {
+            for read in &ended.reads {
+                if let Read::List { prefix, after, limit, seen } = read
+                    && !list_is_unchanged(tx, &scope(ended), prefix, after.as_deref(), *limit, seen).await?
+                {
+                    stale_lists.insert(ended.execution.id.clone());
+                }
+            }
+        }
+        Ok(Commit {
+            now,
+            clock,
+            refused,
+            functions,
+            leases,
+            active,
+            saved,
+            descendants,
+            state,
+            changed: BTreeSet::new(),
+            changed_scopes: HashSet::new(),
+            stale_lists,
+            locks,
+            rows: Rows::default(),
+        })
+    }
+}
+
 /// The existing functions of the group, locked against deletion. Functions whose own state the group reads or changes are
 /// locked exclusively, because a key that does not exist cannot be locked.
-pub(super) async fn functions_of(
-    tx: &mut Tx<'_>,
-    group: &[Ended],
-) -> Result<HashMap<(PartnerId, FunctionId), FunctionNow>> {
+async fn functions_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(PartnerId, FunctionId), FunctionNow>> {
     const NOW: &str = "-- function_of_group
         SELECT enabled, grants, created_at_ms FROM functions WHERE partner_id = ? AND id = ?";
     let mut wanted: BTreeMap<(&PartnerId, &FunctionId), (Lock, bool)> = BTreeMap::new();
@@ -95,7 +138,7 @@ pub(super) async fn functions_of(
 }
 
 /// The holders of those executions that have rows, locked until the transaction ends.
-pub(super) async fn holders<'k>(
+async fn holders<'k>(
     tx: &mut Tx<'_>,
     keys: impl IntoIterator<Item = Key<'k>>,
 ) -> Result<HashMap<(PartnerId, ExecutionId), Lease>> {
@@ -117,7 +160,7 @@ pub(super) async fn holders<'k>(
 
 /// The active enrolments of all end users for whom the group has effects, locked until the transaction ends. The locks also
 /// protect their state and their savings, because everybody who saves for one of them takes the same locks.
-pub(super) async fn active_enrolments_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<ActiveEnrolments> {
+async fn active_enrolments_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<ActiveEnrolments> {
     let mut wanted: BTreeMap<(&PartnerId, &FunctionId), BTreeSet<&String>> = BTreeMap::new();
     for ended in group.iter().filter(|ended| !ended.effects.is_empty()) {
         let e = &ended.execution;
@@ -147,7 +190,7 @@ pub(super) async fn active_enrolments_of(tx: &mut Tx<'_>, group: &[Ended]) -> Re
 
 /// The savings for the end users of the group, each within the period of its grant. Without transactions in the group, no
 /// statement is run. The locks of [`active_enrolments_of`] protect them from changes.
-pub(super) async fn saved_by(
+async fn saved_by(
     tx: &mut Tx<'_>,
     group: &[Ended],
     functions: &HashMap<(PartnerId, FunctionId), FunctionNow>,
@@ -200,7 +243,7 @@ pub(super) async fn saved_by(
 /// The state on which reads and increments depend: versions, and the numbers to be incremented. Other values are not
 /// loaded, because runs may have read very many. The locks of [`functions_of`] and [`active_enrolments_of`] protect it from
 /// changes.
-pub(super) async fn state_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(Scope, String), StateEntry>> {
+async fn state_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(Scope, String), StateEntry>> {
     /// Enrolment and name, and whether its number is needed.
     type Wanted<'a> = BTreeMap<(&'a str, &'a str), bool>;
     let mut wanted: BTreeMap<(&PartnerId, &FunctionId), Wanted<'_>> = BTreeMap::new();
@@ -247,7 +290,7 @@ pub(super) async fn state_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap
 }
 
 /// Would the list return the same now?
-pub(super) async fn list_is_unchanged(
+async fn list_is_unchanged(
     tx: &mut Tx<'_>,
     scope: &Scope,
     prefix: &str,

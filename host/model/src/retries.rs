@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use larder_model::time::{Millis, jitter};
-use larder_model::{End, Failure, LimitKind};
+use crate::time::{Millis, jitter};
+use crate::{End, Failure, LimitKind};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -60,9 +60,9 @@ pub fn delay(first: Duration, most: Duration, failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use larder_model::Exceeded;
 
     use super::*;
+    use crate::Exceeded;
 
     fn answered(status: u16) -> End {
         End::Answered(http::Response::builder().status(status).body(Bytes::new()).unwrap())

@@ -1,0 +1,309 @@
+//! The decisions about a group, without a database: what becomes of each outcome, given what was read and locked, and what
+//! is then to be written.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use larder_model::ids::{EventId, ExecutionId, FunctionId, PartnerId};
+use larder_model::state::{Read, whole_number};
+use larder_model::time::{Clock, Millis, rfc3339};
+use larder_model::{Effect, Event, Execution, ExecutionStatus, StoredEvent, amount};
+
+use super::load::{Account, FunctionNow, Lease, EntryValue, StateEntry, ActiveEnrolments};
+use super::{Ended, CommitResult};
+use crate::db::Value;
+use crate::event_roots::Descendants;
+use crate::state::Scope;
+use crate::{args, events, executions};
+
+/// The state of a group that is being committed.
+pub(super) struct Commit<'a> {
+    pub(super) now: Millis,
+    pub(super) clock: &'a Clock,
+    /// The reason to refuse all of it, if there is one.
+    pub(super) refused: Option<&'a str>,
+    /// The existing functions.
+    pub(super) functions: HashMap<(PartnerId, FunctionId), FunctionNow>,
+    pub(super) leases: HashMap<(PartnerId, ExecutionId), Lease>,
+    pub(super) active: ActiveEnrolments,
+    /// The savings within the period of each grant, including the outcomes decided so far.
+    pub(super) saved: HashMap<Account, i64>,
+    pub(super) descendants: Descendants,
+    /// The state including the outcomes decided so far.
+    pub(super) state: HashMap<(Scope, String), Option<StateEntry>>,
+    /// The keys of state to be written.
+    pub(super) changed: BTreeSet<(Scope, String)>,
+    pub(super) changed_scopes: HashSet<Scope>,
+    /// Executions that have listed state and would get another list now.
+    pub(super) stale_lists: HashSet<ExecutionId>,
+    /// State that is locked for one execution.
+    pub(super) locks: HashMap<Scope, ExecutionId>,
+    pub(super) rows: Rows,
+}
+
+/// The rows to be written at the end.
+#[derive(Default)]
+pub(super) struct Rows {
+    pub(super) ended: Vec<Execution>,
+    pub(super) dead_letters: Vec<Execution>,
+    pub(super) retried: Vec<(Execution, Millis)>,
+    pub(super) inserted: Vec<Vec<Value>>,
+    pub(super) transactions: Vec<Vec<Value>>,
+    pub(super) events: Vec<Vec<Value>>,
+}
+
+impl Commit<'_> {
+    pub(super) fn decide(&mut self, ended: &Ended) -> CommitResult {
+        let e = &ended.execution;
+        let function = self.functions.get(&(e.partner.clone(), e.function.clone()));
+        let same = |now: &&FunctionNow| ended.function_made_at_ms.is_none_or(|made| made == now.made_at_ms);
+        let Some(enabled) = function.filter(same).map(|function| function.enabled) else {
+            return CommitResult::Gone;
+        };
+        let held = match (&ended.holder, self.leases.get(&(e.partner.clone(), e.id.clone()))) {
+            (Some(holder), Some(held)) => held.holder.as_ref() == Some(holder) && held.attempt == e.attempt,
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if !held {
+            return CommitResult::Fenced;
+        }
+        if let Some(why) = self.refused {
+            return self.refuse(ended, why.to_owned(), ended.holder.is_some());
+        }
+        let scope = scope(ended);
+        let kept_for_another = touches_state(ended) && self.locks.get(&scope).is_some_and(|id| *id != e.id);
+        if kept_for_another || !ended.reads.iter().all(|read| self.still_true(&scope, &e.id, read)) {
+            return CommitResult::Conflict;
+        }
+        let stopped = if !enabled && !ended.effects.is_empty() {
+            Some("the function is disabled: none of its effects is applied".to_owned())
+        } else {
+            self.nobody_to_save_for(ended)
+        };
+        if let Some(why) = stopped {
+            return self.refuse(ended, why, false);
+        }
+        let applied = self
+            .granted(ended)
+            .and_then(|saved| Ok((saved, self.descendants.with(ended)?, self.writes(&scope, &ended.effects)?)));
+        match applied {
+            Err(why) => self.refuse(ended, why, ended.holder.is_some()),
+            Ok((saved, descendants, writes)) => {
+                self.saved.extend(saved);
+                self.descendants.set(ended, descendants);
+                for (name, value) in writes {
+                    let key = (scope.clone(), name);
+                    let place = |value| StateEntry { version: e.id.to_string(), value: EntryValue::Written(value) };
+                    self.state.insert(key.clone(), value.map(place));
+                    self.changed.insert(key);
+                    self.changed_scopes.insert(scope.clone());
+                }
+                let emitted = self.collect(ended);
+                self.record(ended, e.clone());
+                CommitResult::Committed { emitted }
+            }
+        }
+    }
+
+    /// Would this read return the same now?
+    fn still_true(&self, scope: &Scope, id: &ExecutionId, read: &Read) -> bool {
+        match read {
+            Read::Key { key, version } => {
+                let now = self.state.get(&(scope.clone(), key.clone())).and_then(Option::as_ref);
+                now.map(|place| &place.version) == version.as_ref()
+            }
+            // What an outcome of this group wrote is not in the database yet.
+            Read::List { .. } => !self.stale_lists.contains(id) && !self.changed_scopes.contains(scope),
+        }
+    }
+
+    /// Returns why effects for this enrolment, or for an end user that the function named, must not be applied: nothing is
+    /// saved for anybody who paused or withdrew during the run.
+    fn nobody_to_save_for(&self, ended: &Ended) -> Option<String> {
+        let e = &ended.execution;
+        if ended.effects.is_empty() {
+            return None;
+        }
+        if let Some(id) = &e.enrolment {
+            let active = self.active.enrolments.contains(&(e.partner.clone(), id.clone()));
+            return (!active).then(|| "the enrolment was paused or removed during this run".to_owned());
+        }
+        let gone = named_savers(ended).find(|end_user| {
+            !self.active.end_users.contains(&(e.partner.clone(), e.function.clone(), (*end_user).clone()))
+        })?;
+        Some(format!("end user {gone:?} has no active enrolment in this function any more"))
+    }
+
+    /// Returns the savings including this outcome, or why the effective grants do not cover it.
+    fn granted(&self, ended: &Ended) -> std::result::Result<HashMap<Account, i64>, String> {
+        let e = &ended.execution;
+        let mut saved = HashMap::new();
+        // Most outcomes change nothing, so no grants are loaded for them.
+        let Some(grants) = self.functions.get(&(e.partner.clone(), e.function.clone())).and_then(|f| f.grants.as_ref())
+        else {
+            return Ok(saved);
+        };
+        for effect in &ended.effects {
+            grants.allow(effect, amount::exponent)?;
+            let Effect::Transaction { end_user, amount_minor, currency, .. } = effect else { continue };
+            let grant = &grants.transactions[currency];
+            let account = account(ended, saver(ended, end_user.as_ref()), currency);
+            let before = *saved.get(&account).or_else(|| self.saved.get(&account)).unwrap_or(&0);
+            if let (Some(after), Ok(sum)) = (before.checked_add(*amount_minor), amount::minor(&grant.sum, currency))
+                && after <= sum
+            {
+                saved.insert(account, after);
+                continue;
+            }
+            let days = grant.period.days();
+            return Err(format!(
+                "the grant transactions.{currency} is for {} {currency} within {days} day{} for one end user, {} are \
+                 saved already and this would save {} more (larder.toml, [grants]: transactions.{currency}.sum)",
+                grant.sum,
+                if days == 1 { "" } else { "s" },
+                amount::decimal(before, currency),
+                amount::decimal(*amount_minor, currency)
+            ));
+        }
+        Ok(saved)
+    }
+
+    /// Returns the results of the state effects, or why one cannot be applied.
+    fn writes(&self, scope: &Scope, effects: &[Effect]) -> std::result::Result<Writes, String> {
+        let mut writes = Writes::new();
+        for effect in effects {
+            match effect {
+                Effect::SetState { key, value } => {
+                    writes.insert(key.clone(), Some(value.to_vec()));
+                }
+                Effect::DeleteState { key } => {
+                    writes.insert(key.clone(), None);
+                }
+                Effect::IncrementState { key, by } => {
+                    // The existing value, and the number that it is.
+                    let present = match writes.get(key) {
+                        Some(written) => written.as_deref().map(whole_number),
+                        None => {
+                            let stored = self.state.get(&(scope.clone(), key.clone())).and_then(Option::as_ref);
+                            stored.map(StateEntry::number)
+                        }
+                    };
+                    let sum = match present {
+                        None => Some(*by),
+                        Some(number) => number.and_then(|number| number.checked_add(*by)),
+                    };
+                    let Some(sum) = sum else {
+                        return Err(format!(
+                            "state {key:?} cannot be incremented by {by}: its value is not a whole number, or the sum would exceed 64 bits"
+                        ));
+                    };
+                    writes.insert(key.clone(), Some(sum.to_string().into_bytes()));
+                }
+                Effect::Transaction { .. } | Effect::Emit(_) => {}
+            }
+        }
+        Ok(writes)
+    }
+
+    /// Records the execution as failed, without its effects.
+    fn refuse(&mut self, ended: &Ended, why: String, dead_lettered: bool) -> CommitResult {
+        let mut failed = ended.execution.clone();
+        failed.status = ExecutionStatus::Failed;
+        failed.response_status = 500;
+        failed.errors.clone_from(&why);
+        failed.buried_at_ms = dead_lettered.then_some(self.now);
+        self.record(ended, failed);
+        CommitResult::Refused { why, dead_lettered }
+    }
+
+    fn record(&mut self, ended: &Ended, mut execution: Execution) {
+        execution.updated_at_ms = self.now;
+        match (&ended.holder, ended.retry_at_ms) {
+            (None, _) => self.rows.inserted.push(executions::row(&execution)),
+            (Some(_), Some(at)) => self.rows.retried.push((execution, at)),
+            (Some(_), None) if execution.buried_at_ms.is_some() => self.rows.dead_letters.push(execution),
+            (Some(_), None) => self.rows.ended.push(execution),
+        }
+    }
+
+    /// Collects the rows of the transactions and events. Returns whether there are events.
+    fn collect(&mut self, ended: &Ended) -> bool {
+        let e = &ended.execution;
+        let events_before = self.rows.events.len();
+        for effect in &ended.effects {
+            match effect {
+                Effect::Transaction { id, end_user, amount_minor, currency, memo, .. } => {
+                    let end_user = saver(ended, end_user.as_ref());
+                    self.rows.transactions.push(args![
+                        &e.partner,
+                        id,
+                        &e.id,
+                        &e.function,
+                        e.enrolment.as_ref(),
+                        end_user,
+                        *amount_minor,
+                        currency,
+                        memo.as_ref(),
+                        self.now
+                    ]);
+                }
+                Effect::Emit(event) => self.rows.events.push(events::row(&self.emitted(ended, event))),
+                Effect::SetState { .. } | Effect::DeleteState { .. } | Effect::IncrementState { .. } => {}
+            }
+        }
+        self.rows.events.len() > events_before
+    }
+
+    fn emitted(&self, ended: &Ended, event: &Event) -> StoredEvent {
+        StoredEvent {
+            partner: ended.execution.partner.clone(),
+            row: EventId::generate(self.clock),
+            id: event.id.clone(),
+            source: format!("/functions/{}", ended.execution.function),
+            kind: event.kind.clone(),
+            subject: event.subject.clone(),
+            time: rfc3339(self.now),
+            data_content_type: event.data_content_type.clone(),
+            data: event.data.clone(),
+            attributes: event.attributes.clone(),
+            depth: ended.depth,
+            root: Some(ended.root.key.clone()),
+            created_at_ms: self.now,
+        }
+    }
+}
+
+/// State after an outcome: the new value, or none if it is deleted.
+type Writes = BTreeMap<String, Option<Vec<u8>>>;
+
+pub(super) fn scope(ended: &Ended) -> Scope {
+    let e = &ended.execution;
+    Scope { partner: e.partner.clone(), function: e.function.clone(), enrolment: e.enrolment.clone() }
+}
+
+/// Does it change state or depend on it?
+pub(super) fn touches_state(ended: &Ended) -> bool {
+    let state = |effect: &Effect| !matches!(effect, Effect::Transaction { .. } | Effect::Emit(_));
+    !ended.reads.is_empty() || ended.effects.iter().any(state)
+}
+
+/// Whose saving it is; the runtime has checked that exactly one of the two is there.
+pub(super) fn saver<'e>(ended: &'e Ended, named: Option<&'e String>) -> &'e str {
+    ended.end_user.as_ref().or(named).map_or("", String::as_str)
+}
+
+fn account(ended: &Ended, end_user: &str, currency: &str) -> Account {
+    let e = &ended.execution;
+    (e.partner.clone(), e.function.clone(), end_user.to_owned(), currency.to_owned())
+}
+
+/// Whom a function that does not run for one end user saves for.
+pub(super) fn named_savers(ended: &Ended) -> impl Iterator<Item = &String> {
+    ended.effects.iter().filter_map(|effect| match effect {
+        Effect::Transaction { end_user, .. } => end_user.as_ref(),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests;
