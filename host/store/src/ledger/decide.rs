@@ -8,8 +8,8 @@ use larder_model::state::{Read, whole_number};
 use larder_model::time::{Clock, Millis, rfc3339};
 use larder_model::{Effect, Event, Execution, ExecutionStatus, StoredEvent, amount};
 
-use super::load::{Account, FunctionNow, Lease, EntryValue, StateEntry, ActiveEnrolments};
-use super::{Ended, CommitResult};
+use super::load::{Account, ActiveEnrolments, EntryValue, FunctionNow, Lease, StateEntry};
+use super::{CommitResult, Ended};
 use crate::db::Value;
 use crate::event_roots::Descendants;
 use crate::state::Scope;

@@ -9,8 +9,8 @@
 //! database, and [`write`](Commit::write) writes. Locks are taken in one order everywhere (functions, executions,
 //! enrolments, state; each by key), so that the groups of several processes wait for each other without deadlocks.
 
-mod decide;
 mod commit_marks;
+mod decide;
 mod load;
 mod write;
 

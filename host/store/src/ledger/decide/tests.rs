@@ -164,7 +164,9 @@ fn transactions(commit: &Commit<'_>) -> Vec<(String, i64)> {
 #[test]
 fn an_outcome_of_a_function_that_is_gone_or_was_made_again_is_dropped() {
     let clock = Clock::manual(NOW);
-    for (made_at_ms, expected) in [(None, COMMITTED), (Some(MADE_AT), COMMITTED), (Some(MADE_AT + 1), CommitResult::Gone)] {
+    for (made_at_ms, expected) in
+        [(None, COMMITTED), (Some(MADE_AT), COMMITTED), (Some(MADE_AT + 1), CommitResult::Gone)]
+    {
         let mut commit = commit(&clock);
         let of = Ended { function_made_at_ms: made_at_ms, ..ended("x-1", vec![]) };
         assert_eq!(commit.decide(&of), expected, "made at {made_at_ms:?}");
@@ -306,7 +308,10 @@ fn what_a_grant_no_longer_has_is_refused_for_good_if_it_came_from_the_queue() {
                 of = claimed(of, "w1", 1);
             }
             let verdict = commit.decide(&of);
-            assert!(matches!(verdict, CommitResult::Refused { dead_lettered, .. } if dead_lettered == queued), "{effect:?} {verdict:?}");
+            assert!(
+                matches!(verdict, CommitResult::Refused { dead_lettered, .. } if dead_lettered == queued),
+                "{effect:?} {verdict:?}"
+            );
             let rows = &commit.rows;
             assert_eq!((rows.transactions.len(), rows.events.len(), commit.changed.len()), (0, 0, 0), "{effect:?}");
             assert_eq!((rows.inserted.len(), rows.dead_letters.len()), (usize::from(!queued), usize::from(queued)));
