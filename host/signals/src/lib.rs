@@ -104,11 +104,11 @@ impl Signals {
             return;
         }
         // A draining process still notifies others.
-        life.spawn_last("wake-ups out", redis::send(self.clone()));
-        life.spawn("wake-ups in", redis::receive(self.clone(), wanted.to_vec(), life.drain()));
+        life.spawn_last("notifications out", redis::send(self.clone()));
+        life.spawn("notifications in", redis::receive(self.clone(), wanted.to_vec(), life.drain()));
         life.spawn("changes in", redis::listen(self.clone(), life.drain()));
         if let Some(out) = self.0.out.lock().expect("no panic under the lock").take() {
-            life.spawn_last("tails out", redis::publish(self.clone(), out));
+            life.spawn_last("live tail out", redis::publish(self.clone(), out));
         }
     }
 

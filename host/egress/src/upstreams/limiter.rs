@@ -201,7 +201,7 @@ mod tests {
         }
         assert!(limiter.acquire(&acme, Duration::from_millis(20)).await.is_err(), "all are taken");
 
-        // More of the first wait, and did so before.
+        // More requests of the first tenant wait, and have waited longer.
         let more = async {
             let mut permit = pin!(limiter.acquire(&acme, LONG));
             assert!(futures::poll!(permit.as_mut()).is_pending());
@@ -216,7 +216,7 @@ mod tests {
             drop(acmes.pop());
             let third = permit.await.expect("its own part");
             assert!(limiter.acquire(&zeta, Duration::from_millis(20)).await.is_err(), "so has the other");
-            // What nobody else waits for is not kept for anybody.
+            // Permits are not reserved for a tenant that does not wait.
             drop(zetas.pop());
             let beyond = limiter.acquire(&acme, Duration::ZERO).await.expect("what the other does not need");
             drop((third, zetas, beyond));

@@ -35,7 +35,7 @@ type Code = (usize, Option<u8>);
 impl Scrubber {
     pub fn new(secrets: Vec<Vec<u8>>) -> Scrubber {
         let secrets: Vec<Vec<u8>> = secrets.into_iter().filter(|secret| !secret.is_empty()).collect();
-        // In a text that is read as escaped, so is the credential itself.
+        // Unescaping a text also unescapes the credential in it.
         let mut plain: Vec<Vec<u8>> = secrets.clone();
         for secret in &secrets {
             let mut read = secret.clone();
@@ -79,7 +79,7 @@ impl Scrubber {
         let mut clean = HeaderMap::with_capacity(headers.len());
         for (name, value) in &headers {
             let name_bytes = name.as_str().as_bytes();
-            // Names are in lower case, whatever they were.
+            // Header names are always in lower case.
             let folded = |text: &Vec<u8>| find(name_bytes, &text.to_ascii_lowercase()).next().is_some();
             if self.cleaned(name_bytes).is_some() || self.base64.iter().any(folded) {
                 continue;
@@ -178,7 +178,7 @@ fn placed(bytes: &[u8], code: impl Fn(&[u8]) -> Code + Copy, found: Vec<(usize, 
     let mut wanted: Vec<usize> = found.iter().flat_map(|(from, to)| [*from, to - 1]).collect();
     wanted.sort_unstable();
     wanted.dedup();
-    // Begin and end of the codes of just these bytes.
+    // The start and end of the codes of exactly these bytes.
     let mut codes = Vec::with_capacity(wanted.len());
     let (mut at, mut seen, mut next) = (0, 0, wanted.iter().peekable());
     while at < bytes.len() && next.peek().is_some() {
@@ -350,7 +350,7 @@ mod tests {
             .collect();
         let found = clean(lines.join("\r\n"));
         assert!(found.contains("[credential]") && found.len() < 36, "{found}");
-        // RFC 4648, section 10, tells what base32 is.
+        // Test vectors of RFC 4648, section 10.
         assert_eq!(base32s(b"foobar")[0], b"mzxw6ytbo");
         for offset in 0..5 {
             let inside = String::from_utf8(base32s(SECRET.as_bytes())[offset].clone()).unwrap();

@@ -76,7 +76,7 @@ impl Service {
                 Credential::Header(header::AUTHORIZATION, value)
             }
             CredentialKind::Query { name } => {
-                // An echo may encode again what was sent encoded.
+                // An echo may encode the encoded value again.
                 scrubbed.push(form_urlencoded::byte_serialize(secret.as_bytes()).collect::<String>().into_bytes());
                 Credential::Query { name: name.clone(), value: secret.to_owned() }
             }
@@ -107,7 +107,7 @@ impl Service {
         let query = match (&self.credential, asked.query()) {
             (_, None) => return Ok(format!("{}{path}", self.path)),
             (Credential::Query { name, .. }, Some(query)) => {
-                // A second value under the credential's name might be the one that counts.
+                // The service might use a second value under the credential's name.
                 let others = query.split('&').filter(|pair| {
                     let own = form_urlencoded::parse(pair.as_bytes()).next();
                     own.is_none_or(|(known, _)| !known.eq_ignore_ascii_case(name))
@@ -155,7 +155,7 @@ impl Service {
                 target = format!("{target}{mark}{pair}");
             }
         }
-        // The text of this error would have the target in it.
+        // The text of this error would contain the target, with the credential.
         target.parse().map_err(|_| Error::BadUri("its path or query cannot be sent".into()))
     }
 
@@ -275,7 +275,7 @@ mod tests {
             hex::encode(service.sign(b"what do ya want for nothing?").unwrap()),
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
-        // It goes with no request.
+        // It is not sent with requests.
         assert!(!sent(&service, "http://a.upstream/").1.contains_key("authorization"));
         let other = self::service("https://a.example", CredentialKind::None);
         assert!(other.sign(b"x").unwrap_err().contains("no signing key"));

@@ -1,5 +1,4 @@
-//! The decisions about a group, without a database: what becomes of each outcome, given what was read and locked, and what
-//! is then to be written.
+//! Decides a group without a database: the result of each outcome, given the loaded and locked rows, and the rows to be written.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -93,8 +92,8 @@ impl Commit<'_> {
                 self.descendants.set(ended, descendants);
                 for (name, value) in writes {
                     let key = (scope.clone(), name);
-                    let place = |value| StateEntry { version: e.id.to_string(), value: EntryValue::Written(value) };
-                    self.state.insert(key.clone(), value.map(place));
+                    let entry = |value| StateEntry { version: e.id.to_string(), value: EntryValue::Written(value) };
+                    self.state.insert(key.clone(), value.map(entry));
                     self.changed.insert(key);
                     self.changed_scopes.insert(scope.clone());
                 }
@@ -110,7 +109,7 @@ impl Commit<'_> {
         match read {
             Read::Key { key, version } => {
                 let now = self.state.get(&(scope.clone(), key.clone())).and_then(Option::as_ref);
-                now.map(|place| &place.version) == version.as_ref()
+                now.map(|entry| &entry.version) == version.as_ref()
             }
             // What an outcome of this group wrote is not in the database yet.
             Read::List { .. } => !self.stale_lists.contains(id) && !self.changed_scopes.contains(scope),
@@ -287,7 +286,7 @@ pub(super) fn touches_state(ended: &Ended) -> bool {
     !ended.reads.is_empty() || ended.effects.iter().any(state)
 }
 
-/// Whose saving it is; the runtime has checked that exactly one of the two is there.
+/// The end user of a saving; the runtime has checked that exactly one of the two is given.
 pub(super) fn saver<'e>(ended: &'e Ended, named: Option<&'e String>) -> &'e str {
     ended.end_user.as_ref().or(named).map_or("", String::as_str)
 }
@@ -297,7 +296,7 @@ fn account(ended: &Ended, end_user: &str, currency: &str) -> Account {
     (e.partner.clone(), e.function.clone(), end_user.to_owned(), currency.to_owned())
 }
 
-/// Whom a function that does not run for one end user saves for.
+/// The end users for whom a function saves that does not run for one of them.
 pub(super) fn named_savers(ended: &Ended) -> impl Iterator<Item = &String> {
     ended.effects.iter().filter_map(|effect| match effect {
         Effect::Transaction { end_user, .. } => end_user.as_ref(),

@@ -76,7 +76,7 @@ impl<'a> Commit<'a> {
         let functions = functions_of(tx, group).await?;
         let leases = holders(tx, group.iter().map(|ended| (&ended.execution.partner, &ended.execution.id))).await?;
         let active = active_enrolments_of(tx, group).await?;
-        let state = state_of(tx, group).await?.into_iter().map(|(key, place)| (key, Some(place))).collect();
+        let state = state_of(tx, group).await?.into_iter().map(|(key, entry)| (key, Some(entry))).collect();
         let now = clock.now_ms();
         let saved = saved_by(tx, group, &functions, now).await?;
         let descendants = Descendants::of(tx, group, now).await?;
