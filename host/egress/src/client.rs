@@ -143,7 +143,7 @@ impl Client {
     fn prepare(&self, to: &Destination, request: Request<Body>) -> Result<Request<Body>, Error> {
         let (mut head, body) = request.into_parts();
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-        // An absolute form here would address another host than the one that is connected to.
+        // An absolute form would address another host than the connected one.
         if !path.starts_with('/') {
             return Err(Error::BadUri(format!("{path:?} is no path")));
         }

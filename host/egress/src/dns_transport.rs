@@ -76,7 +76,7 @@ impl NameServer {
         let mut connection = DnsMultiplexer::new(connecting.await?, sender).with_timeout(self.timeout);
         let mut answer = connection.send_message(request);
         let answered = std::future::poll_fn(|cx| {
-            // What ends the connection is told to whoever waits for the answer.
+            // The waiting query receives the error that ends the connection.
             let _ = connection.poll_next_unpin(cx);
             answer.poll_next_unpin(cx)
         });

@@ -14,7 +14,7 @@ mod body;
 mod calls;
 mod client;
 mod dns_transport;
-mod in_force;
+mod effective_grants;
 mod pool;
 mod resolve;
 pub mod upstreams;
@@ -26,7 +26,7 @@ use larder_model::Scheme;
 
 pub use calls::Calls;
 pub use client::Client;
-pub use in_force::{InForce, Tenants};
+pub use effective_grants::{EffectiveGrants, Tenants};
 pub use larder_model::outgoing::{Body, Error};
 
 use larder_model::net::authority::{Authority, Host};

@@ -412,7 +412,7 @@ mod tests {
         );
         assert!(secrets.rewrap(&["acme", "f", "OTHER"], &old).is_err());
 
-        // Without the old key, only what was wrapped anew opens.
+        // Without the old key, only rewrapped values can be opened.
         let text = std::fs::read_to_string(&file).unwrap();
         write_private(&file, text.lines().nth(1).unwrap()).unwrap();
         assert!(secrets.reread().unwrap());

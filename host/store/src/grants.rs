@@ -67,7 +67,8 @@ impl Store {
                 Box::pin(async move {
                     partners::touch(tx, partner).await?;
                     let leads = leads(tx, partner, function).await?;
-                    let (old, new) = (leads.complete(&in_force(tx, partner, function).await?), &leads.bind(new));
+                    let (old, new) =
+                        (leads.complete(&effective_grants(tx, partner, function).await?), &leads.bind(new));
                     if !covers(&old, new) && *may_upload && wants_another(tx, partner).await? {
                         return Ok(false);
                     }
@@ -99,7 +100,7 @@ impl Store {
                 Box::pin(async move {
                     partners::touch(tx, &d.partner).await?;
                     let leads = leads(tx, &d.partner, &d.function).await?;
-                    let old = leads.complete(&in_force(tx, &d.partner, &d.function).await?);
+                    let old = leads.complete(&effective_grants(tx, &d.partner, &d.function).await?);
                     let Some(asked) = &d.grants else { return Ok(Approved::Changed) };
                     let asked = &leads.bind(asked);
                     if check::digest(&old, asked) != *digest {
@@ -155,7 +156,7 @@ pub(super) async fn activate(tx: &mut Tx<'_>, d: &Deployment, by: Option<&KeyId>
     const ACTIVATE: &str = "-- activate_deployment
         UPDATE functions SET deployment_id = ?, grants = ?, updated_at_ms = ? WHERE partner_id = ? AND id = ?";
     let leads = leads(tx, &d.partner, &d.function).await?;
-    let old = leads.complete(&in_force(tx, &d.partner, &d.function).await?);
+    let old = leads.complete(&effective_grants(tx, &d.partner, &d.function).await?);
     let approved = tx.locked(Lock::Exclusive, APPROVED, args![&d.partner, &d.id]).await?;
     let approved: Option<Grants> = approved.first().map(|row| row.json(0, "deployments.grants")).transpose()?;
     // An approval of what names led to before does not cover what they lead to now.
@@ -195,7 +196,7 @@ async fn leads(tx: &mut Tx<'_>, partner: &PartnerId, function: &FunctionId) -> R
 }
 
 /// Returns the function's effective grants, locked for this transaction.
-async fn in_force(tx: &mut Tx<'_>, partner: &PartnerId, function: &FunctionId) -> Result<Grants> {
+async fn effective_grants(tx: &mut Tx<'_>, partner: &PartnerId, function: &FunctionId) -> Result<Grants> {
     const IN_FORCE: &str = "-- grants_in_force
         SELECT grants FROM functions WHERE partner_id = ? AND id = ?";
     let rows = tx.locked(Lock::Exclusive, IN_FORCE, args![partner, function]).await?;

@@ -42,7 +42,7 @@ use self::cache::{Answer, Cache, CachedResponse, Key};
 use self::freshness::Directives;
 use self::service::Service;
 use self::single_flight::{Call, Shared, SingleFlight};
-use crate::{Body, Client, Error, InForce, Tenants, Times};
+use crate::{Body, Client, EffectiveGrants, Error, Tenants, Times};
 
 /// How the cache handled a request (RFC 9211).
 const CACHE_STATUS: &str = "cache-status";
@@ -153,8 +153,8 @@ impl Upstreams {
     }
 
     /// Returns a signer for a function. Each signature checks the grants that are effective at that moment.
-    pub fn signer(&self, in_force: InForce) -> Signer {
-        Signer { upstreams: self.clone(), in_force }
+    pub fn signer(&self, effective_grants: EffectiveGrants) -> Signer {
+        Signer { upstreams: self.clone(), effective_grants }
     }
 
     /// Returns the breaker's status: the most recent one of this process and of those that other processes reported. With a
@@ -514,14 +514,15 @@ fn breaker_key(partner: &PartnerId, (owner, name): &UpstreamKey) -> String {
 #[derive(Clone)]
 pub struct Signer {
     upstreams: Upstreams,
-    in_force: InForce,
+    effective_grants: EffectiveGrants,
 }
 
 impl Signer {
     /// Computes HMAC-SHA256 under the signing key of this upstream. The text of a refusal is for the guest.
     pub fn sign(&self, upstream: &str, data: &[u8]) -> Result<Vec<u8>, String> {
-        let grants = self.in_force.grants()?;
-        let view = self.upstreams.granted(&self.in_force.partner, &grants, upstream).map_err(|err| err.to_string())?;
+        let grants = self.effective_grants.grants()?;
+        let view =
+            self.upstreams.granted(&self.effective_grants.partner, &grants, upstream).map_err(|err| err.to_string())?;
         self.upstreams.service(&view).map_err(|err| err.to_string())?.sign(data)
     }
 }

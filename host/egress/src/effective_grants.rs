@@ -19,15 +19,15 @@ pub trait Tenants: Send + Sync {
 /// The effective grants of one function, looked up at each outgoing call. A revoked grant is refused from the next call of every
 /// run on: in this process at once, in others when they are notified.
 #[derive(Clone)]
-pub struct InForce {
+pub struct EffectiveGrants {
     tenants: Arc<dyn Tenants>,
     pub partner: PartnerId,
     function: FunctionId,
 }
 
-impl InForce {
-    pub fn new(tenants: Arc<dyn Tenants>, partner: &PartnerId, function: &FunctionId) -> InForce {
-        InForce { tenants, partner: partner.clone(), function: function.clone() }
+impl EffectiveGrants {
+    pub fn new(tenants: Arc<dyn Tenants>, partner: &PartnerId, function: &FunctionId) -> EffectiveGrants {
+        EffectiveGrants { tenants, partner: partner.clone(), function: function.clone() }
     }
 
     /// Returns the effective grants, or why there are none.
