@@ -1,4 +1,4 @@
-//! Bodies with a bound.
+//! Bodies with a size limit.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use http_body_util::BodyExt;
 use larder_model::outgoing::{Body, Error};
 use metrics::counter;
 
-/// Bytes that may flow, through one body or several together.
+/// The bytes that may pass through one body, or through several together.
 #[derive(Clone)]
 pub struct Budget {
     used: Arc<AtomicU64>,
     pub max: u64,
-    /// Under which the process counts them.
+    /// The metric label under which the bytes are counted.
     direction: Option<&'static str>,
 }
 
@@ -41,7 +41,7 @@ impl Budget {
     }
 }
 
-/// The body, cut off with an error where the budget is used up. `kept` lives as long as the body does.
+/// Limits a body: it ends with an error when the budget is exceeded. `kept` lives as long as the body.
 pub fn bounded<K: Send + Unpin + 'static>(
     body: Body,
     budget: Budget,
@@ -54,7 +54,7 @@ pub fn bounded<K: Send + Unpin + 'static>(
 struct Bounded<F, K> {
     body: Body,
     budget: Budget,
-    /// Gone once the budget is used up.
+    /// `None` once the budget is exceeded.
     over: Option<F>,
     _kept: K,
 }

@@ -1,7 +1,7 @@
-//! The outgoing calls of one run of an execution: its grants, their bounds, and what every call carries.
+//! The outgoing calls of one run of an execution: its grants, their limits, and the headers of every call.
 //!
-//! Checks go from the cheap and certain to the network: method, scheme, authority, grant, bounds, and only then a name is
-//! resolved ([`Client`]). A run that is made again counts anew, so its calls carry the keys of the first.
+//! The checks run before any network access: method, scheme, authority, grant and limits. Only then is a name resolved
+//! ([`Client`]). A repeated run numbers its calls from the start, so they carry the idempotency keys of the first run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -19,41 +19,41 @@ use ulid::Ulid;
 
 use crate::body::{Budget, bounded};
 use crate::upstreams::Upstreams;
-use crate::{Client, Destination, InForce, Times};
+use crate::{Client, Destination, EffectiveGrants, Times};
 
-/// What a function calls instead of a host.
+/// The host suffix of named upstreams.
 const UPSTREAM: &str = ".upstream";
-/// Of one execution, both bodies of all its calls of upstreams together.
+/// The total size of all request and response bodies of one execution's upstream calls.
 const UPSTREAM_BYTES_MAX: u64 = 32 << 20;
 const UPSTREAM_CALLS_MAX: u32 = 100;
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 pub struct Calls {
     client: Client,
-    in_force: InForce,
+    effective_grants: EffectiveGrants,
     execution: String,
     grants: Vec<Granted>,
     upstreams: Upstreams,
-    /// Those that may be called, and what is left for all of them together.
+    /// The grants of named upstreams, with the calls made and the bytes left for all of them together.
     named: Arc<Grants>,
     named_calls: AtomicU32,
     named_bytes: Budget,
     times: Times,
     open: Arc<Semaphore>,
     open_max: usize,
-    /// Milliseconds that calls have taken, together.
+    /// The total duration of the calls, in milliseconds.
     spent_ms: Arc<AtomicU64>,
     time_max: Duration,
 }
 
-/// A grant and what is left of it.
+/// A grant and its remaining calls and bytes.
 struct Granted {
     rule: Rule,
     calls: AtomicU32,
     bytes: Budget,
 }
 
-/// What an open call holds.
+/// The resources of an open call.
 struct Open {
     _permit: OwnedSemaphorePermit,
     begun: Instant,
@@ -71,16 +71,16 @@ impl Calls {
         client: Client,
         upstreams: Upstreams,
         settings: &settings::Egress,
-        in_force: InForce,
+        effective_grants: EffectiveGrants,
         execution: &ExecutionId,
         grants: &Arc<Grants>,
     ) -> Calls {
-        // Grants were read when they were taken in; one that cannot be read any more covers nothing.
+        // Grants are validated when they are stored; a grant that no longer parses covers nothing.
         let rules = grants.http.iter().filter_map(|grant| Rule::of(grant).ok());
         let granted = |rule: Rule| Granted { calls: AtomicU32::new(0), bytes: Budget::new(rule.bytes), rule };
         Calls {
             client,
-            in_force,
+            effective_grants,
             execution: execution.to_string(),
             grants: rules.map(granted).collect(),
             upstreams,
@@ -139,7 +139,7 @@ impl Calls {
         let over = |max| Error::RequestTooLarge(format!("the grant allows {max} bytes of one execution (bytes)"));
         let request = request.map(|body| bounded(body, budget.clone(), over, ()));
         let to = Destination::new(scheme, to, granted.rule.network.into_iter().collect());
-        let answer = self.client.send(&self.in_force.partner, &to, request, &times).await?;
+        let answer = self.client.send(&self.effective_grants.partner, &to, request, &times).await?;
         let over = |max| Error::ResponseTooLarge(format!("the grant allows {max} bytes of one execution (bytes)"));
         Ok(answer.map(|body| bounded(body, budget, over, open)))
     }
@@ -151,7 +151,7 @@ impl Calls {
         mut request: Request<Body>,
         timeouts: outgoing::Times,
     ) -> Result<Response<Body>, Error> {
-        let upstream = self.upstreams.granted(&self.in_force.partner, &self.named, name)?;
+        let upstream = self.upstreams.granted(&self.effective_grants.partner, &self.named, name)?;
         self.still(|now| now.upstreams.contains(name))?;
         if self.named_calls.fetch_add(1, Ordering::Relaxed) >= UPSTREAM_CALLS_MAX {
             return Err(Error::Denied(format!("one execution may call upstreams {UPSTREAM_CALLS_MAX} times")));
@@ -161,24 +161,24 @@ impl Calls {
         let over = || format!("the bodies of one execution's calls of upstreams may have {UPSTREAM_BYTES_MAX} bytes");
         let request =
             request.map(|body| bounded(body, self.named_bytes.clone(), move |_| Error::RequestTooLarge(over()), ()));
-        // How long each part may take is the upstream's own.
-        let answer = self.upstreams.send(&self.in_force.partner, &upstream, request, timeouts);
+        // The upstream's settings bound each phase.
+        let answer = self.upstreams.send(&self.effective_grants.partner, &upstream, request, timeouts);
         let answer = tokio::time::timeout(times.total, answer).await.unwrap_or_else(|_| {
             Err(Error::Timeout(format!("the call was not over within {} ms (egress.timeout)", times.total.as_millis())))
         })?;
         Ok(answer.map(|body| bounded(body, self.named_bytes.clone(), move |_| Error::ResponseTooLarge(over()), open)))
     }
 
-    /// What was granted when the run began may have been taken away since.
+    /// Checks that the grant has not been revoked since the run started.
     fn still(&self, covered: impl Fn(&Grants) -> bool) -> Result<(), Error> {
-        let now = self.in_force.grants().map_err(Error::Denied)?;
+        let now = self.effective_grants.grants().map_err(Error::Denied)?;
         if Arc::ptr_eq(&now, &self.named) || covered(&now) {
             return Ok(());
         }
-        Err(Error::Denied("the grant for this call was taken away during the run".into()))
+        Err(Error::Denied("the grant for this call was revoked during the run".into()))
     }
 
-    /// Room for one more call, and how long it may take.
+    /// Opens one more call, if the limits allow it, and returns its timeouts.
     fn open(&self, times: outgoing::Times) -> Result<(Open, Times), Error> {
         let _permit = self.open.clone().try_acquire_owned().map_err(|_| {
             Error::Crowded(format!(
@@ -198,7 +198,7 @@ impl Calls {
         Ok((Open { _permit, begun: Instant::now(), spent_ms: self.spent_ms.clone() }, times))
     }
 
-    /// What lets the other side recognise a call that is made again, and find it in its own records.
+    /// Adds the headers by which the other side recognizes a repeated call and finds it in its records.
     fn mark(&self, request: &mut Request<Body>, ordinal: u32) -> Result<(), Error> {
         let value = |text: String| HeaderValue::try_from(text).map_err(|err| Error::Host(err.to_string()));
         let headers = request.headers_mut();
@@ -231,7 +231,7 @@ impl Calls {
 }
 
 impl Granted {
-    /// One call more, if there is one left.
+    /// Counts one more call, if one is left.
     fn admit(&self) -> Result<(), Error> {
         if self.bytes.is_spent() {
             return Err(Error::Denied(format!("the grant allows {} bytes of one execution (bytes)", self.bytes.max)));

@@ -1,8 +1,8 @@
-//! One request to one destination, guarded.
+//! Sends one request to one destination, with all checks.
 //!
-//! A call has no task of its own. Its connection is moved by whoever waits for the head of the answer, and then by whoever
-//! reads the body, which owns it: dropping either closes the connection, and a body that was read to its end gives it to
-//! the pool.
+//! A call has no task of its own. Its connection is driven by the future that waits for the response head, and then by the
+//! response body, which owns it. Dropping either closes the connection. After a complete body the connection returns to the
+//! pool.
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
@@ -37,13 +37,13 @@ use crate::pool::{Connection, Key, Pool, Transport};
 use crate::resolve::Resolver;
 use crate::{Destination, Times};
 
-/// The head of an answer.
+/// The maximum size of a response head.
 const HEAD_BYTES_MAX: usize = 32 << 10;
 const HEADERS_MAX: usize = 128;
-/// What is read of a body before somebody takes it.
+/// The maximum number of body bytes that are read ahead.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// What only a proxy or the one who connects may say.
+/// Headers that only a proxy or the host may set.
 const NOT_FORWARDED: [&str; 11] = [
     "host",
     "expect",
@@ -58,7 +58,7 @@ const NOT_FORWARDED: [&str; 11] = [
     "x-real-ip",
 ];
 
-/// Cheap to clone; one for the process.
+/// The HTTP client of the process. Clones share their state.
 #[derive(Clone)]
 pub struct Client(Arc<Shared>);
 
@@ -71,7 +71,7 @@ struct Shared {
     body_bytes_max: u64,
 }
 
-/// A request that was not sent, or what became of it.
+/// Why there is no response: the request was not sent and can be sent again, or the call failed.
 enum SendError {
     Unsent(Box<Request<Body>>),
     Failed(Error),
@@ -83,7 +83,7 @@ impl Client {
             settings.private_networks.iter().map(|text| http_rule::network(text).map_err(anyhow::Error::msg));
         // Besides those of the system.
         let (mut tls, authorities) = larder_signals::tls::client(&settings.ca_file, true).context("egress.ca_file")?;
-        tracing::info!("certificate authorities of calls out: {authorities}");
+        tracing::info!("certificate authorities trusted for outgoing calls: {authorities}");
         tls.alpn_protocols = vec![b"http/1.1".into()];
         Ok(Client(Arc::new(Shared {
             resolver: Resolver::new(settings.dns_servers.clone()),
@@ -95,12 +95,12 @@ impl Client {
         })))
     }
 
-    /// Whom it believes.
+    /// The trusted certificate authorities.
     pub fn authorities(&self) -> Authorities {
         self.0.authorities
     }
 
-    /// Sends the request and gives the answer once its head is here. Of the request's URI only path and query are used.
+    /// Sends the request and returns the response once its head has arrived. Only the path and query of the URI are used.
     pub async fn send(
         &self,
         partner: &PartnerId,
@@ -127,7 +127,7 @@ impl Client {
         answer
     }
 
-    /// Closes connections that nobody needs any more, until the process drains.
+    /// Closes idle connections until the process drains.
     pub async fn tend(self, drain: CancellationToken) {
         let pool = &self.0.pool;
         while !drain.is_cancelled() {
@@ -143,7 +143,7 @@ impl Client {
     fn prepare(&self, to: &Destination, request: Request<Body>) -> Result<Request<Body>, Error> {
         let (mut head, body) = request.into_parts();
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-        // An absolute form here would address another host than the one that is connected to.
+        // An absolute form would address another host than the connected one.
         if !path.starts_with('/') {
             return Err(Error::BadUri(format!("{path:?} is no path")));
         }
@@ -173,7 +173,7 @@ impl Client {
             };
             match head(connection, request, times).await {
                 Ok(answered) => break answered,
-                // The server hung up on a connection that waited; nothing of the request has left.
+                // The server closed an idle connection; no byte of the request was sent.
                 Err(SendError::Unsent(unsent)) if !fresh => request = *unsent,
                 Err(SendError::Unsent(_)) => {
                     return Err(Error::Incomplete("the server closed the connection at once".into()));
@@ -183,10 +183,10 @@ impl Client {
         };
         let (mut head, incoming) = response.into_parts();
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Error::Protocol("the server switches protocols, which nobody asked for".into()));
+            return Err(Error::Protocol("the server switches protocols, which was not requested".into()));
         }
         if hop_by_hop::is_coded(&head.headers) {
-            return Err(Error::Protocol("the answer has a transfer coding, which nobody asked for".into()));
+            return Err(Error::Protocol("the answer has a transfer coding, which was not requested".into()));
         }
         strip(&mut head.headers);
         std::future::poll_fn(|cx| {
@@ -245,7 +245,7 @@ impl Client {
         Ok(Connection::new(sender, driver, slot))
     }
 
-    /// Resolves once, looks at every address, and connects to one of them.
+    /// Resolves the name once, checks every address, and connects to one of them.
     async fn reach(&self, to: &Destination, until: Instant) -> Result<TcpStream, Error> {
         let addresses = match &to.host {
             Host::Name(name) => self.0.resolver.lookup(name).await?,
@@ -256,7 +256,7 @@ impl Client {
         }
         let mut last = String::new();
         for (index, address) in addresses.iter().enumerate() {
-            // One that does not answer leaves time for the others.
+            // An address that does not answer leaves time for the others.
             let left = (addresses.len() - index) as u32;
             let deadline = Instant::now() + until.saturating_duration_since(Instant::now()) / left;
             match timeout_at(deadline, TcpStream::connect(SocketAddr::new(*address, to.port))).await {
@@ -268,9 +268,9 @@ impl Client {
         Err(Error::Unreachable(format!("{} cannot be connected to: {last}", to.authority())))
     }
 
-    /// Public, or in a private network that both the grant and the operator name.
+    /// Allows public addresses, and private networks that both the grant and the operator name.
     fn check(&self, to: &Destination, address: IpAddr) -> Result<(), Error> {
-        // The form that the networks are written in.
+        // Networks are written in this form.
         let address = address.to_canonical();
         let within = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&address));
         if is_public(address) || (within(&to.networks) && within(&self.0.private)) {
@@ -285,7 +285,7 @@ impl Client {
     }
 }
 
-/// Sends on this connection and waits for the head of the answer.
+/// Sends the request on this connection and waits for the response head.
 async fn head(
     mut connection: Connection,
     request: Request<Body>,
@@ -309,21 +309,21 @@ async fn head(
     }
 }
 
-/// The body of an answer, with the connection that it comes from.
+/// A response body, with its connection.
 struct Received {
     incoming: Incoming,
-    /// Until the body has ended.
+    /// The connection, until the body has ended.
     owned: Option<(Key, Connection)>,
     pool: Arc<Pool>,
     times: Times,
     deadline: Pin<Box<Sleep>>,
-    /// Only while somebody waits: a slow reader is not the server's fault.
+    /// Runs only while the reader waits: a slow reader is not the server's fault.
     silence: Option<Pin<Box<Sleep>>>,
     failed: bool,
 }
 
 impl Received {
-    /// The body has ended: others may have the connection, if nothing of this call is left in it.
+    /// Returns the connection to the pool after the body has ended, if the connection is clean.
     fn settle(&mut self) {
         if let Some((key, connection)) = self.owned.take()
             && connection.is_free()
@@ -374,7 +374,7 @@ impl http_body::Body for Received {
                 let silence = this.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(between)));
                 if silence.as_mut().poll(cx).is_ready() {
                     return this.fail(Error::Timeout(format!(
-                        "nothing of the answer's body came for {} ms",
+                        "no part of the answer's body arrived for {} ms",
                         between.as_millis()
                     )));
                 }
@@ -392,7 +392,7 @@ impl http_body::Body for Received {
     }
 }
 
-/// Takes out what belongs to one connection, and what only a proxy may say.
+/// Removes hop-by-hop headers and headers that only a proxy may set.
 pub(super) fn strip(headers: &mut HeaderMap) {
     hop_by_hop::strip(headers);
     for name in NOT_FORWARDED {
@@ -411,7 +411,7 @@ fn too_long(times: &Times) -> Error {
 fn explain(err: hyper::Error) -> Error {
     let mut source = std::error::Error::source(&err);
     while let Some(cause) = source {
-        // The request's body said no.
+        // The request body has failed with an error of our own.
         if let Some(own) = cause.downcast_ref::<Error>() {
             return own.clone();
         }

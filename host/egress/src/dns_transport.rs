@@ -1,7 +1,7 @@
-//! How one question is sent to one name server.
+//! Sends one DNS query to one server.
 //!
-//! hickory would drive a connection by a task in the background. Here each question has a socket or a connection of its own,
-//! which lives in the future that waits for the answer: there are no tasks, and dropping a look-up ends all of it.
+//! hickory would drive a connection in a background task. Here each query has its own socket or connection, which lives in the
+//! future that waits for the response: there are no tasks, and dropping a lookup closes everything.
 
 use std::future::{Ready, ready};
 use std::io;
@@ -23,7 +23,7 @@ use hickory_resolver::{ConnectionProvider, PoolContext};
 use tokio::io::ReadBuf;
 use tokio::net::{TcpStream, UdpSocket};
 
-/// Makes a [`NameServer`] of each address that a resolver asks.
+/// Creates a [`NameServer`] for each address that a resolver queries.
 #[derive(Clone)]
 pub struct Transport;
 
@@ -76,7 +76,7 @@ impl NameServer {
         let mut connection = DnsMultiplexer::new(connecting.await?, sender).with_timeout(self.timeout);
         let mut answer = connection.send_message(request);
         let answered = std::future::poll_fn(|cx| {
-            // What ends the connection is told to whoever waits for the answer.
+            // The waiting query receives the error that ends the connection.
             let _ = connection.poll_next_unpin(cx);
             answer.poll_next_unpin(cx)
         });

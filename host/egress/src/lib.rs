@@ -1,19 +1,20 @@
 //! Outgoing HTTP.
 //!
-//! * [`Client`] speaks to a [`Destination`] on behalf of a partner; everything that a tenant can make Larder call goes
-//!   through it: functions, upstreams, feeds, notices.
-//! * [`http_rule`] says what a function's grants cover, [`larder_model::net::authority`] whom a request is for, [`larder_model::net::address`] what is public.
-//! * [`upstreams`] are outside services by name, with what the host adds to reach them.
-//! * [`Calls`] are those of one execution: grants, bounds, and what every call carries.
+//! * [`Client`] sends requests to a [`Destination`] on behalf of a tenant. Every request that a tenant can cause goes through it:
+//!   those of functions, upstreams and feeds.
+//! * [`http_rule`] decides what a function's grants cover, [`larder_model::net::authority`] parses the target of a request, and
+//!   [`larder_model::net::address`] decides which addresses are public.
+//! * [`upstreams`] are named external services, with the credentials that the host adds.
+//! * [`Calls`] are the outgoing calls of one execution: its grants, its limits and the headers of every call.
 //!
-//! The rules: **a name is resolved once, every address it has must be allowed, and the connection goes to one of these**;
-//! **no redirect is followed**; **everything about a call ends when its future and its answer's body are dropped**.
+//! The rules: **a name is resolved once, each of its addresses must be allowed, and the connection goes to one of them**;
+//! **redirects are not followed**; **a call ends when its future and its response body are dropped**.
 
 mod body;
 mod calls;
 mod client;
 mod dns_transport;
-mod in_force;
+mod effective_grants;
 mod pool;
 mod resolve;
 pub mod upstreams;
@@ -25,7 +26,7 @@ use larder_model::Scheme;
 
 pub use calls::Calls;
 pub use client::Client;
-pub use in_force::{InForce, Tenants};
+pub use effective_grants::{EffectiveGrants, Tenants};
 pub use larder_model::outgoing::{Body, Error};
 
 use larder_model::net::authority::{Authority, Host};
@@ -39,33 +40,33 @@ pub struct Destination {
     pub scheme: Scheme,
     pub host: Host,
     pub port: u16,
-    /// Private networks in which it may lie, as far as `egress.private_networks` has them too.
+    /// The private networks that are allowed, if `egress.private_networks` allows them too.
     pub networks: Vec<IpNet>,
 }
 
 impl Destination {
-    /// Without a port it is that of the scheme.
+    /// Without a port, the scheme's default port is used.
     pub fn new(scheme: Scheme, to: Authority, networks: Vec<IpNet>) -> Destination {
         Destination { scheme, host: to.host, port: to.port.unwrap_or(http_rule::default_port(scheme)), networks }
     }
 
-    /// As it stands in a `Host` header.
+    /// The value of the `Host` header.
     pub fn authority(&self) -> String {
         let port = Some(self.port).filter(|port| *port != http_rule::default_port(self.scheme));
         Authority { host: self.host.clone(), port }.to_string()
     }
 }
 
-/// How long a call may take.
+/// The timeouts of a call.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// Until there is a connection: resolving, connecting and TLS.
+    /// To establish a connection: resolving, connecting and TLS.
     pub connect: Duration,
-    /// From there until the head of the answer, which includes sending the request.
+    /// From then to the head of the response, including sending the request.
     pub first_byte: Duration,
-    /// Without anything of the answer's body.
+    /// Between two parts of the response body.
     pub between_bytes: Duration,
-    /// All of it.
+    /// For the whole call.
     pub total: Duration,
 }
 
@@ -79,7 +80,7 @@ impl Times {
         }
     }
 
-    /// The smaller of both, each.
+    /// The smaller of both values, for each timeout.
     pub fn at_most(self, other: outgoing::Times) -> Times {
         let least = |ours: Duration, theirs: Option<Duration>| theirs.map_or(ours, |theirs| theirs.min(ours));
         Times {

@@ -1,7 +1,7 @@
-//! Connections: how many there may be, and those that wait for another call.
+//! The connection pool: limits open connections and reuses idle ones.
 //!
-//! A connection that waits is used again only for the same partner, destination and networks. Nobody watches it meanwhile:
-//! whether its server has hung up shows when it is taken out.
+//! An idle connection is reused only for the same tenant, destination and networks. It is not polled while it is idle: whether
+//! its server has closed it is checked when it is taken from the pool.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -25,7 +25,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 pub struct Connection {
     pub sender: http1::SendRequest<Body>,
     driver: http1::Connection<TokioIo<Box<dyn Transport>>, Body>,
-    /// The driver is done, and with it the connection.
+    /// The driver has finished, and with it the connection.
     closed: bool,
     _slot: Slot,
 }
@@ -39,26 +39,27 @@ impl Connection {
         Connection { sender, driver, closed: false, _slot: slot }
     }
 
-    /// Moves what can be moved. What went wrong shows in the answer.
+    /// Polls the connection. Its errors surface in the response.
     pub fn drive(&mut self, cx: &mut Context<'_>) {
         if !self.closed {
             self.closed = Pin::new(&mut self.driver).poll(cx).is_ready();
         }
     }
 
-    /// Nothing of the last call is left, and the next can begin.
+    /// Is the last call complete, so that the next can start?
     pub fn is_free(&self) -> bool {
         !self.closed && self.sender.is_ready()
     }
 }
 
-/// Who may use a connection.
+/// The tenant and destination of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     pub partner: PartnerId,
     pub to: Destination,
 }
 
+/// The open connections of the process.
 pub struct Pool {
     open_max: usize,
     open_per_partner: usize,
@@ -70,7 +71,7 @@ pub struct Pool {
 struct State {
     open: usize,
     open_of: HashMap<PartnerId, usize>,
-    /// The one used last is the last.
+    /// The most recently used connection is last.
     idle: HashMap<Key, Vec<(Instant, Connection)>>,
 }
 
@@ -85,7 +86,7 @@ impl Pool {
         Arc::new(Pool { open_max, open_per_partner, idle_timeout, state: Mutex::default() })
     }
 
-    /// A connection that waits and still lives.
+    /// Takes an idle connection that is still open.
     pub fn take(&self, key: &Key) -> Option<Connection> {
         loop {
             let (since, mut connection) = {
@@ -104,11 +105,12 @@ impl Pool {
         }
     }
 
+    /// Returns a connection to the pool.
     pub fn put(&self, key: Key, connection: Connection) {
         self.state().idle.entry(key).or_default().push((Instant::now(), connection));
     }
 
-    /// Room for one more. Connections that wait make room, the partner's own first.
+    /// Reserves a slot for one more connection. If a limit is reached, an idle connection is closed, the tenant's own first.
     pub fn admit(self: &Arc<Pool>, partner: &PartnerId) -> Result<Slot, Error> {
         loop {
             let victim = {
@@ -132,12 +134,12 @@ impl Pool {
                 };
                 victim
             };
-            // Not under the lock: its slot takes it too.
+            // Outside of the lock, because dropping its slot takes the lock.
             drop(victim);
         }
     }
 
-    /// Closes what has waited for so long.
+    /// Closes connections that have been idle for at least `age`.
     pub fn sweep(&self, age: Duration) {
         let mut old = Vec::new();
         self.state().idle.retain(|_, waiting| {

@@ -1,11 +1,11 @@
-//! Names → addresses, by a resolver whose every answer comes from a name server.
+//! Resolves names to addresses through DNS servers only.
 //!
-//! The system's own would also ask the hosts file and try search domains, on threads that cannot be stopped. This one asks
-//! the servers it is given (or those of `/etc/resolv.conf`) for exactly the name, keeps nothing, and gives all addresses or
-//! none. Whether they may be connected to is for the caller to say.
+//! The system's resolver would also use the hosts file and search domains, on threads that cannot be cancelled. This one asks
+//! the configured servers (or those of `/etc/resolv.conf`) for exactly the name, caches nothing, and returns all addresses or
+//! none. The caller decides which addresses are allowed.
 //!
-//! hickory speaks DNS, follows aliases, and goes on to the next server. It gets a new resolver for each question, so that
-//! nothing is cached and no tenant's question waits for, or is answered by, another's.
+//! hickory implements DNS, follows aliases and tries the next server. Each query gets a new resolver, so nothing is cached, and
+//! no tenant's query waits for another's or is answered from it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -17,15 +17,15 @@ use larder_model::outgoing::Error;
 
 use crate::dns_transport::Transport;
 
-/// How long one server has for an answer; each is asked twice.
+/// The timeout of one query to one server; each server is asked twice.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 2;
-/// Addresses of one name.
+/// The maximum number of addresses of one name.
 const ADDRESSES_MAX: usize = 32;
 const CONFIGURATION: &str = "/etc/resolv.conf";
 
 pub struct Resolver {
-    /// Empty: those of the system, looked up each time because they change.
+    /// If empty, the servers of the system are used and read for each query, because they can change.
     servers: Vec<SocketAddr>,
 }
 
@@ -34,9 +34,9 @@ impl Resolver {
         Resolver { servers }
     }
 
-    /// All addresses of a name, at least one.
+    /// Returns all addresses of a name, at least one.
     pub async fn lookup(&self, name: &str) -> Result<Vec<IpAddr>, Error> {
-        // Not for name servers to say (RFC 6761).
+        // Never sent to a server (RFC 6761).
         if name == "localhost" || name.ends_with(".localhost") {
             return Ok(vec![Ipv4Addr::LOCALHOST.into()]);
         }
@@ -44,7 +44,7 @@ impl Resolver {
         let (v4, v6) = tokio::join!(ask(&servers, name, RecordType::A), ask(&servers, name, RecordType::AAAA));
         let addresses = match (v4, v6) {
             (Ok(v4), Ok(v6)) => [v4, v6].concat(),
-            // A server that fails on one kind of address still knows the other.
+            // A server that fails for one record type may still answer the other.
             (Ok(some), Err(_)) | (Err(_), Ok(some)) if !some.is_empty() => some,
             (Err(why), _) | (_, Err(why)) => {
                 return Err(Error::Dns(format!("the name {name} could not be resolved: {why}")));
@@ -71,7 +71,7 @@ fn name_servers(text: &str) -> impl Iterator<Item = IpAddr> {
     text.lines().filter_map(|line| line.trim().strip_prefix("nameserver")?.trim().parse().ok()).take(3)
 }
 
-/// The addresses of one kind; none if the name is not known, says who must know.
+/// Returns the addresses of one record type; none if the server says that the name has none.
 async fn ask(servers: &[SocketAddr], name: &str, kind: RecordType) -> Result<Vec<IpAddr>, NetError> {
     let questions = servers.len() * ROUNDS;
     let config = servers.iter().map(|server| {
@@ -81,7 +81,7 @@ async fn ask(servers: &[SocketAddr], name: &str, kind: RecordType) -> Result<Vec
     });
     let config = ResolverConfig::from_name_servers(config.collect());
     let resolver = hickory_resolver::Resolver::builder_with_config(config, Transport).with_options(options(questions));
-    // Of labels a name is complete: no search domain is added to it.
+    // A name made of labels is fully qualified: no search domain is added to it.
     let name = Name::from_labels(name.split('.').map(str::as_bytes))?;
     let lookup = async { resolver.build()?.lookup(name, kind).await };
     match tokio::time::timeout(SERVER_TIMEOUT * questions as u32, lookup).await {
@@ -100,12 +100,12 @@ fn options(questions: usize) -> ResolverOpts {
     options.use_hosts_file = ResolveHosts::Never;
     options.cache_size = 0;
     options.timeout = SERVER_TIMEOUT;
-    // In the given order, one after the other: whatever goes wrong with one, the next attempt is another's.
+    // In the given order, one after the other: after any failure the next attempt goes to the next server.
     options.server_ordering_strategy = ServerOrderingStrategy::RoundRobin;
     options.num_concurrent_reqs = 1;
     options.attempts = questions - 1;
     options.edns0 = false;
-    // Of an alias only the addresses that it leads to.
+    // For an alias, only the addresses of its target.
     options.preserve_intermediates = false;
     options
 }

@@ -1,8 +1,8 @@
-//! The master keys of an installation, as they stand in the master key file: one a line, the newest first.
+//! The master keys of an installation, as the master key file lists them: one per line, the newest first.
 //!
 //! * [`Keyring`]: the keys of a file. Never empty.
 //! * [`MasterKey`], [`MasterKeyId`]: one of them, and what it is called in records, answers and logs.
-//! * [`add_to_file`]: puts a new one first.
+//! * [`add_to_file`]: inserts a new key at the top.
 
 use std::fmt;
 use std::path::Path;
@@ -12,12 +12,12 @@ use zeroize::Zeroizing;
 
 use crate::{Error, random, read_private, write_private};
 
-/// A file with more is one whose old keys nobody drops.
+/// The maximum number of keys in a file: old keys must be dropped.
 pub const KEYS_MAX: usize = 8;
-/// Random keys have some thirty different bytes; what has so few was made by hand.
+/// Random keys have about thirty distinct bytes; a key with fewer than this was typed by hand.
 const DISTINCT_BYTES_MIN: usize = 9;
 
-/// Tells keys apart and tells nothing of them.
+/// Identifies a key without revealing it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MasterKeyId([u8; MasterKeyId::BYTES]);
 
@@ -69,7 +69,7 @@ impl MasterKey {
         self.id
     }
 
-    /// The key of one use.
+    /// Derives the key of one use.
     pub(super) fn derived(&self, context: &str) -> Zeroizing<[u8; 32]> {
         blake3::derive_key(context, &*self.bytes).into()
     }
@@ -98,7 +98,7 @@ impl Keyring {
         Keyring::parse(&text).map_err(|why| bad(&why))
     }
 
-    /// What is wrong is told by the number of its line: its text may be nearly a key.
+    /// Errors name the line's number and not its text, which may be nearly a key.
     pub fn parse(text: &str) -> Result<Keyring, String> {
         let mut keys: Vec<MasterKey> = Vec::new();
         for (number, line) in (1..).zip(text.lines()) {
@@ -130,7 +130,7 @@ impl Keyring {
         Ok(Keyring { keys })
     }
 
-    /// The one that is to seal.
+    /// The key that is to seal.
     pub fn first(&self) -> &MasterKey {
         &self.keys[0]
     }
@@ -158,8 +158,7 @@ fn is_placeholder(key: &[u8; 32]) -> bool {
     distinct < DISTINCT_BYTES_MIN || key.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) == step)
 }
 
-/// Makes a key and puts it first. The file is replaced as a whole, so that nobody ever reads half of it, and keeps its
-/// owner; a link stays one.
+/// Generates a key and inserts it at the top. The file is replaced atomically and keeps its owner; a symbolic link stays one.
 pub fn add_to_file(path: &Path, made_at: &str) -> Result<MasterKeyId, Error> {
     let bad = |why: &dyn fmt::Display| Error::MasterKey(format!("master key file {}: {why}", path.display()));
     let path = &std::fs::canonicalize(path).map_err(|err| bad(&err))?;
@@ -169,7 +168,7 @@ pub fn add_to_file(path: &Path, made_at: &str) -> Result<MasterKeyId, Error> {
     let id = MasterKey::new(&key).id;
     let digits = Zeroizing::new(hex::encode(key.as_slice()));
     let text = Zeroizing::new(format!("# {id}, made {made_at}\n{}\n{}", *digits, *text));
-    // Refused before anything is written: a file with too many.
+    // A file with too many keys is refused before anything is written.
     Keyring::parse(&text).map_err(|why| bad(&why))?;
     let beside = path.with_extension("new");
     let replace = || {
@@ -198,7 +197,7 @@ mod tests {
     const B: &str = "9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c8d7e6f5a4b3c2d1e0f9a8c";
 
     #[test]
-    fn a_file_holds_one_or_more_keys_the_newest_first() {
+    fn a_file_lists_keys_newest_first() {
         let ring = Keyring::parse(&format!("# comment\n{A}\n\n  {B}  \n")).unwrap();
         assert_eq!(ring.keys().len(), 2);
         assert_eq!(ring.first().id(), Keyring::parse(A).unwrap().first().id());
@@ -207,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused_by_its_line_and_never_shown() {
+    fn invalid_keys_are_refused_by_line_and_never_shown() {
         let many: String = (0..9).map(|n| format!("{}{n}\n", &A[..63])).collect();
         for (text, named) in [
             ("", "is empty"),
@@ -229,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_key_comes_first_and_the_others_stay() {
+    fn a_new_key_is_inserted_at_the_top() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("master.key");
         write_private(&file, &format!("{A}\n")).unwrap();
@@ -248,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_does_not_print_itself() {
+    fn keys_are_not_printed() {
         let ring = Keyring::parse(A).unwrap();
         assert_eq!(format!("{ring:?}"), format!("Keyring {{ keys: [MasterKey({})] }}", ring.first().id()));
     }

@@ -1,22 +1,22 @@
-//! Everything that hangs on the installation's master keys, which never enter the database.
+//! Encryption under the installation's master keys, which are never stored in the database.
 //!
-//! * [`Secrets::seal`], [`Secrets::open`], [`Secrets::rewrap`]: values at rest, bound to their context.
-//! * [`Secrets::pseudonym`]: what a guest knows an end user by.
+//! * [`Secrets::seal`], [`Secrets::open`], [`Secrets::rewrap`]: encrypt, decrypt and rotate values at rest, bound to their context.
+//! * [`Secrets::pseudonym`]: the pseudonym by which a guest knows an end user.
 //! * [`Secrets::artifact_key`]: the key of the runtime's seals.
 //! * [`keyring`]: the file with the keys. It is read again while Larder serves. `rotation` agrees with the other processes
 //!   on the key that seals.
 //!
 //! A sealed value is an envelope: the value under a data key of its own, and the data key under a key that is derived from
-//! a master key, each by AES-256-GCM with a random nonce and with its context as additional data. So another master key
-//! takes over by wrapping the data key anew. The record:
+//! a master key, each by AES-256-GCM with a random nonce and with its context as additional data. A rotation
+//! only wraps the data key again, under another master key. The record:
 //!
 //! | format | master key's id | nonce | data key | nonce | value |
 //! |---|---|---|---|---|---|
 //! | 2 | 8 bytes | 12 | 32 + 16 | 12 | its length + 16 |
 //!
-//! Format 1, `1 nonce value`, sealed by a key derived from the master key, is still opened.
+//! Format 1, `1 nonce value`, sealed by a key derived from the master key, can still be opened.
 //!
-//! The rule: **what was opened is [`Plain`]**, wiped after use and never printed.
+//! The rule: **an opened value is [`Plain`]**: it is wiped after use and never printed.
 
 pub mod keyring;
 pub mod private_files;
@@ -35,27 +35,27 @@ use larder_model::ids::{FunctionId, PartnerId};
 use larder_model::time::Millis;
 use zeroize::Zeroizing;
 
-/// The first byte of a sealed value: how it was sealed.
+/// The first byte of a sealed value: its format.
 const FORMAT: u8 = 2;
 const FORMAT_1: u8 = 1;
 const NONCE_BYTES: usize = 12;
 const TAG_BYTES: usize = 16;
 const KEY_BYTES: usize = 32;
-/// Format and master key's id: what tells under which key a value is.
+/// The envelope header: the format and the master key's id.
 pub const HEADER_BYTES: usize = 1 + MasterKeyId::BYTES;
 const WRAPPED_BYTES: usize = NONCE_BYTES + KEY_BYTES + TAG_BYTES;
-/// Between two looks into the file for a key that is not known.
+/// The shortest interval between two reads of the file for an unknown key.
 const REREAD_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Cheap to clone; the clones are one.
+/// The keys of the process. Clones share their state.
 #[derive(Clone)]
 pub struct Secrets(Arc<Shared>);
 
 struct Shared {
-    /// Where the keys come from; `None`: they stay as they are.
+    /// The master key file; `None` if the keys never change.
     file: Option<PathBuf>,
     keys: ArcSwap<Keys>,
-    /// Held while `keys` change; when the file was last looked at for a key that is not known.
+    /// Locked while `keys` change; when the file was last read for an unknown key.
     changing: Mutex<Option<Instant>>,
     pseudonyms: OnceLock<Zeroizing<[u8; KEY_BYTES]>>,
 }
@@ -66,12 +66,12 @@ struct Keys {
     sealing_since_ms: Millis,
 }
 
-/// What was sealed: wiped when it is dropped, and never printed.
+/// An opened value: it is wiped when it is dropped, and never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Plain(Zeroizing<Vec<u8>>);
 
 impl Plain {
-    /// As text; what is no UTF-8 is replaced.
+    /// The value as text; invalid UTF-8 is replaced.
     pub fn text(&self) -> Zeroizing<String> {
         Zeroizing::new(String::from_utf8_lossy(&self.0).into_owned())
     }
@@ -121,7 +121,7 @@ impl Secrets {
         Ok(Secrets::of(Keyring::read(path)?, Some(path.to_owned())))
     }
 
-    /// Like [`Secrets::from_file`], but makes the file if it is not there: for `dev`.
+    /// Like [`Secrets::from_file`], but creates the file if it does not exist: for `dev`.
     pub fn from_file_or_new(path: &Path) -> Result<Secrets, Error> {
         if !path.exists() {
             let digits = Zeroizing::new(hex::encode(random::<KEY_BYTES>().as_slice()));
@@ -131,7 +131,7 @@ impl Secrets {
         Secrets::from_file(path)
     }
 
-    /// The keys that are known, the first of the file first.
+    /// The known keys, in the order of the file.
     pub fn known(&self) -> Vec<MasterKeyId> {
         self.0.keys.load().ring.ids()
     }
@@ -141,12 +141,12 @@ impl Secrets {
         self.0.keys.load().sealing.id()
     }
 
-    /// Since when it does.
+    /// Since when this key seals.
     pub fn sealing_since(&self) -> Millis {
         self.0.keys.load().sealing_since_ms
     }
 
-    /// From now on this key seals.
+    /// Makes this the key that seals.
     pub fn seal_with(&self, id: MasterKeyId, now: Millis) -> Result<(), Error> {
         let sealing = self.key(id)?;
         let _changing = self.0.changing.lock().expect("no panic under the lock");
@@ -155,8 +155,8 @@ impl Secrets {
         Ok(())
     }
 
-    /// Reads the file again; gives whether other keys are known than before. A file that is not as it must be, or that
-    /// lacks the key that seals, changes nothing.
+    /// Reads the file again, and returns whether the known keys have changed. An invalid file, or one that lacks the key that
+    /// seals, changes nothing.
     pub fn reread(&self) -> Result<bool, Error> {
         let _changing = self.0.changing.lock().expect("no panic under the lock");
         self.reread_locked()
@@ -180,7 +180,7 @@ impl Secrets {
         Ok(true)
     }
 
-    /// A master key by its id; the file may have got it since it was read.
+    /// Finds a master key by its id, and reads the file again if the key is unknown.
     fn key(&self, id: MasterKeyId) -> Result<MasterKey, Error> {
         let known = || self.0.keys.load().ring.get(id).cloned();
         if let Some(key) = known() {
@@ -194,13 +194,15 @@ impl Secrets {
         known().ok_or(Error::UnknownKey(id))
     }
 
-    /// Seals a value for one context; `context` is what it cannot be moved away from (partner, function, name).
+    /// Encrypts a value and binds it to `context` (for example, partner, function and name): it can be opened only with the same
+    /// context.
     pub fn seal(&self, context: &[&str], plain: &[u8]) -> Vec<u8> {
         let data_key = random::<KEY_BYTES>();
         let value = encrypt(&data_key, &value_data(context), plain);
         [wrap(&self.0.keys.load().sealing, context, &data_key), value].concat()
     }
 
+    /// Decrypts a value that was sealed for this context.
     pub fn open(&self, context: &[&str], sealed: &[u8]) -> Result<Plain, Error> {
         match sealed.first() {
             Some(&FORMAT) => {
@@ -215,7 +217,7 @@ impl Secrets {
         }
     }
 
-    /// The same value under the key that seals; `None` if it is under it already.
+    /// Rewraps a value under the key that seals; `None` if it already is under that key.
     pub fn rewrap(&self, context: &[&str], sealed: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         if sealed.starts_with(&self.header()) {
             return Ok(None);
@@ -227,7 +229,7 @@ impl Secrets {
         Ok(Some([&wrap(&self.0.keys.load().sealing, context, &data_key), value].concat()))
     }
 
-    /// What the records begin with that are under the key that seals.
+    /// The header of records under the key that seals.
     pub fn header(&self) -> [u8; HEADER_BYTES] {
         header(self.sealing())
     }
@@ -241,8 +243,8 @@ impl Secrets {
         Ok((Zeroizing::new(data_key[..].try_into().map_err(|_| Error::Sealed)?), value))
     }
 
-    /// The same for every run of this function, another in every other function. It outlasts every master key: its own key
-    /// is sealed in the database.
+    /// The pseudonym of an end user: the same for every run of this function, and different in every other function. It does not
+    /// change with master keys, because its own key is sealed in the database.
     pub fn pseudonym(&self, partner: &PartnerId, function: &FunctionId, end_user: &str) -> String {
         let key = self.0.pseudonyms.get().expect("set before anything runs");
         let mut hash = blake3::Hasher::new_keyed(key);
@@ -250,14 +252,14 @@ impl Secrets {
         format!("eu_{}", hex::encode(&hash.finalize().as_bytes()[..16]))
     }
 
-    /// Once, at the start.
+    /// Sets the key of the pseudonyms, once at the start.
     pub fn set_pseudonym_key(&self, key: &Plain) -> Result<(), Error> {
         let key: [u8; KEY_BYTES] = key[..].try_into().map_err(|_| Error::Sealed)?;
         self.0.pseudonyms.get_or_init(|| key.into());
         Ok(())
     }
 
-    /// The key of the pseudonyms of a new installation; of one from before it was kept, what its master key gave.
+    /// The first key of the pseudonyms: random for a new installation, derived from the master key for an older one.
     pub fn first_pseudonym_key(&self, new: bool) -> Plain {
         let key = match new {
             true => random::<KEY_BYTES>(),
@@ -266,13 +268,13 @@ impl Secrets {
         Plain(Zeroizing::new(key.to_vec()))
     }
 
-    /// Of the key that seals at the start: after a rotation artifacts are compiled again.
+    /// The key of artifact seals, derived from the key that seals at the start: after a rotation artifacts are compiled again.
     pub fn artifact_key(&self) -> [u8; KEY_BYTES] {
         *self.0.keys.load().sealing.derived("larder 2026-11 seals of artifacts")
     }
 }
 
-/// What the records under a key begin with.
+/// The header of records under a key.
 pub fn header(key: MasterKeyId) -> [u8; HEADER_BYTES] {
     let mut header = [FORMAT; HEADER_BYTES];
     header[1..].copy_from_slice(key.as_bytes());
@@ -293,12 +295,12 @@ fn format_1_key(key: &MasterKey) -> Zeroizing<[u8; KEY_BYTES]> {
     key.derived("larder 2026-11 sealed values")
 }
 
-/// Of the value itself, which stays as it is when its data key is wrapped anew.
+/// The additional data of the value itself, which does not change when its data key is rewrapped.
 fn value_data(context: &[&str]) -> Vec<u8> {
     data(&[b"value", &[FORMAT]], context)
 }
 
-/// Additional data: the parts with their lengths, so that no two places give the same bytes.
+/// Additional data: the parts with their lengths, so that different contexts have different bytes.
 fn data(what: &[&[u8]], context: &[&str]) -> Vec<u8> {
     let parts = what.iter().copied().chain(context.iter().map(|part| part.as_bytes()));
     parts.flat_map(|part| (part.len() as u64).to_le_bytes().into_iter().chain(part.iter().copied())).collect()
@@ -361,7 +363,7 @@ mod tests {
     const CONTEXT: [&str; 3] = ["acme", "f", "TOKEN"];
 
     #[test]
-    fn a_sealed_value_opens_only_in_its_place_and_undamaged() {
+    fn a_sealed_value_opens_only_with_its_context_and_undamaged() {
         let secrets = Secrets::new(&[7; 32]);
         let sealed = secrets.seal(&CONTEXT, b"s3cret");
         assert_eq!(&*secrets.open(&CONTEXT, &sealed).unwrap(), b"s3cret");
@@ -410,7 +412,7 @@ mod tests {
         );
         assert!(secrets.rewrap(&["acme", "f", "OTHER"], &old).is_err());
 
-        // Without the old key, only what was wrapped anew opens.
+        // Without the old key, only rewrapped values can be opened.
         let text = std::fs::read_to_string(&file).unwrap();
         write_private(&file, text.lines().nth(1).unwrap()).unwrap();
         assert!(secrets.reread().unwrap());
@@ -419,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_not_known_is_looked_for_in_the_file() {
+    fn an_unknown_key_is_read_from_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("master.key");
         let (here, there) = (Secrets::from_file_or_new(&file).unwrap(), Secrets::from_file(&file).unwrap());
@@ -430,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_as_it_must_be_changes_nothing() {
+    fn an_invalid_file_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("master.key");
         let secrets = Secrets::from_file_or_new(&file).unwrap();
@@ -446,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn values_and_pseudonyms_from_before_the_envelope_stay() {
+    fn values_and_pseudonyms_of_format_1_stay_valid() {
         let master = [7; 32];
         let secrets = Secrets::new(&master);
         // As format 1 was written.
@@ -463,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_opened_does_not_print_itself() {
+    fn opened_values_are_not_printed() {
         let secrets = Secrets::new(&[7; 32]);
         let plain = secrets.open(&CONTEXT, &secrets.seal(&CONTEXT, b"s3cret")).unwrap();
         assert_eq!(format!("{plain:?}"), "***");

@@ -1,19 +1,19 @@
-//! Files that only their owner may read: what lies in the data folder tells of money and holds keys.
+//! Private files: the data folder contains records of money and keys, so only its owner may read it.
 
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-/// What anybody but the owner may do.
+/// The permission bits of everybody but the owner.
 const OTHERS: u32 = 0o077;
 
-/// From here on, whatever this process or a child of it makes is the owner's alone, whatever the umask was.
+/// Sets the umask so that files created from now on, by this process and its children, are private to their owner.
 pub fn keep_private() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(OTHERS));
 }
 
-/// Takes from others what an earlier Larder, or whoever made the folder, let them have. A folder within that nobody else
-/// can enter is left as it is: it may hold millions of files. What belongs to somebody else is theirs to change.
+/// Removes the permissions of others from existing files and folders. A subfolder that nobody else can enter is skipped: it may
+/// hold millions of files. Files of other owners are reported and left unchanged.
 pub fn tighten(folder: &Path) {
     let mut folders = vec![folder.to_owned()];
     let (mut entered, mut tightened) = (Vec::new(), 0);
@@ -35,7 +35,7 @@ pub fn tighten(folder: &Path) {
         }
         entered.push(folder);
     }
-    // From the inside out, so that a walk that is interrupted is made again.
+    // Innermost folders first, so that an interrupted run is repeated.
     tightened += entered.iter().rev().map(|folder| close(folder)).sum::<u64>();
     if tightened > 0 {
         let folder = folder.display();
@@ -46,7 +46,7 @@ pub fn tighten(folder: &Path) {
     }
 }
 
-/// Gives how many it closed.
+/// Makes one file or folder private. Returns 1 if it was open to others.
 fn close(path: &Path) -> u64 {
     let closed = std::fs::metadata(path).and_then(|about| {
         let mode = about.mode() & 0o7777;

@@ -1,7 +1,7 @@
-//! Crash points: places at which the crash tests make this process die, as SIGKILL would.
+//! Crash points: the points at which crash tests abort this process, as SIGKILL would.
 //!
-//! `LARDER_CRASH=after_claim:3` ends the process when it comes to [`Point::AfterClaim`] for the third time. Compiled in
-//! only with the feature `crash-points`, which nothing but the tests enables.
+//! `LARDER_CRASH=claimed:3` aborts the process when it reaches [`Point::Claimed`] for the third time. The points are compiled in
+//! only with the feature `crash-points`, which only the tests enable.
 
 macro_rules! points {
     ($($(#[$doc:meta])* $point:ident = $word:literal,)*) => {
@@ -19,45 +19,45 @@ macro_rules! points {
 }
 
 points! {
-    /// Web: an event is stored, its sender not yet told.
+    /// Web: an event is stored, its sender has no answer yet.
     EventStored = "event_stored",
-    /// Web: an execution is queued, its caller not yet told.
+    /// Web: an execution is queued, its caller has no answer yet.
     ExecutionQueued = "execution_queued",
-    /// Web: a key is taken for a request that has not begun.
+    /// Web: an idempotency key is reserved for a request that has not started.
     KeyTaken = "key_taken",
-    /// Web: the request was served, its answer is not yet kept under its key.
+    /// Web: the request was served, its answer is not yet stored under its idempotency key.
     KeyUnanswered = "key_unanswered",
-    /// Worker: events are matched, nothing of it is written.
+    /// Worker: events are matched, nothing is written yet.
     EventMatched = "event_matched",
-    /// Worker: an event was handed over, nobody is woken.
+    /// Worker: an event was routed, no notification is sent yet.
     EventRouted = "event_routed",
     /// Worker: within the transaction that expands a fan-out.
     FanoutExpanding = "fanout_expanding",
     /// Worker: a page of a fan-out is written.
     FanoutExpanded = "fanout_expanded",
-    /// Worker: executions are claimed, none has begun.
+    /// Worker: executions are claimed, none has started.
     Claimed = "claimed",
     /// Worker: a guest ran, its outcome is in memory only.
     Ran = "ran",
     /// Worker or web: within the ledger's transaction, before its commit.
     LedgerWriting = "ledger_writing",
-    /// Worker or web: the ledger's transaction is committed, nobody knows.
+    /// Worker or web: the ledger's transaction is committed, nobody has been notified.
     LedgerCommitted = "ledger_committed",
     /// Worker: a build is claimed.
     BuildClaimed = "build_claimed",
     /// Scheduler: a firing is computed, nothing is written.
     FiringComputed = "firing_computed",
-    /// Scheduler: a firing is written, nobody is woken.
+    /// Scheduler: a firing is written, no notification is sent yet.
     Fired = "fired",
     /// Scheduler: a page of a feed is read, nothing is written.
     FeedFetched = "feed_fetched",
-    /// Scheduler: a page of a feed is written, nobody is woken.
+    /// Scheduler: a page of a feed is written, no notification is sent yet.
     FeedTaken = "feed_taken",
     /// Maintenance: within a sweep, after its first batch.
     Swept = "swept",
 }
 
-/// Dies here if the environment says so.
+/// Aborts the process here if `LARDER_CRASH` selects this point.
 #[cfg(feature = "crash-points")]
 pub fn point(point: Point) {
     use std::sync::OnceLock;

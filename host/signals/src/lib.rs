@@ -1,11 +1,13 @@
-//! Wake-ups between the parts of Larder. They carry nothing: the database is the queue of record, and whoever wakes
-//! looks there. A lost wake-up costs the time to the next poll.
+//! Notifications, shared counters and the live tail, within a process and between processes.
 //!
-//! * [`Signals`]: [`push`](Signals::push) and [`wait`](Signals::wait), within one process.
-//! * [`redis`]: the same between processes, as long as there is a Redis.
-//! * [`tail`]: executions as they end, for whoever watches.
-//! * [`lifecycle`]: starting and stopping the tasks of the process. [`crash`]: where tests end it. [`tls`]: whose certificates
-//!   are believed.
+//! * [`Signals`]: [`push`](Signals::push) and [`wait`](Signals::wait) notify the tasks of one process.
+//! * [`redis`]: carries notifications between processes while Redis is reachable.
+//! * [`tail`]: streams executions to watchers as they end.
+//! * [`lifecycle`]: starts and stops the tasks of the process. [`crash`]: the points at which crash tests end it. [`tls`]: the
+//!   trusted certificate authorities.
+//!
+//! A notification carries no data: the database is the queue of record, and a notified task reads it. A lost notification
+//! delays the work until the next poll.
 
 pub mod crash;
 pub mod lifecycle;
@@ -26,7 +28,7 @@ use crate::lifecycle::Lifecycle;
 pub use self::redis::Error;
 pub use self::tail::{LiveTail, TailEvent, Watch};
 
-/// What there may be something of.
+/// The kinds of work that a notification announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
     Executions,
@@ -35,7 +37,7 @@ pub enum Work {
     Builds,
     Schedules,
     Feeds,
-    /// Something of a partner's snapshot has changed: every process looks, for the other kinds one is enough.
+    /// A tenant's snapshot has changed. Every process is notified; for the other kinds, one process is enough.
     Tenants,
 }
 
@@ -56,6 +58,7 @@ impl Work {
     }
 }
 
+/// The notifications, counters and live tail of this process. Clones share their state.
 #[derive(Clone)]
 pub struct Signals(Arc<Shared>);
 
@@ -63,12 +66,12 @@ struct Shared {
     local: [Notify; Work::ALL.len()],
     redis: Option<Redis>,
     live_tail: LiveTail,
-    /// What other processes should know of the tails, until [`Signals::start`] takes it.
+    /// Live-tail messages for other processes. [`Signals::start`] takes the receiver.
     out: Mutex<Option<mpsc::Receiver<tail::Message>>>,
 }
 
 impl Signals {
-    /// With the Redis of the settings, if they name one. It need not be there yet; one that is too old is refused.
+    /// Opens the Redis of the settings, if they name one. Redis may be unreachable now; a version that is too old is refused.
     pub async fn open(settings: &settings::Redis) -> Result<Signals, Error> {
         let redis = if settings.url.is_empty() { None } else { Some(Redis::open(settings).await?) };
         let (out, outgoing) = mpsc::channel(tail::OUT_MAX);
@@ -77,8 +80,8 @@ impl Signals {
         Ok(Signals(Arc::new(shared)))
     }
 
-    /// Wakes whoever waits for this kind of work, or the next one who comes to wait, here and in another process. It never
-    /// waits and never fails.
+    /// Notifies one waiter, or the next one to wait, for this kind of work, in this process and in another. It never blocks and
+    /// never fails.
     pub fn push(&self, work: Work) {
         self.wake(work);
         if let Some(redis) = &self.0.redis {
@@ -90,53 +93,55 @@ impl Signals {
         self.0.local[work as usize].notify_one();
     }
 
-    /// Until there may be work of this kind, `poll` at most.
+    /// Waits until there may be work of this kind, for at most `poll`.
     pub async fn wait(&self, work: Work, poll: Duration) {
         let _ = tokio::time::timeout(poll, self.0.local[work as usize].notified()).await;
     }
 
-    /// Carries wake-ups to other processes, and those of the kinds that this process works on from them.
+    /// Starts the tasks that send notifications to other processes and receive those of the `wanted` kinds.
     pub fn start(&self, wanted: &[Work], life: &Lifecycle) {
         if self.0.redis.is_none() {
             return;
         }
-        // Whoever drains still wakes others.
-        life.spawn_last("wake-ups out", redis::send(self.clone()));
-        life.spawn("wake-ups in", redis::receive(self.clone(), wanted.to_vec(), life.drain()));
+        // A draining process still notifies others.
+        life.spawn_last("notifications out", redis::send(self.clone()));
+        life.spawn("notifications in", redis::receive(self.clone(), wanted.to_vec(), life.drain()));
         life.spawn("changes in", redis::listen(self.clone(), life.drain()));
         if let Some(out) = self.0.out.lock().expect("no panic under the lock").take() {
-            life.spawn_last("tails out", redis::publish(self.clone(), out));
+            life.spawn_last("live tail out", redis::publish(self.clone(), out));
         }
     }
 
-    /// Adds to a count that all processes share and that is forgotten after a time; gives its sum, `None` without Redis.
+    /// Adds to a counter that all processes share and that expires after `ttl`. Returns the sum, or `None` without Redis.
     pub async fn increment(&self, key: &str, by: u64, ttl: Duration) -> Option<u64> {
         self.0.redis.as_ref()?.increment(key, by, ttl).await
     }
 
-    /// Keeps a value for all processes, if it can be kept.
+    /// Stores a value for all processes until `ttl`. Without Redis it does nothing.
     pub async fn set(&self, key: &str, value: Bytes, ttl: Duration) {
         if let Some(redis) = &self.0.redis {
             redis.set(key, value, ttl).await;
         }
     }
 
-    /// What was kept; `None` also without Redis.
+    /// Returns the stored value; `None` also without Redis.
     pub async fn get(&self, key: &str) -> Option<Bytes> {
         self.0.redis.as_ref()?.get(key).await
     }
 
+    /// Deletes a stored value.
     pub async fn delete(&self, key: &str) {
         if let Some(redis) = &self.0.redis {
             redis.delete(key).await;
         }
     }
 
+    /// The live tail of executions.
     pub fn live_tail(&self) -> &LiveTail {
         &self.0.live_tail
     }
 
-    /// How it stands with Redis, for people; `None` if there is none.
+    /// The state of Redis as text; `None` if none is configured.
     pub fn redis(&self) -> Option<String> {
         self.0.redis.as_ref().map(Redis::state)
     }

@@ -1,8 +1,9 @@
-//! Starting and stopping. Nothing is spawned into the void.
+//! Starts and stops the tasks of the process. Every task is tracked.
 //!
-//! * *Drain*: take no new work, finish what is held. Begun by the first SIGTERM or SIGINT, or by a task that failed.
-//! * *Abort*: after the grace period, or at a second signal: whatever still runs is dropped. The database and the leases
-//!   in it make that safe at any line.
+//! * *Drain*: the process takes no new work and finishes the work it holds. The first SIGTERM or SIGINT, or a failed task,
+//!   starts it.
+//! * *Abort*: after the grace period, or at a second signal, the remaining tasks are dropped. The database and its leases make
+//!   that safe at any line.
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -14,9 +15,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long what must outlive everything else may take.
+/// The time limit for the final step, which runs after all tasks have ended.
 const LAST: Duration = Duration::from_secs(10);
 
+/// The tasks of the process and its shutdown state. Clones share them.
 #[derive(Clone, Default)]
 pub struct Lifecycle {
     drain: CancellationToken,
@@ -61,7 +63,7 @@ impl Lifecycle {
         });
     }
 
-    /// Runs a task that others need until they have ended; the process does not wait for it.
+    /// Runs a task that the other tasks need until they have ended. The process does not wait for it.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
     pub fn spawn_last(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let life = self.clone();
@@ -75,7 +77,7 @@ impl Lifecycle {
         });
     }
 
-    /// Cancelled when no new work may be taken.
+    /// A token that is cancelled when no new work may be taken.
     pub fn drain(&self) -> CancellationToken {
         self.drain.clone()
     }
@@ -84,18 +86,18 @@ impl Lifecycle {
         self.drain.is_cancelled()
     }
 
-    /// Drains, and lets the process end with a failure.
+    /// Drains the process and makes it exit with a failure.
     pub fn fail(&self) {
         self.failed.store(true, Ordering::SeqCst);
         self.drain.cancel();
     }
 
-    /// Waits for a signal (or a failure), drains, and gives what is held `grace` to end. Then `last` runs: what must
-    /// outlive everything else, such as writing what was recorded.
+    /// Waits for a signal or a failure, then drains for at most `grace`. Afterwards it runs `last`, the final step, such as
+    /// flushing recorded data.
     pub async fn run(self, grace: Duration, last: impl Future<Output = ()>) -> ExitCode {
         let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
         let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
-            tracing::error!("signals cannot be listened to");
+            tracing::error!("the signal handlers cannot be installed");
             return ExitCode::FAILURE;
         };
         tokio::select! {
@@ -103,7 +105,7 @@ impl Lifecycle {
             _ = interrupt.recv() => {}
             () = self.drain.cancelled() => {}
         }
-        tracing::info!(grace_s = grace.as_secs(), "draining: nothing new is taken, what runs may finish");
+        tracing::info!(grace_s = grace.as_secs(), "draining: no new work is taken, running work may finish");
         self.drain.cancel();
         self.tasks.close();
         tokio::select! {
@@ -114,7 +116,7 @@ impl Lifecycle {
         }
         self.abort.cancel();
         if tokio::time::timeout(LAST, last).await.is_err() {
-            tracing::error!("what had to be written at the end could not be");
+            tracing::error!("the final writes did not complete in time");
             self.failed.store(true, Ordering::SeqCst);
         }
         if self.failed.load(Ordering::SeqCst) { ExitCode::FAILURE } else { ExitCode::SUCCESS }

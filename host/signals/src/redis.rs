@@ -1,13 +1,13 @@
-//! Wake-ups between processes, through Redis 6.2 or later.
+//! Notifications between processes, through Redis 6.2 or later.
 //!
-//! One stream for each kind of work with one consumer group, so that an entry wakes one process, the one that has waited
-//! longest. Entries are read without acknowledgement (`NOACK`): they carry nothing, and one that is lost with the process
-//! that read it costs a poll. Many pushes of a kind in a moment are one entry. Changes of partners are published on a
-//! channel instead, because every process must look, and so is what [`crate::tail`] tells.
+//! Each kind of work has one stream with one consumer group, so an entry notifies one process: the one that has waited
+//! longest. Entries are read without acknowledgement (`NOACK`). They carry no data, and an entry that is lost with its reader
+//! delays the work until the next poll. Several pushes of one kind are coalesced into one entry. Tenant changes and the
+//! messages of [`crate::tail`] are published on channels instead, because every process must receive them.
 //!
-//! **Redis may be gone at any moment**, flushed, restarted, cut off or hanging: groups are made again when they are missed,
-//! connections for as long as it takes, and after each time of absence everything is woken once, because wake-ups may have
-//! been lost. Commands: Redis documentation of XADD, XREADGROUP, XGROUP CREATE, PUBLISH.
+//! **Redis may become unavailable at any moment**: flushed, restarted, disconnected or unresponsive. Missing consumer groups
+//! are created again, and connections are retried without limit. After each outage every kind of work is notified once,
+//! because notifications may have been lost. Commands: Redis documentation of XADD, XREADGROUP, XGROUP CREATE, PUBLISH.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -33,14 +33,14 @@ use crate::tail::Message;
 use crate::{Signals, Work};
 
 const GROUP: &str = "larder";
-/// Entries of a stream that nobody reads.
+/// The maximum length of a stream that nobody reads.
 const ENTRIES_MAX: i64 = 1_000;
-/// How long a read waits in Redis for an entry.
+/// How long a read blocks in Redis for an entry.
 const BLOCK: Duration = Duration::from_secs(2);
 const OLDEST: (u32, u32) = (6, 2);
-/// Between two tries to reach it.
+/// The shortest and the longest delay between two connection attempts.
 const RECONNECT_MS: (u32, u32) = (100, 3_000);
-/// Messages of others that wait to be looked at.
+/// Received messages that wait to be processed.
 const MESSAGES_MAX: usize = 1_024;
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -55,15 +55,15 @@ pub enum Error {
 pub struct Redis {
     config: Config,
     prefix: String,
-    /// Tells this process's messages from others'.
+    /// Distinguishes the messages of this process from those of others.
     origin: u64,
     timeout: Duration,
-    /// For what does not block.
+    /// For commands that do not block.
     client: Client,
-    /// Kinds that were pushed and not sent yet.
+    /// The kinds that were pushed and have not been sent yet.
     pushed: [AtomicBool; Work::ALL.len()],
     sender: Notify,
-    /// Since when it is gone; `None` while it is there.
+    /// When Redis became unreachable; `None` while it is reachable.
     down_since: Mutex<Option<Instant>>,
 }
 
@@ -100,7 +100,7 @@ impl Redis {
         Ok(redis)
     }
 
-    /// Refuses a Redis that is too old. One that does not answer may do so later.
+    /// Refuses a Redis that is too old. A Redis that does not answer now may answer later.
     async fn check(&self) -> Result<(), Error> {
         let _connecting = self.client.connect();
         let asked = async {
@@ -127,13 +127,13 @@ impl Redis {
         Ok(info.lines().find_map(|line| line.trim().strip_prefix("redis_version:")).unwrap_or("").to_owned())
     }
 
-    /// It was gone, or had lost everything: wake-ups may be missing, and it may be another one.
+    /// Notifies every kind of work after an outage or a flush, and checks the version again: it may be another server.
     async fn wake_all(&self, signals: &Signals) {
         Work::ALL.into_iter().for_each(|work| signals.wake(work));
         if let Ok(version) = self.version().await
             && !supported(&version)
         {
-            tracing::error!("{}; what goes wrong with it goes wrong without a word", Error::TooOld(version));
+            tracing::error!("{}: commands may fail silently", Error::TooOld(version));
         }
     }
 
@@ -149,12 +149,12 @@ impl Redis {
         }
     }
 
-    /// Notes that it answers; `true` if it did not before.
+    /// Records that Redis answers. Returns `true` if it did not before.
     fn mark_up(&self) -> bool {
         metrics::gauge!("larder_redis_up").set(1.0);
         let gone = self.down_since.lock().expect("no panic under the lock").take();
         if let Some(since) = gone {
-            tracing::info!(gone_ms = since.elapsed().as_millis() as u64, "Redis is there");
+            tracing::info!(gone_ms = since.elapsed().as_millis() as u64, "Redis is reachable");
         }
         gone.is_some()
     }
@@ -164,11 +164,11 @@ impl Redis {
         let mut gone = self.down_since.lock().expect("no panic under the lock");
         if gone.is_none() {
             *gone = Some(Instant::now());
-            tracing::warn!(error = %why, "Redis is gone; until it is back, work is found by polling");
+            tracing::warn!(error = %why, "Redis is unreachable; until it is back, work is found by polling");
         }
     }
 
-    /// What is only worth having at once does not wait for a Redis that is gone.
+    /// The client, unless Redis is unreachable: optional commands do not wait for it.
     fn if_up(&self) -> Option<&Client> {
         self.down_since.lock().expect("no panic under the lock").is_none().then_some(&self.client)
     }
@@ -177,7 +177,7 @@ impl Redis {
         let Some(client) = self.if_up() else { return };
         let ms = Expiration::PX(i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX).max(1));
         if let Err(err) = client.set::<(), _, _>(format!("{}:{key}", self.prefix), value, Some(ms), None, false).await {
-            tracing::debug!(error = %err, "a value was not kept");
+            tracing::debug!(error = %err, "a value was not stored in Redis");
         }
     }
 
@@ -226,7 +226,7 @@ fn builder(config: &Config, timeout: Duration) -> Builder {
             connection.connection_timeout = timeout;
             connection.internal_command_timeout = timeout;
             connection.max_command_attempts = 1;
-            // One that accepts and never answers is cut off, and tried again.
+            // A connection that accepts commands and never answers is closed and retried.
             connection.unresponsive.max_timeout = Some(BLOCK + timeout);
         })
         .set_policy(ReconnectPolicy::new_exponential(0, RECONNECT_MS.0, RECONNECT_MS.1, 2));
@@ -242,8 +242,8 @@ fn redis(signals: &Signals) -> &Redis {
     signals.0.redis.as_ref().expect("only started with one")
 }
 
-/// Sends what is pushed, for as long as the process lives. What cannot be sent is dropped: when Redis is back, everyone is
-/// woken anyway.
+/// Sends pushed notifications for as long as the process lives. A notification that cannot be sent is dropped: after an outage
+/// every kind of work is notified anyway.
 pub async fn send(signals: Signals) {
     let redis = redis(&signals);
     let client = &redis.client;
@@ -259,16 +259,16 @@ pub async fn send(signals: Signals) {
                 client.xadd(redis.stream(work), false, ("MAXLEN", "~", ENTRIES_MAX), "*", ("w", "")).await
             };
             if let Err(err) = sent {
-                tracing::debug!(error = %err, work = work.word(), "a wake-up was not sent");
+                tracing::debug!(error = %err, work = work.word(), "a notification was not sent");
             }
         }
     }
 }
 
-/// Wakes this process with what others push, until it drains. One that works on nothing looks whether Redis is there.
+/// Receives the notifications of other processes until this one drains. A process without work of its own only pings Redis.
 pub async fn receive(signals: Signals, wanted: Vec<Work>, drain: CancellationToken) {
     let redis = redis(&signals);
-    // A read that waits holds its connection up, so it has one of its own.
+    // A blocking read occupies its connection, so it has one of its own.
     let client = redis.client.clone_new();
     let _connecting = client.connect();
     let streams: Vec<(String, Work)> = wanted.into_iter().map(|work| (redis.stream(work), work)).collect();
@@ -282,7 +282,7 @@ pub async fn receive(signals: Signals, wanted: Vec<Work>, drain: CancellationTok
                 return client.ping::<Value>(None).await.map(|_| Value::Null);
             }
             let (keys, new) = (keys.clone(), vec![">"; keys.len()]);
-            // One at a time, so that the next entry finds the next process.
+            // One at a time, so that the next entry goes to the next process.
             let block = Some(BLOCK.as_millis() as u64);
             client.with_options(&options).xreadgroup(GROUP, GROUP, Some(1), block, true, keys, new).await
         };
@@ -301,11 +301,11 @@ pub async fn receive(signals: Signals, wanted: Vec<Work>, drain: CancellationTok
                     }
                 }
             }
-            // The group, or the whole stream, is gone: flushed, evicted, or not made yet.
+            // The group or the whole stream does not exist: flushed, evicted, or not created yet.
             Err(err) if ["NOGROUP", "UNBLOCKED"].iter().any(|word| err.details().contains(word)) => {
                 if make_groups(&client, &keys).await && had_groups {
                     metrics::counter!("larder_queue_groups_recreated_total").increment(1);
-                    tracing::info!("the streams of wake-ups were gone and are made again");
+                    tracing::info!("the notification streams were missing and have been created again");
                 }
                 had_groups = true;
                 let _ = redis.mark_up();
@@ -320,16 +320,16 @@ pub async fn receive(signals: Signals, wanted: Vec<Work>, drain: CancellationTok
     let _ = client.quit().await;
 }
 
-/// Makes the groups that are missing; `false` if none could be.
+/// Creates the missing consumer groups. Returns whether any was created.
 async fn make_groups(client: &Client, keys: &[&str]) -> bool {
     let mut made = false;
     for key in keys {
-        // From the first entry: one that was pushed before the group was there is not lost on it.
+        // From the first entry, so that entries pushed before the group existed are delivered.
         match client.xgroup_create::<(), _, _, _>(*key, GROUP, "0", true).await {
             Ok(()) => made = true,
             Err(err) if err.details().contains("BUSYGROUP") => {}
             Err(err) => {
-                tracing::debug!(error = %err, "a group could not be made");
+                tracing::debug!(error = %err, "a consumer group could not be created");
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -344,7 +344,7 @@ fn streams_in(found: Value) -> Vec<String> {
     names.collect()
 }
 
-/// Publishes what other processes should know of the tails. While Redis is gone that is dropped.
+/// Publishes live-tail messages to other processes. While Redis is unreachable they are dropped.
 pub async fn publish(signals: Signals, mut out: mpsc::Receiver<Message>) {
     let redis = redis(&signals);
     while let Some(message) = out.recv().await {
@@ -357,13 +357,12 @@ pub async fn publish(signals: Signals, mut out: mpsc::Receiver<Message>) {
         };
         let text = serde_json::to_string(&(redis.origin, message)).expect("texts and numbers");
         if let Err(err) = redis.client.publish::<(), _, _>(channel, text).await {
-            tracing::debug!(error = %err, "a message of the tails was not sent");
+            tracing::debug!(error = %err, "a live-tail message was not sent");
         }
     }
 }
 
-/// Wakes this process when others change something of a partner's snapshot, and hears what the tails are told, until it
-/// drains.
+/// Receives tenant changes and live-tail messages of other processes until this one drains.
 pub async fn listen(signals: Signals, drain: CancellationToken) {
     let redis = redis(&signals);
     let Ok(client): Result<SubscriberClient, _> = builder(&redis.config, redis.timeout).build_subscriber_client()
@@ -378,7 +377,7 @@ pub async fn listen(signals: Signals, drain: CancellationToken) {
         match client.subscribe(vec![redis.channel(), redis.watched_channel()]).await {
             Ok(()) => break,
             Err(err) => {
-                tracing::debug!(error = %err, "changes cannot be listened to yet");
+                tracing::debug!(error = %err, "the subscription to changes failed and is retried");
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -390,13 +389,13 @@ pub async fn listen(signals: Signals, drain: CancellationToken) {
             message = messages.recv() => match message {
                 Ok(message) if message.channel == redis.channel() => signals.wake(Work::Tenants),
                 Ok(message) => receive_message(&signals, message.value),
-                // A reader that was too slow has missed some, which is as good as one.
+                // A slow reader has missed messages; one notification replaces them.
                 Err(RecvError::Lagged(_)) => signals.wake(Work::Tenants),
                 Err(RecvError::Closed) => break,
             },
             () = signals.live_tail().changed() => {
                 follow(&signals, &client, &mut followed).await;
-                // Only now: whoever is told of a tail speaks at once.
+                // After subscribing: the others start to publish as soon as they know of the watch.
                 signals.live_tail().announce();
             }
             () = drain.cancelled() => break,
@@ -410,12 +409,12 @@ fn receive_message(signals: &Signals, text: Value) {
     match message {
         Some((origin, message)) if origin != redis(signals).origin => signals.live_tail().receive(message),
         Some(_) => {}
-        // During an upgrade, say.
-        None => tracing::debug!("a message of the tails that is not understood"),
+        // For example, during an upgrade.
+        None => tracing::debug!("a live-tail message could not be parsed"),
     }
 }
 
-/// Subscribes to what is watched here, and only that. What fails is tried again at the next announcement.
+/// Subscribes to exactly the functions watched in this process. A failure is retried at the next announcement.
 async fn follow(signals: &Signals, client: &SubscriberClient, followed: &mut BTreeSet<String>) {
     let redis = redis(signals);
     let watched = signals.live_tail().watched_here();

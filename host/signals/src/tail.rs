@@ -1,11 +1,11 @@
-//! The live tail: executions, told as they end to whoever watches their function.
+//! The live tail: publishes executions, as they end, to the watchers of their function.
 //!
-//! * [`LiveTail::watch`] gives a [`Watch`]; [`LiveTail::publish`] tells all watches of a function.
-//! * Between processes [`crate::redis`] carries [`Message`]s. A process announces what is watched in it every
-//!   [`ANNOUNCE`], and others tell it of those functions until [`REMEMBERED`] after its last announcement.
+//! * [`LiveTail::watch`] returns a [`Watch`]; [`LiveTail::publish`] sends an execution to all watches of its function.
+//! * [`crate::redis`] carries [`Message`]s between processes. A process announces the functions watched in it every
+//!   [`ANNOUNCE`], and others publish to it until [`REMEMBERED`] after its last announcement.
 //!
-//! Nothing is kept: who is away has missed it, and the record is in the database. Telling never waits, and of a function
-//! that nobody watches it costs one load.
+//! Nothing is stored: a watcher that is disconnected misses executions, and their records are in the database. Publishing never
+//! blocks, and costs one atomic load for a function that nobody watches.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,47 +18,48 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, broadcast, mpsc};
 
-/// Between two announcements of what is watched here.
+/// The interval between two announcements of the functions watched here.
 pub const ANNOUNCE: Duration = Duration::from_secs(20);
 const REMEMBERED: Duration = Duration::from_secs(60);
-/// Watches of this process, and those of one partner among them.
+/// The maximum number of watches in this process, and of one tenant among them.
 const WATCHES_MAX: usize = 64;
 const WATCHES_PER_PARTNER: usize = 8;
-/// Functions of which others may announce that they watch them.
+/// The maximum number of functions that other processes can announce as watched.
 const ANNOUNCED_MAX: usize = 1_024;
-/// Executions that a slow reader has not taken; older ones are dropped.
+/// Executions buffered for a slow reader; older ones are dropped.
 const WAITING_MAX: usize = 64;
-/// Bytes of an execution's logs and errors, each: their end.
+/// The maximum bytes of an execution's logs and of its errors; their end is sent.
 const TEXT_MAX: usize = 16 * 1024;
-/// Messages for other processes that wait to be sent.
+/// The maximum number of messages that wait to be sent to other processes.
 pub const OUT_MAX: usize = 256;
 
-/// What processes say to each other.
+/// A message between processes.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Message {
-    /// What do the others watch?
+    /// Asks the other processes which functions they watch.
     Ask,
-    /// Somebody watches this function.
+    /// A process watches this function.
     Watched(PartnerId, FunctionId),
     Ended(Box<Execution>),
 }
 
-/// What a watch sees.
+/// An event that a watch receives.
 #[derive(Clone, Debug)]
 pub enum TailEvent {
     Ended(Arc<Execution>),
-    /// So many were dropped here, because the reader is too slow.
+    /// This many executions were dropped because the reader is too slow.
     Dropped(u64),
 }
 
 type Key = (PartnerId, FunctionId);
 
+/// The watches of this process. Clones share their state.
 #[derive(Clone)]
 pub struct LiveTail(Arc<Shared>);
 
 struct Shared {
     functions: Mutex<HashMap<Key, Function>>,
-    /// Functions in the map.
+    /// The number of functions in the map.
     count: AtomicUsize,
     /// Notified when the set of functions watched in this process changes.
     changed: Notify,
@@ -83,7 +84,7 @@ impl Function {
 }
 
 impl LiveTail {
-    /// `out` takes what other processes should know.
+    /// `out` receives the messages for other processes.
     pub fn new(out: mpsc::Sender<Message>) -> LiveTail {
         LiveTail(Arc::new(Shared {
             functions: Mutex::default(),
@@ -93,7 +94,7 @@ impl LiveTail {
         }))
     }
 
-    /// Watches a function until the watch is dropped; `None` if this process or this partner has as many as it may.
+    /// Watches a function until the watch is dropped. Returns `None` if this process or this tenant has reached its limit.
     pub fn watch(&self, partner: &PartnerId, function: &FunctionId) -> Option<Watch> {
         let key = (partner.clone(), function.clone());
         let receiver = {
@@ -112,7 +113,7 @@ impl LiveTail {
         Some(Watch { receiver: Some(receiver), key, tail: self.clone() })
     }
 
-    /// Tells whoever watches the execution's function that it has ended.
+    /// Publishes an execution that has ended to the watchers of its function.
     pub fn publish(&self, execution: &Execution) {
         if self.0.count.load(Ordering::Relaxed) == 0 {
             return;
@@ -134,12 +135,12 @@ impl LiveTail {
             metrics::counter!("larder_tail_dropped_total").increment(1);
         }
         if let Some(here) = here {
-            // It fails when the last watch has just gone.
+            // It fails when the last watch has just been dropped.
             let _ = here.send(Arc::new(execution));
         }
     }
 
-    /// What another process says.
+    /// Handles a message of another process.
     pub fn receive(&self, message: Message) {
         let mut functions = self.lock();
         match message {
@@ -161,22 +162,22 @@ impl LiveTail {
         }
     }
 
-    /// What is watched in this process.
+    /// The functions watched in this process.
     pub fn watched_here(&self) -> Vec<Key> {
         self.lock().iter().filter(|(_, function)| function.watches() > 0).map(|(key, _)| key.clone()).collect()
     }
 
-    /// Until what is watched in this process has changed, [`ANNOUNCE`] at most.
+    /// Waits until the functions watched in this process change, for at most [`ANNOUNCE`].
     pub async fn changed(&self) {
         let _ = tokio::time::timeout(ANNOUNCE, self.0.changed.notified()).await;
     }
 
-    /// Asks the others what they watch.
+    /// Asks the other processes which functions they watch.
     pub fn ask(&self) {
         let _ = self.0.out.try_send(Message::Ask);
     }
 
-    /// Tells the others what is watched here.
+    /// Announces the functions watched here to the other processes.
     pub fn announce(&self) {
         for (partner, function) in self.watched_here() {
             let _ = self.0.out.try_send(Message::Watched(partner, function));
@@ -197,7 +198,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// The next execution that ends. It may be dropped while it waits, nothing is lost by that.
+    /// Waits for the next event. It is cancel-safe: dropping the future loses no event.
     pub async fn next(&mut self) -> Option<TailEvent> {
         match self.receiver.as_mut()?.recv().await {
             Ok(execution) => Some(TailEvent::Ended(execution)),
@@ -214,7 +215,7 @@ impl Drop for Watch {
     fn drop(&mut self) {
         {
             let mut functions = self.tail.lock();
-            // Under the lock, so that the last one to go sees that it is the last.
+            // Under the lock, so that the last watch to be dropped sees that it is the last.
             self.receiver = None;
             if let Some(function) = functions.get_mut(&self.key)
                 && function.watches() == 0

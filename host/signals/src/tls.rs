@@ -1,4 +1,4 @@
-//! TLS of outgoing connections: whose certificates are believed.
+//! TLS of outgoing connections: the trusted certificate authorities.
 
 use std::fmt;
 use std::path::Path;
@@ -9,7 +9,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
-/// The certificate authorities of a client, by where they come from.
+/// The number of trusted certificate authorities, by source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Authorities {
     pub system: usize,
@@ -23,11 +23,12 @@ impl fmt::Display for Authorities {
     }
 }
 
-/// What says where the system's authorities are. Whoever sets one of them means what is there, and be it none.
+/// The variables that locate the system's authorities. If one of them is set, exactly what it names is trusted, even if that is
+/// nothing.
 const SYSTEMS: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
-/// Believes the authorities in `file` (PEM), unless its path is empty, and those of the system if `system`: on a system that
-/// has none, those that Mozilla believed when Larder was built.
+/// Trusts the authorities in `file` (PEM), unless its path is empty, and those of the system if `system` is true. On a system
+/// without any, it trusts the Mozilla authorities that are compiled in.
 pub fn client(file: &Path, system: bool) -> anyhow::Result<(ClientConfig, Authorities)> {
     let mut roots = RootCertStore::empty();
     let mut found = Authorities::default();

@@ -1,10 +1,10 @@
-//! The databases behind one face: embedded SQLite for one process, MariaDB for many.
+//! The two databases behind one interface: embedded SQLite for one process, MariaDB for many.
 //!
-//! * [`Value`], [`args!`]: what a statement takes. [`Row`]: what it gives, read by position.
-//! * [`Db::rows`], [`Db::row`]: reading outside of a transaction. [`Db::page`]: no more than so many bytes.
-//! * [`Db::tx`]: changes. Its body must not do anything but SQL: a database with several writers runs it again as a whole
-//!   when it lost a race (SQLite, with its one writer, never does).
-//! * [`Tx::locked`]: reads what nobody else shall change before this transaction ends.
+//! * [`Value`], [`args!`]: the arguments of a statement. [`Row`]: a row of a result, read by position.
+//! * [`Db::rows`], [`Db::row`]: reads outside of a transaction. [`Db::page`]: reads up to a number of bytes.
+//! * [`Db::tx`]: changes. The body must do nothing but SQL: a database with several writers runs it again as a whole when
+//! it lost a race (SQLite, with its one writer, never does).
+//! * [`Tx::locked`]: reads rows that nobody else may change before this transaction ends.
 //!
 //! A statement's first line names it (`-- finish_execution`), so that errors and slow-query logs name the caller.
 
@@ -17,7 +17,7 @@ use crate::mariadb::{MariaDb, MariaTx};
 use crate::sqlite::{Sqlite, SqliteTx};
 use crate::{Error, Result};
 
-/// The tables, one file after the other.
+/// The files of the schema, in order.
 pub(super) const SCHEMA: &[(i64, &str)] = &[
     (1, include_str!("schema/0001_tables.sql")),
     (2, include_str!("schema/0002_processes.sql")),
@@ -48,14 +48,14 @@ pub enum Tx<'a> {
     MariaDb(MariaTx<'a>),
 }
 
-/// How rows that are read are kept from others until the transaction ends. SQLite has one writer, which needs none.
+/// How read rows are locked until the transaction ends. SQLite has one writer, which needs no locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lock {
-    /// Nobody changes them.
+    /// Nobody else may change them.
     Shared,
-    /// Nobody changes them or locks them.
+    /// Nobody else may change or lock them.
     Exclusive,
-    /// The same; rows that somebody else has locked are left out.
+    /// Like `Exclusive`; rows that are already locked are skipped.
     Skip,
 }
 
@@ -68,7 +68,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// About what it takes on the wire.
+    /// Its approximate size on the wire.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Value::Null => 1,
@@ -79,13 +79,13 @@ impl Value {
     }
 }
 
-/// The inside of an `IN (…)`.
+/// The placeholders and arguments of an `IN (…)`.
 pub struct OneOf {
     pub marks: String,
     pub args: Vec<Value>,
 }
 
-/// Values for an `IN (…)`; the last is repeated up to a power of two, so that few distinct texts are prepared.
+/// Builds an `IN (…)`. The last value is repeated up to a power of two, so that few distinct texts are prepared.
 pub fn one_of(values: impl IntoIterator<Item = Value>) -> OneOf {
     let mut args: Vec<Value> = values.into_iter().collect();
     if let Some(last) = args.last().cloned() {
@@ -94,16 +94,17 @@ pub fn one_of(values: impl IntoIterator<Item = Value>) -> OneOf {
     OneOf { marks: vec!["?"; args.len()].join(", "), args }
 }
 
-/// Values of one `IN (…)` where a partner decides how many there are. A power of two, far below what either database takes.
+/// The maximum number of values of one `IN (…)` where a partner decides how many there are. It is a power of two, far below
+/// the limits of both databases.
 pub const PART: usize = 256;
 
-/// The insides of as many `IN (…)` as it takes, in their order.
+/// Splits values into several `IN (…)`, in order.
 pub fn parts(values: impl IntoIterator<Item = Value>) -> Vec<OneOf> {
     let values: Vec<Value> = values.into_iter().collect();
     values.chunks(PART).map(|part| one_of(part.iter().cloned())).collect()
 }
 
-/// Keys of several partners, for one statement each; in order, in which they are also locked.
+/// Groups keys by partner, one statement for each, in the order in which they are locked.
 pub(super) fn by_partner<'k, T: Ord>(
     keys: impl IntoIterator<Item = (&'k PartnerId, T)>,
 ) -> BTreeMap<&'k PartnerId, BTreeSet<T>> {
@@ -120,7 +121,7 @@ macro_rules! args {
     ($($value:expr),* $(,)?) => { vec![$($crate::db::Value::from($value)),*] };
 }
 
-/// Every statement is counted, so that a test can tell which paths make none.
+/// Counts each statement, so that a test can check which paths run none.
 fn counted(kind: &'static str) {
     metrics::counter!("larder_store_statements_total", "kind" => kind).increment(1);
 }
@@ -134,7 +135,7 @@ impl Db {
         }
     }
 
-    /// Rows of no more than `bytes` together; [`Error::PageTooLarge`] if there are more.
+    /// Reads rows of at most `bytes` together; [`Error::PageTooLarge`] if there are more.
     pub(super) async fn page(&self, sql: &str, args: Vec<Value>, bytes: usize) -> Result<Vec<Row>> {
         counted("read");
         match self {
@@ -143,7 +144,7 @@ impl Db {
         }
     }
 
-    /// How the database would answer this, in its own words.
+    /// Returns the query plan of a statement, in the database's own format.
     pub(super) async fn explain(&self, sql: &str, args: Vec<Value>) -> Result<String> {
         let explain = match self {
             Db::Sqlite(_) => "EXPLAIN QUERY PLAN",
@@ -164,8 +165,8 @@ impl Db {
         Ok(self.rows(sql, args).await?.into_iter().next())
     }
 
-    /// Runs `body` in one transaction and commits it; an error rolls everything back. `with` is handed to the body by
-    /// reference, because the body may have to run more than once.
+    /// Runs `body` in one transaction and commits it; an error rolls everything back. `with` is passed to the body by
+    /// reference, because the body may run more than once.
     pub async fn tx<C, T, F>(&self, name: &'static str, with: &C, body: F) -> Result<T>
     where
         C: Sync + ?Sized,
@@ -178,13 +179,13 @@ impl Db {
         }
     }
 
-    /// A transaction of one statement.
+    /// Runs one statement in a transaction.
     pub async fn run(&self, sql: &'static str, args: Vec<Value>) -> Result<Changed> {
         self.tx("single_statement", &args, move |tx, args| Box::pin(async move { tx.run(sql, args.clone()).await }))
             .await
     }
 
-    /// Creates what `schema/` has and the database has not.
+    /// Applies the files of `schema/` that have not been applied yet.
     pub(super) async fn migrate(&self) -> Result<()> {
         const TABLE: &str = "-- create_schema_versions
             CREATE TABLE IF NOT EXISTS schema_versions (version BIGINT NOT NULL PRIMARY KEY)";
@@ -215,12 +216,12 @@ impl Db {
     }
 }
 
-/// The statements of a file of the schema.
+/// The statements of a schema file.
 pub(super) fn statements(text: &str) -> impl Iterator<Item = &str> {
     text.split(";\n").filter(|part| !part.trim().is_empty())
 }
 
-/// A program must not work on tables that it does not know.
+/// Refuses a schema that is newer than this program.
 pub(super) fn refuse_newer(done: &[i64], schema: &[(i64, &str)]) -> Result<()> {
     let known = schema.last().map_or(0, |(version, _)| *version);
     match done.iter().find(|version| **version > known) {
@@ -271,8 +272,8 @@ impl Tx<'_> {
         self.many(head, "", rows).await
     }
 
-    /// Sets the columns `set` of the rows whose `key` stands in `table`, and inserts the others: the one place that knows
-    /// how each database says it. Each row has the values of `key`, then those of `set`.
+    /// Updates the columns `set` of the rows whose `key` exists in `table`, and inserts the others. This is the one place
+    /// that knows the syntax of each database. Each row has the values of `key`, then those of `set`.
     pub async fn upsert(
         &mut self,
         table: &'static str,
@@ -296,7 +297,7 @@ impl Tx<'_> {
     async fn many(&mut self, head: &str, tail: &str, rows: Vec<Vec<Value>>) -> Result<()> {
         /// A power of two, so that few distinct texts are prepared.
         const ROWS_MAX: usize = 256;
-        /// Below what a server takes as one packet, unless one row is larger.
+        /// Below the packet limit of a server, unless one row is larger.
         const BYTES_MAX: usize = 4 << 20;
         let Some(width) = rows.first().map(Vec::len) else { return Ok(()) };
         let marks = format!("({})", vec!["?"; width].join(", "));
@@ -328,7 +329,7 @@ impl PageBytes {
         PageBytes { left: most, rows: 0 }
     }
 
-    /// One more row.
+    /// Counts one more row.
     pub(super) fn take(&mut self, row: &Row) -> Result<()> {
         let bytes = row.0.iter().map(Value::bytes).sum();
         self.left = self.left.checked_sub(bytes).ok_or(Error::PageTooLarge { rows: self.rows })?;
@@ -337,19 +338,19 @@ impl PageBytes {
     }
 }
 
-/// How many rows a statement matched.
+/// The number of rows that a statement matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Changed(pub u64);
 
 impl Changed {
-    /// Refuses a change that found nothing.
+    /// Returns `NotFound` unless exactly one row was changed.
     pub fn exactly_one(self, what: &'static str) -> Result<()> {
         if self.0 == 1 { Ok(()) } else { Err(Error::NotFound { what }) }
     }
 }
 
-/// One row of an answer; columns are read by their position in the `SELECT`.
+/// A row of a result; columns are read by their position in the `SELECT`.
 #[derive(Debug)]
 pub struct Row(pub(super) Vec<Value>);
 
@@ -401,7 +402,7 @@ impl Row {
         if *self.value(at) == Value::Null { Ok(None) } else { self.bytes(at).map(Some) }
     }
 
-    /// Text with a meaning: an id, a word, JSON. `column` is `table.column`, for the error.
+    /// Parses text into a typed value: an id, a keyword or JSON. `column` is `table.column`, for the error.
     pub fn parse<T>(&self, at: usize, column: &'static str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T> {
         let text = self.text(at)?;
         parse(&text).ok_or_else(|| {

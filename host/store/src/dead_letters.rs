@@ -1,4 +1,4 @@
-//! Dead letters: executions that were given up. They are rows of `executions` with `buried_at_ms`, which keep everything
+//! Dead letters: executions that were given up. They are rows of `executions` with `buried_at_ms` set, and keep everything
 //! that another run needs.
 
 use larder_model::ids::{ExecutionId, FunctionId, PartnerId};
@@ -19,7 +19,7 @@ pub(super) const SOURCE: Source = Source {
     long: &["logs", "errors"],
 };
 
-/// What lists of dead letters can be filtered by.
+/// The columns by which lists of dead letters can be filtered.
 pub const FILTERS: &[Column] = &[
     Column { attribute: "$id", column: "id", kind: Kind::Text },
     Column { attribute: "$createdAt", column: "created_at_ms", kind: Kind::Time },
@@ -33,14 +33,14 @@ pub const FILTERS: &[Column] = &[
     Column { attribute: "eventId", column: "event_row", kind: Kind::Text },
 ];
 
-/// How many dead letters were redriven, and whether there are more that could be.
+/// The number of redriven dead letters, and whether more can be redriven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Redriven {
     pub total: u64,
     pub more: bool,
 }
 
-/// Any time at all, said so that an index serves it.
+/// Matches every dead letter, in a form that an index serves.
 pub(super) fn only_dead_letters() -> Filter {
     Filter::Compare { column: "buried_at_ms", op: Op::Greater, values: vec![Value::Int(0)] }
 }
@@ -57,8 +57,8 @@ impl Store {
         Ok(found.filter(|execution| execution.buried_at_ms.is_some()))
     }
 
-    /// Puts a dead letter back into the queue, with all its attempts before it. Gives the execution as it waits then.
-    /// `NotFound` if it is none, or none any more: of several who redrive it at once, one does.
+    /// Returns a dead letter to the queue with its full number of attempts, and returns the waiting execution. `NotFound`
+    /// if it is not a dead letter or no longer one: of concurrent redrives, one succeeds.
     pub async fn redrive(&self, partner: &PartnerId, id: &ExecutionId, now: Millis) -> Result<Execution> {
         const REDRIVE: &str = "-- redrive_dead_letter
             UPDATE executions SET status = 'waiting', failures = 0, lost = 0, host_failing_since_ms = NULL, buried_at_ms = NULL, response_status = 0, due_at_ms = ?, updated_at_ms = ?
@@ -76,7 +76,7 @@ impl Store {
             .await
     }
 
-    /// Redrives up to `limit` dead letters of a function that were buried before then, the first buried first.
+    /// Redrives up to `limit` dead letters of a function that were dead-lettered before the given time, oldest first.
     pub async fn redrive_all(
         &self,
         partner: &PartnerId,
@@ -109,7 +109,8 @@ impl Store {
             .await
     }
 
-    /// Makes a dead letter a failed execution like any other; what only another run would need goes. `NotFound` if it is none.
+    /// Turns a dead letter into a failed execution and removes the data that only another run would need. `NotFound` if it
+    /// is not a dead letter.
     pub async fn discard_dead_letter(&self, partner: &PartnerId, id: &ExecutionId, now: Millis) -> Result<()> {
         const REQUEST: &str = "-- request_of_dead_letter
             SELECT request FROM executions WHERE partner_id = ? AND id = ? AND buried_at_ms IS NOT NULL";

@@ -1,4 +1,4 @@
-//! What became of an event: whom it reached, and how far they are.
+//! The deliveries of an event: the functions that received it, and the states of their executions.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use larder_model::{ExecutionStatus, StoredEvent, trigger_key};
 use crate::db::Row;
 use crate::{Result, Store, args, events};
 
-/// Executions of one event that are counted; there may be more.
+/// The maximum number of executions of one event that are counted; there may be more.
 pub const COUNTED_MAX: u32 = 10_000;
 
-/// How to name an event.
+/// How an event is identified.
 #[derive(Clone, Copy, Debug)]
 pub enum EventName<'a> {
     Row(&'a EventId),
-    /// Its own, which are unique together.
+    /// Its source and id, which are unique together.
     SourceAndId(&'a str, &'a str),
 }
 
@@ -29,19 +29,19 @@ pub struct EventHead {
     pub kind: String,
     pub subject: Option<String>,
     pub time: String,
-    /// It was not handed to functions yet.
+    /// It has not been routed to functions yet.
     pub waiting: bool,
     pub created_at_ms: Millis,
 }
 
-/// What one function got of an event.
+/// The delivery of an event to one function.
 #[derive(Clone, Debug, Default)]
 pub struct Delivery {
-    /// It runs per enrolment.
+    /// The function runs once per enrolment.
     pub per_enrolment: bool,
-    /// Further enrolments may still get it.
+    /// Further enrolments may still receive it.
     pub expanding: bool,
-    /// Executions by where they stand.
+    /// The number of executions in each state.
     pub executions: BTreeMap<&'static str, u64>,
 }
 
@@ -56,7 +56,7 @@ impl Store {
         self.db.row(&sql, args![partner, value]).await?.as_ref().map(head).transpose()
     }
 
-    /// By function.
+    /// Grouped by function.
     pub async fn deliveries(&self, partner: &PartnerId, event: &EventId) -> Result<BTreeMap<FunctionId, Delivery>> {
         const FANOUTS: &str = "-- fanouts_of_event
             SELECT function_id, waiting FROM fanouts WHERE partner_id = ? AND event_row = ?";
@@ -81,7 +81,8 @@ impl Store {
         Ok(all)
     }
 
-    /// Whether each of these events, whose source and id are known already, says something else than the one that is stored.
+    /// Returns, for each of these events whose source and id are already stored, whether its content differs from the
+    /// stored event.
     pub async fn differ(&self, events: &[&StoredEvent]) -> Result<Vec<bool>> {
         const STORED: &str = "-- content_of_event
             SELECT kind, subject, data_content_type, data FROM events WHERE partner_id = ? AND dedup_key = ?";

@@ -22,7 +22,7 @@ pub(super) const SOURCE: Source = Source {
     long: &["build_logs"],
 };
 
-/// What lists of deployments can be filtered by.
+/// The columns by which lists of deployments can be filtered.
 pub const FILTERS: &[Column] = &[
     Column { attribute: "$id", column: "id", kind: Kind::Text },
     Column { attribute: "$createdAt", column: "created_at_ms", kind: Kind::Time },
@@ -35,27 +35,28 @@ pub const FILTERS: &[Column] = &[
     Column { attribute: "type", column: "kind", kind: Kind::Text },
 ];
 
-/// What a function tells of its deployments.
+/// The newest and the active deployment of a function.
 #[derive(Clone, Debug, Default)]
 pub struct Heads {
     pub active_created_at_ms: Option<Millis>,
-    /// The newest one, active or not.
+    /// The newest deployment, active or not.
     pub latest: Option<(DeploymentId, BuildStatus, Millis)>,
 }
 
 impl Store {
-    /// The newest and the active deployments of these functions.
+    /// Returns the newest and the active deployments of these functions.
     pub async fn deployment_heads(
         &self,
         partner: &PartnerId,
         functions: &[&FunctionId],
     ) -> Result<HashMap<FunctionId, Heads>> {
-        /// Functions of one statement.
+        /// The maximum number of functions in one statement.
         const CHUNK: usize = 500;
         let mut all: HashMap<FunctionId, Heads> = HashMap::new();
         for chunk in functions.chunks(CHUNK) {
             let ids = one_of(chunk.iter().map(|id| Value::from(*id)));
-            // The newest one is looked up for each function, so that it does not matter how many there are.
+            // The newest deployment is looked up for each function, so the cost does not depend on the number of
+            // deployments.
             let heads = format!(
                 "-- deployment_heads
                 SELECT f.deployment_id, (SELECT n.id FROM deployments n WHERE n.partner_id = f.partner_id AND n.function_id = f.id
@@ -148,9 +149,9 @@ impl Store {
         listing::list(&self.lists, &SOURCE, scope, listing, deployment).await
     }
 
-    /// Takes a build that no one has finished or is at work on: the oldest one of the partner whose last build began longest
-    /// ago. A partner has one at a time, so neither many uploads nor slow ones hold up other partners'. Nobody else gets it
-    /// before `until`.
+    /// Claims a build that is not finished and that nobody works on: the oldest build of the partner whose last build
+    /// started longest ago. A partner has one build at a time, so neither many uploads nor slow ones delay the builds of
+    /// others. The claim is exclusive until `until`.
     pub async fn claim_build(&self, holder: &str, now: Millis, until: Millis) -> Result<Option<Deployment>> {
         const NEXT: &str = "-- next_to_build
             SELECT w.partner_id FROM (SELECT partner_id, MIN(created_at_ms) AS since_ms FROM deployments
@@ -160,19 +161,19 @@ impl Store {
                 AND b.status IN ('waiting', 'processing', 'building', 'canceled') AND b.build_until_ms > ?)
             ORDER BY COALESCE((SELECT MAX(l.build_until_ms) FROM deployments l WHERE l.partner_id = w.partner_id), 0), w.since_ms
             LIMIT 1";
-        // Most polls find nothing: they must not take the writer's lock.
+        // Most polls find nothing, so they must not take the writer's lock.
         while let Some(next) = self.db.row(NEXT, args![now, now]).await? {
             let claim = (next.id::<PartnerId>(0, "deployments.partner_id")?, holder, now, until);
             let claimed = self.db.tx("claim_build", &claim, |tx, claim| Box::pin(claim_build_of(tx, claim))).await?;
             if claimed.is_some() {
                 return Ok(claimed);
             }
-            // Somebody else was faster, and has moved the partner to the end of the line.
+            // Another builder claimed it first and moved the partner to the end of the queue.
         }
         Ok(None)
     }
 
-    /// The builder goes on working on it; `false` if it was cancelled, or is somebody else's by now.
+    /// Extends the claim of a build. Returns `false` if the build was cancelled or another builder has claimed it.
     pub async fn keep_build(&self, deployment: &Deployment, holder: &str, until: Millis) -> Result<bool> {
         const KEEP: &str = "-- keep_build
             UPDATE deployments SET build_until_ms = ? WHERE partner_id = ? AND id = ? AND build_holder = ? AND status = 'building'";
@@ -180,8 +181,8 @@ impl Store {
         Ok(self.db.run(KEEP, kept).await?.0 > 0)
     }
 
-    /// The builder has stopped working on a build that it has not ended: from then on it may be claimed, or if it was cancelled
-    /// its partner may have the next one built.
+    /// Releases a build that this builder has not finished. It can then be claimed again or, if it was cancelled, the
+    /// partner's next build can start.
     pub async fn release_build(&self, deployment: &Deployment, holder: &str, now: Millis) -> Result<()> {
         const RELEASE: &str = "-- release_build
             UPDATE deployments SET build_until_ms = ? WHERE partner_id = ? AND id = ? AND build_holder = ?";
@@ -189,7 +190,7 @@ impl Store {
         Ok(())
     }
 
-    /// For the start of a process whose database is its own: whoever was at work on a build is dead.
+    /// For the start of a process that has the database to itself: all other builders are dead.
     pub async fn end_build_claims(&self, now: Millis) -> Result<()> {
         const END: &str = "-- end_build_claims
             UPDATE deployments SET build_until_ms = ? WHERE build_until_ms > ? AND status IN ('waiting', 'processing', 'building')";
@@ -197,9 +198,10 @@ impl Store {
         Ok(())
     }
 
-    /// Moves an unfinished build on; `false` if it has ended meanwhile (it was cancelled, say) or is not this holder's. One that is
-    /// ready and was uploaded for it becomes the active one in the same transaction, unless a later deployment is, its grants
-    /// wait for a yes, or a route that it asks for has become another function's, which its log tells then.
+    /// Changes the state of an unfinished build. Returns `false` if it has ended meanwhile (for example, it was cancelled)
+    /// or belongs to another holder. A build that becomes ready and was uploaded for activation becomes active in the same
+    /// transaction, unless a later deployment is active, its grants need approval, or one of its routes now belongs to
+    /// another function, which its log then says.
     pub async fn update_build(&self, deployment: &Deployment, holder: Option<&str>, clock: &Clock) -> Result<bool> {
         const UPDATE: &str = "-- update_build
             UPDATE deployments SET status = ?, build_bytes = ?, build_ms = ?, build_logs = ?, exports = ?, updated_at_ms = ?
@@ -210,7 +212,7 @@ impl Store {
             .tx("update_build", &(deployment, holder, clock), |tx, (d, holder, clock)| {
                 Box::pin(async move {
                     partners::touch(tx, &d.partner).await?;
-                    // Its rows go a while after a function.
+                    // The rows of a deleted function are removed later.
                     if !crate::functions::exists(tx, &d.partner, &d.function).await? {
                         return Ok(false);
                     }
@@ -235,8 +237,8 @@ impl Store {
             .await
     }
 
-    /// Removes up to `limit` deployments, of all partners, that are older than their function keeps them, are not the active
-    /// one and are not being built.
+    /// Deletes up to `limit` deployments, across all partners, that have exceeded their function's retention, are not
+    /// active and are not being built.
     pub async fn delete_old_deployments(&self, now: Millis, limit: u32) -> Result<u64> {
         const DELETE: &str = "-- delete_old_deployment
             DELETE FROM deployments WHERE partner_id = ? AND id = ?
@@ -263,7 +265,7 @@ impl Store {
         Ok(deleted)
     }
 
-    /// Is an upload with this digest anybody's, of all partners?
+    /// Does an upload with this digest belong to any deployment of any partner?
     pub async fn is_deployed(&self, digest: &Digest) -> Result<bool> {
         const FIND: &str = "-- find_digest
             SELECT 1 FROM deployments WHERE digest = ? LIMIT 1";
@@ -279,7 +281,7 @@ impl Store {
         self.db.rows(&sql, args![partner, partner]).await?.iter().map(deployment).collect()
     }
 
-    /// Makes a ready deployment the function's active one. `false`: its grants wait for a yes.
+    /// Activates a ready deployment. Returns `false` if its grants need approval.
     pub async fn activate_deployment(&self, d: &Deployment, by: Option<&KeyId>, clock: &Clock) -> Result<bool> {
         self.db
             .tx("activate_deployment", &(d, by, clock), |tx, (d, by, clock)| {
@@ -291,7 +293,7 @@ impl Store {
             .await
     }
 
-    /// Removes a deployment; a function whose active one it was has none then.
+    /// Deletes a deployment. If it was active, its function then has no active deployment.
     pub async fn delete_deployment(&self, deployment: &Deployment) -> Result<()> {
         const DELETE: &str = "-- delete_deployment
             DELETE FROM deployments WHERE partner_id = ? AND id = ?";
@@ -333,14 +335,14 @@ async fn claim_build_of(
         SELECT {COLUMNS} FROM deployments WHERE partner_id = ? AND status IN ('waiting', 'processing', 'building')
         AND (build_until_ms IS NULL OR build_until_ms <= ?) ORDER BY created_at_ms, id LIMIT 1"
     );
-    // Whoever wants a build of this partner's comes one after the other.
+    // Builders that claim a build of this partner are serialized.
     let _ = tx.locked(Lock::Exclusive, PARTNER, args![partner]).await?;
     if tx.row(UNDER_WAY, args![partner, *now]).await?.is_some() {
         return Ok(None);
     }
     let found = tx.locked(Lock::Exclusive, &unbuilt, args![partner, *now]).await?;
     let Some(mut deployment) = found.first().map(deployment).transpose()? else { return Ok(None) };
-    // Somebody had begun it, and has neither ended it nor kept the claim.
+    // A builder had started it, and has neither finished it nor extended its claim.
     deployment.build_lost += u32::from(deployment.status == BuildStatus::Building);
     let claim = args![*holder, *until, deployment.build_lost, partner, &deployment.id];
     tx.run(CLAIM, claim).await?.exactly_one("deployment")?;

@@ -1,4 +1,4 @@
-//! Enrolments: who takes part in which function.
+//! Enrolments: the end users that take part in functions.
 
 use larder_model::ids::{EnrolmentId, FunctionId, PartnerId};
 use larder_model::time::Millis;
@@ -12,7 +12,7 @@ const COLUMNS: &str = "partner_id, id, function_id, end_user, topic, settings, s
 pub(super) const SOURCE: Source =
     Source { name: "enrolments", table: "enrolments", columns: COLUMNS, id: "id", indexed: &[], long: &[] };
 
-/// What lists of enrolments can be filtered by.
+/// The columns by which lists of enrolments can be filtered.
 pub const FILTERS: &[Column] = &[
     Column { attribute: "$id", column: "id", kind: Kind::Text },
     Column { attribute: "$createdAt", column: "created_at_ms", kind: Kind::Time },
@@ -27,7 +27,7 @@ pub(super) const IS_ENROLLED: &str = "-- is_enrolled
     SELECT 1 FROM enrolments WHERE partner_id = ? AND function_id = ? AND end_user = ? AND status = 'active' LIMIT 1";
 
 impl Store {
-    /// `Conflict` if this end user takes part in this function with this topic already.
+    /// Inserts an enrolment. `Conflict` if this end user is already enrolled in this function with this topic.
     pub async fn insert_enrolment(&self, enrolment: &Enrolment) -> Result<()> {
         self.db
             .tx("insert_enrolment", enrolment, |tx, e| {
@@ -52,7 +52,7 @@ impl Store {
             .await
     }
 
-    /// Changes what is given and nothing else, so that a pause is not undone by a change of settings beside it.
+    /// Changes only the given fields, so that a change of settings does not undo a concurrent pause.
     pub async fn update_enrolment(
         &self,
         partner: &PartnerId,
@@ -68,8 +68,8 @@ impl Store {
         self.db.run(UPDATE, args).await?.exactly_one("enrolment")
     }
 
-    /// From here on nothing of it runs or saves. Its transactions and executions stay; its state goes by the removal that is
-    /// given.
+    /// Deletes an enrolment. From then on it neither runs nor saves. Its transactions and executions remain; the given
+    /// removal deletes its state.
     pub async fn delete_enrolment(&self, partner: &PartnerId, id: &EnrolmentId, now: Millis) -> Result<Removal> {
         const DELETE: &str = "-- delete_enrolment
             DELETE FROM enrolments WHERE partner_id = ? AND id = ?";
@@ -97,7 +97,7 @@ impl Store {
         self.db.row(FIND, args![partner, id]).await?.as_ref().map(enrolment).transpose()
     }
 
-    /// Those of these enrolments that are there.
+    /// Returns those of these enrolments that exist.
     pub async fn enrolments(
         &self,
         keys: impl IntoIterator<Item = (&PartnerId, &EnrolmentId)>,
@@ -120,7 +120,7 @@ impl Store {
         listing::list(&self.lists, &SOURCE, vec![("partner_id", partner.into())], listing, enrolment).await
     }
 
-    /// Does this end user take part in this function, with whatever topic?
+    /// Is this end user enrolled in this function, with any topic?
     pub async fn is_enrolled(&self, partner: &PartnerId, function: &FunctionId, end_user: &str) -> Result<bool> {
         Ok(self.db.row(IS_ENROLLED, args![partner, function, end_user]).await?.is_some())
     }

@@ -1,7 +1,8 @@
-//! How many events have come of one cause: an event from outside, a firing, a call.
+//! Counts the events that descend from one root cause: an external event, a schedule firing or a call.
 //!
-//! A function may emit, and what listens to that may emit again, in other processes and after restarts; all of it counts for
-//! the cause, which every event carries. The rule: **whatever emits has the row of its cause locked**, so the count is exact.
+//! A function may emit events, and the functions that they trigger may emit more, in other processes and after restarts.
+//! All of them count for the root cause, which every event carries. The rule: **whatever emits has locked the row of its
+//! root**, so the count is exact.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,16 +16,16 @@ use crate::{Result, Store, args};
 
 const KEY: [&str; 2] = ["partner_id", "root"];
 
-/// What the events that a run emits count for.
+/// The root for which the events of a run count.
 #[derive(Clone, Debug, Default)]
 pub struct Root {
-    /// The cause, unique in its partner.
+    /// The cause, unique within its partner.
     pub key: String,
-    /// As many may come of it.
+    /// The maximum number of descendants.
     pub descendants_max: u64,
 }
 
-/// How many came of the causes of a group, with what was decided so far.
+/// The numbers of descendants of a group's roots, including the outcomes decided so far.
 #[derive(Default)]
 pub(super) struct Descendants {
     counts: BTreeMap<(PartnerId, String), u64>,
@@ -32,7 +33,7 @@ pub(super) struct Descendants {
 }
 
 impl Descendants {
-    /// Reads and locks those that the group emits for. Without events in the group nothing is asked.
+    /// Reads and locks the roots for which the group emits. Without events in the group, no statement is run.
     pub(super) async fn of(tx: &mut Tx<'_>, group: &[Ended], now: Millis) -> Result<Descendants> {
         let emitting = group.iter().filter(|ended| emitted(ended) > 0);
         let wanted = by_partner(emitting.map(|ended| (&ended.execution.partner, ended.root.key.as_str())));
@@ -56,7 +57,7 @@ impl Descendants {
         Ok(Descendants { counts, now })
     }
 
-    /// How many will have come of its cause with this outcome, or why that is too many.
+    /// Returns the number of descendants of its root including this outcome, or why that exceeds the limit.
     pub(super) fn with(&self, ended: &Ended) -> std::result::Result<u64, String> {
         let (most, more) = (ended.root.descendants_max, emitted(ended));
         let before = self.counts.get(&key(ended)).copied().unwrap_or_default();
@@ -90,7 +91,7 @@ fn key(ended: &Ended) -> (PartnerId, String) {
 }
 
 impl Store {
-    /// The most that have come of any cause of this partner.
+    /// Returns the largest number of descendants of any root of this partner.
     pub async fn most_descendants(&self, partner: &PartnerId) -> Result<u64> {
         const MOST: &str = "-- most_descendants
             SELECT MAX(emitted) FROM event_roots WHERE partner_id = ?";
@@ -98,7 +99,7 @@ impl Store {
         Ok(most.unwrap_or_default() as u64)
     }
 
-    /// Removes up to `limit` counts that have not changed since then, of all partners.
+    /// Deletes up to `limit` counts that have not changed since then, across all partners.
     pub async fn delete_old_event_roots(&self, before: Millis, limit: u32) -> Result<u64> {
         let old = format!(
             "-- old_event_roots

@@ -1,4 +1,4 @@
-//! Accepted events. An event is stored first, under the key of its source and id, and handed to functions later.
+//! Accepted events. An event is first stored under its source and id, and routed to functions later.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -12,14 +12,14 @@ use crate::{Error, Result, Store, args, fanouts, functions};
 
 const COLUMNS: &str = "partner_id, row_id, dedup_key, id, source, kind, subject, time, data_content_type, data, depth, waiting, created_at_ms, attributes, root";
 
-/// The answer for one event: its row, and whether it was there before.
+/// The result of storing one event: its row, and whether it was already stored.
 #[derive(Clone, Debug)]
 pub struct NewEvent {
     pub row: EventId,
     pub duplicate: bool,
 }
 
-/// What of an event decides to whom it goes.
+/// The attributes of an event that decide its routing.
 #[derive(Clone, Debug)]
 pub struct WaitingEvent {
     pub partner: PartnerId,
@@ -29,10 +29,12 @@ pub struct WaitingEvent {
 }
 
 impl Store {
-    /// Stores events, all or none. One whose source and id the partner sent before keeps its first row and content.
+    /// Stores all events or none. An event whose source and id the partner has already sent keeps its first row and
+    /// content.
     pub async fn insert_events(&self, events: &[StoredEvent]) -> Result<Vec<NewEvent>> {
         match self.insert_events_once(events).await {
-            // Another process stored one of them at the same moment, or the answer of the commit was lost: now it is there.
+            // Another process stored one of them at the same moment, or the answer of the commit was lost: now it is
+            // stored.
             Err(Error::Conflict { .. } | Error::Unknown(_)) => self.insert_events_once(events).await,
             done => done,
         }
@@ -42,7 +44,7 @@ impl Store {
         self.db.tx("insert_events", events, |tx, events| Box::pin(insert_unknown(tx, events))).await
     }
 
-    /// Those of these events that are there.
+    /// Returns those of these events that exist.
     pub async fn events(&self, keys: impl IntoIterator<Item = (&PartnerId, &EventId)>) -> Result<Vec<StoredEvent>> {
         let mut found = Vec::new();
         for (partner, rows) in by_partner(keys) {
@@ -60,7 +62,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Events of a partner that were not handed to functions yet, oldest first.
+    /// Returns a partner's events that have not been routed to functions, oldest first.
     pub async fn waiting_events(&self, partner: &PartnerId, limit: u32) -> Result<Vec<WaitingEvent>> {
         const WAITING: &str = "-- waiting_events
             SELECT partner_id, row_id, kind, subject FROM events /*! FORCE INDEX (events_by_waiting) */
@@ -76,9 +78,9 @@ impl Store {
         self.db.rows(WAITING, args![partner, limit]).await?.iter().map(event).collect()
     }
 
-    /// Hands events over: what they trigger and that they did, in one transaction. `versions` are the snapshots that it was
-    /// found out by: if a partner has changed since, nothing is handed over. What others hand over at this moment is left
-    /// to them.
+    /// Marks events as routed and writes what they trigger, in one transaction. `versions` are the snapshots that decided
+    /// the routing: if a partner has changed since, nothing is written. Events that others are routing at this moment are
+    /// skipped.
     pub async fn route_events(
         &self,
         events: &[RoutedEvent<'_>],
@@ -99,7 +101,7 @@ impl Store {
                     let mut there = HashMap::new();
                     let (mut executions, mut fanouts) = (Vec::new(), Vec::new());
                     for routed in events.iter().filter(|routed| ours.contains(&routed.event.row)) {
-                        // A function may have been deleted since it was found to listen.
+                        // A function may have been deleted since it was matched.
                         let of = routed.executions.iter().map(|new| (&new.partner, &new.function));
                         for key in of.chain(routed.fanouts.iter().map(|fanout| (&fanout.partner, &fanout.function))) {
                             if let Entry::Vacant(entry) = there.entry(key) {
@@ -120,22 +122,22 @@ impl Store {
     }
 }
 
-/// An event with what it triggers.
+/// An event with the work that it triggers.
 pub struct RoutedEvent<'a> {
     pub event: &'a WaitingEvent,
     pub executions: Vec<NewExecution>,
     pub fanouts: Vec<Fanout>,
 }
 
-/// What became of events that were to be handed over.
+/// The result of routing events.
 pub enum Routed {
-    /// So many of them were.
+    /// This many were routed.
     Done(usize),
-    /// None was: this partner has changed meanwhile.
+    /// None was routed: this partner has changed meanwhile.
     Stale(PartnerId),
 }
 
-/// Marks events as handed over; gives those that nobody else has.
+/// Marks events as routed, and returns those that nobody else has routed.
 async fn take_waiting(tx: &mut Tx<'_>, events: &[RoutedEvent<'_>]) -> Result<HashSet<EventId>> {
     let mut ours = HashSet::new();
     for (partner, rows) in by_partner(events.iter().map(|routed| (&routed.event.partner, &routed.event.row))) {
@@ -162,7 +164,7 @@ async fn take_waiting(tx: &mut Tx<'_>, events: &[RoutedEvent<'_>]) -> Result<Has
     Ok(ours)
 }
 
-/// Stores those whose source and id their partner did not have.
+/// Stores those events whose source and id their partner has not stored.
 pub(super) async fn insert_unknown(tx: &mut Tx<'_>, events: &[StoredEvent]) -> Result<Vec<NewEvent>> {
     let keys: Vec<String> = events.iter().map(key).collect();
     let mut known: HashMap<(PartnerId, String), EventId> = HashMap::new();

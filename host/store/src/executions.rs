@@ -1,8 +1,8 @@
-//! Executions: the queue of record and the record of what ran.
+//! Executions: the queue of record and the records of completed runs.
 //!
-//! `due_at_ms` is when an execution may next be claimed: its time while it waits, the end of its lease while it runs,
-//! NULL once it ended. A claim raises `attempt`; an outcome is written only under the holder and attempt of its claim
-//! (see [`crate::ledger`]), so that the late result of a claim that ran out is dropped.
+//! `due_at_ms` is when an execution may next be claimed: its scheduled time while it waits, the end of its lease while it
+//! runs, and NULL once it has ended. A claim raises `attempt`. An outcome is written only under the holder and attempt of
+//! its claim (see [`crate::ledger`]), so the late result of an expired claim is dropped.
 
 use larder_model::ids::{EnrolmentId, EventId, ExecutionId, FunctionId, PartnerId};
 use larder_model::time::Millis;
@@ -16,7 +16,7 @@ pub(super) const COLUMNS: &str = "partner_id, id, function_id, deployment_id, tr
     nominal_at_ms, late_ms, scheduled_at_ms, request, attempt, response_status, response_headers, logs, errors, wall_us, cpu_us, \
     memory_peak_bytes, created_at_ms, updated_at_ms, failures, lost, buried_at_ms, \
     host_failing_since_ms";
-/// How many columns `COLUMNS` has: those behind it in a longer select begin here.
+/// The number of columns in `COLUMNS`. Further columns of a longer select start at this position.
 const WIDTH: usize = 27;
 pub(super) const SOURCE: Source = Source {
     name: "executions",
@@ -27,7 +27,7 @@ pub(super) const SOURCE: Source = Source {
     long: &["logs", "errors"],
 };
 
-/// What lists of executions can be filtered by.
+/// The columns by which lists of executions can be filtered.
 pub const FILTERS: &[Column] = &[
     Column { attribute: "$id", column: "id", kind: Kind::Text },
     Column { attribute: "$createdAt", column: "created_at_ms", kind: Kind::Time },
@@ -41,7 +41,7 @@ pub const FILTERS: &[Column] = &[
     Column { attribute: "eventId", column: "event_row", kind: Kind::Text },
 ];
 
-/// An execution that is to run.
+/// An execution to be run.
 #[derive(Clone, Debug)]
 pub struct NewExecution {
     pub partner: PartnerId,
@@ -53,26 +53,26 @@ pub struct NewExecution {
     pub enrolment: Option<EnrolmentId>,
     pub nominal_at_ms: Option<Millis>,
     pub late_ms: Option<Millis>,
-    /// Runs then, rather than at once.
+    /// The time to run at; `None` runs it at once.
     pub scheduled_at_ms: Option<Millis>,
     pub request: RequestRecord,
-    /// Kept until the execution ends.
+    /// The request body, stored until the execution ends.
     pub body: Option<Vec<u8>>,
     pub now: Millis,
 }
 
-/// An execution that this process may run.
+/// An execution that this process has claimed.
 #[derive(Clone, Debug)]
 pub struct Claimed {
     pub execution: Execution,
     pub body: Vec<u8>,
     pub holder: String,
-    /// Another claim ran out before it came to an end.
+    /// The lease of an earlier claim expired before the execution ended.
     pub stolen: bool,
 }
 
 impl NewExecution {
-    /// As it waits.
+    /// The execution in its waiting state.
     pub fn execution(&self) -> Execution {
         let status = if self.scheduled_at_ms.is_some() { ExecutionStatus::Scheduled } else { ExecutionStatus::Waiting };
         let (partner, id, function) = (self.partner.clone(), self.id.clone(), self.function.clone());
@@ -92,11 +92,12 @@ impl NewExecution {
 impl Store {
     pub async fn insert_execution(&self, new: &NewExecution) -> Result<()> {
         match self.insert_once(new).await {
-            // The second insert waits for the first one, should that still be under way, and meets its row if it was committed.
+            // The second insert waits for the first one, if that is still in progress, and finds its row if it was
+            // committed.
             Err(Error::Unknown(why)) => match self.insert_once(new).await {
-                // Its id is nobody else's.
+                // The id was generated for this execution alone.
                 Err(Error::Conflict { .. }) => Ok(()),
-                // The first may stand all the same.
+                // The first insert may have been committed all the same.
                 Err(Error::Unavailable(_) | Error::Contended(_)) => Err(Error::Unknown(why)),
                 done => done,
             },
@@ -117,7 +118,8 @@ impl Store {
             .await
     }
 
-    /// Takes executions that are due, of each partner up to so many: those whose lease ran out before all that wait.
+    /// Claims due executions, up to a limit for each partner. Executions whose lease has expired are claimed before waiting
+    /// ones.
     pub async fn claim_executions(
         &self,
         holder: &str,
@@ -139,13 +141,14 @@ impl Store {
                         let mut claimed = Vec::new();
                         for (partner, most) in *wanted {
                             let mut rows = Vec::new();
-                            // One whose worker died was due before all that wait, and keeps its place, however many they are.
+                            // An execution whose worker died was due before all waiting ones and keeps its position,
+                            // however many there are.
                             for status in
                                 [ExecutionStatus::Processing, ExecutionStatus::Scheduled, ExecutionStatus::Waiting]
                             {
                                 let left = *most as usize - rows.len();
                                 if left > 0 {
-                                    // What another process is claiming at this moment is left to it.
+                                    // Rows that another process is claiming at this moment are skipped.
                                     let args = args![partner, status.word(), *now, left];
                                     rows.extend(tx.locked(Lock::Skip, lookup, args).await?);
                                 }
@@ -168,7 +171,7 @@ impl Store {
             .await
     }
 
-    /// Lengthens this holder's leases on these executions, as far as it still has them.
+    /// Extends this holder's leases on those of these executions that it still holds.
     pub async fn renew_leases(&self, holder: &str, ids: &[ExecutionId], lease_until: Millis) -> Result<()> {
         if ids.is_empty() {
             return Ok(());
@@ -188,21 +191,21 @@ impl Store {
             .await
     }
 
-    /// Lets this holder's executions be claimed at once: it runs none of them any more.
+    /// Releases this holder's executions, none of which it runs any more, so that they can be claimed at once.
     pub async fn end_leases(&self, holder: &str, now: Millis) -> Result<u64> {
         const END: &str = "-- end_leases
             UPDATE executions SET due_at_ms = ? WHERE lease_holder = ? AND status = 'processing' AND due_at_ms > ?";
         Ok(self.db.run(END, args![now, holder, now]).await?.0)
     }
 
-    /// Ends all leases at once. Only a process that has the database for itself may: whoever held them is dead.
+    /// Ends all leases at once. Only a process that has the database to itself may do so: all other holders are dead.
     pub async fn end_all_leases(&self, now: Millis) -> Result<u64> {
         const END: &str = "-- end_all_leases
             UPDATE executions SET due_at_ms = ? WHERE status = 'processing' AND due_at_ms > ?";
         Ok(self.db.run(END, args![now, now]).await?.0)
     }
 
-    /// Removes an execution of a function that is no more.
+    /// Deletes an execution of a function that no longer exists.
     pub async fn delete_orphan(&self, partner: &PartnerId, function: &FunctionId, id: &ExecutionId) -> Result<()> {
         const DELETE: &str = "-- delete_orphan_execution
             DELETE FROM executions WHERE partner_id = ? AND id = ?";
@@ -218,7 +221,7 @@ impl Store {
             .await
     }
 
-    /// When the next execution becomes due after then, of all partners.
+    /// Returns when the next execution becomes due after `after`, across all partners.
     pub async fn next_due(&self, after: Millis) -> Result<Option<Millis>> {
         const NEXT: &str = "-- next_due_execution
             SELECT MIN(due_at_ms) FROM executions WHERE due_at_ms > ?";
@@ -245,8 +248,8 @@ impl Store {
         listing::list(&self.lists, &SOURCE, scope, listing, execution).await
     }
 
-    /// Removes an execution that has ended, has not begun, or failed and waits to be tried again. `Conflict` while it waits for
-    /// its first try, or runs.
+    /// Deletes an execution that has ended, has not started, or has failed and waits for a retry. Returns `Conflict` while
+    /// it waits for its first attempt or runs.
     pub async fn delete_execution(&self, partner: &PartnerId, function: &FunctionId, id: &ExecutionId) -> Result<()> {
         const STATUS: &str = "-- execution_status
             SELECT status, failures, host_failing_since_ms FROM executions WHERE partner_id = ? AND function_id = ? AND id = ?";
@@ -268,7 +271,7 @@ impl Store {
             .await
     }
 
-    /// Removes up to `limit` ended executions that are older, of all partners.
+    /// Deletes up to `limit` ended executions that are older than `before`, across all partners.
     pub async fn delete_old_executions(&self, before: Millis, limit: u32) -> Result<u64> {
         let sql = format!(
             "-- old_executions
@@ -288,7 +291,7 @@ impl Store {
                     let mut deleted = 0;
                     for (partner, ids) in by_partner(old.iter().map(|(partner, id)| (partner, id))) {
                         let ids = one_of(ids.into_iter().map(Value::from));
-                        // One that was redriven meanwhile stays.
+                        // An execution that was redriven meanwhile is not deleted.
                         let sql = format!(
                             "-- delete_old_executions
                             DELETE FROM executions WHERE partner_id = ? AND due_at_ms IS NULL AND updated_at_ms < ? AND id IN ({})",
@@ -303,7 +306,7 @@ impl Store {
     }
 }
 
-/// Writes the leases of what was claimed; the rows are locked.
+/// Writes the leases of claimed executions, whose rows are locked.
 async fn take(tx: &mut Tx<'_>, claimed: &[Claimed], lease_until: Millis, now: Millis) -> Result<()> {
     let Some(holder) = claimed.first().map(|one| &one.holder) else { return Ok(()) };
     for (partner, ids) in by_partner(claimed.iter().map(|one| (&one.execution.partner, &one.execution.id))) {
@@ -331,7 +334,7 @@ pub(super) async fn insert_new(tx: &mut Tx<'_>, new: &[NewExecution]) -> Result<
     tx.insert(&format!("-- insert_new_executions\n INSERT INTO executions ({COLUMNS}, body, due_at_ms)"), rows).await
 }
 
-/// Writes the ends of claimed executions, whose rows are locked. What was private to the request goes.
+/// Writes the final states of claimed executions, whose rows are locked. The private parts of their requests are removed.
 pub(super) async fn end(tx: &mut Tx<'_>, ended: Vec<Execution>) -> Result<()> {
     let (key, set) = (["partner_id", "id"], COLUMNS.split(", ").skip(2).chain(["body", "due_at_ms", "lease_holder"]));
     let ended = ended.into_iter().map(|mut execution| {
@@ -344,7 +347,8 @@ pub(super) async fn end(tx: &mut Tx<'_>, ended: Vec<Execution>) -> Result<()> {
     tx.upsert("executions", &key, &set.collect::<Vec<_>>(), ended.collect()).await
 }
 
-/// Gives claimed executions up, whose rows are locked: everything of the request stays, so that they can be redriven.
+/// Makes a claimed execution, whose row is locked, a dead letter. The whole request is preserved, so that it can be
+/// redriven.
 pub(super) async fn dead_letter(tx: &mut Tx<'_>, e: &Execution) -> Result<()> {
     const DEAD_LETTER: &str = "-- bury_execution
         UPDATE executions SET status = ?, deployment_id = ?, response_status = ?, response_headers = ?, logs = ?, errors = ?, wall_us = ?,
@@ -370,7 +374,7 @@ pub(super) async fn dead_letter(tx: &mut Tx<'_>, e: &Execution) -> Result<()> {
     tx.run(DEAD_LETTER, args).await?.exactly_one("execution")
 }
 
-/// Puts a claimed execution, whose row is locked, back into the queue.
+/// Returns a claimed execution, whose row is locked, to the queue.
 pub(super) async fn retry(tx: &mut Tx<'_>, e: &Execution, at: Millis) -> Result<()> {
     const RETRY: &str = "-- retry_execution
         UPDATE executions SET status = 'waiting', logs = ?, errors = ?, updated_at_ms = ?, failures = ?, lost = 0, host_failing_since_ms = ?,

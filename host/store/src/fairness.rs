@@ -1,15 +1,15 @@
-//! Whose turn it is: which partners have work that waits, and how much.
+//! Fairness between partners: which partners have waiting work, and how much.
 //!
-//! * [`Store::partners_with`]: those that have some, in the order of their ids, from a place on.
-//! * [`Store::waiting`]: how much waits of one, counted up to a bound.
+//! * [`Store::partners_with`]: the partners with waiting work, in the order of their ids, starting after a given id.
+//! * [`Store::waiting`]: the amount of one partner's waiting work, counted up to a limit.
 //!
-//! The rule: **whoever looks for work asks for a partner first, then for work of that partner**, in an index that has the
-//! partner in front, so that nobody walks past another's backlog. Where little waits, a short look at all of it tells whose it
-//! is; where much does, each partner costs a seek, and each row nothing.
+//! The rule: **a worker first selects a partner, then work of that partner**, with an index that starts with the partner,
+//! so that it never scans another partner's backlog. If little work waits, one short read of all of it gives the partners;
+//! if much work waits, each partner costs one index seek, whatever the size of its backlog.
 //!
-//! MariaDB is told the index (in a comment that SQLite does not read), because it chooses by its statistics, which are
-//! those of a quiet moment: with 300,000 waiting events of one partner, its own choice took 100 s. The subqueries have a
-//! `LIMIT 1`, which keeps it from making a join of them that reads all rows.
+//! MariaDB is given the index (in a comment that SQLite ignores), because it chooses by statistics from a quiet moment:
+//! with 300,000 waiting events of one partner, its own choice took 100 s. The subqueries have a `LIMIT 1`, which prevents
+//! their conversion into a join that reads all rows.
 
 use std::collections::BTreeSet;
 
@@ -19,21 +19,21 @@ use larder_model::time::Millis;
 use crate::db::{Value, one_of};
 use crate::{Result, Store, args};
 
-/// Work that partners take turns at.
+/// The kinds of work that partners share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Queue {
     /// Executions that may be claimed.
     Executions,
-    /// Events that were not handed to functions yet.
+    /// Events that have not been routed to functions.
     Events,
     /// Fan-outs whose cursor has not reached the end.
     Fanouts,
-    /// Schedules that are to fire.
+    /// Schedules that are due.
     Schedules,
 }
 
 impl Queue {
-    /// The partners of the first rows that wait, with a `?` for the present time, if that matters.
+    /// Selects the partners of the first waiting rows, with a `?` for the current time if it matters.
     fn first(self) -> &'static str {
         match self {
             Queue::Executions => {
@@ -51,7 +51,7 @@ impl Queue {
         }
     }
 
-    /// Has the partner `p` some? With a `?` for the present time, as often as it stands there.
+    /// The condition that partner `p` has such work, with a `?` for each use of the current time.
     fn has_work(self) -> &'static str {
         match self {
             Queue::Executions => {
@@ -76,13 +76,13 @@ impl Queue {
     }
 }
 
-/// As many rows are looked at whoever's they are; if there are fewer, they are all.
+/// The number of rows that are read across all partners; if there are fewer, they are all.
 const FIRST: usize = 200;
 
-/// How much of a partner waits, each up to the bound that it was counted to.
+/// The amount of a partner's waiting work, each number up to its limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Waiting {
-    /// Executions that wait, due or not, and those that are scheduled.
+    /// Waiting executions, due or not, and scheduled ones.
     pub executions: u64,
     /// Those of them that are due.
     pub due: u64,
@@ -114,7 +114,7 @@ impl Store {
         Ok(behind.into_iter().chain(others).take(limit as usize).collect())
     }
 
-    /// The same where much waits.
+    /// The same if much work waits.
     async fn walk_partners(
         &self,
         queue: Queue,
@@ -145,7 +145,7 @@ impl Store {
         Ok(found)
     }
 
-    /// How much waits of a partner; nothing is counted further than its bound here.
+    /// Counts a partner's waiting work, each number up to its limit.
     pub async fn waiting(&self, partner: &PartnerId, now: Millis, most: &Waiting) -> Result<Waiting> {
         let sql = format!(
             "-- count_waiting
@@ -176,9 +176,9 @@ mod tests {
     use super::*;
     use larder_model::settings::Settings;
 
-    /// The index that the text names is the one by which SQLite, which does not read it, looks too.
+    /// SQLite, which ignores the named index, chooses the same one.
     #[tokio::test(flavor = "multi_thread")]
-    async fn no_look_for_work_walks_past_anybodys_rows() {
+    async fn looking_for_work_never_scans_another_partners_rows() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&Settings::load(None, &[]).unwrap().database, folder.path()).await.unwrap();
         for queue in [Queue::Executions, Queue::Events, Queue::Fanouts, Queue::Schedules] {

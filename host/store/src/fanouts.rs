@@ -1,4 +1,4 @@
-//! Fan-outs: one trigger for many enrolments is one row with a cursor.
+//! Fan-outs: a trigger for many enrolments is stored as one row with a cursor.
 
 use larder_model::ids::{EnrolmentId, ExecutionId, PartnerId};
 use larder_model::time::{Clock, SKEW_MS};
@@ -18,13 +18,12 @@ impl Store {
         self.db.rows(WAITING, args![partner, limit]).await?.iter().map(fanout).collect()
     }
 
-    /// Gives the next `page` enrolments their executions and moves the cursor behind them, in one transaction. Gives
-    /// how many there were; fewer than `page` is the end, and so is a function that is disabled or gone. `None` if somebody
-    /// else moves the cursor or has moved it.
+    /// Inserts the executions of the next `page` enrolments and moves the cursor past them, in one transaction. Returns their
+    /// number; fewer than `page` is the end, and so is a function that is disabled or deleted. Returns `None` if another process
+    /// is moving the cursor or has moved it.
     ///
-    /// An enrolment takes part if it was there when the fan-out began. Both times may be of different machines, so one that
-    /// seems to have come up to [`SKEW_MS`] later was there too: whoever is told that they are enrolled misses no event after
-    /// that.
+    /// An enrolment is included if it existed when the fan-out was created. The two times may come from different machines, so an
+    /// enrolment that seems up to [`SKEW_MS`] newer is included too: nobody misses an event after their enrolment is confirmed.
     pub async fn expand_fanout(&self, fanout: &Fanout, page: u32, clock: &Clock) -> Result<Option<u32>> {
         const FUNCTION: &str = "-- function_of_fanout
             SELECT enabled FROM functions WHERE partner_id = ? AND id = ?";

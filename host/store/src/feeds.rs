@@ -1,8 +1,8 @@
-//! Feeds, and how far each has come.
+//! Feeds and their progress.
 //!
-//! The rule: **a cursor moves only under the claim that it was read under, in the transaction that stores what lies before
-//! it**. Claims and changes count `attempt` up, so whoever was overtaken finds another number and writes nothing. What
-//! came in is stored under its source and id, so a page that is read twice takes effect once.
+//! The rule: **a cursor moves only under the claim with which it was read, in the transaction that stores the events before
+//! it**. Claims and changes increase `attempt`, so a holder that lost its claim finds another number and writes nothing. Events
+//! are stored under their source and id, so a page that is read twice takes effect once.
 
 use std::collections::HashSet;
 
@@ -17,43 +17,43 @@ use crate::{Error, Result, Store, args, events};
 
 const COLUMNS: &str = "partner_id, name, settings, sealed, attempt, next_cursor, etag, due_at_ms, good_at_ms, newest_at_ms, \
                        failures, error, items, duplicates, refused, last_refused, created_at_ms, updated_at_ms, lead";
-/// Events of one transaction.
+/// The maximum number of events in one transaction.
 const EVENTS_MAX: usize = 2_000;
 
-/// What becomes of a feed after a poll that went well.
+/// The progress of a feed after a successful poll.
 #[derive(Clone, Debug)]
 pub struct Moved {
     pub holder: String,
     pub cursor: Option<String>,
     pub etag: Option<String>,
-    /// When it is polled next, and when it is if the page brought something new.
+    /// When it is polled next, and when it is if the page contained new events.
     pub due_at_ms: Millis,
     pub again_at_ms: Millis,
 }
 
-/// What came of a page.
+/// The result of storing a page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Received {
-    /// Items that nobody of the feed's partners had.
+    /// Items that none of the feed's partners had stored.
     pub new: u64,
     pub duplicates: u64,
     pub refused: u64,
 }
 
-/// A part of a page for one transaction.
+/// The part of a page that one transaction stores.
 struct Part<'a> {
     feed: &'a Feed,
     events: &'a [CloudEvent],
-    /// What the parts before it brought.
+    /// The new events of the parts before it.
     new_before: u64,
-    /// Of the last part, with which the feed moves on.
+    /// Set for the last part, which moves the feed's cursor.
     page: Option<&'a Page>,
     moved: Option<&'a Moved>,
     clock: &'a Clock,
 }
 
 impl Store {
-    /// `Conflict` if the owner has one of this name already.
+    /// Inserts a feed. `Conflict` if the owner already has one with this name.
     pub async fn insert_feed(&self, feed: &Feed) -> Result<()> {
         self.db
             .tx("insert_feed", feed, |tx, feed| {
@@ -87,8 +87,8 @@ impl Store {
             .await
     }
 
-    /// Replaces settings, secrets and place in the queue, unless somebody else has changed it since it was read. A poll that
-    /// is under way comes to nothing.
+    /// Replaces settings, secrets and the next poll's time, unless the feed has been changed since it was read. A poll in progress
+    /// then has no effect.
     pub async fn update_feed(&self, old: &Feed, new: &Feed) -> Result<()> {
         const UPDATE: &str = "-- update_feed
             UPDATE feeds SET settings = ?, sealed = ?, attempt = attempt + 1, lease_holder = NULL, next_cursor = ?, etag = ?,
@@ -116,7 +116,7 @@ impl Store {
         self.db.run(DELETE, args![column(owner), name]).await?.exactly_one("feed")
     }
 
-    /// Those of this owner, by name.
+    /// The feeds of this owner, by name.
     pub async fn feeds(&self, owner: Option<&PartnerId>) -> Result<Vec<Feed>> {
         let sql = format!("-- list_feeds\n SELECT {COLUMNS} FROM feeds WHERE partner_id = ? ORDER BY name");
         self.db.rows(&sql, args![column(owner)]).await?.iter().map(feed).collect()
@@ -127,13 +127,13 @@ impl Store {
         self.db.row(&sql, args![column(owner), name]).await?.as_ref().map(feed).transpose()
     }
 
-    /// Of all owners: for the operator's figures.
+    /// The feeds of all owners, for the operator's metrics.
     pub async fn all_feeds(&self) -> Result<Vec<Feed>> {
         let sql = format!("-- all_feeds\n SELECT {COLUMNS} FROM feeds ORDER BY partner_id, name");
         self.db.rows(&sql, vec![]).await?.iter().map(feed).collect()
     }
 
-    /// Feeds to be polled, of all owners, the most overdue first.
+    /// The feeds that are due, across all owners, the most overdue first.
     pub async fn due_feeds(&self, now: Millis, limit: u32) -> Result<Vec<Feed>> {
         let sql = format!(
             "-- due_feeds
@@ -142,14 +142,14 @@ impl Store {
         self.db.rows(&sql, args![now]).await?.iter().map(feed).collect()
     }
 
-    /// When the next feed is to be polled, of all owners.
+    /// Returns when the next feed is due, across all owners.
     pub async fn next_feed(&self) -> Result<Option<Millis>> {
         const NEXT: &str = "-- next_feed
             SELECT MIN(due_at_ms) FROM feeds";
         self.db.row(NEXT, vec![]).await?.map_or(Ok(None), |row| row.maybe_int(0))
     }
 
-    /// Takes the right to poll a feed until then. `false` if somebody else has it, or the feed was changed meanwhile.
+    /// Claims a feed for a poll until `until`. Returns `false` if another process has claimed it or the feed was changed meanwhile.
     pub async fn claim_feed(&self, feed: &mut Feed, holder: &str, until: Millis) -> Result<bool> {
         const CLAIM: &str = "-- claim_feed
             UPDATE feeds SET attempt = attempt + 1, lease_holder = ?, due_at_ms = ?
@@ -160,8 +160,8 @@ impl Store {
         Ok(claimed)
     }
 
-    /// Stores what a page came to, for each partner of the feed, and moves the feed on if it was polled. `None`: the claim is
-    /// not this one's any more, or the feed is gone, and nothing of the last part is written.
+    /// Stores the events of a page for each partner of the feed, and moves the cursor if the feed was polled. Returns `None`, and
+    /// writes nothing of the last part, if the claim was lost or the feed was deleted.
     pub async fn take_page(
         &self,
         feed: &Feed,
@@ -177,7 +177,7 @@ impl Store {
             let page = later.is_empty().then_some(page);
             let part = Part { feed, events, new_before: taken.new, page, moved, clock };
             let done = match self.take_part(&part).await {
-                // Another process stored one of them at the same moment, or the answer of the commit was lost: now it is there.
+                // Another process stored one of them at the same moment, or the answer of the commit was lost: now it is stored.
                 Err(Error::Conflict { .. } | Error::Unknown(_)) => self.take_part(&part).await?,
                 done => done?,
             };
@@ -208,7 +208,7 @@ impl Store {
             .await
     }
 
-    /// Keeps why a poll came to nothing, and when the next one is. `false`: the claim is not this one's any more.
+    /// Records why a poll failed, and when the next one is due. Returns `false` if the claim was lost.
     pub async fn fail_feed(&self, feed: &Feed, holder: &str, why: &str, due: Millis) -> Result<bool> {
         const FAIL: &str = "-- fail_feed
             UPDATE feeds SET lease_holder = NULL, due_at_ms = ?, failures = failures + 1, error = ?
@@ -217,7 +217,7 @@ impl Store {
         Ok(self.db.run(FAIL, args).await?.0 == 1)
     }
 
-    /// Lets others poll what this holder had claimed; `None`: what anybody had, because they are all dead.
+    /// Releases the feeds that this holder has claimed; `None` releases all claims, because all holders are dead.
     pub async fn end_feed_leases(&self, holder: Option<&str>, now: Millis) -> Result<u64> {
         const END: &str = "-- end_feed_leases
             UPDATE feeds SET lease_holder = NULL, due_at_ms = ?, attempt = attempt + 1
@@ -226,7 +226,7 @@ impl Store {
     }
 }
 
-/// The feed as it is now, kept as it is; `None` if it is gone or, for a poll, not claimed by this one any more.
+/// Reads and locks the feed; `None` if it was deleted or, for a poll, if the claim was lost.
 async fn lock(tx: &mut Tx<'_>, part: &Part<'_>) -> Result<Option<Feed>> {
     let sql = format!(
         "-- lock_feed
@@ -244,7 +244,7 @@ async fn lock(tx: &mut Tx<'_>, part: &Part<'_>) -> Result<Option<Feed>> {
     Ok(Some(now))
 }
 
-/// Stores the events for each partner that gets them now.
+/// Stores the events for each partner that currently receives them.
 async fn deliver(tx: &mut Tx<'_>, part: &Part<'_>, now: &Feed) -> Result<Received> {
     let created_at_ms = part.clock.now_ms();
     let mut rows = Vec::with_capacity(part.events.len() * now.receivers().len());
@@ -301,7 +301,7 @@ fn column(owner: Option<&PartnerId>) -> &str {
     owner.map_or("", PartnerId::as_str)
 }
 
-/// Partners' feeds that poll this upstream, of one partner or of all.
+/// The partners' feeds that poll this upstream, of one partner or of all.
 pub(super) async fn polling(tx: &mut Tx<'_>, partner: Option<&PartnerId>, upstream: &str) -> Result<Vec<Feed>> {
     let of = if partner.is_some() { "= ?" } else { "<> ''" };
     let sql = format!("-- feeds_of_partners\n SELECT {COLUMNS} FROM feeds WHERE partner_id {of}");
@@ -311,7 +311,7 @@ pub(super) async fn polling(tx: &mut Tx<'_>, partner: Option<&PartnerId>, upstre
     Ok(feeds.into_iter().filter(polls).collect())
 }
 
-/// Where its upstream leads, as whoever may say so has it.
+/// Records where its upstream leads, as it was approved.
 pub(super) async fn set_lead(tx: &mut Tx<'_>, feed: &Feed, lead: &str) -> Result<()> {
     const SET: &str = "-- set_lead_of_feed
         UPDATE feeds SET lead = ? WHERE partner_id = ? AND name = ?";

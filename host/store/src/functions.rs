@@ -13,7 +13,7 @@ const COLUMNS: &str = "partner_id, id, name, runtime, execute_roles, events, sch
 pub(super) const SOURCE: Source =
     Source { name: "functions", table: "functions", columns: COLUMNS, id: "id", indexed: &[], long: &[] };
 
-/// What lists of functions can be filtered by.
+/// The columns by which lists of functions can be filtered.
 pub const FILTERS: &[Column] = &[
     Column { attribute: "$id", column: "id", kind: Kind::Text },
     Column { attribute: "$createdAt", column: "created_at_ms", kind: Kind::Time },
@@ -35,7 +35,8 @@ const UPDATE: &str = "-- update_function
         routes = ?, limits = ?, updated_at_ms = ? WHERE partner_id = ? AND id = ?";
 
 impl Store {
-    /// `Conflict` if the id is taken, `RouteTaken` if a route is, `BeingRemoved` while one of this id is.
+    /// Inserts a function. `Conflict` if its id is taken, `RouteTaken` if one of its routes is, `BeingRemoved` while a
+    /// deleted function with this id is being removed.
     pub async fn insert_function(&self, function: &Function) -> Result<()> {
         self.db
             .tx("insert_function", function, |tx, f| {
@@ -52,7 +53,7 @@ impl Store {
             .await
     }
 
-    /// Replaces the settings; the active deployment stays. `RouteTaken` if a route is.
+    /// Replaces the settings; the active deployment stays. `RouteTaken` if one of the routes is taken.
     pub async fn update_function(&self, function: &Function) -> Result<()> {
         self.db
             .tx("update_function", function, |tx, f| {
@@ -64,7 +65,7 @@ impl Store {
             .await
     }
 
-    /// Would the function's routes be taken? `RouteTaken` if one would.
+    /// Checks that the function's routes are free. `RouteTaken` if one is not.
     pub async fn check_routes(&self, function: &Function) -> Result<()> {
         self.db.tx("check_routes", function, |tx, f| Box::pin(check_routes(tx, f))).await
     }
@@ -73,7 +74,7 @@ impl Store {
         listing::one(&self.db, &SOURCE, vec![("partner_id", partner.into())], id, function).await
     }
 
-    /// All of the partner's.
+    /// All functions of the partner.
     pub async fn functions(&self, partner: &PartnerId) -> Result<Vec<Function>> {
         let sql = format!("-- all_functions\n SELECT {COLUMNS} FROM functions WHERE partner_id = ? ORDER BY id");
         self.db.rows(&sql, args![partner]).await?.iter().map(function).collect()
@@ -83,8 +84,8 @@ impl Store {
         listing::list(&self.lists, &SOURCE, vec![("partner_id", partner.into())], listing, function).await
     }
 
-    /// Removes the function: from here on nothing of it runs or saves. What else is of it goes by the removal that is given,
-    /// but for transactions, events and the history of its grants, which outlive it.
+    /// Deletes the function. From then on it neither runs nor saves. The given removal deletes its other rows, except
+    /// transactions, events and the history of its grants, which remain.
     pub async fn delete_function(&self, partner: &PartnerId, id: &FunctionId, now: Millis) -> Result<Removal> {
         const FUNCTION: &str = "-- delete_function
             DELETE FROM functions WHERE partner_id = ? AND id = ?";
@@ -112,7 +113,7 @@ async fn update(tx: &mut Tx<'_>, f: &Function) -> Result<()> {
     tx.run(UPDATE, args).await?.exactly_one("function")
 }
 
-/// Changes settings of a function, of which this transaction has touched the partner.
+/// Changes the settings of a function, after this transaction has touched its partner.
 pub(super) async fn change(
     tx: &mut Tx<'_>,
     partner: &PartnerId,
@@ -128,7 +129,7 @@ pub(super) async fn change(
     update(tx, &found).await
 }
 
-/// A route belongs to one function of the partner. `/a` and `/a/` are the same route.
+/// Checks the rule that a route belongs to one function of the partner. `/a` and `/a/` are the same route.
 async fn check_routes(tx: &mut Tx<'_>, f: &Function) -> Result<()> {
     const OTHERS: &str = "-- routes_of_other_functions
         SELECT id, routes FROM functions WHERE partner_id = ? AND id <> ? AND routes <> '[]'";
@@ -145,7 +146,7 @@ async fn check_routes(tx: &mut Tx<'_>, f: &Function) -> Result<()> {
     Ok(())
 }
 
-/// What a caller sets, in the order of `UPDATE` and of the columns behind the ids.
+/// The values that a caller sets, in the order of `UPDATE` and of the columns after the ids.
 fn settings(f: &Function) -> Vec<Value> {
     args![
         &f.name,
@@ -198,12 +199,12 @@ fn function(row: &Row) -> Result<Function> {
     })
 }
 
-/// Is the function there, and will be until the transaction ends? For steps that insert rows of it.
+/// Does the function exist, and will it until the transaction ends? For steps that insert rows of it.
 pub(super) async fn exists(tx: &mut Tx<'_>, partner: &PartnerId, id: &FunctionId) -> Result<bool> {
     lock(tx, partner, id, Lock::Shared).await
 }
 
-/// Locks the function's row; `false` if it has none.
+/// Locks the function's row; `false` if there is none.
 pub(super) async fn lock(tx: &mut Tx<'_>, partner: &PartnerId, id: &FunctionId, lock: Lock) -> Result<bool> {
     const LOCK: &str = "-- lock_function
         SELECT 1 FROM functions WHERE partner_id = ? AND id = ?";

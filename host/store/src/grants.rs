@@ -1,11 +1,12 @@
-//! Grants: what is in force, what deployments ask for, and who said yes.
+//! Grants: the effective grants of functions, those that deployments request, and their approvals.
 //!
-//! * [`activate`]: the one way in which a deployment becomes the active one.
-//! * [`Store::set_grants`], [`Store::approve_grants`]: a key's doing.
-//! * [`by_name`], [`by_secret`]: around a change of what names lead to.
+//! * [`activate`]: the only way in which a deployment becomes active.
+//! * [`Store::set_grants`], [`Store::approve_grants`]: changes by an API key.
+//! * [`by_name`], [`by_secret`]: wrap a change of what names lead to.
 //!
-//! The rule: **what is in force widens by a key's yes only**, and a yes is to what names lead to when it is given. All of it is decided behind `partners::touch`, so for one
-//! partner one after the other, and leaves a line in the history.
+//! The rule: **effective grants are extended only by the approval of a key**, and an approval covers what names lead to
+//! when it is given. All decisions are made after `partners::touch`, so they are serialized for each partner, and each
+//! leaves an entry in the history.
 
 use larder_model::grants::{Leads, check, covers, leads as names};
 use larder_model::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
@@ -21,7 +22,7 @@ const COLUMNS: &str =
 pub(super) const SOURCE: Source =
     Source { name: "grant_changes", table: "grant_changes", columns: COLUMNS, id: "id", indexed: &[], long: &[] };
 
-/// What lists of changes can be filtered by.
+/// The columns by which lists of grant changes can be filtered.
 pub const FILTERS: &[Column] = &[
     Column { attribute: "$id", column: "id", kind: Kind::Text },
     Column { attribute: "$createdAt", column: "created_at_ms", kind: Kind::Time },
@@ -31,21 +32,22 @@ pub const FILTERS: &[Column] = &[
     Column { attribute: "kind", column: "kind", kind: Kind::Text },
 ];
 
-/// What came of a yes.
+/// The result of an approval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Approved {
     Yes {
-        /// The deployment runs now.
+        /// The deployment is active now.
         active: bool,
     },
-    /// What is in force, or asked for, is not what was read.
+    /// The effective or the requested grants are not those that were read.
     Changed,
-    /// The partner wants it of another key than the one that uploaded the deployment.
+    /// The partner requires another key than the one that uploaded the deployment.
     OwnUpload,
 }
 
 impl Store {
-    /// Puts grants in force. `false`: they widen, and the partner does not want that of a key that may also upload.
+    /// Sets the effective grants. Returns `false` if that would extend them and the partner does not allow it to a key that
+    /// may also upload.
     pub async fn set_grants(
         &self,
         partner: &PartnerId,
@@ -65,14 +67,15 @@ impl Store {
                 Box::pin(async move {
                     partners::touch(tx, partner).await?;
                     let leads = leads(tx, partner, function).await?;
-                    let (old, new) = (leads.complete(&in_force(tx, partner, function).await?), &leads.bind(new));
+                    let (old, new) =
+                        (leads.complete(&effective_grants(tx, partner, function).await?), &leads.bind(new));
                     if !covers(&old, new) && *may_upload && wants_another(tx, partner).await? {
                         return Ok(false);
                     }
                     let now = clock.now_ms();
                     tx.run(SET, args![json(new), now, *partner, *function]).await?.exactly_one("function")?;
                     if !covers(new, &old) {
-                        // What was taken away must not come back with an old deployment.
+                        // A revoked grant must not come back with an old deployment.
                         let _ = tx.run(REVOKE, args![*partner, *function]).await?;
                     }
                     let change = Change::new(partner, Some(function), GrantChangeKind::Set, Some(by));
@@ -83,8 +86,8 @@ impl Store {
             .await
     }
 
-    /// A yes to what a deployment asks for, as it was read: `digest` is that of [`check::digest`]. One that was uploaded to
-    /// become active does, unless a later one is.
+    /// Approves the grants that a deployment requests, as they were read: `digest` is that of [`check::digest`]. A
+    /// deployment that was uploaded for activation becomes active, unless a later one is.
     pub async fn approve_grants(&self, d: &Deployment, digest: &str, by: &KeyId, clock: &Clock) -> Result<Approved> {
         const APPROVE: &str = "-- approve_grants
             UPDATE deployments SET grants = ?, approved_by = ?, approved_at_ms = ?, updated_at_ms = ? WHERE partner_id = ? AND id = ?";
@@ -97,7 +100,7 @@ impl Store {
                 Box::pin(async move {
                     partners::touch(tx, &d.partner).await?;
                     let leads = leads(tx, &d.partner, &d.function).await?;
-                    let old = leads.complete(&in_force(tx, &d.partner, &d.function).await?);
+                    let old = leads.complete(&effective_grants(tx, &d.partner, &d.function).await?);
                     let Some(asked) = &d.grants else { return Ok(Approved::Changed) };
                     let asked = &leads.bind(asked);
                     if check::digest(&old, asked) != *digest {
@@ -126,14 +129,14 @@ impl Store {
             .await
     }
 
-    /// Where a name of an upstream leads a partner now.
+    /// Returns where an upstream's name leads a partner now.
     pub async fn lead_of_upstream(&self, partner: &PartnerId, name: &str) -> Result<String> {
         let mut upstreams = self.upstreams(Some(partner)).await?;
         upstreams.extend(self.upstreams(None).await?);
         Ok(Leads::new(&names::called(upstreams)).upstream(name).to_owned())
     }
 
-    /// Where the names of a function lead now.
+    /// Returns where the names of a function lead now.
     pub async fn leads(&self, partner: &PartnerId, function: &FunctionId) -> Result<Leads> {
         let mut upstreams = self.upstreams(Some(partner)).await?;
         upstreams.extend(self.upstreams(None).await?);
@@ -145,19 +148,18 @@ impl Store {
     }
 }
 
-/// Makes a ready deployment the function's active one, with the settings and the grants that it asks for. `false`: that
-/// would widen the grants, and nobody said yes to it. `RouteTaken`, with nothing changed, if another function has one of its
-/// routes.
+/// Activates a ready deployment with the settings and grants that it requests. Returns `false` if that would extend the
+/// grants without an approval. `RouteTaken`, with nothing changed, if another function has one of its routes.
 pub(super) async fn activate(tx: &mut Tx<'_>, d: &Deployment, by: Option<&KeyId>, clock: &Clock) -> Result<bool> {
     const APPROVED: &str = "-- approved_grants
         SELECT grants FROM deployments WHERE partner_id = ? AND id = ? AND approved_by IS NOT NULL AND grants IS NOT NULL";
     const ACTIVATE: &str = "-- activate_deployment
         UPDATE functions SET deployment_id = ?, grants = ?, updated_at_ms = ? WHERE partner_id = ? AND id = ?";
     let leads = leads(tx, &d.partner, &d.function).await?;
-    let old = leads.complete(&in_force(tx, &d.partner, &d.function).await?);
+    let old = leads.complete(&effective_grants(tx, &d.partner, &d.function).await?);
     let approved = tx.locked(Lock::Exclusive, APPROVED, args![&d.partner, &d.id]).await?;
     let approved: Option<Grants> = approved.first().map(|row| row.json(0, "deployments.grants")).transpose()?;
-    // A yes to what names led to before is none to what they lead to now.
+    // An approval of what names led to before does not cover what they lead to now.
     let new = match approved.filter(|approved| leads.are_of(approved)) {
         Some(approved) => approved,
         None => {
@@ -187,14 +189,14 @@ async fn lead_of_upstream(tx: &mut Tx<'_>, partner: Option<&PartnerId>, name: &s
     Ok(Leads::new(&called).upstream(name).to_owned())
 }
 
-/// Where the names of this function lead now.
+/// Returns where the names of this function lead now.
 async fn leads(tx: &mut Tx<'_>, partner: &PartnerId, function: &FunctionId) -> Result<Leads> {
     let upstreams = upstreams::called(tx, partner).await?;
     Ok(Leads::new(&upstreams).of(&variables::of_function(tx, partner, function).await?))
 }
 
-/// The function's grants, which are this transaction's to change.
-async fn in_force(tx: &mut Tx<'_>, partner: &PartnerId, function: &FunctionId) -> Result<Grants> {
+/// Returns the function's effective grants, locked for this transaction.
+async fn effective_grants(tx: &mut Tx<'_>, partner: &PartnerId, function: &FunctionId) -> Result<Grants> {
     const IN_FORCE: &str = "-- grants_in_force
         SELECT grants FROM functions WHERE partner_id = ? AND id = ?";
     let rows = tx.locked(Lock::Exclusive, IN_FORCE, args![partner, function]).await?;
@@ -207,34 +209,34 @@ async fn wants_another(tx: &mut Tx<'_>, partner: &PartnerId) -> Result<bool> {
     tx.row(WANTS, args![partner]).await?.ok_or(Error::NotFound { what: "partner" })?.flag(0)
 }
 
-/// Who changes what names lead to.
+/// The author of a change of what names lead to.
 #[derive(Clone, Copy)]
 pub struct Changer<'a> {
-    /// `None`: the operator.
+    /// `None` is the operator.
     pub key: Option<&'a KeyId>,
-    /// Whoever may say yes to grants says it by the change.
+    /// May the author approve grants? Then the change is also the approval.
     pub approves: bool,
-    /// Partners may want a yes of a key that may not.
+    /// May the author upload? Partners can require the approval of a key that may not.
     pub may_upload: bool,
-    /// The same for whoever may say what feeds poll.
+    /// May the author decide what feeds poll?
     pub names_feeds: bool,
     pub clock: &'a Clock,
 }
 
-/// What a change may concern, as it was before.
+/// The state before a change of what names lead to.
 pub(super) struct Before {
     kind: GrantChangeKind,
-    /// `the upstream bank`.
+    /// For example, `the upstream bank`.
     what: String,
     partner: Option<PartnerId>,
     function: Option<FunctionId>,
     names: Vec<Name>,
     granted: Vec<Granted>,
-    /// Feeds that poll the upstream, each with where that led.
+    /// The feeds that poll the upstream, each with where it led.
     polling: Vec<(Feed, String)>,
 }
 
-/// A function to which some of the names are granted, and where these led.
+/// A function that has grants for some of the names, and where they led.
 struct Granted {
     partner: PartnerId,
     function: FunctionId,
@@ -270,7 +272,7 @@ impl Name {
     }
 }
 
-/// Before an upstream changes. Behind `touch`.
+/// Reads the state before an upstream changes. Call it after `touch`.
 pub(super) async fn by_name(tx: &mut Tx<'_>, owner: Option<&PartnerId>, name: &str) -> Result<Before> {
     const OF_PARTNER: &str = "-- functions_with_grants
         SELECT partner_id, id, grants FROM functions WHERE partner_id = ?";
@@ -292,7 +294,7 @@ pub(super) async fn by_name(tx: &mut Tx<'_>, owner: Option<&PartnerId>, name: &s
     before.with(tx, &rows).await
 }
 
-/// Before variables of these keys change. Behind `touch`.
+/// Reads the state before variables with these keys change. Call it after `touch`.
 pub(super) async fn by_secret(tx: &mut Tx<'_>, v: &Variable, keys: &[&str]) -> Result<Before> {
     const OF_FUNCTION: &str = "-- function_with_grants
         SELECT partner_id, id, grants FROM functions WHERE partner_id = ? AND id = ?";
@@ -323,7 +325,7 @@ impl Before {
         Ok(self)
     }
 
-    /// After the change: what leads elsewhere by now waits for a yes, unless who made the change has given it.
+    /// After the change: what now leads elsewhere needs approval, unless the author of the change has given it.
     pub(super) async fn changed(self, tx: &mut Tx<'_>, by: &Changer<'_>, how: &str) -> Result<()> {
         const SET: &str = "-- set_leads
             UPDATE functions SET grants = ? WHERE partner_id = ? AND id = ?";
@@ -367,7 +369,7 @@ impl Before {
     }
 }
 
-/// A line of the history to be.
+/// A history entry to be written.
 struct Change<'a> {
     partner: &'a PartnerId,
     function: Option<&'a FunctionId>,

@@ -1,9 +1,9 @@
-//! Idempotency keys: what was answered to a request, so that the same request sent again gets the same answer.
+//! Idempotency keys: a repeated request gets the answer of the first one.
 //!
-//! A row is inserted before its request does anything. Until `until_ms` the request is under way and nobody else may begin
-//! it; after that it came to no known end, and who asks again takes the row over, together with its `subject`. **Whatever a
-//! request makes has the subject for its id**, so what two holders make of one row is one thing: the primary key of
-//! executions sees to it.
+//! A row is inserted before its request does anything. Until `until_ms` the request is in progress and nobody else may
+//! start it. After that its outcome is unknown, and the next caller takes over the row together with its `subject`.
+//! **Whatever a request creates uses the subject as its id**, so two holders of one row create one thing: the primary key
+//! of executions ensures it.
 
 use larder_model::ids::{ExecutionId, PartnerId};
 use larder_model::time::Millis;
@@ -11,45 +11,45 @@ use larder_model::time::Millis;
 use crate::db::Row;
 use crate::{Error, Result, Store, args};
 
-/// Looks at a row that others change at the same moment.
+/// The number of attempts to read a row that others change at the same moment.
 const LOOKS: u32 = 5;
 
-/// A request under a key.
+/// A request with an idempotency key.
 #[derive(Clone, Debug)]
 pub struct KeyRequest {
     pub partner: PartnerId,
-    /// Of the key and of who uses it.
+    /// The hash of the key and of its user.
     pub key_hash: String,
-    /// Of what is asked.
+    /// The hash of the request.
     pub request_hash: String,
 }
 
-/// What was answered.
+/// The stored answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptAnswer {
     pub status: u16,
-    /// Sealed; `None` if it was too large to be kept.
+    /// Sealed; `None` if it was too large to be stored.
     pub sealed: Option<String>,
 }
 
-/// What stands under a key.
+/// The state of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// The request may begin, and is under way until the time that was asked for.
+    /// The request may start, and is in progress until the requested time.
     Free {
         subject: ExecutionId,
-        /// It began before and came to no known end: what it made, if anything, has this id already.
+        /// It started before and its outcome is unknown: what it created, if anything, already has this id.
         again: bool,
     },
     Answered {
         subject: ExecutionId,
         answer: KeptAnswer,
     },
-    /// It is under way.
+    /// It is in progress.
     InFlight,
-    /// The key stands for another request.
+    /// The key belongs to another request.
     Mismatch,
-    /// It is a new one, and there is no room for it.
+    /// The key is new, and the limit of keys is reached.
     Full,
 }
 
@@ -61,8 +61,8 @@ pub struct KeyHolder {
 }
 
 impl Store {
-    /// Takes the key for a request. What was answered before `forgotten` is forgotten. Without `room` only what is there is
-    /// looked at.
+    /// Takes the key for a request. Answers from before `forgotten` are ignored. Without `room` only an existing key is
+    /// used.
     pub async fn take_key(
         &self,
         request: &KeyRequest,
@@ -89,7 +89,7 @@ impl Store {
                 let args = args![partner, key_hash, request_hash, subject, until, now];
                 match self.db.run(INSERT, args).await {
                     Ok(_) => return Ok(Taken::Free { subject: subject.clone(), again: false }),
-                    // Somebody else was quicker, or the answer of the commit was lost: look at what stands there.
+                    // Another process was faster, or the answer of the commit was lost: read the existing row.
                     Err(Error::Conflict { .. } | Error::Unknown(_)) => continue,
                     Err(err) => return Err(err),
                 }
@@ -118,7 +118,8 @@ impl Store {
         Ok(Taken::InFlight)
     }
 
-    /// Keeps the answer of a request that this holder has under way; nothing happens if another took it over.
+    /// Stores the answer of a request that this holder has in progress. It does nothing if another holder took over the
+    /// request.
     pub async fn answer_key(&self, holder: &KeyHolder, answer: &KeptAnswer, now: Millis) -> Result<()> {
         const ANSWER: &str = "-- answer_idempotency_key
             UPDATE idempotency_keys SET status = ?, answer = ?, until_ms = ? WHERE partner_id = ? AND key_hash = ? AND status IS NULL AND until_ms = ?";
@@ -127,7 +128,7 @@ impl Store {
         self.db.run(ANSWER, args).await.map(|_| ())
     }
 
-    /// Lets a request that came to no known end be begun again.
+    /// Allows a request whose outcome is unknown to be started again.
     pub async fn lapse_key(&self, holder: &KeyHolder, now: Millis) -> Result<()> {
         const LAPSE: &str = "-- lapse_idempotency_key
             UPDATE idempotency_keys SET until_ms = ? WHERE partner_id = ? AND key_hash = ? AND status IS NULL AND until_ms = ?";
@@ -135,7 +136,7 @@ impl Store {
         self.db.run(LAPSE, args![now, partner, key_hash, holder.until_ms]).await.map(|_| ())
     }
 
-    /// Forgets a request that was refused before it did anything.
+    /// Deletes the key of a request that was refused before it did anything.
     pub async fn free_key(&self, holder: &KeyHolder) -> Result<()> {
         const FREE: &str = "-- free_idempotency_key
             DELETE FROM idempotency_keys WHERE partner_id = ? AND key_hash = ? AND status IS NULL AND until_ms = ?";
@@ -143,7 +144,7 @@ impl Store {
         self.db.run(FREE, args![partner, key_hash, holder.until_ms]).await.map(|_| ())
     }
 
-    /// How many keys a partner has, counted up to `most`.
+    /// Counts a partner's keys, up to `most`.
     pub async fn count_idempotency_keys(&self, partner: &PartnerId, most: u64) -> Result<u64> {
         let sql = format!(
             "-- count_idempotency_keys
@@ -152,7 +153,7 @@ impl Store {
         Ok(self.db.row(&sql, args![partner]).await?.map_or(Ok(0), |row| row.int(0))? as u64)
     }
 
-    /// Removes up to `limit` keys that are older and whose requests are not under way, of all partners.
+    /// Deletes up to `limit` older keys whose requests are not in progress, across all partners.
     pub async fn delete_old_idempotency_keys(&self, before: Millis, limit: u32) -> Result<u64> {
         let sql = format!(
             "-- old_idempotency_keys

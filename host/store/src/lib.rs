@@ -1,12 +1,12 @@
-//! All SQL. Nothing else in Larder contains any.
+//! All SQL of Larder. No other crate contains any.
 //!
-//! * [`db`]: the databases behind one face, and what a statement takes and gives.
-//! * `schema/`: the tables, one set for all databases.
+//! * [`db`]: the two databases behind one interface, with statements, arguments and rows.
+//! * `schema/`: the tables, one set for both databases.
 //! * [`listing`]: filters, orders and pages of list calls.
-//! * one file per entity: each query is one constant beside the method that runs it.
+//! * One file per entity: each query is a constant beside the method that runs it.
 //!
-//! The rules: **every query binds the partner** (but those of the queue and the operator, which say so), **one text per
-//! query for all databases**, and **what changes together changes in one [`db::Db::tx`]**.
+//! The rules: **every query binds the partner** (except those of the queue and the operator, which say so), **one text per
+//! query serves all databases**, and **what changes together changes in one [`db::Db::tx`]**.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ pub use removals::{Removal, Removed, Swept};
 pub use stored::Counting;
 pub use upstreams::OPERATORS;
 
-/// By what each entity's lists can be filtered.
+/// The filter columns of each entity's lists.
 pub mod filters {
     pub use super::dead_letters::FILTERS as DEAD_LETTERS;
     pub use super::deployments::FILTERS as DEPLOYMENTS;
@@ -74,30 +74,30 @@ pub mod filters {
     pub use super::variables::FILTERS as VARIABLES;
 }
 
-/// The ledger writes one group at a time; another connection looks up what became of a commit.
+/// The ledger commits one group at a time; another connection looks up commits whose answer was lost.
 const LEDGER_CONNECTIONS: usize = 2;
 
-/// All of Larder's lasting state.
+/// The persistent state of Larder.
 #[derive(Clone)]
 pub struct Store {
     pub(crate) db: Db,
-    /// Connections that are the ledger's alone: what others read and write never keeps outcomes waiting for one.
+    /// Connections reserved for the ledger, so that outcomes never wait for other reads and writes.
     pub(crate) ledger: Db,
-    /// Connections for list calls, whose statements end at `database.list_timeout`. They are never changed through.
+    /// Connections for list calls, whose statements end at `database.list_timeout`. They are used only to read.
     lists: Db,
     warnings: Arc<[String]>,
-    /// Names this process, from its start to its end.
+    /// The unique name of this process.
     process: Arc<str>,
 }
 
 impl Store {
-    /// Opens the database of the settings, or the embedded one in this folder, alone, and brings its tables up to date.
+    /// Opens the database of the settings, or exclusively the embedded one in this folder, and migrates its schema.
     pub async fn open(settings: &settings::Database, folder: &Path) -> Result<Store> {
         let (list_connections, list_timeout) = (settings.list_connections_max, settings.list_timeout);
         let (db, ledger, lists, warnings) = if settings.url.is_empty() {
             let db = sqlite::Sqlite::open(folder)?;
             let lists = db.readers_beside(folder, list_connections, list_timeout)?;
-            // Its one writer is everybody's; a transaction is never long.
+            // The one writer is shared by all; a transaction is never long.
             (Db::Sqlite(db.clone()), Db::Sqlite(db), Db::Sqlite(lists), vec![])
         } else {
             let (db, warnings) = mariadb::MariaDb::open(settings).await?;
@@ -109,8 +109,8 @@ impl Store {
         Ok(Store { db, ledger, lists, warnings: warnings.into(), process: ledger::process().into() })
     }
 
-    /// How the database answers the lists of a partner (see [`listing::plans`]): a test looks that each is served by an
-    /// index.
+    /// Returns the query plans of a partner's lists (see [`listing::plans`]): a test checks that an index serves each of
+    /// them.
     pub async fn list_plans(&self, partner: &PartnerId, function: &FunctionId) -> Result<Vec<Plan>> {
         let of_partner = [("partner_id", partner.into())];
         let of_function = [("partner_id", partner.into()), ("function_id", function.into())];
@@ -135,14 +135,14 @@ impl Store {
         matches!(self.db, Db::Sqlite(_))
     }
 
-    /// Settings of the database's server under which what was committed can be lost.
+    /// Warnings about settings of the database server under which committed data can be lost.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// Bytes of a body that the database takes and gives back with everything else that stands in its row.
+    /// The maximum bytes of a body that fit into a row together with the other columns.
     pub fn body_bytes_max(&self) -> usize {
-        /// Logs, errors, the request and the rest.
+        /// Reserved for logs, errors, the request and the rest.
         const ROW_BYTES_MAX: usize = 4 << 20;
         match &self.db {
             Db::Sqlite(_) => 512 << 20,
@@ -150,7 +150,7 @@ impl Store {
         }
     }
 
-    /// One cheap query: is the database there?
+    /// Runs one cheap query to check that the database answers.
     pub async fn ping(&self) -> Result<()> {
         self.db
             .row(
@@ -173,13 +173,13 @@ pub enum Error {
     /// A key is taken.
     #[error("{key} is taken")]
     Conflict { key: String },
-    /// Rows of a deleted function with this id are still there.
+    /// Rows of a deleted function with this id still exist.
     #[error("function {0} is being removed")]
     BeingRemoved(larder_model::ids::FunctionId),
-    /// A route belongs to one function of a partner.
+    /// The route belongs to another function of the partner.
     #[error("route {route} belongs to function {function}")]
     RouteTaken { route: String, function: larder_model::ids::FunctionId },
-    /// Lost a race more often than a transaction tries: later it may go well.
+    /// Every attempt of a transaction lost a race: a later retry may succeed.
     #[error("the database is busy: {0}")]
     Contended(String),
     #[error("the database cannot be reached: {0}")]
@@ -187,19 +187,19 @@ pub enum Error {
     /// The connection broke during COMMIT: look up what was to be written.
     #[error("it is unknown whether this was committed: {0}")]
     Unknown(String),
-    /// A page has more bytes than one may; so many rows of it fit.
+    /// A page exceeds its limit of bytes; this many rows fit.
     #[error("the page is too large: {rows} rows of it fit")]
     PageTooLarge { rows: usize },
-    /// The statement of a list took longer than lists may.
+    /// A statement of a list exceeded its time limit.
     #[error("{0} took too long")]
     TooSlow(String),
     /// A row that this program would not have written.
     #[error("broken row in {table}, column {column}: {why}")]
     BadRow { table: &'static str, column: &'static str, why: String },
-    /// A statement or one of its values is larger than the server takes.
+    /// A statement or one of its values is larger than the server accepts.
     #[error("{statement} has {bytes} bytes, the database takes {max} (max_allowed_packet)")]
     TooLarge { statement: String, bytes: usize, max: usize },
-    /// The statement, or something in the way it is used, is at fault: our bug.
+    /// The statement or its use is wrong: a bug of Larder.
     #[error("{statement}: {why}")]
     Statement { statement: String, why: String },
 }

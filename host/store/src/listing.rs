@@ -1,15 +1,15 @@
 //! List calls: filters, orders and pages over a fixed set of columns.
 //!
-//! A page has a bound in bytes, a count one in rows, and a statement one in time ([`crate::Store::lists`]), so what one
-//! list call costs does not grow with the table.
+//! A page is limited in bytes, a count in rows, and a statement in time ([`crate::Store::lists`]), so the cost of a list
+//! call does not grow with the table.
 //!
-//! `api::queries` turns the wire's `queries` into a [`Listing`]; column names come from the entity's [`Column`] table
-//! only, values are always bound.
+//! `api::queries` parses the wire's `queries` into a [`Listing`]. Column names come only from the entity's [`Column`]
+//! table, and values are always bound.
 
 use crate::db::{Db, Row, Value};
 use crate::{Error, Result};
 
-/// A column that callers may filter and order by.
+/// A column by which callers may filter and order.
 pub struct Column {
     /// Its name on the wire.
     pub attribute: &'static str,
@@ -30,9 +30,9 @@ pub enum Kind {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// One of the values.
+    /// Equal to one of the values.
     Equal,
-    /// None of the values.
+    /// Equal to none of the values.
     NotEqual,
     Less,
     LessEqual,
@@ -64,16 +64,16 @@ pub struct Order {
     pub descending: bool,
 }
 
-/// Which rows of a list, in which order.
+/// The rows of a list, and their order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listing {
-    /// All must hold.
+    /// All of them must hold.
     pub filters: Vec<Filter>,
-    /// Before the order of creation, which is always last.
+    /// Applied before the order of creation, which always comes last.
     pub orders: Vec<Order>,
     pub limit: u32,
     pub offset: u32,
-    /// The id of a row, and whether the page ends before it rather than beginning after it.
+    /// The id of a row, and whether the page ends before it instead of starting after it.
     pub cursor: Option<(String, bool)>,
     /// Count all matches, not only the page.
     pub total: bool,
@@ -90,7 +90,7 @@ impl Listing {
         Listing { filters: vec![], orders: vec![], limit, offset: 0, cursor: None, total: false }
     }
 
-    /// The last that were made, up to `limit`.
+    /// The most recently created rows, up to `limit`.
     pub fn newest(limit: u32) -> Listing {
         Listing { orders: vec![Order { column: "created_at_ms", descending: true }], ..Listing::first(limit) }
     }
@@ -101,35 +101,35 @@ impl Listing {
     }
 }
 
-/// A page and, if it was asked for, how many rows match without paging, counted up to [`Listing::COUNT_MAX`].
+/// A page and, if requested, the number of matching rows without paging, counted up to [`Listing::COUNT_MAX`].
 #[derive(Debug)]
 pub struct Page<T> {
     pub total: u64,
     pub rows: Vec<T>,
 }
 
-/// What is listed.
+/// The table and columns of a list.
 pub(super) struct Source {
     pub name: &'static str,
     pub table: &'static str,
     /// The columns that `row` reads.
     pub columns: &'static str,
     pub id: &'static str,
-    /// Columns with an index of their own behind the partner, which find few rows: equality with one of them is looked up
-    /// there, whatever else narrows or orders the list.
+    /// Columns that have an index of their own after the partner, and find few rows. An equality filter on one of them uses
+    /// that index, whatever else filters or orders the list.
     pub indexed: &'static [&'static str],
-    /// Long texts, of which a list carries the beginning.
+    /// Long texts, of which a list contains only the beginning.
     pub long: &'static [&'static str],
 }
 
-/// Bytes of one page.
+/// The maximum bytes of one page.
 const PAGE_BYTES_MAX: usize = 8 << 20;
-/// Characters of all long texts of a page together, at most, and of each of them.
+/// The maximum characters of all long texts of a page together, and the bounds for each of them.
 const PAGE_CHARS: usize = 2 << 20;
 const TEXT_CHARS: std::ops::RangeInclusive<usize> = 200..=4_000;
 const SHORTENED: &str = "\n[shortened in lists; read alone, it is whole]";
 
-/// One row by its id, with all of its texts.
+/// Reads one row by its id, with its complete texts.
 pub(super) async fn one<T>(
     db: &Db,
     source: &Source,
@@ -149,7 +149,7 @@ pub(super) async fn one<T>(
     db.row(&sql, args).await?.as_ref().map(row).transpose()
 }
 
-/// A page. `db` is [`crate::Store`]'s for lists, whose statements have a deadline: what the columns are filtered by need
+/// Reads a page. `db` is the [`crate::Store`]'s database for lists, whose statements have a deadline: filter columns need
 /// not have an index.
 pub(super) async fn list<T>(
     db: &Db,
@@ -182,7 +182,7 @@ pub(super) async fn list<T>(
     Ok(Page { total: total as u64, rows })
 }
 
-/// Cuts a text that has more than `chars` characters, and says so.
+/// Truncates a text that has more than `chars` characters, and marks it.
 fn shorten(value: &mut Value, chars: usize) {
     if let Value::Text(text) = value
         && let Some((at, _)) = text.char_indices().nth(chars)
@@ -198,11 +198,11 @@ struct Query<'l> {
     listing: &'l Listing,
     clause: Clause,
     orders: Vec<Order>,
-    /// It is read backwards from the cursor.
+    /// The page is read backwards from the cursor.
     before: bool,
-    /// Of each long text.
+    /// The maximum characters of each long text.
     chars: usize,
-    /// In front of columns whose indexes are not to be used.
+    /// A prefix for columns whose indexes must not be used.
     sign: &'static str,
 }
 
@@ -212,8 +212,8 @@ impl<'l> Query<'l> {
             Filter::Compare { column, op: Op::Equal, .. } if source.indexed.contains(column) => Some(*column),
             _ => None,
         });
-        // SQLite, which knows no statistics, must not take an index for another column or for the order for a better one.
-        // To both databases the sign means nothing else.
+        // SQLite, which has no statistics, must not prefer an index for another column or for the order. Otherwise the sign
+        // has no effect in either database.
         let sign = if looked_up.is_some() { "+" } else { "" };
         let mut clause = Clause::default();
         for (at, (column, value)) in scope.into_iter().enumerate() {
@@ -245,7 +245,7 @@ impl<'l> Query<'l> {
         Query { source, listing, clause, orders, before, chars, sign }
     }
 
-    /// How many rows match, counted no further than [`Listing::COUNT_MAX`].
+    /// Counts the matching rows, up to [`Listing::COUNT_MAX`].
     fn count(&self) -> (String, Vec<Value>) {
         let sql = format!(
             "-- count_{}\n SELECT COUNT(*) FROM (SELECT 1 FROM {}{} LIMIT {}) AS counted",
@@ -257,7 +257,7 @@ impl<'l> Query<'l> {
         (sql, self.clause.args.clone())
     }
 
-    /// Where the cursor's row lies in the order.
+    /// Reads the position of the cursor's row in the order.
     fn cursor(&self) -> Option<(String, Vec<Value>)> {
         let (id, _) = self.listing.cursor.as_ref()?;
         let columns: Vec<&str> = self.orders.iter().map(|order| order.column).collect();
@@ -271,13 +271,13 @@ impl<'l> Query<'l> {
         Some((format!("-- cursor_{name}\n SELECT {} FROM {table}{}", columns.join(", "), at.sql()), at.args))
     }
 
-    /// The rows, behind a row that has these values in the columns of the order.
+    /// Reads the rows after a row that has these values in the order's columns.
     fn page(&self, behind_values: Option<Vec<Value>>) -> (String, Vec<Value>) {
         let Source { name, table, columns, long, .. } = self.source;
         let columns: Vec<String> = columns
             .split(", ")
             .map(|column| match long.contains(&column) {
-                // One more than is shown tells that there is more.
+                // One character more than is shown tells whether the text was truncated.
                 true => format!("SUBSTR({column}, 1, {})", self.chars + 1),
                 false => column.to_owned(),
             })
@@ -304,8 +304,8 @@ impl<'l> Query<'l> {
     }
 }
 
-/// The condition of lying behind these values in this order. Both databases have what has no value first, as if it were
-/// less than everything.
+/// The condition of coming after these values in this order. Both databases sort NULL first, as if it were less than every
+/// value.
 fn behind(orders: &[Order], values: Vec<Value>) -> Part {
     let mut alternatives: Vec<String> = Vec::new();
     let mut args = Vec::new();
@@ -330,7 +330,7 @@ fn behind(orders: &[Order], values: Vec<Value>) -> Part {
         alternatives.push("1 = 0".into());
     }
     let mut text = format!("({})", alternatives.join(" OR "));
-    // The same bound once more, alone: an index can begin at it.
+    // The bound of the first column once more, alone, so that an index scan can start at it.
     if let (Some(Order { column, descending }), Some(first)) = (orders.first(), same_args.first())
         && same[0].contains('?')
         && (!descending || NEVER_NULL.contains(column))
@@ -341,21 +341,21 @@ fn behind(orders: &[Order], values: Vec<Value>) -> Part {
     Part { text, args }
 }
 
-/// Columns of every table that is listed that have a value in each row.
+/// Columns of every listed table that are never NULL.
 const NEVER_NULL: [&str; 2] = ["created_at_ms", "id"];
 
-/// What a database would do to answer a list call.
+/// The query plan of a list call.
 #[derive(Debug)]
 pub struct Plan {
     pub list: &'static str,
-    /// What the list is filtered or ordered by; empty: nothing.
+    /// The filter or order attribute; empty for none.
     pub attribute: &'static str,
     pub ordered: bool,
-    /// The database's own words.
+    /// The plan in the database's own format.
     pub plan: String,
 }
 
-/// How the database would answer each list: as it is, by each column that can be filtered by, and in the order of each.
+/// Returns the plans of each list: unfiltered, filtered by each filter column, and ordered by each.
 pub(super) async fn plans(
     db: &Db,
     source: &Source,
@@ -388,7 +388,7 @@ pub(super) async fn plans(
 struct Clause {
     parts: Vec<String>,
     args: Vec<Value>,
-    /// How many parts, of one argument each, are the scope.
+    /// The number of parts, with one argument each, that are the scope.
     scoped: usize,
 }
 
@@ -429,7 +429,7 @@ fn compare(column: &str, op: Op, values: &[Value]) -> Part {
         Value::Text(text) => text.chars().count() as i64,
         _ => 0,
     };
-    // LIKE disagrees between the databases about case and escapes; SUBSTR and INSTR do not.
+    // The databases disagree on case and escapes in LIKE; they agree on SUBSTR and INSTR.
     let each = |one: &str, joined: &str, args: &dyn Fn(&Value) -> Vec<Value>| Part {
         text: any(one, joined),
         args: values.iter().flat_map(args).collect(),

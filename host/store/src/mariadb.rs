@@ -1,12 +1,12 @@
 //! MariaDB 10.6 or later: any number of processes over one database.
 //!
-//! Transactions run at READ COMMITTED, so a body reads what it goes on to change with [`crate::db::Lock`], or guards the
+//! Transactions run at READ COMMITTED, so a body locks what it reads and then changes ([`crate::db::Lock`]), or guards the
 //! change in its `WHERE`. A transaction that lost a race (deadlock, lock wait, changed snapshot) or whose connection broke
-//! *before* its COMMIT is run again as a whole. A connection that breaks *during* COMMIT leaves the fate of the transaction
-//! unknown: [`Error::Unknown`], which only whoever knows what it wrote can resolve, by looking it up.
+//! *before* its COMMIT is run again as a whole. If a connection breaks *during* COMMIT, the outcome of the transaction is
+//! unknown: [`Error::Unknown`]. Only a caller that knows what it wrote can resolve that, by looking it up.
 //!
-//! The connections are kept here rather than in the driver's pool: one that was cut off in the middle of anything must be
-//! dropped, never cleaned and used again.
+//! The connections are pooled here instead of in the driver: a connection that was interrupted in the middle of anything
+//! must be dropped, never reset and reused.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,27 +25,27 @@ use crate::{Error, Result};
 
 /// How often a transaction is run before it is given up as contended.
 const TRIES: u32 = 12;
-/// How often a transaction whose connection broke is run before the database counts as gone.
+/// How often a transaction whose connection broke is run before the database counts as unavailable.
 const TRIES_BROKEN: u32 = 3;
-/// The longest that a statement waits for a row that another transaction has locked.
+/// The longest time that a statement waits for a row that another transaction has locked.
 const LOCK_WAIT_S: u32 = 5;
-/// An outside transaction that does nothing for so long is ended by the server: its process is gone or stopped, and its
-/// locks hold others up. Less than they wait, so that they get what they wait for.
+/// The server ends a transaction that is idle for so long: its process is dead or stopped, and its locks block others. It
+/// is shorter than the lock wait, so that the waiting transactions get their locks.
 const IDLE_TRANSACTION_S: u32 = 3;
 const STATEMENTS_CACHED: usize = 256;
 const PACKET_BYTES_MIN: i64 = 16 << 20;
-/// How long a process waits for another that brings the tables up to date.
+/// How long a process waits for another one that migrates the schema.
 const MIGRATION_WAIT_S: u32 = 120;
 
-/// Errors of MariaDB (error code reference): a deadlock, a lock wait that took too long, a row that changed since the
+/// Errors of MariaDB (error code reference): a deadlock, a lock wait timeout, and a row that changed since the
 /// transaction's snapshot.
 const LOST_RACES: [u16; 3] = [1213, 1205, 1020];
-/// A table, column or index that is there already.
+/// A table, column or index that already exists.
 const EXISTS: [u16; 3] = [1050, 1060, 1061];
 const DUPLICATE_KEY: u16 = 1062;
-/// A statement ran into `max_statement_time`.
+/// A statement exceeded `max_statement_time`.
 const STATEMENT_TOO_SLOW: u16 = 1969;
-/// The server is going down, or ended this connection.
+/// The server is shutting down, or closed this connection.
 const SHUTDOWN_CODES: [u16; 5] = [1053, 1152, 1159, 1160, 1927];
 
 #[derive(Clone)]
@@ -56,7 +56,7 @@ struct Shared {
     idle: StdMutex<Vec<Conn>>,
     permits: Semaphore,
     timeout: Duration,
-    /// The largest packet that the server takes, once it has been asked.
+    /// The largest packet that the server accepts.
     packet_bytes: AtomicUsize,
 }
 
@@ -65,18 +65,18 @@ pub struct MariaTx<'a> {
     conn: &'a mut Conn,
     timeout: Duration,
     packet_bytes: usize,
-    /// Why the transaction cannot go on, if it cannot.
+    /// Why the transaction must be run again, if it must.
     retryable: Option<Retryable>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Retryable {
-    /// Error code of a lost race.
+    /// A lost race, with its error code.
     Race(u16),
     Broken,
 }
 
-/// A connection that goes back when it is whole, and is dropped otherwise.
+/// A connection of the pool. It is returned with `release`; otherwise it is dropped.
 struct PooledConn<'a> {
     conn: Conn,
     from: &'a Shared,
@@ -88,14 +88,14 @@ impl PooledConn<'_> {
         self.from.idle.lock().expect("no panic under the lock").push(self.conn);
     }
 
-    /// Drops it and all that are idle: what broke one has most likely broken them too.
+    /// Drops it and all idle connections: the cause has most likely broken them too.
     fn discard(self) {
         self.from.idle.lock().expect("no panic under the lock").clear();
     }
 }
 
 impl MariaDb {
-    /// Connects and checks that the server will do. Gives what an operator should know about it besides.
+    /// Connects and checks that the server is supported. Also returns warnings for the operator.
     pub async fn open(settings: &settings::Database) -> Result<(MariaDb, Vec<String>)> {
         let db = MariaDb(Arc::new(Shared {
             opts: opts(settings, None)?,
@@ -108,12 +108,12 @@ impl MariaDb {
         Ok((db, warnings))
     }
 
-    /// The same database through connections of their own, so many at most.
+    /// The same database through a separate pool of at most `connections`.
     pub fn beside(&self, connections: usize) -> MariaDb {
         self.pool(self.0.opts.clone(), connections)
     }
 
-    /// The same; the server ends each statement that takes longer than `deadline`.
+    /// The same, and the server ends each statement that takes longer than `deadline`.
     pub fn with_deadline(
         &self,
         settings: &settings::Database,
@@ -136,7 +136,7 @@ impl MariaDb {
             .rows(SERVER, &[], usize::MAX)
             .await?
             .pop()
-            .ok_or_else(|| Error::Unavailable("it says nothing".into()))?;
+            .ok_or_else(|| Error::Unavailable("it returned no row".into()))?;
         let version = row.text(0)?;
         if !supported(&version) {
             return Err(Error::Unavailable(format!(
@@ -194,7 +194,7 @@ impl MariaDb {
         Ok(PooledConn { conn, from: shared, _permit: permit })
     }
 
-    /// Rows of no more than `bytes` together.
+    /// Reads rows of at most `bytes` together.
     pub async fn rows(&self, sql: &str, args: &[Value], bytes: usize) -> Result<Vec<Row>> {
         check_packet_size(self.packet_bytes(), sql, args)?;
         let mut tries = 0;
@@ -202,7 +202,7 @@ impl MariaDb {
             tries += 1;
             let mut pooled = self.acquire().await?;
             match select(&mut pooled.conn, self.0.timeout, sql, args, bytes).await {
-                // The rest is still to come on this connection, so it goes.
+                // The rest of the result is still to come on this connection, so it is dropped.
                 Err(Failed { error: error @ Error::PageTooLarge { .. }, .. }) => return Err(error),
                 Ok(rows) => {
                     pooled.release();
@@ -269,7 +269,7 @@ impl MariaDb {
                         Retryable::Race(_) => self.roll_back(pooled).await,
                         Retryable::Broken => pooled.discard(),
                     }
-                    // A body that swallowed the error of a statement has nothing to commit all the same.
+                    // A body that ignored the error of a statement must not commit either.
                     let error = done.err().unwrap_or_else(|| Error::Contended(name.into()));
                     retry_or_give_up(name, tries, retryable, error).await?;
                 }
@@ -289,15 +289,15 @@ impl MariaDb {
         }
     }
 
-    /// Runs each statement of the schema that has not run, one process at a time. MariaDB commits each on its own, so one
-    /// that ran before the process died is met again and counts as done.
+    /// Runs each statement of the schema that has not been run, one process at a time. MariaDB commits each statement on
+    /// its own, so a statement that ran before the process died fails as existing and counts as done.
     pub async fn migrate(&self, versions: &[(i64, &str)], create: &str, done: &str, add: &str) -> Result<()> {
         let wait = self.0.timeout.max(Duration::from_secs(u64::from(MIGRATION_WAIT_S) + 5));
         let mut pooled = self.acquire().await?;
         let lock = format!("-- lock_schema\n SELECT GET_LOCK(CONCAT('larder-', DATABASE()), {MIGRATION_WAIT_S})");
         let locked = select(&mut pooled.conn, wait, &lock, &[], usize::MAX).await.map_err(|failed| failed.error)?;
         if !locked.first().map_or(Ok(false), |row| row.maybe_int(0).map(|one| one == Some(1)))? {
-            return Err(Error::Unavailable("another process is bringing the tables up to date for too long".into()));
+            return Err(Error::Unavailable("another process has been migrating the schema for too long".into()));
         }
         let run = async |conn: &mut Conn, sql: &str, args: &[Value]| match change(conn, wait, sql, args).await {
             Ok(_) => Ok(()),
@@ -317,7 +317,7 @@ impl MariaDb {
             }
             run(&mut pooled.conn, add, &[Value::Int(*version)]).await?;
         }
-        // The lock goes with the connection.
+        // The lock is released with the connection.
         drop(pooled);
         Ok(())
     }
@@ -353,7 +353,7 @@ impl MariaTx<'_> {
     }
 }
 
-/// The server breaks a connection off that sends more than it takes.
+/// The server closes a connection that sends a larger packet than it accepts.
 fn check_packet_size(max: usize, sql: &str, args: &[Value]) -> Result<()> {
     let bytes = sql.len() + args.iter().map(|value| value.bytes() + 16).sum::<usize>();
     if bytes > max {
@@ -362,13 +362,13 @@ fn check_packet_size(max: usize, sql: &str, args: &[Value]) -> Result<()> {
     Ok(())
 }
 
-/// A statement that failed, and whether the transaction can go on.
+/// A statement that failed, and whether the transaction can be run again.
 struct Failed {
     error: Error,
     retryable: Option<Retryable>,
 }
 
-/// Waits before the next try, or gives up with what it came to.
+/// Waits before the next attempt, or returns the error after the last one.
 async fn retry_or_give_up(name: &str, tries: u32, retryable: Retryable, error: Error) -> Result<()> {
     let most = match retryable {
         Retryable::Race(_) => TRIES,
@@ -464,7 +464,7 @@ fn row(sql: &str, found: mysql_async::Row) -> std::result::Result<Row, Failed> {
     values.map(Row).map_err(wrong)
 }
 
-/// The character set of bytes that are no text.
+/// The character set of binary columns.
 const BINARY: u16 = 63;
 
 fn timed_out(sql: &str, timeout: Duration) -> Failed {
@@ -492,7 +492,7 @@ fn failed(sql: &str, err: mysql_async::Error) -> Failed {
 
 fn opts(settings: &settings::Database, deadline: Option<Duration>) -> Result<Opts> {
     let wrong = |why: String| Error::Unavailable(format!("database.{why}"));
-    // The address without the password, which no message may carry.
+    // The address without the password, which no message may contain.
     let opts = Opts::from_url(&settings.url).map_err(|err| wrong(format!("url: {err}")))?;
     if opts.db_name().is_none_or(str::is_empty) {
         return Err(wrong("url: it must name a database: mysql://user@host:3306/larder".into()));
@@ -516,7 +516,7 @@ fn opts(settings: &settings::Database, deadline: Option<Duration>) -> Result<Opt
     }
     if !settings.ca_file.as_os_str().is_empty() {
         let authority: &Path = &settings.ca_file;
-        // What is wrong with the file is told here: a connection would only say that it could not be made.
+        // An invalid file is reported here: a connection error would only say that it could not be made.
         larder_signals::tls::client(authority, false).map_err(|err| wrong(format!("ca_file: {err:#}")))?;
         let tls =
             SslOpts::default().with_root_certs(vec![authority.to_path_buf().into()]).with_disable_built_in_roots(true);
@@ -525,7 +525,7 @@ fn opts(settings: &settings::Database, deadline: Option<Duration>) -> Result<Opt
     Ok(builder.into())
 }
 
-/// `10.11.14-MariaDB-…`: is it MariaDB, 10.6 or later?
+/// Is this version, such as `10.11.14-MariaDB-…`, MariaDB 10.6 or later?
 fn supported(version: &str) -> bool {
     let mut numbers = version.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
     let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
@@ -537,7 +537,7 @@ mod tests {
     use super::supported;
 
     #[test]
-    fn older_servers_and_others_are_told_apart() {
+    fn supported_versions() {
         for (version, expected) in [
             ("10.11.14-MariaDB-0+deb12u2", true),
             ("10.6.0-MariaDB", true),

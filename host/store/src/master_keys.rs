@@ -1,7 +1,7 @@
-//! Which master key seals, and which each process knows. These queries are the installation's and cross partners.
+//! The master key that seals, and the keys that each process knows. These queries belong to the installation and cross partners.
 //!
-//! The rule: **a key seals only if every process that lives knows it**. Whoever says what it knows holds the row of the
-//! sealing key shared, and whoever replaces that key holds it alone: so a process is either counted, or sees the new key.
+//! The rule: **a key seals only if every live process knows it**. A process that reports its keys locks the row of the sealing
+//! key shared, and a process that replaces that key locks it exclusively: so a process is either counted, or sees the new key.
 
 use larder_model::json;
 use larder_model::time::Millis;
@@ -15,11 +15,11 @@ const SEALING: &str = "-- sealing_key
 const PROCESSES: &str = "-- list_processes
     SELECT id, name, known, sealing, sealing_since_ms, seen_at_ms FROM processes WHERE seen_at_ms >= ? ORDER BY name, id";
 
-/// What a process says of itself.
+/// The report of a process.
 #[derive(Clone, Debug)]
 pub struct KeyUser {
     pub id: String,
-    /// For people.
+    /// For display.
     pub name: String,
     pub known: Vec<MasterKeyId>,
     pub sealing: MasterKeyId,
@@ -32,20 +32,20 @@ pub struct KeyUser {
 pub struct SealingKey {
     pub id: MasterKeyId,
     pub since_ms: Millis,
-    /// When values of others were last put under it.
+    /// When values under other keys were last rewrapped.
     pub rewrapped_at_ms: Millis,
 }
 
-/// How replacing the sealing key went.
+/// The result of replacing the sealing key.
 #[derive(Debug)]
 pub enum Agreed {
     Yes(SealingKey),
-    /// These live and do not know it.
+    /// These live processes do not know it.
     Unknown(Vec<KeyUser>),
 }
 
 impl Store {
-    /// Says what this process knows; gives the key that seals, which is this process's own while there is none.
+    /// Reports the keys that this process knows, and returns the key that seals. While there is none, the process's own becomes it.
     pub async fn report_keys(&self, user: &KeyUser) -> Result<SealingKey> {
         const FIRST: &str = "-- first_sealing_key
             INSERT INTO sealing_key (one, key_id, since_ms, rewrapped_at_ms) VALUES (1, ?, ?, 0)";
@@ -76,13 +76,13 @@ impl Store {
             })
         };
         match report().await {
-            // Another process was the first of all at the same moment.
+            // Another process inserted the first key at the same moment.
             Err(Error::Conflict { .. }) => report().await,
             done => done,
         }
     }
 
-    /// Makes this the key that seals, if every process knows it that was seen since `alive`.
+    /// Makes this the key that seals, if every process that was seen since `alive` knows it.
     pub async fn agree_on_key(&self, id: MasterKeyId, now: Millis, alive: Millis) -> Result<Agreed> {
         const REPLACE: &str = "-- replace_sealing_key
             UPDATE sealing_key SET key_id = ?, since_ms = ?, rewrapped_at_ms = 0 WHERE one = 1";
@@ -106,19 +106,19 @@ impl Store {
             .await
     }
 
-    /// Values were put under the key that seals.
+    /// Records that values were rewrapped under the key that seals.
     pub async fn note_rewrap(&self, now: Millis) -> Result<()> {
         const NOTE: &str = "-- note_rewrap
             UPDATE sealing_key SET rewrapped_at_ms = ? WHERE one = 1";
         self.db.run(NOTE, args![now]).await?.exactly_one("sealing key")
     }
 
-    /// The processes that were seen since then.
+    /// The processes that were seen since `alive`.
     pub async fn key_users(&self, alive: Millis) -> Result<Vec<KeyUser>> {
         self.db.rows(PROCESSES, args![alive]).await?.iter().map(user).collect()
     }
 
-    /// A process ends, and others are long gone.
+    /// Removes a process that ends, and processes that ended long ago.
     pub async fn forget_key_users(&self, id: &str, before: Millis) -> Result<()> {
         const FORGET: &str = "-- forget_processes
             DELETE FROM processes WHERE id = ? OR seen_at_ms < ?";
@@ -131,7 +131,7 @@ impl Store {
         self.db.row(FIND, args![name]).await?.map(|row| row.bytes(0)).transpose()
     }
 
-    /// Keeps this as the key of the name, unless another process was quicker; gives what is kept.
+    /// Stores this as the key of the name, unless another process was faster. Returns the stored key.
     pub async fn first_installation_key(&self, name: &str, sealed: Vec<u8>, now: Millis) -> Result<Vec<u8>> {
         const INSERT: &str = "-- insert_installation_key
             INSERT INTO installation_keys (name, sealed, created_at_ms) VALUES (?, ?, ?)";

@@ -1,8 +1,7 @@
-//! Partners and their API keys. These queries are the operator's and the directory's: they cross partners.
+//! Partners and their API keys. These queries belong to the operator and the directory, and cross partners.
 //!
-//! The rule: **whatever changes something of a partner's snapshot begins with [`touch`]**. It counts the change, so that
-//! other processes see that there was one, and makes such changes of one partner wait for each other, so that what one of
-//! them has read stays true until it commits.
+//! The rule: **every change of a partner's snapshot begins with [`touch`]**. It counts the change, so that other processes
+//! notice it, and serializes the changes of one partner, so that what a change has read stays true until it commits.
 
 use larder_model::ids::{KeyId, PartnerId};
 use larder_model::time::Millis;
@@ -101,14 +100,14 @@ impl Store {
     }
 }
 
-/// Counts a change of what belongs to this partner's snapshot.
+/// Counts a change of this partner's snapshot.
 pub(super) async fn touch(tx: &mut Tx<'_>, partner: &PartnerId) -> Result<()> {
     const TOUCH: &str = "-- touch_partner
         UPDATE partners SET version = version + 1 WHERE id = ?";
     tx.run(TOUCH, args![partner]).await?.exactly_one("partner")
 }
 
-/// The same for what stands in the snapshots of all partners.
+/// Counts a change of all partners' snapshots.
 pub(super) async fn touch_all(tx: &mut Tx<'_>) -> Result<()> {
     const TOUCH: &str = "-- touch_partners
         UPDATE partners SET version = version + 1";

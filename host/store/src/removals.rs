@@ -1,8 +1,8 @@
-//! Deleting what has many rows.
+//! Deletion of entities that have many rows.
 //!
-//! * [`mark`]: in the transaction that removes the one row which everything else of it depends on, so that nothing of it
-//!   takes effect from then on.
-//! * [`Store::sweep_removal`]: removes the rest, a batch at a time, each a short transaction.
+//! * [`mark`]: records the removal in the transaction that deletes the entity's main row, so that nothing of it takes
+//! effect from then on.
+//! * [`Store::sweep_removal`]: deletes the other rows in batches, each in a short transaction.
 //!
 //! The rule: **a removal stays until no row is left**, and until then nothing new may have the same id.
 
@@ -12,32 +12,32 @@ use larder_model::time::Millis;
 use crate::db::{Row, Tx, Value, one_of};
 use crate::{Error, Result, Store, args};
 
-/// What was deleted.
+/// The deleted entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Removed {
     Function(FunctionId),
     Enrolment(FunctionId, EnrolmentId),
 }
 
-/// Something that was deleted and of which rows are left.
+/// A deleted entity of which rows are left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {
     pub partner: PartnerId,
     pub what: Removed,
 }
 
-/// What one batch came to.
+/// The result of one batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Swept {
     pub rows: u64,
-    /// Nothing is left of it.
+    /// No row is left.
     pub done: bool,
 }
 
-/// Rows of a function in one table. The first are those that would make further ones of the next.
+/// The rows of a function in one table. Tables come first whose rows could still create rows of the next.
 struct Part {
     table: &'static str,
-    /// What tells them apart within the function.
+    /// The columns that identify a row within the function.
     key: &'static str,
 }
 
@@ -71,7 +71,7 @@ impl Removed {
     }
 }
 
-/// Takes down that rows of this are to go.
+/// Records that the rows of this entity are to be deleted.
 pub(super) async fn mark(tx: &mut Tx<'_>, removal: &Removal, now: Millis) -> Result<()> {
     const MARK: &str = "-- insert_removal
         INSERT INTO removals (partner_id, kind, id, function_id, created_at_ms) VALUES (?, ?, ?, ?, ?)";
@@ -79,7 +79,7 @@ pub(super) async fn mark(tx: &mut Tx<'_>, removal: &Removal, now: Millis) -> Res
     tx.run(MARK, args![partner, what.kind(), what.id(), what.function(), now]).await?.exactly_one("removal")
 }
 
-/// `Conflict` while rows of a deleted function with this id are left.
+/// Returns `BeingRemoved` while rows of a deleted function with this id are left.
 pub(super) async fn refuse_being_removed(tx: &mut Tx<'_>, partner: &PartnerId, function: &FunctionId) -> Result<()> {
     const FIND: &str = "-- find_removal_of_function
         SELECT 1 FROM removals WHERE partner_id = ? AND kind = 'function' AND id = ?";
@@ -90,7 +90,7 @@ pub(super) async fn refuse_being_removed(tx: &mut Tx<'_>, partner: &PartnerId, f
 }
 
 impl Store {
-    /// Up to `limit` removals that are not done, of all partners, the oldest first.
+    /// Returns up to `limit` unfinished removals, across all partners, oldest first.
     pub async fn removals(&self, limit: u32) -> Result<Vec<Removal>> {
         let sql = format!(
             "-- list_removals
@@ -99,7 +99,7 @@ impl Store {
         self.db.rows(&sql, vec![]).await?.iter().map(removal).collect()
     }
 
-    /// Removes up to `limit` rows of it.
+    /// Deletes up to `limit` rows of it.
     pub async fn sweep_removal(&self, removal: &Removal, limit: u32) -> Result<Swept> {
         const DONE: &str = "-- delete_removal
             DELETE FROM removals WHERE partner_id = ? AND kind = ? AND id = ?";
@@ -130,7 +130,7 @@ impl Store {
             return Ok(0);
         }
         let keys = one_of(found.iter().map(|row| row.text(0).map(Value::Text)).collect::<Result<Vec<_>>>()?);
-        // The plus keeps SQLite, which knows no statistics, on the index of the keys.
+        // The plus keeps SQLite, which has no statistics, on the index of the keys.
         let scope = if *table == "variables" { "function_id" } else { "+function_id" };
         let delete = format!(
             "-- delete_removed_{table}\n DELETE FROM {table} WHERE partner_id = ? AND {scope} = ? AND {key} IN ({})",
@@ -144,7 +144,7 @@ impl Store {
             .await
     }
 
-    /// State has its place for a key, so a batch is a range of places.
+    /// The primary key of state is its scope and name, so a batch is a range of names.
     async fn sweep_state(&self, partner: &PartnerId, what: &Removed, limit: u32) -> Result<u64> {
         let mut scope = "partner_id = ? AND function_id = ?".to_owned();
         let mut args = args![partner, what.function()];

@@ -1,7 +1,7 @@
-//! What is too old goes, a page at a time, in the order of its age.
+//! Deletes rows that have exceeded their retention, page by page in the order of their age.
 //!
-//! A page is found by the index of the age and removed by its keys: on MariaDB a `DELETE` with a subquery reads the whole
-//! table for each batch. What has to stay is stepped over once in a sweep, so it holds nothing up.
+//! A page is found by the index of the age and deleted by its keys: on MariaDB a `DELETE` with a subquery reads the whole
+//! table for each batch. Rows that must stay are passed over once in a sweep, so they do not block it.
 
 use larder_model::ids::PartnerId;
 use larder_model::time::Millis;
@@ -9,22 +9,22 @@ use larder_model::time::Millis;
 use crate::db::{Value, by_partner, one_of};
 use crate::{Result, Store, args};
 
-/// How far a sweep has come.
+/// The position of a sweep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     at_ms: Millis,
     id: String,
 }
 
-/// A table whose rows have an age, and what of it may go.
+/// A table whose rows have an age, and the condition under which they may be deleted.
 pub struct Aged {
     table: &'static str,
     id: &'static str,
     goes: &'static str,
 }
 
-/// Events that were handed over. Their keys go with them: an event sent again after that counts as new. One goes while an
-/// execution or a fan-out may still need it, dead letters among them.
+/// Routed events. Their keys are deleted with them: an event that is sent again after that counts as new. An event stays
+/// while an execution, a dead letter or a fan-out may still need it.
 pub const EVENTS: Aged = Aged {
     table: "events",
     id: "row_id",
@@ -35,12 +35,12 @@ pub const EVENTS: Aged = Aged {
             AND fanouts.waiting = 1)",
 };
 
-/// Fan-outs that have come to their end.
+/// Completed fan-outs.
 pub const FANOUTS: Aged = Aged { table: "fanouts", id: "id", goes: "waiting = 0" };
 
 impl Store {
-    /// Looks at up to `limit` rows behind `cursor`, of all partners, and removes those that are older and need not stay. Gives
-    /// how many, and the place behind them; `None`: there are no more.
+    /// Checks up to `limit` rows after `cursor`, across all partners, and deletes the older ones that may be deleted.
+    /// Returns their number and the next cursor; `None` if there are no more.
     pub async fn delete_aged(
         &self,
         aged: &Aged,

@@ -1,4 +1,4 @@
-//! When each scheduled function fires next. A row stands here only while the schedule is armed.
+//! The next firing time of each scheduled function. A row exists only while the schedule is armed.
 
 use larder_model::Fanout;
 use larder_model::ids::{FunctionId, PartnerId};
@@ -34,14 +34,14 @@ impl Store {
         self.db.row(FIND, args![partner, function]).await?.map(|row| row.int(0)).transpose()
     }
 
-    /// All that are armed, of all partners.
+    /// All armed schedules, across all partners.
     pub async fn schedules(&self) -> Result<Vec<(PartnerId, FunctionId, Millis)>> {
         const ALL: &str = "-- all_schedules
             SELECT partner_id, function_id, next_at_ms FROM schedules";
         self.db.rows(ALL, vec![]).await?.iter().map(armed).collect()
     }
 
-    /// Schedules of a partner whose time has come, the most overdue first.
+    /// A partner's schedules that are due, the most overdue first.
     pub async fn due_schedules(
         &self,
         partner: &PartnerId,
@@ -54,15 +54,16 @@ impl Store {
         self.db.rows(DUE, args![partner, now, limit]).await?.iter().map(armed).collect()
     }
 
-    /// When the next schedule fires after then, of all partners.
+    /// Returns when the next schedule fires after `after`, across all partners.
     pub async fn next_schedule(&self, after: Millis) -> Result<Option<Millis>> {
         const NEXT: &str = "-- next_schedule
             SELECT MIN(next_at_ms) FROM schedules WHERE next_at_ms > ?";
         self.db.row(NEXT, args![after]).await?.map_or(Ok(None), |row| row.maybe_int(0))
     }
 
-    /// Fires once: what it triggers and the next time, in one transaction. `false` if somebody else did, the schedule was
-    /// changed meanwhile, or this very time has been fired before (the clock was set back).
+    /// Fires once: writes what the firing triggers and the next time in one transaction. Returns `false` if another process
+    /// fired it, if the schedule was changed meanwhile, or if this very time has been fired before (the clock was set
+    /// back).
     pub async fn fire_schedule(
         &self,
         due: &(PartnerId, FunctionId, Millis),

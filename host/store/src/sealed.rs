@@ -1,8 +1,8 @@
-//! Columns with sealed values, and how another master key takes them over. These queries are the installation's and cross
-//! partners.
+//! The columns with sealed values, and their rotation to another master key. These queries belong to the installation and
+//! cross partners.
 //!
-//! **Whoever adds a sealed column names it `sealed…` and adds it to [`SEALED`]**, or its values are lost when an old master
-//! key is dropped. A test compares the list with the schema.
+//! **A new sealed column is named `sealed…` and added to [`SEALED`]**; otherwise its values are lost when an old master key
+//! is dropped. A test compares the list with the schema.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -11,7 +11,7 @@ use larder_secrets::HEADER_BYTES;
 use crate::db::{Row, Value};
 use crate::{Error, Result, Store};
 
-/// A column, and what its values are sealed for.
+/// A column, and the context to which its values are bound.
 #[derive(Debug)]
 pub struct SealedColumn {
     pub table: &'static str,
@@ -22,7 +22,7 @@ pub struct SealedColumn {
     pub context: &'static [Part],
 }
 
-/// How a sealed value stands in its column.
+/// The encoding of a sealed value in its column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     Bytes,
@@ -38,7 +38,7 @@ pub enum Part {
 
 use Part::{Column, Text};
 
-/// All of them.
+/// All sealed columns.
 pub const SEALED: &[SealedColumn] = &[
     SealedColumn {
         table: "installation_keys",
@@ -96,7 +96,7 @@ impl Encoding {
         }
     }
 
-    /// The header of a record as it stands in the column, and its length there: [`HEADER_BYTES`] are whole groups of base64.
+    /// The encoded header of a record, and its length in the column: [`HEADER_BYTES`] is a multiple of a base64 group.
     fn header(self, header: &[u8; HEADER_BYTES]) -> (Value, usize) {
         const { assert!(HEADER_BYTES.is_multiple_of(3)) };
         match self {
@@ -106,39 +106,39 @@ impl Encoding {
     }
 }
 
-/// A sealed value and where it stands.
+/// A sealed value and its row.
 #[derive(Clone, Debug)]
 pub struct SealedRow {
-    /// Of the primary key.
+    /// The primary key.
     pub key: Vec<String>,
     context: Vec<String>,
     pub sealed: Vec<u8>,
 }
 
 impl SealedRow {
-    /// What it is sealed for.
+    /// The context to which the value is bound.
     pub fn context(&self) -> Vec<&str> {
         self.context.iter().map(String::as_str).collect()
     }
 }
 
-/// How many values of a column are under which master key.
+/// The number of values of a column under each master key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedCount {
     pub all: u64,
-    /// In the order in which the headers were given.
+    /// In the order of the given headers.
     pub under: Vec<u64>,
 }
 
 impl SealedColumn {
-    /// The conditions that pick one row.
+    /// The conditions that select one row.
     fn row(&self) -> String {
         self.key.iter().map(|column| format!("{column} = ?")).collect::<Vec<_>>().join(" AND ")
     }
 }
 
 impl Store {
-    /// The next values that are not under this header, in the order of their keys.
+    /// Returns the next values that are not under this header, in the order of their keys.
     pub async fn sealed_under_other_key(
         &self,
         column: &SealedColumn,
@@ -152,7 +152,7 @@ impl Store {
         let (header, length) = encoding.header(header);
         let mut args = vec![header];
         let keys = key.join(", ");
-        // The first column by itself, because one of the databases seeks by nothing else.
+        // The first key column alone once more, because one of the databases seeks only by it.
         let rest = match after {
             None => String::new(),
             Some(after) => {
@@ -184,7 +184,7 @@ impl Store {
         self.db.rows(&sql, args).await?.iter().map(read).collect()
     }
 
-    /// Replaces values that are still what they were; gives how many. Whoever writes one meanwhile wins.
+    /// Replaces values that have not changed meanwhile, and returns how many. A concurrent writer wins.
     pub async fn replace_sealed(&self, column: &'static SealedColumn, rows: &[(SealedRow, Vec<u8>)]) -> Result<u64> {
         let SealedColumn { table, column: name, encoding, .. } = column;
         let sql = format!(

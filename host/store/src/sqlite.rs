@@ -1,7 +1,7 @@
-//! The embedded database: SQLite in WAL mode with `synchronous=FULL`, one writer, a few readers, one process.
+//! The embedded database: SQLite in WAL mode with `synchronous=FULL`, for one process with one writer and a few readers.
 //!
-//! SQLite works on the calling thread; `block_in_place` tells tokio so. A transaction is run from BEGIN to COMMIT
-//! without giving the thread up, so its body must not wait for anything but its own statements.
+//! SQLite works on the calling thread, announced to tokio with `block_in_place`. A transaction runs from BEGIN to COMMIT
+//! without yielding the thread, so its body must wait for nothing but its own statements.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::db::{Changed, PageBytes, Row, Tx, Value};
 use crate::{Error, Result};
 
 const FILE: &str = "larder.db";
-/// Beside those of lists.
+/// Readers besides those of lists.
 const READERS: usize = 4;
 
 #[derive(Clone)]
@@ -29,18 +29,18 @@ pub struct Sqlite {
 
 struct Shared {
     writer: Mutex<Connection>,
-    /// Held as long as the process lives; the operating system lets go of it however the process ends.
+    /// Held as long as the process lives; the operating system releases it however the process ends.
     _lock: File,
 }
 
 struct Readers {
     idle: StdMutex<Vec<Connection>>,
     free: Semaphore,
-    /// The longest that a statement may take.
+    /// The time limit of a statement.
     deadline: Option<Duration>,
 }
 
-/// Steps of SQLite's virtual machine between two looks at the time: a fraction of a millisecond.
+/// Steps of SQLite's virtual machine between two checks of the time: a fraction of a millisecond.
 const STEPS: i32 = 10_000;
 
 impl Readers {
@@ -93,14 +93,14 @@ impl Sqlite {
         Ok(Sqlite { shared: Arc::new(Shared { writer: Mutex::new(writer), _lock: lock }), readers: Arc::new(readers) })
     }
 
-    /// The same database through readers of their own, whose statements end at `deadline`.
+    /// Opens the same database with separate readers, whose statements end at `deadline`.
     pub fn readers_beside(&self, folder: &Path, count: usize, deadline: Duration) -> Result<Sqlite> {
         let readers = Readers::open(&folder.join(FILE), count, Some(deadline))
             .map_err(|err| Error::Unavailable(format!("{}: {err}", folder.display())))?;
         Ok(Sqlite { shared: self.shared.clone(), readers: Arc::new(readers) })
     }
 
-    /// Rows of no more than `bytes` together.
+    /// Reads rows of at most `bytes` together.
     pub async fn rows(&self, sql: &str, args: &[Value], bytes: usize) -> Result<Vec<Row>> {
         let readers = &*self.readers;
         let _permit = readers.free.acquire().await.expect("never closed");
@@ -133,7 +133,7 @@ impl Sqlite {
     }
 }
 
-/// Whatever was not committed is rolled back, also when the body unwinds: the next transaction begins clean.
+/// Uncommitted changes are rolled back, also when the body unwinds, so the next transaction starts clean.
 impl Drop for SqliteTx<'_> {
     fn drop(&mut self) {
         if !self.0.is_autocommit()
@@ -178,7 +178,7 @@ fn owned(value: ValueRef<'_>) -> Value {
     match value {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(int) => Value::Int(int),
-        // No column is REAL and no query divides, so this is a sum that left the integers.
+        // No column is REAL and no query divides, so this is a sum that overflowed the integers.
         ValueRef::Real(real) => Value::Text(real.to_string()),
         ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
         ValueRef::Blob(blob) => Value::Blob(blob.to_vec()),

@@ -1,4 +1,4 @@
-//! State of functions and enrolments. It is read here and written by [`crate::ledger`] only.
+//! State of functions and enrolments. It is read here and written only by [`crate::ledger`].
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use larder_model::time::Millis;
 use crate::db::{Lock, Row, Tx, Value, parts};
 use crate::{Result, Store, args, functions};
 
-/// Whose state: a function's own, or that of one enrolment in it.
+/// The owner of state: a function, or one of its enrolments.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scope {
     pub partner: PartnerId,
@@ -25,12 +25,12 @@ impl Scope {
 
 pub(super) const GET: &str = "-- get_state
     SELECT value, version FROM state WHERE partner_id = ? AND function_id = ? AND enrolment_id = ? AND name = ?";
-/// A range rather than a prefix match, so that the primary key serves it; the rows behind the prefix are cut off by the caller.
+/// A range instead of a prefix match, so that the primary key serves it; the caller drops the rows after the prefix.
 pub(super) const LIST: &str = "-- list_state
     SELECT name, value, version FROM state WHERE partner_id = ? AND function_id = ? AND enrolment_id = ? AND name >= ? AND name > ?
     ORDER BY name LIMIT ?";
 
-/// The same without the values: is what a run was given still so?
+/// The same list without values: it checks whether a list that a run has read is unchanged.
 pub(super) const LIST_VERSIONS: &str = "-- list_state_versions
     SELECT name, version FROM state WHERE partner_id = ? AND function_id = ? AND enrolment_id = ? AND name >= ? AND name > ?
     ORDER BY name LIMIT ?";
@@ -51,15 +51,15 @@ impl Store {
         listed(self.db.rows(LIST, list_args(scope, prefix, after, limit)).await?, prefix)
     }
 
-    /// Keeps everyone but this execution, in all processes, from changing or depending on this state before `until`. `false`
-    /// while another has it.
+    /// Locks this state for one execution until `until`: no other execution, in any process, may change it or depend on it.
+    /// Returns `false` while another execution has the lock.
     pub async fn lock_state(&self, scope: &Scope, id: &ExecutionId, now: Millis, until: Millis) -> Result<bool> {
         const OTHER: &str = "-- state_lock
             SELECT 1 FROM state_locks WHERE partner_id = ? AND function_id = ? AND enrolment_id = ? AND execution_id <> ? AND until_ms > ?";
         self.db
             .tx("lock_state", &(scope, id, now, until), |tx, (scope, id, now, until)| {
                 Box::pin(async move {
-                    // Those who want it follow each other: a row that is not there cannot be locked.
+                    // Concurrent callers are serialized here: a row that does not exist cannot be locked.
                     if !functions::lock(tx, &scope.partner, &scope.function, Lock::Exclusive).await? {
                         return Ok(true);
                     }
@@ -85,7 +85,7 @@ impl Store {
     }
 }
 
-/// Whose state is kept for which execution. Of all partners: there are hardly ever any.
+/// The locks on state, across all partners. There are hardly ever any.
 pub(super) async fn locks(tx: &mut Tx<'_>, now: Millis) -> Result<HashMap<Scope, ExecutionId>> {
     const LOCKS: &str = "-- state_locks
         SELECT partner_id, function_id, enrolment_id, execution_id FROM state_locks WHERE until_ms > ?";
@@ -101,7 +101,7 @@ pub(super) async fn locks(tx: &mut Tx<'_>, now: Millis) -> Result<HashMap<Scope,
     Ok(found)
 }
 
-/// Removes these keys of one scope.
+/// Deletes these keys of one scope.
 pub(super) async fn delete(tx: &mut Tx<'_>, scope: &Scope, names: Vec<Value>) -> Result<()> {
     for names in parts(names) {
         let sql = format!(
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn state_that_is_kept_for_one_execution_is_nobody_elses_until_it_is_given_back_or_runs_out() {
+    async fn a_state_lock_excludes_other_executions_until_released_or_expired() {
         let folder = tempfile::tempdir().unwrap();
         let settings = larder_model::settings::Settings::load(None, &[]).unwrap();
         let store = Store::open(&settings.database, folder.path()).await.unwrap();
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(commit(&ids[0]).await, committed);
         store.unlock_state(&scope, &ids[0]).await.unwrap();
         assert_eq!(commit(&ids[1]).await, committed);
-        // What was written is not written again.
+        // A committed outcome is not written again.
         assert_eq!(commit(&ids[1]).await, CommitResult::Fenced);
 
         assert!(store.lock_state(&scope, &ids[2], 1_000, 2_000).await.unwrap());

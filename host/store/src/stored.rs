@@ -1,8 +1,8 @@
-//! How many bytes a partner stores: uploads and build logs, events, state, and bodies, logs and errors of executions. Rows
-//! count with their long columns only; savings and the history of grants, which nobody can delete, do not count.
-//!
-//! They are counted table by table in pages, along the keys, so that no statement is long and nothing is written by those
-//! who store.
+//! Counts the bytes that a partner stores: uploads and build logs, events, state, and the bodies, logs and errors of
+//! executions. Only the long columns of a row count. Transactions and the history of grants, which nobody can delete, do
+//! not count.
+//! Tables are counted one after the other, in pages along the keys, so that no statement is long and storing does not have
+//! to update a counter.
 
 use larder_model::ids::PartnerId;
 use larder_model::time::Millis;
@@ -13,7 +13,7 @@ use crate::{Result, Store, args};
 /// A table that counts.
 struct Counted {
     table: &'static str,
-    /// Behind the partner, in the order of the primary key.
+    /// The key columns after the partner, in the order of the primary key.
     key: &'static [&'static str],
     bytes: &'static str,
 }
@@ -33,7 +33,7 @@ const COUNTED: &[Counted] = &[
     },
 ];
 
-/// How far a count has come.
+/// The progress of a count.
 #[derive(Clone, Debug, Default)]
 pub struct Counting {
     table: usize,
@@ -42,7 +42,7 @@ pub struct Counting {
 }
 
 impl Store {
-    /// Counts one more page of `rows`. The sum, when there is no more.
+    /// Counts one more page of `rows`. Returns the sum when there are no more.
     pub async fn count_stored(
         &self,
         partner: &PartnerId,
@@ -81,7 +81,7 @@ impl Store {
             .await
     }
 
-    /// What each partner stored when it was last counted, and when that was.
+    /// Returns the bytes that each partner stored when it was last counted, and the time of that count.
     pub async fn stored(&self) -> Result<Vec<(PartnerId, u64, Millis)>> {
         const STORED: &str = "-- list_stored_bytes
             SELECT partner_id, bytes, counted_at_ms FROM stored_bytes";
@@ -90,7 +90,7 @@ impl Store {
     }
 }
 
-/// The condition of lying behind this key.
+/// The condition of coming after this key.
 fn behind(key: &[&str], at: &[Value]) -> (String, Vec<Value>) {
     let (Some(first), Some(value)) = (key.first(), at.first()) else { return (String::new(), vec![]) };
     let mut text = String::new();
@@ -103,7 +103,7 @@ fn behind(key: &[&str], at: &[Value]) -> (String, Vec<Value>) {
         let own = std::iter::repeat_n(at[length].clone(), if length + 1 == key.len() { 1 } else { 2 });
         args.splice(0..0, own);
     }
-    // Alone once more, so that the index begins there.
+    // The first column alone once more, so that the index scan starts there.
     (format!(" AND {first} >= ? AND {text}"), [vec![value.clone()], args].concat())
 }
 
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_begins_behind_the_last_row() {
+    fn a_page_starts_after_the_last_row() {
         let text = |text: &str| Value::Text(text.into());
         let (sql, args) = behind(&["a", "b", "c"], &[text("1"), text("2"), text("3")]);
         assert_eq!(sql, " AND a >= ? AND (a > ? OR (a = ? AND (b > ? OR (b = ? AND c > ?))))");

@@ -1,4 +1,4 @@
-//! Transactions: the savings that functions created. They are read here and written by [`crate::ledger`] only.
+//! Transactions: the savings that functions created. They are read here and written only by [`crate::ledger`].
 
 use larder_model::Transaction;
 use larder_model::ids::PartnerId;
@@ -18,7 +18,7 @@ pub(super) const SOURCE: Source = Source {
     long: &[],
 };
 
-/// What lists of transactions can be filtered by.
+/// The columns by which lists of transactions can be filtered.
 pub const FILTERS: &[Column] = &[
     Column { attribute: "$id", column: "id", kind: Kind::Text },
     Column { attribute: "$createdAt", column: "created_at_ms", kind: Kind::Time },

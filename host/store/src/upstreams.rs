@@ -1,5 +1,5 @@
-//! Named outside services. Those of the operator are in every partner's snapshot, so a change of one counts as a change
-//! of all partners.
+//! Named external services. Those of the operator are in every partner's snapshot, so a change of one counts as a change of
+//! all partners.
 
 use larder_model::grants::leads;
 use larder_model::ids::PartnerId;
@@ -12,11 +12,12 @@ use crate::{Error, Result, Store, args, partners};
 const COLUMNS: &str =
     "partner_id, name, origin, credential, settings, sealed, secret_revision, created_at_ms, updated_at_ms";
 
-/// Whose a name is that a partner cannot take.
+/// The key of the conflict when a partner's name is taken by an upstream of the operator.
 pub const OPERATORS: &str = "operator's upstream";
 
 impl Store {
-    /// `Conflict` if the owner has one of this name already, or the operator has and this is a partner's.
+    /// Inserts an upstream. `Conflict` if the owner has one with this name, or if this is a partner's and the operator has
+    /// one.
     pub async fn insert_upstream(&self, upstream: &Upstream, by: &Changer<'_>) -> Result<()> {
         self.db
             .tx("insert_upstream", &(upstream, by), |tx, (u, by)| {
@@ -44,7 +45,7 @@ impl Store {
             .await
     }
 
-    /// Replaces settings and credential; `Contended` if somebody else has changed it since it was read as `old`.
+    /// Replaces settings and credential. `Contended` if it has been changed since it was read as `old`.
     pub async fn update_upstream(&self, old: &Upstream, new: &Upstream, by: &Changer<'_>) -> Result<()> {
         const UPDATE: &str = "-- update_upstream
             UPDATE upstreams SET origin = ?, credential = ?, settings = ?, sealed = ?, secret_revision = ?, updated_at_ms = ?
@@ -89,20 +90,20 @@ impl Store {
             .await
     }
 
-    /// Those of this owner, by name.
+    /// The upstreams of this owner, by name.
     pub async fn upstreams(&self, owner: Option<&PartnerId>) -> Result<Vec<Upstream>> {
         let sql = format!("-- list_upstreams\n SELECT {COLUMNS} FROM upstreams WHERE partner_id = ? ORDER BY name");
         self.db.rows(&sql, args![column(owner)]).await?.iter().map(upstream).collect()
     }
 }
 
-/// The one of this owner and name.
+/// The upstream with this owner and name.
 async fn one(tx: &mut Tx<'_>, owner: Option<&PartnerId>, name: &str) -> Result<Option<Upstream>> {
     let sql = format!("-- one_upstream\n SELECT {COLUMNS} FROM upstreams WHERE partner_id = ? AND name = ?");
     tx.row(&sql, args![column(owner), name]).await?.as_ref().map(upstream).transpose()
 }
 
-/// Those that a partner's functions call.
+/// The upstreams that a partner's functions can call.
 pub(super) async fn called(tx: &mut Tx<'_>, partner: &PartnerId) -> Result<Vec<Upstream>> {
     let sql = format!(
         "-- upstreams_that_are_called\n SELECT {COLUMNS} FROM upstreams WHERE partner_id IN (?, '') ORDER BY name"

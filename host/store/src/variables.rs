@@ -1,4 +1,4 @@
-//! Variables of functions, sealed by `secrets` before they come here.
+//! Variables of functions. `secrets` seals their values before they are stored.
 
 use larder_model::Variable;
 use larder_model::ids::{FunctionId, PartnerId, VariableId};
@@ -12,7 +12,7 @@ const COLUMNS: &str = "partner_id, id, function_id, name, sealed, secret, revisi
 pub(super) const SOURCE: Source =
     Source { name: "variables", table: "variables", columns: COLUMNS, id: "id", indexed: &[], long: &[] };
 
-/// What lists of variables can be filtered by.
+/// The columns by which lists of variables can be filtered.
 pub const FILTERS: &[Column] = &[
     Column { attribute: "$id", column: "id", kind: Kind::Text },
     Column { attribute: "$createdAt", column: "created_at_ms", kind: Kind::Time },
@@ -50,7 +50,7 @@ impl Store {
             .await
     }
 
-    /// `Contended` if somebody else has changed it since it was read as `old`.
+    /// Updates a variable. `Contended` if it has been changed since it was read as `old`.
     pub async fn update_variable(&self, old: &Variable, new: &Variable, by: &Changer<'_>) -> Result<()> {
         const UPDATE: &str = "-- update_variable
             UPDATE variables SET name = ?, sealed = ?, secret = ?, revision = ?, updated_at_ms = ?

@@ -192,7 +192,7 @@ async fn servers_that_misbehave_harm_only_the_call() {
     let servers = [
         ("/never", "HttpResponseTimeout", "", "the answer did not begin within 1500 ms"),
         ("/interim", "HttpResponseTimeout", "", "the answer did not begin within 1500 ms"),
-        ("/slow-body", "", "HTTP response timeout", "nothing of the answer's body came for 1400 ms"),
+        ("/slow-body", "", "HTTP response timeout", "no part of the answer's body arrived for 1400 ms"),
         ("/trickle", "", "HTTP response timeout", "the call was not over within 4000 ms"),
         ("/huge", "", "HTTP response body size exceeds limit", "more than 1000000 bytes (egress.body_bytes_max)"),
         ("/short", "", "incomplete HTTP response", "ended before the answer was complete"),

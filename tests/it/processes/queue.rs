@@ -32,7 +32,7 @@ async fn is_woken(signals: &Signals, work: Work, within: Duration) -> bool {
     tokio::time::timeout(within, signals.wait(work, POLL)).await.is_ok()
 }
 
-/// What was pushed or woken before is no wake-up of the test's.
+/// Consumes notifications from before the test.
 async fn settle(all_signals: &[&Signals], work: Work) {
     for signals in all_signals {
         while is_woken(signals, work, Duration::from_millis(150)).await {}
@@ -144,7 +144,7 @@ async fn next(watch: &mut Watch, within: Duration) -> Option<String> {
     }
 }
 
-/// Tells of executions with this name until one arrives, and forgets those that follow.
+/// Publishes executions with this name until one arrives, and drops those that follow.
 async fn heard(from: &Signals, watch: &mut Watch, name: &str) {
     eventually("an execution to be told of", async || {
         from.live_tail().publish(&ended(name));

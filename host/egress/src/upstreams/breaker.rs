@@ -1,8 +1,8 @@
-//! A service that fails is left alone for a while.
+//! Circuit breakers: a failing service gets no requests for a while.
 //!
-//! Closed: requests go out and are counted. Open: none does, for `rest_ms`. Half-open: one may try, and its end decides.
-//! Each partner has a breaker of its own for each upstream in each process, so that what one partner's functions ask for
-//! cannot take a shared upstream from another.
+//! Closed: requests are sent and counted. Open: no request is sent for `rest_ms`. Half-open: one probe is sent, and its result
+//! decides. Each tenant has its own breaker for each upstream in each process, so that one tenant's requests cannot make a
+//! shared upstream unavailable to another.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -12,15 +12,15 @@ use larder_model::upstreams::BreakerSettings;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// The longest rest that a service may ask for.
+/// The longest pause that a service can request with `Retry-After`.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
 
-/// How a breaker stands, for people.
+/// The status of a breaker.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     pub state: State,
-    /// When it came to this state, in milliseconds since 1970; 0 if it never changed.
+    /// When it entered this state, in milliseconds since 1970; 0 if it never changed.
     pub since_ms: Millis,
     /// Why it opened.
     #[serde(default)]
@@ -42,15 +42,15 @@ pub struct Breaker(Mutex<Inner>);
 #[derive(Default)]
 struct Inner {
     status: Status,
-    /// While it is open: when one may try.
+    /// While it is open: when a probe may be sent.
     until: Option<Instant>,
-    /// The window that is counted in, and what was counted.
+    /// The start of the current window, and the calls and failures in it.
     window: Option<Instant>,
     calls: u32,
     failures: u32,
 }
 
-/// Leave to send one request. Dropped without a verdict (the function that asked was stopped), it counts for nothing.
+/// Permission to send one request. If it is dropped without a result (the calling function was stopped), it is not counted.
 pub struct Pass {
     breaker: Arc<Breaker>,
     probe: bool,
@@ -58,22 +58,18 @@ pub struct Pass {
 }
 
 impl Breaker {
-    /// Leave for one request, or why there is none.
+    /// Admits one request, or returns why none may be sent.
     pub fn admit(self: &Arc<Breaker>, now: Instant, now_ms: Millis) -> Result<Pass, String> {
         let mut inner = self.0.lock().expect("no panic under the lock");
         let refused = |inner: &Inner, when: String| {
-            Err(format!(
-                "it is left alone since it failed: {} (breaker {}, {when})",
-                inner.status.reason,
-                word(inner.status.state)
-            ))
+            Err(format!("its circuit breaker is {}: {} ({when})", word(inner.status.state), inner.status.reason))
         };
         let probe = match inner.status.state {
             State::Closed => false,
-            State::HalfOpen => return refused(&inner, "a request is trying".into()),
+            State::HalfOpen => return refused(&inner, "a probe is in progress".into()),
             State::Open => match inner.until {
                 Some(until) if until > now => {
-                    return refused(&inner, format!("tried again in {} ms", (until - now).as_millis()));
+                    return refused(&inner, format!("the next attempt is in {} ms", (until - now).as_millis()));
                 }
                 _ => {
                     inner.status.state = State::HalfOpen;
@@ -91,8 +87,8 @@ impl Breaker {
 }
 
 impl Pass {
-    /// How the request ended: if the service failed, why, and how long it wants to be left alone (`Retry-After`). Gives how
-    /// the breaker stands if that changes it.
+    /// Records the result of the request: on a failure, the reason and the pause that the service requests (`Retry-After`).
+    /// Returns the new status if the state changes.
     pub fn settle(
         mut self,
         failure: Option<(&str, Duration)>,
@@ -113,7 +109,7 @@ impl Pass {
             Some((reason, retry_after)) => {
                 inner.failures += 1;
                 let many = inner.failures >= settings.failures && inner.failures * 2 >= inner.calls;
-                // One that began before it opened changes nothing.
+                // A request that started before the breaker opened changes nothing.
                 let opens = self.probe || inner.status.state == State::Closed && settings.failures > 0 && many;
                 if !opens {
                     return None;
@@ -137,7 +133,7 @@ impl Drop for Pass {
     fn drop(&mut self) {
         if self.probe && !self.settled {
             let mut inner = self.breaker.0.lock().expect("no panic under the lock");
-            // The next one may try at once.
+            // The next request may be the probe at once.
             (inner.status.state, inner.until) = (State::Open, None);
         }
     }
@@ -187,13 +183,13 @@ mod tests {
     }
 
     #[test]
-    fn it_opens_tries_and_closes() {
+    fn it_opens_probes_and_closes() {
         let mut t = Test::new();
         assert_eq!(t.call(Some("503")), None);
         assert_eq!(t.call(Some("503")), None);
         assert_eq!(t.call(Some("timeout")), Some(State::Open));
         let why = t.pass().err().unwrap();
-        assert!(why.contains("timeout") && why.contains("breaker open") && why.contains("500 ms"), "{why}");
+        assert!(why.contains("timeout") && why.contains("breaker is open") && why.contains("500 ms"), "{why}");
         t.at_ms = 500;
         let probe = t.pass().unwrap();
         assert!(t.pass().err().unwrap().contains("half-open"));
@@ -206,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_may_ask_to_be_left_alone_for_longer_but_not_for_ever() {
+    fn retry_after_extends_the_pause_up_to_a_limit() {
         for (wish_s, rest_ms) in [(0, 500), (90, 90_000), (u64::MAX, 3_600_000)] {
             let mut t = Test::new();
             for _ in 0..3 {
@@ -221,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_is_dropped_lets_the_next_one_try() {
+    fn a_dropped_probe_lets_the_next_request_probe() {
         let mut t = Test::new();
         for _ in 0..3 {
             t.call(Some("503"));
@@ -233,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn few_failures_among_many_and_failures_far_apart_leave_it_closed() {
+    fn few_or_spread_out_failures_leave_it_closed() {
         let t = Test::new();
         for _ in 0..4 {
             t.call(None);
@@ -250,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_began_before_it_opened_changes_nothing() {
+    fn a_request_started_before_opening_changes_nothing() {
         let t = Test::new();
         let early = t.pass().unwrap();
         for _ in 0..3 {

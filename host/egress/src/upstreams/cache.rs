@@ -1,13 +1,14 @@
-//! What is kept of upstreams' answers, in this process and, through Redis, for the others.
+//! Cache of upstream responses, in this process and, through Redis, shared with the others.
 //!
-//! * A [`Key`] is of a target (upstream, path and query) and of a variant: all headers of the function's request that go to
-//!   the service ([`freshness::compared`]), and of such a request no others do. So `Vary` holds whatever it names, and nobody can have an answer kept for others that only his
-//!   own headers led to. The target's first half is whose upstream it is: partners share entries of the operator's only.
-//! * [`Kept`] is an answer after the credential was taken out, with its times.
+//! * A [`Key`] consists of a target (upstream, path and query) and a variant: all request headers that are forwarded to the
+//!   service ([`freshness::compared`]). A cacheable request forwards no others, so every `Vary` is satisfied, and nobody can
+//!   store a response for others that only their own headers produced. The target includes the upstream's owner: tenants share
+//!   only the entries of the operator's upstreams.
+//! * [`CachedResponse`] is a response after the credential was removed, with its times.
 //!
-//! In Redis entries are sealed like secrets, for their target. They may hold what is known of end users, and a function
-//! saves money by what they say: whoever gets into Redis can neither read them nor write some of his own. When Redis is
-//! lost or slow, there are fewer hits and nothing else.
+//! Entries in Redis are sealed like secrets, bound to their target. They may hold data of end users, and functions save money
+//! according to them: access to Redis must allow neither reading nor forging them. When Redis is lost or slow there are fewer
+//! hits, and no other effect.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -29,19 +30,19 @@ use crate::upstreams::freshness::{self, Directives, Use};
 /// Target and variant.
 pub type Key = ([u8; 32], [u8; 32]);
 
-/// Of one target; the oldest goes.
+/// The maximum number of variants of one target; the oldest is evicted.
 const VARIANTS_MAX: usize = 4;
-/// Of all entries in this process.
+/// The maximum size of all entries in this process.
 const BYTES_MAX: usize = 32 << 20;
-/// What an entry takes beside its body and headers.
+/// The memory of an entry besides its body and headers.
 const OVERHEAD_BYTES: usize = 512;
-/// How long one that is stale may still be asked about anew.
+/// How long a stale response may still be revalidated.
 const STALE_TTL_S: u64 = 600;
 const TTL_MAX: Duration = Duration::from_secs(24 * 3_600);
-/// Redis saves a request; it may not cost as much as one.
+/// The time limit for Redis: a cache lookup must not take as long as a request.
 const REDIS_WAIT: Duration = Duration::from_millis(100);
 
-/// An answer as it came, but for what belongs to the connection and the credential.
+/// A response without hop-by-hop headers and without the credential.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
@@ -49,9 +50,9 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// An answer that may be used again.
+/// A response that may be reused.
 #[derive(Clone, Debug)]
-pub struct Kept {
+pub struct CachedResponse {
     variant: [u8; 32],
     pub answer: Answer,
     pub usable: Use,
@@ -59,17 +60,17 @@ pub struct Kept {
     received_ms: Millis,
 }
 
-impl Kept {
-    /// `None`: it must not be kept.
+impl CachedResponse {
+    /// Returns `None` if the response must not be cached.
     pub fn new(
         key: &Key,
         answer: Answer,
         max_age_s: Option<u32>,
         requested_ms: Millis,
         received_ms: Millis,
-    ) -> Option<Kept> {
+    ) -> Option<CachedResponse> {
         let usable = freshness::usable(answer.status, &answer.headers, max_age_s, received_ms)?;
-        Some(Kept { variant: key.1, answer, usable, requested_ms, received_ms })
+        Some(CachedResponse { variant: key.1, answer, usable, requested_ms, received_ms })
     }
 
     pub fn age_ms(&self, now: Millis) -> Millis {
@@ -81,13 +82,13 @@ impl Kept {
         freshness::satisfies(request, self.usable.fresh_s, self.age_ms(now))
     }
 
-    /// May it be used when asking again fails (RFC 5861, section 4)?
+    /// May it be used when revalidation fails (RFC 5861, section 4)?
     pub fn may_be_stale(&self, now: Millis) -> bool {
         let most = self.usable.fresh_s.saturating_add(self.usable.stale_if_error_s);
         self.usable.stale_if_error_s > 0 && self.age_ms(now) as u64 <= most.saturating_mul(1_000)
     }
 
-    /// Asks whether it is still right (RFC 9110, section 13.1).
+    /// Adds the conditions that revalidate it (RFC 9110, section 13.1).
     pub fn ask(&self, headers: &mut HeaderMap) {
         for (validator, condition) in
             [(header::ETAG, header::IF_NONE_MATCH), (header::LAST_MODIFIED, header::IF_MODIFIED_SINCE)]
@@ -98,15 +99,16 @@ impl Kept {
         }
     }
 
-    /// It is still right, and these are its headers now (RFC 9111, section 3.2); `None` if they are of another answer.
+    /// Updates the headers after a successful revalidation (RFC 9111, section 3.2). Returns `None` if they belong to another
+    /// response.
     pub fn renewed(
         &self,
         said: &HeaderMap,
         max_age_s: Option<u32>,
         requested_ms: Millis,
         received_ms: Millis,
-    ) -> Option<Kept> {
-        // Section 4.3.4: a strong tag is of one answer, a weak one of all that are as good.
+    ) -> Option<CachedResponse> {
+        // Section 4.3.4: a strong tag identifies one representation, a weak one all equivalent ones.
         if said.contains_key(header::ETAG) {
             let (known, now) = (Tag::of(&self.answer.headers)?, Tag::of(said)?);
             if !(known == now || now.weak && known.is_like(&now)) {
@@ -114,7 +116,7 @@ impl Kept {
             }
         }
         let mut answer = self.answer.clone();
-        // An age that was told then is none that is told now.
+        // The previous `Age` does not apply to the new response.
         answer.headers.remove(header::AGE);
         for name in said.keys() {
             if [header::CONTENT_LENGTH, header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_RANGE]
@@ -128,10 +130,10 @@ impl Kept {
             }
         }
         let usable = freshness::usable(answer.status, &answer.headers, max_age_s, received_ms)?;
-        Some(Kept { variant: self.variant, answer, usable, requested_ms, received_ms })
+        Some(CachedResponse { variant: self.variant, answer, usable, requested_ms, received_ms })
     }
 
-    /// How long it is worth keeping from now on.
+    /// How long it is stored from now on.
     fn ttl(&self, now: Millis) -> Duration {
         let beyond = if freshness::has_validator(&self.answer.headers) { STALE_TTL_S } else { 0 };
         let most_s = self.usable.fresh_s.saturating_add(beyond.max(self.usable.stale_if_error_s));
@@ -145,8 +147,8 @@ impl Kept {
     }
 }
 
-/// The key under which the answer to a request may be found; `None`: it goes past the cache. A condition or a range is the
-/// function's own business, and what it identifies itself with makes the answer its own (RFC 9111, section 3.5).
+/// The cache key of a request; `None` if it bypasses the cache. Requests with conditions or ranges bypass it, and so do
+/// requests with credentials of their own (RFC 9111, section 3.5).
 pub fn key(upstream: &Upstream, method: &Method, target: &str, headers: &HeaderMap) -> Option<Key> {
     const BYPASS_HEADERS: [HeaderName; 9] = [
         header::AUTHORIZATION,
@@ -168,22 +170,22 @@ pub fn key(upstream: &Upstream, method: &Method, target: &str, headers: &HeaderM
 
 pub fn target_key(upstream: &Upstream, target: &str) -> [u8; 32] {
     let owner = upstream.owner.as_ref().map_or("", |owner| owner.as_str());
-    // Other settings or another credential may lead to other answers.
+    // Other settings or another credential may produce other responses.
     let (created, updated) = (upstream.created_at_ms.to_le_bytes(), upstream.updated_at_ms.to_le_bytes());
     hashed([owner.as_bytes(), upstream.name.as_bytes(), &created, &updated, target.as_bytes()])
 }
 
-/// Of what is forwarded, and of nothing else.
+/// Hashes the headers that are forwarded, and nothing else.
 fn variant(headers: &HeaderMap) -> [u8; 32] {
     let forwarded = freshness::compared(headers);
     let mut lines: Vec<(&str, &[u8])> =
         forwarded.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-    // Of one name the order counts, between names it does not.
+    // The order of values counts within a name, not between names.
     lines.sort_by_key(|(name, _)| *name);
     hashed(lines.into_iter().flat_map(|(name, value)| [name.as_bytes(), value]))
 }
 
-/// Of the parts with their lengths, so that no two lists give the same.
+/// Hashes the parts with their lengths, so that different lists have different hashes.
 fn hashed<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
     let mut hash = blake3::Hasher::new();
     for part in parts {
@@ -199,7 +201,7 @@ pub struct Cache {
 }
 
 struct Memory {
-    targets: LruCache<[u8; 32], Vec<Arc<Kept>>>,
+    targets: LruCache<[u8; 32], Vec<Arc<CachedResponse>>>,
     bytes: usize,
 }
 
@@ -209,8 +211,8 @@ impl Cache {
         Cache { memory: Mutex::new(memory), signals, secrets }
     }
 
-    /// What this process has, if it is fresh for the request; else what another may have learnt since.
-    pub async fn find(&self, key: &Key, request: &Directives, now: Millis) -> Option<Arc<Kept>> {
+    /// Returns this process's entry if it is fresh for the request, else the more recent one of it and the shared entry.
+    pub async fn find(&self, key: &Key, request: &Directives, now: Millis) -> Option<Arc<CachedResponse>> {
         let here = self.memory().find(key);
         if here.as_ref().is_some_and(|kept| kept.is_fresh(request, now)) {
             return here;
@@ -227,7 +229,7 @@ impl Cache {
         }
     }
 
-    pub async fn keep(&self, key: &Key, kept: Arc<Kept>, now: Millis) {
+    pub async fn keep(&self, key: &Key, kept: Arc<CachedResponse>, now: Millis) {
         let ttl = kept.ttl(now);
         let all = self.memory().keep(key.0, kept);
         if ttl.is_zero() {
@@ -238,15 +240,15 @@ impl Cache {
         let _ = tokio::time::timeout(REDIS_WAIT, self.signals.set(&redis_key(&key.0), sealed.into(), ttl)).await;
     }
 
-    /// Something has changed there (RFC 9111, section 4.4). Other processes learn it from Redis, or when theirs is stale.
+    /// Invalidates a target (RFC 9111, section 4.4). Other processes notice when their entry is stale.
     pub async fn forget(&self, target: [u8; 32]) {
         self.memory().forget(&target);
         let _ = tokio::time::timeout(REDIS_WAIT, self.signals.delete(&redis_key(&target))).await;
     }
 
-    async fn shared(&self, key: &Key) -> Option<Kept> {
+    async fn shared(&self, key: &Key) -> Option<CachedResponse> {
         let sealed = tokio::time::timeout(REDIS_WAIT, self.signals.get(&redis_key(&key.0))).await.ok()??;
-        // One of an older master key, or not ours.
+        // It may be sealed under an older master key, or not by Larder.
         let text = self.secrets.open(&context(&hex::encode(key.0)), &sealed).ok()?;
         let lines: Vec<Line> = serde_json::from_slice(&text).ok()?;
         lines.into_iter().filter_map(Line::kept).find(|kept| kept.variant == key.1)
@@ -258,12 +260,12 @@ impl Cache {
 }
 
 impl Memory {
-    fn find(&mut self, key: &Key) -> Option<Arc<Kept>> {
+    fn find(&mut self, key: &Key) -> Option<Arc<CachedResponse>> {
         self.targets.get(&key.0)?.iter().find(|kept| kept.variant == key.1).cloned()
     }
 
-    /// Gives all variants of the target.
-    fn keep(&mut self, target: [u8; 32], kept: Arc<Kept>) -> Vec<Arc<Kept>> {
+    /// Returns all variants of the target.
+    fn keep(&mut self, target: [u8; 32], kept: Arc<CachedResponse>) -> Vec<Arc<CachedResponse>> {
         let mut all = self.targets.pop(&target).unwrap_or_default();
         self.bytes -= all.iter().map(|kept| kept.bytes()).sum::<usize>();
         all.retain(|known| known.variant != kept.variant);
@@ -296,7 +298,7 @@ fn redis_key(target: &[u8; 32]) -> String {
     format!("cache:{}", hex::encode(target))
 }
 
-/// How an entry is written. Headers are bytes, each of which becomes one character.
+/// The serialized form of an entry. Each byte of a header value becomes one character.
 #[derive(Serialize, Deserialize)]
 struct Line {
     variant: [u8; 32],
@@ -310,7 +312,7 @@ struct Line {
 }
 
 impl Line {
-    fn of(kept: &Kept) -> Line {
+    fn of(kept: &CachedResponse) -> Line {
         let text = |value: &HeaderValue| value.as_bytes().iter().map(|byte| char::from(*byte)).collect();
         Line {
             variant: kept.variant,
@@ -324,13 +326,13 @@ impl Line {
         }
     }
 
-    fn kept(self) -> Option<Kept> {
+    fn kept(self) -> Option<CachedResponse> {
         let mut headers = HeaderMap::new();
         for (name, text) in self.headers {
             let bytes: Vec<u8> = text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect::<Option<_>>()?;
             headers.append(name.parse::<HeaderName>().ok()?, HeaderValue::from_bytes(&bytes).ok()?);
         }
-        Some(Kept {
+        Some(CachedResponse {
             variant: self.variant,
             answer: Answer { status: self.status, headers, body: STANDARD.decode(self.body).ok()?.into() },
             usable: Use { fresh_s: self.fresh_s, stale_if_error_s: self.stale_if_error_s },
@@ -364,13 +366,18 @@ mod tests {
         lines.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect()
     }
 
-    fn kept(variant: u8, body: &'static [u8], received_ms: Millis, lines: &[(&'static str, &'static str)]) -> Kept {
+    fn kept(
+        variant: u8,
+        body: &'static [u8],
+        received_ms: Millis,
+        lines: &[(&'static str, &'static str)],
+    ) -> CachedResponse {
         let answer = Answer { status: 200, headers: headers(lines), body: Bytes::from_static(body) };
-        Kept::new(&([0; 32], [variant; 32]), answer, None, received_ms, received_ms).unwrap()
+        CachedResponse::new(&([0; 32], [variant; 32]), answer, None, received_ms, received_ms).unwrap()
     }
 
     #[test]
-    fn keys_tell_apart_what_must_not_be_mixed() {
+    fn keys_differ_where_responses_must_not_be_mixed() {
         let get = |upstream: &Upstream, target: &str, lines: &[(&'static str, &'static str)]| {
             key(upstream, &Method::GET, target, &headers(lines))
         };
@@ -400,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_has_a_bound_and_few_variants() {
+    fn memory_and_variants_are_bounded() {
         let mut memory = Memory { targets: LruCache::unbounded(), bytes: 0 };
         let fresh = &[("cache-control", "max-age=60")];
         for variant in 0..6 {
@@ -411,7 +418,7 @@ mod tests {
         let large = Bytes::from(vec![0; 1 << 20]);
         for target in 1..40 {
             let answer = Answer { body: large.clone(), ..kept(0, b"", 0, fresh).answer };
-            memory.keep([target; 32], Arc::new(Kept { answer, ..kept(0, b"", 0, fresh) }));
+            memory.keep([target; 32], Arc::new(CachedResponse { answer, ..kept(0, b"", 0, fresh) }));
         }
         assert!(memory.bytes <= BYTES_MAX, "{}", memory.bytes);
         assert!(memory.find(&([0; 32], [5; 32])).is_none(), "the one that was not used for longest went first");
@@ -423,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_written_and_read_as_it_was() {
+    fn entries_round_trip() {
         let mut one =
             kept(7, b"\x00\xffbody", 1_000, &[("cache-control", "max-age=60, stale-if-error=5"), ("etag", "\"a\"")]);
         one.answer.headers.insert("x-odd", HeaderValue::from_bytes(b"\xe5\xff").unwrap());
@@ -436,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn it_grows_old_is_renewed_and_may_be_used_stale_after_an_error() {
+    fn entries_age_are_revalidated_and_may_be_used_stale_after_an_error() {
         let one =
             kept(0, b"x", 0, &[("cache-control", "max-age=60, stale-if-error=30"), ("etag", "\"a\""), ("x-old", "1")]);
         let any = Directives::of(&HeaderMap::new());

@@ -1,14 +1,15 @@
-//! May an answer be kept, and for how long is it fresh? The part of RFC 9111 that upstreams need; section numbers are its.
+//! Decides whether a response may be cached and how long it is fresh. It implements the part of RFC 9111 that upstreams need;
+//! section numbers refer to it.
 //!
-//! Everything here is a function of headers and times, so that it can be read off a table in the tests.
+//! Everything here is a pure function of headers and times, so the tests are tables.
 
 use http::header::{self, HeaderMap};
 use larder_model::fields;
 use larder_model::time::Millis;
 
-/// Headers of a function's request that are addressed to this cache, or differ from call to call. They tell no two requests
-/// apart, so [`compared`] takes them out: what is not in the key of an answer must not be forwarded, or whoever sends it
-/// decides what others get. An answer that depends on one of them (section 4.1) is not kept either.
+/// Request headers that are directed to this cache or differ from call to call. They are not part of the cache key, so
+/// [`compared`] removes them: a header that is not in the key must not be forwarded, or its sender could influence the responses
+/// of others. A response that varies by one of them (section 4.1) is not cached.
 pub const NOT_COMPARED: [&str; 12] = [
     "accept-encoding",
     "baggage",
@@ -24,7 +25,7 @@ pub const NOT_COMPARED: [&str; 12] = [
     "transfer-encoding",
 ];
 
-/// What of a request whose answer may be kept goes to the service: exactly what its key is made of.
+/// The headers of a cacheable request that are forwarded to the service: exactly those of its cache key.
 pub fn compared(headers: &HeaderMap) -> HeaderMap {
     let mut compared = headers.clone();
     for name in NOT_COMPARED {
@@ -33,9 +34,9 @@ pub fn compared(headers: &HeaderMap) -> HeaderMap {
     compared
 }
 
-/// Statuses of answers that may be kept (section 3, RFC 9110 section 15.1), but for those of ranges.
+/// The statuses that are cacheable (section 3, RFC 9110 section 15.1), except those of ranges.
 const STATUSES: [u16; 8] = [200, 203, 204, 300, 301, 308, 404, 410];
-/// Lifetimes beyond this are as good as this one.
+/// Longer lifetimes are reduced to this one.
 const LIFETIME_MAX_S: u64 = 31_536_000;
 
 /// The directives of Cache-Control (section 5.2).
@@ -44,7 +45,7 @@ pub struct Directives(Vec<(String, Option<String>)>);
 impl Directives {
     pub fn of(headers: &HeaderMap) -> Directives {
         let all = fields::directives(headers, header::CACHE_CONTROL);
-        // Section 5.4: what older clients say instead.
+        // Section 5.4: the form of older clients.
         if all.is_empty() && fields::tokens(headers, header::PRAGMA).iter().any(|said| said == "no-cache") {
             return Directives(vec![("no-cache".into(), None)]);
         }
@@ -55,7 +56,7 @@ impl Directives {
         self.0.iter().any(|(known, _)| known == name)
     }
 
-    /// Of several the smallest; what is no number is 0, which is stale (section 4.2.1).
+    /// The smallest of several values. A value that is not a number counts as 0, which is stale (section 4.2.1).
     pub fn seconds(&self, name: &str) -> Option<u64> {
         let named = self.0.iter().filter(|(known, _)| known == name);
         let seconds = |argument: &Option<String>| fields::seconds(argument.as_deref()?);
@@ -63,18 +64,18 @@ impl Directives {
     }
 }
 
-/// How long an answer may be used.
+/// How long a response may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Use {
-    /// Without asking again (section 4.2.1).
+    /// Without revalidation (section 4.2.1).
     pub fresh_s: u64,
-    /// Beyond that, when asking again fails (RFC 5861, section 4).
+    /// After that, when revalidation fails (RFC 5861, section 4).
     pub stale_if_error_s: u64,
 }
 
-/// Whether the answer to a GET may be kept (section 3); `None`: no. `max_age_s` takes the place of the freshness that it
-/// states. The host's cache is one that several users share, so `private` forbids it; the credential is the upstream's own
-/// and the same for all whom an entry is shown to, so section 3.5 asks for nothing more.
+/// Returns how long the response to a GET may be used, or `None` if it must not be cached (section 3). `max_age_s` overrides the
+/// stated freshness. This is a shared cache, so `private` forbids caching. The credential belongs to the upstream and is the same
+/// for everybody who can read an entry, so section 3.5 requires nothing more.
 pub fn usable(status: u16, headers: &HeaderMap, max_age_s: Option<u32>, received_ms: Millis) -> Option<Use> {
     let said = Directives::of(headers);
     if !STATUSES.contains(&status)
@@ -100,7 +101,7 @@ pub fn usable(status: u16, headers: &HeaderMap, max_age_s: Option<u32>, received
     worth_it.then_some(Use { fresh_s, stale_if_error_s })
 }
 
-/// Section 5.3. A date that cannot be read is past. Without a `Date` the time of receipt stands in (RFC 9110, section 6.6.1).
+/// Section 5.3. An invalid date counts as past. Without a `Date`, the time of receipt is used (RFC 9110, section 6.6.1).
 fn by_expires(headers: &HeaderMap, received_ms: Millis) -> Option<u64> {
     headers.get(header::EXPIRES)?;
     let date = fields::date_ms(headers, header::DATE).unwrap_or(received_ms);
@@ -108,9 +109,9 @@ fn by_expires(headers: &HeaderMap, received_ms: Millis) -> Option<u64> {
     Some(u64::try_from(left_ms / 1_000).unwrap_or(0).min(LIFETIME_MAX_S))
 }
 
-/// The key has all of a request's headers but those that are not compared, so any other may be named.
+/// Does the response vary only by headers that are part of the cache key?
 fn varies_by_what_is_compared(headers: &HeaderMap) -> bool {
-    // `Accept-Encoding` is asked for by the host and always the same.
+    // `Accept-Encoding` is set by the host and always the same.
     let compared = |name: &String| name == "accept-encoding" || name != "*" && !NOT_COMPARED.contains(&name.as_str());
     fields::tokens(headers, header::VARY).iter().all(compared)
 }
@@ -119,7 +120,7 @@ pub fn has_validator(headers: &HeaderMap) -> bool {
     headers.contains_key(header::ETAG) || headers.contains_key(header::LAST_MODIFIED)
 }
 
-/// Its age when it came (section 4.2.3), in milliseconds.
+/// The age of a response when it was received (section 4.2.3), in milliseconds.
 pub fn initial_age_ms(headers: &HeaderMap, requested_ms: Millis, received_ms: Millis) -> Millis {
     let apparent = fields::date_ms(headers, header::DATE).map_or(0, |date| (received_ms - date).max(0));
     let told = fields::age_s(headers).unwrap_or(0).min(LIFETIME_MAX_S);
@@ -127,7 +128,7 @@ pub fn initial_age_ms(headers: &HeaderMap, requested_ms: Millis, received_ms: Mi
     apparent.max(corrected)
 }
 
-/// May an answer of this age be used for a request that says so (sections 4.2, 5.2.1)?
+/// May a response of this age be used for a request with these directives (sections 4.2, 5.2.1)?
 pub fn satisfies(request: &Directives, fresh_s: u64, age_ms: Millis) -> bool {
     let (fresh_ms, age_ms) = (fresh_s.saturating_mul(1_000), age_ms.max(0) as u64);
     let left = fresh_ms.saturating_sub(age_ms);
@@ -156,7 +157,7 @@ mod tests {
     const RECEIVED: Millis = 784_111_784_000;
 
     #[test]
-    fn what_is_not_compared_is_not_forwarded() {
+    fn headers_outside_the_cache_key_are_not_forwarded() {
         let lines: Vec<(&str, &str)> = NOT_COMPARED.iter().map(|name| (*name, "x")).collect();
         assert!(compared(&headers(&lines)).is_empty());
         let others = [("accept", "a"), ("x-any", "b"), ("x-any", "c")];
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_and_for_how_long() {
+    fn cacheability_and_lifetimes() {
         /// Headers, and for how many seconds what has them is fresh, and then still good in place of an error.
         type Case<'a> = (&'a [(&'a str, &'a str)], Option<(u64, u64)>);
         let table: &[Case<'_>] = &[
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn the_upstreams_own_lifetime_replaces_the_stated_one_and_nothing_else() {
+    fn max_age_setting_overrides_only_the_stated_lifetime() {
         let fresh_s = |status, lines: &[(&str, &str)]| {
             usable(status, &headers(lines), Some(10), RECEIVED).map(|found| found.fresh_s)
         };
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn age_is_the_larger_of_what_is_seen_and_what_is_told() {
+    fn age_is_the_larger_of_apparent_and_stated_age() {
         let date = 784_111_777_000;
         for (lines, requested, received, expected) in [
             (&[DATE][..], date, date + 1_000, 1_000),
@@ -256,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_may_want_it_fresher() {
+    fn request_directives_can_require_fresher_responses() {
         for (line, age_ms, expected) in [
             ("", 59_999, true),
             ("", 60_000, false),

@@ -1,4 +1,5 @@
-//! How many requests an upstream bears: at once, in each process; in a minute, over all processes as far as Redis tells.
+//! Limits the requests to an upstream: concurrent ones in each process, and requests per minute over all processes that share
+//! Redis.
 
 use std::collections::{BTreeSet, HashMap};
 use std::pin::pin;
@@ -14,24 +15,25 @@ use tokio::sync::Notify;
 use crate::upstreams::Error;
 
 const MINUTE_MS: Millis = 60_000;
-/// How long a minute's count is kept for others.
+/// How long a minute's count is stored for other processes.
 const COUNT_TTL: Duration = Duration::from_secs(120);
 
+/// The limits of one upstream.
 pub struct Limiter {
     concurrency: usize,
-    /// Of partners that have requests under way or waiting.
+    /// The tenants that have requests in flight or waiting.
     partners: Mutex<HashMap<PartnerId, Share>>,
     tickets: AtomicU64,
-    /// A request ended, or no longer waits.
+    /// Notified when a request ends or stops waiting.
     changed: Notify,
-    /// The minute, and what this process has sent in it: what counts while Redis does not.
+    /// The current minute and the requests that this process has sent in it: the count while Redis is unreachable.
     sent: Mutex<(Millis, u64)>,
 }
 
 #[derive(Default)]
 struct Share {
     in_flight: usize,
-    /// The tickets of those that wait; the lowest is the next.
+    /// The tickets of the waiting requests; the lowest is next.
     waiting: BTreeSet<u64>,
 }
 
@@ -46,8 +48,8 @@ impl Limiter {
         }
     }
 
-    /// Room for one more at once. A partner may have all of it while no other waits; what it has beyond an equal part comes
-    /// to those that wait as its requests end.
+    /// Waits for a permit for one request. A tenant may use the whole concurrency while no other waits. As soon as another waits,
+    /// permits beyond an equal share pass to the waiting tenants as requests end.
     pub async fn acquire(&self, partner: &PartnerId, wait: Duration) -> Result<Permit<'_>, Error> {
         let waiter = Waiter::enqueue(self, partner);
         let permit = async {
@@ -62,7 +64,7 @@ impl Limiter {
         };
         tokio::time::timeout(wait, permit).await.map_err(|_| {
             Error::Crowded(format!(
-                "as many requests are under way as it bears, and none ended within {} ms (concurrency, waitMs)",
+                "its concurrency limit is reached, and no request ended within {} ms (concurrency, waitMs)",
                 wait.as_millis()
             ))
         })
@@ -83,7 +85,7 @@ impl Limiter {
         done
     }
 
-    /// Counts one more in this minute, or in the next one if that begins within `wait`. `key` is the upstream's in Redis.
+    /// Counts one request in this minute, or in the next one if that begins within `wait`. `key` is the upstream's key in Redis.
     pub async fn acquire_rate(
         &self,
         clock: &Clock,
@@ -103,7 +105,7 @@ impl Limiter {
             }
         }
         Err(Error::Crowded(format!(
-            "{most} requests have been made in this minute, which is what it bears; the next begins in {} s (ratePerMinute)",
+            "its rate limit of {most} requests per minute is reached; the next minute begins in {} s (ratePerMinute)",
             left.as_secs() + 1
         )))
     }
@@ -119,19 +121,19 @@ impl Limiter {
             sent.1
         };
         let all = signals.increment(&format!("upstream:{key}:{minute}"), 1, COUNT_TTL).await;
-        // A Redis that was flushed knows less than this process.
+        // After a flush, Redis has counted less than this process.
         all.map_or(own, |all| all.max(own))
     }
 }
 
-/// What the partners beside one have.
+/// The state of the other tenants.
 struct Others {
     partners: usize,
     in_flight: usize,
     wait: bool,
 }
 
-/// Of one that waits.
+/// A request that waits for a permit.
 struct Waiter<'a> {
     limiter: &'a Limiter,
     partner: PartnerId,
@@ -167,7 +169,7 @@ impl Drop for Waiter<'_> {
     }
 }
 
-/// Of one that is under way.
+/// The right to one request in flight. Dropping it releases the right.
 pub struct Permit<'a> {
     limiter: &'a Limiter,
     partner: PartnerId,
@@ -191,7 +193,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_partner_has_all_turns_until_another_waits_and_then_its_part() {
+    async fn a_tenant_uses_all_permits_until_another_waits_and_then_an_equal_share() {
         let (limiter, [acme, zeta]) = (Limiter::new(4), partners());
         let mut acmes = Vec::new();
         for _ in 0..4 {
@@ -199,7 +201,7 @@ mod tests {
         }
         assert!(limiter.acquire(&acme, Duration::from_millis(20)).await.is_err(), "all are taken");
 
-        // More of the first wait, and did so before.
+        // More requests of the first tenant wait, and have waited longer.
         let more = async {
             let mut permit = pin!(limiter.acquire(&acme, LONG));
             assert!(futures::poll!(permit.as_mut()).is_pending());
@@ -214,7 +216,7 @@ mod tests {
             drop(acmes.pop());
             let third = permit.await.expect("its own part");
             assert!(limiter.acquire(&zeta, Duration::from_millis(20)).await.is_err(), "so has the other");
-            // What nobody else waits for is not kept for anybody.
+            // Permits are not reserved for a tenant that does not wait.
             drop(zetas.pop());
             let beyond = limiter.acquire(&acme, Duration::ZERO).await.expect("what the other does not need");
             drop((third, zetas, beyond));
@@ -225,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_of_one_partner_come_in_their_order_and_who_gives_up_holds_up_nobody() {
+    async fn requests_of_one_tenant_are_served_in_order_and_an_abandoned_one_blocks_none() {
         let (limiter, [acme, _]) = (Limiter::new(1), partners());
         let held = limiter.acquire(&acme, Duration::ZERO).await.expect("a permit");
         let mut gives_up = Box::pin(limiter.acquire(&acme, LONG));

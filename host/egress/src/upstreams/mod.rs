@@ -1,13 +1,16 @@
-//! Named outside services: `http://NAME.upstream/path`.
+//! Named external services: `http://NAME.upstream/path`.
 //!
-//! * [`Upstreams::granted`]: the upstream that a function may call. [`Upstreams::send`]: one request to it, of a function or
-//!   of Larder's own. [`Upstreams::signer`]: signatures under an upstream's key.
-//! * On its way a request meets [`cache`] (by [`freshness`]), [`flights`] (the same question at once is asked once),
-//!   [`breaker`], [`turns`] (rate, concurrency), then [`service`] adds the credential, and [`scrub`] looks through the answer.
+//! * [`Upstreams::granted`]: the upstream that a function may call. [`Upstreams::send`]: one request to it, from a function or
+//!   from Larder itself. [`Upstreams::signer`]: signatures under an upstream's key.
+//! * A request passes [`cache`] (with [`freshness`]), [`single_flight`] (concurrent identical requests are coalesced),
+//!   [`breaker`] and [`limiter`] (rate and concurrency). Then [`service`] adds the credential, and [`scrub`] removes it from the
+//!   response.
 //!
-//! The rules: **the credential is added after everything that a function controls and taken out of everything that it
-//! sees**; **what goes out is counted, what is kept costs nothing**; **answers are whole before anybody sees them**, so that
-//! what is scrubbed, kept, shared and judged is one thing. They are as large as `bytesMax` at most.
+//! The rules:
+//! * **The credential is added after everything that a function controls, and removed from everything that a function sees.**
+//! * **Cache hits do not count against the rate limit.** Only requests that are sent count.
+//! * **A response is buffered before anybody sees it**, up to `bytesMax`, so that the same bytes are scrubbed, cached, shared
+//!   and counted by the breaker.
 
 pub mod breaker;
 mod cache;
@@ -35,26 +38,26 @@ use larder_secrets::Secrets;
 use larder_signals::Signals;
 
 use self::breaker::Breaker;
-use self::cache::{Answer, Cache, Kept, Key};
+use self::cache::{Answer, Cache, CachedResponse, Key};
 use self::freshness::Directives;
 use self::service::Service;
 use self::single_flight::{Call, Shared, SingleFlight};
-use crate::{Body, Client, Error, InForce, Tenants, Times};
+use crate::{Body, Client, EffectiveGrants, Error, Tenants, Times};
 
-/// What became of a request, as RFC 9211 says it.
+/// How the cache handled a request (RFC 9211).
 const CACHE_STATUS: &str = "cache-status";
-/// How long others are told how a breaker stands.
+/// How long a breaker's status is stored for other processes.
 const STATUS_TTL: Duration = Duration::from_secs(3_600);
-/// Beyond so many, what nobody uses at the moment is dropped.
+/// Above this number of entries, unused ones are dropped.
 const STATES_MAX: usize = 4_096;
 
-/// Larger bodies are looked through off the async threads.
+/// Larger bodies are scrubbed off the async threads.
 const SCRUBBED_IN_PASSING_MAX: usize = 32 << 10;
 
-/// Whose it is, and its name.
+/// An upstream's owner and name.
 type UpstreamKey = (Option<PartnerId>, String);
 
-/// Cheap to clone; one for the process.
+/// The upstreams of the process. Clones share their state.
 #[derive(Clone)]
 pub struct Upstreams(Arc<Inner>);
 
@@ -69,14 +72,14 @@ struct Inner {
     breakers: DashMap<(PartnerId, UpstreamKey), Arc<Breaker>>,
 }
 
-/// A named outside service as a call sees it. Without `Debug`: it must not be printed.
+/// An upstream with its decrypted credential. It has no `Debug`, because it must not be printed.
 pub struct UpstreamView {
     pub upstream: Upstream,
-    /// The credential's text; `None` if there is none, or if it does not open: then nothing may be sent.
+    /// The credential; `None` if there is none or if it cannot be decrypted. In the second case nothing may be sent.
     pub secret: Option<String>,
 }
 
-/// A function's request, as far as it goes to the service.
+/// A function's request as it is sent to the service.
 struct Asked<'a> {
     partner: &'a PartnerId,
     service: &'a Service,
@@ -88,7 +91,7 @@ struct Asked<'a> {
     begun: Instant,
 }
 
-/// An answer with the times that its age is counted from.
+/// A response with the times from which its age is computed.
 struct Fetched {
     answer: Answer,
     requested_ms: Millis,
@@ -115,10 +118,10 @@ impl Upstreams {
         }))
     }
 
-    /// The upstream that a function calls by this name, if it is granted and there.
+    /// Returns the upstream that a function calls by this name, if it exists and is granted.
     pub fn granted(&self, partner: &PartnerId, grants: &Grants, name: &str) -> Result<Arc<UpstreamView>, Error> {
         let view = grants.allow_upstream(name).and_then(|()| self.find(partner, name)).map_err(Error::Denied)?;
-        // It may have been moved since the run began.
+        // Its address may have changed since the run started.
         match grants.leads.get(&leads::upstream_key(name)) {
             Some(approved) if *approved != leads::of_upstream(&view.upstream) => {
                 Err(Error::Denied(Grants::leads_elsewhere(name)))
@@ -127,7 +130,7 @@ impl Upstreams {
         }
     }
 
-    /// Sends a request on behalf of the partner. Of its URI path and query are used, below the upstream's own path.
+    /// Sends a request on behalf of a tenant. Only the path and query of its URI are used, below the upstream's own path.
     pub async fn send(
         &self,
         partner: &PartnerId,
@@ -149,13 +152,13 @@ impl Upstreams {
         self.0.answer(&asked, body).await
     }
 
-    /// Signs for a function, as far as it may at that moment.
-    pub fn signer(&self, in_force: InForce) -> Signer {
-        Signer { upstreams: self.clone(), in_force }
+    /// Returns a signer for a function. Each signature checks the grants that are effective at that moment.
+    pub fn signer(&self, effective_grants: EffectiveGrants) -> Signer {
+        Signer { upstreams: self.clone(), effective_grants }
     }
 
-    /// How the breaker stands: in this process or, where that has nothing to tell, as another process last status. `partner` is
-    /// whose calls it is about; `None`: the worst of all, for the operator.
+    /// Returns the breaker's status: the most recent one of this process and of those that other processes reported. With a
+    /// `partner` it is that of this tenant's calls; without, the worst status of all tenants, for the operator.
     pub async fn breaker(&self, partner: Option<&PartnerId>, upstream: &Upstream) -> breaker::Status {
         let key = (upstream.owner.clone(), upstream.name.clone());
         let here = self.0.breakers.iter().filter(|entry| {
@@ -174,7 +177,7 @@ impl Upstreams {
         }
     }
 
-    /// What of the settings only egress can judge.
+    /// Checks the settings that only egress can check.
     pub fn check(settings: &UpstreamSettings) -> Result<(), (&'static str, String)> {
         service::destination(settings).map(drop)
     }
@@ -194,7 +197,7 @@ impl Upstreams {
         if self.0.services.len() >= STATES_MAX {
             self.0.services.retain(|_, service| Arc::strong_count(service) > 1);
         }
-        // Looked for again under the lock: those who come at once must share its turns.
+        // Checked again under the lock: concurrent callers must share one limiter.
         match self.0.services.entry(key) {
             Entry::Occupied(known) if known.get().is_of(view) => Ok(known.get().clone()),
             entry => Ok(entry.insert(Arc::new(Service::new(view)?)).clone()),
@@ -203,7 +206,7 @@ impl Upstreams {
 }
 
 impl Inner {
-    /// From what is kept, or from the service.
+    /// Answers from the cache or from the service.
     async fn answer(&self, asked: &Asked<'_>, body: Body) -> Result<Response<Body>, Error> {
         let upstream = &asked.service.upstream;
         let Some(key) = cache::key(upstream, &asked.method, &asked.target, &asked.headers) else {
@@ -215,7 +218,7 @@ impl Inner {
         self.bypass_cache(asked, body).await
     }
 
-    /// Past the cache.
+    /// Sends a request that does not use the cache.
     async fn bypass_cache(&self, asked: &Asked<'_>, body: Body) -> Result<Response<Body>, Error> {
         let answer = self.fetch(asked, asked.headers.clone(), body).await?.answer;
         if asked.service.upstream.settings.cache.enabled && !asked.method.is_safe() && answer.status < 400 {
@@ -236,7 +239,7 @@ impl Inner {
                 let none = Answer { status: 504, headers: HeaderMap::new(), body: Bytes::new() };
                 return Ok(asked.response(&none, Some("fwd=miss")));
             }
-            // Another's answer is fresh for whoever asks for nothing better, and a HEAD's is no answer to a GET.
+            // A shared response may not be as fresh as these directives require, and the response to a HEAD has no body for a GET.
             let bypasses_coalescing =
                 asked.method == Method::HEAD || ["no-cache", "max-age", "min-fresh"].iter().any(|d| said.has(d));
             if bypasses_coalescing {
@@ -248,7 +251,7 @@ impl Inner {
                     match &answered {
                         Ok((_, Some(kept))) => leader.share(Shared::Response(kept.clone())),
                         Ok((_, None)) => leader.share(Shared::NotShareable),
-                        // Others may have more patience.
+                        // Other callers may have longer timeouts.
                         Err(err) if asked.gave_up_waiting(err) => drop(leader),
                         Err(err) => leader.share(Shared::Failed(asked.partner.clone(), err.clone())),
                     }
@@ -269,16 +272,18 @@ impl Inner {
         }
     }
 
-    /// Asks the service, whether what is kept is still right or for the whole answer; gives what is fresh for others too.
+    /// Asks the service: with a cached response it revalidates, otherwise it fetches. Also returns the entry that other callers
+    /// may use.
     async fn ask(
         &self,
         asked: &Asked<'_>,
         key: &Key,
-        kept: Option<Arc<Kept>>,
-    ) -> Result<(Response<Body>, Option<Arc<Kept>>), Error> {
+        kept: Option<Arc<CachedResponse>>,
+    ) -> Result<(Response<Body>, Option<Arc<CachedResponse>>), Error> {
         let settings = &asked.service.upstream.settings.cache;
-        let fresh =
-            |kept: &Arc<Kept>, now| kept.is_fresh(&Directives::of(&HeaderMap::new()), now).then(|| kept.clone());
+        let fresh = |kept: &Arc<CachedResponse>, now| {
+            kept.is_fresh(&Directives::of(&HeaderMap::new()), now).then(|| kept.clone())
+        };
         let mut headers = freshness::compared(&asked.headers);
         if let Some(kept) = &kept {
             kept.ask(&mut headers);
@@ -301,7 +306,7 @@ impl Inner {
         {
             let renewed = kept.renewed(&answer.headers, settings.max_age_seconds, requested_ms, received_ms);
             let Some(renewed) = renewed.map(Arc::new) else {
-                // What is kept is none of its answers any more.
+                // The cached response does not belong to the service's current representation.
                 self.cache.forget(key.0).await;
                 return Box::pin(self.ask(asked, key, None)).await;
             };
@@ -313,7 +318,8 @@ impl Inner {
         if asked.method != Method::GET || answer.body.len() as u64 > settings.bytes_max {
             return Ok((response, None));
         }
-        let Some(kept) = Kept::new(key, answer, settings.max_age_seconds, requested_ms, received_ms).map(Arc::new)
+        let Some(kept) =
+            CachedResponse::new(key, answer, settings.max_age_seconds, requested_ms, received_ms).map(Arc::new)
         else {
             return Ok((response, None));
         };
@@ -321,7 +327,7 @@ impl Inner {
         Ok((response, fresh(&kept, received_ms)))
     }
 
-    /// One request to the service.
+    /// Sends one request to the service.
     async fn fetch(&self, asked: &Asked<'_>, mut headers: HeaderMap, body: Body) -> Result<Fetched, Error> {
         let service = asked.service;
         let settings = &service.upstream.settings;
@@ -354,7 +360,7 @@ impl Inner {
         let retry_after = answer.as_ref().ok().and_then(|answer| fields::retry_after(&answer.headers, received_ms));
         let failure = match &answer {
             Ok(answer) => (answer.status >= 500).then(|| format!("it answered {}", answer.status)),
-            // Whoever would not wait, or gave up in the middle, says nothing about the service.
+            // A caller's own timeout or an aborted request body is not a failure of the service.
             Err(err) if asked.gave_up_waiting(err) || gave_up.load(Ordering::Relaxed) => return Err(err.clone()),
             Err(err) => (!err.is_refusal()).then(|| err.to_string()),
         };
@@ -376,7 +382,7 @@ impl Inner {
         self.breakers.entry(key).or_default().clone()
     }
 
-    /// In the log, in the metrics, and to the other processes.
+    /// Reports a change of the breaker in the log, in the metrics and to the other processes.
     async fn report(&self, asked: &Asked<'_>, status: &breaker::Status) {
         let (partner, upstream) = (asked.partner, &asked.service.upstream);
         let word = breaker::word(status.state);
@@ -397,7 +403,7 @@ impl Asked<'_> {
         &self.service.upstream.settings
     }
 
-    /// What is left of the time for all of it.
+    /// The time left for the whole request.
     fn left(&self) -> Duration {
         self.settings().total().saturating_sub(self.begun.elapsed())
     }
@@ -413,7 +419,7 @@ impl Asked<'_> {
         }
     }
 
-    /// Was it a time that the function itself had set?
+    /// Was it a timeout that the caller had set, shorter than the upstream's?
     fn gave_up_waiting(&self, err: &Error) -> bool {
         let (ours, used) = (self.times(), self.times().at_most(self.timeouts));
         matches!(err, Error::Timeout(_) | Error::ConnectTimeout(_))
@@ -423,16 +429,16 @@ impl Asked<'_> {
     }
 
     fn too_long(&self) -> Error {
-        Error::Timeout(format!("there was no whole answer within {} ms (totalMs)", self.settings().total_ms))
+        Error::Timeout(format!("there was no complete answer within {} ms (totalMs)", self.settings().total_ms))
     }
 
-    fn reuse(&self, kept: &Kept, now: Millis, how: &str) -> Response<Body> {
+    fn reuse(&self, kept: &CachedResponse, now: Millis, how: &str) -> Response<Body> {
         let mut response = self.response(&kept.answer, Some(how));
         response.headers_mut().insert(header::AGE, HeaderValue::from((kept.age_ms(now).max(0) / 1_000) as u64));
         response
     }
 
-    /// What the caller sees. `how` it came, if there is a cache.
+    /// Builds the response for the caller. `how` is the cache status, if the cache was used.
     fn response(&self, answer: &Answer, how: Option<&str>) -> Response<Body> {
         let how_counted = how.map_or("past", |how| how.split([';', ' ']).next().unwrap_or(how));
         let labels = [("upstream", self.service.upstream.name.clone()), ("how", how_counted.to_owned())];
@@ -448,7 +454,7 @@ impl Asked<'_> {
     }
 }
 
-/// Reads an answer to its end and takes the credential out of it.
+/// Buffers a response and removes the credential from it.
 async fn buffered_response(service: &Service, method: &Method, response: Response<Body>) -> Result<Answer, Error> {
     let (mut head, body) = response.into_parts();
     let most = service.upstream.settings.bytes_max;
@@ -474,7 +480,7 @@ async fn buffered_response(service: &Service, method: &Method, response: Respons
         Err(err) => Error::Incomplete(err.to_string()),
     })?;
     let body = body.to_bytes();
-    // What takes longer than a few hundred microseconds leaves the thread's other work to the other threads.
+    // Scrubbing a large body takes more than a few hundred microseconds: other threads take over this thread's tasks.
     let body = match body.len() > SCRUBBED_IN_PASSING_MAX && service.scrubber.has_secrets() {
         true => tokio::task::block_in_place(|| service.scrubber.clean(body)),
         false => service.scrubber.clean(body),
@@ -486,7 +492,7 @@ async fn buffered_response(service: &Service, method: &Method, response: Respons
     Ok(Answer { status: head.status.as_u16(), headers, body })
 }
 
-/// `None` for a body without a byte; else the same body. A request with one is about more than its target.
+/// Returns `None` for an empty body, else the same body. A request with a body is not identified by its target alone.
 async fn is_empty(mut body: Body) -> Result<Option<Body>, Error> {
     loop {
         match body.frame().await.transpose()? {
@@ -508,14 +514,15 @@ fn breaker_key(partner: &PartnerId, (owner, name): &UpstreamKey) -> String {
 #[derive(Clone)]
 pub struct Signer {
     upstreams: Upstreams,
-    in_force: InForce,
+    effective_grants: EffectiveGrants,
 }
 
 impl Signer {
-    /// HMAC-SHA256 under the signing key of this upstream. The text of a refusal is for the guest.
+    /// Computes HMAC-SHA256 under the signing key of this upstream. The text of a refusal is for the guest.
     pub fn sign(&self, upstream: &str, data: &[u8]) -> Result<Vec<u8>, String> {
-        let grants = self.in_force.grants()?;
-        let view = self.upstreams.granted(&self.in_force.partner, &grants, upstream).map_err(|err| err.to_string())?;
+        let grants = self.effective_grants.grants()?;
+        let view =
+            self.upstreams.granted(&self.effective_grants.partner, &grants, upstream).map_err(|err| err.to_string())?;
         self.upstreams.service(&view).map_err(|err| err.to_string())?.sign(data)
     }
 }

@@ -1,13 +1,12 @@
-//! Answers that echo the credential.
+//! Removes the credential from responses that echo it.
 //!
-//! A service may repeat what it was sent: an echo in a test system, an error page with the request, a redirect with the
-//! query. A function sees the answer, so the credential is taken out first: as it is, in either case, percent-encoded,
-//! escaped as in JSON, HTML or quoted-printable, in UTF-16, as base64 or base32 at any offset, as hexadecimal or decimal
-//! bytes, each of them up to [`LEVELS`] times over. Answers are whole before they are looked through, so no border between
-//! their parts can hide anything, and an answer that is a part is refused by whoever calls this.
+//! A service may repeat what it was sent: an echo in a test system, an error page with the request, a redirect with the query.
+//! A function sees the response, so the credential is removed first: in plain text, in either case, percent-encoded, escaped as
+//! in JSON, HTML or quoted-printable, in UTF-16, as base64 or base32 at any offset, and as hexadecimal or decimal bytes, each
+//! of them nested up to [`LEVELS`] times. Responses are buffered before they are scrubbed, so no boundary between parts can
+//! hide a match. The caller refuses partial and compressed responses.
 //!
-//! What stands in its place is [`MARK`]. A service that hands the credential out in a form of its own (encrypted, reversed,
-//! cut in pieces) cannot be found out; one that compresses is refused by whoever calls this.
+//! [`MARK`] replaces each match. A credential in a form of the service's own (encrypted, reversed, split) cannot be detected.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -16,10 +15,10 @@ use http::{HeaderMap, HeaderValue};
 use larder_model::upstreams::SECRET_BYTES_MIN;
 
 pub const MARK: &[u8] = b"[credential]";
-/// How often an escaped text may have been escaped again.
+/// The maximum number of nested escapings.
 const LEVELS: usize = 3;
 
-/// What to look for; each list is looked for in a view of the text of its own.
+/// The patterns of one credential. Each list is searched for in its own view of the text.
 pub struct Scrubber {
     /// The credential's text, and what is sent where that is another text (basic, query), in lower case.
     plain: Vec<Vec<u8>>,
@@ -36,7 +35,7 @@ type Code = (usize, Option<u8>);
 impl Scrubber {
     pub fn new(secrets: Vec<Vec<u8>>) -> Scrubber {
         let secrets: Vec<Vec<u8>> = secrets.into_iter().filter(|secret| !secret.is_empty()).collect();
-        // In a text that is read as escaped, so is the credential itself.
+        // Unescaping a text also unescapes the credential in it.
         let mut plain: Vec<Vec<u8>> = secrets.clone();
         for secret in &secrets {
             let mut read = secret.clone();
@@ -64,7 +63,7 @@ impl Scrubber {
         !self.plain.is_empty()
     }
 
-    /// The same bytes, unless they have the credential in them.
+    /// Returns the bytes with each match replaced.
     pub fn clean(&self, bytes: Bytes) -> Bytes {
         match self.cleaned(&bytes) {
             Some(clean) => clean.into(),
@@ -72,7 +71,7 @@ impl Scrubber {
         }
     }
 
-    /// Headers with the credential in their name go, those with it in their value are cleaned.
+    /// Removes headers whose name contains the credential, and replaces matches in header values.
     pub fn clean_headers(&self, headers: HeaderMap) -> HeaderMap {
         if !self.has_secrets() {
             return headers;
@@ -80,7 +79,7 @@ impl Scrubber {
         let mut clean = HeaderMap::with_capacity(headers.len());
         for (name, value) in &headers {
             let name_bytes = name.as_str().as_bytes();
-            // Names are in lower case, whatever they were.
+            // Header names are always in lower case.
             let folded = |text: &Vec<u8>| find(name_bytes, &text.to_ascii_lowercase()).next().is_some();
             if self.cleaned(name_bytes).is_some() || self.base64.iter().any(folded) {
                 continue;
@@ -94,7 +93,7 @@ impl Scrubber {
         clean
     }
 
-    /// `None`: there is nothing to take out.
+    /// Returns `None` if there is no match.
     fn cleaned(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         if !self.has_secrets() {
             return None;
@@ -115,7 +114,7 @@ impl Scrubber {
         Some(clean)
     }
 
-    /// Where the credential stands, in order.
+    /// The positions of the matches, in order.
     fn found(&self, bytes: &[u8], level: usize) -> Vec<(usize, usize)> {
         let lower = bytes.to_ascii_lowercase();
         let mut spans = all(&lower, &self.plain);
@@ -179,7 +178,7 @@ fn placed(bytes: &[u8], code: impl Fn(&[u8]) -> Code + Copy, found: Vec<(usize, 
     let mut wanted: Vec<usize> = found.iter().flat_map(|(from, to)| [*from, to - 1]).collect();
     wanted.sort_unstable();
     wanted.dedup();
-    // Begin and end of the codes of just these bytes.
+    // The start and end of the codes of exactly these bytes.
     let mut codes = Vec::with_capacity(wanted.len());
     let (mut at, mut seen, mut next) = (0, 0, wanted.iter().peekable());
     while at < bytes.len() && next.peek().is_some() {
@@ -292,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_is_found() {
+    fn every_encoding_is_found() {
         assert_eq!(clean("nothing here: 100% \\ fine"), "nothing here: 100% \\ fine");
         assert_eq!(clean(format!("a {SECRET} b {SECRET}")), "a [credential] b [credential]");
         let percent: String = form_urlencoded::byte_serialize(SECRET.as_bytes()).collect();
@@ -307,7 +306,7 @@ mod tests {
 
     /// Each form, alone and in each other, and within a text of its own.
     #[test]
-    fn forms_are_found_within_forms() {
+    fn nested_encodings_are_found() {
         type Form = (&'static str, fn(&str) -> String);
         const FORMS: [Form; 9] = [
             ("plain", |text| text.into()),
@@ -331,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn dumps_are_found() {
+    fn byte_dumps_are_found() {
         let dump = |between: &str, of: fn(u8) -> String| SECRET.bytes().map(of).collect::<Vec<_>>().join(between);
         for text in [
             dump(" ", |byte| format!("{byte:02x}")),
@@ -351,7 +350,7 @@ mod tests {
             .collect();
         let found = clean(lines.join("\r\n"));
         assert!(found.contains("[credential]") && found.len() < 36, "{found}");
-        // RFC 4648, section 10, tells what base32 is.
+        // Test vectors of RFC 4648, section 10.
         assert_eq!(base32s(b"foobar")[0], b"mzxw6ytbo");
         for offset in 0..5 {
             let inside = String::from_utf8(base32s(SECRET.as_bytes())[offset].clone()).unwrap();
@@ -360,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_escaped_stays() {
+    fn text_that_only_looks_escaped_is_unchanged() {
         for text in
             ["a=b&c=0d&x=%zz", "\\u12", "&#; &#x; &amp &nope; &#999;", "%", "\\", "0x", "=\r\n", "100 %25 of it"]
         {
@@ -394,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_cleaned_and_names_that_carry_it_go() {
+    fn header_values_are_scrubbed_and_matching_names_removed() {
         let scrubber = Scrubber::new(vec![b"abcdefgh1".to_vec()]);
         let mut headers = HeaderMap::new();
         headers.append("location", HeaderValue::from_static("https://x/?key=abcdefgh1&a=b"));
@@ -408,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn overlapping_finds_are_one() {
+    fn overlapping_matches_are_merged() {
         let scrubber = Scrubber::new(vec![b"aaaaaaaa".to_vec(), b"aaaaaaaabbbb".to_vec()]);
         assert_eq!(scrubber.clean(Bytes::from_static(b"-aaaaaaaabbbb-")), Bytes::from_static(b"-[credential]-"));
     }

@@ -1,4 +1,4 @@
-//! An upstream made ready to be called: where it is, how the credential goes with a request, what is scrubbed.
+//! An upstream prepared for calls: its destination, its credential, its scrubber and its limiter.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -17,8 +17,8 @@ use crate::upstreams::limiter::Limiter;
 use crate::upstreams::scrub::Scrubber;
 use crate::{Destination, Error};
 
-/// With these a function would have a service cut its answer to pieces, or write it in other characters, so that the
-/// credential comes back in a form that nobody finds.
+/// Request headers with which a function could make a service send partial responses or use another charset, so that the
+/// scrubber would not find an echoed credential.
 const MAKES_PARTS: [&str; 4] = ["range", "if-range", "a-im", "accept-charset"];
 
 pub struct Service {
@@ -37,7 +37,7 @@ enum Credential {
     Key(hmac::Key),
 }
 
-/// The service of an upstream's URL, and what can be wrong with either.
+/// Parses an upstream's URL and networks into its destination and base path.
 pub fn destination(settings: &UpstreamSettings) -> Result<(Destination, String), (&'static str, String)> {
     let base = Base::parse(&settings.url).map_err(|why| ("url", why))?;
     let networks = settings.networks.iter().map(|text| http_rule::network(text).map_err(|why| ("networks", why)));
@@ -55,7 +55,7 @@ impl Service {
         let secret = match (&upstream.settings.credential, &view.secret) {
             (CredentialKind::None, _) => "",
             (_, Some(secret)) => secret,
-            (_, None) => return Err(unusable("its credential does not open")),
+            (_, None) => return Err(unusable("its credential cannot be decrypted")),
         };
         let mut scrubbed = vec![secret.as_bytes().to_vec()];
         let header_value = |text: &str| {
@@ -76,7 +76,7 @@ impl Service {
                 Credential::Header(header::AUTHORIZATION, value)
             }
             CredentialKind::Query { name } => {
-                // An echo may encode again what was sent encoded.
+                // An echo may encode the encoded value again.
                 scrubbed.push(form_urlencoded::byte_serialize(secret.as_bytes()).collect::<String>().into_bytes());
                 Credential::Query { name: name.clone(), value: secret.to_owned() }
             }
@@ -90,13 +90,13 @@ impl Service {
         Ok(Service { upstream: upstream.clone(), to, path, credential, scrubber: Scrubber::new(scrubbed), limiter })
     }
 
-    /// Was it made of this? Rotation seals the credential anew without changing it, so that is not looked at.
+    /// Was it made from this view? A key rotation seals the credential again without changing it, so it is not compared.
     pub fn is_of(&self, view: &UpstreamView) -> bool {
         let stamp = |upstream: &Upstream| -> (Millis, Millis) { (upstream.created_at_ms, upstream.updated_at_ms) };
         stamp(&self.upstream) == stamp(&view.upstream)
     }
 
-    /// Path and query at the service for what a function asks for, without what only the host adds.
+    /// The path and query at the service for a function's request, without the parameters that only the host adds.
     pub fn target(&self, asked: &Uri) -> Result<String, Error> {
         let path = asked.path();
         if !path.starts_with('/') || !http_rule::is_plain(path) {
@@ -107,7 +107,7 @@ impl Service {
         let query = match (&self.credential, asked.query()) {
             (_, None) => return Ok(format!("{}{path}", self.path)),
             (Credential::Query { name, .. }, Some(query)) => {
-                // A second value under the credential's name might be the one that counts.
+                // The service might use a second value under the credential's name.
                 let others = query.split('&').filter(|pair| {
                     let own = form_urlencoded::parse(pair.as_bytes()).next();
                     own.is_none_or(|(known, _)| !known.eq_ignore_ascii_case(name))
@@ -119,9 +119,9 @@ impl Service {
         Ok(format!("{}{path}?{query}", self.path))
     }
 
-    /// A function's headers, without those that are the host's to set.
+    /// A function's headers, without those that only the host sets.
     pub fn headers(&self, mut headers: HeaderMap) -> HeaderMap {
-        // What would be left behind on the way must not tell two requests apart.
+        // Headers that are not forwarded must not distinguish cache keys.
         strip(&mut headers);
         headers.remove(header::ACCEPT_ENCODING);
         if self.scrubber.has_secrets() {
@@ -135,9 +135,9 @@ impl Service {
         headers
     }
 
-    /// Adds the credential, the last thing that happens to a request.
+    /// Adds the credential. This is the last change to a request.
     pub fn authorise(&self, target: &str, headers: &mut HeaderMap) -> Result<Uri, Error> {
-        // What is compressed cannot be looked through.
+        // A compressed response cannot be scrubbed.
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let mut target = target.to_owned();
         match &self.credential {
@@ -155,11 +155,11 @@ impl Service {
                 target = format!("{target}{mark}{pair}");
             }
         }
-        // The text of this error would have the target in it.
-        target.parse().map_err(|_| Error::BadUri("its path or query is none that can be sent".into()))
+        // The text of this error would contain the target, with the credential.
+        target.parse().map_err(|_| Error::BadUri("its path or query cannot be sent".into()))
     }
 
-    /// HMAC-SHA256 under the signing key.
+    /// Computes HMAC-SHA256 under the signing key.
     pub fn sign(&self, data: &[u8]) -> Result<Vec<u8>, String> {
         match &self.credential {
             Credential::Key(key) => Ok(hmac::sign(key, data).as_ref().to_vec()),
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_stay_below_the_base() {
+    fn paths_cannot_escape_the_base() {
         let service = service("https://a.example/v2", CredentialKind::None);
         for (asked, expected) in [
             ("http://a.upstream/", "/v2/"),
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_added_last_and_replace_what_a_function_says() {
+    fn credentials_are_added_last_and_override_the_functions_values() {
         let header = CredentialKind::Header { name: "X-Key".into(), template: "Token {secret}".into() };
         let header = service("https://a.example", header);
         let (_, headers) = sent(&header, "http://a.upstream/");
@@ -275,7 +275,7 @@ mod tests {
             hex::encode(service.sign(b"what do ya want for nothing?").unwrap()),
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
-        // It goes with no request.
+        // It is not sent with requests.
         assert!(!sent(&service, "http://a.upstream/").1.contains_key("authorization"));
         let other = self::service("https://a.example", CredentialKind::None);
         assert!(other.sign(b"x").unwrap_err().contains("no signing key"));

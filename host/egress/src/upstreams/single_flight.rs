@@ -1,7 +1,7 @@
-//! The same question at the same time is asked once.
+//! Coalesces concurrent identical requests.
 //!
-//! Whoever comes first leads and asks; the others wait for what it tells. A leader that ends without a word (its function
-//! was stopped) lets the others try again, and the next of them leads.
+//! The first caller is the leader and sends the request; the followers wait for the result that it shares. If the leader is
+//! dropped without a result (its function was stopped), the followers try again and the next of them leads.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -10,24 +10,26 @@ use larder_model::ids::PartnerId;
 use tokio::sync::watch;
 
 use crate::upstreams::Error;
-use crate::upstreams::cache::{Kept, Key};
+use crate::upstreams::cache::{CachedResponse, Key};
 
-/// What a leader tells.
+/// The result that a leader shares.
 #[derive(Clone)]
 pub enum Shared {
-    /// An answer that the others may use.
-    Response(Arc<Kept>),
-    /// An answer for the leader alone: ask yourself.
+    /// A response that the followers may use.
+    Response(Arc<CachedResponse>),
+    /// The response is for the leader alone: each follower sends its own request.
     NotShareable,
-    /// Its own failure: another partner's breaker may be of another mind.
+    /// The leader's failure. It counts only for the same tenant, because each tenant has its own breaker.
     Failed(PartnerId, Error),
 }
 
 type Waiting = HashMap<Key, watch::Receiver<Option<Shared>>>;
 
+/// The requests in progress.
 #[derive(Clone, Default)]
 pub struct SingleFlight(Arc<Mutex<Waiting>>);
 
+/// The role of a caller.
 pub enum Call {
     Leader(Leader),
     Follower(Follower),
@@ -55,7 +57,7 @@ impl SingleFlight {
 
 impl Leader {
     pub fn share(self, shared: Shared) {
-        // Nobody may wait.
+        // There may be no follower.
         let _ = self.sender.send(Some(shared));
     }
 }
@@ -67,7 +69,7 @@ impl Drop for Leader {
 }
 
 impl Follower {
-    /// `None`: the leader ended without a word.
+    /// Waits for the result; `None` if the leader was dropped without one.
     pub async fn shared(mut self) -> Option<Shared> {
         self.0.wait_for(Option::is_some).await.ok().and_then(|shared| shared.clone())
     }
@@ -78,7 +80,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn one_leads_and_the_next_does_when_it_is_gone() {
+    async fn the_next_caller_leads_after_the_leader_is_dropped() {
         let single_flight = SingleFlight::default();
         let key: Key = ([1; 32], [2; 32]);
         let Call::Leader(leader) = single_flight.join(key) else { panic!("nobody was there before") };

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use larder_egress::upstreams::Upstreams;
-use larder_egress::{Calls, Client, InForce};
+use larder_egress::{Calls, Client, EffectiveGrants};
 use larder_model::ids::{DeploymentId, ExecutionId};
 use larder_model::retries::{self, RetryDecision};
 use larder_model::time::{Millis, jitter};
@@ -187,8 +187,8 @@ pub async fn execute(executor: &Executor, mut job: Job) -> Finished {
     let scope = job.scope();
     let state = Arc::new(State::new(executor.store.clone(), scope.clone()));
     let savings = Arc::new(Savings::new(executor.store.clone(), scope.clone()));
-    let in_force = InForce::new(Arc::new(executor.directory.clone()), &scope.partner, &scope.function);
-    let signing = Arc::new(Signing(executor.upstreams.signer(in_force)));
+    let effective_grants = EffectiveGrants::new(Arc::new(executor.directory.clone()), &scope.partner, &scope.function);
+    let signing = Arc::new(Signing(executor.upstreams.signer(effective_grants)));
     let mut limits = job.view.limits;
     limits.wall = limits.wall.min(job.wall_max.unwrap_or(limits.wall));
     let may_have_effects = program.artifact().may_have_effects;
@@ -242,10 +242,11 @@ fn outgoing(executor: &Executor, job: &Job) -> Option<Arc<dyn runtime_backends::
     let grants = &job.view.grants;
     let any = !grants.http.is_empty() || !grants.upstreams.is_empty() || !grants.moved.is_empty();
     any.then(|| {
-        let in_force =
-            InForce::new(Arc::new(executor.directory.clone()), &job.execution.partner, &job.execution.function);
+        let effective_grants =
+            EffectiveGrants::new(Arc::new(executor.directory.clone()), &job.execution.partner, &job.execution.function);
         let (client, upstreams) = (executor.egress.clone(), executor.upstreams.clone());
-        let calls = Calls::new(client, upstreams, &executor.settings.egress, in_force, &job.execution.id, grants);
+        let calls =
+            Calls::new(client, upstreams, &executor.settings.egress, effective_grants, &job.execution.id, grants);
         Arc::new(Http(calls)) as _
     })
 }

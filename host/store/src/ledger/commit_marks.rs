@@ -1,7 +1,7 @@
-//! Did a commit take place whose answer was lost?
+//! Resolves commits whose answer was lost: did they take place?
 //!
-//! Each commit leaves a mark of its own in the one row that its process has. Rows of outcomes would not do: other processes go
-//! on with what was committed, or make the same execution under the same idempotency key.
+//! Each commit writes a unique mark into the one row of its process. The rows of outcomes cannot serve for this: other
+//! processes continue with what was committed, or create the same execution under the same idempotency key.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use larder_model::time::Millis;
 use crate::db::{Lock, Tx};
 use crate::{Result, Store, args};
 
-/// How often it is asked, and the time between.
+/// The number of look-ups, and the time between them.
 const LOOKS: u32 = 10;
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
 
-/// One that no other commit has.
+/// Creates a unique mark.
 pub(crate) fn mark() -> String {
     let mut random = [0; 16];
     getrandom::fill(&mut random).expect("the operating system gives random bytes");
@@ -27,14 +27,14 @@ pub(super) async fn leave(tx: &mut Tx<'_>, process: &str, mark: &str, now: Milli
 }
 
 impl Store {
-    /// Is this mark that of the last commit of this process? `None`: the database does not answer.
+    /// Is this the mark of this process's last commit? `None` if the database does not answer.
     pub(super) async fn was_committed(&self, mark: &str) -> Option<bool> {
         const LAST: &str = "-- last_commit
             SELECT mark FROM ledger_commits WHERE process_id = ?";
         for _ in 0..LOOKS {
             let found = self.ledger.tx("look_up_commit", &*self.process, |tx, process| {
                 Box::pin(async move {
-                    // The lock waits for the transaction, should the server still be at it.
+                    // The lock waits for the transaction, if the server is still committing it.
                     let rows = tx.locked(Lock::Exclusive, LAST, args![process]).await?;
                     rows.first().map(|row| row.text(0)).transpose()
                 })
@@ -48,7 +48,7 @@ impl Store {
         None
     }
 
-    /// Removes what processes left that have committed nothing since.
+    /// Deletes the marks of processes that have committed nothing since `before`.
     pub async fn delete_old_commits(&self, before: Millis) -> Result<u64> {
         const DELETE: &str = "-- delete_old_commits
             DELETE FROM ledger_commits WHERE committed_at_ms < ?";

@@ -1,5 +1,4 @@
-//! The decisions about a group, without a database: what becomes of each outcome, given what was read and locked, and what
-//! is then to be written.
+//! Decides a group without a database: the result of each outcome, given the loaded and locked rows, and the rows to be written.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -15,32 +14,32 @@ use crate::event_roots::Descendants;
 use crate::state::Scope;
 use crate::{args, events, executions};
 
-/// A group on its way into the database.
+/// The state of a group that is being committed.
 pub(super) struct Commit<'a> {
     pub(super) now: Millis,
     pub(super) clock: &'a Clock,
-    /// Why all of it is refused, if it is.
+    /// The reason to refuse all of it, if there is one.
     pub(super) refused: Option<&'a str>,
-    /// Those that exist.
+    /// The existing functions.
     pub(super) functions: HashMap<(PartnerId, FunctionId), FunctionNow>,
     pub(super) leases: HashMap<(PartnerId, ExecutionId), Lease>,
     pub(super) active: ActiveEnrolments,
-    /// What was saved within the period of the grant that it counts for, with what was decided so far.
+    /// The savings within the period of each grant, including the outcomes decided so far.
     pub(super) saved: HashMap<Account, i64>,
     pub(super) descendants: Descendants,
-    /// As it stands after what was decided so far.
+    /// The state including the outcomes decided so far.
     pub(super) state: HashMap<(Scope, String), Option<StateEntry>>,
-    /// What of it is to be written.
+    /// The keys of state to be written.
     pub(super) changed: BTreeSet<(Scope, String)>,
     pub(super) changed_scopes: HashSet<Scope>,
-    /// Executions that listed state and would be given another list now.
+    /// Executions that have listed state and would get another list now.
     pub(super) stale_lists: HashSet<ExecutionId>,
-    /// State that is kept for one execution.
+    /// State that is locked for one execution.
     pub(super) locks: HashMap<Scope, ExecutionId>,
     pub(super) rows: Rows,
 }
 
-/// What is written at the end.
+/// The rows to be written at the end.
 #[derive(Default)]
 pub(super) struct Rows {
     pub(super) ended: Vec<Execution>,
@@ -76,7 +75,7 @@ impl Commit<'_> {
             return CommitResult::Conflict;
         }
         let stopped = if !enabled && !ended.effects.is_empty() {
-            Some("the function is disabled: nothing that it does is applied".to_owned())
+            Some("the function is disabled: none of its effects is applied".to_owned())
         } else {
             self.nobody_to_save_for(ended)
         };
@@ -93,8 +92,8 @@ impl Commit<'_> {
                 self.descendants.set(ended, descendants);
                 for (name, value) in writes {
                     let key = (scope.clone(), name);
-                    let place = |value| StateEntry { version: e.id.to_string(), value: EntryValue::Written(value) };
-                    self.state.insert(key.clone(), value.map(place));
+                    let entry = |value| StateEntry { version: e.id.to_string(), value: EntryValue::Written(value) };
+                    self.state.insert(key.clone(), value.map(entry));
                     self.changed.insert(key);
                     self.changed_scopes.insert(scope.clone());
                 }
@@ -105,20 +104,20 @@ impl Commit<'_> {
         }
     }
 
-    /// Would this read give the same again?
+    /// Would this read return the same now?
     fn still_true(&self, scope: &Scope, id: &ExecutionId, read: &Read) -> bool {
         match read {
             Read::Key { key, version } => {
                 let now = self.state.get(&(scope.clone(), key.clone())).and_then(Option::as_ref);
-                now.map(|place| &place.version) == version.as_ref()
+                now.map(|entry| &entry.version) == version.as_ref()
             }
-            // What an outcome of this very group wrote is not in the database yet.
+            // What an outcome of this group wrote is not in the database yet.
             Read::List { .. } => !self.stale_lists.contains(id) && !self.changed_scopes.contains(scope),
         }
     }
 
-    /// Why effects for this enrolment, or for an end user that the function named, must not be applied: whoever paused or
-    /// withdrew while the run was under way saves nothing more.
+    /// Returns why effects for this enrolment, or for an end user that the function named, must not be applied: nothing is
+    /// saved for anybody who paused or withdrew during the run.
     fn nobody_to_save_for(&self, ended: &Ended) -> Option<String> {
         let e = &ended.execution;
         if ended.effects.is_empty() {
@@ -134,11 +133,11 @@ impl Commit<'_> {
         Some(format!("end user {gone:?} has no active enrolment in this function any more"))
     }
 
-    /// What it comes to for those whom it saves for, or why the grants that are in force now do not cover it.
+    /// Returns the savings including this outcome, or why the effective grants do not cover it.
     fn granted(&self, ended: &Ended) -> std::result::Result<HashMap<Account, i64>, String> {
         let e = &ended.execution;
         let mut saved = HashMap::new();
-        // Most outcomes that come here change nothing, and are asked for nothing.
+        // Most outcomes change nothing, so no grants are loaded for them.
         let Some(grants) = self.functions.get(&(e.partner.clone(), e.function.clone())).and_then(|f| f.grants.as_ref())
         else {
             return Ok(saved);
@@ -168,7 +167,7 @@ impl Commit<'_> {
         Ok(saved)
     }
 
-    /// What the state effects come to, or why one cannot be applied.
+    /// Returns the results of the state effects, or why one cannot be applied.
     fn writes(&self, scope: &Scope, effects: &[Effect]) -> std::result::Result<Writes, String> {
         let mut writes = Writes::new();
         for effect in effects {
@@ -180,7 +179,7 @@ impl Commit<'_> {
                     writes.insert(key.clone(), None);
                 }
                 Effect::IncrementState { key, by } => {
-                    // A value that is there, and the number that it is.
+                    // The existing value, and the number that it is.
                     let present = match writes.get(key) {
                         Some(written) => written.as_deref().map(whole_number),
                         None => {
@@ -194,7 +193,7 @@ impl Commit<'_> {
                     };
                     let Some(sum) = sum else {
                         return Err(format!(
-                            "state {key:?} cannot be incremented by {by}: no whole number stands there, or it would leave 64 bits"
+                            "state {key:?} cannot be incremented by {by}: its value is not a whole number, or the sum would exceed 64 bits"
                         ));
                     };
                     writes.insert(key.clone(), Some(sum.to_string().into_bytes()));
@@ -226,7 +225,7 @@ impl Commit<'_> {
         }
     }
 
-    /// Rows of the transactions and events; gives whether there are events.
+    /// Collects the rows of the transactions and events. Returns whether there are events.
     fn collect(&mut self, ended: &Ended) -> bool {
         let e = &ended.execution;
         let events_before = self.rows.events.len();
@@ -273,7 +272,7 @@ impl Commit<'_> {
     }
 }
 
-/// State after an outcome: the value to stand there, or none.
+/// State after an outcome: the new value, or none if it is deleted.
 type Writes = BTreeMap<String, Option<Vec<u8>>>;
 
 pub(super) fn scope(ended: &Ended) -> Scope {
@@ -287,7 +286,7 @@ pub(super) fn touches_state(ended: &Ended) -> bool {
     !ended.reads.is_empty() || ended.effects.iter().any(state)
 }
 
-/// Whose saving it is; the runtime has checked that exactly one of the two is there.
+/// The end user of a saving; the runtime has checked that exactly one of the two is given.
 pub(super) fn saver<'e>(ended: &'e Ended, named: Option<&'e String>) -> &'e str {
     ended.end_user.as_ref().or(named).map_or("", String::as_str)
 }
@@ -297,7 +296,7 @@ fn account(ended: &Ended, end_user: &str, currency: &str) -> Account {
     (e.partner.clone(), e.function.clone(), end_user.to_owned(), currency.to_owned())
 }
 
-/// Whom a function that does not run for one end user saves for.
+/// The end users for whom a function saves that does not run for one of them.
 pub(super) fn named_savers(ended: &Ended) -> impl Iterator<Item = &String> {
     ended.effects.iter().filter_map(|effect| match effect {
         Effect::Transaction { end_user, .. } => end_user.as_ref(),

@@ -1,4 +1,5 @@
-//! What the decisions about a group depend on: read, and locked for as long as the transaction lasts, in few statements.
+//! Loads what the decisions about a group depend on. The rows stay locked until the transaction ends, and few statements
+//! are run.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -16,28 +17,28 @@ use crate::{Result, args};
 
 const DAY_MS: Millis = 24 * 60 * 60 * 1_000;
 
-/// A function as it stands while the group is written.
+/// The current state of a function.
 pub(super) struct FunctionNow {
     pub(super) enabled: bool,
     pub(super) made_at_ms: Millis,
-    /// In force; read if the group has effects of it.
+    /// The effective grants; read only if the group has effects of the function.
     pub(super) grants: Option<Grants>,
 }
 
-/// Who takes part, of those that the group has effects for.
+/// The active enrolments of the end users for whom the group has effects.
 #[derive(Default)]
 pub(super) struct ActiveEnrolments {
     pub(super) enrolments: HashSet<(PartnerId, EnrolmentId)>,
     pub(super) end_users: HashSet<(PartnerId, FunctionId, String)>,
 }
 
-/// Who has an execution.
+/// The current holder and attempt of an execution.
 pub(super) struct Lease {
     pub(super) holder: Option<String>,
     pub(super) attempt: u32,
 }
 
-/// What stands under a key of state.
+/// A stored value of state, with its version.
 pub(super) struct StateEntry {
     pub(super) version: Version,
     pub(super) value: EntryValue,
@@ -45,9 +46,9 @@ pub(super) struct StateEntry {
 
 /// As much of a value as the decisions need.
 pub(super) enum EntryValue {
-    /// An outcome of the group writes this.
+    /// Written by an outcome of the group.
     Written(Vec<u8>),
-    /// It stands in the database and is this number, or none. Of what is only read nobody asks.
+    /// Stored in the database; the number that it is, if it is one and an increment needs it.
     Stored(Option<i64>),
 }
 
@@ -62,7 +63,7 @@ impl StateEntry {
 
 type Key<'a> = (&'a PartnerId, &'a ExecutionId);
 
-/// What a function saves for one end user in one currency.
+/// The savings of one function for one end user in one currency.
 pub(super) type Account = (PartnerId, FunctionId, String, String);
 
 impl<'a> Commit<'a> {
@@ -75,7 +76,7 @@ impl<'a> Commit<'a> {
         let functions = functions_of(tx, group).await?;
         let leases = holders(tx, group.iter().map(|ended| (&ended.execution.partner, &ended.execution.id))).await?;
         let active = active_enrolments_of(tx, group).await?;
-        let state = state_of(tx, group).await?.into_iter().map(|(key, place)| (key, Some(place))).collect();
+        let state = state_of(tx, group).await?.into_iter().map(|(key, entry)| (key, Some(entry))).collect();
         let now = clock.now_ms();
         let saved = saved_by(tx, group, &functions, now).await?;
         let descendants = Descendants::of(tx, group, now).await?;
@@ -109,8 +110,8 @@ impl<'a> Commit<'a> {
     }
 }
 
-/// The functions of the group that exist, kept from being deleted; those whose own state it reads or changes are this
-/// transaction's alone, because a key that is not there cannot be locked.
+/// The existing functions of the group, locked against deletion. Functions whose own state the group reads or changes are
+/// locked exclusively, because a key that does not exist cannot be locked.
 async fn functions_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(PartnerId, FunctionId), FunctionNow>> {
     const NOW: &str = "-- function_of_group
         SELECT enabled, grants, created_at_ms FROM functions WHERE partner_id = ? AND id = ?";
@@ -136,7 +137,7 @@ async fn functions_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(Partn
     Ok(found)
 }
 
-/// Who has these executions, as far as they have rows, which stay so until the transaction ends.
+/// The holders of those executions that have rows, locked until the transaction ends.
 async fn holders<'k>(
     tx: &mut Tx<'_>,
     keys: impl IntoIterator<Item = Key<'k>>,
@@ -157,8 +158,8 @@ async fn holders<'k>(
     Ok(found)
 }
 
-/// The active enrolments of all end users that the group has effects for. They stay so until the transaction ends, and so do
-/// their state and, as everybody who saves for one of them has locked these too, what is saved for them.
+/// The active enrolments of all end users for whom the group has effects, locked until the transaction ends. The locks also
+/// protect their state and their savings, because everybody who saves for one of them takes the same locks.
 async fn active_enrolments_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<ActiveEnrolments> {
     let mut wanted: BTreeMap<(&PartnerId, &FunctionId), BTreeSet<&String>> = BTreeMap::new();
     for ended in group.iter().filter(|ended| !ended.effects.is_empty()) {
@@ -170,7 +171,7 @@ async fn active_enrolments_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<Active
     }
     let mut found = ActiveEnrolments::default();
     for ((partner, function), end_users) in wanted {
-        // Part after part in the order of the whole, in which everybody takes these locks.
+        // Part after part, in the order in which everybody takes these locks.
         for end_users in parts(end_users.into_iter().map(Value::from)) {
             let sql = format!(
                 "-- active_enrolments
@@ -187,8 +188,8 @@ async fn active_enrolments_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<Active
     Ok(found)
 }
 
-/// What was saved for those whom the group saves for, each within the period of its grant. Without transactions in the group
-/// nothing is asked. The locks of [`active_enrolments_of`] keep it as it is.
+/// The savings for the end users of the group, each within the period of its grant. Without transactions in the group, no
+/// statement is run. The locks of [`active_enrolments_of`] protect them from changes.
 async fn saved_by(
     tx: &mut Tx<'_>,
     group: &[Ended],
@@ -218,7 +219,7 @@ async fn saved_by(
         {
             let after = now - Millis::from(grant.period.days()) * DAY_MS;
             for end_users in &end_users {
-                // In halves of the amounts, which no number of rows makes leave 64 bits.
+                // The high and low halves are summed separately, so that no number of rows overflows 64 bits.
                 let sql = format!(
                     "-- saved_within_period
                     SELECT end_user, CAST(SUM(amount_minor >> 32) AS SIGNED INTEGER), CAST(SUM(amount_minor & 4294967295) AS SIGNED INTEGER)
@@ -239,11 +240,11 @@ async fn saved_by(
     Ok(found)
 }
 
-/// The state that decides whether reads still hold and what increments come to: versions, and the numbers of what is
-/// incremented. Other values are not loaded, because runs may have read very much. The locks of [`functions_of`] and
-/// [`active_enrolments_of`] keep it as it is.
+/// The state on which reads and increments depend: versions, and the numbers to be incremented. Other values are not
+/// loaded, because runs may have read very many. The locks of [`functions_of`] and [`active_enrolments_of`] protect it from
+/// changes.
 async fn state_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(Scope, String), StateEntry>> {
-    /// Enrolment and name, and whether its number counts.
+    /// Enrolment and name, and whether its number is needed.
     type Wanted<'a> = BTreeMap<(&'a str, &'a str), bool>;
     let mut wanted: BTreeMap<(&PartnerId, &FunctionId), Wanted<'_>> = BTreeMap::new();
     for ended in group.iter().filter(|ended| touches_state(ended)) {
@@ -288,7 +289,7 @@ async fn state_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(Scope, St
     Ok(found)
 }
 
-/// Is this what the list would give now?
+/// Would the list return the same now?
 async fn list_is_unchanged(
     tx: &mut Tx<'_>,
     scope: &Scope,

@@ -1,13 +1,13 @@
-//! Outcomes, many in one database transaction.
+//! The ledger: commits many outcomes in one database transaction.
 //!
-//! For each: is its attempt still the holder? would its reads give the same again? can its effects be applied? Only
-//! then anything of it is written; what drops out leaves nothing behind and does not disturb the others. The outcomes
-//! of a group see each other's state in their order.
+//! For each outcome: does its attempt still hold the lease? are its reads still valid? can its effects be applied? Only
+//! then is anything of it written. A rejected outcome leaves nothing behind and does not affect the others. The outcomes of
+//! a group see each other's state in their order.
 //!
-//! A group is three steps, so that the statements do not grow in number with the outcomes: [`load`](Commit::load) locks
-//! and reads what the decisions depend on, [`decide`](Commit::decide) needs no database, [`write`](Commit::write) writes.
-//! Locks are taken in one order everywhere (functions, executions, enrolments, state; each by key), so that groups of
-//! several processes wait for each other rather than for ever.
+//! A group is committed in three steps, so that the number of statements does not grow with the outcomes:
+//! [`load`](Commit::load) locks and reads what the decisions depend on, [`decide`](Commit::decide) runs without the
+//! database, and [`write`](Commit::write) writes. Locks are taken in one order everywhere (functions, executions,
+//! enrolments, state; each by key), so that the groups of several processes wait for each other without deadlocks.
 
 mod commit_marks;
 mod decide;
@@ -25,28 +25,29 @@ use self::decide::Commit;
 use crate::event_roots::Root;
 use crate::{Error, Result, Store};
 
-/// An execution that has ended, with what it wants to change.
+/// An execution that has ended, with the changes that it requests.
 #[derive(Clone, Debug)]
 pub struct Ended {
-    /// As it shall be recorded.
+    /// The record to be written.
     pub execution: Execution,
-    /// Who claimed it from the queue; `None` if it has no row yet.
+    /// The holder of its lease; `None` if it has no row yet.
     pub holder: Option<String>,
-    /// Put back into the queue, to run then, instead of being ended.
+    /// If set, the execution returns to the queue for this time instead of ending.
     pub retry_at_ms: Option<Millis>,
     pub reads: Vec<Read>,
     pub effects: Vec<Effect>,
-    /// Whom an enrolled run saves for.
+    /// The end user of an enrolled run.
     pub end_user: Option<String>,
-    /// Of the events that it emits.
+    /// The depth of the events that it emits.
     pub depth: u32,
     pub root: Root,
-    /// When the function was made that ran; `None`: whichever has its id. One that was deleted and made again is another.
+    /// When the function that ran was created; `None` accepts any function with its id. A function that was deleted and
+    /// created again is another one.
     pub function_made_at_ms: Option<Millis>,
 }
 
 impl Ended {
-    /// Keys that it asks for or writes, about.
+    /// The approximate number of keys that it reads or writes.
     pub fn keys(&self) -> usize {
         let read = |read: &Read| match read {
             Read::Key { .. } => 1,
@@ -55,7 +56,7 @@ impl Ended {
         self.reads.iter().map(read).sum::<usize>() + self.effects.len()
     }
 
-    /// Bytes that it writes, about.
+    /// The approximate number of bytes that it writes.
     pub fn bytes(&self) -> usize {
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let effect = |effect: &Effect| match effect {
@@ -68,34 +69,34 @@ impl Ended {
     }
 }
 
-/// What became of an outcome.
+/// The result of committing one outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommitResult {
     Committed {
         emitted: bool,
     },
-    /// Something that the run read has changed: run it again.
+    /// Something that the run has read has changed: run it again.
     Conflict,
-    /// The claim ran out and somebody else has it, or the execution was written already: the outcome is dropped.
+    /// The lease expired and another holder has it, or the execution is already written: the outcome is dropped.
     Fenced,
     /// The function was deleted: the outcome is dropped.
     Gone,
-    /// An effect cannot be applied; the execution is recorded as failed with this text, and as given up if the run would
-    /// come to the same again.
+    /// An effect cannot be applied. The execution is recorded as failed with this text, and as a dead letter if another run
+    /// would fail in the same way.
     Refused {
         why: String,
         dead_lettered: bool,
     },
 }
 
-/// A name that no other process has.
+/// Creates a unique name for this process.
 pub(super) fn process() -> String {
     commit_marks::mark()
 }
 
 impl Store {
-    /// Writes a group. The results are in its order. `Unknown` if the connection broke during COMMIT and the database
-    /// could not be asked afterwards.
+    /// Commits a group and returns the results in its order. `Unknown` if the connection broke during COMMIT and the
+    /// outcome could not be looked up.
     pub async fn commit_outcomes(&self, group: &[Ended], clock: &Clock) -> Result<Vec<CommitResult>> {
         self.write_outcomes(group, None, clock).await
     }
@@ -134,9 +135,9 @@ impl Store {
                 }
                 Err(Error::Unknown(why)) => match self.was_committed(&mark).await {
                     Some(true) => return Ok(results),
-                    // Nothing of it stands, so all of it can be decided again.
+                    // Nothing was written, so everything can be decided again.
                     Some(false) => {
-                        tracing::info!(why, "a commit whose answer was lost had not taken entry; writing again")
+                        tracing::info!(why, "a commit whose answer was lost did not take place; it is repeated")
                     }
                     None => return Err(Error::Unknown(why)),
                 },

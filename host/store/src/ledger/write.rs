@@ -1,4 +1,4 @@
-//! Writes what was decided about a group, in as few statements as its kinds of rows.
+//! Writes the rows of a decided group, with one statement for each kind of row where possible.
 
 use std::collections::BTreeMap;
 

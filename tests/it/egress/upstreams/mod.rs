@@ -325,7 +325,7 @@ both!(a_service_that_fails_is_left_alone_and_tried_again, async |on| {
     }
     assert_eq!(get(&larder, "fails", "/").await["error"], "DestinationUnavailable");
     assert_eq!(service.count(), 3, "it was not asked");
-    told(&larder, "it is left alone since it failed: it answered 503 (breaker open").await;
+    told(&larder, "its circuit breaker is open: it answered 503").await;
     let open = state().await;
     assert_eq!((&open["state"], &open["reason"]), (&json!("open"), &json!("it answered 503")));
     let gauge = "larder_upstream_breaker_open{partner=\"demo\",upstream=\"fails\"}";
@@ -362,7 +362,7 @@ both!(rate_and_concurrency_have_their_bounds, async |on| {
     let before = service.count();
     assert_eq!(get(&larder, "rated", "/").await["error"], "ConnectionLimitReached");
     assert_eq!(service.count(), before);
-    told(&larder, "3 requests have been made in this minute").await;
+    told(&larder, "its rate limit of 3 requests per minute is reached").await;
 
     let at_once = async |name: &str| {
         let call = json!({ "authority": format!("{name}.upstream") });
@@ -376,7 +376,7 @@ both!(rate_and_concurrency_have_their_bounds, async |on| {
     let hasty = at_once("hasty").await;
     let refused = hasty.iter().filter(|answer| answer["error"] == "ConnectionLimitReached").count();
     assert_eq!((refused, hasty.iter().filter(|answer| answer["text"] == "done").count()), (2, 1), "{hasty:?}");
-    told(&larder, "as many requests are under way as it bears").await;
+    told(&larder, "its concurrency limit is reached").await;
 });
 
 both!(times_and_sizes_have_their_bounds, async |on| {
