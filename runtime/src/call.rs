@@ -35,7 +35,7 @@ pub enum Call {
     Event(Event),
 }
 
-/// Takes out of an answer's headers what a function has no business to say; gives a line for the run's log for each thing.
+/// Removes from an answer's headers what a function must not set; returns a line for the run's log for each removal.
 pub type Sanitize = Arc<dyn Fn(&mut HeaderMap) -> Vec<String> + Send + Sync>;
 
 /// How the answer to an HTTP call leaves.
@@ -72,9 +72,9 @@ pub struct Run {
     /// The execution's id. Ids of transactions and events are made of it and an ordinal, so that a re-run makes the same.
     pub execution: String,
     pub limits: Limits,
-    /// What the runs of one tenant share, so that no tenant keeps the others from computing.
+    /// Shared by the runs of one tenant, so that no tenant keeps the others from computing.
     pub lane: Arc<Lane>,
     pub grants: Arc<Grants>,
-    /// What the guest is told when it asks.
+    /// Answers to everything that the guest asks.
     pub backends: Backends,
 }

@@ -1,9 +1,9 @@
 //! Uploaded bytes → an artifact file, in a process of its own.
 //!
-//! Compiling what strangers wrote can hang, crash or eat all memory, and the compiler's makers do not count that as a
-//! fault. So it happens in a child ([`compiler_main`]) that limits its own memory and CPU time before it reads a byte
-//! of it; the parent ends it when that takes far too long. Whatever else happens to the child, the upload is at fault and
-//! the text says how.
+//! Compiling an untrusted upload can hang, crash or exhaust memory, and the compiler's authors do not count that as a
+//! vulnerability. It therefore happens in a child ([`compiler_main`]) that limits its own memory and CPU time before it reads
+//! a byte of the upload; the parent kills it when that takes far too long. Any other failure of the child is the upload's
+//! fault, and the text says what happened.
 //!
 //! The protocol: one line of JSON ([`Order`]) and then the component go in on stdin, one [`Report`] comes out on
 //! stdout, the artifact goes to the file that the order names.
@@ -23,11 +23,11 @@ use crate::settings::Settings;
 pub const WALL_FACTOR: u32 = 10;
 /// Threads of one compile.
 const THREADS_MAX: usize = 4;
-/// What a report and a crash's last words may have.
+/// Limits of the report and of the last output of a crashed compiler.
 const REPORT_BYTES_MAX: u64 = 1 << 20;
 const STDERR_BYTES_MAX: u64 = 64 << 10;
 
-/// What compiling found out.
+/// What is known of a compiled component.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Artifact {
     pub digest: String,
@@ -43,10 +43,10 @@ pub struct Artifact {
 
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CompileError {
-    /// The upload is at fault; the text names what and, where it helps, what to change.
+    /// The upload is at fault; the text names the problem and, where it helps, what to change.
     #[error("{0}")]
     Rejected(String),
-    /// The machine had too little time for it: it may go well at another time.
+    /// The machine had too little time: it may succeed at another time.
     #[error("{0}")]
     Late(String),
     #[error("the host failed to compile: {0}")]
@@ -56,14 +56,14 @@ pub enum CompileError {
 /// The first line to the child.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Order {
-    /// Who wants it; nobody does any more when that process is gone.
+    /// The process that wants it; the child ends when that process is gone.
     pub parent: u32,
     pub artifact: PathBuf,
     pub memory_bytes: u64,
     pub cpu_seconds: u64,
 }
 
-/// What the child says at its end.
+/// The result that the child reports.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Report {
     Compiled { exports: Exports, imports: Vec<String>, may_have_effects: bool },

@@ -1,4 +1,4 @@
-//! The child's side of compiling: a process that does nothing else and may die of it.
+//! The child's side of compiling: a process that does nothing else and may crash.
 
 use std::fs::File;
 use std::io::{BufRead, Read, Write};
@@ -30,12 +30,12 @@ pub fn compiler_main() -> ExitCode {
     if said && matches!(report, Report::Compiled { .. }) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// An error is the host's.
 /// Beyond the limit of CPU time, so that the signal which names it comes first.
 const CPU_SECONDS_MORE: u64 = 5;
 
+/// An error is the host's.
 fn work() -> Result<Report, String> {
-    // Calls come first, from the very beginning.
+    // Calls take precedence over compiling, from the very beginning.
     let _ = rustix::process::nice(19);
     let mut stdin = std::io::stdin().lock();
     let mut line = Vec::new();
@@ -108,7 +108,7 @@ fn end_with(parent: u32) -> Result<(), String> {
     thread.spawn(watch).map(drop).map_err(|err| format!("cannot watch the parent: {err}"))
 }
 
-/// What it takes just to instantiate it, against what there ever is.
+/// Compares what its instantiation needs with the limits of the engine.
 fn check_needs(component: &Component) -> Result<(), String> {
     let Some(needs) = component.resources_required() else {
         return Err("it imports core modules, which Larder does not have".into());

@@ -11,7 +11,7 @@ use wasmtime::{
     WasmFeatures,
 };
 
-/// How often guests are interrupted to see whether they may go on. Bounds by how much a CPU limit is overrun.
+/// How often guests are interrupted to check whether they may continue. Bounds the overrun of a CPU limit.
 const TICK: Duration = Duration::from_millis(10);
 
 /// What one component may consist of. JavaScript and Python guests (14 and 18 MB) stay below.
@@ -24,7 +24,7 @@ const CORE_INSTANCES_MAX: u32 = 20;
 pub const WASM_STACK_BYTES: usize = 512 << 10;
 const ASYNC_STACK_BYTES: usize = 2 << 20;
 
-/// Pool slots above the number of admitted calls, for the moments in which a slot is on its way back.
+/// Pool slots above the number of admitted calls, because a slot is released slightly after its call has ended.
 const SPARE_SLOTS: u32 = 8;
 
 /// The engine that runs guests, at most `instances_max` at once.
@@ -74,7 +74,7 @@ fn common() -> Config {
         .async_stack_size(ASYNC_STACK_BYTES)
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .wasm_component_model(true)
-        // Only WASI 0.2 is served; without this a call costs a fifth more.
+        // Only WASI 0.2 is served; with it a call costs a fifth more.
         .concurrency_support(false)
         .shared_memory(false)
         .wasm_features(
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn an_artifact_without_repeatable_arithmetic_is_of_another_engine() {
+    fn artifacts_without_repeatable_arithmetic_are_incompatible() {
         let now = seal_input(&common());
         assert_eq!(now, seal_input(&common()));
         assert_ne!(now, seal_input(common().cranelift_nan_canonicalization(false)));

@@ -24,7 +24,7 @@ pub fn upload(wasm: &[u8]) {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn uploads_that_were_found() {
+    fn uploads_found_by_fuzzing() {
         let cases = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/cases/upload");
         for case in std::fs::read_dir(cases).expect("a folder of cases") {
             super::upload(&std::fs::read(case.expect("a case").path()).expect("a file"));

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_bound_holds_for_both_streams_and_what_is_beyond_is_counted_and_marked() {
+    fn both_streams_share_one_limit_and_excess_is_counted() {
         let logs = Collector::new(10);
         logs.write(Stream::Stdout, b"12345678");
         logs.write(Stream::Stderr, "aåb".as_bytes());

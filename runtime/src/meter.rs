@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn growth_beyond_a_declared_maximum_is_refused_and_costs_nothing() {
+    fn growth_beyond_a_declared_maximum_is_refused() {
         let (meter, mut allowance) = allowance(1 << 20);
         assert!(!allowance.memory_growing(0, 601, Some(600)).unwrap());
         assert!(!allowance.table_growing(0, 51, Some(50)).unwrap());
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn growth_that_the_machine_refuses_is_the_hosts_fault() {
+    fn growth_refused_by_the_machine_is_a_host_failure() {
         let (_, mut allowance) = allowance(1_000);
         assert!(allowance.memory_growing(0, 600, None).unwrap());
         let failed = allowance.memory_grow_failed(wasmtime::Error::msg("out of memory")).unwrap_err();
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn waiting_is_free_and_wall_time_ends_it() {
+    async fn waiting_costs_no_cpu_and_ends_at_the_wall_clock_limit() {
         let limits = Limits { cpu: Duration::from_millis(1), wall: Duration::from_millis(30), ..Limits::DEFAULT };
         let meter = Meter::new(limits, Arc::default());
         let ended = meter.watch(std::future::pending::<()>()).await.unwrap_err();

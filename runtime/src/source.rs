@@ -13,7 +13,7 @@ pub enum LoadError {
     Compile(#[from] CompileError),
 }
 
-/// Gives the uploaded bytes when there is no valid artifact.
+/// Provides the uploaded bytes when there is no valid artifact.
 #[async_trait::async_trait]
 pub trait Source: Send + Sync {
     async fn upload(&self, digest: &Digest) -> Result<Bytes, String>;

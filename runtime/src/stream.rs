@@ -1,6 +1,6 @@
-//! A response body that goes on while its guest runs.
+//! A response body that is sent while its guest runs.
 //!
-//! wasi-http ends a body cleanly when the guest dies in the middle of it. Here a body ends cleanly only after the run
+//! wasi-http ends a body cleanly when the guest fails in the middle of it. Here a body ends cleanly only after the run
 //! said that the guest ended well; otherwise it ends with an error, so that the client sees a broken response.
 
 use std::pin::Pin;
@@ -32,7 +32,7 @@ enum Part {
 /// The run's end of a streamed body. Dropping it without [`Feed::end`] breaks the body.
 pub struct Feed {
     parts: mpsc::Sender<Part>,
-    /// Room for the end is kept from the start, so that a run that is over never waits for a slow client.
+    /// The slot for the end is reserved from the start, so that a finished run never waits for a slow client.
     end: mpsc::OwnedPermit<Part>,
 }
 
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_body_ends_cleanly_only_when_its_run_said_so() {
+    async fn body_ends_cleanly_only_if_the_guest_succeeded() {
         let (feed, body) = channel(Bytes::from_static(b"zero "));
         let Some(slot) = feed.ready().await else { panic!("nobody reads") };
         slot.send(Bytes::from_static(b"one "));

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn toolchains_are_known_by_what_they_leave() {
+    fn toolchains_are_recognised() {
         for (section, expected) in [
             (producers("processed-by", "rustc"), Toolchain::Rust),
             (producers("language", "Rust"), Toolchain::Rust),
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn advice_is_for_the_language() {
+    fn advice_fits_the_language() {
         let advice = |section| core_module(&module(&[section]));
         assert!(advice(custom("go:buildid", b"x")).contains("TinyGo for -target=wasip2"));
         assert!(advice(producers("processed-by", "zig")).contains("wit-bindgen c"));

@@ -1,7 +1,7 @@
 //! One call of a program: instantiate, call, turn the end into an [`Outcome`].
 //!
-//! A [`Program`] is linked once and keeps the place of its exports; a call makes a fresh store and instance, which
-//! are dropped at its end whatever that was.
+//! A [`Program`] is linked once and knows its exports; each call makes a fresh store and instance, which are dropped when
+//! it ends.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -44,7 +44,7 @@ pub struct Program {
     pub(crate) last_used: AtomicU64,
 }
 
-/// What one call has beside its store.
+/// What one call has besides its store.
 struct Running {
     limits: Limits,
     meter: Arc<Meter>,

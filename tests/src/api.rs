@@ -11,7 +11,7 @@ use reqwest::{Method, RequestBuilder};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::within;
+use crate::{eventually, within};
 
 /// One client for all tests.
 pub(crate) fn http() -> &'static reqwest::Client {
@@ -102,6 +102,14 @@ impl Api {
         larder_wire::scopes::Scope::ALL.iter().map(|scope| scope.words()[0]).collect()
     }
 
+    /// As the operator: makes a partner, and gives the text of a key of it that may do everything.
+    pub(crate) async fn make_partner(&self, id: &str) -> String {
+        self.post("/partners", json!({ "partnerId": id, "name": id })).await.is(201);
+        let key = json!({ "name": "tests", "scopes": Api::every_scope() });
+        let key = self.post(&format!("/partners/{id}/keys"), key).await.is(201);
+        key["secret"].as_str().expect("a secret").to_owned()
+    }
+
     /// Sends and reads; `Err` when there is no answer (the process was killed, say).
     pub async fn try_send(request: RequestBuilder) -> reqwest::Result<Answer> {
         let answer = request.send().await?;
@@ -157,6 +165,22 @@ impl Api {
                 return all;
             }
         }
+    }
+
+    /// A line of `GET /v1/limits`: the bound and what the partner uses of it.
+    pub async fn limit(&self, setting: &str) -> (u64, u64) {
+        let all = self.get("/limits").await.is(200);
+        let found = all["limits"].as_array().expect("limits").iter().find(|limit| limit["$id"] == setting);
+        let number = |name: &str| found.unwrap_or_else(|| panic!("no {setting} in {all}"))[name].as_u64();
+        (number("limit").expect("a number"), number("used").expect("a number"))
+    }
+
+    /// Waits until the partner has so many synchronous calls in progress.
+    pub async fn in_progress(&self, calls: u64) {
+        eventually(&format!("{calls} calls in progress"), async || {
+            (self.limit("server.calls_per_partner").await.1 == calls).then_some(())
+        })
+        .await;
     }
 
     /// Creates a function; `settings` are merged over id, name and runtime.

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use larder_secrets::write_private;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
 use tempfile::TempDir;
 
 use crate::services::free_port;
@@ -45,7 +44,7 @@ struct Member {
 impl Cluster {
     /// `settings` name at least the database. Nothing runs yet.
     pub fn new(settings: Vec<(&'static str, String)>) -> Cluster {
-        let folder = tempfile::Builder::new().prefix("larder-cluster-").tempdir().expect("a temporary folder");
+        let folder = crate::folder("larder-cluster-");
         let (master, operator) = (folder.path().join("master.key"), folder.path().join("operator.key"));
         let mut random = Random::new();
         let mut digits = || (0..4).map(|_| format!("{:016x}", random.below(u64::MAX))).collect::<String>();
@@ -96,11 +95,7 @@ impl Cluster {
     /// Makes one more partner; gives a key of it that may do everything.
     pub async fn make_another(&self, id: &str) -> String {
         let web = self.members.iter().position(|member| member.roles.contains("web")).expect("a web process");
-        let operator = Api::new(&self.endpoint(web), None, Some(&self.operator_key));
-        operator.post("/partners", json!({ "partnerId": id, "name": id })).await.is(201);
-        let key = json!({ "name": "tests", "scopes": Api::every_scope() });
-        let key = operator.post(&format!("/partners/{id}/keys"), key).await.is(201);
-        key["secret"].as_str().expect("a secret").to_owned()
+        Api::new(&self.endpoint(web), None, Some(&self.operator_key)).make_partner(id).await
     }
 
     /// `127.0.0.1:PORT` of a web process.

@@ -1,6 +1,6 @@
 //! Components to deploy: the examples, Rust guests of the tests' own, and components written in the text format.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -13,6 +13,11 @@ pub const EXAMPLES: [&str; 4] = ["hello-http", "round-up", "save-league", "payda
 /// Guests that only tests run.
 const TEST_GUESTS: [&str; 5] = ["caller", "greedy", "hostile", "probe", "signer"];
 
+/// All of these.
+pub(crate) fn all() -> impl Iterator<Item = &'static str> {
+    EXAMPLES.into_iter().chain(TEST_GUESTS)
+}
+
 /// The component of an example or another guest crate of the workspace, built once per run.
 pub fn guest(name: &str) -> Vec<u8> {
     let folder = built();
@@ -20,6 +25,16 @@ pub fn guest(name: &str) -> Vec<u8> {
         .iter()
         .find_map(|name| std::fs::read(folder.join(format!("{name}.wasm"))).ok())
         .unwrap_or_else(|| panic!("there is no guest {name} in {}", folder.display()))
+}
+
+/// So many bytes as the hostile guests write them: each letter 4,096 times.
+pub fn poured(bytes: usize) -> Vec<u8> {
+    let mut all = Vec::with_capacity(bytes + 4096);
+    for letter in (b'a'..=b'z').cycle().take(bytes.div_ceil(4096)) {
+        all.resize(all.len() + 4096, letter);
+    }
+    all.truncate(bytes);
+    all
 }
 
 /// A component in the text format.
@@ -45,15 +60,20 @@ fn built() -> &'static PathBuf {
     FOLDER.get_or_init(|| {
         let mut build = cargo();
         build.args(["build", "--quiet", "--release", "--target", "wasm32-wasip2"]).current_dir(workspace());
-        for name in EXAMPLES.iter().chain(&TEST_GUESTS) {
-            build.args(["-p", name]);
-        }
+        build.args(all().flat_map(|name| ["-p", name]));
         assert!(
             build.status().expect("cargo runs").success(),
             "the guests do not build (rustup target add wasm32-wasip2)"
         );
         target_folder().join("wasm32-wasip2/release")
     })
+}
+
+/// What cargo makes of the projects that tests begin, so that what they depend on is built once. Projects that are built at the
+/// same time need different names.
+pub fn projects_folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| target_folder().join("projects"))
 }
 
 /// What cargo makes, and what tests may keep beside it.

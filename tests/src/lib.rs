@@ -13,7 +13,9 @@ mod api;
 mod backend;
 pub mod chaos;
 mod cluster;
+mod compiled;
 mod dump;
+mod folder;
 pub mod guests;
 pub mod hostile;
 pub mod neighbours;
@@ -21,6 +23,7 @@ pub mod outside;
 mod process;
 pub mod proxy;
 mod random;
+pub mod rows;
 pub mod s3;
 pub mod services;
 pub mod upstream;
@@ -30,10 +33,21 @@ pub use api::{Answer, Api, wide};
 pub use backend::Backend;
 pub use cluster::{Cluster, Metrics};
 pub use dump::{Search, forms, holds};
+pub use folder::folder;
 pub use process::{Larder, Options, workspace};
 pub use random::Random;
 
 use std::time::{Duration, Instant};
+
+/// Returns when the minute by which calls are counted goes on for a while.
+pub async fn early_in_a_minute() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let gone = std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_millis() as u64 % 60_000;
+    let left = MINUTE - Duration::from_millis(gone);
+    if left < MINUTE / 4 {
+        tokio::time::sleep(left).await;
+    }
+}
 
 /// Polls until `check` gives something, or panics with `what` after half a minute.
 pub async fn eventually<T>(what: &str, check: impl AsyncFnMut() -> Option<T>) -> T {

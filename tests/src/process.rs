@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::services::Database;
-use crate::{Api, Backend, backend};
+use crate::{Api, Backend, backend, compiled};
 
 /// How the process is started.
 #[derive(Clone)]
@@ -26,6 +26,8 @@ pub struct Options {
     pub umask: Option<&'static str>,
     /// A folder that stays; `None`: one of its own, removed at the end.
     pub data: Option<PathBuf>,
+    /// See [`Options::fresh`].
+    pub fresh: bool,
 }
 
 impl Default for Options {
@@ -39,6 +41,7 @@ impl Default for Options {
             internal: any(),
             umask: None,
             data: None,
+            fresh: false,
         }
     }
 }
@@ -51,6 +54,17 @@ impl Options {
     pub fn set(mut self, variable: &'static str, value: impl Into<String>) -> Options {
         self.settings.push((variable, value.into()));
         self
+    }
+
+    /// Begins with nothing: it makes its own master key, and compiles whatever is deployed.
+    pub fn fresh(mut self) -> Options {
+        self.fresh = true;
+        self
+    }
+
+    /// It gets what the installations of the tests share.
+    fn shares(&self) -> bool {
+        !self.fresh && self.serve.is_none() && self.data.is_none()
     }
 }
 
@@ -91,16 +105,20 @@ impl Larder {
 
     /// Another process over the same database, with the same master key and a data folder of its own.
     pub async fn start_beside(&self, options: Options) -> Larder {
-        let master_key = self.data().join("master.key");
-        Larder::start_in(options, self.database.clone(), Some(&master_key)).await
+        let options = if self.options.shares() { options } else { options.fresh() };
+        Larder::start_in(options, self.database.clone(), Some(&self.data().join("master.key"))).await
     }
 
     async fn start_in(options: Options, database: Option<Arc<Database>>, master_key: Option<&Path>) -> Larder {
-        let folder = tempfile::Builder::new().prefix("larder-test-").tempdir().expect("a temporary folder");
+        let folder = crate::folder("larder-test-");
         let mut larder = Larder { process: None, options, env: Env::default(), database, folder };
+        let data = larder.data();
+        std::fs::create_dir_all(&data).expect("a data folder");
+        if larder.options.shares() {
+            compiled::give(&data);
+        }
         if let Some(master_key) = master_key {
-            std::fs::create_dir_all(larder.data()).expect("a data folder");
-            std::fs::copy(master_key, larder.data().join("master.key")).expect("a key");
+            std::fs::copy(master_key, data.join("master.key")).expect("a key");
         }
         larder.restart().await;
         larder
@@ -127,10 +145,7 @@ impl Larder {
                 let mut build = crate::guests::cargo();
                 // Of the whole workspace, so that dependencies have the features that the tests were built with.
                 build.args(["build", "--quiet", "--workspace", "--bins"]);
-                let own = std::env::current_exe().expect("the path of this test");
-                // target/PROFILE/deps/it-HASH, or target/PROFILE/chaos
-                let profile =
-                    own.ancestors().skip(1).find(|folder| !folder.ends_with("deps")).expect("a target folder");
+                let profile = profile();
                 if profile.ends_with("release") {
                     build.arg("--release");
                 }
@@ -302,6 +317,11 @@ impl Larder {
         &self.env.key
     }
 
+    /// Makes another partner; gives the API with a key of it that may do everything.
+    pub async fn partner(&self, id: &str) -> Api {
+        self.api_of(Some(id), Some(&self.operator().make_partner(id).await))
+    }
+
     pub fn operator(&self) -> Api {
         Api::new(&self.env.endpoint, None, Some(&self.env.operator_key))
     }
@@ -347,6 +367,7 @@ impl Larder {
             .env("LARDER_PARTNER", "demo")
             .env("LARDER_KEY", &self.env.key)
             .env("LARDER_OPERATOR_KEY", &self.env.operator_key)
+            .env("CARGO_TARGET_DIR", crate::guests::projects_folder())
             .envs(env.iter().copied())
             .stdin(Stdio::null())
             .output()
@@ -371,6 +392,13 @@ impl Drop for Larder {
 
 fn modified(file: &Path) -> Option<std::time::SystemTime> {
     std::fs::metadata(file).and_then(|data| data.modified()).ok()
+}
+
+/// `target/PROFILE`, which this test or trial was built into.
+pub(crate) fn profile() -> PathBuf {
+    let own = std::env::current_exe().expect("the path of this test");
+    // target/PROFILE/deps/it-HASH, or target/PROFILE/chaos
+    own.ancestors().skip(1).find(|folder| !folder.ends_with("deps")).expect("a target folder").into()
 }
 
 /// The top of the workspace.

@@ -379,7 +379,7 @@ fn sweep(server: &str) {
 
 /// A folder for a server, which its keeper removes.
 fn folder_for(name: &str) -> PathBuf {
-    tempfile::Builder::new().prefix(&format!("larder-{name}-")).tempdir().expect("a temporary folder").keep()
+    crate::folder(&format!("larder-{name}-")).keep()
 }
 
 /// A port that can be bound, below those that systems give to outgoing connections: it stays free over a restart.

@@ -161,7 +161,7 @@ async fn run_serve(options: Serve) -> anyhow::Result<ExitCode> {
     } else {
         tracing::info!(internal = %server.internal, roles, "larder {version} works");
     }
-    Ok(life.run(server.grace, app.close()).await)
+    Ok(life.run(server.grace, roles::close(&app)).await)
 }
 
 /// Until November 2026 the server's file was called larder.toml, as the manifest of a function is.
@@ -216,5 +216,5 @@ async fn run_dev(options: Dev) -> anyhow::Result<ExitCode> {
     );
     println!("  internal   http://{}/health/ready, /metrics", app.settings.server.internal);
     println!("  keys       {}   (the other commands find it from this folder)", env.display());
-    Ok(life.run(app.settings.server.grace, app.close()).await)
+    Ok(life.run(app.settings.server.grace, roles::close(&app)).await)
 }

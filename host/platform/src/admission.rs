@@ -12,8 +12,8 @@ use std::time::Duration;
 use larder_model::time::Millis;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::app::App;
 use crate::bodies::Fault;
+use crate::common::Common;
 use crate::directory::Tenant;
 use crate::quotas::{Cap, Exceeded};
 
@@ -24,10 +24,10 @@ const SHARE: Duration = Duration::from_millis(200);
 const KEPT: Duration = Duration::from_secs(120);
 
 /// Would a call be admitted now? Asked before its body is read, so that nobody sends one for nothing.
-pub fn check(app: &App, tenant: &Tenant) -> Result<(), Fault> {
-    check_rate(app, tenant)?;
-    app.bodies.check_answers(&tenant.bodies)?;
-    if tenant.permits.available_permits() == 0 { Err(at_once(app).into()) } else { Ok(()) }
+pub fn check(common: &Common, tenant: &Tenant) -> Result<(), Fault> {
+    check_rate(common, tenant)?;
+    common.bodies.check_answers(&tenant.bodies)?;
+    if tenant.permits.available_permits() == 0 { Err(at_once(common).into()) } else { Ok(()) }
 }
 
 /// Room for one call of the partner, until it is dropped.
@@ -44,38 +44,38 @@ impl Drop for Admitted {
 }
 
 /// Room for one call of the partner that may use so much memory.
-pub fn admit(app: &App, tenant: &Tenant, memory_bytes: u64) -> Result<Admitted, Fault> {
-    check_rate(app, tenant)?;
-    app.bodies.check_answers(&tenant.bodies)?;
-    let permit = tenant.permits.clone().try_acquire_owned().map_err(|_| at_once(app))?;
+pub fn admit(common: &Common, tenant: &Tenant, memory_bytes: u64) -> Result<Admitted, Fault> {
+    check_rate(common, tenant)?;
+    common.bodies.check_answers(&tenant.bodies)?;
+    let permit = tenant.permits.clone().try_acquire_owned().map_err(|_| at_once(common))?;
     let used = tenant.memory.fetch_add(memory_bytes, Relaxed).max(tenant.memory_in_use());
     // From here on dropping it gives the memory back.
     let admitted = Admitted { _permit: permit, memory: tenant.memory.clone(), memory_bytes };
-    let most = app.settings.runtime.memory_bytes_per_partner;
+    let most = common.settings.runtime.memory_bytes_per_partner;
     if used.saturating_add(memory_bytes) > most {
         return Err(Exceeded::new(Cap::GuestMemory, most, used).into());
     }
-    count(app, tenant);
+    count(common, tenant);
     Ok(admitted)
 }
 
-fn at_once(app: &App) -> Exceeded {
-    let most = app.settings.server.calls_per_partner as u64;
+fn at_once(common: &Common) -> Exceeded {
+    let most = common.settings.server.calls_per_partner as u64;
     Exceeded::new(Cap::CallsAtOnce, most, most)
 }
 
 /// One more call in this minute.
-pub(crate) fn count(app: &App, tenant: &Tenant) {
-    if app.settings.server.calls_per_minute > 0 {
+pub(crate) fn count(common: &Common, tenant: &Tenant) {
+    if common.settings.server.calls_per_minute > 0 {
         tenant.calls.add();
     }
 }
 
 /// May the partner make another call in this minute?
-pub(crate) fn check_rate(app: &App, tenant: &Tenant) -> Result<(), Exceeded> {
-    let most = app.settings.server.calls_per_minute;
+pub(crate) fn check_rate(common: &Common, tenant: &Tenant) -> Result<(), Exceeded> {
+    let most = common.settings.server.calls_per_minute;
     if most > 0 {
-        let now = app.clock.now_ms();
+        let now = common.clock.now_ms();
         let made = tenant.calls.known(now.div_euclid(MINUTE_MS));
         if made >= most {
             let left_ms = (MINUTE_MS - now.rem_euclid(MINUTE_MS)) as u64;
@@ -90,25 +90,25 @@ const READ_WAIT: Duration = Duration::from_secs(5);
 
 /// Room for one read of the partner through the API, until the permit is dropped. One partner's reads take turns, so that
 /// they hold no more than a share of the readers.
-pub async fn admit_read(app: &App, tenant: &Tenant) -> Result<OwnedSemaphorePermit, Exceeded> {
-    let most = app.settings.server.reads_per_partner as u64;
+pub async fn admit_read(common: &Common, tenant: &Tenant) -> Result<OwnedSemaphorePermit, Exceeded> {
+    let most = common.settings.server.reads_per_partner as u64;
     let turn = tokio::time::timeout(READ_WAIT, tenant.reads.clone().acquire_owned());
     turn.await.map(|permit| permit.expect("never closed")).map_err(|_| Exceeded::new(Cap::ReadsAtOnce, most, most))
 }
 
 /// Exchanges counts with the other processes until this one drains.
-pub async fn share(app: App) {
-    let drain = app.life.drain();
+pub async fn share(common: Common) {
+    let drain = common.life.drain();
     loop {
         tokio::select! {
             () = tokio::time::sleep(SHARE) => {}
             () = drain.cancelled() => return,
         }
-        let minute = app.clock.now_ms().div_euclid(MINUTE_MS);
-        for (partner, tenant) in app.directory.tenants().iter() {
+        let minute = common.clock.now_ms().div_euclid(MINUTE_MS);
+        for (partner, tenant) in common.directory.tenants().iter() {
             let Some(own) = tenant.calls.own(minute) else { continue };
             let key = format!("calls:{partner}:{minute}");
-            if let Some(all) = app.queue.count(&key, tenant.calls.untold(own), KEPT).await {
+            if let Some(all) = common.queue.count(&key, tenant.calls.untold(own), KEPT).await {
                 tenant.calls.shared(own, all);
             }
         }

@@ -23,7 +23,14 @@ use larder_secrets::{Plain, Secrets};
 use larder_store::sealed::{SEALED, SealedColumn, SealedRow};
 use larder_store::{Agreed, KeyUser, SealingKey, Store};
 
-use crate::app::App;
+use crate::common::{Common, context};
+
+context! {
+    /// What the rotation of master keys uses.
+    KeyRotation {
+        secrets: Secrets,
+    }
+}
 
 /// A process that was not seen for so many of its looks is taken for dead.
 const LOOKS_MISSED: u32 = 6;
@@ -141,87 +148,88 @@ fn user(secrets: &Secrets, holder: &str, now: Millis) -> KeyUser {
 }
 
 /// Looks every `secrets.poll`, for as long as the process lives.
-pub async fn watch(app: App) {
-    let drain = app.life.drain();
+pub async fn watch(rotation: KeyRotation) {
+    let drain = rotation.life.drain();
     // What is wrong is said when it begins, and not with every look.
     let mut wrong = String::new();
     loop {
-        let found = look(&app).await.err().map(|err| err.to_string()).unwrap_or_default();
+        let found = look(&rotation).await.err().map(|err| err.to_string()).unwrap_or_default();
         if found != wrong && !found.is_empty() {
             tracing::error!(error = %found, "master keys: what was known goes on being used");
         }
         wrong = found;
         tokio::select! {
-            () = tokio::time::sleep(app.settings.secrets.poll) => {}
+            () = tokio::time::sleep(rotation.settings.secrets.poll) => {}
             () = drain.cancelled() => return,
         }
     }
 }
 
-async fn look(app: &App) -> Result<(), Error> {
-    let read = app.secrets.reread();
+async fn look(rotation: &KeyRotation) -> Result<(), Error> {
+    let read = rotation.secrets.reread();
     if let Ok(true) = read {
-        tracing::info!(known = ?app.secrets.known(), "the master key file has other keys");
+        tracing::info!(known = ?rotation.secrets.known(), "the master key file has other keys");
     }
     // The embedded database has no other process.
-    if !app.store.is_embedded() {
-        tell(app).await?;
+    if !rotation.store.is_embedded() {
+        tell(rotation).await?;
     }
     Ok(read.map(drop)?)
 }
 
 /// Says what this process knows, and seals as the others do.
-async fn tell(app: &App) -> Result<SealingKey, Error> {
+async fn tell(rotation: &KeyRotation) -> Result<SealingKey, Error> {
     let told = async || {
-        let user = user(&app.secrets, &app.holder, app.clock.now_ms());
-        app.store.tell_keys(&user).await
+        let user = user(&rotation.secrets, &rotation.holder, rotation.clock.now_ms());
+        rotation.store.tell_keys(&user).await
     };
     let sealing = told().await?;
-    if sealing.id == app.secrets.sealing() {
+    if sealing.id == rotation.secrets.sealing() {
         return Ok(sealing);
     }
-    app.secrets.seal_with(sealing.id, app.clock.now_ms())?;
+    rotation.secrets.seal_with(sealing.id, rotation.clock.now_ms())?;
     tracing::info!(key = %sealing.id, "values are sealed under the master key {} from now on", sealing.id);
     Ok(told().await?)
 }
 
 /// Takes the first key of the file into use, `wanted` if that is given, and rewraps up to `limit` values.
-pub async fn rotate(app: &App, wanted: Option<MasterKeyId>, limit: u64) -> Result<Rewrapped, Error> {
-    app.secrets.reread()?;
-    let first = app.secrets.known()[0];
+pub async fn rotate(rotation: &KeyRotation, wanted: Option<MasterKeyId>, limit: u64) -> Result<Rewrapped, Error> {
+    rotation.secrets.reread()?;
+    let first = rotation.secrets.known()[0];
     if let Some(wanted) = wanted.filter(|wanted| *wanted != first) {
         return Err(Error::NotFirst { wanted, first });
     }
-    tell(app).await?;
-    let now = app.clock.now_ms();
-    match app.store.agree_on_key(first, now, alive(app, now)).await? {
-        Agreed::Yes(_) => tell(app).await?,
+    tell(rotation).await?;
+    let now = rotation.clock.now_ms();
+    match rotation.store.agree_on_key(first, now, alive(rotation, now)).await? {
+        Agreed::Yes(_) => tell(rotation).await?,
         Agreed::Unknown(users) => return Err(Error::NotEverywhere { key: first, users }),
     };
-    rewrap(app, limit).await
+    rewrap(rotation, limit).await
 }
 
 /// From when on a process must have been seen.
-fn alive(app: &App, now: Millis) -> Millis {
-    now - (app.settings.secrets.poll * LOOKS_MISSED).as_millis() as Millis
+fn alive(rotation: &KeyRotation, now: Millis) -> Millis {
+    now - (rotation.settings.secrets.poll * LOOKS_MISSED).as_millis() as Millis
 }
 
-async fn rewrap(app: &App, limit: u64) -> Result<Rewrapped, Error> {
+async fn rewrap(rotation: &KeyRotation, limit: u64) -> Result<Rewrapped, Error> {
     let begun = Instant::now();
     let mut done = Rewrapped::default();
     for column in SEALED {
         let mut after: Option<Vec<String>> = None;
         loop {
             let batch = BATCH.min((limit - done.values).min(BATCH as u64) as usize);
-            if batch == 0 || begun.elapsed() >= CALL || app.life.is_draining() {
+            if batch == 0 || begun.elapsed() >= CALL || rotation.life.is_draining() {
                 return Ok(done);
             }
-            let rows = app.store.sealed_otherwise(column, &app.secrets.head(), after.as_deref(), batch).await?;
+            let rows =
+                rotation.store.sealed_otherwise(column, &rotation.secrets.head(), after.as_deref(), batch).await?;
             let Some(last) = rows.last() else { break };
             after = Some(last.key.clone());
             let mut anew = Vec::with_capacity(rows.len());
             for row in rows {
-                match app.secrets.rewrap(&row.place(), &row.sealed) {
+                match rotation.secrets.rewrap(&row.place(), &row.sealed) {
                     Ok(Some(sealed)) => anew.push((row, sealed)),
                     Ok(None) => {}
                     Err(err) => {
@@ -233,8 +241,8 @@ async fn rewrap(app: &App, limit: u64) -> Result<Rewrapped, Error> {
                 }
             }
             if !anew.is_empty() {
-                app.store.note_rewrap(app.clock.now_ms()).await?;
-                done.values += app.store.replace_sealed(column, &anew).await?;
+                rotation.store.note_rewrap(rotation.clock.now_ms()).await?;
+                done.values += rotation.store.replace_sealed(column, &anew).await?;
             }
         }
     }
@@ -245,12 +253,12 @@ fn named(column: &SealedColumn, row: &SealedRow) -> String {
     format!("{} {}", column.table, row.key.join("/"))
 }
 
-pub async fn overview(app: &App) -> Result<Overview, Error> {
-    let sealing = tell(app).await?;
-    let now = app.clock.now_ms();
-    let users = app.store.key_users(alive(app, now)).await?;
+pub async fn overview(rotation: &KeyRotation) -> Result<Overview, Error> {
+    let sealing = tell(rotation).await?;
+    let now = rotation.clock.now_ms();
+    let users = rotation.store.key_users(alive(rotation, now)).await?;
     let follow = users.iter().all(|user| user.sealing == sealing.id);
-    let settle = app.settings.secrets.settle.as_millis() as Millis;
+    let settle = rotation.settings.secrets.settle.as_millis() as Millis;
     let since = users
         .iter()
         .map(|user| user.sealing_since_ms)
@@ -259,11 +267,11 @@ pub async fn overview(app: &App) -> Result<Overview, Error> {
         .unwrap_or(now);
     let settled_at_ms = follow.then_some(since + settle);
     // Counted after it is known whether anything may still come.
-    let known = app.secrets.known();
+    let known = rotation.secrets.known();
     let heads: Vec<_> = known.iter().map(|id| larder_secrets::head(*id)).collect();
     let (mut values, mut all) = (vec![0; known.len()], 0);
     for column in SEALED {
-        let count = app.store.count_sealed(column, &heads).await?;
+        let count = rotation.store.count_sealed(column, &heads).await?;
         all += count.all;
         values.iter_mut().zip(count.under).for_each(|(sum, more)| *sum += more);
     }
@@ -279,6 +287,6 @@ pub async fn overview(app: &App) -> Result<Overview, Error> {
 }
 
 /// The process ends.
-pub async fn leave(app: &App) -> larder_store::Result<()> {
-    app.store.forget_key_users(&app.holder, app.clock.now_ms() - FORGOTTEN).await
+pub async fn leave(common: &Common) -> larder_store::Result<()> {
+    common.store.forget_key_users(&common.holder, common.clock.now_ms() - FORGOTTEN).await
 }

@@ -9,8 +9,8 @@
 
 use larder_model::settings::Settings;
 
-use crate::app::App;
 use crate::backlog;
+use crate::common::Common;
 use crate::directory::Tenant;
 
 /// How a refusal is told to the client.
@@ -101,35 +101,35 @@ impl Cap {
     }
 
     /// How much of it the partner uses now.
-    pub async fn used(self, app: &App, tenant: &Tenant) -> larder_store::Result<u64> {
+    pub async fn used(self, common: &Common, tenant: &Tenant) -> larder_store::Result<u64> {
         Ok(match self {
             Cap::CallsAtOnce => {
                 let free = tenant.permits.available_permits() as u64;
-                self.limit(&app.settings).saturating_sub(free)
+                self.limit(&common.settings).saturating_sub(free)
             }
             Cap::GuestMemory => tenant.memory_reserved(),
             Cap::Uploads => tenant.uploads.count(),
             Cap::UploadBytes => tenant.uploads.bytes(),
             Cap::AnswerBytes => tenant.bodies.answers(),
             Cap::BodyBytes => tenant.bodies.held(),
-            Cap::Upstreams => app.store.upstreams(Some(&tenant.partner.id)).await?.len() as u64,
-            Cap::Feeds => app.store.feeds(Some(&tenant.partner.id)).await?.len() as u64,
+            Cap::Upstreams => common.store.upstreams(Some(&tenant.partner.id)).await?.len() as u64,
+            Cap::Feeds => common.store.feeds(Some(&tenant.partner.id)).await?.len() as u64,
             Cap::IdempotencyKeys => {
-                let most = match self.limit(&app.settings) {
+                let most = match self.limit(&common.settings) {
                     0 => i64::MAX as u64,
                     limit => limit,
                 };
-                app.store.count_idempotency_keys(&tenant.partner.id, most).await?
+                common.store.count_idempotency_keys(&tenant.partner.id, most).await?
             }
             Cap::ReadsAtOnce => {
                 let free = tenant.reads.available_permits() as u64;
-                self.limit(&app.settings).saturating_sub(free)
+                self.limit(&common.settings).saturating_sub(free)
             }
             Cap::StoredBytes => tenant.stored.bytes(),
-            Cap::CallsPerMinute => tenant.calls.known(app.clock.now_ms().div_euclid(crate::admission::MINUTE_MS)),
-            Cap::ExecutionsWaiting => backlog::executions(&backlog::count_waiting(app, tenant).await?),
-            Cap::EventsWaiting => backlog::count_waiting(app, tenant).await?.events,
-            Cap::Descendants => app.store.most_descendants(&tenant.partner.id).await?,
+            Cap::CallsPerMinute => tenant.calls.known(common.clock.now_ms().div_euclid(crate::admission::MINUTE_MS)),
+            Cap::ExecutionsWaiting => backlog::executions(&backlog::count_waiting(common, tenant).await?),
+            Cap::EventsWaiting => backlog::count_waiting(common, tenant).await?.events,
+            Cap::Descendants => common.store.most_descendants(&tenant.partner.id).await?,
         })
     }
 }

@@ -12,7 +12,7 @@ use larder_model::time::Millis;
 use larder_store::Counting;
 use tokio::time::Instant;
 
-use crate::app::App;
+use crate::common::Common;
 use crate::quotas::{Cap, Exceeded};
 
 /// Rows of one statement.
@@ -55,21 +55,21 @@ impl Stored {
 }
 
 /// May the partner store so many bytes more?
-pub fn admit(app: &App, stored: &Stored, more: u64) -> Result<(), Exceeded> {
-    let (most, used) = (app.settings.records.bytes_per_partner, stored.bytes());
+pub fn admit(common: &Common, stored: &Stored, more: u64) -> Result<(), Exceeded> {
+    let (most, used) = (common.settings.records.bytes_per_partner, stored.bytes());
     if most > 0 && used + more > most { Err(Exceeded::new(Cap::StoredBytes, most, used)) } else { Ok(()) }
 }
 
 /// Counts what each partner stores, one after the other, until the process drains.
-pub async fn count(app: App) {
-    let drain = app.life.drain();
+pub async fn count(common: Common) {
+    let drain = common.life.drain();
     loop {
-        let partners: Vec<PartnerId> = app.directory.tenants().keys().cloned().collect();
+        let partners: Vec<PartnerId> = common.directory.tenants().keys().cloned().collect();
         for partner in partners {
-            if let Err(err) = count_one(&app, &partner).await {
+            if let Err(err) = count_one(&common, &partner).await {
                 tracing::warn!(partner.id = %partner, error = %err, "what {partner} stores could not be counted");
             }
-            if app.life.is_draining() {
+            if common.life.is_draining() {
                 return;
             }
         }
@@ -80,13 +80,13 @@ pub async fn count(app: App) {
     }
 }
 
-async fn count_one(app: &App, partner: &PartnerId) -> larder_store::Result<()> {
-    let drain = app.life.drain();
+async fn count_one(common: &Common, partner: &PartnerId) -> larder_store::Result<()> {
+    let drain = common.life.drain();
     let mut counting = Counting::default();
     loop {
         let begun = Instant::now();
-        match app.store.count_stored(partner, counting, PAGE).await? {
-            Ok(bytes) => return app.store.set_stored(partner, bytes, app.clock.now_ms()).await,
+        match common.store.count_stored(partner, counting, PAGE).await? {
+            Ok(bytes) => return common.store.set_stored(partner, bytes, common.clock.now_ms()).await,
             Err(further) => counting = further,
         }
         tokio::select! {
@@ -97,12 +97,12 @@ async fn count_one(app: &App, partner: &PartnerId) -> larder_store::Result<()> {
 }
 
 /// Follows what was counted, for as long as the process lives.
-pub async fn follow(app: App) {
-    let drain = app.life.drain();
+pub async fn follow(common: Common) {
+    let drain = common.life.drain();
     while !drain.is_cancelled() {
-        match app.store.stored().await {
+        match common.store.stored().await {
             Ok(all) => {
-                let tenants = app.directory.tenants();
+                let tenants = common.directory.tenants();
                 for (partner, bytes, at) in all {
                     if let Some(tenant) = tenants.get(&partner) {
                         tenant.stored.is_counted(bytes, at);

@@ -18,7 +18,6 @@ use larder_model::ApiKey;
 use larder_model::ids::{KeyId, PartnerId};
 use larder_model::time::Clock;
 use larder_platform::admission;
-use larder_platform::app::App;
 use larder_platform::bodies::Account;
 use larder_platform::directory::Tenant;
 use larder_store::Changer;
@@ -27,6 +26,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::app::App;
 use crate::problem::{Kind, Problem};
 use crate::routing::{Door, PARTNER_HEADERS};
 

@@ -8,6 +8,7 @@
 
 mod addresses;
 pub mod api;
+pub mod app;
 pub mod auth;
 mod client_body;
 pub mod listener;

@@ -19,7 +19,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use larder_model::settings::Server;
-use larder_platform::app::App;
 use larder_platform::bodies::AnswerBody;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
@@ -27,6 +26,7 @@ use tokio::time::Instant;
 use tower::ServiceExt;
 
 use crate::addresses::Addresses;
+use crate::app::App;
 use crate::client_body::{ClientBody, Pace};
 use crate::problem::{Kind, Problem};
 use crate::routing::{self, Door, NoDoor};

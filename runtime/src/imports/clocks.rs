@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn both_clocks_count_whole_milliseconds_from_the_beginning_of_the_run() {
+    fn clocks_count_whole_milliseconds_from_the_start_of_the_run() {
         let hands = Arc::new(Hands(Mutex::new((Duration::from_micros(1_000_900), Duration::from_micros(77_777)))));
         let clock = Clock::begin(hands.clone());
         assert_eq!(HostMonotonicClock::now(&clock), 1_000_000);

@@ -1,4 +1,4 @@
-//! `larder:function/enrolment`: whom a run is for.
+//! `larder:function/enrolment`: the end user that a run is for.
 
 use super::Host;
 use crate::bindings::larder::function::enrolment;

@@ -1,4 +1,4 @@
-//! `larder:function/events`: telling others.
+//! `larder:function/events`: emitting events.
 
 use std::collections::BTreeMap;
 
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn invalid_events_are_refused_with_a_reason() {
         assert_eq!(check(&event("card.purchase", Some("team-1"), 65_536)), Ok(()));
         assert!(check(&event("", None, 0)).unwrap_err().contains("0 characters"));
         assert!(check(&event(&"a".repeat(256), None, 0)).unwrap_err().contains("256 characters"));

@@ -1,11 +1,11 @@
-//! Outgoing `wasi:http`: the one door through which a guest reaches the network.
+//! Outgoing `wasi:http`: the only way by which a guest reaches the network.
 //!
 //! Many toolchains import it out of habit, so it is always linked; without a [backend](backends::Http) every call is refused. What may
 //! be called, and how, is the backend's to know.
 //!
 //! The rules: **nothing outlives its run** (what drives a call is handed to wasi:http, which drops it with the store),
-//! **a body that looks complete is complete**, and **why there is no answer stands in the run's log**, because a guest
-//! gets a mere code.
+//! **a body that looks complete is complete**, and **the reason for a missing answer is in the run's log**, because the
+//! guest gets only a code.
 
 use std::fmt;
 use std::pin::pin;

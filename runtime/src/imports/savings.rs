@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memos() {
+    fn memo_is_short_and_has_no_control_characters() {
         assert_eq!(check_memo(&"å".repeat(200)), Ok(()));
         assert!(check_memo(&"å".repeat(201)).unwrap_err().contains("201 characters"));
         for odd in ["a\u{7}b", "a\u{202e}b", "a\nb"] {

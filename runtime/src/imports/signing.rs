@@ -1,4 +1,4 @@
-//! `larder:function/signing`: what only the holder of a key can write, without handing the key out.
+//! `larder:function/signing`: signatures under keys that the guest never sees.
 
 use super::Host;
 use crate::bindings::larder::function::signing;

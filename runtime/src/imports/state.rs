@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn own_writes_are_read_and_depend_on_nothing() {
+    async fn own_writes_are_read_without_a_dependency() {
         let mut view = view(&[("a", "1")]);
         view.set("a".into(), Bytes::from_static(b"2"));
         view.delete("b".into());
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn reads_of_the_backend_are_kept_once_with_their_version() {
+    async fn backend_reads_are_recorded_once_with_their_version() {
         let mut view = view(&[("a", "1")]);
         for _ in 0..2 {
             assert_eq!(get(&mut view, "a").await.as_deref(), Some("1"));
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn incrementing_reads_nothing_until_it_is_looked_at() {
+    async fn increment_reads_nothing_until_the_value_is_read() {
         let mut view = view(&[("n", "40"), ("text", "x")]);
         view.increment("n".into(), 1).unwrap();
         view.increment("n".into(), 1).unwrap();
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_increment_of_what_is_no_number_or_too_large_is_refused() {
+    async fn increment_of_text_or_beyond_64_bits_is_refused() {
         let mut view = view(&[]);
         view.set("a".into(), Bytes::from_static(b"1.5"));
         assert!(view.increment("a".into(), 1).unwrap_err().contains("whole number"));
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lists_show_the_overlay() {
+    async fn list_includes_own_writes() {
         let mut view = view(&[("k1", "1"), ("k2", "2"), ("k3", "3"), ("other", "9")]);
         view.set("k0".into(), Bytes::from_static(b"new"));
         view.delete("k2".into());
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_list_goes_on_behind_what_was_deleted() {
+    async fn list_continues_after_own_deletions() {
         let rows: Vec<(String, String)> = (0..250).map(|n| (format!("k{n:03}"), n.to_string())).collect();
         let rows: Vec<(&str, &str)> = rows.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let mut view = view(&rows);

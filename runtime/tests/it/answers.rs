@@ -38,14 +38,14 @@ fn status(status: u16) -> String {
 }
 
 #[tokio::test]
-async fn a_whole_answer() {
+async fn buffered_answer_is_returned_whole() {
     let t = Bench::new();
     let End::Answered(response) = whole(&t, HELLO, Limits::DEFAULT).await else { panic!("no answer") };
     assert_eq!((response.status().as_u16(), response.into_body()), (200, Bytes::from_static(b"hello")));
 }
 
 #[tokio::test]
-async fn what_is_no_answer_is_named() {
+async fn invalid_answers_fail_with_a_reason() {
     let t = Bench::new();
     assert!(why(whole(&t, "(func $run (param i32))", Limits::DEFAULT).await).contains("without a response"));
     assert!(
@@ -61,7 +61,7 @@ async fn what_is_no_answer_is_named() {
 }
 
 #[tokio::test]
-async fn a_body_without_end_runs_into_its_bound() {
+async fn endless_body_exceeds_the_response_limit() {
     let t = Bench::new();
     match whole(&t, FLOODS, Limits { response_bytes: 1 << 20, ..Limits::DEFAULT }).await {
         End::Failed(Failure::Limit(exceeded)) => {
@@ -72,7 +72,7 @@ async fn a_body_without_end_runs_into_its_bound() {
 }
 
 #[tokio::test]
-async fn a_program_of_http_takes_events_as_posts() {
+async fn http_program_receives_events_as_posts() {
     let t = Bench::new();
     for code in [200, 503, 422] {
         let program = t.program(guests::http(&status(code))).await;
@@ -101,7 +101,7 @@ async fn streamed<T>(
 }
 
 #[tokio::test]
-async fn a_small_answer_leaves_whole_even_if_it_may_stream() {
+async fn small_answer_is_not_streamed() {
     let t = Bench::new();
     let (end, seen) = streamed(&t, HELLO, Limits::DEFAULT, async |response| response.is_some()).await;
     assert!(matches!(end, End::Answered(_)) && !seen);
@@ -120,7 +120,7 @@ fn writes(chunks: u32, then: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_large_answer_streams_and_ends_as_the_guest_did() {
+async fn large_answer_streams_and_breaks_if_the_guest_fails() {
     let t = Bench::new();
     let collect = async |response: Option<http::Response<StreamedBody>>| {
         response.unwrap().into_body().collect().await.map(|body| body.to_bytes().len())
@@ -136,7 +136,7 @@ async fn a_large_answer_streams_and_ends_as_the_guest_did() {
 }
 
 #[tokio::test]
-async fn what_is_complete_leaves_while_the_guest_goes_on() {
+async fn complete_answer_leaves_while_the_guest_continues() {
     let t = Bench::new();
     let spins_on = "(func $run (param i32) (call $begin (local.get 0) (i32.const 200)) (call $write (i32.const 5))
         (call $finish) (loop $again (br $again)))";
@@ -152,14 +152,14 @@ async fn what_is_complete_leaves_while_the_guest_goes_on() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_stops_the_guest() {
+async fn disconnected_client_stops_the_guest() {
     let t = Bench::new();
     let (end, ()) = streamed(&t, FLOODS, Limits::DEFAULT, async |response| drop(response)).await;
     assert_eq!(why(end), "the client went away");
 }
 
 #[tokio::test]
-async fn a_slow_client_holds_the_guest_back() {
+async fn slow_client_applies_backpressure_to_the_guest() {
     let t = Bench::new();
     let limits = Limits { wall: Duration::from_millis(300), ..Limits::DEFAULT };
     let (end, _response) = streamed(&t, FLOODS, limits, async |response| response).await;

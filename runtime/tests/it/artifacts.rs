@@ -34,7 +34,7 @@ fn change(path: &PathBuf, change: impl FnOnce(&mut Vec<u8>)) {
 }
 
 #[tokio::test]
-async fn a_sealed_artifact_is_loaded_without_its_upload() {
+async fn sealed_artifact_is_loaded_without_its_upload() {
     let t = Bench::new();
     let upload = Upload::of(guests::typed(ANSWERS));
     let artifact = t.runtime.compile(upload.bytes.clone()).await.unwrap();
@@ -49,7 +49,7 @@ async fn a_sealed_artifact_is_loaded_without_its_upload() {
 }
 
 #[tokio::test]
-async fn a_rush_loads_once() {
+async fn concurrent_loads_are_coalesced() {
     let t = Bench::new();
     let upload = Arc::new(Upload::of(guests::typed(ANSWERS)));
     let loads = (0..20).map(|_| {
@@ -63,7 +63,7 @@ async fn a_rush_loads_once() {
 }
 
 #[tokio::test]
-async fn what_was_tampered_with_is_compiled_again() {
+async fn tampered_artifact_is_compiled_again() {
     let upload = Upload::of(guests::typed(ANSWERS));
     let t = Bench::new();
     t.runtime.compile(upload.bytes.clone()).await.unwrap();
@@ -109,7 +109,7 @@ async fn what_was_tampered_with_is_compiled_again() {
 }
 
 #[tokio::test]
-async fn an_artifact_is_bound_to_its_upload_and_its_installation() {
+async fn artifact_is_bound_to_its_upload_and_installation() {
     let t = Bench::new();
     let (answers, echoes) = (Upload::of(guests::typed(ANSWERS)), Upload::of(guests::typed(ECHOES)));
     for upload in [&answers, &echoes] {
@@ -135,7 +135,7 @@ async fn an_artifact_is_bound_to_its_upload_and_its_installation() {
 }
 
 #[tokio::test]
-async fn a_source_that_gives_other_bytes_is_not_believed() {
+async fn source_with_other_bytes_is_refused() {
     let t = Bench::new();
     let mut upload = Upload::of(guests::typed(ANSWERS));
     upload.bytes = guests::typed(ECHOES).into();
@@ -144,7 +144,7 @@ async fn a_source_that_gives_other_bytes_is_not_believed() {
 }
 
 #[tokio::test]
-async fn a_folder_that_others_may_write_to_is_refused() {
+async fn cache_folder_writable_by_others_is_refused() {
     let t = Bench::new();
     fs::set_permissions(t.folder.path().join("artifacts"), fs::Permissions::from_mode(0o777)).unwrap();
     let refused = Runtime::new(settings(t.folder.path())).map(drop).unwrap_err();
@@ -152,7 +152,7 @@ async fn a_folder_that_others_may_write_to_is_refused() {
 }
 
 #[tokio::test]
-async fn a_broken_upload_fails_everyone_who_waits_for_it() {
+async fn broken_upload_fails_every_waiting_load() {
     let t = Bench::new();
     let upload = Upload::of(b"\0asm".to_vec());
     for _ in 0..2 {

@@ -26,7 +26,7 @@ fn short_cpu() -> Limits {
 }
 
 #[tokio::test]
-async fn cpu_in_a_call_and_in_a_start_function() {
+async fn cpu_limit_ends_calls_and_start_functions() {
     let t = Bench::new();
     let starts = format!("(func $spin (loop $again (br $again))) (start $spin) {ANSWERS}");
     for core in [SPINS, &starts] {
@@ -39,7 +39,7 @@ async fn cpu_in_a_call_and_in_a_start_function() {
 }
 
 #[tokio::test]
-async fn a_spinning_guest_leaves_its_thread_to_others() {
+async fn spinning_guest_yields_its_thread() {
     // One thread for both: the other call and the timer get their turn while the guest spins.
     let t = Bench::new();
     let spinner = t.program(guests::typed(SPINS)).await;
@@ -78,7 +78,7 @@ impl backends::State for Silent {
 }
 
 #[tokio::test]
-async fn wall_clock_reaches_a_guest_that_waits() {
+async fn wall_clock_limit_ends_a_waiting_guest() {
     let t = Bench::new();
     let waits = "(func $run (param i32 i32) (result i32)
         (call $get (i32.const 0) (i32.const 3) (i32.const 256)) (call $answer (i32.const 0) (i32.const 0)))";
@@ -112,7 +112,7 @@ async fn memory_is_the_sum_over_memories_and_tables() {
 }
 
 #[tokio::test]
-async fn memory_that_a_component_begins_with_counts_too() {
+async fn initial_memory_counts_against_the_limit() {
     let t = Bench::new();
     let limits = Limits { memory_bytes: 1 << 20, ..Limits::DEFAULT };
     let outcome = t.event(&format!("(memory $second 20) {ANSWERS}"), limits).await;
@@ -120,7 +120,7 @@ async fn memory_that_a_component_begins_with_counts_too() {
 }
 
 #[tokio::test]
-async fn a_guest_that_copes_with_a_refused_growth_goes_on() {
+async fn guest_that_handles_a_refused_growth_continues() {
     let t = Bench::new();
     let limits = Limits { memory_bytes: 1 << 20, ..Limits::DEFAULT };
     let copes = "(func $run (param i32 i32) (result i32)
@@ -129,7 +129,7 @@ async fn a_guest_that_copes_with_a_refused_growth_goes_on() {
 }
 
 #[tokio::test]
-async fn recursion() {
+async fn recursion_exceeds_the_stack_limit() {
     let t = Bench::new();
     let recurses = "(func $run (param i32 i32) (result i32)
         (i32.add (i32.const 1) (call $run (local.get 0) (local.get 1))))";
@@ -138,7 +138,7 @@ async fn recursion() {
 }
 
 #[tokio::test]
-async fn a_trap_is_told_with_its_place() {
+async fn trap_names_the_function_it_occurred_in() {
     let t = Bench::new();
     let outcome = t.event("(func $run (param i32 i32) (result i32) unreachable)", Limits::DEFAULT).await;
     match outcome.end {
@@ -150,7 +150,7 @@ async fn a_trap_is_told_with_its_place() {
 }
 
 #[tokio::test]
-async fn an_answer_beyond_its_bound() {
+async fn oversized_answer_exceeds_the_response_limit() {
     let t = Bench::new();
     let limits = Limits { response_bytes: 1_000, ..Limits::DEFAULT };
     let large = "(func $run (param i32 i32) (result i32) (call $answer (i32.const 0) (i32.const 1001)))";
@@ -164,7 +164,7 @@ async fn an_answer_beyond_its_bound() {
 }
 
 #[tokio::test]
-async fn what_one_call_may_hand_to_the_host() {
+async fn oversized_host_call_exceeds_the_limit() {
     let t = Bench::new();
     let hands = "(func $run (param i32 i32) (result i32)
         (drop (memory.grow (i32.const 400)))
@@ -179,7 +179,7 @@ fn repeats(what: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_the_host_holds_for_a_guest() {
+async fn host_resources_of_a_guest_are_limited() {
     let t = Bench::new();
     let typed = |what: &str| guests::typed(&format!("(func $run (param i32 i32) (result i32) {what} unreachable)"));
     let http = |what: &str| guests::http(&format!("(func $run (param i32) (local $f i32) {what})"));
@@ -197,7 +197,7 @@ async fn what_the_host_holds_for_a_guest() {
 }
 
 #[tokio::test]
-async fn calls_beyond_the_instances_wait_for_their_turn() {
+async fn calls_beyond_the_instances_wait() {
     let t = Bench::new();
     let program = t.program(guests::typed(SPINS)).await;
     let limits = Limits { cpu: Duration::from_millis(20), wall: Duration::from_secs(20), ..Limits::DEFAULT };

@@ -16,7 +16,7 @@ async fn stored(core: &str, bytes: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn every_nan_that_arithmetic_makes_is_the_canonical_one() {
+async fn arithmetic_produces_only_canonical_nans() {
     // Payloads and signs come from memory, so that nothing is computed while compiling. What is at 2,048 is zero.
     let zero = "(f32.load (i32.const 2048))";
     let payload = "(f32.load (i32.const 2052))";
@@ -62,7 +62,7 @@ async fn every_nan_that_arithmetic_makes_is_the_canonical_one() {
 }
 
 #[tokio::test]
-async fn relaxed_simd_gives_what_its_deterministic_profile_says() {
+async fn relaxed_simd_follows_the_deterministic_profile() {
     let core = "(i32.store (i32.const 2048) (i32.const 0x7fc00000))
         (i32.store (i32.const 2052) (i32.const 0x80008000))
         (v128.store (i32.const 1024) (i32x4.relaxed_trunc_f32x4_s (v128.load32_splat (i32.const 2048))))
@@ -74,7 +74,7 @@ async fn relaxed_simd_gives_what_its_deterministic_profile_says() {
 }
 
 #[tokio::test]
-async fn memory_grows_to_the_limit_and_no_further() {
+async fn memory_grows_up_to_the_limit_exactly() {
     let pages = Limits::CEILING.memory_bytes / 65_536;
     // Both memories have two pages together with which the component begins; each grows page by page in turn until one
     // is refused. Answers how many there are.
@@ -93,7 +93,7 @@ async fn memory_grows_to_the_limit_and_no_further() {
 }
 
 #[tokio::test]
-async fn a_guest_that_exceeds_its_own_maximum_has_used_nothing() {
+async fn growth_beyond_a_declared_maximum_uses_no_memory() {
     let grows = "(memory $second 0 10) (table $t 0 100 funcref)
         (func $run (param i32 i32) (result i32)
           (i32.store (i32.const 1024) (memory.grow $second (i32.const 11)))

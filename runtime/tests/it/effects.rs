@@ -18,7 +18,7 @@ fn guest(run: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn effects_come_out_in_order() {
+async fn effects_are_returned_in_order() {
     let t = Bench::new();
     // Answers with what the transaction's result points to.
     let program = t.program(guest("(call $answer (i32.load (i32.const 260)) (i32.load (i32.const 264)))")).await;
@@ -43,7 +43,7 @@ async fn effects_come_out_in_order() {
 }
 
 #[tokio::test]
-async fn a_transaction_needs_somebody_it_is_for() {
+async fn transaction_without_end_user_is_refused() {
     let t = Bench::new();
     let program = t.program(guest("(call $answer (i32.load (i32.const 260)) (i32.load (i32.const 264)))")).await;
     let outcome = program.run(event(b""), run(Limits::DEFAULT)).await;
@@ -53,7 +53,7 @@ async fn a_transaction_needs_somebody_it_is_for() {
 }
 
 #[tokio::test]
-async fn a_run_that_ends_badly_changes_nothing() {
+async fn failed_run_has_no_effects() {
     let t = Bench::new();
     let rejects = t.program(guest("(call $reject (i32.const 4) (i32.const 5))")).await;
     let outcome = rejects.run(event(b""), enrolled()).await;
@@ -66,7 +66,7 @@ async fn a_run_that_ends_badly_changes_nothing() {
 }
 
 #[tokio::test]
-async fn reads_come_out() {
+async fn reads_are_returned() {
     let t = Bench::new();
     let reads = "(func $run (param i32 i32) (result i32)
         (call $get (i32.const 0) (i32.const 3) (i32.const 256)) (call $answer (i32.const 0) (i32.const 0)))";
@@ -90,7 +90,7 @@ async fn too_many_effects_end_the_run() {
 }
 
 #[tokio::test]
-async fn a_no_to_an_end_user_is_the_guests_to_hear_and_a_backend_that_is_away_is_not() {
+async fn guest_hears_a_refusal_but_not_a_backend_failure() {
     let t = Bench::new();
     let saves_for = |name: &str| {
         let create = format!(

@@ -18,7 +18,7 @@ macro_rules! contains {
 }
 
 #[tokio::test]
-async fn what_is_not_a_component() {
+async fn uploads_that_are_no_components_are_refused() {
     let t = Bench::new();
     contains!(t.rejection(b"").await, "empty");
     contains!(t.rejection(b"GIF89a").await, "not WebAssembly");
@@ -31,7 +31,7 @@ async fn what_is_not_a_component() {
 }
 
 #[tokio::test]
-async fn machine_code_is_not_taken_from_outside() {
+async fn uploaded_machine_code_is_refused() {
     let t = Bench::new();
     t.program(guests::typed(guests::ANSWERS)).await;
     let artifact = crate::artifacts::files(&t, "cwasm").remove(0);
@@ -39,7 +39,7 @@ async fn machine_code_is_not_taken_from_outside() {
 }
 
 #[tokio::test]
-async fn unknown_imports_and_useless_exports_are_named() {
+async fn unknown_imports_and_unusable_exports_are_named() {
     let t = Bench::new();
     let importing = |name: &str| binary(&format!(r#"(component (import "{name}" (instance)))"#));
     for unknown in ["wasi:keyvalue/store@0.2.0", "acme:bank/money@1.0.0", "larder:function/treasury@0.1.0"] {
@@ -56,7 +56,7 @@ async fn unknown_imports_and_useless_exports_are_named() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_compiled_or_run_is_named() {
+async fn components_that_cannot_be_compiled_or_run_are_refused() {
     let t = Bench::new();
     let with = |core: &str| guests::typed(&format!("{} {core}", guests::ANSWERS));
     let long = format!("(func (drop (i32.const 1)) {})", "(drop (i32.const 1))".repeat(200_000));
@@ -76,7 +76,7 @@ async fn what_could_not_be_compiled_or_run_is_named() {
 }
 
 #[tokio::test]
-async fn a_compiler_that_needs_too_much_is_stopped() {
+async fn compiler_that_exceeds_its_limits_is_stopped() {
     let folder = Arc::new(TempDir::new().unwrap());
     let wasm = Bytes::from(guests::typed(guests::ANSWERS));
     let compile = async |change: &dyn Fn(&mut larder_runtime::Settings)| {

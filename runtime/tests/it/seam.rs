@@ -108,7 +108,7 @@ fn told(answer: &[u8], at: usize) -> u64 {
 }
 
 #[tokio::test]
-async fn the_same_answers_make_the_same_run() {
+async fn same_answers_lead_to_the_same_outcome() {
     let noon = Duration::from_secs(1_800_000_000);
     let [first, second] = [asked(fixed(noon, 7)).await, asked(fixed(noon, 7)).await];
     assert_eq!(first.effects, second.effects);
@@ -246,7 +246,7 @@ impl Random for Recorder {
 }
 
 #[tokio::test]
-async fn whoever_wraps_the_backends_sees_every_answer() {
+async fn recorder_around_the_backends_sees_every_answer() {
     let plain = answer(asked(fixed(Duration::from_secs(1), 7)).await);
     let (recorder, recorded) = Recorder::around(fixed(Duration::from_secs(1), 7));
     assert_eq!(answer(asked(recorded).await), plain);
@@ -289,7 +289,7 @@ impl Random for Dry {
 }
 
 #[tokio::test]
-async fn randomness_that_is_not_to_be_had_is_the_hosts_fault() {
+async fn missing_randomness_is_a_host_failure() {
     let backends = Backends { random: Arc::new(Dry), ..fixed(Duration::ZERO, 0) };
     let outcome = asked(backends).await;
     let End::Failed(larder_model::Failure::Host(why)) = outcome.end else { panic!("the guest went on") };

@@ -1,7 +1,5 @@
 //! `Idempotency-Key`: the same request, the same answer, one effect.
 
-use std::time::Duration;
-
 use larder_tests::{Api, Larder, Options, both, eventually, guests};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -111,11 +109,8 @@ both!(while_a_request_is_under_way_it_is_not_begun_again, async |on| {
     api.deploy("f", &guests::guest("hello-http"), json!({})).await;
     let slow = json!({ "path": "/hello/slow?ms=2000", "method": "GET" });
     let second = async {
-        eventually("the refusal", async || {
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            Some(post(&api, EXECUTIONS, "slow", &slow).await)
-        })
-        .await
+        api.in_progress(1).await;
+        post(&api, EXECUTIONS, "slow", &slow).await
     };
     let (first, second) = tokio::join!(post(&api, EXECUTIONS, "slow", &slow), second);
     assert_eq!((second.status, &second.body["type"]), (409, &json!("general_idempotency_in_flight")), "{second:?}");
@@ -145,8 +140,11 @@ both!(an_answer_is_forgotten_after_its_time, async |on| {
     let api = larder.api();
     api.deploy("f", &guests::guest("hello-http"), json!({})).await;
     let first = post(&api, EXECUTIONS, "k", &echo("a")).await;
-    tokio::time::sleep(Duration::from_millis(1_200)).await;
-    let second = post(&api, EXECUTIONS, "k", &echo("b")).await;
+    let second = eventually("the key to be forgotten", async || {
+        let answer = post(&api, EXECUTIONS, "k", &echo("b")).await;
+        (answer.status != 422).then_some(answer)
+    })
+    .await;
     assert_eq!((second.status, &second.replayed), (201, &None), "{second:?}");
     assert_ne!(first.body["$id"], second.body["$id"]);
 });

@@ -150,7 +150,7 @@ const INDEXED: [(&str, &str, &[&str]); 20] = [
 ];
 
 both!(every_list_is_served_by_an_index, async |on| {
-    let (folder, database) = (tempfile::tempdir().unwrap(), on.database().await);
+    let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
     let mut settings = Settings::load(None, &[]).unwrap();
     settings.database.url = database.as_ref().map(|database| database.url()).unwrap_or_default();
     let store = Store::open(&settings.database, Path::new(folder.path())).await.unwrap();

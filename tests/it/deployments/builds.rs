@@ -16,7 +16,8 @@ fn endless() -> Vec<u8> {
 
 both!(a_partners_builds_do_not_hold_up_anothers, async |on| {
     let arena =
-        Arena::with(Options::on(on).set("LARDER_BUILD__DEADLINE", "20s").set("LARDER_BUILD__AT_ONCE", "2")).await;
+        Arena::with(Options::on(on).fresh().set("LARDER_BUILD__DEADLINE", "20s").set("LARDER_BUILD__AT_ONCE", "2"))
+            .await;
     let bomb = endless();
     arena.api.create_function("slow", json!({})).await.is(201);
     for _ in 0..4 {
@@ -40,7 +41,7 @@ both!(a_partners_builds_do_not_hold_up_anothers, async |on| {
 
 // What it may is looked at before it is compiled: a missing line costs no compile.
 both!(what_is_not_granted_is_told_before_anything_is_compiled, async |on| {
-    let larder = Larder::start_on(on).await;
+    let larder = Larder::start_with(Options::on(on).fresh()).await;
     let api = larder.api();
     api.create_function("f", json!({})).await.is(201);
     let dear = slow_to_compile(&guests::guest("probe"), 600, 600, 1_000);
@@ -62,7 +63,7 @@ both!(what_is_not_granted_is_told_before_anything_is_compiled, async |on| {
 // Some toolchains import whatever a world has: nobody should ask for a right that no code uses.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_says_what_nothing_calls() {
-    let larder = Larder::start_with(Options::default()).await;
+    let larder = Larder::start_with(Options::default().fresh()).await;
     let api = larder.api();
     let idle = r#"
 (import "larder:function/state@0.1.0" "delete" (func $delete (param i32 i32 i32)))
@@ -106,7 +107,7 @@ fn small() -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_deadline_of_a_build_counts_what_it_computes() {
-    let larder = Larder::start_with(Options::default().set("LARDER_BUILD__DEADLINE", "1s")).await;
+    let larder = Larder::start_with(Options::default().fresh().set("LARDER_BUILD__DEADLINE", "1s")).await;
     let api = larder.api();
     // Others have the machine for longer than the deadline.
     api.create_function("patient", json!({})).await.is(201);
@@ -114,7 +115,7 @@ async fn the_deadline_of_a_build_counts_what_it_computes() {
     let deployment = api.upload("patient", &small(), true).await.is(202);
     let compiling = compiler(&larder).await;
     kill_process(compiling, Signal::STOP).expect("a grandchild of ours");
-    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
     kill_process(compiling, Signal::CONT).expect("a grandchild of ours");
     let deployment = api.built("patient", &deployment).await;
     assert_eq!(deployment["status"], "ready", "{deployment:#}");
@@ -132,7 +133,7 @@ async fn the_deadline_of_a_build_counts_what_it_computes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_build_whose_process_dies_again_and_again_is_given_up() {
-    let options = Options::on(Backend::Embedded).set("LARDER_BUILD__DEADLINE", "10m");
+    let options = Options::on(Backend::Embedded).fresh().set("LARDER_BUILD__DEADLINE", "10m");
     let mut larder = Larder::start_with(options).await;
     larder.api().create_function("deadly", json!({})).await.is(201);
     let deployment = larder.api().upload("deadly", &endless(), false).await.is(202);

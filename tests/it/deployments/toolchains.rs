@@ -5,9 +5,10 @@
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use larder_tests::hostile::{Arena, corpus};
-use larder_tests::{Backend, Larder, Options, guests, workspace};
+use larder_tests::{Backend, Larder, Options, guests, within, workspace};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -63,7 +64,7 @@ async fn run(language: &str) {
     let anna = api.enrol("event", "anna", "card-1", json!({})).await;
     let data = json!({ "amount": "12.50", "currency": "SEK" });
     api.event("1", "card.purchase", Some("card-1"), data.clone()).await.is(202);
-    let saved = wait_for("the saving", async || {
+    let saved = within(Duration::from_secs(600), "the saving", async || {
         let transactions = api.transactions().await;
         (!transactions.is_empty()).then_some(transactions)
     })
@@ -84,16 +85,6 @@ async fn run(language: &str) {
     let execution = api.execute("event", json!({ "body": wrong.to_string(), "enrolmentId": anna })).await;
     assert_eq!((&execution["status"], &execution["responseStatusCode"]), (&json!("failed"), &json!(422)));
     assert_eq!(api.transactions().await.len(), 2);
-}
-
-async fn wait_for<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..6_000 {
-        if let Some(found) = check().await {
-            return found;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
-    panic!("waited ten minutes in vain: {what}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -36,7 +36,7 @@ fn contains(text: &str, parts: &[&str]) {
 }
 
 both!(what_is_no_component_of_ours_is_named, async |on| {
-    let larder = Larder::start_on(on).await;
+    let larder = Larder::start_with(Options::on(on).fresh()).await;
     let api = larder.api();
     let good = guests::guest("hello-http");
     api.deploy("hello", &good, json!({ "routes": ["/hello"] })).await;
@@ -79,7 +79,8 @@ both!(what_is_no_component_of_ours_is_named, async |on| {
 both!(an_upload_that_is_too_large_is_refused_and_not_kept, async |on| {
     let good = guests::guest("hello-http");
     let max = good.len();
-    let larder = Larder::start_with(Options::on(on).set("LARDER_BUILD__UPLOAD_BYTES_MAX", max.to_string())).await;
+    let larder =
+        Larder::start_with(Options::on(on).fresh().set("LARDER_BUILD__UPLOAD_BYTES_MAX", max.to_string())).await;
     let api = larder.api();
     api.deploy("hello", &good, json!({ "routes": ["/hello"] })).await;
     let kept = bytes(&larder.data());
@@ -105,9 +106,10 @@ both!(compile_bombs_are_stopped_by_time_and_by_memory, async |on| {
     // Each is stopped by its own bound, however slow the machine is: the other one is far away.
     for (bomb, deadline, memory_bytes, says) in [
         (slow_to_compile(&good, 4_000, 4_000, 1), "150s", 512u64 << 20, "compiling needed more than 512 MiB of memory"),
-        (slow_to_compile(&good, 600, 600, 1_000), "15s", 4 << 30, "compiling needed more than 15 s"),
+        (slow_to_compile(&good, 600, 600, 1_000), "5s", 4 << 30, "compiling needed more than 5 s"),
     ] {
         let options = Options::on(on)
+            .fresh()
             .set("LARDER_BUILD__DEADLINE", deadline)
             .set("LARDER_BUILD__MEMORY_BYTES", memory_bytes.to_string());
         let larder = Larder::start_with(options).await;

@@ -189,7 +189,7 @@ async fn servers_that_misbehave_harm_only_the_call() {
     let server = Outside::start().await;
     let at = server.address.to_string();
     world.grant(here(&[&at])).await;
-    for (path, error, body_error, why) in [
+    let servers = [
         ("/never", "HttpResponseTimeout", "", "the answer did not begin within 1500 ms"),
         ("/interim", "HttpResponseTimeout", "", "the answer did not begin within 1500 ms"),
         ("/slow-body", "", "HTTP response timeout", "nothing of the answer's body came for 1400 ms"),
@@ -204,7 +204,8 @@ async fn servers_that_misbehave_harm_only_the_call() {
         ("/switch", "HttpProtocolError", "", "switches protocols"),
         ("/nonsense", "HttpProtocolError", "", "not valid HTTP"),
         ("/close", "HttpResponseIncomplete", "", "ended before the answer was complete"),
-    ] {
+    ];
+    let calls = servers.map(async |(path, error, body_error, why)| {
         let begun = Instant::now();
         let told = world.get(&at, path).await;
         let text = |key: &str| told[key].as_str().unwrap_or_default().to_owned();
@@ -215,7 +216,8 @@ async fn servers_that_misbehave_harm_only_the_call() {
         let errors = world.owner_reads(&line).await;
         let line = errors.lines().find(|said| said.starts_with(&line)).unwrap_or_else(|| panic!("{path}: {errors}"));
         assert!(line.contains(why), "{line}");
-    }
+    });
+    futures::future::join_all(calls).await;
     eventually("the connections to be closed", async || (server.open() == 0).then_some(())).await;
     for path in ["/", "/one-interim", "/missing", "/empty", "/big?bytes=999999"] {
         let told = world.get(&at, path).await;
@@ -317,7 +319,7 @@ async fn the_shorter_of_two_timeouts_counts() {
     let silent = mute.local_addr().expect("an address").to_string();
     let secure = json!({ "scheme": "https", "hosts": [silent], "network": "127.0.0.0/8" });
     world.grant(json!([secure, here(&[&at])[0]])).await;
-    for (call, key, error, least, most) in [
+    let calls = [
         (json!({ "authority": at, "path": "/never", "first_byte_ms": 200 }), "error", "HttpResponseTimeout", 200, 2900),
         (
             json!({ "authority": at, "path": "/never", "first_byte_ms": 60000 }),
@@ -349,13 +351,15 @@ async fn the_shorter_of_two_timeouts_counts() {
             3000,
             9000,
         ),
-    ] {
+    ];
+    let calls = calls.map(async |(call, key, error, least, most)| {
         let begun = Instant::now();
         let told = world.call(json!([call])).await.remove(0);
         let took = begun.elapsed().as_millis();
         assert_eq!(told[key], error, "{call}: {told}");
         assert!((least..most).contains(&took), "{call} took {took} ms");
-    }
+    });
+    futures::future::join_all(calls).await;
     // Waiting is free.
     let executions = world.larder.api().executions("caller").await;
     assert!(executions.iter().all(|execution| execution["status"] == "completed"), "{executions:#?}");

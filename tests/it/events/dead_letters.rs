@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use larder_model::ids::{EventId, ExecutionId};
 use larder_model::time::Clock;
-use larder_model::{Execution, ExecutionStatus, RequestRecord, StoredEvent, Trigger};
+use larder_model::{Execution, ExecutionStatus, RequestRecord, Trigger};
 use larder_store::ledger::{Ended, Verdict};
-use larder_store::{Claimed, NewExecution, Root, RoutedEvent, retention};
-use larder_tests::{Api, Larder, Options, both, eventually, guests};
+use larder_store::{Claimed, NewExecution, RoutedEvent, retention};
+use larder_tests::{Api, Larder, Options, both, eventually, guests, rows};
 use serde_json::{Value, json};
 
 use crate::events::schedules;
@@ -218,48 +217,25 @@ both!(what_its_process_dies_of_is_given_up, async |on| {
 });
 
 both!(an_event_stays_while_a_dead_letter_needs_it, async |on| {
-    let (folder, database) = (tempfile::tempdir().unwrap(), on.database().await);
+    let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
     let clock = Clock::manual(1_795_262_400_000);
     let app = schedules::app(folder.path(), &database, clock.clone()).await;
-    let (partner, function) = schedules::scheduled(&app, "").await;
-    let (now, row) = (clock.now_ms(), EventId::generate(&clock));
-    let event = StoredEvent {
-        partner: partner.clone(),
-        row: row.clone(),
-        id: "e".into(),
-        source: "/tests".into(),
-        kind: "it.happened".into(),
-        subject: None,
-        time: "2026-11-21T12:00:00Z".into(),
-        data_content_type: "application/json".into(),
-        data: vec![].into(),
-        attributes: Default::default(),
-        depth: 0,
-        root: None,
-        created_at_ms: now,
-    };
-    app.store.insert_events(&[event]).await.unwrap();
-    let id = ExecutionId::generate(&clock);
+    let of = schedules::scheduled(&app, "").await;
+    let (partner, now) = (of.0.clone(), clock.now_ms());
+    let event = rows::event(&clock, &partner, "e", "it.happened");
+    app.store.insert_events(std::slice::from_ref(&event)).await.unwrap();
     let request = RequestRecord {
         method: "POST".into(),
         path: "/".into(),
         headers: vec![("authorization".into(), "secret".into())],
     };
     let new = NewExecution {
-        partner: partner.clone(),
-        id: id.clone(),
-        function,
-        trigger: Trigger::Event,
-        trigger_key: None,
-        event: Some(row),
-        enrolment: None,
-        nominal_at_ms: None,
-        late_ms: None,
-        scheduled_at_ms: None,
+        event: Some(event.row),
         request: request.clone(),
         body: Some(b"body".to_vec()),
-        now,
+        ..rows::queued(&clock, &of, Trigger::Event)
     };
+    let id = new.id.clone();
     let waiting = app.store.waiting_events(&partner, 1).await.unwrap();
     let routed = RoutedEvent { event: &waiting[0], executions: vec![new], fanouts: vec![] };
     app.store.route_events(&[routed], &[]).await.unwrap();
@@ -274,13 +250,7 @@ both!(an_event_stays_while_a_dead_letter_needs_it, async |on| {
         let ended = Ended {
             execution: Execution { status: ExecutionStatus::Failed, buried_at_ms: Some(now), ..claimed.execution },
             holder: Some(claimed.holder),
-            retry_at_ms: None,
-            reads: vec![],
-            effects: vec![],
-            end_user: None,
-            depth: 1,
-            root: Root { key: id.to_string(), descendants_max: 1 },
-            function_made_at_ms: None,
+            ..rows::outcome(&clock, &of, vec![])
         };
         let verdicts = app.store.commit_outcomes(&[ended], &clock).await.unwrap();
         assert_eq!(verdicts, [Verdict::Committed { emitted: false }]);

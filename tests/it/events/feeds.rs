@@ -296,11 +296,7 @@ both!(what_is_the_operators_goes_to_those_it_names_and_no_other, async |on| {
     aggregator.name_to(&operator, "/operator").await;
     let mut partners = Vec::new();
     for partner in ["acme", "zeta"] {
-        operator.post("/partners", json!({ "partnerId": partner, "name": partner })).await.is(201);
-        let scopes = Api::every_scope();
-        let key =
-            operator.post(&format!("/partners/{partner}/keys"), json!({ "name": "k", "scopes": scopes })).await.is(201);
-        let api = larder.api_of(Some(partner), key["secret"].as_str());
+        let api = larder.partner(partner).await;
         deploy(&api).await;
         partners.push(api);
     }

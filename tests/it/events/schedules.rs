@@ -5,9 +5,9 @@ use larder_model::ids::{DeploymentId, FunctionId, PartnerId};
 use larder_model::settings::Settings;
 use larder_model::time::{Clock, rfc3339};
 use larder_model::{BuildStatus, Deployment, Exports, Function};
-use larder_platform::app::App;
 use larder_platform::jobs::schedules;
 use larder_secrets::Secrets;
+use larder_server::app::App;
 use larder_signals::lifecycle::Lifecycle;
 use larder_store::listing::Listing;
 use larder_tests::both;
@@ -106,11 +106,11 @@ async fn fired(app: &App, of: &(PartnerId, FunctionId)) -> Vec<(String, Option<i
 }
 
 async fn fire(app: &App) {
-    while schedules::step(app.clone()).await.unwrap() {}
+    while schedules::step(app).await.unwrap() {}
 }
 
 both!(each_time_is_fired_once_also_across_a_restart_and_a_clock_set_back, async |on| {
-    let (folder, database) = (tempfile::tempdir().unwrap(), on.database().await);
+    let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
     let clock = Clock::manual(NOON);
     let of = {
         let app = app(folder.path(), &database, clock.clone()).await;
@@ -144,7 +144,7 @@ both!(each_time_is_fired_once_also_across_a_restart_and_a_clock_set_back, async 
 });
 
 both!(what_was_missed_for_longer_than_the_window_is_left_out, async |on| {
-    let (folder, database) = (tempfile::tempdir().unwrap(), on.database().await);
+    let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
     let clock = Clock::manual(NOON);
     let app = app(folder.path(), &database, clock.clone()).await;
     let of = scheduled(&app, "*/10 * * * *").await;
@@ -155,7 +155,7 @@ both!(what_was_missed_for_longer_than_the_window_is_left_out, async |on| {
 });
 
 both!(a_deployment_does_not_lose_a_firing_that_is_due, async |on| {
-    let (folder, database) = (tempfile::tempdir().unwrap(), on.database().await);
+    let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
     let clock = Clock::manual(NOON);
     let app = app(folder.path(), &database, clock.clone()).await;
     let of = scheduled(&app, "0 13 * * *").await;

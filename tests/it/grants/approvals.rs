@@ -1,8 +1,8 @@
 //! What is approved is what happens: a name that leads elsewhere than was approved waits for a yes.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use larder_tests::upstream::{Reply, Service};
@@ -118,15 +118,13 @@ both!(a_run_under_way_reaches_nothing_that_was_moved_meanwhile, async |on| {
     let api = larder.api();
     let mover = key(&larder, &["upstreams.write"]).await;
     let (a, b) = (service("a").await, service("b").await);
-    let (asked, go) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (asked, (go, may_go)) = (Arc::new(AtomicBool::new(false)), mpsc::channel());
     let slow = Service::start({
-        let (asked, go) = (asked.clone(), go.clone());
+        let (asked, may_go) = (asked.clone(), Mutex::new(may_go));
         move |_| {
             asked.store(true, SeqCst);
             // The service's own thread of one connection may wait.
-            tokio::task::block_in_place(|| {
-                (0..500).take_while(|_| !go.load(SeqCst)).for_each(|_| std::thread::sleep(Duration::from_millis(10)))
-            });
+            tokio::task::block_in_place(|| may_go.lock().unwrap().recv_timeout(Duration::from_secs(20))).unwrap();
             Reply::new(200, "slow")
         }
     })
@@ -139,7 +137,7 @@ both!(a_run_under_way_reaches_nothing_that_was_moved_meanwhile, async |on| {
     let run = tokio::spawn(larder.web("demo", Method::POST, "/f").body(calls).send());
     eventually("the run to be under way", async || asked.load(SeqCst).then_some(())).await;
     mover.patch("/upstreams/bank", json!({ "url": b.url() })).await.is(200);
-    go.store(true, SeqCst);
+    go.send(()).unwrap();
     let answer: Value = serde_json::from_str(&run.await.unwrap().unwrap().text().await.unwrap()).unwrap();
     assert_eq!((&answer[0]["text"], &answer[1]["error"]), (&json!("slow"), &json!(REFUSED)), "{answer}");
     assert_eq!(b.count(), 0);

@@ -3,12 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use larder_model::ids::{EnrolmentId, ExecutionId, FunctionId, KeyId, PartnerId};
+use larder_model::ids::KeyId;
 use larder_model::time::Clock;
-use larder_model::{Effect, Enrolment, EnrolmentStatus, Execution, ExecutionStatus, Trigger};
-use larder_store::Root;
-use larder_store::ledger::{Ended, Verdict};
-use larder_tests::{Answer, Api, Backend, Larder, Options, both, eventually, guests, within};
+use larder_store::ledger::Verdict;
+use larder_tests::{Answer, Api, Backend, Larder, Options, both, eventually, guests, rows, within};
 use serde_json::{Value, json};
 
 use crate::events::schedules;
@@ -348,63 +346,24 @@ both!(the_sum_of_an_end_user_holds_in_a_race_of_many_runs, async |on| {
     drop(other);
 });
 
-/// The outcome of a run that saved these amounts for somebody who is enrolled.
-fn outcome(clock: &Clock, of: &(PartnerId, FunctionId), end_user: &str, amounts: &[i64]) -> Ended {
-    let id = ExecutionId::generate(clock);
-    let saving = |(at, minor): (usize, &i64)| Effect::Transaction {
-        id: format!("{id}-{at}"),
-        end_user: Some(end_user.into()),
-        amount: String::new(),
-        amount_minor: *minor,
-        currency: "SEK".into(),
-        memo: None,
-    };
-    Ended {
-        effects: amounts.iter().enumerate().map(saving).collect(),
-        execution: Execution::new(
-            of.0.clone(),
-            id,
-            of.1.clone(),
-            Trigger::Http,
-            ExecutionStatus::Completed,
-            clock.now_ms(),
-        ),
-        holder: None,
-        retry_at_ms: None,
-        reads: vec![],
-        end_user: None,
-        depth: 1,
-        root: Root { key: "a call".into(), descendants_max: 1 },
-        function_made_at_ms: None,
-    }
-}
-
 both!(a_sum_is_over_a_rolling_period_and_over_all_of_a_group, async |on| {
     const HOUR: i64 = 60 * 60 * 1_000;
-    let (folder, database) = (tempfile::tempdir().unwrap(), on.database().await);
+    let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
     let clock = Clock::manual(1_795_262_400_500);
     let app = schedules::app(folder.path(), &database, clock.clone()).await;
     let of = schedules::scheduled(&app, "").await;
     for end_user in ["anna", "bo"] {
-        let enrolment = Enrolment {
-            partner: of.0.clone(),
-            id: EnrolmentId::generate(&clock),
-            function: of.1.clone(),
-            end_user: end_user.into(),
-            topic: "t".into(),
-            settings: "{}".into(),
-            status: EnrolmentStatus::Active,
-            created_at_ms: clock.now_ms(),
-            updated_at_ms: clock.now_ms(),
-        };
-        app.store.insert_enrolment(&enrolment).await.unwrap();
+        app.store.insert_enrolment(&rows::enrolment(&clock, &of, end_user)).await.unwrap();
     }
     let grants = serde_json::from_value(may("10.00", "10.00")).unwrap();
     let key = KeyId::generate(&clock);
     assert!(app.store.set_grants(&of.0, &of.1, &grants, &key, true, &clock).await.unwrap());
     let commit = async |group: &[(&str, &[i64])]| -> Vec<bool> {
-        let group: Vec<Ended> =
-            group.iter().map(|(end_user, amounts)| outcome(&clock, &of, end_user, amounts)).collect();
+        let saved = |(end_user, amounts): &(&str, &[i64])| {
+            let amounts: Vec<_> = amounts.iter().map(|amount| (*end_user, *amount)).collect();
+            rows::savings(&clock, &of, &amounts)
+        };
+        let group: Vec<_> = group.iter().map(saved).collect();
         let verdicts = app.store.commit_outcomes(&group, &clock).await.unwrap();
         verdicts.iter().map(|verdict| matches!(verdict, Verdict::Committed { .. })).collect()
     };

@@ -1,7 +1,5 @@
 //! What is said of the money is true: committed, refused, or unknown with the id to look up.
 
-use std::time::Duration;
-
 use larder_tests::proxy::{LastCommit, Mode, Proxy};
 use larder_tests::services::{self, Database};
 use larder_tests::{Api, Larder, Options, both, eventually, guests};
@@ -119,11 +117,12 @@ async fn a_request_of_unknown_fate_under_a_key_is_made_again_and_saves_once() {
         let key = format!("a-key-for-{commit:?}");
         let request = || {
             let request = api.request(Method::POST, EXECUTIONS).header("idempotency-key", &key);
-            request.json(&json!({ "method": "GET", "path": "/save-slowly?300" }))
+            request.json(&json!({ "method": "GET", "path": "/save-slowly?600" }))
         };
         let told = tokio::spawn(Told::of(request()));
         // The key's own commit passes; what comes while the guest sleeps is the ledger's.
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        let kept = async || api.limit("records.idempotency_keys_per_partner").await.1;
+        eventually("the key to be kept", async || (kept().await == saved as u64).then_some(())).await;
         behind.proxy.refuse_after(commit);
         let told = told.await.unwrap();
         behind.proxy.set(Mode::Pass);
@@ -162,7 +161,7 @@ both!(a_disabled_function_saves_nothing_whatever_the_trigger, async |on| {
         tokio::join!(web, key, guest)
     };
     let disable = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        api.in_progress(3).await;
         switch(false).await;
     };
     let ((web, key, guest), ()) = tokio::join!(under_way, disable);

@@ -3,18 +3,15 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use larder_model::ids::{EnrolmentId, EventId, ExecutionId, FunctionId, PartnerId};
 use larder_model::settings::Settings;
 use larder_model::time::Clock;
-use larder_model::{
-    Effect, Enrolment, EnrolmentStatus, Event, Execution, ExecutionStatus, Function, Grants, StoredEvent, Trigger,
-};
+use larder_model::{Effect, Event, Execution, ExecutionStatus, Function, Grants, StoredEvent, Trigger};
 use larder_platform::ledger::{self, Ledger};
+use larder_store::Store;
 use larder_store::ledger::Ended;
-use larder_store::{NewExecution, Root, Store};
 use larder_tests::proxy::{LastCommit, Mode, Proxy};
 use larder_tests::services::{self, Database};
-use larder_tests::{Backend, both};
+use larder_tests::{Backend, both, eventually, rows};
 use serde_json::json;
 
 const NOW: i64 = 1_795_262_400_000;
@@ -23,8 +20,7 @@ const NOW: i64 = 1_795_262_400_000;
 struct World {
     store: Store,
     clock: Clock,
-    partner: PartnerId,
-    function: FunctionId,
+    of: rows::Of,
     _folder: tempfile::TempDir,
 }
 
@@ -33,7 +29,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let settings = Settings::load(None, &[("database.url", url)]).unwrap();
         let store = Store::open(&settings.database, folder.path()).await.unwrap();
-        let (partner, function): (PartnerId, FunctionId) = ("acme".parse().unwrap(), "f".parse().unwrap());
+        let (partner, function): rows::Of = ("acme".parse().unwrap(), "f".parse().unwrap());
         store.insert_partner(&partner, "Acme", NOW).await.unwrap();
         let max = "92233720368547758.07";
         let grants: Grants = serde_json::from_value(json!({
@@ -42,24 +38,13 @@ impl World {
         .unwrap();
         let new = Function { grants, ..Function::new(partner.clone(), function.clone(), NOW) };
         store.insert_function(&new).await.unwrap();
-        let world = World { store, clock: Clock::manual(NOW), partner, function, _folder: folder };
+        let world = World { store, clock: Clock::manual(NOW), of: (partner, function), _folder: folder };
         world.enrol("anna").await;
         world
     }
 
     async fn enrol(&self, end_user: &str) {
-        let enrolment = Enrolment {
-            partner: self.partner.clone(),
-            id: EnrolmentId::generate(&self.clock),
-            function: self.function.clone(),
-            end_user: end_user.into(),
-            topic: "all".into(),
-            settings: "{}".into(),
-            status: EnrolmentStatus::Active,
-            created_at_ms: NOW,
-            updated_at_ms: NOW,
-        };
-        self.store.insert_enrolment(&enrolment).await.unwrap();
+        self.store.insert_enrolment(&rows::enrolment(&self.clock, &self.of, end_user)).await.unwrap();
     }
 
     async fn on(on: Backend) -> (World, Option<Database>) {
@@ -68,31 +53,15 @@ impl World {
     }
 
     fn outcome(&self, effects: Vec<Effect>) -> Ended {
-        let (id, partner, function) = (ExecutionId::generate(&self.clock), self.partner.clone(), self.function.clone());
-        Ended {
-            execution: Execution::new(partner, id, function, Trigger::Http, ExecutionStatus::Completed, NOW),
-            holder: None,
-            retry_at_ms: None,
-            reads: vec![],
-            effects,
-            end_user: None,
-            depth: 1,
-            root: Root { key: "a call".into(), descendants_max: 100_000 },
-            function_made_at_ms: None,
-        }
+        rows::outcome(&self.clock, &self.of, effects)
     }
 
     fn saving(&self, amount_minor: i64) -> Ended {
-        let mut ended = self.outcome(vec![]);
-        ended.effects.push(Effect::Transaction {
-            id: format!("{}-1", ended.execution.id),
-            end_user: Some("anna".into()),
-            amount: String::new(),
-            amount_minor,
-            currency: "SEK".into(),
-            memo: None,
-        });
-        ended
+        rows::savings(&self.clock, &self.of, &[("anna", amount_minor)])
+    }
+
+    async fn row(&self, ended: &Ended) -> Option<Execution> {
+        self.store.execution(&self.of.0, &self.of.1, &ended.execution.id).await.unwrap()
     }
 
     /// Commits these as one group; gives what each was told, in words.
@@ -113,7 +82,7 @@ impl World {
     }
 
     async fn is_there(&self, ended: &Ended) -> bool {
-        self.store.execution(&self.partner, &self.function, &ended.execution.id).await.unwrap().is_some()
+        self.row(ended).await.is_some()
     }
 }
 
@@ -144,21 +113,9 @@ fn emission(world: &World) -> Ended {
 
 /// Somebody has taken the key of what it emits.
 async fn take(world: &World, ended: &Ended) {
-    let event = StoredEvent {
-        partner: world.partner.clone(),
-        row: EventId::generate(&world.clock),
-        id: format!("{}-1", ended.execution.id),
-        source: format!("/functions/{}", world.function),
-        kind: "a.b".into(),
-        subject: None,
-        time: "2026-11-21T12:00:00Z".into(),
-        data_content_type: String::new(),
-        data: vec![].into(),
-        attributes: Default::default(),
-        depth: 0,
-        root: None,
-        created_at_ms: NOW,
-    };
+    let source = format!("/functions/{}", world.of.1);
+    let id = format!("{}-1", ended.execution.id);
+    let event = StoredEvent { source, ..rows::event(&world.clock, &world.of.0, id, "a.b") };
     world.store.insert_events(&[event]).await.unwrap();
 }
 
@@ -178,8 +135,7 @@ both!(a_key_of_an_emission_that_is_taken_refuses_that_outcome_and_no_other, asyn
             _ => assert_eq!(told, COMMITTED, "{at}"),
         }
     }
-    let bad = world.store.execution(&world.partner, &world.function, &bad.execution.id).await.unwrap().unwrap();
-    assert_eq!(bad.status, ExecutionStatus::Failed);
+    assert_eq!(world.row(&bad).await.unwrap().status, ExecutionStatus::Failed);
 });
 
 #[tokio::test(flavor = "multi_thread")]
@@ -206,32 +162,12 @@ async fn the_fate_of_a_commit_is_its_own_whatever_others_do_meanwhile() {
     let world = World::new(proxied(&database, &proxy)).await;
     let direct = World { store: other(&database).await, ..World::on(Backend::Embedded).await.0 };
     for commit in [LastCommit::Done, LastCommit::Lost] {
-        let id = ExecutionId::generate(&world.clock);
-        let new = NewExecution {
-            partner: world.partner.clone(),
-            id: id.clone(),
-            function: world.function.clone(),
-            trigger: Trigger::Http,
-            trigger_key: None,
-            event: None,
-            enrolment: None,
-            nominal_at_ms: None,
-            late_ms: None,
-            scheduled_at_ms: None,
-            request: Default::default(),
-            body: None,
-            now: NOW,
-        };
+        let new = rows::queued(&world.clock, &world.of, Trigger::Http);
         world.store.insert_execution(&new).await.unwrap();
         let claim = async |store: &Store, holder: &str, now: i64| {
-            store
-                .claim_executions(holder, now, now + 1_000, &[(world.partner.clone(), 8)])
-                .await
-                .unwrap()
-                .pop()
-                .unwrap()
+            store.claim_executions(holder, now, now + 1_000, &[(world.of.0.clone(), 8)]).await.unwrap().pop()
         };
-        let claimed = claim(&world.store, "one", NOW).await;
+        let claimed = claim(&world.store, "one", NOW).await.unwrap();
         let mut buried = Ended { holder: Some("one".into()), ..world.outcome(vec![]) };
         buried.execution = Execution { status: ExecutionStatus::Failed, buried_at_ms: Some(NOW), ..claimed.execution };
         let saving = world.saving(1);
@@ -240,12 +176,11 @@ async fn the_fate_of_a_commit_is_its_own_whatever_others_do_meanwhile() {
             proxy.refuses().await;
             // What was buried is redriven, or the claim has run out; either way another process has it now.
             if commit == LastCommit::Done {
-                direct.store.redrive(&world.partner, &id, NOW).await.unwrap();
-            } else {
-                // The server has to notice first that nobody is there any more.
-                tokio::time::sleep(Duration::from_millis(200)).await;
+                direct.store.redrive(&world.of.0, &new.id, NOW).await.unwrap();
             }
-            drop(claim(&direct.store, "two", NOW + 2_000).await);
+            // The server has to notice first that nobody is there any more.
+            let two = async || claim(&direct.store, "two", NOW + 2_000).await;
+            eventually("another to claim it", two).await;
             proxy.set(Mode::Pass);
         };
         let (told, ()) = tokio::join!(world.commit(vec![buried, saving.clone()]), others);
@@ -268,21 +203,10 @@ both!(an_outcome_may_save_for_more_end_users_than_a_statement_has_room_for, asyn
     let names: Vec<String> = (0..600).map(|number| format!("user-{number:03}")).collect();
     let enrolled = names.iter().map(|name| world.enrol(name));
     futures::stream::iter(enrolled).buffer_unordered(8).collect::<Vec<()>>().await;
-    let saving = |id: &ExecutionId, (at, name): (usize, &String)| Effect::Transaction {
-        id: format!("{id}-{at}"),
-        end_user: Some(name.clone()),
-        amount: String::new(),
-        amount_minor: 1,
-        currency: "SEK".into(),
-        memo: None,
-    };
-    let mut all = world.outcome(vec![]);
-    all.effects = names.iter().enumerate().map(|name| saving(&all.execution.id, name)).collect();
-    let mut one_more = all.clone();
-    one_more.execution.id = ExecutionId::generate(&world.clock);
-    one_more.effects =
-        names.iter().chain(&["nobody".into()]).enumerate().map(|n| saving(&one_more.execution.id, n)).collect();
-    let told = world.commit(vec![all, one_more]).await;
+    let mut each: Vec<(&str, i64)> = names.iter().map(|name| (name.as_str(), 1)).collect();
+    let all = rows::savings(&world.clock, &world.of, &each);
+    each.push(("nobody", 1));
+    let told = world.commit(vec![all, rows::savings(&world.clock, &world.of, &each)]).await;
     assert_eq!(told[0], COMMITTED);
     assert!(told[1].starts_with("Ok(Refused {") && told[1].contains("nobody"), "{}", told[1]);
 });

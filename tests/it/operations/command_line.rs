@@ -4,32 +4,33 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use larder_tests::{Larder, both, eventually, guests, workspace};
+use larder_tests::{Backend, Larder, both, eventually, guests, workspace};
 use serde_json::{Value, json};
 
 both!(from_an_empty_folder_to_a_savehack_that_saves, async |on| {
     let larder = Larder::start_on(on).await;
     let folder = larder.scratch();
+    let name = if on == Backend::Services { "first-on-services" } else { "first-embedded" };
     let run = async |folder: &std::path::Path, arguments: &[&str]| {
         let (code, out, err) = larder.cli(folder, arguments).await;
         assert_eq!(code, 0, "larder {arguments:?}\n{out}{err}");
         out
     };
-    run(folder, &["new", "x", "--template", "savehack"]).await;
-    let project = folder.join("x");
+    run(folder, &["new", name, "--template", "savehack"]).await;
+    let project = folder.join(name);
     run(&project, &["build"]).await;
     let out = run(&project, &["deploy"]).await;
-    assert!(out.contains("x"), "{out}");
-    run(&project, &["enrolments", "create", "--function", "x", "--end-user", "anna", "--topic", "card-1"]).await;
+    assert!(out.contains(name), "{out}");
+    run(&project, &["enrolments", "create", "--function", name, "--end-user", "anna", "--topic", "card-1"]).await;
     run(&project, &["events", "send", "event.json"]).await;
     eventually("the saving", async || {
         let out = run(&project, &["transactions", "--json"]).await;
         out.contains("\"anna\"").then_some(())
     })
     .await;
-    let out = run(&project, &["logs", "x"]).await;
+    let out = run(&project, &["logs", name]).await;
     assert!(out.contains("completed"), "{out}");
-    let out = run(&project, &["executions", "x", "--json"]).await;
+    let out = run(&project, &["executions", name, "--json"]).await;
     let list: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(list["executions"][0]["status"], "completed", "{out}");
 
@@ -297,8 +298,7 @@ fn paste(folder: &Path, blocks: &[String]) -> String {
     let mut shell = std::process::Command::new("sh")
         .current_dir(&home)
         .env("PATH", path)
-        // What the projects are made of is built once for all of them.
-        .env("CARGO_TARGET_DIR", guests::target_folder().join("pasted"))
+        .env("CARGO_TARGET_DIR", guests::projects_folder())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -1,14 +1,18 @@
 //! Starting, draining, one process for one data folder, probes.
 
-use std::time::Duration;
-
-use larder_tests::{Backend, Larder, Options, both, guests};
+use larder_tests::{Backend, Larder, Options, both, eventually, guests};
 use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::json;
 
 /// Sleeps for a second and a half in the guest.
 const SLOW: &str = "/hello/slow?ms=1500";
+
+/// Waits until the process has taken its signal.
+async fn draining(larder: &Larder) {
+    let ready = async || larder.internal("/health/ready").await.0;
+    eventually("it to drain", async || (ready().await == 503).then_some(())).await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_process_on_the_same_folder_is_refused() {
@@ -28,10 +32,9 @@ both!(what_runs_at_the_signal_may_finish_and_the_process_ends_well, async |on| {
     larder.api().deploy("hello", &guests::guest("hello-http"), json!({ "routes": ["/hello"] })).await;
     assert_eq!(larder.internal("/health/ready").await.0, 200);
     let slow = tokio::spawn(larder.web("demo", Method::GET, SLOW).send());
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    larder.api().in_progress(1).await;
     larder.signal(Signal::TERM);
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(larder.internal("/health/ready").await.0, 503);
+    draining(&larder).await;
     assert_eq!(larder.internal("/health/live").await.0, 200);
     assert_eq!(slow.await.unwrap().unwrap().status(), 200);
     assert_eq!(larder.ended().await, Some(0));
@@ -50,10 +53,10 @@ both!(a_second_signal_and_the_grace_period_abort, async |on| {
             .deploy("hello", &guests::guest("hello-http"), json!({ "routes": ["/hello"], "timeout": 60 }))
             .await;
         let slow = tokio::spawn(larder.web("demo", Method::GET, "/hello/slow?ms=20000").send());
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        larder.api().in_progress(1).await;
         larder.signal(Signal::INT);
         if second_signal {
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            draining(&larder).await;
             larder.signal(Signal::INT);
         }
         assert_eq!(larder.ended().await, Some(0));

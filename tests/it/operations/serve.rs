@@ -139,7 +139,9 @@ both!(artifacts_that_are_lost_or_damaged_are_made_again, async |on| {
         files(&artifacts).into_iter().map(|file| (file.clone(), std::fs::read(file).unwrap())).collect();
     assert_eq!(whole.len(), 2, "the machine code and what is known of it");
     for (damage, said) in [("lost", "compiling it"), ("flipped", "compiled again"), ("truncated", "compiled again")] {
-        for (file, bytes) in &whole {
+        // Both are lost at once.
+        let files = if damage == "lost" { &whole[..1] } else { &whole };
+        for (file, bytes) in files {
             larder.kill();
             match damage {
                 "lost" => std::fs::remove_dir_all(&artifacts).unwrap(),

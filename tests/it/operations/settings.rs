@@ -78,7 +78,7 @@ both!(a_partner_has_so_many_calls_at_once, async |on| {
     let larder = with(on, &[("LARDER_SERVER__CALLS_PER_PARTNER", "1")]).await;
     hello(&larder).await;
     let slow = tokio::spawn(larder.web("demo", Method::GET, "/hello/slow?ms=1500").send());
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    larder.api().in_progress(1).await;
     let refused = web(&larder, "/hello").await;
     assert_eq!(refused.status(), 429);
     assert_eq!(refused.headers()["retry-after"], "1");
@@ -205,8 +205,8 @@ both!(draining_begins_after_its_delay, async |on| {
     let mut larder = with(on, &[("LARDER_SERVER__DRAIN_DELAY", "2s")]).await;
     hello(&larder).await;
     larder.signal(Signal::TERM);
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(larder.internal("/health/ready").await.0, 503);
+    let ready = async || larder.internal("/health/ready").await.0;
+    eventually("it to say so", async || (ready().await == 503).then_some(())).await;
     assert_eq!(web(&larder, "/hello").await.status(), 200);
     assert_eq!(larder.ended().await, Some(0));
 });

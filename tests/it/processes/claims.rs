@@ -1,33 +1,18 @@
 //! Which executions a worker takes, and in what order; with the clock in the test's hand.
 
-use larder_model::ids::{ExecutionId, FunctionId, PartnerId};
+use larder_model::Trigger;
 use larder_model::time::Clock;
-use larder_model::{RequestRecord, Trigger};
-use larder_platform::app::App;
+use larder_server::app::App;
 use larder_store::NewExecution;
-use larder_tests::both;
+use larder_tests::{both, rows};
 
 use crate::events::schedules;
 
 const NOW: i64 = 1_795_262_400_000;
 const LEASE: i64 = 60_000;
 
-pub async fn enqueue(app: &App, (partner, function): &(PartnerId, FunctionId), due_at_ms: i64) -> String {
-    let new = NewExecution {
-        partner: partner.clone(),
-        id: ExecutionId::generate(&app.clock),
-        function: function.clone(),
-        trigger: Trigger::Schedule,
-        trigger_key: None,
-        event: None,
-        enrolment: None,
-        nominal_at_ms: None,
-        late_ms: None,
-        scheduled_at_ms: Some(due_at_ms),
-        request: RequestRecord { method: "POST".into(), path: "/".into(), headers: vec![] },
-        body: None,
-        now: app.clock.now_ms(),
-    };
+pub async fn enqueue(app: &App, of: &rows::Of, due_at_ms: i64) -> String {
+    let new = NewExecution { scheduled_at_ms: Some(due_at_ms), ..rows::queued(&app.clock, of, Trigger::Schedule) };
     app.store.insert_execution(&new).await.unwrap();
     new.id.to_string()
 }
@@ -40,7 +25,7 @@ async fn claim(app: &App, worker: &str, now: i64, limit: u32) -> Vec<(String, bo
 }
 
 both!(what_a_caller_scheduled_is_due_at_its_time_and_not_before, async |on| {
-    let (folder, database) = (tempfile::tempdir().unwrap(), on.database().await);
+    let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
     let app = schedules::app(folder.path(), &database, Clock::manual(NOW)).await;
     let of = schedules::scheduled(&app, "").await;
     let id = enqueue(&app, &of, NOW + 5_000).await;
@@ -51,7 +36,7 @@ both!(what_a_caller_scheduled_is_due_at_its_time_and_not_before, async |on| {
 });
 
 both!(what_a_dead_worker_had_claimed_goes_before_all_that_waits, async |on| {
-    let (folder, database) = (tempfile::tempdir().unwrap(), on.database().await);
+    let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
     let app = schedules::app(folder.path(), &database, Clock::manual(NOW)).await;
     let of = schedules::scheduled(&app, "").await;
     let [first, second, third, fourth] = [

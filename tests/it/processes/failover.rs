@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use larder_tests::services::{self, Database};
-use larder_tests::{Cluster, eventually, guests};
+use larder_tests::{Cluster, eventually, guests, within};
 use serde_json::json;
 
 const EXECUTIONS: usize = 120;
@@ -58,7 +58,7 @@ async fn what_a_killed_worker_and_a_killed_scheduler_held_the_others_take_over()
     assert!(recovered < LEASE + Duration::from_secs(15), "{recovered:?}");
 
     // The scheduler that is left fires, each time once.
-    let nominal = eventually_within(Duration::from_secs(90), async || {
+    let nominal = within(Duration::from_secs(90), "a firing", async || {
         let fired = api.executions("minutely").await;
         let nominal: Vec<String> = fired.iter().map(|e| e["nominalAt"].as_str().unwrap().to_owned()).collect();
         (!nominal.is_empty()).then_some(nominal)
@@ -78,15 +78,4 @@ async fn what_a_killed_worker_and_a_killed_scheduler_held_the_others_take_over()
         metrics.get("larder_leases_stolen_total").copied().unwrap_or(0.0),
         nominal.len()
     );
-}
-
-async fn eventually_within<T>(most: Duration, mut check: impl AsyncFnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = check().await {
-            return found;
-        }
-        assert!(begun.elapsed() < most, "waited in vain");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
 }

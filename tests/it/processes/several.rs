@@ -56,11 +56,7 @@ async fn calls_in_a_minute_are_counted_together() {
     let two = one.start_beside(options()).await;
     one.api().deploy("hello", &guests::guest("hello-http"), json!({ "routes": ["/hello"] })).await;
     eventually("the other to know the route", async || (hello(&two).await.status() != 404).then_some(())).await;
-    // All within one minute.
-    let second = || std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() % 60;
-    while second() > 45 {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
+    larder_tests::early_in_a_minute().await;
     let mut served = [0, 0];
     let refused = eventually("a refusal", async || {
         for (at, larder) in [&one, &two].into_iter().enumerate() {
@@ -135,7 +131,7 @@ async fn several_that_start_at_once_make_the_tables_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_cache_of_artifacts_is_bounded_and_what_is_gone_is_compiled_again() {
-    let mut larder = Larder::start_with(Options::default().set("LARDER_BUILD__CACHE_BYTES_MAX", "1")).await;
+    let mut larder = Larder::start_with(Options::default().fresh().set("LARDER_BUILD__CACHE_BYTES_MAX", "1")).await;
     larder.api().deploy("hello", &guests::guest("hello-http"), json!({ "routes": ["/hello"] })).await;
     let artifacts = larder.data().join("artifacts");
     let count = || std::fs::read_dir(&artifacts).unwrap().count();

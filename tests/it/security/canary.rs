@@ -90,7 +90,7 @@ both!(no_secret_is_where_it_must_not_be, async |on| {
     let folder = tempfile::tempdir().unwrap();
     let redis = (on == Backend::Services).then(|| Redis::start(&folder.path().join("redis")));
     let heard = redis.as_ref().map(overheard);
-    let mut options = Options::on(on).set("LARDER_LOG__FILTER", "trace");
+    let mut options = Options::on(on).fresh().set("LARDER_LOG__FILTER", "trace");
     if let Some(redis) = &redis {
         options = options.set("LARDER_REDIS__URL", redis.url());
     }

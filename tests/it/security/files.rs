@@ -54,7 +54,7 @@ async fn busy(larder: &Larder) {
 
 both!(a_busy_process_leaves_nothing_that_others_may_read, async |on| {
     for umask in ["022", "000"] {
-        let larder = Larder::start_with(Options { umask: Some(umask), ..Options::on(on) }).await;
+        let larder = Larder::start_with(Options { umask: Some(umask), ..Options::on(on).fresh() }).await;
         busy(&larder).await;
         let data = larder.data();
         assert_eq!(open(&data), [], "under umask {umask}");
@@ -74,7 +74,7 @@ async fn what_an_earlier_larder_left_open_is_closed_at_the_start() {
     let objects = tempfile::tempdir().unwrap();
     let url = format!("file://{}", objects.path().display());
     for elsewhere in [false, true] {
-        let mut options = Options { umask: Some("022"), ..Options::default() };
+        let mut options = Options { umask: Some("022"), ..Options::default().fresh() };
         if elsewhere {
             options = options.set("LARDER_OBJECTS__URL", url.clone());
         }

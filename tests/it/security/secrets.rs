@@ -17,6 +17,7 @@ const PLAIN: &str = "a-value-that-nobody-may-read";
 /// A process is missed after twelve seconds, and what is on its way has two to arrive.
 fn quick(on: Backend, objects: &std::path::Path) -> Options {
     Options::on(on)
+        .fresh()
         .set("LARDER_SECRETS__POLL", "2s")
         .set("LARDER_SECRETS__SETTLE", "2s")
         .set("LARDER_PARTNERS__POLL", "200ms")

@@ -1,14 +1,13 @@
 //! What is deleted does nothing from the answer on, and its many rows go in short transactions. Records can be read and deleted
 //! as soon as their call is answered.
 
-use larder_model::ids::{EventId, ExecutionId};
 use larder_model::time::Clock;
-use larder_model::{Effect, Execution, ExecutionStatus, Function, Grants, RequestRecord, StoredEvent, Trigger};
+use larder_model::{Effect, Function, Grants, StoredEvent, Trigger};
 use larder_store::ledger::{Ended, Verdict};
 use larder_store::listing::Listing;
 use larder_store::retention::{self, Place};
-use larder_store::{Error, NewExecution, Root, RoutedEvent};
-use larder_tests::{Api, Larder, Options, both, guests};
+use larder_store::{Error, NewExecution, RoutedEvent};
+use larder_tests::{Api, Larder, Options, both, guests, rows};
 use serde_json::json;
 
 use crate::events::schedules;
@@ -16,66 +15,26 @@ use crate::events::schedules;
 const NOW: i64 = 1_795_262_400_500;
 
 both!(a_deleted_function_saves_nothing_and_its_rows_go_in_batches, async |on| {
-    let (folder, database) = (tempfile::tempdir().unwrap(), on.database().await);
+    let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
     let clock = Clock::manual(NOW);
     let app = schedules::app(folder.path(), &database, clock.clone()).await;
-    let (partner, function) = schedules::scheduled(&app, "0 9 * * *").await;
+    let of = schedules::scheduled(&app, "0 9 * * *").await;
+    let (partner, function) = of.clone();
     let grants = Grants { state: true, ..Grants::default() };
     app.store.set_grants(&partner, &function, &grants, &"k".parse().unwrap(), false, &clock).await.unwrap();
-    let event = StoredEvent {
-        partner: partner.clone(),
-        row: EventId::generate(&clock),
-        id: "e".into(),
-        source: "/tests".into(),
-        kind: "it.happened".into(),
-        subject: None,
-        time: "2026-11-21T12:00:00Z".into(),
-        data_content_type: "application/json".into(),
-        data: vec![].into(),
-        attributes: Default::default(),
-        depth: 0,
-        root: None,
-        created_at_ms: NOW,
-    };
+    let event = rows::event(&clock, &partner, "e", "it.happened");
     app.store.insert_events(std::slice::from_ref(&event)).await.unwrap();
     let execution = |_| NewExecution {
-        partner: partner.clone(),
-        id: ExecutionId::generate(&clock),
-        function: function.clone(),
-        trigger: Trigger::Event,
-        trigger_key: None,
         event: Some(event.row.clone()),
-        enrolment: None,
-        nominal_at_ms: None,
-        late_ms: None,
         scheduled_at_ms: Some(NOW + 1_000_000),
-        request: RequestRecord::default(),
-        body: None,
-        now: NOW,
+        ..rows::queued(&clock, &of, Trigger::Event)
     };
     let waiting = app.store.waiting_events(&partner, 1).await.unwrap();
     let executions = (0..1_200).map(execution).collect();
     let routed = RoutedEvent { event: &waiting[0], executions, fanouts: vec![] };
     app.store.route_events(&[routed], &[]).await.unwrap();
     let made_at_ms = app.store.function(&partner, &function).await.unwrap().unwrap().created_at_ms;
-    let run = |effects| Ended {
-        execution: Execution::new(
-            partner.clone(),
-            ExecutionId::generate(&clock),
-            function.clone(),
-            Trigger::Http,
-            ExecutionStatus::Completed,
-            NOW,
-        ),
-        holder: None,
-        retry_at_ms: None,
-        reads: vec![],
-        effects,
-        end_user: None,
-        depth: 1,
-        root: Root { key: "a call".into(), descendants_max: 1 },
-        function_made_at_ms: Some(made_at_ms),
-    };
+    let run = |effects| Ended { function_made_at_ms: Some(made_at_ms), ..rows::outcome(&clock, &of, effects) };
     let keys = |from: usize| {
         (from..from + 400)
             .map(|n| Effect::SetState { key: format!("key-{n:05}"), value: b"1".to_vec().into() })
@@ -115,24 +74,13 @@ both!(a_deleted_function_saves_nothing_and_its_rows_go_in_batches, async |on| {
 });
 
 both!(what_has_to_stay_does_not_hold_retention_up, async |on| {
-    let (folder, database) = (tempfile::tempdir().unwrap(), on.database().await);
+    let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
     let clock = Clock::manual(NOW);
     let app = schedules::app(folder.path(), &database, clock.clone()).await;
     let (partner, _) = schedules::scheduled(&app, "").await;
     let event = |n: i64| StoredEvent {
-        partner: partner.clone(),
-        row: EventId::generate(&clock),
-        id: format!("e{n}"),
-        source: "/tests".into(),
-        kind: "it.happened".into(),
-        subject: None,
-        time: "2026-11-21T12:00:00Z".into(),
-        data_content_type: "application/json".into(),
-        data: vec![].into(),
-        attributes: Default::default(),
-        depth: 0,
-        root: None,
         created_at_ms: NOW + n,
+        ..rows::event(&clock, &partner, format!("e{n}"), "it.happened")
     };
     let events: Vec<StoredEvent> = (0..12).map(event).collect();
     app.store.insert_events(&events).await.unwrap();

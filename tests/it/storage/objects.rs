@@ -10,6 +10,7 @@ use serde_json::json;
 /// The settings of a bucket with a prefix.
 fn bucket(endpoint: &str, key_file: &Path) -> Options {
     Options::on(Backend::Services)
+        .fresh()
         .set("LARDER_OBJECTS__URL", "s3://uploads/of/larder")
         .set("LARDER_OBJECTS__ENDPOINT", endpoint)
         .set("LARDER_OBJECTS__REGION", "eu-north-1")
@@ -65,7 +66,7 @@ async fn a_folder_is_shared_and_what_cannot_be_used_is_named_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let shared = folder.path().join("shared");
     let url = format!("file://{}", shared.display());
-    let options = || Options::on(Backend::Services).set("LARDER_OBJECTS__URL", url.clone());
+    let options = || Options::on(Backend::Services).fresh().set("LARDER_OBJECTS__URL", url.clone());
     let one = Larder::start_with(options()).await;
     one.api().deploy("hello", &guests::guest("hello-http"), json!({ "routes": ["/hello"] })).await;
     only_file(&shared);

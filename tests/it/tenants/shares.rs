@@ -11,29 +11,13 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Makes a partner with a key that may do everything.
-async fn partner(larder: &Larder, id: &str) -> Api {
-    let operator = larder.operator();
-    operator.post("/partners", json!({ "partnerId": id, "name": id })).await.is(201);
-    let wanted = json!({ "name": "all", "scopes": Api::every_scope() });
-    let key = operator.post(&format!("/partners/{id}/keys"), wanted).await.is(201);
-    larder.api_of(Some(id), key["secret"].as_str())
-}
-
-async fn used(api: &Api, name: &str) -> u64 {
-    let all = api.get("/limits").await.is(200);
-    let limits = all["limits"].as_array().expect("limits");
-    limits.iter().find(|limit| limit["$id"] == name).expect("the limit")["used"].as_u64().expect("a number")
-}
-
 /// Calls that last, begun and in progress.
 async fn asleep(larder: &Larder, partner: &str, api: &Api, calls: u64) {
     for _ in 0..calls {
         let call = larder.web(partner, Method::GET, "/hostile/sleep");
         tokio::spawn(async move { call.send().await });
     }
-    let begun = async || (used(api, "server.calls_per_partner").await == calls).then_some(());
-    eventually("the calls to begin", begun).await;
+    api.in_progress(calls).await;
 }
 
 both!(two_partners_that_take_all_instances_leave_some_to_a_third, async |on| {
@@ -47,7 +31,7 @@ both!(two_partners_that_take_all_instances_leave_some_to_a_third, async |on| {
     let quiet = larder.api();
     quiet.deploy("hello", &guests::guest("hello-http"), json!({ "routes": ["/hello"] })).await;
     for name in ["first", "second"] {
-        let api = partner(&larder, name).await;
+        let api = larder.partner(name).await;
         api.deploy("hostile", &guests::guest("hostile"), settings.clone()).await;
         asleep(&larder, name, &api, 20).await;
     }
@@ -75,13 +59,13 @@ both!(calls_of_a_partner_have_so_much_memory_and_the_operator_is_told_the_sum, a
     {
         assert!(line.contains(named), "{named} is not in {line}");
     }
-    let (api, other) = (larder.api(), partner(&larder, "other").await);
+    let (api, other) = (larder.api(), larder.partner("other").await);
     let settings = json!({ "routes": ["/hostile"], "timeout": 60, "execute": ["any"] });
     for api in [&api, &other] {
         api.deploy("hostile", &guests::guest("hostile"), settings.clone()).await;
     }
     asleep(&larder, "demo", &api, 4).await;
-    assert_eq!(used(&api, NAME).await, 268_435_456);
+    assert_eq!(api.limit(NAME).await.1, 268_435_456);
     let refused = larder.web("demo", Method::GET, "/hostile/fine").send().await.expect("an answer");
     let (status, told) = (refused.status(), refused.text().await.expect("a body"));
     assert!(status == 429 && told.contains(NAME), "{status} {told}");
@@ -89,7 +73,7 @@ both!(calls_of_a_partner_have_so_much_memory_and_the_operator_is_told_the_sum, a
     let told = api.post("/functions/hostile/executions", wanted).await.is_error(429, "general_rate_limit_exceeded");
     assert!(told.contains(NAME), "{told}");
     let fine = larder.web("other", Method::GET, "/hostile/fine").send().await.expect("an answer");
-    assert_eq!((fine.status().as_u16(), used(&other, NAME).await), (200, 0));
+    assert_eq!((fine.status().as_u16(), other.limit(NAME).await.1), (200, 0));
 });
 
 /// An upload of which so many bytes were sent and the end was not.
@@ -127,14 +111,14 @@ both!(uploads_on_their_way_are_few_for_each_partner_and_none_is_in_memory, async
     let before = resident_bytes(&larder);
     let mut open = vec![half_an_upload(&larder, 19_000_000).await, half_an_upload(&larder, 19_000_000).await];
     let (number, bytes) = ("build.uploads_per_partner", "build.staged_bytes_per_partner");
-    let staged = async || (used(&api, bytes).await >= 37_500_000).then_some(());
+    let staged = async || (api.limit(bytes).await.1 >= 37_500_000).then_some(());
     eventually("the bytes to be counted", staged).await;
     let grown = resident_bytes(&larder).saturating_sub(before);
     assert!(grown < 20 << 20, "38 MB of uploads took {grown} bytes of memory");
     let told = api.upload("any", &vec![b'x'; 15_000_000], false).await.is_error(429, "general_rate_limit_exceeded");
     assert!(told.contains(bytes), "{told}");
     let third = half_an_upload(&larder, 100).await;
-    eventually("the third", async || (used(&api, number).await == 3).then_some(())).await;
+    eventually("the third", async || (api.limit(number).await.1 == 3).then_some(())).await;
     let told = api.upload("any", b"x", false).await.is_error(429, "general_rate_limit_exceeded");
     assert!(told.contains(number), "{told}");
     // What comes to an end is stored as it was sent; of the rest nothing stays.
@@ -149,8 +133,8 @@ both!(uploads_on_their_way_are_few_for_each_partner_and_none_is_in_memory, async
     let log = built["buildLogs"].as_str().expect("a log");
     assert!(log.starts_with("upload: 19000000 bytes, sha256 ab52c641a569c4ca"), "{log}");
     drop((open, third));
-    eventually("the places to be given back", async || (used(&api, number).await == 0).then_some(())).await;
-    assert_eq!(used(&api, bytes).await, 0);
+    eventually("the places to be given back", async || (api.limit(number).await.1 == 0).then_some(())).await;
+    assert_eq!(api.limit(bytes).await.1, 0);
     assert_eq!(std::fs::read_dir(larder.data().join("uploads")).expect("a folder").count(), 0);
 });
 
@@ -169,9 +153,9 @@ fn compilers(larder: &Larder) -> Vec<i64> {
 }
 
 both!(builds_have_the_lowest_priority_and_are_one_at_a_time, async |on| {
-    let larder = Larder::start_with(Options::on(on).set("LARDER_BUILD__DEADLINE", "10m")).await;
+    let larder = Larder::start_with(Options::on(on).fresh().set("LARDER_BUILD__DEADLINE", "10m")).await;
     let endless = slow_to_compile(&guests::guest("hello-http"), 600, 600, 1_000);
-    let (api, other) = (larder.api(), partner(&larder, "other").await);
+    let (api, other) = (larder.api(), larder.partner("other").await);
     for api in [&api, &other] {
         api.create_function("slow", json!({})).await.is(201);
         api.upload("slow", &endless, false).await.is(202);

@@ -1,13 +1,13 @@
 //! What one partner leaves waiting is its own: another's events, fan-outs, schedules and executions take their turns
 //! beside it, and each partner's backlog has a bound.
 
-use larder_model::ids::{EnrolmentId, EventId, FunctionId, PartnerId};
+use larder_model::ids::{FunctionId, PartnerId};
 use larder_model::time::Clock;
-use larder_model::{Enrolment, EnrolmentStatus, Function, Per, StoredEvent, Topics};
-use larder_platform::app::App;
+use larder_model::{Function, Per, Topics};
 use larder_platform::jobs::{events as event_job, fanouts, schedules as schedule_job};
+use larder_server::app::App;
 use larder_tests::services::Database;
-use larder_tests::{Api, Larder, Options, both, eventually, guests};
+use larder_tests::{Api, Larder, Options, both, eventually, guests, rows};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -15,15 +15,6 @@ use crate::events::{feeds, schedules};
 
 const NOW: i64 = 1_795_262_400_500;
 const MINUTE: i64 = 60_000;
-
-/// Another partner with a key that may do everything.
-async fn partner(larder: &Larder, id: &str) -> Api {
-    let operator = larder.operator();
-    operator.post("/partners", json!({ "partnerId": id, "name": id })).await.is(201);
-    let body = json!({ "name": "test", "scopes": Api::every_scope() });
-    let key = operator.post(&format!("/partners/{id}/keys"), body).await.is(201);
-    larder.api_of(Some(id), key["secret"].as_str())
-}
 
 /// A function that runs for one saver, "anna", at each `probe.slow`.
 async fn saver(api: &Api) {
@@ -51,7 +42,7 @@ async fn sleep(api: &Api) -> larder_tests::Answer {
 both!(sleeping_executions_of_one_partner_hold_up_nobody_else, async |on| {
     let options = Options::on(on).set("LARDER_WORKER__DUE_MAX", "20");
     let larder = Larder::start_with(options).await;
-    let (loud, quiet) = (larder.api(), partner(&larder, "quiet").await);
+    let (loud, quiet) = (larder.api(), larder.partner("quiet").await);
     sleeper(&loud).await;
     saver(&quiet).await;
     let sent = futures::future::join_all((0..60).map(|_| sleep(&loud))).await;
@@ -63,7 +54,7 @@ both!(sleeping_executions_of_one_partner_hold_up_nobody_else, async |on| {
 
 both!(two_partners_never_take_every_slot, async |on| {
     let larder = Larder::start_with(Options::on(on).set("LARDER_WORKER__EXECUTIONS_MAX", "4")).await;
-    let (one, two, third) = (larder.api(), partner(&larder, "two").await, partner(&larder, "third").await);
+    let (one, two, third) = (larder.api(), larder.partner("two").await, larder.partner("third").await);
     sleeper(&one).await;
     sleeper(&two).await;
     saver(&third).await;
@@ -142,43 +133,13 @@ async fn deployed(app: &App, id: &str, change: impl FnOnce(Function) -> Function
     of
 }
 
-fn event(app: &App, partner: &PartnerId, number: u32, kind: &str) -> StoredEvent {
-    StoredEvent {
-        partner: partner.clone(),
-        row: EventId::generate(&app.clock),
-        id: number.to_string(),
-        source: "/tests".into(),
-        kind: kind.into(),
-        subject: None,
-        time: "2026-11-21T12:00:00Z".into(),
-        data_content_type: "application/json".into(),
-        data: vec![].into(),
-        attributes: Default::default(),
-        depth: 0,
-        root: None,
-        created_at_ms: app.clock.now_ms(),
-    }
-}
-
 async fn send(app: &App, partner: &PartnerId, count: u32, kind: &str) {
-    let events: Vec<StoredEvent> = (0..count).map(|number| event(app, partner, number, kind)).collect();
+    let events: Vec<_> = (0..count).map(|n| rows::event(&app.clock, partner, n.to_string(), kind)).collect();
     app.store.insert_events(&events).await.unwrap();
 }
 
-async fn enrol(app: &App, (partner, function): &(PartnerId, FunctionId), end_user: &str) {
-    let now = app.clock.now_ms();
-    let enrolment = Enrolment {
-        partner: partner.clone(),
-        id: EnrolmentId::generate(&app.clock),
-        function: function.clone(),
-        end_user: end_user.into(),
-        topic: "t".into(),
-        settings: "{}".into(),
-        status: EnrolmentStatus::Active,
-        created_at_ms: now,
-        updated_at_ms: now,
-    };
-    app.store.insert_enrolment(&enrolment).await.unwrap();
+async fn enrol(app: &App, of: &(PartnerId, FunctionId), end_user: &str) {
+    app.store.insert_enrolment(&rows::enrolment(&app.clock, of, end_user)).await.unwrap();
 }
 
 async fn executions(app: &App, (partner, function): &(PartnerId, FunctionId)) -> usize {
@@ -195,37 +156,37 @@ fn per_enrolment(function: Function) -> Function {
 }
 
 both!(events_to_nobody_take_turns_with_a_neighbours, async |on| {
-    let (folder, database) = (tempfile::tempdir().unwrap(), on.database().await);
+    let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
     let app = steps(folder.path(), &database).await;
     let loud = deployed(&app, "loud", per_event).await;
     let quiet = deployed(&app, "quiet", per_event).await;
     send(&app, &loud.0, 3_000, "to.nobody").await;
     app.clock.advance(10);
     send(&app, &quiet.0, 1, "it.happened").await;
-    assert!(event_job::step(app.clone()).await.unwrap());
+    assert!(event_job::step(&app).await.unwrap());
     assert_eq!(executions(&app, &quiet).await, 1, "it waits behind another partner's events");
     app.ledger.close().await;
 });
 
 both!(fan_outs_take_turns_with_a_neighbours, async |on| {
-    let (folder, database) = (tempfile::tempdir().unwrap(), on.database().await);
+    let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
     let app = steps(folder.path(), &database).await;
     let loud = deployed(&app, "loud", per_enrolment).await;
     let quiet = deployed(&app, "quiet", per_enrolment).await;
     enrol(&app, &loud, "eve").await;
     enrol(&app, &quiet, "anna").await;
     send(&app, &loud.0, 60, "it.happened").await;
-    while event_job::step(app.clone()).await.unwrap() {}
+    while event_job::step(&app).await.unwrap() {}
     app.clock.advance(10);
     send(&app, &quiet.0, 1, "it.happened").await;
-    while event_job::step(app.clone()).await.unwrap() {}
-    assert!(fanouts::step(app.clone()).await.unwrap());
+    while event_job::step(&app).await.unwrap() {}
+    assert!(fanouts::step(&app).await.unwrap());
     assert_eq!(executions(&app, &quiet).await, 1, "it waits behind another partner's fan-outs");
     app.ledger.close().await;
 });
 
 both!(schedules_take_turns_with_a_neighbours, async |on| {
-    let (folder, database) = (tempfile::tempdir().unwrap(), on.database().await);
+    let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
     let app = steps(folder.path(), &database).await;
     let every_minute = |function: Function| Function { schedule: "* * * * *".into(), ..function };
     for number in 0..120 {
@@ -236,40 +197,40 @@ both!(schedules_take_turns_with_a_neighbours, async |on| {
     let quiet = deployed(&app, "quiet", every_minute).await;
     schedule_job::arm_all(&app).await.unwrap();
     app.clock.advance(MINUTE);
-    assert!(schedule_job::step(app.clone()).await.unwrap());
+    assert!(schedule_job::step(&app).await.unwrap());
     assert_eq!(executions(&app, &quiet).await, 1, "it waits behind another partner's schedules");
     app.ledger.close().await;
 });
 
 both!(a_fan_out_ends_with_its_function, async |on| {
-    let (folder, database) = (tempfile::tempdir().unwrap(), on.database().await);
+    let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
     let app = steps(folder.path(), &database).await;
     let of = deployed(&app, "acme", per_enrolment).await;
     for number in 0..250 {
         enrol(&app, &of, &format!("saver-{number}")).await;
     }
     send(&app, &of.0, 1, "it.happened").await;
-    while event_job::step(app.clone()).await.unwrap() {}
-    assert!(fanouts::step(app.clone()).await.unwrap());
+    while event_job::step(&app).await.unwrap() {}
+    assert!(fanouts::step(&app).await.unwrap());
     let before = executions(&app, &of).await;
     assert!((1..250).contains(&before), "{before}");
     let mut function = app.store.function(&of.0, &of.1).await.unwrap().unwrap();
     function.enabled = false;
     app.store.update_function(&function).await.unwrap();
     app.directory.reload(&of.0).await.unwrap();
-    while fanouts::step(app.clone()).await.unwrap() {}
+    while fanouts::step(&app).await.unwrap() {}
     assert_eq!(executions(&app, &of).await, before, "a disabled function gets more executions");
     // What is over does not begin again.
     function.enabled = true;
     app.store.update_function(&function).await.unwrap();
     app.directory.reload(&of.0).await.unwrap();
-    while fanouts::step(app.clone()).await.unwrap() {}
+    while fanouts::step(&app).await.unwrap() {}
     assert_eq!(executions(&app, &of).await, before);
     app.ledger.close().await;
 });
 
 both!(a_fresh_enrolment_takes_part_whatever_the_clocks_say, async |on| {
-    let (folder, database) = (tempfile::tempdir().unwrap(), on.database().await);
+    let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
     let app = steps(folder.path(), &database).await;
     let of = deployed(&app, "acme", per_enrolment).await;
     // Whoever enrols is at a process whose clock is ahead, the event is routed by one that is behind.
@@ -279,8 +240,8 @@ both!(a_fresh_enrolment_takes_part_whatever_the_clocks_say, async |on| {
     enrol(&app, &of, "later").await;
     app.clock.advance(-2_100);
     send(&app, &of.0, 1, "it.happened").await;
-    while event_job::step(app.clone()).await.unwrap() {}
-    while fanouts::step(app.clone()).await.unwrap() {}
+    while event_job::step(&app).await.unwrap() {}
+    while fanouts::step(&app).await.unwrap() {}
     assert_eq!(executions(&app, &of).await, 1, "anna's, and not of who enrolled more than two seconds later");
     app.ledger.close().await;
 });
@@ -295,17 +256,9 @@ async fn later(api: &Api, function: &str, mut body: Value) -> String {
     format!("{path}/{}", made["$id"].as_str().unwrap())
 }
 
-/// What `GET /v1/limits` says of this setting: the limit and what is used.
-async fn limit(api: &Api, setting: &str) -> (u64, u64) {
-    let all = api.get("/limits").await.is(200);
-    let found = all["limits"].as_array().unwrap().iter().find(|limit| limit["$id"] == setting);
-    let number = |name: &str| found.unwrap_or_else(|| panic!("no {setting} in {all}"))[name].as_u64().unwrap();
-    (number("limit"), number("used"))
-}
-
 both!(a_partner_has_so_many_executions_waiting, async |on| {
     let larder = Larder::start_with(Options::on(on).set("LARDER_WORKER__WAITING_PER_PARTNER", "3")).await;
-    let (api, other) = (larder.api(), partner(&larder, "other").await);
+    let (api, other) = (larder.api(), larder.partner("other").await);
     for api in [&api, &other] {
         api.deploy("hello", &guests::guest("hello-http"), json!({})).await;
     }
@@ -313,7 +266,7 @@ both!(a_partner_has_so_many_executions_waiting, async |on| {
     for _ in 0..3 {
         paths.push(later(&api, "hello", json!({})).await);
     }
-    assert_eq!(limit(&api, "worker.waiting_per_partner").await, (3, 3));
+    assert_eq!(api.limit("worker.waiting_per_partner").await, (3, 3));
     let ask = async || {
         let request = api.request(Method::POST, "/functions/hello/executions").header("idempotency-key", "the same");
         Api::send(request.json(&json!({ "async": true, "method": "GET", "path": "/hello" }))).await
@@ -325,7 +278,7 @@ both!(a_partner_has_so_many_executions_waiting, async |on| {
     // What runs at once has no part in it, and nobody else has.
     api.execute("hello", json!({ "method": "GET", "path": "/hello" })).await;
     later(&other, "hello", json!({})).await;
-    assert_eq!(limit(&other, "worker.waiting_per_partner").await, (3, 1));
+    assert_eq!(other.limit("worker.waiting_per_partner").await, (3, 1));
     // The key was given back with the refusal.
     api.delete(&paths[0]).await.is(204);
     eventually("room", async || (ask().await.status == 202).then_some(())).await;
@@ -337,7 +290,7 @@ both!(events_beyond_the_bound_are_refused_and_none_that_was_taken_is_lost, async
         .set("LARDER_WORKER__EVENTS_PER_PARTNER", "3")
         .set("LARDER_WORKER__EXECUTIONS_PER_PARTNER", "1");
     let larder = Larder::start_with(options).await;
-    let (api, quiet) = (larder.api(), partner(&larder, "quiet").await);
+    let (api, quiet) = (larder.api(), larder.partner("quiet").await);
     api.deploy("slow", &guests::guest("probe"), json!({ "events": ["probe.slow"] })).await;
     api.enrol("slow", "clock", "clock", json!({})).await;
     saver(&quiet).await;
@@ -353,7 +306,7 @@ both!(events_beyond_the_bound_are_refused_and_none_that_was_taken_is_lost, async
     };
     let message = refused.is_error(429, "general_rate_limit_exceeded");
     assert!(message.contains("worker.events_per_partner = 3"), "{message}");
-    assert_eq!(limit(&api, "worker.events_per_partner").await.0, 3);
+    assert_eq!(api.limit("worker.events_per_partner").await.0, 3);
     saves(&quiet, 1).await;
     eventually("room", async || (send(taken).await.status == 202).then_some(())).await;
     eventually("all to be saved", async || (api.transactions().await.len() == taken + 1).then_some(())).await;
@@ -403,7 +356,7 @@ both!(what_comes_of_one_event_has_a_bound_over_generations_and_restarts, async |
         assert!(why.contains("limit worker.descendants_per_event of 50 exceeded"), "{why}");
         assert!(execution["buriedAt"].is_string(), "{execution}");
     }
-    assert_eq!(limit(&api, "worker.descendants_per_event").await, (50, 50));
+    assert_eq!(api.limit("worker.descendants_per_event").await, (50, 50));
     let id = failed[0]["$id"].as_str().unwrap().to_owned();
     larder.kill();
     larder.restart().await;
@@ -422,7 +375,7 @@ both!(a_feed_whose_partner_has_enough_waiting_rests_where_it_is, async |on| {
         .set("LARDER_WORKER__EVENTS_PER_PARTNER", "1")
         .set("LARDER_FEEDS__TIMEOUT", "2s");
     let larder = Larder::start_with(options).await;
-    let (api, quiet) = (larder.api(), partner(&larder, "quiet").await);
+    let (api, quiet) = (larder.api(), larder.partner("quiet").await);
     let aggregator = larder_tests::Aggregator::empty();
     for api in [&api, &quiet] {
         feeds::deploy(api).await;
@@ -447,7 +400,7 @@ both!(a_feed_whose_partner_has_enough_waiting_rests_where_it_is, async |on| {
 });
 
 both!(a_schedule_whose_partner_has_enough_waiting_fires_late_and_misses_nothing, async |on| {
-    let (folder, database) = (tempfile::tempdir().unwrap(), on.database().await);
+    let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
     let settings = [("worker.waiting_per_partner", "1".into())];
     let app = schedules::app_with(folder.path(), &database, Clock::manual(NOW), &settings).await;
     let of = schedules::scheduled(&app, "* * * * *").await;
@@ -456,11 +409,11 @@ both!(a_schedule_whose_partner_has_enough_waiting_fires_late_and_misses_nothing,
     let waits = crate::processes::claims::enqueue(&app, &of, NOW + 3_600_000).await;
     for minute in 1..=2 {
         app.clock.advance(MINUTE);
-        while schedule_job::step(app.clone()).await.unwrap() {}
+        while schedule_job::step(&app).await.unwrap() {}
         assert_eq!((executions(&app, &of).await, executions(&app, &other).await), (1, minute.min(1)));
     }
     app.store.delete_execution(&of.0, &of.1, &waits.parse().unwrap()).await.unwrap();
-    eventually("a firing", async || schedule_job::step(app.clone()).await.unwrap().then_some(())).await;
+    eventually("a firing", async || schedule_job::step(&app).await.unwrap().then_some(())).await;
     assert!(executions(&app, &of).await >= 1, "what was missed is not made up for");
     app.ledger.close().await;
 });

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use larder_tests::{Api, Larder, Options, both, eventually, guests};
+use larder_tests::{Larder, Options, both, eventually, guests};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -267,11 +267,6 @@ both!(a_body_has_a_lowest_rate_and_a_deadline_at_every_listener, async |on| {
     futures::future::join_all(slowly).await;
 });
 
-async fn limit(api: &Api, name: &str) -> Value {
-    let all = api.get("/limits").await.is(200);
-    all["limits"].as_array().expect("limits").iter().find(|limit| limit["$id"] == name).expect("the limit").clone()
-}
-
 both!(bodies_are_held_within_a_budget_of_the_partner_half_of_it_for_strangers, async |on| {
     const NAME: &str = "server.body_bytes_per_partner";
     let options = Options::on(on)
@@ -281,8 +276,8 @@ both!(bodies_are_held_within_a_budget_of_the_partner_half_of_it_for_strangers, a
     let api = larder.api();
     api.deploy("saver", &guests::guest("hostile-saver"), json!({ "routes": ["/saver"], "execute": ["any"] })).await;
     api.deploy("hostile", &guests::guest("hostile"), json!({ "routes": ["/hostile"] })).await;
-    let used = async || limit(&api, NAME).await["used"].as_u64().expect("a number");
-    assert_eq!(limit(&api, NAME).await["limit"], 1_000_000);
+    let used = async || api.limit(NAME).await.1;
+    assert_eq!(api.limit(NAME).await.0, 1_000_000);
     let call = async |path: &str, bytes: usize| {
         let call = larder.web("demo", Method::POST, path).body(vec![b'x'; bytes]).send().await.expect("an answer");
         (call.status().as_u16(), call.text().await.expect("a body"))
@@ -330,7 +325,7 @@ both!(who_cannot_be_admitted_is_refused_before_the_body_is_read, async |on| {
     let refused = async {
         let api = larder.api();
         let name = "server.calls_per_partner";
-        eventually("the call to begin", async || (limit(&api, name).await["used"] == 1).then_some(())).await;
+        api.in_progress(1).await;
         for (path, headers) in [
             ("/hostile/fine", vec![("host", "demo.localhost")]),
             ("/v1/functions/hostile/executions", vec![("host", address.as_str()), ("x-appwrite-project", "demo")]),
@@ -379,7 +374,7 @@ both!(answers_that_nobody_takes_are_held_within_a_budget_of_the_partner, async |
     let limits = json!({ "responseBytes": 32 << 20, "memoryBytes": 200 << 20, "cpuMs": 20_000 });
     let settings = json!({ "routes": ["/saver"], "limits": limits, "timeout": 30 });
     api.deploy("saver", &guests::guest("hostile-saver"), settings).await;
-    let used = async || limit(&api, NAME).await["used"].as_u64().expect("a number");
+    let used = async || api.limit(NAME).await.1;
     let mut open = Vec::new();
     for held in [20_000_000, 40_000_000] {
         let socket = TcpSocket::new_v4().expect("a socket");

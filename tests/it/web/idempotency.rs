@@ -97,7 +97,7 @@ both!(while_a_call_is_under_way_it_is_not_begun_again, async |on| {
     let (larder, api) = saver(Options::on(on)).await;
     let call = || larder.web("demo", Method::POST, "/f/save-slowly?900").header("idempotency-key", KEY);
     let second = async {
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        api.in_progress(1).await;
         let answer = call().send().await.unwrap();
         (answer.status().as_u16(), answer.headers().contains_key("retry-after"))
     };

@@ -53,11 +53,7 @@ impl Arena {
 
     pub async fn with(options: Options) -> Arena {
         let larder = Larder::start_with(options).await;
-        let operator = larder.operator();
-        operator.post("/partners", json!({ "partnerId": "neighbour", "name": "neighbour" })).await.is(201);
-        let key = json!({ "name": "neighbour", "scopes": Api::every_scope() });
-        let key = operator.post("/partners/neighbour/keys", key).await.is(201);
-        let neighbour = larder.api_of(Some("neighbour"), key["secret"].as_str());
+        let neighbour = larder.partner("neighbour").await;
         neighbour.deploy("hello", &guests::guest("hello-http"), json!({ "routes": ["/hello"] })).await;
         neighbour.enrol("hello", "evil", "everyone", json!({})).await;
         Arena { pid: larder.pid(), api: larder.api(), neighbour, larder }

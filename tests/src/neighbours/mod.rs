@@ -96,11 +96,7 @@ pub async fn run(attack: Attack, backend: Backend, plan: Plan) -> Row {
 }
 
 async fn partner(larder: &Larder, id: &str) -> (String, Api) {
-    let operator = larder.operator();
-    operator.post("/partners", json!({ "partnerId": id, "name": id })).await.is(201);
-    let key = json!({ "name": id, "scopes": Api::every_scope() });
-    let key = operator.post(&format!("/partners/{id}/keys"), key).await.is(201);
-    (id.to_owned(), larder.api_of(Some(id), key["secret"].as_str()))
+    (id.to_owned(), larder.partner(id).await)
 }
 
 /// Partner D.

@@ -9,8 +9,8 @@ use larder_model::ApiKey;
 use larder_model::ids::PartnerId;
 use larder_model::settings::DEV_PARTNER;
 use larder_model::time::Clock;
-use larder_platform::app::App;
 use larder_secrets::write_private;
+use larder_server::app::App;
 use larder_server::auth::{self, KeyText};
 use larder_wire::scopes::Scope;
 

@@ -12,18 +12,20 @@ use larder_egress::upstreams::Upstreams;
 use larder_model::settings::Settings;
 use larder_model::time::{Clock, instant};
 use larder_model::zones::Zones;
-use larder_platform::app::{App, Parts};
 use larder_platform::bodies::Bodies;
+use larder_platform::common::{self, Common};
 use larder_platform::directory::Directory;
-use larder_platform::execution::gates::Gates;
+use larder_platform::execution::Executor;
 use larder_platform::jobs::fairness::Turns;
-use larder_platform::jobs::retention;
+use larder_platform::jobs::retention::{self, Retention};
+use larder_platform::key_rotation::{self, KeyRotation};
 use larder_platform::ledger::{self, Ledger};
 use larder_platform::objects::Objects;
 use larder_platform::uploads::Staging;
-use larder_platform::{admission, key_rotation, stored};
+use larder_platform::{admission, stored};
 use larder_runtime::Runtime;
 use larder_secrets::{Secrets, private_files};
+use larder_server::app::{App, Parts};
 use larder_server::listener::{self, Listeners};
 use larder_signals::lifecycle::Lifecycle;
 use larder_signals::{Queue, Work};
@@ -130,27 +132,39 @@ pub async fn start(
     let (ledger, writer) = Ledger::new(store.clone(), clock.clone(), &ledger_settings);
     life.spawn_last("ledger", writer);
     let bodies = Bodies::new(&settings.server);
-    Ok(App::new(Parts {
-        holder,
-        operator_key_hash: larder_server::auth::hash(operator_key),
+    let common = Common::new(common::Parts {
         settings,
         clock,
         store,
-        objects,
-        secrets,
         directory,
         queue,
-        ledger,
-        runtime,
-        gates: Gates::default(),
+        turns: Turns::default(),
         bodies,
+        life: life.clone(),
+        holder,
+    });
+    let executor = Executor {
+        common: common.clone(),
+        runtime,
+        objects: objects.clone(),
+        secrets: secrets.clone(),
+        ledger: ledger.clone(),
+        gates: Arc::default(),
+        egress,
+        upstreams: upstreams.clone(),
+    };
+    Ok(App::new(Parts {
+        key_rotation: KeyRotation { common: common.clone(), secrets: secrets.clone() },
+        common,
+        executor,
+        objects,
+        secrets,
+        ledger,
         staging,
         idempotency: Default::default(),
-        turns: Turns::default(),
-        egress,
         upstreams,
         zones,
-        life: life.clone(),
+        operator_key_hash: larder_server::auth::hash(operator_key),
     }))
 }
 
@@ -160,14 +174,16 @@ pub const COMPILE: &str = "__compile";
 /// Starts the tasks of these roles, and what every process has.
 pub fn run(app: &App, roles: &[Role], listeners: Listeners) -> anyhow::Result<()> {
     app.life.spawn("partners", app.directory.clone().watch(app.settings.partners.poll, app.life.clone()));
-    app.life.spawn("master keys", key_rotation::watch(app.clone()));
+    app.life.spawn("master keys", key_rotation::watch(app.key_rotation.clone()));
     app.queue.start(&roles.iter().flat_map(|role| role.works_on()).copied().collect::<Vec<_>>(), &app.life);
     if app.settings.server.calls_per_minute > 0 {
-        app.life.spawn("calls", admission::share(app.clone()));
+        app.life.spawn("calls", admission::share(app.common.clone()));
     }
-    app.life.spawn("egress", app.egress.clone().tend(app.life.drain()));
-    app.life.spawn("stored bytes", stored::follow(app.clone()));
-    retention::start_own(app);
+    app.life.spawn("egress", app.executor.egress.clone().tend(app.life.drain()));
+    app.life.spawn("stored bytes", stored::follow(app.common.clone()));
+    let retention =
+        Retention { common: app.common.clone(), runtime: app.executor.runtime.clone(), objects: app.objects.clone() };
+    retention::start_own(&retention);
     listener::start(app, listeners, telemetry::metrics())?;
     if roles.contains(&Role::Worker) {
         worker::start(app);
@@ -176,9 +192,23 @@ pub fn run(app: &App, roles: &[Role], listeners: Listeners) -> anyhow::Result<()
         scheduler::start(app);
     }
     if roles.contains(&Role::Maintenance) {
-        retention::start(app);
+        retention::start(&retention);
     }
     Ok(())
+}
+
+/// What must outlive everything else: writes what the ledger holds, then lets others have what this process had claimed and
+/// does not run any more.
+pub async fn close(app: &App) {
+    app.ledger.close().await;
+    let now = app.clock.now_ms();
+    let feeds = app.store.end_feed_leases(Some(&app.holder), now).await.map(|_| ());
+    if let Err(err) = app.store.end_leases(&app.holder, now).await.and(feeds) {
+        tracing::warn!(error = %err, "claims could not be given back; they run out");
+    }
+    if let Err(err) = key_rotation::leave(app).await {
+        tracing::warn!(error = %err, "others take this process for alive a little longer");
+    }
 }
 
 /// Reads a key from a file; a setting that is empty is a complaint that names it.

@@ -1,9 +1,13 @@
 //! Schedules and feeds.
 
-use larder_platform::app::App;
-use larder_platform::jobs::{feeds, schedules};
+use larder_platform::jobs::driver::drive;
+use larder_platform::jobs::feeds::{Feeds, Poller};
+use larder_platform::jobs::schedules::Schedules;
+use larder_server::app::App;
 
 pub fn start(app: &App) {
-    app.life.spawn("schedule", schedules::drive(app.clone()));
-    app.life.spawn("feeds", feeds::drive(app.clone()));
+    let (life, common) = (&app.life, &app.common);
+    let poller = Poller { common: common.clone(), upstreams: app.upstreams.clone() };
+    life.spawn("schedule", drive(common.clone(), Schedules::new(common.clone())));
+    life.spawn("feeds", drive(common.clone(), Feeds::new(poller)));
 }

@@ -1,17 +1,22 @@
 //! Executions, builds, events and fan-outs.
 
-use larder_platform::app::App;
-use larder_platform::jobs::{builds, driver, events, executions, fanouts};
-use larder_signals::Work;
+use larder_platform::jobs::builds::{Builder, Builds};
+use larder_platform::jobs::driver::drive;
+use larder_platform::jobs::events::Events;
+use larder_platform::jobs::executions::{self, Executions};
+use larder_platform::jobs::fanouts::Fanouts;
+use larder_server::app::App;
 
 pub fn start(app: &App) {
-    let (life, poll) = (&app.life, app.settings.worker.poll);
+    let (life, common) = (&app.life, &app.common);
     let held = executions::Held::default();
-    life.spawn("execute", executions::drive(app.clone(), held.clone()));
-    life.spawn_last("renew", executions::renew(app.clone(), held));
-    life.spawn("route", driver::drive(app.clone(), Work::Events, poll, events::step));
-    life.spawn("expand", driver::drive(app.clone(), Work::Fanouts, poll, fanouts::step));
+    life.spawn("execute", drive(common.clone(), Executions::new(app.executor.clone(), held.clone())));
+    life.spawn_last("renew", executions::renew(common.clone(), held));
+    life.spawn("route", drive(common.clone(), Events(common.clone())));
+    life.spawn("expand", drive(common.clone(), Fanouts(common.clone())));
+    let (runtime, objects) = (app.executor.runtime.clone(), app.objects.clone());
+    let builder = Builder { common: common.clone(), runtime, objects };
     for _ in 0..app.settings.build.at_once {
-        life.spawn("build", driver::drive(app.clone(), Work::Builds, poll, builds::step));
+        life.spawn("build", drive(common.clone(), Builds(builder.clone())));
     }
 }

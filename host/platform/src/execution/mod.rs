@@ -15,14 +15,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
-use larder_egress::{Calls, InForce};
+use larder_egress::upstreams::Upstreams;
+use larder_egress::{Calls, Client, InForce};
 use larder_model::ids::{DeploymentId, ExecutionId};
 use larder_model::time::{Millis, jitter};
 use larder_model::{
     Effect, End, Enrolment, Event, Execution, ExecutionStatus, Failure, Outcome, RequestRecord, Trigger,
 };
 use larder_runtime::backends::{self as runtime_backends, Backends};
-use larder_runtime::{Answer, Call, LoadError, Program, Run, Sanitize, StreamedBody};
+use larder_runtime::{Answer, Call, LoadError, Program, Run, Runtime, Sanitize, StreamedBody};
+use larder_secrets::Secrets;
 use larder_signals::crash::{self, Point};
 use larder_store::Root;
 use larder_store::ledger::{Ended, Verdict};
@@ -30,13 +32,27 @@ use larder_store::state::Scope;
 use metrics::{counter, histogram};
 use tokio::sync::oneshot;
 
-use crate::app::App;
+use crate::common::{Common, context};
 use crate::directory::{Active, FunctionView};
 use crate::execution::backends::{Http, Savings, Signing, State};
-use crate::execution::gates::RACES_MAX;
+use crate::execution::gates::{Gates, RACES_MAX};
 use crate::execution::retries::Fate;
-use crate::ledger::Unwritten;
+use crate::ledger::{Ledger, Unwritten};
+use crate::objects::Objects;
 use crate::{backlog, stored};
+
+context! {
+    /// What running a function uses.
+    Executor {
+        runtime: Arc<Runtime>,
+        objects: Objects,
+        secrets: Secrets,
+        ledger: Ledger,
+        gates: Arc<Gates>,
+        egress: Client,
+        upstreams: Upstreams,
+    }
+}
 
 /// Events may cause events may cause events; deeper than this is a loop.
 pub const EVENT_DEPTH_MAX: u32 = 8;
@@ -102,7 +118,7 @@ impl Done {
 impl Job {
     /// A run without a row: HTTP and synchronous API calls.
     pub fn new(
-        app: &App,
+        common: &Common,
         id: ExecutionId,
         view: Arc<FunctionView>,
         trigger: Trigger,
@@ -113,7 +129,7 @@ impl Job {
         let execution = Execution {
             request,
             attempt: 1,
-            ..Execution::new(partner, id, function, trigger, ExecutionStatus::Processing, app.clock.now_ms())
+            ..Execution::new(partner, id, function, trigger, ExecutionStatus::Processing, common.clock.now_ms())
         };
         Job {
             view,
@@ -137,42 +153,43 @@ impl Job {
 }
 
 /// The function's program, from memory or disk.
-async fn program(app: &App, active: &Active) -> Result<Arc<Program>, LoadError> {
-    match app.runtime.loaded(&active.digest) {
+async fn program(executor: &Executor, active: &Active) -> Result<Arc<Program>, LoadError> {
+    match executor.runtime.loaded(&active.digest) {
         Some(program) => Ok(program),
-        None => app.runtime.load(&active.digest, &app.objects).await,
+        None => executor.runtime.load(&active.digest, &executor.objects).await,
     }
 }
 
 /// Does the function import anything that can change something? Then its answers wait for the ledger.
-pub async fn may_have_effects(app: &App, view: &FunctionView) -> Result<bool, LoadError> {
+pub async fn may_have_effects(executor: &Executor, view: &FunctionView) -> Result<bool, LoadError> {
     match &view.active {
-        Some(active) => Ok(program(app, active).await?.artifact().may_have_effects),
+        Some(active) => Ok(program(executor, active).await?.artifact().may_have_effects),
         None => Ok(false),
     }
 }
 
 /// Runs the job to its end, in the sandbox and in the ledger.
-pub async fn execute(app: &App, mut job: Job) -> Done {
+pub async fn execute(executor: &Executor, mut job: Job) -> Done {
     let Some(active) = job.view.active.clone() else {
-        return end_unrun(app, &job, Failure::NoExport("the function has no active deployment".into()), None).await;
+        return end_unrun(executor, &job, Failure::NoExport("the function has no active deployment".into()), None)
+            .await;
     };
     if let Some(name) = &job.view.unopened {
         let why = format!("the variable {name} could not be opened");
-        return end_unrun(app, &job, Failure::Host(why), None).await;
+        return end_unrun(executor, &job, Failure::Host(why), None).await;
     }
-    let program = match program(app, &active).await {
+    let program = match program(executor, &active).await {
         Ok(program) => program,
         Err(err) => {
             let why = format!("the program could not be loaded: {err}");
-            return end_unrun(app, &job, Failure::Host(why), None).await;
+            return end_unrun(executor, &job, Failure::Host(why), None).await;
         }
     };
     let scope = job.scope();
-    let state = Arc::new(State::new(app.store.clone(), scope.clone()));
-    let savings = Arc::new(Savings::new(app.store.clone(), scope.clone()));
-    let in_force = InForce::new(Arc::new(app.directory.clone()), &scope.partner, &scope.function);
-    let signing = Arc::new(Signing(app.upstreams.signer(in_force)));
+    let state = Arc::new(State::new(executor.store.clone(), scope.clone()));
+    let savings = Arc::new(Savings::new(executor.store.clone(), scope.clone()));
+    let in_force = InForce::new(Arc::new(executor.directory.clone()), &scope.partner, &scope.function);
+    let signing = Arc::new(Signing(executor.upstreams.signer(in_force)));
     let mut limits = job.view.limits;
     limits.wall = limits.wall.min(job.wall_max.unwrap_or(limits.wall));
     let may_have_effects = program.artifact().may_have_effects;
@@ -180,7 +197,7 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
     let mut gate = None;
     loop {
         if may_have_effects && gate.is_none() {
-            app.gates.pass(&scope).await;
+            executor.gates.pass(&scope).await;
         }
         let run = Run {
             execution: job.execution.id.to_string(),
@@ -190,11 +207,11 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
             backends: Backends {
                 variables: job.view.variables.clone(),
                 enrolment: job.enrolment.as_ref().map(|e| runtime_backends::Enrolment {
-                    end_user: app.secrets.pseudonym(&e.partner, &e.function, &e.end_user),
+                    end_user: executor.secrets.pseudonym(&e.partner, &e.function, &e.end_user),
                     topic: e.topic.clone(),
                     settings: e.settings.clone(),
                 }),
-                http: outgoing(app, &job),
+                http: outgoing(executor, &job),
                 signing: Some(signing.clone()),
                 ..Backends::new(state.clone(), savings.clone())
             },
@@ -202,9 +219,9 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
         let answer = job.stream.take().map_or(Answer::Buffered, Answer::Streamed);
         let outcome = program.run(call(&mut job.input, answer, &job.sanitize), run).await;
         crash::point(Point::Ran);
-        if let Some(done) = finish(app, &job, Some(active.deployment.clone()), outcome, None).await {
+        if let Some(done) = finish(executor, &job, Some(active.deployment.clone()), outcome, None).await {
             if races >= RACES_MAX
-                && let Err(err) = app.store.unlock_state(&scope, &job.execution.id).await
+                && let Err(err) = executor.store.unlock_state(&scope, &job.execution.id).await
             {
                 tracing::warn!(error = %err, "state that was kept for an execution is not given back; that runs out");
             }
@@ -214,32 +231,33 @@ pub async fn execute(app: &App, mut job: Job) -> Done {
         counter!("larder_state_conflicts_total").increment(1);
         if races >= RACES_MAX {
             if gate.is_none() {
-                gate = Some(app.gates.close(&scope).await);
+                gate = Some(executor.gates.close(&scope).await);
             }
-            keep_state(app, &scope, &job.execution.id, limits.wall).await;
+            keep_state(executor, &scope, &job.execution.id, limits.wall).await;
         }
     }
 }
 
 /// Where its calls go. Made for each run: one that is made again counts from the start.
-fn outgoing(app: &App, job: &Job) -> Option<Arc<dyn runtime_backends::Http>> {
+fn outgoing(executor: &Executor, job: &Job) -> Option<Arc<dyn runtime_backends::Http>> {
     let grants = &job.view.grants;
     let any = !grants.http.is_empty() || !grants.upstreams.is_empty() || !grants.moved.is_empty();
     any.then(|| {
-        let in_force = InForce::new(Arc::new(app.directory.clone()), &job.execution.partner, &job.execution.function);
-        let (client, upstreams) = (app.egress.clone(), app.upstreams.clone());
-        let calls = Calls::new(client, upstreams, &app.settings.egress, in_force, &job.execution.id, grants);
+        let in_force =
+            InForce::new(Arc::new(executor.directory.clone()), &job.execution.partner, &job.execution.function);
+        let (client, upstreams) = (executor.egress.clone(), executor.upstreams.clone());
+        let calls = Calls::new(client, upstreams, &executor.settings.egress, in_force, &job.execution.id, grants);
         Arc::new(Http(calls)) as _
     })
 }
 
 /// Keeps the runs of other processes off this state, as the gate does with those of this one. Each has it for no longer than
 /// a run may take, so everyone gets it.
-async fn keep_state(app: &App, scope: &Scope, id: &ExecutionId, wall: Duration) {
+async fn keep_state(executor: &Executor, scope: &Scope, id: &ExecutionId, wall: Duration) {
     loop {
-        let now = app.clock.now_ms();
+        let now = executor.clock.now_ms();
         let until = now + (wall + KEPT_MARGIN).as_millis() as Millis;
-        match app.store.lock_state(scope, id, now, until).await {
+        match executor.store.lock_state(scope, id, now, until).await {
             Ok(true) => return,
             Ok(false) => tokio::time::sleep(Duration::from_millis(10 + jitter(40))).await,
             // The run itself will meet the same trouble.
@@ -252,12 +270,12 @@ async fn keep_state(app: &App, scope: &Scope, id: &ExecutionId, wall: Duration) 
 }
 
 /// Ends a claimed job that must not run: `Ended` by somebody's will, `Buried` if it is given up.
-pub async fn refuse(app: &App, job: Job, why: String, fate: Fate) -> Done {
-    end_unrun(app, &job, Failure::NoExport(why), Some(fate)).await
+pub async fn refuse(executor: &Executor, job: Job, why: String, fate: Fate) -> Done {
+    end_unrun(executor, &job, Failure::NoExport(why), Some(fate)).await
 }
 
 /// Ends a job that could not run.
-async fn end_unrun(app: &App, job: &Job, failure: Failure, fate: Option<Fate>) -> Done {
+async fn end_unrun(executor: &Executor, job: &Job, failure: Failure, fate: Option<Fate>) -> Done {
     let outcome = Outcome {
         end: End::Failed(failure),
         effects: vec![],
@@ -265,7 +283,7 @@ async fn end_unrun(app: &App, job: &Job, failure: Failure, fate: Option<Fate>) -
         logs: Default::default(),
         usage: Default::default(),
     };
-    finish(app, job, job.view.active.as_ref().map(|active| active.deployment.clone()), outcome, fate)
+    finish(executor, job, job.view.active.as_ref().map(|active| active.deployment.clone()), outcome, fate)
         .await
         .expect("without reads there is no conflict")
 }
@@ -273,7 +291,7 @@ async fn end_unrun(app: &App, job: &Job, failure: Failure, fate: Option<Fate>) -
 /// Hands the outcome to the ledger; `fate` is that of the rule if it is not given. `None`: the run lost a race and must be
 /// made again.
 async fn finish(
-    app: &App,
+    executor: &Executor,
     job: &Job,
     deployment: Option<DeploymentId>,
     mut outcome: Outcome,
@@ -289,20 +307,20 @@ async fn finish(
     }
     let stores: u64 = outcome.effects.iter().map(stored_bytes).sum();
     if stores > 0
-        && let Err(why) = stored::admit(app, &job.view.stored, stores)
+        && let Err(why) = stored::admit(executor, &job.view.stored, stores)
     {
         outcome.effects.clear();
         outcome.end = End::Failed(Failure::Trap(why.to_string()));
         // It would again, until something is removed; then it can be redriven.
         fate = Some(Fate::Buried);
     }
-    let (worker, now) = (&app.settings.worker, app.clock.now_ms());
+    let (worker, now) = (&executor.settings.worker, executor.clock.now_ms());
     let since = job.execution.host_failing_since_ms.unwrap_or(now);
     // Executions of the queue rest then; a call cannot.
     let emitted = outcome.effects.iter().filter(|effect| matches!(effect, Effect::Emit(_))).count();
     if job.holder.is_none()
         && emitted > 0
-        && let Some(exceeded) = backlog::emits(app, &job.execution.partner, emitted).await
+        && let Some(exceeded) = backlog::emits(executor, &job.execution.partner, emitted).await
     {
         outcome.effects.clear();
         outcome.end = End::Failed(Failure::Trap(format!("nothing was emitted or changed: {exceeded}")));
@@ -310,14 +328,14 @@ async fn finish(
     let fate = match (&job.holder, fate) {
         (None, _) => Fate::Ended,
         (Some(_), Some(fate)) => fate,
-        (Some(_), None) => match Fate::of(&outcome.end, job.execution.failures, attempts(app, job)) {
+        (Some(_), None) => match Fate::of(&outcome.end, job.execution.failures, attempts(executor, job)) {
             Fate::Again { spent: false } if retries::host_gives_up(since, now, worker.retry_host_failures_for) => {
                 Fate::Buried
             }
             fate => fate,
         },
     };
-    let mut execution = record(app, job, deployment, &outcome, fate);
+    let mut execution = record(executor, job, deployment, &outcome, fate);
     let (first, most) = (worker.retry_delay, worker.retry_delay_max);
     let rest = match fate {
         Fate::Again { spent: true } => Some(retries::delay(first, most, job.execution.failures)),
@@ -339,27 +357,27 @@ async fn finish(
         depth: job.depth + 1,
         root: Root {
             key: job.root.clone().unwrap_or_else(|| job.execution.id.to_string()),
-            descendants_max: app.settings.worker.descendants_per_event,
+            descendants_max: executor.settings.worker.descendants_per_event,
         },
         function_made_at_ms: Some(job.view.function.created_at_ms),
     };
     if !awaited {
         measure(&execution);
-        app.queue.tails().tell(&execution);
+        executor.queue.tails().tell(&execution);
         let again_by_caller = job.keyed && matches!(outcome.end, End::Failed(Failure::Host(_)));
-        if (app.settings.records.all || execution.status == ExecutionStatus::Failed) && !again_by_caller {
-            app.ledger.record(ended).await;
+        if (executor.settings.records.all || execution.status == ExecutionStatus::Failed) && !again_by_caller {
+            executor.ledger.record(ended).await;
         }
         return Some(Done { execution, end: outcome.end, unknown: false });
     }
-    let verdict = app.ledger.commit(ended).await;
+    let verdict = executor.ledger.commit(ended).await;
     let written = matches!(verdict, Ok(Verdict::Committed { .. } | Verdict::Refused { .. }));
     let mut unknown = false;
     let end = match verdict {
         Ok(Verdict::Committed { emitted }) => {
             count_buried(&execution);
             if emitted {
-                app.queue.push(larder_signals::Work::Events);
+                executor.queue.push(larder_signals::Work::Events);
             }
             outcome.end
         }
@@ -375,7 +393,7 @@ async fn finish(
             End::Failed(Failure::NoExport("the function was deleted during this run: nothing of it is applied".into()))
         }
         Ok(Verdict::Refused { why, buried }) => {
-            execution.buried_at_ms = buried.then(|| app.clock.now_ms());
+            execution.buried_at_ms = buried.then(|| executor.clock.now_ms());
             execution.status = ExecutionStatus::Failed;
             execution.response_status = 500;
             execution.errors.clone_from(&why);
@@ -385,7 +403,7 @@ async fn finish(
         // What the database does not take it will not take the next time either, or not for a while: it is told of without
         // what it did, and comes back as the rule for the host's faults says.
         Err(Unwritten::Never(why)) if job.holder.is_some() && !matches!(outcome.end, End::Failed(Failure::Host(_))) => {
-            return Some(Box::pin(end_unrun(app, job, Failure::Host(why), None)).await);
+            return Some(Box::pin(end_unrun(executor, job, Failure::Host(why), None)).await);
         }
         // A claimed row comes back when its lease ends; a caller without a row is told what is known.
         Err(err) => {
@@ -402,11 +420,11 @@ async fn finish(
     }
     if unknown && job.holder.is_none() && !job.keyed {
         // Written once the database answers again, unless what is recorded there already is that it was done.
-        app.ledger.record(not_applied(&execution)).await;
+        executor.ledger.record(not_applied(&execution)).await;
     }
     measure(&execution);
     if written && matches!(execution.status, ExecutionStatus::Completed | ExecutionStatus::Failed) {
-        app.queue.tails().tell(&execution);
+        executor.queue.tails().tell(&execution);
     }
     Some(Done { execution, end, unknown })
 }
@@ -453,11 +471,17 @@ fn call(input: &mut Input, answer: Answer, sanitize: &Option<Sanitize>) -> Call 
 }
 
 /// How often the function may be tried.
-fn attempts(app: &App, job: &Job) -> u32 {
-    job.view.function.limits.attempts.unwrap_or(app.settings.worker.attempts)
+fn attempts(executor: &Executor, job: &Job) -> u32 {
+    job.view.function.limits.attempts.unwrap_or(executor.settings.worker.attempts)
 }
 
-fn record(app: &App, job: &Job, deployment: Option<DeploymentId>, outcome: &Outcome, fate: Fate) -> Execution {
+fn record(
+    executor: &Executor,
+    job: &Job,
+    deployment: Option<DeploymentId>,
+    outcome: &Outcome,
+    fate: Fate,
+) -> Execution {
     let mut execution = job.execution.clone();
     // Whoever made a call sees the status of its answer; for one from the queue only the record tells.
     let answered = |status: u16| match status {
@@ -481,12 +505,13 @@ fn record(app: &App, job: &Job, deployment: Option<DeploymentId>, outcome: &Outc
             (ExecutionStatus::Waiting, 0, why.map(|why| format!("will be tried again: {why}")))
         }
         Fate::Buried => {
-            execution.buried_at_ms = Some(app.clock.now_ms());
+            execution.buried_at_ms = Some(executor.clock.now_ms());
             let tries = execution.failures + 1;
             let given_up = |why: String| match &outcome.end {
                 End::Failed(Failure::Host(_)) => {
-                    let most =
-                        humantime_serde::re::humantime::format_duration(app.settings.worker.retry_host_failures_for);
+                    let most = humantime_serde::re::humantime::format_duration(
+                        executor.settings.worker.retry_host_failures_for,
+                    );
                     format!("given up after {most} of failures of the host (worker.retry_host_failures_for): {why}")
                 }
                 _ if tries > 1 => format!("given up after {tries} attempts: {why}"),
@@ -521,7 +546,7 @@ fn record(app: &App, job: &Job, deployment: Option<DeploymentId>, outcome: &Outc
     execution.wall_us = outcome.usage.wall.as_micros() as u64;
     execution.cpu_us = outcome.usage.cpu.as_micros() as u64;
     execution.memory_peak_bytes = outcome.usage.memory_peak_bytes;
-    execution.updated_at_ms = app.clock.now_ms();
+    execution.updated_at_ms = executor.clock.now_ms();
     execution
 }
 

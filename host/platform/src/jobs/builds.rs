@@ -2,17 +2,28 @@
 
 use std::fmt::Write;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use larder_model::deployments::WAITS;
 use larder_model::grants::Difference;
 use larder_model::{BuildStatus, Deployment};
-use larder_runtime::{Artifact, CompileError, Found};
+use larder_runtime::{Artifact, CompileError, Found, Runtime};
+use larder_signals::Work;
 use larder_signals::crash::{self, Point};
 
-use crate::app::App;
-use crate::jobs::schedules;
-use crate::needs;
+use crate::common::context;
+use crate::jobs::driver::{Job, Next};
+use crate::objects::Objects;
+use crate::{deployments, needs};
+
+context! {
+    /// What builds use.
+    Builder {
+        runtime: Arc<Runtime>,
+        objects: Objects,
+    }
+}
 
 /// How often a build is begun again because it came to no end: it may be what killed its process.
 const LOST_MAX: u32 = 3;
@@ -39,11 +50,29 @@ struct Grants {
     asked: larder_model::Grants,
 }
 
+/// Builds uploads.
+pub struct Builds(pub Builder);
+
+impl Job for Builds {
+    const WORK: Work = Work::Builds;
+    type Permit = ();
+
+    fn poll(&self) -> Duration {
+        self.0.settings.worker.poll
+    }
+
+    async fn acquire(&mut self) {}
+
+    async fn step(&mut self, (): ()) -> larder_store::Result<Next> {
+        Ok(Next::after(step(&self.0).await?, self.poll()))
+    }
+}
+
 /// Builds the next deployment that no build has finished. One whose process died in the middle is taken over when its
 /// claim runs out.
-pub async fn step(app: App) -> larder_store::Result<bool> {
-    let until = || app.clock.now_ms() + CLAIM.as_millis() as i64;
-    let claimed = app.store.claim_build(&app.holder, app.clock.now_ms(), until()).await?;
+pub async fn step(builder: &Builder) -> larder_store::Result<bool> {
+    let until = || builder.clock.now_ms() + CLAIM.as_millis() as i64;
+    let claimed = builder.store.claim_build(&builder.holder, builder.clock.now_ms(), until()).await?;
     let Some(mut deployment) = claimed else { return Ok(false) };
     crash::point(Point::BuildClaimed);
     deployment.status = BuildStatus::Building;
@@ -52,18 +81,18 @@ pub async fn step(app: App) -> larder_store::Result<bool> {
     for _ in 0..deployment.build_lost {
         deployment.build_logs.push_str("a build of it was begun and came to no end; it begins again\n");
     }
-    deployment.updated_at_ms = app.clock.now_ms();
-    if !app.store.update_build(&deployment, Some(&app.holder), &app.clock).await? {
+    deployment.updated_at_ms = builder.clock.now_ms();
+    if !builder.store.update_build(&deployment, Some(&builder.holder), &builder.clock).await? {
         return Ok(true);
     }
     let built = {
-        let mut building = pin!(build(&app, &deployment));
+        let mut building = pin!(build(builder, &deployment));
         loop {
             tokio::select! {
                 biased;
                 built = &mut building => break built?,
                 () = tokio::time::sleep(RENEW) => {
-                    if !app.store.keep_build(&deployment, &app.holder, until()).await? {
+                    if !builder.store.keep_build(&deployment, &builder.holder, until()).await? {
                         break Built::Gone;
                     }
                 }
@@ -81,34 +110,33 @@ pub async fn step(app: App) -> larder_store::Result<bool> {
         }
         Built::Late(why) => {
             tracing::warn!(deployment.id = %deployment.id, why, "a build is begun again: {why}");
-            let again = app.clock.now_ms() + PAUSE.as_millis() as i64;
-            app.store.release_build(&deployment, &app.holder, again).await?;
+            let again = builder.clock.now_ms() + PAUSE.as_millis() as i64;
+            builder.store.release_build(&deployment, &builder.holder, again).await?;
             return Ok(true);
         }
         Built::Gone => {
-            app.store.release_build(&deployment, &app.holder, app.clock.now_ms()).await?;
+            builder.store.release_build(&deployment, &builder.holder, builder.clock.now_ms()).await?;
             return Ok(true);
         }
     }
-    deployment.updated_at_ms = app.clock.now_ms();
-    let ended = app.store.update_build(&deployment, Some(&app.holder), &app.clock).await?;
+    deployment.updated_at_ms = builder.clock.now_ms();
+    let ended = builder.store.update_build(&deployment, Some(&builder.holder), &builder.clock).await?;
     if !ended {
-        app.store.release_build(&deployment, &app.holder, app.clock.now_ms()).await?;
+        builder.store.release_build(&deployment, &builder.holder, builder.clock.now_ms()).await?;
     }
     metrics::counter!("larder_builds_total", "status" => deployment.status.word()).increment(1);
     tracing::info!(
         partner.id = %deployment.partner, function.id = %deployment.function, deployment.id = %deployment.id,
         "build of deployment {} is {}", deployment.id, deployment.status.word()
     );
-    if ended && deployment.status == BuildStatus::Ready && deployment.activate {
-        app.directory.reload(&deployment.partner).await?;
-        schedules::arm(&app, &deployment.partner, &deployment.function).await?;
+    if ended {
+        deployments::ended(builder, &deployment).await?;
     }
     Ok(true)
 }
 
 /// From the cheap to the dear: what it is, what it may, and only then its compilation.
-async fn build(app: &App, deployment: &Deployment) -> larder_store::Result<Built> {
+async fn build(builder: &Builder, deployment: &Deployment) -> larder_store::Result<Built> {
     if deployment.build_lost > LOST_MAX {
         return Ok(Built::Refused(format!(
             "{} builds of it were begun and came to no end: their processes died, or the machine had no time for them; \
@@ -116,21 +144,21 @@ async fn build(app: &App, deployment: &Deployment) -> larder_store::Result<Built
             deployment.build_lost
         )));
     }
-    let wasm = match app.objects.get(&deployment.digest).await {
+    let wasm = match builder.objects.get(&deployment.digest).await {
         Ok(wasm) => wasm,
         Err(err) => return Ok(failed(deployment, CompileError::Host(err.to_string()))),
     };
-    let found = match app.runtime.inspect(wasm.clone()).await {
+    let found = match builder.runtime.inspect(wasm.clone()).await {
         Ok(found) => found,
         Err(err) => return Ok(failed(deployment, err)),
     };
-    let function = app.store.function(&deployment.partner, &deployment.function).await?;
+    let function = builder.store.function(&deployment.partner, &deployment.function).await?;
     let in_force = function.map(|function| function.grants).unwrap_or_default();
     let asked = deployment.grants.clone().unwrap_or_else(|| in_force.clone());
     if let Some(why) = needs::missing(&found, &asked, &deployment.function) {
         return Ok(Built::Refused(why));
     }
-    Ok(match app.runtime.compile(wasm).await {
+    Ok(match builder.runtime.compile(wasm).await {
         Ok(artifact) => Built::Ready(Box::new((found, artifact, Grants { in_force, asked }))),
         Err(err) => failed(deployment, err),
     })

@@ -1,6 +1,7 @@
 //! Events → executions and fan-outs of the functions that listen to them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use larder_model::grants::covers_type;
 use larder_model::ids::{EventId, ExecutionId, FanoutId, PartnerId};
@@ -10,8 +11,9 @@ use larder_signals::Work;
 use larder_signals::crash::{self, Point};
 use larder_store::{NewExecution, Queue, Routed, RoutedEvent, Waiting, WaitingEvent};
 
-use crate::app::App;
 use crate::backlog;
+use crate::common::Common;
+use crate::jobs::driver::{Job, Next};
 use crate::jobs::fairness;
 
 /// Events of one transaction.
@@ -21,20 +23,38 @@ const PARTNERS: u32 = 20;
 /// Rows that it may come to; the event with which it has more is the last.
 const ROWS_MAX: usize = 1_000;
 
+/// Hands stored events over to the functions that take them.
+pub struct Events(pub Common);
+
+impl Job for Events {
+    const WORK: Work = Work::Events;
+    type Permit = ();
+
+    fn poll(&self) -> Duration {
+        self.0.settings.worker.poll
+    }
+
+    async fn acquire(&mut self) {}
+
+    async fn step(&mut self, (): ()) -> larder_store::Result<Next> {
+        Ok(Next::after(step(&self.0).await?, self.poll()))
+    }
+}
+
 /// Hands waiting events over, as many of each partner. An event is delivered to the functions that are enabled and
 /// deployed at this moment. The events of a partner that has as many executions waiting as it may wait.
-pub async fn step(app: App) -> larder_store::Result<bool> {
-    let rests = |waiting: &Waiting| backlog::is_full(&app, waiting) && !backlog::emits_too_much(&app, waiting);
-    let partners = fairness::next(&app, Queue::Events, vec![], PARTNERS, rests).await?;
+pub async fn step(common: &Common) -> larder_store::Result<bool> {
+    let rests = |waiting: &Waiting| backlog::is_full(common, waiting) && !backlog::emits_too_much(common, waiting);
+    let partners = fairness::next(common, Queue::Events, vec![], PARTNERS, rests).await?;
     let each = BATCH / u32::try_from(partners.len().max(1)).unwrap_or(PARTNERS);
     let mut events = Vec::new();
     for partner in &partners {
-        events.extend(app.store.waiting_events(partner, each).await?);
+        events.extend(common.store.waiting_events(partner, each).await?);
     }
     if events.is_empty() {
         return Ok(false);
     }
-    match route(&app, &events).await {
+    match route(common, &events).await {
         Ok(routed) => Ok(routed),
         // One of them is at fault, perhaps: it must not hold the others up. It is looked at again with the next wake-up or poll.
         Err(
@@ -44,7 +64,7 @@ pub async fn step(app: App) -> larder_store::Result<bool> {
         ) => {
             let mut routed = false;
             for event in &events {
-                match route(&app, std::slice::from_ref(event)).await {
+                match route(common, std::slice::from_ref(event)).await {
                     Ok(one) => routed |= one,
                     Err(err) => {
                         tracing::error!(event.row = %event.row, error = %err, "event {} could not be handed over", event.row);
@@ -59,7 +79,7 @@ pub async fn step(app: App) -> larder_store::Result<bool> {
 
 /// Hands these over, as the newest snapshots want it; gives whether there may be more to do at once. A partner that changes
 /// at this moment is read anew, and holds up no other.
-async fn route(app: &App, events: &[WaitingEvent]) -> larder_store::Result<bool> {
+async fn route(common: &Common, events: &[WaitingEvent]) -> larder_store::Result<bool> {
     let mut changed: BTreeSet<PartnerId> = BTreeSet::new();
     loop {
         let mut all = Triggered::default();
@@ -70,8 +90,8 @@ async fn route(app: &App, events: &[WaitingEvent]) -> larder_store::Result<bool>
             if all.executions.len() + all.fanouts.len() >= ROWS_MAX {
                 break;
             }
-            versions.entry(&event.partner).or_insert_with(|| app.directory.version(&event.partner));
-            let triggered = triggered(app, event);
+            versions.entry(&event.partner).or_insert_with(|| common.directory.version(&event.partner));
+            let triggered = triggered(common, event);
             all.executions.extend_from_slice(&triggered.executions);
             all.fanouts.extend_from_slice(&triggered.fanouts);
             routed.push(RoutedEvent { event, executions: triggered.executions, fanouts: triggered.fanouts });
@@ -81,18 +101,18 @@ async fn route(app: &App, events: &[WaitingEvent]) -> larder_store::Result<bool>
         }
         crash::point(Point::EventMatched);
         let versions: Vec<_> = versions.into_iter().collect();
-        match app.store.route_events(&routed, &versions).await? {
+        match common.store.route_events(&routed, &versions).await? {
             Routed::Done(count) => {
                 crash::point(Point::EventRouted);
                 if count > 0 {
-                    all.counts(app);
-                    all.wake(app);
-                    app.turns.make_room(app);
+                    all.counts(common);
+                    all.wake(common);
+                    common.turns.make_room(common);
                 }
                 return Ok(count > 0 || !changed.is_empty());
             }
             Routed::Stale(partner) => {
-                app.directory.refresh(&partner).await?;
+                common.directory.refresh(&partner).await?;
                 changed.insert(partner);
             }
         }
@@ -100,14 +120,14 @@ async fn route(app: &App, events: &[WaitingEvent]) -> larder_store::Result<bool>
 }
 
 /// What the functions that listen to an event are to do.
-fn triggered(app: &App, event: &WaitingEvent) -> Triggered {
+fn triggered(common: &Common, event: &WaitingEvent) -> Triggered {
     let mut triggered = Triggered::default();
-    let Some(tenant) = app.directory.tenant(&event.partner) else { return triggered };
+    let Some(tenant) = common.directory.tenant(&event.partner) else { return triggered };
     for view in tenant.functions.values().filter(|view| view.function.enabled && view.active.is_some()) {
         if view.function.events.iter().any(|pattern| covers_type(pattern, &event.kind)) {
             let cause =
                 Cause { trigger: Trigger::Event, event: Some((&event.row, event.subject.as_deref())), nominal: None };
-            triggered.add(app, &view.function, cause);
+            triggered.add(common, &view.function, cause);
         }
     }
     triggered
@@ -130,8 +150,8 @@ pub struct Triggered {
 }
 
 impl Triggered {
-    pub fn add(&mut self, app: &App, function: &Function, cause: Cause<'_>) {
-        let now = app.clock.now_ms();
+    pub fn add(&mut self, common: &Common, function: &Function, cause: Cause<'_>) {
+        let now = common.clock.now_ms();
         let event = cause.event.map(|(row, _)| row.clone());
         let (nominal_at_ms, late_ms) = cause.nominal.map_or((None, None), |(nominal, late)| (Some(nominal), late));
         let subject = cause.event.and_then(|(_, subject)| subject);
@@ -139,7 +159,7 @@ impl Triggered {
             (Per::Event, ..) => {
                 self.executions.push(NewExecution {
                     partner: function.partner.clone(),
-                    id: ExecutionId::generate(&app.clock),
+                    id: ExecutionId::generate(&common.clock),
                     function: function.id.clone(),
                     trigger: cause.trigger,
                     trigger_key: Some(delivery_key(&function.id, event.as_ref(), nominal_at_ms)),
@@ -163,7 +183,7 @@ impl Triggered {
         };
         self.fanouts.push(Fanout {
             partner: function.partner.clone(),
-            id: FanoutId::generate(&app.clock),
+            id: FanoutId::generate(&common.clock),
             function: function.id.clone(),
             trigger: cause.trigger,
             event,
@@ -180,21 +200,21 @@ impl Triggered {
     }
 
     /// They wait from now on.
-    pub fn counts(&self, app: &App) {
+    pub fn counts(&self, common: &Common) {
         let executions = self.executions.iter().map(|new| (&new.partner, 1, 0));
         for (partner, executions, fanouts) in executions.chain(self.fanouts.iter().map(|new| (&new.partner, 0, 1))) {
-            if let Some(tenant) = app.directory.tenant(partner) {
+            if let Some(tenant) = common.directory.tenant(partner) {
                 tenant.backlog.add(Waiting { executions, due: executions, fanouts, events: 0 });
             }
         }
     }
 
-    pub fn wake(&self, app: &App) {
+    pub fn wake(&self, common: &Common) {
         if !self.executions.is_empty() {
-            app.queue.push(Work::Executions);
+            common.queue.push(Work::Executions);
         }
         if !self.fanouts.is_empty() {
-            app.queue.push(Work::Fanouts);
+            common.queue.push(Work::Fanouts);
         }
     }
 }

@@ -11,110 +11,130 @@ use larder_model::{Enrolment, EnrolmentStatus, Execution, StoredEvent, Trigger, 
 use larder_signals::Work;
 use larder_signals::crash::{self, Point};
 use larder_store::{Claimed, Queue, Waiting};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::app::App;
 use crate::backlog;
+use crate::common::Common;
 use crate::execution::retries::Fate;
-use crate::execution::{self, Job, input};
+use crate::execution::{self, Executor, Job as Run, input};
+use crate::jobs::driver::{Job, Next};
 use crate::jobs::fairness;
 use crate::jobs::shares::Shares;
 
-/// Claims and runs executions until the process drains; those that run then may finish.
-pub async fn drive(app: App, held: Held) {
-    let settings = &app.settings.worker;
-    let permits = Arc::new(Semaphore::new(settings.executions_max as usize));
-    let drain = app.life.drain();
-    loop {
-        let first = tokio::select! {
-            first = permits.clone().acquire_owned() => first.expect("never closed"),
-            () = drain.cancelled() => return,
-        };
-        let free = permits.available_permits() as u32 + 1;
-        let now = app.clock.now_ms();
-        let claimed = match claim(&app, &held, free, now).await {
-            Ok(claimed) => claimed,
-            Err(err) => {
-                tracing::error!(error = %err, "executions could not be claimed; trying again at the next poll");
-                vec![]
-            }
-        };
-        if claimed.is_empty() {
-            drop(first);
-            tokio::select! {
-                () = app.queue.wait(Work::Executions, until_next(&app, now).await) => {}
-                () = drain.cancelled() => return,
-            }
-            continue;
-        }
-        crash::point(Point::Claimed);
-        if claimed.len() == free as usize {
-            // There may be more than this process has room for.
-            app.queue.push(Work::Executions);
-        }
-        current(&app, &claimed).await;
-        let context = match Context::load(&app, &claimed).await {
-            Ok(context) => Arc::new(context),
-            Err(err) => {
-                tracing::error!(error = %err, "claimed executions could not be begun; they come back when their leases end");
-                continue;
-            }
-        };
-        let mut first = Some(first);
-        for claimed in claimed {
-            let permit = match first.take() {
-                Some(permit) => permit,
-                None => permits.clone().acquire_owned().await.expect("never closed"),
-            };
-            let app = app.clone();
-            let held = held.hold(&claimed.execution);
-            let context = context.clone();
-            app.life.clone().spawn_work("execution", async move {
-                step(&app, &context, claimed).await;
-                drop((permit, held));
-                // There may be room now for one of the same partner.
-                app.queue.push(Work::Executions);
-            });
-        }
+/// Claims and runs executions; those that run when the process drains may finish.
+pub struct Executions {
+    executor: Executor,
+    held: Held,
+    permits: Arc<Semaphore>,
+}
+
+impl Executions {
+    pub fn new(executor: Executor, held: Held) -> Executions {
+        let permits = Arc::new(Semaphore::new(executor.settings.worker.executions_max as usize));
+        Executions { executor, held, permits }
     }
+}
+
+impl Job for Executions {
+    const WORK: Work = Work::Executions;
+    type Permit = OwnedSemaphorePermit;
+
+    fn poll(&self) -> Duration {
+        self.executor.settings.worker.poll
+    }
+
+    async fn acquire(&mut self) -> OwnedSemaphorePermit {
+        self.permits.clone().acquire_owned().await.expect("never closed")
+    }
+
+    async fn step(&mut self, first: OwnedSemaphorePermit) -> larder_store::Result<Next> {
+        begin(&self.executor, &self.held, &self.permits, first).await
+    }
+}
+
+/// Begins as many executions as there are permits for, the first of which is `first`.
+async fn begin(
+    executor: &Executor,
+    held: &Held,
+    permits: &Arc<Semaphore>,
+    first: OwnedSemaphorePermit,
+) -> larder_store::Result<Next> {
+    let free = permits.available_permits() as u32 + 1;
+    let now = executor.clock.now_ms();
+    let claimed = claim(executor, held, free, now).await?;
+    if claimed.is_empty() {
+        drop(first);
+        return Ok(Next::Within(until_next(executor, now).await));
+    }
+    crash::point(Point::Claimed);
+    if claimed.len() == free as usize {
+        // There may be more than this process has room for.
+        executor.queue.push(Work::Executions);
+    }
+    current(executor, &claimed).await;
+    let context = match Context::load(executor, &claimed).await {
+        Ok(context) => Arc::new(context),
+        Err(err) => {
+            tracing::error!(error = %err, "claimed executions could not be begun; they come back when their leases end");
+            return Ok(Next::Now);
+        }
+    };
+    let mut first = Some(first);
+    for claimed in claimed {
+        let permit = match first.take() {
+            Some(permit) => permit,
+            None => permits.clone().acquire_owned().await.expect("never closed"),
+        };
+        let executor = executor.clone();
+        let held = held.hold(&claimed.execution);
+        let context = context.clone();
+        executor.life.clone().spawn_work("execution", async move {
+            step(&executor, &context, claimed).await;
+            drop((permit, held));
+            // There may be room now for one of the same partner.
+            executor.queue.push(Work::Executions);
+        });
+    }
+    Ok(Next::Now)
 }
 
 /// Claims for the partners whose turn it is, each its share. Those of a partner that rests because its functions emit
 /// faster than events can be handed over are not begun.
-async fn claim(app: &App, held: &Held, free: u32, now: Millis) -> larder_store::Result<Vec<Claimed>> {
-    let worker = &app.settings.worker;
+async fn claim(executor: &Executor, held: &Held, free: u32, now: Millis) -> larder_store::Result<Vec<Claimed>> {
+    let worker = &executor.settings.worker;
     let shares = Shares::new(free, worker.executions_per_partner, held.by_partner());
-    let rests = |waiting: &Waiting| backlog::emits_too_much(app, waiting);
-    let partners = fairness::next(app, Queue::Executions, shares.full(), free, rests).await?;
+    let rests = |waiting: &Waiting| backlog::emits_too_much(executor, waiting);
+    let partners = fairness::next(executor, Queue::Executions, shares.full(), free, rests).await?;
     if partners.is_empty() {
         return Ok(vec![]);
     }
     let lease_until = now + worker.lease.as_millis() as Millis;
-    let claimed = app.store.claim_executions(&app.holder, now, lease_until, &shares.share_out(&partners)).await?;
+    let claimed =
+        executor.store.claim_executions(&executor.holder, now, lease_until, &shares.share_out(&partners)).await?;
     for claimed in &claimed {
-        if let Some(tenant) = app.directory.tenant(&claimed.execution.partner) {
+        if let Some(tenant) = executor.directory.tenant(&claimed.execution.partner) {
             tenant.backlog.less();
         }
     }
     if !claimed.is_empty() {
-        app.turns.make_room(app);
+        executor.turns.make_room(executor);
     }
     Ok(claimed)
 }
 
 /// What runs must be what was deployed before it was claimed. A database that does not answer is not waited for.
-async fn current(app: &App, claimed: &[Claimed]) {
+async fn current(executor: &Executor, claimed: &[Claimed]) {
     let stolen = claimed.iter().filter(|claimed| claimed.stolen).count();
     if stolen > 0 {
         metrics::counter!("larder_leases_stolen_total").increment(stolen as u64);
         tracing::warn!(executions = stolen, "{stolen} executions are taken over: their leases ran out");
     }
-    if app.store.is_embedded() {
+    if executor.store.is_embedded() {
         return;
     }
     let partners: HashSet<&PartnerId> = claimed.iter().map(|claimed| &claimed.execution.partner).collect();
     for partner in partners {
-        if let Err(err) = app.directory.refresh(partner).await {
+        if let Err(err) = executor.directory.refresh(partner).await {
             tracing::warn!(partner.id = %partner, error = %err, "partner {partner} could not be read anew");
         }
     }
@@ -122,18 +142,18 @@ async fn current(app: &App, claimed: &[Claimed]) {
 
 /// The poll, or less if another execution becomes due before. One that was due at that time and was not claimed is of a
 /// partner that has its share: whichever ends next wakes this process.
-async fn until_next(app: &App, now: Millis) -> Duration {
-    let poll = app.settings.worker.poll;
-    match app.store.next_due(now).await {
-        Ok(Some(due)) => poll.min(Duration::from_millis((due - app.clock.now_ms()).max(0) as u64)),
+async fn until_next(executor: &Executor, now: Millis) -> Duration {
+    let poll = executor.settings.worker.poll;
+    match executor.store.next_due(now).await {
+        Ok(Some(due)) => poll.min(Duration::from_millis((due - executor.clock.now_ms()).max(0) as u64)),
         _ => poll,
     }
 }
 
 /// Runs one claimed execution to its end.
-async fn step(app: &App, context: &Context, claimed: Claimed) {
+async fn step(executor: &Executor, context: &Context, claimed: Claimed) {
     let execution_id = claimed.execution.id.clone();
-    if let Err(err) = run(app, context, claimed).await {
+    if let Err(err) = run(executor, context, claimed).await {
         tracing::error!(execution.id = %execution_id, error = %err, "a claimed execution could not be begun; it comes back when its lease ends");
     }
 }
@@ -145,11 +165,11 @@ struct Context {
 }
 
 impl Context {
-    async fn load(app: &App, claimed: &[Claimed]) -> larder_store::Result<Context> {
+    async fn load(executor: &Executor, claimed: &[Claimed]) -> larder_store::Result<Context> {
         let executions = || claimed.iter().map(|claimed| &claimed.execution);
         let events = executions().filter_map(|e| Some((&e.partner, e.event.as_ref()?)));
         let enrolments = executions().filter_map(|e| Some((&e.partner, e.enrolment.as_ref()?)));
-        let (events, enrolments) = (app.store.events(events).await?, app.store.enrolments(enrolments).await?);
+        let (events, enrolments) = (executor.store.events(events).await?, executor.store.enrolments(enrolments).await?);
         Ok(Context {
             events: events.into_iter().map(|event| ((event.partner.clone(), event.row.clone()), event)).collect(),
             enrolments: enrolments.into_iter().map(|one| ((one.partner.clone(), one.id.clone()), one)).collect(),
@@ -157,17 +177,17 @@ impl Context {
     }
 }
 
-async fn run(app: &App, context: &Context, claimed: Claimed) -> larder_store::Result<()> {
+async fn run(executor: &Executor, context: &Context, claimed: Claimed) -> larder_store::Result<()> {
     let Claimed { execution, body, holder, stolen: _ } = &claimed;
     let (partner, function) = (&execution.partner, &execution.function);
-    let Some(view) = app.directory.function(partner, function) else {
+    let Some(view) = executor.directory.function(partner, function) else {
         // Its rows went with the function; one that was made at that very moment goes now. Should only the directory lag
         // behind, nothing is removed and the lease brings the execution back.
-        return app.store.delete_orphan(partner, function, &execution.id).await;
+        return executor.store.delete_orphan(partner, function, &execution.id).await;
     };
     let enrolment = execution.enrolment.as_ref().and_then(|id| context.enrolments.get(&(partner.clone(), id.clone())));
     let event = execution.event.as_ref().and_then(|row| context.events.get(&(partner.clone(), row.clone())));
-    let refusal = if execution.lost > app.settings.worker.attempts_lost {
+    let refusal = if execution.lost > executor.settings.worker.attempts_lost {
         let why = format!("given up after {} attempts that did not come to an end", execution.lost - 1);
         Some((why, Fate::Buried))
     } else if execution.trigger != Trigger::Http && !view.function.enabled {
@@ -180,7 +200,7 @@ async fn run(app: &App, context: &Context, claimed: Claimed) -> larder_store::Re
         None
     };
     let depth = event.map_or(0, |event| event.depth);
-    let job = Job {
+    let job = Run {
         input: input::of_claimed(&view, execution, event, body.clone()),
         view,
         enrolment: enrolment.cloned(),
@@ -194,8 +214,8 @@ async fn run(app: &App, context: &Context, claimed: Claimed) -> larder_store::Re
         keyed: false,
     };
     match refusal {
-        Some((why, fate)) => execution::refuse(app, job, why, fate).await,
-        None => execution::execute(app, job).await,
+        Some((why, fate)) => execution::refuse(executor, job, why, fate).await,
+        None => execution::execute(executor, job).await,
     };
     Ok(())
 }
@@ -242,13 +262,13 @@ impl Drop for Hold {
 }
 
 /// Lengthens the leases of what is held in good time, for as long as the process lives.
-pub async fn renew(app: App, held: Held) {
-    let lease = app.settings.worker.lease;
+pub async fn renew(common: Common, held: Held) {
+    let lease = common.settings.worker.lease;
     loop {
         tokio::time::sleep(lease / 3).await;
-        let until = app.clock.now_ms() + lease.as_millis() as i64;
+        let until = common.clock.now_ms() + lease.as_millis() as i64;
         let ids: Vec<ExecutionId> = held.0.iter().map(|entry| entry.key().clone()).collect();
-        if let Err(err) = app.store.renew_leases(&app.holder, &ids, until).await {
+        if let Err(err) = common.store.renew_leases(&common.holder, &ids, until).await {
             tracing::error!(error = %err, "leases could not be renewed");
         }
     }

@@ -10,8 +10,8 @@ use larder_model::ids::PartnerId;
 use larder_signals::Work;
 use larder_store::{Queue, Waiting};
 
-use crate::app::App;
 use crate::backlog;
+use crate::common::Common;
 
 /// Where the last turn of one kind of work ended, and whether it left out partners that rest.
 #[derive(Default)]
@@ -50,7 +50,7 @@ impl Turns {
     }
 
     /// Something of some partner does not wait any more: what rested because of that is looked at again.
-    pub fn make_room(&self, app: &App) {
+    pub fn make_room(&self, common: &Common) {
         for (queue, work) in [
             (Queue::Executions, Work::Executions),
             (Queue::Events, Work::Events),
@@ -58,7 +58,7 @@ impl Turns {
             (Queue::Schedules, Work::Schedules),
         ] {
             if self.of(queue).rests.swap(false, Ordering::Relaxed) {
-                app.queue.push(work);
+                common.queue.push(work);
             }
         }
     }
@@ -66,19 +66,19 @@ impl Turns {
 
 /// Up to `limit` partners that have such work and whose turn is next, without these and without those that `rest`.
 pub async fn next(
-    app: &App,
+    common: &Common,
     queue: Queue,
     mut without: Vec<PartnerId>,
     limit: u32,
     rests: impl Fn(&Waiting) -> bool,
 ) -> larder_store::Result<Vec<PartnerId>> {
-    let turn = app.turns.of(queue);
+    let turn = common.turns.of(queue);
     loop {
-        let found = app.store.partners_with(queue, app.clock.now_ms(), &turn.place(), &without, limit).await?;
+        let found = common.store.partners_with(queue, common.clock.now_ms(), &turn.place(), &without, limit).await?;
         let mut resting = Vec::new();
         for partner in &found {
-            if let Some(tenant) = app.directory.tenant(partner)
-                && rests(&backlog::waiting(app, &tenant).await?)
+            if let Some(tenant) = common.directory.tenant(partner)
+                && rests(&backlog::waiting(common, &tenant).await?)
             {
                 resting.push(partner.clone());
             }

@@ -6,13 +6,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use larder_egress::Tenants;
-use larder_egress::upstreams::UpstreamView;
+use larder_egress::upstreams::{UpstreamView, Upstreams};
 use larder_model::feed_mapping::Page;
 use larder_model::feeds::PollSettings;
 use larder_model::grants::leads;
@@ -25,10 +25,11 @@ use larder_signals::crash::{self, Point};
 use larder_store::Moved;
 use metrics::{counter, gauge};
 
-use crate::app::App;
 use crate::backlog;
+use crate::common::context;
 use crate::execution::retries;
 use crate::feeds::owner;
+use crate::jobs::driver::{Job, Next};
 
 /// Due feeds that are looked at in one step.
 const BATCH: u32 = 1_000;
@@ -44,38 +45,58 @@ const WHY_CHARS_MAX: usize = 500;
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
 const ETAG_BYTES_MAX: usize = 1_024;
 
-/// Polls what is due until the process drains.
-pub async fn drive(app: App) {
-    let poll = app.settings.feeds.poll;
-    let (drain, polls) = (app.life.drain(), Polls::default());
-    let (mut told, mut told_at) = (Told::default(), None::<std::time::Instant>);
-    while !drain.is_cancelled() {
-        if told_at.is_none_or(|at| at.elapsed() >= FIGURES) {
-            told_at = Some(std::time::Instant::now());
-            told.tell(&app).await;
+context! {
+    /// What polling uses.
+    Poller {
+        upstreams: Upstreams,
+    }
+}
+
+/// Polls the feeds that are due.
+pub struct Feeds {
+    poller: Poller,
+    polls: Polls,
+    told: Told,
+    told_at: Option<Instant>,
+}
+
+impl Feeds {
+    pub fn new(poller: Poller) -> Feeds {
+        Feeds { poller, polls: Polls::default(), told: Told::default(), told_at: None }
+    }
+}
+
+impl Job for Feeds {
+    const WORK: Work = Work::Feeds;
+    type Permit = ();
+
+    fn poll(&self) -> Duration {
+        self.poller.settings.feeds.poll
+    }
+
+    async fn acquire(&mut self) {}
+
+    async fn step(&mut self, (): ()) -> larder_store::Result<Next> {
+        let (poller, poll) = (&self.poller, self.poll());
+        if self.told_at.is_none_or(|at| at.elapsed() >= FIGURES) {
+            self.told_at = Some(Instant::now());
+            self.told.tell(poller).await;
         }
-        let crowded = step(&app, &polls).await.unwrap_or_else(|err| {
-            tracing::error!(error = %err, "feeds could not be polled; trying again at the next poll");
-            true
-        });
-        let until = match app.store.next_feed().await {
-            Ok(Some(at)) if !crowded => poll.min(Duration::from_millis((at - app.clock.now_ms()).max(20) as u64)),
+        let crowded = step(poller, &self.polls).await?;
+        Ok(Next::Within(match poller.store.next_feed().await {
+            Ok(Some(at)) if !crowded => poll.min(Duration::from_millis((at - poller.clock.now_ms()).max(20) as u64)),
             _ => poll,
-        };
-        tokio::select! {
-            () = app.queue.wait(Work::Feeds, until) => {}
-            () = drain.cancelled() => {}
-        }
+        }))
     }
 }
 
 /// Begins the polls that are due; gives whether there was no room for some, which wait until there is.
-async fn step(app: &App, polls: &Polls) -> larder_store::Result<bool> {
-    let settings = &app.settings.feeds;
+async fn step(poller: &Poller, polls: &Polls) -> larder_store::Result<bool> {
+    let settings = &poller.settings.feeds;
     let most = settings.polls_max;
     let mut crowded = false;
-    for mut feed in app.store.due_feeds(app.clock.now_ms(), BATCH).await? {
-        if rests(app, &feed).await? {
+    for mut feed in poller.store.due_feeds(poller.clock.now_ms(), BATCH).await? {
+        if rests(poller, &feed).await? {
             crowded = true;
             continue;
         }
@@ -83,16 +104,16 @@ async fn step(app: &App, polls: &Polls) -> larder_store::Result<bool> {
             crowded = true;
             continue;
         };
-        let until = app.clock.now_ms() + (settings.timeout + LEASE_SPARE).as_millis() as Millis;
-        if !app.store.claim_feed(&mut feed, &app.holder, until).await? {
+        let until = poller.clock.now_ms() + (settings.timeout + LEASE_SPARE).as_millis() as Millis;
+        if !poller.store.claim_feed(&mut feed, &poller.holder, until).await? {
             continue;
         }
-        let app = app.clone();
-        app.life.clone().spawn_work("poll of a feed", async move {
-            poll(&app, &feed).await;
+        let poller = poller.clone();
+        poller.life.clone().spawn_work("poll of a feed", async move {
+            poll(&poller, &feed).await;
             drop(turn);
             // There may be more of it, and there is room for another.
-            app.queue.push(Work::Feeds);
+            poller.queue.push(Work::Feeds);
         });
     }
     Ok(crowded)
@@ -100,9 +121,9 @@ async fn step(app: &App, polls: &Polls) -> larder_store::Result<bool> {
 
 /// As many events of its partner wait as may: the feed stays where it is. One of the operator's goes on, as its partners have
 /// no part in how much it brings, and none of them shall hold up the others.
-async fn rests(app: &App, feed: &Feed) -> larder_store::Result<bool> {
-    match feed.owner.as_ref().and_then(|partner| app.directory.tenant(partner)) {
-        Some(tenant) => Ok(backlog::takes_no_events(app, &backlog::waiting(app, &tenant).await?)),
+async fn rests(poller: &Poller, feed: &Feed) -> larder_store::Result<bool> {
+    match feed.owner.as_ref().and_then(|partner| poller.directory.tenant(partner)) {
+        Some(tenant) => Ok(backlog::takes_no_events(poller, &backlog::waiting(poller, &tenant).await?)),
         None => Ok(false),
     }
 }
@@ -154,14 +175,14 @@ impl From<String> for Failed {
     }
 }
 
-async fn poll(app: &App, feed: &Feed) {
+async fn poll(poller: &Poller, feed: &Feed) {
     let Some(settings) = &feed.settings.poll else { return };
-    let result = match tokio::time::timeout(app.settings.feeds.timeout, fetch(app, feed, settings)).await {
+    let result = match tokio::time::timeout(poller.settings.feeds.timeout, fetch(poller, feed, settings)).await {
         Ok(Ok(answer)) => {
             crash::point(Point::FeedFetched);
             let unchanged = answer.is_none();
-            let (page, moved) = next(app, feed, settings, answer);
-            match crate::feeds::take(app, feed, &page, Some(&moved)).await {
+            let (page, moved) = next(poller, feed, settings, answer);
+            match crate::feeds::take(poller, feed, &page, Some(&moved)).await {
                 Ok(Some(_)) if unchanged => "unchanged",
                 Ok(Some(_)) => "good",
                 Ok(None) => "lost",
@@ -172,10 +193,10 @@ async fn poll(app: &App, feed: &Feed) {
                 }
             }
         }
-        Ok(Err(failed)) => fail(app, feed, settings, failed).await,
+        Ok(Err(failed)) => fail(poller, feed, settings, failed).await,
         Err(_) => {
-            let why = format!("there was no whole answer within {:?}", app.settings.feeds.timeout);
-            fail(app, feed, settings, why.into()).await
+            let why = format!("there was no whole answer within {:?}", poller.settings.feeds.timeout);
+            fail(poller, feed, settings, why.into()).await
         }
     };
     counter!("larder_feed_polls_total", "result" => result).increment(1);
@@ -188,7 +209,7 @@ struct Answer {
 }
 
 /// Asks for the next page; `None`: nothing has changed since the last one.
-async fn fetch(app: &App, feed: &Feed, settings: &PollSettings) -> Result<Option<Answer>, Failed> {
+async fn fetch(poller: &Poller, feed: &Feed, settings: &PollSettings) -> Result<Option<Answer>, Failed> {
     let cursor = settings.cursor.as_ref().zip(feed.progress.cursor.as_ref());
     let mut path = settings.path.clone();
     if let Some((settings, cursor)) = cursor {
@@ -205,7 +226,7 @@ async fn fetch(app: &App, feed: &Feed, settings: &PollSettings) -> Result<Option
     let request = request
         .body(Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync())
         .map_err(|err| format!("its path cannot be asked for: {err}"))?;
-    let (partner, upstream) = upstream(app, feed, &settings.upstream).await?;
+    let (partner, upstream) = upstream(poller, feed, &settings.upstream).await?;
     let named = feed.lead.as_ref().is_none_or(|lead| *lead == leads::of_upstream(&upstream.upstream));
     if !named {
         let name = &settings.upstream;
@@ -215,7 +236,7 @@ async fn fetch(app: &App, feed: &Feed, settings: &PollSettings) -> Result<Option
         return Err(why.into());
     }
     let answer =
-        app.upstreams.send(&partner, &upstream, request, Times::default()).await.map_err(|err| err.to_string())?;
+        poller.upstreams.send(&partner, &upstream, request, Times::default()).await.map_err(|err| err.to_string())?;
     let (head, body) = answer.into_parts();
     if head.status == StatusCode::NOT_MODIFIED && feed.progress.etag.is_some() {
         return Ok(None);
@@ -224,29 +245,30 @@ async fn fetch(app: &App, feed: &Feed, settings: &PollSettings) -> Result<Option
         return Ok(Some(Answer { page: Page::default(), etag: None }));
     }
     if head.status != StatusCode::OK {
-        let retry_after = fields::retry_after(&head.headers, app.clock.now_ms()).map(|wait| wait.min(RETRY_AFTER_MAX));
+        let retry_after =
+            fields::retry_after(&head.headers, poller.clock.now_ms()).map(|wait| wait.min(RETRY_AFTER_MAX));
         return Err(Failed { why: format!("it answered {}", head.status), retry_after });
     }
-    let most = app.settings.feeds.bytes_max;
+    let most = poller.settings.feeds.bytes_max;
     let body = Limited::new(body, most).collect().await.map_err(|err| match err.downcast::<LengthLimitError>() {
         Ok(_) => format!("its answer has more than {most} bytes"),
         Err(err) => err.to_string(),
     })?;
-    let page = crate::feeds::read(app, feed, &body.to_bytes())?;
+    let page = crate::feeds::read(poller, feed, &body.to_bytes())?;
     let etag = fields::single(&head.headers, header::ETAG);
     let etag = etag.filter(|etag| etag.len() <= ETAG_BYTES_MAX && fields::Tag::parse(etag).is_some());
     Ok(Some(Answer { page, etag: etag.map(str::to_owned) }))
 }
 
 /// Whom to ask, and on whose behalf. The operator has a name there that no partner can have.
-async fn upstream(app: &App, feed: &Feed, name: &str) -> Result<(PartnerId, Arc<UpstreamView>), String> {
+async fn upstream(poller: &Poller, feed: &Feed, name: &str) -> Result<(PartnerId, Arc<UpstreamView>), String> {
     let (partner, found) = match &feed.owner {
         Some(partner) => {
-            app.directory.refresh(partner).await.map_err(|err| err.to_string())?;
-            (partner.clone(), app.directory.upstream(partner, name))
+            poller.directory.refresh(partner).await.map_err(|err| err.to_string())?;
+            (partner.clone(), poller.directory.upstream(partner, name))
         }
         None => {
-            let found = app.directory.operators_upstream(name).await.map_err(|err| err.to_string())?;
+            let found = poller.directory.operators_upstream(name).await.map_err(|err| err.to_string())?;
             (OPERATOR.parse().expect("an id"), found)
         }
     };
@@ -255,8 +277,8 @@ async fn upstream(app: &App, feed: &Feed, name: &str) -> Result<(PartnerId, Arc<
 
 /// Where the feed goes after this answer. Where there is more behind the cursor it is asked again soon, if this page
 /// brought something new: a service that sends the same over and over is asked once in a period.
-fn next(app: &App, feed: &Feed, settings: &PollSettings, answer: Option<Answer>) -> (Page, Moved) {
-    let (now, holder) = (app.clock.now_ms(), app.holder.clone());
+fn next(poller: &Poller, feed: &Feed, settings: &PollSettings, answer: Option<Answer>) -> (Page, Moved) {
+    let (now, holder) = (poller.clock.now_ms(), poller.holder.clone());
     let due_at_ms = now + settings.period().as_millis() as Millis;
     let Progress { cursor, etag, .. } = feed.progress.clone();
     let Some(answer) = answer else {
@@ -271,16 +293,19 @@ fn next(app: &App, feed: &Feed, settings: &PollSettings, answer: Option<Answer>)
     (answer.page, Moved { holder, cursor: next, etag, due_at_ms, again_at_ms })
 }
 
-async fn fail(app: &App, feed: &Feed, settings: &PollSettings, failed: Failed) -> &'static str {
-    let rest =
-        retries::delay(settings.period(), app.settings.feeds.rest_max.max(settings.period()), feed.progress.failures);
+async fn fail(poller: &Poller, feed: &Feed, settings: &PollSettings, failed: Failed) -> &'static str {
+    let rest = retries::delay(
+        settings.period(),
+        poller.settings.feeds.rest_max.max(settings.period()),
+        feed.progress.failures,
+    );
     let rest = rest.max(failed.retry_after.unwrap_or_default());
     let why: String = failed.why.chars().take(WHY_CHARS_MAX).collect();
     tracing::warn!(
         feed.name = %feed.name, feed.owner = owner(feed), why, rest_ms = rest.as_millis() as u64,
         "feed {} could not be polled", feed.name
     );
-    match app.store.fail_feed(feed, &app.holder, &why, app.clock.now_ms() + rest.as_millis() as Millis).await {
+    match poller.store.fail_feed(feed, &poller.holder, &why, poller.clock.now_ms() + rest.as_millis() as Millis).await {
         Ok(true) => "failed",
         Ok(false) => "lost",
         Err(err) => {
@@ -297,10 +322,10 @@ struct Told(Vec<[String; 2]>);
 impl Told {
     /// When each feed last went well and how new its newest item is, as seconds since 1970: the age is for the asker to
     /// compute, and grows also when nobody tells.
-    async fn tell(&mut self, app: &App) {
+    async fn tell(&mut self, poller: &Poller) {
         const GOOD: &str = "larder_feed_good_timestamp_seconds";
         const NEWEST: &str = "larder_feed_newest_item_timestamp_seconds";
-        let Ok(feeds) = app.store.all_feeds().await else { return };
+        let Ok(feeds) = poller.store.all_feeds().await else { return };
         let labels = |[owner, name]: &[String; 2]| [("owner", owner.clone()), ("feed", name.clone())];
         let all: Vec<[String; 2]> = feeds.iter().map(|feed| [owner(feed).to_owned(), feed.name.clone()]).collect();
         for gone in self.0.iter().filter(|known| !all.contains(known)) {

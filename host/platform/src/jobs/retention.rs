@@ -1,15 +1,26 @@
 //! What was deleted or is too old goes, a batch at a time: what is left of functions and enrolments; executions, events, kept
 //! answers, deployments, uploads that are nobody's; and, in every process, artifacts beyond what its cache may have.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use larder_runtime::Runtime;
 use larder_signals::crash::{self, Point};
 use larder_store::Removal;
 use larder_store::retention::{self, Aged, Place};
 
-use crate::app::App;
+use crate::common::{Common, context};
+use crate::objects::Objects;
 use crate::stored;
+
+context! {
+    /// What removing uses.
+    Retention {
+        runtime: Arc<Runtime>,
+        objects: Objects,
+    }
+}
 
 const PERIOD: Duration = Duration::from_secs(60);
 const UPLOADS_PERIOD: Duration = Duration::from_secs(3_600);
@@ -30,44 +41,48 @@ struct Sweep {
     period: Duration,
 }
 
-pub fn start(app: &App) {
+pub fn start(retention: &Retention) {
     let rows = Sweep {
         what: "rows that were kept as long as they are to be",
         metric: "larder_retention_rows_total",
         period: PERIOD,
     };
-    app.life.spawn("retention", every(app.clone(), rows, async |app| Ok(sweep(app).await?)));
+    retention.life.spawn("retention", every(retention.clone(), rows, async |retention| Ok(sweep(retention).await?)));
     let removed =
         Sweep { what: "rows of what was deleted", metric: "larder_removed_rows_total", period: REMOVALS_PERIOD };
-    app.life.spawn("removals", every(app.clone(), removed, async |app| Ok(sweep_removals(app).await?)));
-    app.life.spawn("count of stored bytes", stored::count(app.clone()));
+    retention
+        .life
+        .spawn("removals", every(retention.clone(), removed, async |retention| Ok(sweep_removals(retention).await?)));
+    retention.life.spawn("count of stored bytes", stored::count(retention.common.clone()));
     let uploads = Sweep {
         what: "uploads that no deployment has",
         metric: "larder_orphaned_uploads_total",
         period: UPLOADS_PERIOD,
     };
-    app.life.spawn("uploads", every(app.clone(), uploads, sweep_uploads));
+    retention.life.spawn("uploads", every(retention.clone(), uploads, sweep_uploads));
 }
 
 /// What every process does: keeps the artifacts of its data folder within `build.cache_bytes_max`.
-pub fn start_own(app: &App) {
+pub fn start_own(retention: &Retention) {
     let artifacts = Sweep {
         what: "artifacts beyond build.cache_bytes_max",
         metric: "larder_artifacts_evicted_total",
         period: PERIOD,
     };
-    let evict = async |app: &App| Ok(app.runtime.evict_artifacts(app.settings.build.cache_bytes_max).await?);
-    app.life.spawn("artifacts", every(app.clone(), artifacts, evict));
+    let evict = async |retention: &Retention| {
+        Ok(retention.runtime.evict_artifacts(retention.settings.build.cache_bytes_max).await?)
+    };
+    retention.life.spawn("artifacts", every(retention.clone(), artifacts, evict));
 }
 
 /// Sweeps at once and then once in each period, until the process drains.
-async fn every<F>(app: App, sweep: Sweep, run: F)
+async fn every<F>(retention: Retention, sweep: Sweep, run: F)
 where
-    F: AsyncFn(&App) -> anyhow::Result<u64>,
+    F: AsyncFn(&Retention) -> anyhow::Result<u64>,
 {
-    let (Sweep { what, metric, period }, drain) = (sweep, app.life.drain());
+    let (Sweep { what, metric, period }, drain) = (sweep, retention.life.drain());
     loop {
-        match run(&app).await {
+        match run(&retention).await {
             Ok(0) => {}
             Ok(gone) => {
                 metrics::counter!(metric).increment(gone);
@@ -85,9 +100,9 @@ where
 /// How long the mark of the last commit of a process is kept: longer than any commit is looked up.
 const COMMITS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Removes what is left of something that was just deleted, if it is not much; the rest goes in the background.
-pub async fn sweep_at_once(app: &App, removal: &Removal) {
+pub async fn sweep_at_once(common: &Common, removal: &Removal) {
     for _ in 0..BATCHES_AT_ONCE {
-        match app.store.sweep_removal(removal, BATCH).await {
+        match common.store.sweep_removal(removal, BATCH).await {
             Ok(swept) if swept.done => return,
             Ok(_) => {}
             Err(err) => {
@@ -99,16 +114,16 @@ pub async fn sweep_at_once(app: &App, removal: &Removal) {
 }
 
 /// A batch of each removal in turn, so that a large one holds up no small one.
-async fn sweep_removals(app: &App) -> larder_store::Result<u64> {
+async fn sweep_removals(retention: &Retention) -> larder_store::Result<u64> {
     let mut rows = 0;
-    let mut left = app.store.removals(REMOVALS_MAX).await?;
+    let mut left = retention.store.removals(REMOVALS_MAX).await?;
     while !left.is_empty() {
         let mut unfinished = Vec::new();
         for removal in left {
-            if app.life.is_draining() {
+            if retention.life.is_draining() {
                 return Ok(rows);
             }
-            let swept = app.store.sweep_removal(&removal, BATCH).await?;
+            let swept = retention.store.sweep_removal(&removal, BATCH).await?;
             rows += swept.rows;
             if swept.rows > 0 {
                 crash::point(Point::Swept);
@@ -124,32 +139,34 @@ async fn sweep_removals(app: &App) -> larder_store::Result<u64> {
 }
 
 /// What is too old goes from every table; gives how many rows.
-async fn sweep(app: &App) -> larder_store::Result<u64> {
-    let (now, records) = (app.clock.now_ms(), &app.settings.records);
+async fn sweep(retention: &Retention) -> larder_store::Result<u64> {
+    let (now, records) = (retention.clock.now_ms(), &retention.settings.records);
     let before = |age: Duration| now - age.as_millis() as i64;
-    let mut rows = app.store.delete_old_commits(now - COMMITS_KEPT.as_millis() as i64).await?;
+    let mut rows = retention.store.delete_old_commits(now - COMMITS_KEPT.as_millis() as i64).await?;
     loop {
-        let deleted = app.store.delete_old_executions(before(records.retention), BATCH).await?
-            + app.store.delete_old_event_roots(before(records.events_kept()), BATCH).await?
-            + app.store.delete_old_idempotency_keys(before(records.idempotency_keys), BATCH).await?
-            + app.store.delete_old_deployments(now, BATCH).await?;
+        let deleted = retention.store.delete_old_executions(before(records.retention), BATCH).await?
+            + retention.store.delete_old_event_roots(before(records.events_kept()), BATCH).await?
+            + retention.store.delete_old_idempotency_keys(before(records.idempotency_keys), BATCH).await?
+            + retention.store.delete_old_deployments(now, BATCH).await?;
         rows += deleted;
         if deleted > 0 {
             crash::point(Point::Swept);
         }
-        if deleted == 0 || app.life.is_draining() {
+        if deleted == 0 || retention.life.is_draining() {
             break;
         }
         tokio::task::yield_now().await;
     }
     let aged = before(records.events_kept());
-    Ok(rows + sweep_aged(app, &retention::FANOUTS, aged).await? + sweep_aged(app, &retention::EVENTS, aged).await?)
+    Ok(rows
+        + sweep_aged(retention, &retention::FANOUTS, aged).await?
+        + sweep_aged(retention, &retention::EVENTS, aged).await?)
 }
 
-async fn sweep_aged(app: &App, aged: &Aged, before: i64) -> larder_store::Result<u64> {
+async fn sweep_aged(retention: &Retention, aged: &Aged, before: i64) -> larder_store::Result<u64> {
     let (mut rows, mut place) = (0, Some(Place::default()));
-    while let Some(from) = place.take_if(|_| !app.life.is_draining()) {
-        let (gone, next) = app.store.delete_aged(aged, before, &from, BATCH).await?;
+    while let Some(from) = place.take_if(|_| !retention.life.is_draining()) {
+        let (gone, next) = retention.store.delete_aged(aged, before, &from, BATCH).await?;
         rows += gone;
         if gone > 0 {
             crash::point(Point::Swept);
@@ -161,17 +178,17 @@ async fn sweep_aged(app: &App, aged: &Aged, before: i64) -> larder_store::Result
 }
 
 /// Removes uploads that no deployment has any more, or never had because the process that took it died.
-async fn sweep_uploads(app: &App) -> anyhow::Result<u64> {
+async fn sweep_uploads(retention: &Retention) -> anyhow::Result<u64> {
     // An upload is there before its deployment is; a day is longer than any request takes.
-    let before = app.clock.now_ms() - UPLOAD_AGE_MIN.as_millis() as i64;
-    let mut older = std::pin::pin!(app.objects.older(before));
+    let before = retention.clock.now_ms() - UPLOAD_AGE_MIN.as_millis() as i64;
+    let mut older = std::pin::pin!(retention.objects.older(before));
     let mut gone = 0;
     while let Some(digest) = older.next().await {
         let digest = digest?;
-        if app.life.is_draining() {
+        if retention.life.is_draining() {
             break;
         }
-        if !app.store.is_deployed(&digest).await? && app.objects.delete_older(&digest, before).await? {
+        if !retention.store.is_deployed(&digest).await? && retention.objects.delete_older(&digest, before).await? {
             gone += 1;
         }
     }

@@ -17,9 +17,10 @@ use larder_signals::crash::{self, Point};
 use larder_store::{Queue, Waiting};
 use metrics::counter;
 
-use crate::app::App;
 use crate::backlog;
+use crate::common::Common;
 use crate::directory::FunctionView;
+use crate::jobs::driver::{Job, Next};
 use crate::jobs::events::{Cause, Triggered};
 use crate::jobs::fairness;
 
@@ -28,20 +29,20 @@ const LATE_MS: Millis = 10_000;
 
 /// Arms or disarms a function's schedule after a change of the function or its deployment. A firing that is due but
 /// was not made yet stays due.
-pub async fn arm(app: &App, partner: &PartnerId, function: &FunctionId) -> larder_store::Result<()> {
-    let view = app.directory.function(partner, function);
-    let present = app.store.schedule(partner, function).await?;
-    let wanted = view.as_deref().and_then(|view| wanted(app, view, present));
+pub async fn arm(common: &Common, partner: &PartnerId, function: &FunctionId) -> larder_store::Result<()> {
+    let view = common.directory.function(partner, function);
+    let present = common.store.schedule(partner, function).await?;
+    let wanted = view.as_deref().and_then(|view| wanted(common, view, present));
     if wanted != present {
-        app.store.set_schedule(partner, function, wanted).await?;
-        app.queue.push(Work::Schedules);
+        common.store.set_schedule(partner, function, wanted).await?;
+        common.queue.push(Work::Schedules);
     }
     Ok(())
 }
 
 /// When the schedule is to fire next, if it stands at `present` now.
-fn wanted(app: &App, view: &FunctionView, present: Option<Millis>) -> Option<Millis> {
-    let (cron, now) = (armed(view)?, app.clock.now_ms());
+fn wanted(common: &Common, view: &FunctionView, present: Option<Millis>) -> Option<Millis> {
+    let (cron, now) = (armed(view)?, common.clock.now_ms());
     match present {
         Some(at) if at <= now && next(&cron, view, at - 1) == Some(at) => Some(at),
         _ => next(&cron, view, now),
@@ -62,15 +63,15 @@ fn next(cron: &Cron, view: &FunctionView, after: Millis) -> Option<Millis> {
 const ARM_ALL: Duration = Duration::from_secs(60);
 
 /// Arms every schedule, for a process that died between a change and the arming after it: one query for all of them.
-pub async fn arm_all(app: &App) -> larder_store::Result<()> {
+pub async fn arm_all(common: &Common) -> larder_store::Result<()> {
     let present: HashMap<(PartnerId, FunctionId), Millis> =
-        app.store.schedules().await?.into_iter().map(|(partner, function, at)| ((partner, function), at)).collect();
-    for (partner, tenant) in app.directory.tenants().iter() {
+        common.store.schedules().await?.into_iter().map(|(partner, function, at)| ((partner, function), at)).collect();
+    for (partner, tenant) in common.directory.tenants().iter() {
         for (function, view) in tenant.functions.iter().filter(|(_, view)| !view.function.schedule.is_empty()) {
             let present = present.get(&(partner.clone(), function.clone())).copied();
-            if wanted(app, view, present) != present {
+            if wanted(common, view, present) != present {
                 // It may have been fired or changed since they were read.
-                arm(app, partner, function).await?;
+                arm(common, partner, function).await?;
             }
         }
     }
@@ -78,8 +79,8 @@ pub async fn arm_all(app: &App) -> larder_store::Result<()> {
 }
 
 /// Takes a firing away that nothing is to come of, unless it was armed anew meanwhile.
-async fn disarm(app: &App, due: &(PartnerId, FunctionId, Millis)) -> larder_store::Result<()> {
-    app.store.fire_schedule(due, None, &[], &[]).await.map(|_| ())
+async fn disarm(common: &Common, due: &(PartnerId, FunctionId, Millis)) -> larder_store::Result<()> {
+    common.store.fire_schedule(due, None, &[], &[]).await.map(|_| ())
 }
 
 /// Firings of one step, and partners that share them.
@@ -88,31 +89,31 @@ const PARTNERS: u32 = 20;
 
 /// Fires what is due, as much of each partner. The schedules of a partner that has as many executions waiting as it may
 /// rest, as if nobody had looked: what they miss is made up for, marked late.
-pub async fn step(app: App) -> larder_store::Result<bool> {
-    let now = app.clock.now_ms();
-    let rests = |waiting: &Waiting| backlog::is_full(&app, waiting);
-    let partners = fairness::next(&app, Queue::Schedules, vec![], PARTNERS, rests).await?;
+pub async fn step(common: &Common) -> larder_store::Result<bool> {
+    let now = common.clock.now_ms();
+    let rests = |waiting: &Waiting| backlog::is_full(common, waiting);
+    let partners = fairness::next(common, Queue::Schedules, vec![], PARTNERS, rests).await?;
     let each = BATCH / u32::try_from(partners.len().max(1)).unwrap_or(PARTNERS);
     let mut fired = false;
     for partner in &partners {
-        for firing in app.store.due_schedules(partner, now, each).await? {
-            fire(&app, &firing, now).await?;
+        for firing in common.store.due_schedules(partner, now, each).await? {
+            fire(common, &firing, now).await?;
             fired = true;
         }
     }
     Ok(fired)
 }
 
-async fn fire(app: &App, due: &(PartnerId, FunctionId, Millis), now: Millis) -> larder_store::Result<()> {
+async fn fire(common: &Common, due: &(PartnerId, FunctionId, Millis), now: Millis) -> larder_store::Result<()> {
     let (partner, function, nominal) = due;
     // Another process may have made or changed the schedule a moment ago.
-    app.directory.refresh(partner).await?;
-    let Some(view) = app.directory.function(partner, function) else {
-        return disarm(app, due).await;
+    common.directory.refresh(partner).await?;
+    let Some(view) = common.directory.function(partner, function) else {
+        return disarm(common, due).await;
     };
-    let Some(cron) = armed(&view) else { return disarm(app, due).await };
+    let Some(cron) = armed(&view) else { return disarm(common, due).await };
     let late = now - nominal;
-    let catch_up = app.settings.scheduler.catch_up.as_millis() as Millis;
+    let catch_up = common.settings.scheduler.catch_up.as_millis() as Millis;
     let mut triggered = Triggered::default();
     let following = if late > catch_up {
         counter!("larder_schedule_firings_total", "kind" => "missed").increment(1);
@@ -124,50 +125,63 @@ async fn fire(app: &App, due: &(PartnerId, FunctionId, Millis), now: Millis) -> 
     } else {
         let late = (late > LATE_MS).then_some(late);
         triggered.add(
-            app,
+            common,
             &view.function,
             Cause { trigger: Trigger::Schedule, event: None, nominal: Some((*nominal, late)) },
         );
         next(&cron, &view, *nominal)
     };
     crash::point(Point::FiringComputed);
-    if app.store.fire_schedule(due, following, &triggered.executions, &triggered.fanouts).await?
+    if common.store.fire_schedule(due, following, &triggered.executions, &triggered.fanouts).await?
         && !triggered.is_empty()
     {
         let kind = if late > LATE_MS { "late" } else { "on_time" };
         counter!("larder_schedule_firings_total", "kind" => kind).increment(1);
         crash::point(Point::Fired);
-        triggered.counts(app);
-        triggered.wake(app);
+        triggered.counts(common);
+        triggered.wake(common);
     }
     Ok(())
 }
 
-/// Looks at the schedules until the process drains.
-pub async fn drive(app: App) {
-    let poll = app.settings.scheduler.poll;
-    let drain = app.life.drain();
-    let mut armed: Option<Instant> = None;
-    while !drain.is_cancelled() {
-        if armed.is_none_or(|at| at.elapsed() >= ARM_ALL) {
-            armed = Some(Instant::now());
-            if let Err(err) = arm_all(&app).await {
+/// Fires schedules.
+pub struct Schedules {
+    common: Common,
+    /// When it was last looked whether all are armed.
+    armed: Option<Instant>,
+}
+
+impl Schedules {
+    pub fn new(common: Common) -> Schedules {
+        Schedules { common, armed: None }
+    }
+}
+
+impl Job for Schedules {
+    const WORK: Work = Work::Schedules;
+    type Permit = ();
+
+    fn poll(&self) -> Duration {
+        self.common.settings.scheduler.poll
+    }
+
+    async fn acquire(&mut self) {}
+
+    async fn step(&mut self, (): ()) -> larder_store::Result<Next> {
+        let (common, poll) = (&self.common, self.poll());
+        if self.armed.is_none_or(|at| at.elapsed() >= ARM_ALL) {
+            self.armed = Some(Instant::now());
+            if let Err(err) = arm_all(common).await {
                 tracing::error!(error = %err, "schedules could not be armed");
             }
         }
-        match step(app.clone()).await {
-            Ok(true) => continue,
-            Ok(false) => {}
-            Err(err) => tracing::error!(error = %err, "schedules could not be fired; trying again at the next poll"),
+        if step(common).await? {
+            return Ok(Next::Now);
         }
         // What is due and rests is looked at again with the next poll.
-        let until = match app.store.next_schedule(app.clock.now_ms()).await {
-            Ok(Some(at)) => poll.min(Duration::from_millis((at - app.clock.now_ms()).max(1) as u64)),
+        Ok(Next::Within(match common.store.next_schedule(common.clock.now_ms()).await {
+            Ok(Some(at)) => poll.min(Duration::from_millis((at - common.clock.now_ms()).max(1) as u64)),
             _ => poll,
-        };
-        tokio::select! {
-            () = app.queue.wait(Work::Schedules, until) => {}
-            () = drain.cancelled() => {}
-        }
+        }))
     }
 }

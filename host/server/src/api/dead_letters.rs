@@ -5,7 +5,6 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use larder_model::ids::FunctionId;
-use larder_platform::app::App;
 use larder_platform::backlog;
 use larder_signals::Work;
 use larder_store::filters;
@@ -19,6 +18,7 @@ use utoipa_axum::routes;
 use crate::api::functions;
 use crate::api::queries::{self, ListParams};
 use crate::api::wire::{self, BODY_MAX, Deleted, Ids};
+use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 

@@ -6,7 +6,6 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use larder_model::ids::EnrolmentId;
 use larder_model::{Enrolment, EnrolmentStatus};
-use larder_platform::app::App;
 use larder_platform::jobs::retention;
 use larder_store::filters;
 use larder_wire::enrolments::{EnrolmentChange, EnrolmentList, EnrolmentObject, NewEnrolment};
@@ -17,6 +16,7 @@ use utoipa_axum::routes;
 
 use crate::api::queries::{self, ListParams};
 use crate::api::wire::{self, Deleted, Ids};
+use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 

@@ -8,7 +8,6 @@ use axum::response::Response;
 use larder_model::ids::EventId;
 use larder_model::time::instant;
 use larder_model::{ExecutionStatus, Per, StoredEvent, cloudevents};
-use larder_platform::app::App;
 use larder_platform::{backlog, stored};
 use larder_signals::Work;
 use larder_signals::crash::{self, Point};
@@ -22,6 +21,7 @@ use utoipa_axum::routes;
 use crate::api::idempotency::{self, Begun, Made};
 use crate::api::queries::pairs;
 use crate::api::wire::{self, Ids};
+use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 

@@ -11,7 +11,6 @@ use larder_model::ids::PartnerId;
 use larder_model::time::Millis;
 use larder_model::upstreams::is_name;
 use larder_model::{Feed, FeedSettings, Progress};
-use larder_platform::app::App;
 use larder_platform::quotas::{Cap, Exceeded};
 use larder_platform::standard_webhooks::{Secret, Signed};
 use larder_platform::{backlog, feeds};
@@ -25,6 +24,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::wire::{self, Deleted, Ids};
+use crate::app::App;
 use crate::auth::{Caller, OfPartner, Operator};
 use crate::problem::{Kind, Problem};
 

@@ -6,7 +6,6 @@ use axum::extract::{RawQuery, State};
 use larder_model::grants::{Difference, Leads, check};
 use larder_model::ids::KeyId;
 use larder_model::{BuildStatus, Deployment, Function, Grants, Partner};
-use larder_platform::app::App;
 use larder_store::listing::Listing;
 use larder_store::{Approved, filters};
 use larder_wire::datetime;
@@ -19,6 +18,7 @@ use utoipa_axum::routes;
 use crate::api::queries::{self, ListParams};
 use crate::api::wire::{self, Ids};
 use crate::api::{deployments, functions};
+use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 
@@ -166,7 +166,7 @@ async fn approve(
     };
     let before = functions::find(&app, &caller.partner, &d.function).await?;
     let by = key(&caller)?;
-    let active = match app.store.approve_grants(&d, &digest, by, &app.clock).await? {
+    let active = match larder_platform::deployments::approve(&app, &d, &digest, by).await? {
         Approved::Yes { active } => active,
         Approved::Changed => {
             let message = "The effective or the requested grants have changed since `digest` was read: read them again";
@@ -180,7 +180,6 @@ async fn approve(
         widens = Difference::between(&before.grants, asked).widens.join("; "),
         "grants of deployment {} were approved", d.id
     );
-    functions::changed(&app, &caller.partner, &d.function).await?;
     Ok(Json(ApprovalObject { grants: read(&app, &caller, &ids).await?, active }))
 }
 

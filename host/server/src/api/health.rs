@@ -5,13 +5,13 @@ use std::time::Instant;
 use axum::Json;
 use axum::extract::State;
 use larder_model::amount::currencies;
-use larder_platform::app::App;
 use larder_wire::FORMAT_VERSION;
 use larder_wire::health::{CertificateAuthorities, Currencies, Facts, Health, TimeZones, Version};
 use larder_wire::scopes::Scope;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::Problem;
 
@@ -39,7 +39,7 @@ async fn health(State(app): State<App>, caller: Caller) -> Result<Json<Health>, 
     let begun = Instant::now();
     app.store.ping().await?;
     let ping = begun.elapsed().as_millis() as u64;
-    let (zones, authorities) = (app.zones.facts(), app.egress.authorities());
+    let (zones, authorities) = (app.zones.facts(), app.executor.egress.authorities());
     let facts = Facts {
         time_zones: TimeZones { version: zones.version, source: zones.source },
         currencies: Currencies { as_of: currencies::AS_OF.into() },

@@ -22,13 +22,13 @@ use base64::prelude::BASE64_STANDARD;
 use larder_model::ids::{ExecutionId, PartnerId};
 use larder_model::time::Millis;
 use larder_model::trigger_key;
-use larder_platform::app::App;
 use larder_platform::quotas::{Cap, Exceeded};
 use larder_signals::crash::{self, Point};
 use larder_store::{KeptAnswer, KeyHolder, KeyRequest, Taken};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 

@@ -2,13 +2,13 @@
 
 use axum::Json;
 use axum::extract::State;
-use larder_platform::app::App;
 use larder_platform::quotas::Cap;
 use larder_wire::limits::{LimitList, LimitObject};
 use larder_wire::scopes::Scope;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::Problem;
 

@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use larder_platform::app::App;
 use larder_platform::key_rotation::{self, KeyState, Overview};
 use larder_store::KeyUser;
 use larder_wire::datetime;
@@ -12,6 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::wire;
+use crate::app::App;
 use crate::auth::Operator;
 use crate::problem::{Kind, Problem};
 
@@ -65,7 +65,7 @@ impl From<key_rotation::Error> for Problem {
 #[utoipa::path(get, path = "/v1/operator/master-keys", tag = "operator", operation_id = "getMasterKeys",
     security(("operator" = [])), responses((status = 200, body = MasterKeysObject)))]
 async fn get(State(app): State<App>, _: Operator) -> Result<Json<MasterKeysObject>, Problem> {
-    Ok(Json(object(key_rotation::overview(&app).await?)))
+    Ok(Json(object(key_rotation::overview(&app.key_rotation).await?)))
 }
 
 /// Takes the first key of the file into use, once every process knows it, and rewraps what is under others. It may be cut
@@ -78,8 +78,8 @@ async fn rotate(State(app): State<App>, _: Operator, body: Body) -> Result<Json<
         Some(id) => Some(id.parse().map_err(|()| Problem::argument("keyId", "must be 16 hex digits"))?),
         None => None,
     };
-    let done = key_rotation::rotate(&app, wanted, body.limit.unwrap_or(u64::MAX)).await?;
-    let seen = key_rotation::overview(&app).await?;
+    let done = key_rotation::rotate(&app.key_rotation, wanted, body.limit.unwrap_or(u64::MAX)).await?;
+    let seen = key_rotation::overview(&app.key_rotation).await?;
     let sealing = seen.sealing.id;
     let left = seen.otherwise + seen.keys.iter().filter(|key| key.id != sealing).map(|key| key.values).sum::<u64>();
     Ok(Json(RotationObject { rewrapped: done.values, left, unopened: done.unopened, state: object(seen) }))

@@ -37,11 +37,11 @@ use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::routing::get;
 use bytes::Bytes;
-use larder_platform::app::App;
 use serde_json::Value;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::app::App;
 use crate::problem::{Kind, Problem};
 
 const DOCUMENT: &str = "/v1/openapi.json";

@@ -6,13 +6,13 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use larder_model::ids::{KeyId, PartnerId};
 use larder_model::{ApiKey, Partner};
-use larder_platform::app::App;
 use larder_wire::partners::{KeyList, KeyObject, NewKey, NewPartner, PartnerList, PartnerObject, PartnerPatch};
 use larder_wire::scopes::{Scope, is_scope};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::wire::{self, Deleted, Ids};
+use crate::app::App;
 use crate::auth::{self, KeyText, Operator};
 use crate::problem::{Kind, Problem};
 

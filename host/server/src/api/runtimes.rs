@@ -5,13 +5,13 @@
 
 use axum::Json;
 use axum::extract::RawQuery;
-use larder_platform::app::App;
 use larder_wire::runtimes::{Runtime, RuntimeList, Specification, SpecificationList};
 use larder_wire::scopes::Scope;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::queries::pairs;
+use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 

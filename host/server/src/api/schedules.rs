@@ -4,7 +4,6 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use larder_model::cron::Cron;
 use larder_model::time::instant;
-use larder_platform::app::App;
 use larder_wire::datetime;
 use larder_wire::schedules::Schedule;
 use larder_wire::scopes::Scope;
@@ -14,6 +13,7 @@ use utoipa_axum::routes;
 use crate::api::functions;
 use crate::api::queries::pairs;
 use crate::api::wire::Ids;
+use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::Problem;
 

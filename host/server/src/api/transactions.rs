@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use larder_platform::app::App;
 use larder_store::filters;
 use larder_wire::scopes::Scope;
 use larder_wire::transactions::{TransactionList, TransactionObject};
@@ -11,6 +10,7 @@ use utoipa_axum::routes;
 
 use crate::api::queries::{self, ListParams};
 use crate::api::wire::Ids;
+use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 

@@ -10,7 +10,6 @@ use larder_egress::upstreams::breaker::{State as Breaker, Told};
 use larder_model::ids::PartnerId;
 use larder_model::upstreams::{CredentialKind, is_name};
 use larder_model::{Upstream, UpstreamSettings};
-use larder_platform::app::App;
 use larder_platform::quotas::{Cap, Exceeded};
 use larder_store::Changer;
 use larder_wire::datetime;
@@ -22,6 +21,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::wire::{self, Deleted, Ids};
+use crate::app::App;
 use crate::auth::{Caller, Operator};
 use crate::problem::{Kind, Problem};
 

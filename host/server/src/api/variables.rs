@@ -7,7 +7,6 @@ use axum::http::StatusCode;
 use larder_model::Variable;
 use larder_model::grants::check;
 use larder_model::ids::FunctionId;
-use larder_platform::app::App;
 use larder_store::filters;
 use larder_wire::datetime;
 use larder_wire::scopes::Scope;
@@ -18,6 +17,7 @@ use utoipa_axum::routes;
 use crate::api::functions::{self, changed};
 use crate::api::queries::{self, ListParams};
 use crate::api::wire::{self, Deleted, Ids};
+use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 

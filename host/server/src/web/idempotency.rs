@@ -14,7 +14,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt;
 use larder_model::ExecutionStatus;
 use larder_model::ids::ExecutionId;
-use larder_platform::app::App;
 use larder_platform::bodies::AnswerBody;
 use larder_platform::directory::FunctionView;
 use larder_platform::execution::{self, Job};
@@ -22,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::api::idempotency::{self, KEY, Looked, REPLAYED, Ticket};
+use crate::app::App;
 use crate::problem::{Kind, Problem};
 use crate::web::{answer_body, head as heads, refuse_of, whole};
 
@@ -100,7 +100,7 @@ pub async fn run(
     let (tell, told) = oneshot::channel();
     let (own, id) = (app.clone(), ticket.subject.clone());
     app.life.spawn_work("call under a key", async move {
-        let done = execution::execute(&own, job).await;
+        let done = execution::execute(&own.executor, job).await;
         drop(permit);
         let ours = done.is_ours();
         let response = whole(done, &Default::default());

@@ -20,11 +20,11 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use larder_model::ids::{ExecutionId, PartnerId};
 use larder_model::{End, Failure, LimitKind, RequestRecord, Trigger};
 use larder_platform::admission;
-use larder_platform::app::App;
 use larder_platform::bodies::{self, Account, AnswerBody, Fault};
 use larder_platform::execution::{self, Body, Done, Input, Job, request};
 use tokio::sync::oneshot;
 
+use crate::app::App;
 use crate::client_body::ClientBody;
 use crate::problem::{Kind, Problem};
 
@@ -70,7 +70,7 @@ async fn answer(
     let tenant = tenant.ok_or_else(|| Problem::new(Kind::PartnerNotFound, "there is no such partner"))?;
     let view =
         tenant.route(path).ok_or_else(|| Problem::new(Kind::RouteNotFound, "no function serves this path"))?.clone();
-    let may_have_effects = execution::may_have_effects(app, &view).await.map_err(Problem::unavailable)?;
+    let may_have_effects = execution::may_have_effects(&app.executor, &view).await.map_err(Problem::unavailable)?;
 
     let (mut head, body) = request.into_parts();
     let keyed = idempotency::is_keyed(&head.headers, &view, may_have_effects);
@@ -136,7 +136,7 @@ impl Call {
     fn begin(app: &App, job: Job, permit: impl Send + 'static) -> Call {
         let own = app.clone();
         let run = async move {
-            let done = execution::execute(&own, job).await;
+            let done = execution::execute(&own.executor, job).await;
             drop(permit);
             done
         };

@@ -334,7 +334,7 @@ async fn processes_share_what_is_kept_until_redis_is_lost() {
     assert_eq!(get(&fresh, "kept", &path("a")).await["headers"]["cache-status"], "larder; fwd=miss");
 
     // They share the rate, too.
-    within_a_minute().await;
+    larder_tests::early_in_a_minute().await;
     for process in [&one, &other, &fresh] {
         assert_eq!(get(process, "rated", "/").await["status"], 200);
     }

@@ -336,25 +336,16 @@ both!(a_service_that_fails_is_left_alone_and_tried_again, async |on| {
     }
 
     // One may try, and fails; it is left alone again.
-    tokio::time::sleep(Duration::from_millis(1_600)).await;
     let before = service.count();
-    assert_eq!(get(&larder, "fails", "/").await["status"], 503);
+    eventually("one to be let through", async || (get(&larder, "fails", "/").await["status"] == 503).then_some(()))
+        .await;
     assert_eq!(get(&larder, "fails", "/").await["error"], "DestinationUnavailable");
     assert_eq!(service.count(), before + 1);
     broken.store(false, SeqCst);
-    tokio::time::sleep(Duration::from_millis(1_600)).await;
-    assert_eq!(get(&larder, "fails", "/").await["text"], "fine");
+    eventually("one to go well", async || (get(&larder, "fails", "/").await["text"] == "fine").then_some(())).await;
     assert_eq!(state().await["state"], "closed");
     assert!(larder.internal("/metrics").await.1.contains(&format!("{gauge} 0")));
 });
-
-/// Returns when the minute that is counted in does not end soon.
-async fn within_a_minute() {
-    let second = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() % 60;
-    while second() > 45 {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-}
 
 both!(rate_and_concurrency_have_their_bounds, async |on| {
     let service = Service::start(|_| Reply::new(200, "done").after(Duration::from_secs(1))).await;
@@ -364,7 +355,7 @@ both!(rate_and_concurrency_have_their_bounds, async |on| {
         upstream("hasty", &service, json!({ "concurrency": 1, "waitMs": 0 })),
     ];
     let larder = started(on, &upstreams).await;
-    within_a_minute().await;
+    larder_tests::early_in_a_minute().await;
     for _ in 0..3 {
         assert_eq!(get(&larder, "rated", "/").await["text"], "done");
     }

@@ -4,12 +4,12 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
-use larder_platform::app::App;
 use larder_wire::scopes::Scope;
 
 use crate::api::deployments::find_by_path;
 use crate::api::queries::pairs;
 use crate::api::wire::Ids;
+use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 

@@ -7,10 +7,9 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
-use larder_model::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
-use larder_model::{BuildStatus, Deployment, Digest, Function, FunctionSettings, Grants};
-use larder_platform::app::App;
-use larder_signals::Work;
+use larder_model::ids::{DeploymentId, FunctionId, PartnerId};
+use larder_model::{BuildStatus, Deployment, Function, FunctionSettings, Grants};
+use larder_platform::deployments::{self, NewDeployment};
 use larder_store::filters;
 use larder_wire::deployments::{DeploymentList, DeploymentObject, Duplicate};
 use larder_wire::problem;
@@ -20,9 +19,10 @@ use serde_json::Value as JsonValue;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::functions::{self, changed};
+use crate::api::functions;
 use crate::api::queries::{self, ListParams};
 use crate::api::wire::{self, Deleted, Ids};
+use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 
@@ -63,45 +63,8 @@ pub(super) async fn find_by_path(app: &App, caller: &Caller, ids: &Ids) -> Resul
 
 /// Stores a deployment of these bytes and has it built.
 async fn begin(app: &App, function: &Function, new: NewDeployment) -> Result<DeploymentObject, Problem> {
-    let now = app.clock.now_ms();
-    let deployment = Deployment {
-        partner: function.partner.clone(),
-        id: wire::new_id("deploymentId", "unique()", &app.clock)?,
-        function: function.id.clone(),
-        status: BuildStatus::Waiting,
-        activate: new.activate,
-        kind: new.kind,
-        entrypoint: new.entrypoint,
-        digest: new.digest,
-        source_bytes: new.source_bytes,
-        build_bytes: 0,
-        build_ms: 0,
-        build_logs: String::new(),
-        build_lost: 0,
-        exports: None,
-        grants: new.grants,
-        settings: new.settings,
-        origin: new.origin,
-        uploader: new.uploader,
-        approval: None,
-        created_at_ms: now,
-        updated_at_ms: now,
-    };
-    app.store.insert_deployment(&deployment).await?;
-    app.queue.push(Work::Builds);
-    Ok(deployment.into())
-}
-
-struct NewDeployment {
-    activate: bool,
-    kind: String,
-    entrypoint: String,
-    digest: Digest,
-    source_bytes: u64,
-    grants: Option<Grants>,
-    settings: Option<FunctionSettings>,
-    origin: Option<String>,
-    uploader: Option<KeyId>,
+    let id = wire::new_id("deploymentId", "unique()", &app.clock)?;
+    Ok(deployments::begin(app, function, id, new).await?.into())
 }
 
 #[utoipa::path(get, path = "/v1/functions/{functionId}/deployments", tag = "deployments", operation_id = "listDeployments",
@@ -145,8 +108,7 @@ async fn get(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<De
 async fn delete(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Deleted, Problem> {
     caller.may(Scope::FunctionsWrite)?;
     let deployment = find_by_path(&app, &caller, &ids).await?;
-    app.store.delete_deployment(&deployment).await?;
-    changed(&app, &caller.partner, &deployment.function).await?;
+    deployments::delete(&app, &deployment).await?;
     Ok(Deleted)
 }
 
@@ -159,10 +121,7 @@ async fn cancel(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json
     if deployment.status == BuildStatus::Canceled {
         return Ok(Json(deployment.into()));
     }
-    deployment.status = BuildStatus::Canceled;
-    deployment.build_logs.push_str("canceled\n");
-    deployment.updated_at_ms = app.clock.now_ms();
-    if !app.store.update_build(&deployment, None, &app.clock).await? {
+    if !deployments::cancel(&app, &mut deployment).await? {
         return Err(Problem::new(Kind::BuildCompleted, "The build has ended already"));
     }
     Ok(Json(deployment.into()))

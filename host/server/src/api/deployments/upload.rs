@@ -9,7 +9,6 @@ use axum::http::{HeaderMap, StatusCode};
 use bytes::BytesMut;
 use http_body_util::Limited;
 use larder_model::Grants;
-use larder_platform::app::App;
 use larder_platform::bodies::{Account, Fault};
 use larder_platform::stored;
 use larder_platform::uploads::{self, Upload as Staged};
@@ -21,6 +20,7 @@ use crate::api::deployments::{NewDeployment, begin};
 use crate::api::queries::flag;
 use crate::api::wire::{Ids, text};
 use crate::api::{functions, grants};
+use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 

@@ -7,11 +7,11 @@ use bytes::Bytes;
 use larder_model::RequestRecord;
 use larder_model::ids::EnrolmentId;
 use larder_model::time::Millis;
-use larder_platform::app::App;
 use larder_platform::execution::request::CLIENT_IP;
 use larder_wire::executions::{ExecutionInput, Headers};
 
 use crate::api::wire;
+use crate::app::App;
 use crate::problem::{Kind, Problem};
 
 const BODY_CHARS_MAX: usize = 10_485_760;

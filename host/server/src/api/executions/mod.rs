@@ -24,6 +24,7 @@ use crate::api::functions;
 use crate::api::idempotency::{self, Begun, Made, Ticket};
 use crate::api::queries::{self, ListParams};
 use crate::api::wire::{self, Deleted, Ids};
+use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 use larder_model::Enrolment;
@@ -34,7 +35,6 @@ use larder_model::Trigger;
 use larder_model::ids::{ExecutionId, FunctionId, PartnerId};
 use larder_model::time::{self, Millis};
 use larder_platform::admission;
-use larder_platform::app::App;
 use larder_platform::backlog;
 use larder_platform::directory::{FunctionView, Tenant};
 use larder_platform::execution::request;
@@ -333,7 +333,7 @@ async fn run(
     let (tell, told) = oneshot::channel();
     let task = app.clone();
     app.life.spawn_work("synchronous execution", async move {
-        let done = execution::execute(&task, job).await;
+        let done = execution::execute(&task.executor, job).await;
         drop(permit);
         let _ = tell.send(done);
     });

@@ -6,13 +6,13 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::Stream;
-use larder_platform::app::App;
 use larder_signals::Told;
 use larder_wire::executions::ExecutionObject;
 use larder_wire::scopes::Scope;
 
 use crate::api::functions;
 use crate::api::wire::Ids;
+use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 

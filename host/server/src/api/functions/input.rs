@@ -4,13 +4,13 @@ use larder_model::cron::Cron;
 use larder_model::grants::check::check_pattern;
 use larder_model::time::instant;
 use larder_model::{Function, FunctionSettings, Per, Topics};
-use larder_platform::app::App;
 use larder_wire::functions::FunctionInput;
 use larder_wire::scopes::is_scope;
 
 use crate::api::functions::scopes;
 use crate::api::runtimes;
 use crate::api::wire::{self, required, text};
+use crate::app::App;
 use crate::problem::{Kind, Problem};
 
 const TIMEOUT_DEFAULT_S: u32 = 15;

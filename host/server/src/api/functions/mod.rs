@@ -10,8 +10,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use larder_model::ids::{DeploymentId, FunctionId, PartnerId};
 use larder_model::{BuildStatus, Function};
-use larder_platform::app::App;
-use larder_platform::jobs::{retention, schedules};
+use larder_platform::jobs::retention;
 use larder_store::listing::Listing;
 use larder_store::{Removal, Removed, filters};
 use larder_wire::functions::{Activation, FunctionInput, FunctionList, FunctionObject};
@@ -22,6 +21,7 @@ use utoipa_axum::routes;
 use self::object::Context;
 use crate::api::queries::{self, ListParams};
 use crate::api::wire::{self, Deleted, Ids};
+use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 
@@ -44,9 +44,7 @@ fn not_found() -> Problem {
 
 /// Lets a change of a function, its deployments or variables take effect: before it is answered, in this process.
 pub async fn changed(app: &App, partner: &PartnerId, id: &FunctionId) -> Result<(), Problem> {
-    app.directory.reload(partner).await?;
-    schedules::arm(app, partner, id).await?;
-    Ok(())
+    Ok(larder_platform::deployments::changed(app, partner, id).await?)
 }
 
 async fn object(app: &App, function: Function) -> Result<Json<FunctionObject>, Problem> {
@@ -191,10 +189,9 @@ async fn make_active(
         let status = deployment.status.word();
         return Err(Problem::new(Kind::BuildNotReady, format!("The build of this deployment is {status}, not ready")));
     }
-    if !app.store.activate_deployment(&deployment, caller.key.as_ref(), &app.clock).await? {
+    if !larder_platform::deployments::activate(app, &deployment, caller.key.as_ref()).await? {
         let present = find(app, partner, function).await?;
         return Err(crate::api::grants::not_approved(&caller.tenant.partner, &present, &deployment));
     }
-    changed(app, partner, function).await?;
     object(app, find(app, partner, function).await?).await
 }

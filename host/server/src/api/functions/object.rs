@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use larder_model::Function;
 use larder_model::ids::{FunctionId, PartnerId};
-use larder_platform::app::App;
 use larder_store::Heads;
 use larder_wire::datetime;
 use larder_wire::functions::FunctionObject;
@@ -12,6 +11,7 @@ use larder_wire::known::Known;
 use larder_wire::variables::VariableObject;
 
 use crate::api::variables;
+use crate::app::App;
 
 /// What the objects of a partner's functions are made of besides the functions.
 pub struct Context {
