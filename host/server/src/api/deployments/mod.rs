@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use larder_model::ids::{DeploymentId, FunctionId, PartnerId};
-use larder_model::{BuildStatus, Deployment, Function, FunctionSettings, Grants};
+use larder_model::{BuildStatus, Deployment, Function};
 use larder_platform::deployments::{self, NewDeployment};
 use larder_store::filters;
 use larder_wire::deployments::{DeploymentList, DeploymentObject, Duplicate};
