@@ -396,6 +396,8 @@ mod tests {
         let wrong = |headers: &[(&str, &str)]| send(headers, "").unwrap_err().name();
         assert_eq!(wrong(&[]), "content-type");
         assert_eq!(wrong(&[("content-type", "application/cloudevents+avro")]), "content-type");
+        let avro = send(&with(&[("content-type", "application/cloudevents+avro")]), "").unwrap_err();
+        assert!(avro.why.starts_with("application/cloudevents+avro is not taken"), "{}", avro.why);
         for missing in CE {
             let rest: Vec<_> = CE.into_iter().filter(|header| *header != missing).collect();
             assert_eq!(format!("ce-{}", wrong(&rest)), missing.0);

@@ -183,6 +183,9 @@ mod tests {
         assert_eq!(of_upstream(&shared), of_upstream(&Upstream { secret_revision: "2".into(), ..shared.clone() }));
         assert_ne!(of_upstream(&shared), of_upstream(&upstream(None, "https://b.example/v1", "1")));
         assert!(!of_upstream(&shared).contains("a.example"));
+        // One without a credential says so by its place alone.
+        assert_eq!(of_upstream(&Upstream { sealed: None, ..base.clone() }), "https://a.example/v1");
+        assert!(of_upstream(&base).starts_with("https://a.example/v1 with the credential "));
     }
 
     #[test]
