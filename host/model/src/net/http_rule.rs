@@ -282,4 +282,19 @@ mod tests {
         assert!(refused(|grant| grant.network = Some("10.1.2.3/16".into())).contains("10.1.0.0/16"));
         assert!(refused(|grant| grant.network = Some("10.1".into())).contains("10.1"));
     }
+
+    #[test]
+    fn a_network_is_written_in_one_way() {
+        for text in ["10.1.0.0/16", "10.1.2.3/32", "fd00:1::/32", "::1/128"] {
+            assert_eq!(network(text).map(|network| network.to_string()), Ok(text.to_owned()));
+        }
+        for (text, why) in [
+            ("fd00::1/32", "is an address within fd00::/32"),
+            ("::ffff:10.0.0.0/104", "an IPv4 network written as IPv6"),
+            ("10.1.0.0/33", "is no network"),
+            ("10.1.0.0", "is no network"),
+        ] {
+            assert!(network(text).unwrap_err().contains(why), "{text}");
+        }
+    }
 }
