@@ -112,14 +112,19 @@ mod tests {
     fn what_the_host_fails_at_is_tried_ever_more_rarely_and_not_for_ever() {
         let (first, most) = (Duration::from_secs(2), Duration::from_secs(600));
         let day = Duration::from_secs(24 * 60 * 60);
-        let (mut now, mut tries) = (0, 0);
-        while !host_gives_up(0, now, day) {
-            let rest = delay_of_host(first, most, 0, now);
-            let least = Duration::from_millis(now as u64).clamp(first, most);
-            assert!((least..=least * 3 / 2).contains(&rest), "{rest:?} after {now} ms");
+        const SINCE: Millis = 1_795_262_400_000;
+        let (mut now, mut tries, mut later) = (SINCE, 0, 0);
+        while !host_gives_up(SINCE, now, day) {
+            let rest = delay_of_host(first, most, SINCE, now);
+            let least = Duration::from_millis((now - SINCE) as u64).clamp(first, most);
+            assert!((least..=least * 3 / 2).contains(&rest), "{rest:?} after {} ms", now - SINCE);
+            later += u32::from(rest > least * 5 / 4);
             now += rest.as_millis() as Millis;
             tries += 1;
         }
+        assert!((tries / 4..=tries * 3 / 4).contains(&later), "{later} of {tries} rest in the later half");
+        let day_ms = day.as_millis() as Millis;
+        assert!(host_gives_up(SINCE, SINCE + day_ms, day) && !host_gives_up(SINCE, SINCE + day_ms - 1, day));
         assert!((100..200).contains(&tries), "{tries} tries in a day");
         // A clock that was set back.
         assert!(!host_gives_up(1_000, 0, day) && delay_of_host(first, most, 1_000, 0) <= first * 3 / 2);
