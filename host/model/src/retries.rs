@@ -11,14 +11,14 @@ pub enum Fate {
     Ended,
     /// It is tried again. `spent`: through the function's fault, so this was one of its attempts.
     Again { spent: bool },
-    /// It is given up: a dead letter.
+    /// It becomes a dead letter.
     Buried,
 }
 
 impl Fate {
     /// The fate after this end, when `failures` attempts had failed before it and there are `attempts` in all.
     ///
-    /// What another run may do better is tried again while there are attempts left; what it would come to again (a limit
+    /// What another run may do better is tried again while there are attempts left; what would fail again (a limit
     /// on anything but time, a program without the export) is not. The host's faults spend no attempt: what was accepted
     /// must not be lost to a full disk. How long they are tried is [`host_gives_up`]'s.
     pub fn of(end: &End, failures: u32, attempts: u32) -> Fate {

