@@ -1,5 +1,5 @@
 # What the README names. Everything installs what it needs, or says how.
-.PHONY: run demo test chaos hostile neighbours fuzz check format licences bench setup setup-services
+.PHONY: run demo test chaos hostile neighbours fuzz mutants check format licences bench setup setup-services
 
 CARGO ?= cargo
 # For the tests always the whole workspace: dependencies then have the same features every time.
@@ -49,6 +49,12 @@ neighbours: setup setup-services
 # A minute of arbitrary bytes for everything that reads what strangers send. One target, longer: FUZZ_SECONDS=600 fuzz/run upload
 fuzz: setup
 	@fuzz/run
+
+# Changes the rules about money, grants, time and retries one by one, and lists the changes that no test notices. Takes hours.
+# Only some: make mutants MUTANTS="--file host/model/src/amount.rs"
+mutants: setup
+	cargo-mutants --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-mutants
+	$(CARGO) mutants --workspace --timeout 60 $(MUTANTS)
 
 # Formatting, licences and advisories, lints.
 check: format licences

@@ -1,4 +1,4 @@
-//! Amounts: minor units inside, decimal text at every door.
+//! Amounts: minor units inside, decimal text at every interface.
 
 /// The SDK's table.
 #[path = "../../../sdk/rust/src/currencies.rs"]

@@ -94,4 +94,29 @@ mod tests {
         let many: BTreeMap<String, String> = (0..33).map(|at| (format!("a{at}"), "x".into())).collect();
         assert!(check(&many).unwrap_err().1.contains("32 extensions"));
     }
+
+    #[test]
+    fn bounds_are_inclusive_and_the_bytes_of_all_headers_are_added_up() {
+        let all = |all: &[(String, usize)]| {
+            let all: BTreeMap<String, String> =
+                all.iter().map(|(name, len)| (name.clone(), "x".repeat(*len))).collect();
+            check(&all).err().map(|(name, why)| format!("{name} {why}"))
+        };
+        assert_eq!(all(&[("a".repeat(NAME_CHARS_MAX), VALUE_CHARS_MAX)]), None);
+        let many = |count: usize| (0..count).map(|at| (format!("a{at:02}"), 1)).collect::<Vec<_>>();
+        assert_eq!(all(&many(MOST)), None);
+        assert!(all(&many(MOST + 1)).is_some_and(|why| why.starts_with("a32 is one too many")));
+        // Three headers: the names have a byte each, the values what is left of all bytes.
+        let left = HEADER_BYTES_MAX - 3 * (1 + HEADER_BYTES) - 2 * VALUE_CHARS_MAX;
+        let three =
+            |last: usize| all(&[("a".into(), VALUE_CHARS_MAX), ("b".into(), VALUE_CHARS_MAX), ("c".into(), last)]);
+        assert_eq!(three(left), None);
+        assert!(three(left + 1).is_some_and(|why| why.starts_with("c is too much")));
+    }
+
+    #[test]
+    fn a_header_value_is_printable_ascii() {
+        assert_eq!(encode("!Az~-\u{7f}"), "!Az~-%7F");
+        assert_eq!(encode("100% \"é\"\n"), "100%25%20%22%C3%A9%22%0A");
+    }
 }

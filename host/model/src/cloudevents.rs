@@ -3,8 +3,8 @@
 //! * binary: attributes in `ce-*` headers, the body is the data.
 //! * structured: `application/cloudevents+json`, one envelope. * batched: `application/cloudevents-batch+json`.
 //!
-//! A JSON envelope's data is kept byte for byte: an amount that was sent as `12.10` stays `12.10`. Attributes that have no
-//! place of their own, `dataschema` and extensions, are kept by name, and go wherever the event goes.
+//! A JSON envelope's data is stored byte for byte: an amount that was sent as `12.10` stays `12.10`. Attributes that have no
+//! place of their own, `dataschema` and extensions, are stored by name, and go wherever the event goes.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -396,6 +396,8 @@ mod tests {
         let wrong = |headers: &[(&str, &str)]| send(headers, "").unwrap_err().name();
         assert_eq!(wrong(&[]), "content-type");
         assert_eq!(wrong(&[("content-type", "application/cloudevents+avro")]), "content-type");
+        let avro = send(&with(&[("content-type", "application/cloudevents+avro")]), "").unwrap_err();
+        assert!(avro.why.starts_with("application/cloudevents+avro is not taken"), "{}", avro.why);
         for missing in CE {
             let rest: Vec<_> = CE.into_iter().filter(|header| *header != missing).collect();
             assert_eq!(format!("ce-{}", wrong(&rest)), missing.0);

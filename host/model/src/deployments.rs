@@ -38,7 +38,7 @@ pub struct Deployment {
     pub build_bytes: u64,
     pub build_ms: u64,
     pub build_logs: String,
-    /// How often a build was begun and came to no end.
+    /// How often a build was begun without an end.
     pub build_lost: u32,
     /// Known once it is ready.
     pub exports: Option<Exports>,
@@ -63,5 +63,5 @@ pub struct Approval {
     pub at_ms: Millis,
 }
 
-/// The line of a build log behind which stands what its grants widen.
+/// The line of a build log after which the log lists what its grants extend.
 pub const WAITS: &str = "waits until somebody says yes to its grants. The function";

@@ -45,11 +45,11 @@ pub struct Execution {
     pub attempt: u32,
     /// Attempts before this one that failed through the function's fault.
     pub failures: u32,
-    /// Claims in a row, the present one included, that came to no outcome.
+    /// Consecutive claims, the present one included, without an outcome.
     pub lost: u32,
     /// Since when it has failed through the host's fault alone.
     pub host_failing_since_ms: Option<Millis>,
-    /// When it was given up: it is a dead letter then.
+    /// When it became a dead letter.
     pub buried_at_ms: Option<Millis>,
     pub response_status: u16,
     /// Content type and length only.
@@ -105,7 +105,7 @@ impl Execution {
     }
 }
 
-/// What of a request is kept with its execution.
+/// What of a request is stored with its execution.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestRecord {
     pub method: String,
@@ -115,10 +115,10 @@ pub struct RequestRecord {
 }
 
 impl RequestRecord {
-    /// The headers that outlast the execution; the others, credentials among them, are kept only while it waits.
+    /// The headers that outlast the execution; the others, credentials among them, are stored only while it waits.
     const RECORDED: [&str; 5] = ["content-type", "user-agent", "content-length", "host", "x-appwrite-client-ip"];
 
-    /// Without what is not to be kept or shown.
+    /// Without what must not be stored or shown.
     pub fn recorded(&self) -> RequestRecord {
         let headers =
             self.headers.iter().filter(|(name, _)| Self::RECORDED.contains(&name.as_str())).cloned().collect();

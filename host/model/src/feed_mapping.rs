@@ -4,7 +4,7 @@
 //! text in which `{/pointer}` (RFC 6901) stands for a string or whole number of the item, with all its digits. The event's data is the item,
 //! byte for byte.
 //!
-//! The rule: **what is wrong with one item is told and stops no other**, and what is wrong with the page stops it whole.
+//! The rule: **what is wrong with one item is reported and stops no other**, and what is wrong with the page stops it whole.
 //!
 //! An event's key is forgotten with the event, after the retention. An item that was published before that could be taken
 //! for a new one when it is sent again, so every item has a time, and old ones are left out.
@@ -119,7 +119,7 @@ impl Template {
     }
 }
 
-/// What a page came to.
+/// What a page contained.
 #[derive(Debug, Default, PartialEq)]
 pub struct Page {
     pub events: Vec<CloudEvent>,

@@ -219,6 +219,9 @@ mod tests {
         let tag = |text: &str| Tag::parse(text);
         assert!(tag("\"a\"").unwrap().is_like(&tag("W/\"a\"").unwrap()));
         assert_ne!(tag("\"a\""), tag("W/\"a\""));
+        assert!(!tag("\"a\"").unwrap().is_like(&tag("\"b\"").unwrap()));
+        assert_eq!(Tag::of(&headers(&[("etag", " W/\"a\" ")])), tag("W/\"a\""));
+        assert_eq!(Tag::of(&headers(&[("etag", "\"a\""), ("etag", "\"b\"")])), None);
         assert!(tag("\"\"").is_some() && tag("\"a,b\"").is_some());
         for bad in ["a", "\"a", "w/\"a\"", "\"a\" ", "\"a\"b\"", "\"a b\"", "W/a", "\""] {
             assert_eq!(tag(bad), None, "{bad}");

@@ -77,7 +77,7 @@ id! {
 }
 
 impl PartnerId {
-    /// Partners are subdomains, so their ids are lower-case DNS labels, and `-api` at the end is the API door's.
+    /// Partners are subdomains, so their ids are lower-case DNS labels, and `-api` at the end is the API listener's.
     pub fn is_label(&self) -> bool {
         self.0.len() <= 30
             && self.0.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')

@@ -122,4 +122,22 @@ mod tests {
             assert_eq!(exceeded.to_string(), format!("limit {name} of 10 exceeded: used 11"));
         }
     }
+
+    #[test]
+    fn every_default_is_more_than_nothing_and_within_its_ceiling() {
+        let of = |limits: Limits| {
+            let ms = |duration: Duration| duration.as_millis() as u64;
+            [
+                limits.memory_bytes,
+                ms(limits.cpu),
+                ms(limits.wall),
+                limits.log_bytes,
+                limits.response_bytes,
+                limits.effects.into(),
+            ]
+        };
+        for (default, ceiling) in of(Limits::DEFAULT).into_iter().zip(of(Limits::CEILING)) {
+            assert!((1..=ceiling).contains(&default), "{default} of at most {ceiling}");
+        }
+    }
 }

@@ -14,8 +14,8 @@ pub fn check(text: &str) -> Result<(), &'static str> {
     }
 }
 
-/// The same text with a mark in place of each such character, but for the ends of lines and tabs. For what must be told
-/// whatever it has in it.
+/// The same text with a mark in place of each such character, but for the ends of lines and tabs. For what must be
+/// reported, whatever it contains.
 pub fn cleaned(text: &str) -> Cow<'_, str> {
     let bad = |c: char| is_deceptive(c) && !matches!(c, '\n' | '\t');
     match text.contains(bad) {

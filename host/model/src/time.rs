@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use chrono::{DateTime, SecondsFormat, Utc};
 use ulid::Ulid;
 
-/// Milliseconds since the Unix epoch, UTC: how every time is kept.
+/// Milliseconds since the Unix epoch, UTC: how every time is stored.
 pub type Millis = i64;
 
 /// How far the clocks of machines that work together may be apart.

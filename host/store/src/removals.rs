@@ -1,7 +1,7 @@
 //! Deletion of entities that have many rows.
 //!
 //! * [`mark`]: records the removal in the transaction that deletes the entity's main row, so that nothing of it takes
-//! effect from then on.
+//!   effect from then on.
 //! * [`Store::sweep_removal`]: deletes the other rows in batches, each in a short transaction.
 //!
 //! The rule: **a removal stays until no row is left**, and until then nothing new may have the same id.

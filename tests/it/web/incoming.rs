@@ -153,7 +153,7 @@ both!(whoever_reads_too_slowly_is_cut_off_and_holds_no_place, async |on| {
     api.deploy("hostile-saver", &guests::guest("hostile-saver"), settings).await;
     let address = larder.address().parse().expect("an address");
     // Who takes nothing is cut off by the stall, who takes a little of it all the time by the deadline.
-    for (pause, patience) in [(None, 2), (Some(Duration::from_millis(100)), 5)] {
+    for (pause, patience) in [(None, 2), (Some(Duration::from_millis(10)), 5)] {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(64 << 10).expect("a size");
         let mut stream = socket.connect(address).await.expect("a connection");

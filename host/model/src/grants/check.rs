@@ -1,4 +1,4 @@
-//! The check of grants that are taken in.
+//! The check of grants that somebody sends.
 //!
 //! * [`check`]: grants that somebody sends → their canonical form, or every complaint, each with its key.
 
@@ -22,19 +22,19 @@ pub struct Complaint {
     pub why: String,
 }
 
-/// Names what was read when somebody says yes to it: what is in force, and what is asked for.
+/// Identifies what an approver has read: the effective grants, and the grants that are asked for.
 pub fn digest(in_force: &Grants, asked: &Grants) -> String {
     let json = |grants| serde_json::to_string(grants).expect("plain values serialise");
     trigger_key(&["grants", &json(in_force), &json(asked)])
 }
 
-/// What they come to, in sentences about the function.
+/// The grants in sentences about the function.
 pub fn in_words(grants: &Grants) -> Vec<String> {
     let all = Difference::between(&Grants::default(), grants).widens;
     all.into_iter().map(|text| text.replacen("may now", "may", 1)).collect()
 }
 
-/// The same grants with amounts and hosts in the one form that is kept.
+/// The same grants with amounts and hosts in their canonical form.
 pub fn check(mut grants: Grants) -> Result<Grants, Vec<Complaint>> {
     let mut found = Found(vec![]);
     // That is the host's to say.

@@ -1,7 +1,7 @@
-//! Between two grants: what widens and what narrows, in words for the person who says yes or no to it.
+//! The difference of two grants: what extends and what narrows, in words for the person who approves or rejects it.
 //!
 //! Coverage is decided item by item and never by adding items up, so it is transitive, and exact but for requests that
-//! two grants together would have covered: those count as widening.
+//! two grants together would have covered: those count as extending.
 
 use std::collections::BTreeSet;
 

@@ -8,11 +8,11 @@ use crate::time::Millis;
 use crate::words::words;
 
 words! {
-    /// How a function's grants came to change.
+    /// Why a function's grants changed.
     GrantChangeKind {
         /// A key set them.
         Set = "set",
-        /// A key approved what a deployment asks for; they are in force once it is active.
+        /// A key approved what a deployment asks for; they are effective once it is active.
         Approved = "approved",
         /// A deployment became active that asks for other ones.
         Activated = "activated",

@@ -1,14 +1,14 @@
 //! What the names in grants lead to.
 //!
 //! A grant names upstreams and secrets, and who says yes to it says yes to where they lead at that moment: to an origin, its
-//! networks and its credential, to the value of a secret. [`Grants::leads`] keeps that. The rule: **a name that leads
+//! networks and its credential, to the value of a secret. [`Grants::leads`] stores that. The rule: **a name that leads
 //! elsewhere than was approved is not granted**, until somebody says yes again.
 //!
 //! * [`Leads`]: where the names of one function lead now. [`Leads::bind`] puts that into grants, [`Leads::effective`] takes
 //!   out of grants what leads elsewhere.
 //!
-//! A name of which grants keep nothing was granted before they did: it leads wherever it leads, until the first change
-//! (`store::grants` then keeps where it led).
+//! A name without an entry was granted before entries were stored: it leads wherever it leads, until the first change
+//! (`store::grants` then stores where it led).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -67,12 +67,12 @@ impl Leads {
         with(Grants { leads: BTreeMap::new(), ..grants.clone() }, self)
     }
 
-    /// The same grants with where those names lead now of which they keep nothing.
+    /// The same grants, with an entry for each name that has none: where it leads now.
     pub fn complete(&self, grants: &Grants) -> Grants {
         with(grants.clone(), self)
     }
 
-    /// What is asked for, with where its names led when what is in force was granted; names that are new lead where they do
+    /// What is asked for, with where its names led when the effective grants were approved; names that are new lead where they do
     /// now.
     pub fn inherit(&self, in_force: &Grants, asked: &Grants) -> Grants {
         with(Grants { leads: in_force.leads.clone(), ..asked.clone() }, self)
@@ -96,7 +96,7 @@ impl Leads {
     }
 }
 
-/// `grants` with where those names lead now of which they keep nothing.
+/// `grants`, with an entry for each name that has none: where it leads now.
 fn with(mut grants: Grants, leads: &Leads) -> Grants {
     let upstreams = grants.upstreams.iter().map(|name| (upstream_key(name), leads.upstream(name)));
     let secrets = grants.secrets.iter().map(|name| (secret_key(name), leads.secret(name)));
@@ -114,7 +114,7 @@ pub fn secret_key(name: &str) -> String {
     format!("secret {name}")
 }
 
-/// In words, for the person who says yes to it. Partners are not told where the operator's lead, only that they do elsewhere.
+/// In words, for the person who says yes to it. A partner does not learn where an operator's upstream leads, only that this changed.
 pub fn of_upstream(upstream: &Upstream) -> String {
     let settings = &upstream.settings;
     let networks = match &settings.networks[..] {
@@ -131,7 +131,7 @@ pub fn of_upstream(upstream: &Upstream) -> String {
     }
 }
 
-/// A value is told by the change that set it, which says nothing about it.
+/// A value is identified by the change that set it, which reveals nothing about it.
 pub fn of_secret(variable: &Variable) -> String {
     format!("the value {}", short(&[variable.id.as_str(), &variable.revision]))
 }
@@ -183,6 +183,9 @@ mod tests {
         assert_eq!(of_upstream(&shared), of_upstream(&Upstream { secret_revision: "2".into(), ..shared.clone() }));
         assert_ne!(of_upstream(&shared), of_upstream(&upstream(None, "https://b.example/v1", "1")));
         assert!(!of_upstream(&shared).contains("a.example"));
+        // One without a credential says so by its place alone.
+        assert_eq!(of_upstream(&Upstream { sealed: None, ..base.clone() }), "https://a.example/v1");
+        assert!(of_upstream(&base).starts_with("https://a.example/v1 with the credential "));
     }
 
     #[test]
@@ -200,7 +203,7 @@ mod tests {
         assert_eq!((&left.upstreams, &left.secrets), (&["none".to_owned()].into(), &grants.secrets));
         assert_eq!(left.moved, ["bank".to_owned()].into());
         assert_eq!(after.effective(&after.bind(&bound)), after.bind(&grants));
-        // What was granted before this was kept leads wherever it does, until it is completed.
+        // What was granted before entries were stored leads wherever it does, until it is completed.
         assert_eq!(after.effective(&grants), grants);
         assert_eq!(after.effective(&before.complete(&grants)).upstreams, left.upstreams);
         assert_eq!(before.complete(&after.bind(&grants)), after.bind(&grants));

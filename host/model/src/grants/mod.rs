@@ -275,7 +275,10 @@ mod tests {
         assert!(grants.allow_transaction("SEK", 2, 1).is_err());
     }
 
-    fn effects() -> [(Effect, fn(&mut Grants)); 5] {
+    /// An effect, and what takes away its grant.
+    type Case = (Effect, fn(&mut Grants));
+
+    fn effects() -> [Case; 5] {
         let event = crate::Event {
             id: "1".into(),
             source: String::new(),

@@ -1,7 +1,7 @@
 //! Header fields about one connection and not about the message (RFC 9110, section 7.6.1).
 //!
-//! Whoever passes a message on takes them out, in both directions: requests of clients and answers of functions at the web
-//! door, requests of functions and answers of outside services at [`larder_egress`].
+//! Whoever passes a message on removes them, in both directions: requests of clients and responses of functions at the web
+//! endpoint, requests of functions and responses of outside services in `larder_egress`.
 
 use http::{HeaderMap, HeaderName, header};
 
@@ -17,7 +17,7 @@ const FIELDS: [HeaderName; 7] = [
     header::UPGRADE,
 ];
 const FIELDS_TOO: [&str; 3] = ["keep-alive", "proxy-connection", "http2-settings"];
-/// Without these a message is another one, or none: no `Connection` takes them out.
+/// Without these a message is another one, or none: no `Connection` removes them.
 const KEPT: [HeaderName; 2] = [header::HOST, header::CONTENT_LENGTH];
 
 /// Removes them, and with them what `Connection` names.
@@ -35,7 +35,7 @@ pub fn strip(headers: &mut HeaderMap) {
     }
 }
 
-/// Has the body a coding that nobody here undoes (RFC 9112, section 6.1)? Framing is the library's, which looks for
+/// Does the body have a coding that nobody here decodes (RFC 9112, section 6.1)? Framing is the library's, which looks for
 /// `chunked` at the end only.
 pub fn is_coded(headers: &HeaderMap) -> bool {
     fields::tokens(headers, header::TRANSFER_ENCODING).iter().any(|coding| coding != "chunked")
@@ -73,5 +73,23 @@ mod tests {
         let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["content-length", "host", "x-kept"]);
+    }
+
+    #[test]
+    fn every_coding_but_chunked_is_one_that_nobody_undoes() {
+        for (lines, coded) in [
+            (&[][..], false),
+            (&["chunked"], false),
+            (&["Chunked"], false),
+            (&["gzip, chunked"], true),
+            (&["gzip", "chunked"], true),
+            (&["identity"], true),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::TRANSFER_ENCODING, http::HeaderValue::from_static(line));
+            }
+            assert_eq!(is_coded(&headers), coded, "{lines:?}");
+        }
     }
 }

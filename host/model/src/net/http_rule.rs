@@ -1,7 +1,7 @@
 //! Does a grant cover a request?
 //!
 //! A [`Rule`] is an [`HttpGrant`] that has been read; reading one is also how it is checked when it is taken in. It covers
-//! a request by scheme, host, port, method and path. **What cannot be told for sure is not covered**: a path that servers
+//! a request by scheme, host, port, method and path. **What cannot be decided for sure is not covered**: a path that servers
 //! read in different ways (`//`, `/../`, `%2e`, a backslash) only is where a grant has all paths.
 
 use std::fmt;
@@ -30,7 +30,7 @@ pub struct Rule {
     pub bytes: u64,
 }
 
-/// `api.sports.example`, `*.sports.example`, either with a port. Shown in the one form that is kept.
+/// `api.sports.example`, `*.sports.example`, either with a port. Shown in the canonical form, which is stored.
 #[derive(Clone, Debug)]
 pub struct Pattern {
     /// Any name below it, and not itself.
@@ -281,5 +281,20 @@ mod tests {
         assert!(refused(|grant| grant.calls = 0).contains("calls"));
         assert!(refused(|grant| grant.network = Some("10.1.2.3/16".into())).contains("10.1.0.0/16"));
         assert!(refused(|grant| grant.network = Some("10.1".into())).contains("10.1"));
+    }
+
+    #[test]
+    fn a_network_is_written_in_one_way() {
+        for text in ["10.1.0.0/16", "10.1.2.3/32", "fd00:1::/32", "::1/128"] {
+            assert_eq!(network(text).map(|network| network.to_string()), Ok(text.to_owned()));
+        }
+        for (text, why) in [
+            ("fd00::1/32", "is an address within fd00::/32"),
+            ("::ffff:10.0.0.0/104", "an IPv4 network written as IPv6"),
+            ("10.1.0.0/33", "is no network"),
+            ("10.1.0.0", "is no network"),
+        ] {
+            assert!(network(text).unwrap_err().contains(why), "{text}");
+        }
     }
 }
