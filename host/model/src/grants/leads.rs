@@ -184,8 +184,8 @@ mod tests {
         assert_ne!(of_upstream(&shared), of_upstream(&upstream(None, "https://b.example/v1", "1")));
         assert!(!of_upstream(&shared).contains("a.example"));
         // One without a credential says so by its place alone.
-        assert_eq!(of_upstream(&Upstream { sealed: None, ..base.clone() }), "https://a.example/v1");
-        assert!(of_upstream(&base).starts_with("https://a.example/v1 with the credential "));
+        assert_eq!(of_upstream(&Upstream { sealed: None, ..base.clone() }), "https://a.example:443/v1");
+        assert!(of_upstream(&base).starts_with("https://a.example:443/v1 with the credential "));
     }
 
     #[test]
