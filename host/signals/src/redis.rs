@@ -370,9 +370,8 @@ pub async fn listen(signals: Signals, drain: CancellationToken) {
         return;
     };
     let _connecting = client.connect();
-    // After each reconnection it subscribes again.
-    let _managing = client.manage_subscriptions();
     let mut messages = client.message_rx();
+    let mut reconnections = client.reconnect_rx();
     while !drain.is_cancelled() {
         match client.subscribe(vec![redis.channel(), redis.watched_channel()]).await {
             Ok(()) => break,
@@ -382,10 +381,19 @@ pub async fn listen(signals: Signals, drain: CancellationToken) {
             }
         }
     }
+    // What changed before the subscription stood was published to nobody here.
+    signals.wake(Work::Tenants);
     signals.live_tail().ask();
     let mut followed = BTreeSet::new();
     loop {
         tokio::select! {
+            Ok(_) = reconnections.recv() => {
+                // If this fails, the connection is lost again, and there is another reconnection.
+                if let Err(err) = client.resubscribe_all().await {
+                    tracing::debug!(error = %err, "the subscription to changes could not be renewed");
+                }
+                signals.wake(Work::Tenants);
+            }
             message = messages.recv() => match message {
                 Ok(message) if message.channel == redis.channel() => signals.wake(Work::Tenants),
                 Ok(message) => receive_message(&signals, message.value),
