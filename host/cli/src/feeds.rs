@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use larder_wire::feeds::{FeedList, FeedObject, NewCursor, NewFeed, NewMapping, NewPoll, Own, Rotation};
+use larder_wire::feeds::{FeedList, FeedObject, NewCursor, NewFeed, NewMapping, NewPoll, Own, SecretRotation};
 
 use crate::client::{Answer, Client};
 use crate::failure::Result;
@@ -156,7 +156,7 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
         Command::List(List { operator }) => list(&Feeds::of(operator, session)?, session).await,
         Command::Show(Named { name, operator }) => show(&Feeds::of(operator, session)?.get(&name).await?, session),
         Command::Rotate(args) => {
-            let body = Rotation {
+            let body = SecretRotation {
                 keep_seconds: args.keep.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
                 secret: args.secret.text()?,
             };

@@ -68,7 +68,7 @@ impl Row for FeedObject {
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Rotation {
+pub struct SecretRotation {
     /// How long the present secret stays good beside the new one; default a day, 0: not at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_seconds: Option<u32>,

@@ -5,5 +5,6 @@
 mod architecture;
 mod markdown;
 mod samples;
+mod schemas;
 mod shell;
 mod statements;

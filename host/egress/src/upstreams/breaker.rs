@@ -10,13 +10,12 @@ use std::time::{Duration, Instant};
 use larder_model::time::Millis;
 use larder_model::upstreams::BreakerSettings;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 /// The longest pause that a service can request with `Retry-After`.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
 
 /// The status of a breaker.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     pub state: State,
@@ -27,7 +26,7 @@ pub struct Status {
     pub reason: String,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     #[default]

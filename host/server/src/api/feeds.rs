@@ -16,7 +16,7 @@ use larder_platform::standard_webhooks::{Secret, Signed};
 use larder_platform::{backlog, feeds};
 use larder_signals::Work;
 use larder_wire::datetime;
-use larder_wire::feeds::{FeedList, FeedObject, Lag, Own, Pushed, Rotation};
+use larder_wire::feeds::{FeedList, FeedObject, Lag, Own, Pushed, SecretRotation};
 use larder_wire::scopes::Scope;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -190,7 +190,7 @@ async fn delete_of(app: &App, owner: Owner, ids: &Ids) -> Result<Deleted, Proble
 }
 
 async fn rotate_of(app: &App, owner: Owner, ids: &Ids, body: Body) -> Result<Json<FeedObject>, Problem> {
-    let input: Rotation = wire::json(body, wire::BODY_MAX).await?;
+    let input: SecretRotation = wire::json(body, wire::BODY_MAX).await?;
     let given = input.secret.as_deref().map(read_secret).transpose()?;
     let keep = input.keep_seconds.unwrap_or(KEEP_SECONDS_DEFAULT);
     if keep > KEEP_SECONDS_MAX {
@@ -335,7 +335,7 @@ async fn delete(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Dele
 
 /// Makes a new secret for the push door; the present one stays good for a while.
 #[utoipa::path(post, path = "/v1/feeds/{name}/secret", tag = "feeds", operation_id = "rotateFeedSecret",
-    request_body = Rotation, responses((status = 200, body = FeedObject)))]
+    request_body = SecretRotation, responses((status = 200, body = FeedObject)))]
 async fn rotate(State(app): State<App>, caller: Caller, ids: Ids, body: Body) -> Result<Json<FeedObject>, Problem> {
     caller.may(Scope::FeedsWrite)?;
     rotate_of(&app, Some(caller.partner), &ids, body).await
@@ -397,7 +397,7 @@ async fn delete_operators(State(app): State<App>, _: Operator, ids: Ids) -> Resu
 
 /// Makes a new secret for the push door; the present one stays good for a while.
 #[utoipa::path(post, path = "/v1/operator/feeds/{name}/secret", tag = "feeds",
-    operation_id = "rotateOperatorFeedSecret", security(("operator" = [])), request_body = Rotation,
+    operation_id = "rotateOperatorFeedSecret", security(("operator" = [])), request_body = SecretRotation,
     responses((status = 200, body = FeedObject)))]
 async fn rotate_operators(
     State(app): State<App>,
