@@ -53,7 +53,7 @@ fn recorder() -> PrometheusHandle {
 fn gauges(app: &App) {
     metrics::gauge!("larder_ready").set(if app.life.is_draining() { 0.0 } else { 1.0 });
     metrics::gauge!("larder_tasks").set(tokio::runtime::Handle::current().metrics().num_alive_tasks() as f64);
-    metrics::gauge!("larder_pool_slots_used").set(app.executor.runtime.slots_used() as f64);
+    metrics::gauge!("larder_pool_slots_used").set(app.runtime.slots_used() as f64);
     metrics::gauge!("larder_partners").set(app.directory.tenants().len() as f64);
     metrics::gauge!("larder_build_info", "version" => larder_model::VERSION).set(1.0);
 }

@@ -1,33 +1,24 @@
-//! The state that handlers share.
+//! What handlers are given.
 
 use std::sync::Arc;
 
-use larder_egress::upstreams::Upstreams;
 use larder_model::zones::Zones;
-use larder_platform::common::Common;
 use larder_platform::execution::Executor;
 use larder_platform::idempotency_keys::KeyCounts;
 use larder_platform::key_rotation::KeyRotation;
-use larder_platform::ledger::Ledger;
-use larder_platform::objects::Objects;
 use larder_platform::uploads::Staging;
-use larder_secrets::Secrets;
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct App(Arc<Parts>);
 
+/// Derefs to the [`Executor`], and so to what the whole platform shares.
 pub struct Parts {
-    pub common: Common,
     pub executor: Executor,
     pub key_rotation: KeyRotation,
-    pub objects: Objects,
-    pub secrets: Secrets,
-    pub ledger: Ledger,
     pub staging: Staging,
     /// The number of idempotency keys of each partner.
     pub idempotency: KeyCounts,
-    pub upstreams: Upstreams,
     pub zones: Zones,
     /// SHA-256 of the operator key's text.
     pub operator_key_hash: [u8; 32],
@@ -48,9 +39,9 @@ impl std::ops::Deref for App {
 }
 
 impl std::ops::Deref for Parts {
-    type Target = Common;
+    type Target = Executor;
 
-    fn deref(&self) -> &Common {
-        &self.common
+    fn deref(&self) -> &Executor {
+        &self.executor
     }
 }

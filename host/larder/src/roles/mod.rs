@@ -144,26 +144,11 @@ pub async fn start(
         life: life.clone(),
         holder,
     });
-    let executor = Executor {
-        common: common.clone(),
-        runtime,
-        objects: objects.clone(),
-        secrets: secrets.clone(),
-        ledger: ledger.clone(),
-        gates: Arc::default(),
-        egress,
-        upstreams: upstreams.clone(),
-    };
     Ok(App::new(Parts {
         key_rotation: KeyRotation { common: common.clone(), secrets: secrets.clone() },
-        common,
-        executor,
-        objects,
-        secrets,
-        ledger,
+        executor: Executor { common, runtime, objects, secrets, ledger, gates: Arc::default(), egress, upstreams },
         staging,
         idempotency: Default::default(),
-        upstreams,
         zones,
         operator_key_hash: larder_server::auth::hash(operator_key),
     }))
@@ -180,10 +165,10 @@ pub fn run(app: &App, roles: &[Role], listeners: Listeners) -> anyhow::Result<()
     if app.settings.server.calls_per_minute > 0 {
         app.life.spawn("calls", admission::share(app.common.clone()));
     }
-    app.life.spawn("egress", app.executor.egress.clone().tend(app.life.drain()));
+    app.life.spawn("egress", app.egress.clone().tend(app.life.drain()));
     app.life.spawn("stored bytes", stored::follow(app.common.clone()));
     let retention =
-        Retention { common: app.common.clone(), runtime: app.executor.runtime.clone(), objects: app.objects.clone() };
+        Retention { common: app.common.clone(), runtime: app.runtime.clone(), objects: app.objects.clone() };
     retention::start_own(&retention);
     listener::start(app, listeners, telemetry::metrics())?;
     if roles.contains(&Role::Worker) {

@@ -14,7 +14,7 @@ pub fn start(app: &App) {
     life.spawn_last("renew", executions::renew(common.clone(), held));
     life.spawn("route", drive(common.clone(), Events(common.clone())));
     life.spawn("expand", drive(common.clone(), Fanouts(common.clone())));
-    let (runtime, objects) = (app.executor.runtime.clone(), app.objects.clone());
+    let (runtime, objects) = (app.runtime.clone(), app.objects.clone());
     let builder = Builder { common: common.clone(), runtime, objects };
     for _ in 0..app.settings.build.at_once {
         life.spawn("build", drive(common.clone(), Builds(builder.clone())));

@@ -39,7 +39,7 @@ async fn health(State(app): State<App>, caller: Caller) -> Result<Json<Health>, 
     let begun = Instant::now();
     app.store.ping().await?;
     let ping = begun.elapsed().as_millis() as u64;
-    let (zones, authorities) = (app.zones.facts(), app.executor.egress.authorities());
+    let (zones, authorities) = (app.zones.facts(), app.egress.authorities());
     let facts = Facts {
         time_zones: TimeZones { version: zones.version, source: zones.source },
         currencies: Currencies { as_of: currencies::AS_OF.into() },
