@@ -26,7 +26,7 @@ pub struct EffectiveGrants {
 }
 
 impl EffectiveGrants {
-    pub fn new(tenants: Arc<dyn Tenants>, partner: &PartnerId, function: &FunctionId) -> EffectiveGrants {
+    pub(crate) fn new(tenants: Arc<dyn Tenants>, partner: &PartnerId, function: &FunctionId) -> EffectiveGrants {
         EffectiveGrants { tenants, partner: partner.clone(), function: function.clone() }
     }
 

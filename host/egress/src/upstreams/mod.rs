@@ -30,7 +30,7 @@ use futures::{StreamExt, stream};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, BodyStream, Full, LengthLimitError, Limited, StreamBody};
 use larder_model::grants::leads;
-use larder_model::ids::PartnerId;
+use larder_model::ids::{FunctionId, PartnerId};
 use larder_model::outgoing;
 use larder_model::time::{Clock, Millis};
 use larder_model::{Grants, Upstream, UpstreamSettings, fields};
@@ -116,6 +116,11 @@ impl Upstreams {
             services: DashMap::new(),
             breakers: DashMap::new(),
         }))
+    }
+
+    /// Returns what is asked for the function's grants at each call.
+    pub fn effective_grants(&self, partner: &PartnerId, function: &FunctionId) -> EffectiveGrants {
+        EffectiveGrants::new(self.0.tenants.clone(), partner, function)
     }
 
     /// Returns the upstream that a function calls by this name, if it exists and is granted.

@@ -187,8 +187,8 @@ pub async fn execute(executor: &Executor, mut job: Job) -> Finished {
     let scope = job.scope();
     let state = Arc::new(State::new(executor.store.clone(), scope.clone()));
     let savings = Arc::new(Savings::new(executor.store.clone(), scope.clone()));
-    let effective_grants = EffectiveGrants::new(Arc::new(executor.directory.clone()), &scope.partner, &scope.function);
-    let signing = Arc::new(Signing(executor.upstreams.signer(effective_grants)));
+    let effective_grants = executor.upstreams.effective_grants(&scope.partner, &scope.function);
+    let signing = Arc::new(Signing(executor.upstreams.signer(effective_grants.clone())));
     let mut limits = job.view.limits;
     limits.wall = limits.wall.min(job.wall_max.unwrap_or(limits.wall));
     let may_have_effects = program.artifact().may_have_effects;
@@ -210,7 +210,7 @@ pub async fn execute(executor: &Executor, mut job: Job) -> Finished {
                     topic: e.topic.clone(),
                     settings: e.settings.clone(),
                 }),
-                http: outgoing(executor, &job),
+                http: outgoing(executor, &job, &effective_grants),
                 signing: Some(signing.clone()),
                 ..Backends::new(state.clone(), savings.clone())
             },
@@ -238,15 +238,17 @@ pub async fn execute(executor: &Executor, mut job: Job) -> Finished {
 }
 
 /// The outgoing calls of one run. A repeated run counts its calls from the start.
-fn outgoing(executor: &Executor, job: &Job) -> Option<Arc<dyn runtime_backends::Http>> {
+fn outgoing(
+    executor: &Executor,
+    job: &Job,
+    effective_grants: &EffectiveGrants,
+) -> Option<Arc<dyn runtime_backends::Http>> {
     let grants = &job.view.grants;
     let any = !grants.http.is_empty() || !grants.upstreams.is_empty() || !grants.moved.is_empty();
     any.then(|| {
-        let effective_grants =
-            EffectiveGrants::new(Arc::new(executor.directory.clone()), &job.execution.partner, &job.execution.function);
         let (client, upstreams) = (executor.egress.clone(), executor.upstreams.clone());
-        let calls =
-            Calls::new(client, upstreams, &executor.settings.egress, effective_grants, &job.execution.id, grants);
+        let (settings, effective_grants) = (&executor.settings.egress, effective_grants.clone());
+        let calls = Calls::new(client, upstreams, settings, effective_grants, &job.execution.id, grants);
         Arc::new(Http(calls)) as _
     })
 }
