@@ -103,7 +103,7 @@ async fn create(
     let function: FunctionId = ids.get("functionId")?;
     let input: VariableInput = wire::json(body, wire::BODY_MAX).await?;
     // Formats before 1.9.4 leave the id out.
-    let id = wire::new_id("variableId", input.variable_id.as_deref().unwrap_or("unique()"), &app.clock)?;
+    let id = wire::new_id("variableId", input.variable_id.as_deref().unwrap_or(larder_wire::UNIQUE), &app.clock)?;
     let name = key(wire::required("key", input.key)?)?;
     let value = value(wire::required("value", input.value)?)?;
     functions::find(&app, &caller.partner, &function).await?;

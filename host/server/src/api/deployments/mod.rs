@@ -63,7 +63,7 @@ pub(super) async fn find_by_path(app: &App, caller: &Caller, ids: &Ids) -> Resul
 
 /// Stores a deployment of these bytes and has it built.
 async fn begin(app: &App, function: &Function, new: NewDeployment) -> Result<DeploymentObject, Problem> {
-    let id = wire::new_id("deploymentId", "unique()", &app.clock)?;
+    let id = wire::new_id("deploymentId", larder_wire::UNIQUE, &app.clock)?;
     Ok(deployments::begin(app, function, id, new).await?.into())
 }
 
