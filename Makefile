@@ -72,7 +72,7 @@ licences: setup
 		else echo "the advisory database cannot be reached: advisories are NOT checked"; fi; \
 	fi
 
-# Cold start, warm call and web door beside a bare embedding of wasmtime. For a try: make bench BENCH=--quick
+# Cold start, warm call and web endpoint beside a bare embedding of wasmtime. For a try: make bench BENCH=--quick
 bench: setup
 	$(BUILD) --release
 	@$(TARGET)/release/larder-benches $(BENCH)

@@ -49,7 +49,7 @@ impl Connection {
     }
 }
 
-/// `GET` of a path at the web door of partner `demo`.
+/// `GET` of a path at the web endpoint of partner `demo`.
 pub fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: demo.localhost\r\n\r\n").into_bytes()
 }

@@ -1,7 +1,7 @@
 //! `make bench`: what Larder costs, each figure beside that of a bare tuned embedding of wasmtime in the same rounds.
 //!
 //! * [`bare`], [`bare_server`]: what it is measured against. [`measure`]: figures and the table.
-//! * [`in_process`]: warm calls and cold starts of the runtime. [`over_http`]: the same of whole servers, and the web door.
+//! * [`in_process`]: warm calls and cold starts of the runtime. [`over_http`]: the same of whole servers, and the web endpoint.
 //!
 //! A missed aim is marked, not an error: on a machine that others use at the time it says little.
 
@@ -44,7 +44,7 @@ enum Part {
     Cold,
     /// Cold starts over HTTP
     ColdHttp,
-    /// The web door under load
+    /// The web endpoint under load
     Door,
 }
 

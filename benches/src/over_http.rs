@@ -1,4 +1,4 @@
-//! Whole servers: the web door under load, and the first call of a function after a start.
+//! Whole servers: the web endpoint under load, and the first call of a function after a start.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -56,7 +56,7 @@ fn address(larder: &Larder) -> anyhow::Result<SocketAddr> {
 
 /// Puts the bare server beside Larder with records off and with records on.
 pub async fn door(plan: &Plan, hello: &[u8]) -> anyhow::Result<Vec<Row>> {
-    say(&format!("web door, {CONNECTIONS} connections"));
+    say(&format!("web endpoint, {CONNECTIONS} connections"));
     let folder = TempDir::new()?;
     bare_files(folder.path(), hello, 0)?;
     let bare = BareServer::start(folder.path())?;
@@ -67,7 +67,7 @@ pub async fn door(plan: &Plan, hello: &[u8]) -> anyhow::Result<Vec<Row>> {
         larders.push(larder);
     }
     let mut rows = [("off", 0.6), ("on", 0.4)].map(|(records, aim)| {
-        Row::new(format!("web door, {CONNECTIONS} connections, records {records}"), Kind::Rate, Some(aim))
+        Row::new(format!("web endpoint, {CONNECTIONS} connections, records {records}"), Kind::Rate, Some(aim))
     });
     // Says more than the rate where others use the machine: time that they take is not in it.
     let mut costs = ["off", "on"]

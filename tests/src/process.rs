@@ -270,7 +270,7 @@ impl Larder {
         std::fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
-    /// `127.0.0.1:PORT` of the web door and the API.
+    /// `127.0.0.1:PORT` of the web endpoint and the API.
     pub fn address(&self) -> String {
         self.env.endpoint.trim_start_matches("http://").trim_end_matches("/v1").to_owned()
     }
@@ -331,7 +331,7 @@ impl Larder {
         Api::new(&self.env.endpoint, partner, key)
     }
 
-    /// A request to the web door of a partner, by its host.
+    /// A request to the web endpoint of a partner, by its host.
     pub fn web(&self, partner: &str, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         let url = format!("http://{}{path}", self.address());
         crate::api::http().request(method, url).header("host", format!("{partner}.localhost"))

@@ -255,7 +255,7 @@ async fn show_firings(client: &Client, id: &str, console: &Console) -> Result<()
     Ok(())
 }
 
-/// Where the function answers: at the web door if it has routes, else through the API.
+/// Where the function answers: at the web endpoint if it has routes, else through the API.
 fn show_address(client: &Client, manifest: &Manifest, connection: &Connection, console: &Console) -> Result<()> {
     let api = client.url(&["functions", &manifest.function.id, "executions"])?;
     let (Some(route), Some(host)) = (manifest.function.routes.first(), api.host_str()) else {
@@ -276,7 +276,7 @@ fn show_address(client: &Client, manifest: &Manifest, connection: &Connection, c
             console.note(&format!("with the header X-Larder-Partner: {partner}"));
             console.line(&at(host))
         }
-        // A bare address of another machine: only its operator knows the name of the web door.
+        // A bare address of another machine: only its operator knows the name of the web endpoint.
         None => console.line(api.as_str()),
     }
 }

@@ -54,7 +54,7 @@ pub struct Function {
     pub deployment_retention: u32,
     pub per: Per,
     pub topics: Topics,
-    /// Path prefixes that the web door serves from this function.
+    /// Path prefixes that the web endpoint serves from this function.
     pub routes: Vec<String>,
     pub limits: LimitSettings,
     /// In force: those of the active deployment, as approved.

@@ -123,7 +123,7 @@ pub struct FunctionInput {
     /// `subject`: enrolments whose topic is the event's subject; `all`: all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topics: Option<String>,
-    /// Path prefixes at the partner's web door.
+    /// Path prefixes at the partner's web endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub routes: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -82,7 +82,7 @@ impl Larder {
         Ok(Larder { process, data, endpoint, internal, api, _temporary: temporary })
     }
 
-    /// `127.0.0.1:PORT` of the web door and the API.
+    /// `127.0.0.1:PORT` of the web endpoint and the API.
     pub fn address(&self) -> &str {
         self.endpoint.trim_start_matches("http://").trim_end_matches("/v1")
     }

@@ -100,7 +100,7 @@ async fn main() -> anyhow::Result<()> {
     let fine = print_savings(&larder.api).await?;
     print_times(&larder).await?;
     println!();
-    println!("  web door    http://{}/hello?name=you", larder.address());
+    println!("  web         http://{}/hello?name=you", larder.address());
     println!(
         "  API         http://{}/v1   (OpenAPI: /v1/openapi.json; keys: {})",
         larder.address(),

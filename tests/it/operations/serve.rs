@@ -112,7 +112,7 @@ async fn serving(on: Backend) -> (Larder, Api, tempfile::TempDir) {
     (larder, api, folder)
 }
 
-/// What the function says at the partner's web door.
+/// What the function says at the partner's web endpoint.
 async fn hello(larder: &Larder) -> (u16, String) {
     let url = format!("http://{}/hello?name=Anna", larder.address());
     let answer = reqwest::Client::new().get(url).header("host", "acme.bank.test").send().await.unwrap();

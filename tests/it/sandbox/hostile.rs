@@ -15,7 +15,7 @@ struct Arena {
     pid: u32,
 }
 
-/// What became of one attack at the web door.
+/// What became of one attack at the web endpoint.
 struct Attacked {
     status: u16,
     /// `None` if it broke off.
@@ -59,7 +59,7 @@ impl Arena {
         }
     }
 
-    /// Attacks at the web door and reads the record of it.
+    /// Attacks at the web endpoint and reads the record of it.
     async fn attack(&self, function: &str, path: &str) -> Attacked {
         let attack = async {
             let answer = self.larder.web("demo", Method::GET, path).send().await.expect("a head");

@@ -289,7 +289,7 @@ both!(bodies_are_held_within_a_budget_of_the_partner_half_of_it_for_strangers, a
         .expect("a head");
     slow.write_all(&[b'x'; 450_000]).await.expect("a part");
     eventually("the bytes to be counted", async || (used().await >= 450_000).then_some(())).await;
-    // Other strangers find no more than the half, at the web door and at the API, and are told so.
+    // Other strangers find no more than the half, at the web endpoint and at the API, and are told so.
     let (status, told) = call("/saver/fine", 100_000).await;
     assert!(status == 429 && told.contains(NAME), "{status} {told}");
     let guest = larder.api_of(Some("demo"), None);

@@ -1,4 +1,4 @@
-//! The web door as HTTP: what it makes of requests and of answers, byte by byte (RFC 9110, RFC 9112).
+//! The web endpoint as HTTP: what it makes of requests and of answers, byte by byte (RFC 9110, RFC 9112).
 
 use larder_tests::{Larder, both, eventually, guests};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! `Idempotency-Key` at the web door: the same request, the same answer, one effect.
+//! `Idempotency-Key` at the web endpoint: the same request, the same answer, one effect.
 
 use larder_tests::{Api, Larder, Options, both, eventually, guests};
 use reqwest::{Method, RequestBuilder};

@@ -1,4 +1,4 @@
-//! What clients may do to the web door, and what functions may say through it.
+//! What clients may do to the web endpoint, and what functions may say through it.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! The web door: HTTP between clients and functions.
+//! The web endpoint: HTTP between clients and functions.
 
 mod answers;
 mod bodies;

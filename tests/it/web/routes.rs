@@ -1,4 +1,4 @@
-//! The web door: routes, real requests, refusals.
+//! The web endpoint: routes, real requests, refusals.
 
 use larder_tests::{Larder, both, guests};
 use reqwest::Method;

@@ -2,7 +2,7 @@
 //!
 //! * [`attacks`]: what E does. * [`Neighbour`]: what D asks for meanwhile, and how long it waits.
 //!
-//! D calls a function at the web door again and again, and sends events whose savings it waits for: first while nothing
+//! D calls a function at the web endpoint again and again, and sends events whose savings it waits for: first while nothing
 //! else goes on, then while E attacks. Each attack has a Larder of its own. E is on a thread of its own with a lower
 //! priority, so that what is measured is Larder and not the machine's share for the attackers.
 
