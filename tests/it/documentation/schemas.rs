@@ -17,10 +17,9 @@ fn schemas(text: &str) -> Vec<String> {
             renamed = Some(word(name));
         } else if let Some((_, name)) = line.split_once("struct ").or(line.split_once("enum "))
             && !line.starts_with("//")
+            && std::mem::take(&mut derived)
         {
-            if std::mem::take(&mut derived) {
-                found.push(renamed.take().unwrap_or_else(|| word(name)));
-            }
+            found.push(renamed.take().unwrap_or_else(|| word(name)));
         }
     }
     // The name of a macro's own type is that of whoever calls it.
