@@ -72,7 +72,7 @@ pub fn outcome(clock: &Clock, (partner, function): &Of, effects: Vec<Effect>) ->
     let execution = Execution::new(partner.clone(), id, function.clone(), Trigger::Http, status, now);
     Ended {
         execution,
-        holder: None,
+        origin: Origin::Call,
         retry_at_ms: None,
         reads: vec![],
         effects,

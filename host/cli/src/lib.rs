@@ -19,6 +19,7 @@ mod enrolments;
 mod events;
 mod executions;
 mod failure;
+mod fanouts;
 mod feeds;
 mod functions;
 mod grants;
@@ -84,6 +85,9 @@ pub enum Command {
     /// Executions that were given up: list, show, redrive, discard
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// Runs for all enrolments of a function: list, show, pause, resume, cancel, redrive
+    #[command(subcommand, visible_alias = "fanout")]
+    Fanouts(fanouts::Command),
     /// List the savings transactions that functions created, newest first
     Transactions(transactions::Args),
     /// Outside services that functions can be granted
@@ -140,6 +144,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<()> {
         Command::Logs(args) => logs::run(&args, session).await,
         Command::Executions(args) => executions::run(&args, session).await,
         Command::DeadLetters(command) => dead_letters::run(command, session).await,
+        Command::Fanouts(command) => fanouts::run(command, session).await,
         Command::Transactions(args) => transactions::run(&args, session).await,
         Command::Upstream(command) => upstreams::run(command, session).await,
         Command::Partner(command) => operator::run_partner(command, session).await,

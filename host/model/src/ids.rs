@@ -74,6 +74,8 @@ id! {
     EventId
     ExecutionId
     FanoutId
+    /// A range of a fan-out.
+    RangeId
 }
 
 impl PartnerId {

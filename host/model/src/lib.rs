@@ -49,7 +49,7 @@ pub use deployments::{Approval, BuildStatus, Deployment};
 pub use enrolments::{Enrolment, EnrolmentStatus};
 pub use events::{Event, StoredEvent};
 pub use executions::{Execution, ExecutionStatus, RequestRecord, Trigger};
-pub use fanouts::Fanout;
+pub use fanouts::{Fanout, FanoutStatus};
 pub use feeds::{Feed, FeedSettings, Progress};
 pub use functions::{Function, FunctionSettings, LimitSettings, Per, Topics};
 pub use grants::{GrantChange, GrantChangeKind, Grants, HttpGrant, Period, Scheme, TransactionGrant};

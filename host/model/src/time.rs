@@ -52,6 +52,13 @@ impl Clock {
     }
 }
 
+/// The ULID of these parts at this time, in lower case: the same each time. Its 80 bits behind the time are the first of the
+/// parts' [`trigger_key`](crate::trigger_key()).
+pub fn derived_ulid(at: Millis, parts: &[&str]) -> String {
+    let digest = u128::from_str_radix(&crate::trigger_key(parts)[..20], 16).expect("hex");
+    Ulid::from_parts(at.max(0) as u64, digest).to_string().to_ascii_lowercase()
+}
+
 /// Of the 80 bits of a ULID behind its time, those that are random; the 16 above them tell which process made it.
 const RANDOM: u128 = (1 << 64) - 1;
 
@@ -124,6 +131,19 @@ mod tests {
         let other = Ulid::from_parts(7, u128::from(!process_tag()) << 64);
         assert_eq!(origin(&other.to_string()), Some((7, false)));
         assert_eq!(origin("no ulid"), None);
+    }
+
+    #[test]
+    fn a_derived_ulid_depends_on_its_time_and_parts_alone() {
+        let one = derived_ulid(1_795_262_400_007, &["a", "b"]);
+        assert_eq!((one.len(), origin(&one).unwrap().0), (26, 1_795_262_400_007));
+        assert_eq!(one, derived_ulid(1_795_262_400_007, &["a", "b"]));
+        assert_ne!(one, derived_ulid(1_795_262_400_007, &["ab"]));
+        assert_ne!(one, derived_ulid(1_795_262_400_008, &["a", "b"]));
+        // All 80 bits are used.
+        let digests: Vec<u128> =
+            (0..100).map(|n: i32| Ulid::from_string(&derived_ulid(0, &[&n.to_string()])).unwrap().random()).collect();
+        assert!((0..80).all(|bit| digests.iter().any(|digest| digest >> bit & 1 == 1)));
     }
 
     #[test]

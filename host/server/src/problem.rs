@@ -101,6 +101,7 @@ impl From<larder_store::Error> for Problem {
                 "deployment" => Problem::not_found(Kind::DeploymentNotFound, "Deployment"),
                 "enrolment" => Problem::not_found(Kind::EnrolmentNotFound, "Enrolment"),
                 "execution" => Problem::not_found(Kind::ExecutionNotFound, "Execution"),
+                "fan-out" => Problem::not_found(Kind::FanoutNotFound, "Fan-out"),
                 "feed" => Problem::not_found(Kind::FeedNotFound, "Feed"),
                 "function" => Problem::not_found(Kind::FunctionNotFound, "Function"),
                 "key" => Problem::not_found(Kind::KeyNotFound, "Key"),

@@ -31,10 +31,12 @@ points! {
     EventMatched = "event_matched",
     /// Worker: an event was routed, no notification is sent yet.
     EventRouted = "event_routed",
-    /// Worker: within the transaction that expands a fan-out.
-    FanoutExpanding = "fanout_expanding",
-    /// Worker: a page of a fan-out is written.
-    FanoutExpanded = "fanout_expanded",
+    /// Worker: a range of a fan-out is claimed, none of it has run.
+    RangeClaimed = "range_claimed",
+    /// Worker: within the transaction that commits a part of a range.
+    RangeCommitting = "range_committing",
+    /// Worker: a part of a range is committed, nobody has been notified.
+    RangeCommitted = "range_committed",
     /// Worker: executions are claimed, none has started.
     Claimed = "claimed",
     /// Worker: a guest ran, its outcome is in memory only.

@@ -34,6 +34,7 @@ pub(super) const SCHEMA: &[(i64, &str)] = &[
     (17, include_str!("schema/0017_attributes_and_lost_builds.sql")),
     (18, include_str!("schema/0018_leads.sql")),
     (20, include_str!("schema/0020_deploys_and_deliveries.sql")),
+    (21, include_str!("schema/0021_ranges.sql")),
 ];
 
 #[derive(Clone)]
@@ -459,4 +460,4 @@ macro_rules! value_from_id {
         }
     )*};
 }
-value_from_id! { PartnerId KeyId FunctionId DeploymentId VariableId EnrolmentId EventId ExecutionId FanoutId }
+value_from_id! { PartnerId KeyId FunctionId DeploymentId VariableId EnrolmentId EventId ExecutionId FanoutId RangeId }

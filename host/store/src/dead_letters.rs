@@ -76,32 +76,39 @@ impl Store {
             .await
     }
 
-    /// Redrives up to `limit` dead letters of a function that were dead-lettered before the given time, oldest first.
-    pub async fn redrive_all(
+    /// Redrives up to `limit` dead letters of a function that were dead-lettered before the given time, oldest first. `of`
+    /// selects those with this value in this column.
+    pub async fn redrive_dead_letters(
         &self,
         partner: &PartnerId,
         function: &FunctionId,
+        of: Option<(&'static str, Value)>,
         before: Millis,
         limit: u32,
         now: Millis,
     ) -> Result<Redriven> {
-        const MORE: &str = "-- any_dead_letter_of_function
-            SELECT 1 FROM executions WHERE partner_id = ? AND function_id = ? AND buried_at_ms < ? LIMIT 1";
+        let (of, value) =
+            of.map_or((String::new(), None), |(column, value)| (format!("AND {column} = ?"), Some(value)));
+        let more = format!(
+            "-- any_dead_letter_of_function
+            SELECT 1 FROM executions WHERE partner_id = ? AND function_id = ? AND buried_at_ms < ? {of} LIMIT 1"
+        );
+        let mut which = args![partner, function, before];
+        which.extend(value);
         let redrive = format!(
             "-- redrive_dead_letters
             UPDATE executions SET status = 'waiting', failures = 0, lost = 0, host_failing_since_ms = NULL, buried_at_ms = NULL, response_status = 0, due_at_ms = ?, updated_at_ms = ?
             WHERE partner_id = ? AND buried_at_ms IS NOT NULL AND id IN (SELECT id FROM (SELECT id FROM executions
-                WHERE partner_id = ? AND function_id = ? AND buried_at_ms < ? ORDER BY buried_at_ms LIMIT {limit}) AS batch)"
+                WHERE partner_id = ? AND function_id = ? AND buried_at_ms < ? {of} ORDER BY buried_at_ms LIMIT {limit}) AS batch)"
         );
         self.db
             .tx(
                 "redrive_dead_letters",
-                &(redrive, partner, function, before, now),
-                |tx, (redrive, partner, function, before, now)| {
+                &(redrive, more, partner, which, now),
+                |tx, (redrive, more, partner, which, now)| {
                     Box::pin(async move {
-                        let args = args![*now, *now, *partner, *partner, *function, *before];
-                        let total = tx.run(redrive, args).await?.0;
-                        let more = tx.row(MORE, args![*partner, *function, *before]).await?.is_some();
+                        let total = tx.run(redrive, [args![*now, *now, *partner], which.clone()].concat()).await?.0;
+                        let more = tx.row(more, which.clone()).await?.is_some();
                         Ok(Redriven { total, more })
                     })
                 },

@@ -59,7 +59,7 @@ impl Store {
     /// Grouped by function.
     pub async fn deliveries(&self, partner: &PartnerId, event: &EventId) -> Result<BTreeMap<FunctionId, Delivery>> {
         const FANOUTS: &str = "-- fanouts_of_event
-            SELECT function_id, waiting FROM fanouts WHERE partner_id = ? AND event_row = ?";
+            SELECT function_id, CASE WHEN status IN ('running', 'paused') THEN 1 ELSE 0 END FROM fanouts WHERE partner_id = ? AND event_row = ?";
         let executions = format!(
             "-- executions_of_event
             SELECT function_id, status, COUNT(*) FROM (SELECT function_id, status FROM executions

@@ -8,7 +8,8 @@ use crate::db::{Row, Value, by_partner, one_of};
 use crate::listing::{self, Column, Kind, Listing, Page, Source};
 use crate::{Error, Removal, Removed, Result, Store, args, removals};
 
-const COLUMNS: &str = "partner_id, id, function_id, end_user, topic, settings, status, created_at_ms, updated_at_ms";
+pub(super) const COLUMNS: &str =
+    "partner_id, id, function_id, end_user, topic, settings, status, created_at_ms, updated_at_ms";
 pub(super) const SOURCE: Source =
     Source { name: "enrolments", table: "enrolments", columns: COLUMNS, id: "id", indexed: &[], long: &[] };
 
@@ -126,7 +127,7 @@ impl Store {
     }
 }
 
-fn enrolment(row: &Row) -> Result<Enrolment> {
+pub(super) fn enrolment(row: &Row) -> Result<Enrolment> {
     Ok(Enrolment {
         partner: row.id(0, "enrolments.partner_id")?,
         id: row.id(1, "enrolments.id")?,

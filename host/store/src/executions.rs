@@ -334,6 +334,19 @@ pub(super) async fn insert_new(tx: &mut Tx<'_>, new: &[NewExecution]) -> Result<
     tx.insert(&format!("-- insert_new_executions\n INSERT INTO executions ({COLUMNS}, body, due_at_ms)"), rows).await
 }
 
+/// Inserts executions that wait until a time.
+pub(super) async fn insert_waiting(tx: &mut Tx<'_>, waiting: &[(Execution, Millis)]) -> Result<()> {
+    let rows = waiting
+        .iter()
+        .map(|(execution, due)| {
+            let mut values = row(execution);
+            values.push((*due).into());
+            values
+        })
+        .collect();
+    tx.insert(&format!("-- insert_waiting_executions\n INSERT INTO executions ({COLUMNS}, due_at_ms)"), rows).await
+}
+
 /// Writes the final states of claimed executions, whose rows are locked. The private parts of their requests are removed.
 pub(super) async fn end(tx: &mut Tx<'_>, ended: Vec<Execution>) -> Result<()> {
     let (key, set) = (["partner_id", "id"], COLUMNS.split(", ").skip(2).chain(["body", "due_at_ms", "lease_holder"]));

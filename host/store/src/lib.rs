@@ -35,6 +35,7 @@ pub mod listing;
 mod mariadb;
 mod master_keys;
 mod partners;
+mod ranges;
 mod removals;
 pub mod retention;
 mod schedules;
@@ -58,6 +59,7 @@ pub use feeds::{Moved, Received};
 pub use grants::{Approved, Changer};
 pub use idempotency::{KeptAnswer, KeyHolder, KeyRequest, Taken};
 pub use master_keys::{Agreed, KeyUser, SealingKey};
+pub use ranges::{ClaimedRange, RangeClaim, StateOf};
 pub use removals::{Removal, Removed, Swept};
 pub use stored::Counting;
 pub use upstreams::OPERATORS;
@@ -68,14 +70,18 @@ pub mod filters {
     pub use super::deployments::FILTERS as DEPLOYMENTS;
     pub use super::enrolments::FILTERS as ENROLMENTS;
     pub use super::executions::FILTERS as EXECUTIONS;
+    pub use super::fanouts::FILTERS as FANOUTS;
     pub use super::functions::FILTERS as FUNCTIONS;
     pub use super::grants::FILTERS as GRANT_CHANGES;
     pub use super::transactions::FILTERS as TRANSACTIONS;
     pub use super::variables::FILTERS as VARIABLES;
 }
 
-/// The ledger commits one group at a time; another connection looks up commits whose answer was lost.
-const LEDGER_CONNECTIONS: usize = 2;
+/// The ledger commits one group at a time and [`RANGES_AT_ONCE`] ranges; another connection looks up commits whose answer was
+/// lost.
+const LEDGER_CONNECTIONS: usize = 2 + RANGES_AT_ONCE;
+/// Ranges of fan-outs that one process may commit at once.
+pub const RANGES_AT_ONCE: usize = 4;
 
 /// The persistent state of Larder.
 #[derive(Clone)]
@@ -122,6 +128,7 @@ impl Store {
             (&executions::SOURCE, &of_function, vec![], executions::FILTERS),
             (&dead_letters::SOURCE, &of_partner, vec![dead_letters::only_dead_letters()], dead_letters::FILTERS),
             (&enrolments::SOURCE, &of_partner, vec![], enrolments::FILTERS),
+            (&fanouts::SOURCE, &of_partner, vec![], fanouts::FILTERS),
             (&transactions::SOURCE, &of_partner, vec![], transactions::FILTERS),
             (&grants::SOURCE, &of_partner, vec![], grants::FILTERS),
         ] {

@@ -44,6 +44,7 @@ struct Part {
 const OF_FUNCTION: &[Part] = &[
     Part { table: "deployments", key: "id" },
     Part { table: "fanouts", key: "id" },
+    Part { table: "fanout_ranges", key: "id" },
     Part { table: "executions", key: "id" },
     Part { table: "variables", key: "id" },
     Part { table: "enrolments", key: "id" },

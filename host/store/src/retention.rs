@@ -32,11 +32,11 @@ pub const EVENTS: Aged = Aged {
         AND NOT EXISTS (SELECT 1 FROM executions WHERE executions.partner_id = events.partner_id AND executions.event_row = events.row_id
             AND (executions.due_at_ms IS NOT NULL OR executions.buried_at_ms IS NOT NULL))
         AND NOT EXISTS (SELECT 1 FROM fanouts WHERE fanouts.partner_id = events.partner_id AND fanouts.event_row = events.row_id
-            AND fanouts.waiting = 1)",
+            AND fanouts.status IN ('running', 'paused'))",
 };
 
-/// Completed fan-outs.
-pub const FANOUTS: Aged = Aged { table: "fanouts", id: "id", goes: "waiting = 0" };
+/// Fan-outs that have ended.
+pub const FANOUTS: Aged = Aged { table: "fanouts", id: "id", goes: "status IN ('completed', 'cancelled')" };
 
 impl Store {
     /// Checks up to `limit` rows after `cursor`, across all partners, and deletes the older ones that may be deleted.

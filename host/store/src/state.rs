@@ -138,7 +138,7 @@ mod tests {
 
     use super::*;
     use crate::Root;
-    use crate::ledger::{CommitResult, Ended};
+    use crate::ledger::{CommitResult, Ended, Origin};
     use larder_model::Execution;
     use larder_model::ExecutionStatus;
     use larder_model::Function;
@@ -149,7 +149,7 @@ mod tests {
         let (partner, function) = (scope.partner.clone(), scope.function.clone());
         Ended {
             execution: Execution::new(partner, id.clone(), function, Trigger::Http, ExecutionStatus::Completed, now),
-            holder: None,
+            origin: Origin::Call,
             retry_at_ms: None,
             reads: vec![],
             effects: vec![Effect::IncrementState { key: "count".into(), by: 1 }],

@@ -20,6 +20,14 @@ pub struct RedriveInput {
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+pub struct RedriveFanoutInput {
+    /// Only those that were buried before then; the present time if it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub buried_before: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct RedrivenObject {
     /// How many were redriven.
     pub total: u64,

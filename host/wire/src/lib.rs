@@ -13,6 +13,7 @@ pub mod deployments;
 pub mod enrolments;
 pub mod events;
 pub mod executions;
+pub mod fanouts;
 pub mod feeds;
 pub mod functions;
 pub mod grants;

@@ -53,7 +53,8 @@ pub(crate) use page;
 mod tests {
     use super::*;
     use crate::{
-        dead_letters, deployments, enrolments, executions, feeds, functions, grants, limits, partners, runtimes,
+        dead_letters, deployments, enrolments, executions, fanouts, feeds, functions, grants, limits, partners,
+        runtimes,
     };
     use crate::{transactions, upstreams, variables};
 
@@ -68,6 +69,7 @@ mod tests {
         check::<deployments::DeploymentList>();
         check::<enrolments::EnrolmentList>();
         check::<executions::ExecutionList>();
+        check::<fanouts::FanoutList>();
         check::<feeds::FeedList>();
         check::<functions::FunctionList>();
         check::<grants::GrantChangeList>();

@@ -249,7 +249,7 @@ both!(an_event_stays_while_a_dead_letter_needs_it, async |on| {
     let bury = async |claimed: Claimed| {
         let ended = Ended {
             execution: Execution { status: ExecutionStatus::Failed, buried_at_ms: Some(now), ..claimed.execution },
-            holder: Some(claimed.holder),
+            origin: Origin::Row(claimed.holder),
             ..rows::outcome(&clock, &of, vec![])
         };
         let verdicts = app.store.commit_outcomes(&[ended], &clock).await.unwrap();

@@ -168,7 +168,7 @@ async fn the_fate_of_a_commit_is_its_own_whatever_others_do_meanwhile() {
             store.claim_executions(holder, now, now + 1_000, &[(world.of.0.clone(), 8)]).await.unwrap().pop()
         };
         let claimed = claim(&world.store, "one", NOW).await.unwrap();
-        let mut buried = Ended { holder: Some("one".into()), ..world.outcome(vec![]) };
+        let mut buried = Ended { origin: Origin::Row("one".into()), ..world.outcome(vec![]) };
         buried.execution = Execution { status: ExecutionStatus::Failed, buried_at_ms: Some(NOW), ..claimed.execution };
         let saving = world.saving(1);
         proxy.refuse_after(commit);

@@ -64,8 +64,8 @@ pub fn role_of(point: Point) -> Option<&'static str> {
     use Point::*;
     Some(match point {
         EventStored | ExecutionQueued | KeyTaken | KeyUnanswered => "web",
-        EventMatched | EventRouted | FanoutExpanding | FanoutExpanded | Claimed | Ran | LedgerWriting
-        | LedgerCommitted | BuildClaimed => "worker",
+        EventMatched | EventRouted | RangeClaimed | RangeCommitting | RangeCommitted | Claimed | Ran
+        | LedgerWriting | LedgerCommitted | BuildClaimed => "worker",
         FiringComputed | Fired => "scheduler",
         Swept => "maintenance",
         FeedFetched | FeedTaken => return None,

@@ -78,6 +78,7 @@ pub async fn start(
         // The database belongs to this process alone, so every other holder of a lease is dead.
         store.end_build_claims(clock.now_ms()).await?;
         let taken_over = store.end_all_leases(clock.now_ms()).await?;
+        store.end_all_range_leases(clock.now_ms()).await?;
         store.end_feed_leases(None, clock.now_ms()).await?;
         if taken_over > 0 {
             tracing::info!(executions = taken_over, "{taken_over} executions of a process that died are taken over");
@@ -189,7 +190,8 @@ pub async fn close(app: &App) {
     app.ledger.close().await;
     let now = app.clock.now_ms();
     let feeds = app.store.end_feed_leases(Some(&app.holder), now).await.map(|_| ());
-    if let Err(err) = app.store.end_leases(&app.holder, now).await.and(feeds) {
+    let ranges = app.store.end_range_leases(&app.holder, now).await;
+    if let Err(err) = app.store.end_leases(&app.holder, now).await.map(|_| ()).and(feeds).and(ranges) {
         tracing::warn!(error = %err, "leases could not be released; they expire");
     }
     if let Err(err) = key_rotation::leave(app).await {

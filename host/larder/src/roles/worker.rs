@@ -4,7 +4,7 @@ use larder_platform::jobs::builds::{Builder, Builds};
 use larder_platform::jobs::driver::drive;
 use larder_platform::jobs::events::Events;
 use larder_platform::jobs::executions::{self, Executions};
-use larder_platform::jobs::fanouts::Fanouts;
+use larder_platform::jobs::fanouts::{self, Fanouts};
 use larder_server::app::App;
 
 pub fn start(app: &App) {
@@ -13,7 +13,9 @@ pub fn start(app: &App) {
     life.spawn("execute", drive(common.clone(), Executions::new(app.executor.clone(), held.clone())));
     life.spawn_last("renew", executions::renew(common.clone(), held));
     life.spawn("route", drive(common.clone(), Events(common.clone())));
-    life.spawn("expand", drive(common.clone(), Fanouts(common.clone())));
+    let ranges = fanouts::HeldRanges::default();
+    life.spawn("fan-outs", drive(common.clone(), Fanouts::new(app.executor.clone(), ranges.clone())));
+    life.spawn_last("renew ranges", fanouts::renew(common.clone(), ranges));
     let (runtime, objects) = (app.runtime.clone(), app.objects.clone());
     let builder = Builder { common: common.clone(), runtime, objects };
     for _ in 0..app.settings.build.at_once {

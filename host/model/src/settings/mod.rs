@@ -124,6 +124,7 @@ section! { Worker {
     #[serde(with = "humantime_serde")] retry_delay_max: Duration,
     #[serde(with = "humantime_serde")] retry_host_failures_for: Duration,
     attempts_lost: u32,
+    fanout_failures_percent: u32,
     due_max: u32,
     waiting_per_partner: u32,
     events_per_partner: u32,
@@ -410,6 +411,11 @@ impl Settings {
             "must not be less than worker.retry_delay",
         );
         found.unless(self.worker.attempts_lost > 0, "worker.attempts_lost", "must be at least 1");
+        found.unless(
+            (1..=100).contains(&self.worker.fanout_failures_percent),
+            "worker.fanout_failures_percent",
+            "must be 1 to 100",
+        );
         found.unless(!self.worker.poll.is_zero(), "worker.poll", "must be more than 0");
         let zoneinfo = &self.scheduler.zoneinfo;
         found.unless(

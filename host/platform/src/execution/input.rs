@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use larder_model::time::{Millis, instant, rfc3339};
-use larder_model::{Event, Execution, StoredEvent};
+use larder_model::{Event, Execution, StoredEvent, delivery_key};
 use serde_json::json;
 
 use crate::directory::FunctionView;
@@ -25,6 +25,15 @@ pub fn from_queue(view: &FunctionView, execution: &Execution, event: Option<&Sto
         }),
         (None, Some(nominal)) => Input::Event(firing(view, nominal, execution.late_ms)),
         (None, None) => crate::execution::request::from_request(view, execution, body.into()),
+    }
+}
+
+/// The root cause: the first of the events that led to the execution, or the firing. `None`: a call, which is its own
+/// cause.
+pub fn root(execution: &Execution, event: Option<&StoredEvent>) -> Option<String> {
+    match event {
+        Some(event) => Some(event.root.clone().unwrap_or_else(|| event.row.to_string())),
+        None => execution.nominal_at_ms.map(|at| delivery_key(&execution.function, None, Some(at))),
     }
 }
 

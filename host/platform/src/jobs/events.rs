@@ -181,17 +181,13 @@ impl Triggered {
             // An event without a subject concerns no enrolment.
             (Per::Enrolment, Topics::Subject, None) => return,
         };
+        let (partner, id) = (function.partner.clone(), FanoutId::generate(&common.clock));
         self.fanouts.push(Fanout {
-            partner: function.partner.clone(),
-            id: FanoutId::generate(&common.clock),
-            function: function.id.clone(),
-            trigger: cause.trigger,
             event,
             nominal_at_ms,
             late_ms,
             topic,
-            cursor: String::new(),
-            created_at_ms: now,
+            ..Fanout::new(partner, id, function.id.clone(), cause.trigger, now)
         });
     }
 

@@ -8,15 +8,16 @@ use dashmap::DashMap;
 use larder_model::ids::{EnrolmentId, EventId, ExecutionId, PartnerId};
 use larder_model::retries::RetryDecision;
 use larder_model::time::Millis;
-use larder_model::{Enrolment, EnrolmentStatus, Execution, StoredEvent, Trigger, delivery_key};
+use larder_model::{Enrolment, EnrolmentStatus, Execution, StoredEvent, Trigger};
 use larder_signals::Work;
 use larder_signals::crash::{self, Point};
+use larder_store::ledger::Origin;
 use larder_store::{Claimed, Queue, Waiting};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::backlog;
 use crate::common::Common;
-use crate::execution::{self, Executor, Job as Run, input};
+use crate::execution::{self, Executor, Job as Run};
 use crate::jobs::driver::{Job, Next};
 use crate::jobs::fairness;
 use crate::jobs::shares::Shares;
@@ -200,34 +201,13 @@ async fn run(executor: &Executor, context: &Context, claimed: Claimed) -> larder
     } else {
         None
     };
-    let depth = event.map_or(0, |event| event.depth);
-    let job = Run {
-        input: input::from_queue(&view, execution, event, body.clone()),
-        view,
-        enrolment: enrolment.cloned(),
-        depth,
-        root: root(execution, event),
-        execution: execution.clone(),
-        holder: Some(holder.clone()),
-        stream: None,
-        sanitize: None,
-        wall_max: None,
-        keyed: false,
-    };
+    let (execution, origin) = (execution.clone(), Origin::Row(holder.clone()));
+    let job = Run::queued(view, execution, origin, event, enrolment.cloned(), body.clone());
     match refusal {
         Some((why, decision)) => execution::refuse(executor, job, why, decision).await,
         None => execution::execute(executor, job).await,
     };
     Ok(())
-}
-
-/// The root cause: the first of the events that led to the execution, or the firing. `None`: a call, which is its own
-/// cause.
-fn root(execution: &Execution, event: Option<&StoredEvent>) -> Option<String> {
-    match event {
-        Some(event) => Some(event.root.clone().unwrap_or_else(|| event.row.to_string())),
-        None => execution.nominal_at_ms.map(|at| delivery_key(&execution.function, None, Some(at))),
-    }
 }
 
 /// The leases of the executions that this process runs. Only these are renewed. An execution whose run failed, because the

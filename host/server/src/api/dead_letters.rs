@@ -23,7 +23,7 @@ use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 
 /// Dead letters that one call redrives.
-const REDRIVEN_MAX: u32 = 500;
+pub(super) const REDRIVEN_MAX: u32 = 500;
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -89,7 +89,7 @@ async fn redrive_all(
     };
     functions::find(&app, &caller.partner, &function).await?;
     let most = backlog::admit_redriven(&app, &caller.tenant, REDRIVEN_MAX).await??;
-    let redriven = app.store.redrive_all(&caller.partner, &function, before, most, now).await?;
+    let redriven = app.store.redrive_dead_letters(&caller.partner, &function, None, before, most, now).await?;
     if redriven.total > 0 {
         app.signals.push(Work::Executions);
     }

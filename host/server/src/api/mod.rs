@@ -17,6 +17,7 @@ mod document;
 mod enrolments;
 mod events;
 mod executions;
+mod fanouts;
 mod feeds;
 mod functions;
 mod grants;
@@ -80,6 +81,7 @@ fn parts() -> (Router<App>, Value) {
         .merge(grants::router())
         .merge(executions::router())
         .merge(dead_letters::router())
+        .merge(fanouts::router())
         .merge(events::router())
         .merge(feeds::router())
         .merge(enrolments::router())
@@ -109,6 +111,7 @@ mod tests {
             "/v1/functions/{functionId}/grants",
             "/v1/dead-letters/{executionId}/redrive",
             "/v1/events",
+            "/v1/fanouts/{fanoutId}/pause",
             "/v1/feeds/{name}/push",
             "/v1/operator/feeds/{name}",
             "/v1/enrolments",

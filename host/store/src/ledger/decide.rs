@@ -8,7 +8,7 @@ use larder_model::time::{Clock, Millis, rfc3339};
 use larder_model::{Effect, Event, Execution, ExecutionStatus, StoredEvent, amount};
 
 use super::load::{Account, ActiveEnrolments, EntryValue, FunctionNow, Lease, StateEntry};
-use super::{CommitResult, Ended};
+use super::{CommitResult, Ended, Origin};
 use crate::db::Value;
 use crate::event_roots::Descendants;
 use crate::state::Scope;
@@ -45,6 +45,8 @@ pub(super) struct Rows {
     pub(super) ended: Vec<Execution>,
     pub(super) dead_letters: Vec<Execution>,
     pub(super) retried: Vec<(Execution, Millis)>,
+    /// Runs of a range that are executions of their own from now on.
+    pub(super) waiting: Vec<(Execution, Millis)>,
     pub(super) inserted: Vec<Vec<Value>>,
     pub(super) transactions: Vec<Vec<Value>>,
     pub(super) events: Vec<Vec<Value>>,
@@ -58,20 +60,24 @@ impl Commit<'_> {
         let Some(enabled) = function.filter(same).map(|function| function.enabled) else {
             return CommitResult::Gone;
         };
-        let held = match (&ended.holder, self.leases.get(&(e.partner.clone(), e.id.clone()))) {
-            (Some(holder), Some(held)) => held.holder.as_ref() == Some(holder) && held.attempt == e.attempt,
-            (None, None) => true,
-            (Some(_), None) | (None, Some(_)) => false,
+        let held = match (&ended.origin, self.leases.get(&(e.partner.clone(), e.id.clone()))) {
+            (Origin::Row(holder), Some(held)) => held.holder.as_ref() == Some(holder) && held.attempt == e.attempt,
+            // The claim of the range was checked before.
+            (Origin::Call | Origin::Range, None) => true,
+            (Origin::Row(_), None) | (Origin::Call | Origin::Range, Some(_)) => false,
         };
         if !held {
             return CommitResult::Fenced;
         }
         if let Some(why) = self.refused {
-            return self.refuse(ended, why.to_owned(), ended.holder.is_some());
+            return self.refuse(ended, why.to_owned(), ended.origin.is_queued());
         }
         let scope = scope(ended);
         let kept_for_another = touches_state(ended) && self.locks.get(&scope).is_some_and(|id| *id != e.id);
         if kept_for_another || !ended.reads.iter().all(|read| self.still_true(&scope, &e.id, read)) {
+            if ended.origin == Origin::Range {
+                self.rows.waiting.push((untried(e), self.now));
+            }
             return CommitResult::Conflict;
         }
         let stopped = if !enabled && !ended.effects.is_empty() {
@@ -86,7 +92,7 @@ impl Commit<'_> {
             .granted(ended)
             .and_then(|saved| Ok((saved, self.descendants.with(ended)?, self.writes(&scope, &ended.effects)?)));
         match applied {
-            Err(why) => self.refuse(ended, why, ended.holder.is_some()),
+            Err(why) => self.refuse(ended, why, ended.origin.is_queued()),
             Ok((saved, descendants, writes)) => {
                 self.saved.extend(saved);
                 self.descendants.set(ended, descendants);
@@ -217,11 +223,12 @@ impl Commit<'_> {
 
     fn record(&mut self, ended: &Ended, mut execution: Execution) {
         execution.updated_at_ms = self.now;
-        match (&ended.holder, ended.retry_at_ms) {
-            (None, _) => self.rows.inserted.push(executions::row(&execution)),
-            (Some(_), Some(at)) => self.rows.retried.push((execution, at)),
-            (Some(_), None) if execution.buried_at_ms.is_some() => self.rows.dead_letters.push(execution),
-            (Some(_), None) => self.rows.ended.push(execution),
+        match (&ended.origin, ended.retry_at_ms) {
+            (Origin::Range, Some(at)) if execution.buried_at_ms.is_none() => self.rows.waiting.push((execution, at)),
+            (Origin::Call | Origin::Range, _) => self.rows.inserted.push(executions::row(&execution)),
+            (Origin::Row(_), Some(at)) => self.rows.retried.push((execution, at)),
+            (Origin::Row(_), None) if execution.buried_at_ms.is_some() => self.rows.dead_letters.push(execution),
+            (Origin::Row(_), None) => self.rows.ended.push(execution),
         }
     }
 
@@ -269,6 +276,18 @@ impl Commit<'_> {
             root: Some(ended.root.key.clone()),
             created_at_ms: self.now,
         }
+    }
+}
+
+/// The execution as it was before it ran.
+fn untried(e: &Execution) -> Execution {
+    let (partner, id, function) = (e.partner.clone(), e.id.clone(), e.function.clone());
+    Execution {
+        event: e.event.clone(),
+        enrolment: e.enrolment.clone(),
+        nominal_at_ms: e.nominal_at_ms,
+        late_ms: e.late_ms,
+        ..Execution::new(partner, id, function, e.trigger, ExecutionStatus::Waiting, e.created_at_ms)
     }
 }
 

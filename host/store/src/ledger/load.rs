@@ -10,8 +10,8 @@ use larder_model::{Effect, Grants};
 
 use crate::db::{Lock, PART, Tx, Value, by_partner, one_of, parts};
 use crate::event_roots::Descendants;
-use crate::ledger::Ended;
 use crate::ledger::decide::{Commit, Rows, named_savers, saver, scope, touches_state};
+use crate::ledger::{Ended, Origin};
 use crate::state::{self, Scope};
 use crate::{Result, args};
 
@@ -74,7 +74,9 @@ impl<'a> Commit<'a> {
         clock: &'a Clock,
     ) -> Result<Commit<'a>> {
         let functions = functions_of(tx, group).await?;
-        let leases = holders(tx, group.iter().map(|ended| (&ended.execution.partner, &ended.execution.id))).await?;
+        // The ids of a range belong to its enrolments, so they have no rows.
+        let rows = group.iter().filter(|ended| ended.origin != Origin::Range);
+        let leases = holders(tx, rows.map(|ended| (&ended.execution.partner, &ended.execution.id))).await?;
         let active = active_enrolments_of(tx, group).await?;
         let state = state_of(tx, group).await?.into_iter().map(|(key, entry)| (key, Some(entry))).collect();
         let now = clock.now_ms();

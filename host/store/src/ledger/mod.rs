@@ -12,6 +12,7 @@
 mod commit_marks;
 mod decide;
 mod load;
+mod ranges;
 mod write;
 
 use std::sync::Mutex;
@@ -25,13 +26,30 @@ use self::decide::Commit;
 use crate::event_roots::Root;
 use crate::{Error, Result, Store};
 
+/// Where an execution came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A call. It has no row yet.
+    Call,
+    /// The queue: this holder has claimed its row.
+    Row(String),
+    /// A range of a fan-out, which is claimed as a whole ([`crate::ranges`]). It has no row yet.
+    Range,
+}
+
+impl Origin {
+    /// Is it run again after a failure?
+    pub fn is_queued(&self) -> bool {
+        *self != Origin::Call
+    }
+}
+
 /// An execution that has ended, with the changes that it requests.
 #[derive(Clone, Debug)]
 pub struct Ended {
     /// The record to be written.
     pub execution: Execution,
-    /// The holder of its lease; `None` if it has no row yet.
-    pub holder: Option<String>,
+    pub origin: Origin,
     /// If set, the execution returns to the queue for this time instead of ending.
     pub retry_at_ms: Option<Millis>,
     pub reads: Vec<Read>,
@@ -75,7 +93,7 @@ pub enum CommitResult {
     Committed {
         emitted: bool,
     },
-    /// Something that the run has read has changed: run it again.
+    /// Something that the run has read has changed: run it again. One of a range is an execution of its own from now on.
     Conflict,
     /// The lease expired and another holder has it, or the execution is already written: the outcome is dropped.
     Fenced,

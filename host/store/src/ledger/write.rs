@@ -19,6 +19,7 @@ impl Commit<'_> {
             executions::retry(tx, execution, *at).await?;
         }
         executions::insert_ended(tx, self.rows.inserted).await?;
+        executions::insert_waiting(tx, &self.rows.waiting).await?;
         let transactions =
             format!("-- insert_transactions\n INSERT INTO transactions ({})", crate::transactions::COLUMNS);
         tx.insert(&transactions, self.rows.transactions).await?;

@@ -65,7 +65,7 @@ fn ended(execution: &str, effects: Vec<Effect>) -> Ended {
     let (partner, status) = (id("acme"), ExecutionStatus::Completed);
     Ended {
         execution: Execution::new(partner, id(execution), id("f"), Trigger::Http, status, NOW - 5),
-        holder: None,
+        origin: Origin::Call,
         retry_at_ms: None,
         reads: vec![],
         effects,
@@ -85,7 +85,7 @@ fn enrolled(execution: &str, end_user: &str, effects: Vec<Effect>) -> Ended {
 
 /// The same outcome of an execution that was claimed from the queue.
 fn claimed(ended: Ended, holder: &str, attempt: u32) -> Ended {
-    let mut ended = Ended { holder: Some(holder.into()), ..ended };
+    let mut ended = Ended { origin: Origin::Row(holder.into()), ..ended };
     ended.execution.attempt = attempt;
     ended
 }

@@ -1,0 +1,357 @@
+//! Ranges of fan-outs: how many workers share one.
+//!
+//! A worker claims the next enrolments behind the cursor of a fan-out as a range, under a lease. It runs them and commits them
+//! with the range's own progress in one transaction ([`crate::ledger`]), under the holder and attempt of its claim. A range
+//! whose lease has ended is claimed by another worker, from the last enrolment that is committed.
+
+use std::collections::HashMap;
+
+use larder_model::fanouts::{JUDGED_RUNS, Progress};
+use larder_model::ids::{EnrolmentId, RangeId};
+use larder_model::state::Version;
+use larder_model::time::{Clock, Millis};
+use larder_model::{Enrolment, ExecutionStatus, Fanout, FanoutStatus};
+
+use crate::db::{Lock, Row, Tx, Value, one_of};
+use crate::{Error, Result, Store, args, enrolments, executions, fanouts};
+
+/// A range that this process has claimed.
+#[derive(Clone, Debug)]
+pub struct ClaimedRange {
+    pub fanout: Fanout,
+    pub id: RangeId,
+    /// The last enrolment that is committed; empty if none is.
+    pub after: String,
+    /// The last enrolment of the range.
+    pub until: String,
+    pub holder: String,
+    pub attempt: u32,
+    /// Consecutive claims, this one included, that have committed nothing.
+    pub lost: u32,
+    /// It is the only range so far: the first runs, by which the fan-out is judged.
+    pub first: bool,
+}
+
+/// The result of looking for a range.
+#[derive(Clone, Debug)]
+pub enum RangeClaim {
+    Range(Box<ClaimedRange>),
+    /// The fan-out has ended with this claim.
+    Ended,
+    /// Other workers have all of it, or it waits for the verdict on its first runs.
+    Nothing,
+}
+
+/// The stored state of enrolments: names, values and versions.
+pub type StateOf = HashMap<EnrolmentId, Vec<(String, Vec<u8>, Version)>>;
+
+impl Store {
+    /// Claims a range of a fan-out: one whose lease has ended, or the next `size` enrolments. The first [`JUDGED_RUNS`] runs
+    /// are claimed alone: nothing follows until they are committed. A fan-out of which everything is committed ends, and so
+    /// does one whose function is disabled.
+    pub async fn claim_range(
+        &self,
+        fanout: &Fanout,
+        holder: &str,
+        lease: Millis,
+        size: u32,
+        clock: &Clock,
+    ) -> Result<RangeClaim> {
+        const ENDED_LEASE: &str = "-- range_with_ended_lease
+            SELECT id FROM fanout_ranges WHERE partner_id = ? AND fanout_id = ? AND due_at_ms <= ? ORDER BY due_at_ms LIMIT 1";
+        // Outside of the transaction: a locking read of this index would lock its gaps against the ranges of other workers.
+        let stale = self.db.row(ENDED_LEASE, args![&fanout.partner, &fanout.id, clock.now_ms()]).await?;
+        let stale = stale.map(|row| row.id::<RangeId>(0, "fanout_ranges.id")).transpose()?;
+        self.db
+            .tx(
+                "claim_range",
+                &(fanout, holder, lease, size, clock, stale),
+                |tx, (fanout, holder, lease, size, clock, stale)| {
+                    Box::pin(async move {
+                        let now = clock.now_ms();
+                        let claiming = Claiming { fanout, holder, until_ms: now + lease, now };
+                        if let Some(id) = stale
+                            && let Some(range) = claiming.take_over(tx, id).await?
+                        {
+                            return Ok(RangeClaim::Range(Box::new(range)));
+                        }
+                        claiming.next(tx, *size, clock).await
+                    })
+                },
+            )
+            .await
+    }
+
+    /// Extends this holder's leases on those of these ranges that it still holds.
+    pub async fn renew_ranges(&self, holder: &str, ids: &[RangeId], until: Millis) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.db
+            .tx("renew_ranges", &(holder, ids, until), |tx, (holder, ids, until)| {
+                Box::pin(async move {
+                    let ids = one_of(ids.iter().map(Value::from));
+                    let sql = format!(
+                        "-- renew_ranges
+                        UPDATE fanout_ranges SET due_at_ms = ? WHERE holder = ? AND due_at_ms IS NOT NULL AND id IN ({})",
+                        ids.marks
+                    );
+                    tx.run(&sql, [args![*until, *holder], ids.args].concat()).await.map(|_| ())
+                })
+            })
+            .await
+    }
+
+    /// Gives up the rest of a range: it may be claimed again from this time.
+    pub async fn release_range(&self, range: &ClaimedRange, at: Millis) -> Result<()> {
+        const RELEASE: &str = "-- release_range
+            UPDATE fanout_ranges SET due_at_ms = ? WHERE partner_id = ? AND id = ? AND holder = ? AND attempt = ? AND due_at_ms IS NOT NULL";
+        let args = args![at, &range.fanout.partner, &range.id, &range.holder, range.attempt];
+        let _ = self.db.run(RELEASE, args).await?;
+        Ok(())
+    }
+
+    /// Turns the rest of a range into waiting executions, so that a run that keeps killing its process is found out.
+    pub async fn split_range(&self, range: &ClaimedRange, clock: &Clock) -> Result<()> {
+        let rest = self.enrolments_of_range(range, u32::MAX, usize::MAX).await?;
+        self.db
+            .tx("split_range", &(range, rest, clock), |tx, (range, rest, clock)| {
+                Box::pin(async move {
+                    if !lock(tx, range, &range.after).await? {
+                        return Ok(());
+                    }
+                    let now = clock.now_ms();
+                    let waiting = rest
+                        .iter()
+                        .map(|one| (range.fanout.execution(&one.id, ExecutionStatus::Waiting, now), now))
+                        .collect::<Vec<_>>();
+                    executions::insert_waiting(tx, &waiting).await?;
+                    let failed = Progress { failed: waiting.len() as u64, ..Progress::default() };
+                    advance(tx, range, &range.until, failed, None).await
+                })
+            })
+            .await
+    }
+
+    /// The active enrolments of a range that are not committed, in order, up to `limit` of them and to about `bytes`.
+    pub async fn enrolments_of_range(&self, range: &ClaimedRange, limit: u32, bytes: usize) -> Result<Vec<Enrolment>> {
+        let fanout = &range.fanout;
+        let topic = if fanout.topic.is_some() { "AND topic = ?" } else { "" };
+        let sql = format!(
+            "-- enrolments_of_range
+            SELECT {} FROM enrolments WHERE partner_id = ? AND function_id = ? {topic} AND status = 'active'
+            AND id > ? AND id <= ? AND created_at_ms <= ? ORDER BY id LIMIT ?",
+            enrolments::COLUMNS
+        );
+        let args = |limit: u32| {
+            let mut args = args![&fanout.partner, &fanout.function];
+            args.extend(fanout.topic.as_deref().map(Into::into));
+            args.extend(args![&range.after, &range.until, fanouts::until(fanout), limit]);
+            args
+        };
+        let rows = match self.db.page(&sql, args(limit), bytes).await {
+            Err(Error::PageTooLarge { rows }) => self.db.rows(&sql, args(rows.max(1) as u32)).await?,
+            rows => rows?,
+        };
+        rows.iter().map(enrolments::enrolment).collect()
+    }
+
+    /// All state of the function's enrolments behind `after`, up to `until`. `None` if it has more than `limit` keys or more
+    /// than `bytes`.
+    pub async fn state_of_range(
+        &self,
+        fanout: &Fanout,
+        after: &str,
+        until: &EnrolmentId,
+        limit: u32,
+        bytes: usize,
+    ) -> Result<Option<StateOf>> {
+        const STATE: &str = "-- state_of_range
+            SELECT enrolment_id, name, value, version FROM state WHERE partner_id = ? AND function_id = ? AND enrolment_id > ?
+            AND enrolment_id <= ? ORDER BY enrolment_id, name LIMIT ?";
+        let rows = match self.db.page(STATE, args![&fanout.partner, &fanout.function, after, until, limit], bytes).await
+        {
+            Err(Error::PageTooLarge { .. }) => return Ok(None),
+            rows => rows?,
+        };
+        if rows.len() == limit as usize {
+            return Ok(None);
+        }
+        let mut found = StateOf::new();
+        for row in rows {
+            let key = (row.text(1)?, row.bytes(2)?, row.text(3)?);
+            found.entry(row.id(0, "state.enrolment_id")?).or_default().push(key);
+        }
+        Ok(Some(found))
+    }
+}
+
+/// One claim.
+struct Claiming<'a> {
+    fanout: &'a Fanout,
+    holder: &'a str,
+    /// The end of the lease.
+    until_ms: Millis,
+    now: Millis,
+}
+
+impl Claiming<'_> {
+    /// Takes over a range whose lease has ended, unless another process is doing so.
+    async fn take_over(&self, tx: &mut Tx<'_>, id: &RangeId) -> Result<Option<ClaimedRange>> {
+        const RANGE: &str = "-- range_to_take_over
+            SELECT after_id, until_id, attempt, lost FROM fanout_ranges WHERE partner_id = ? AND id = ? AND due_at_ms <= ?";
+        const TAKE: &str = "-- take_over_range
+            UPDATE fanout_ranges SET holder = ?, attempt = attempt + 1, lost = lost + 1, due_at_ms = ? WHERE partner_id = ? AND id = ?";
+        let partner = &self.fanout.partner;
+        let rows = tx.locked(Lock::Skip, RANGE, args![partner, id, self.now]).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        tx.run(TAKE, args![self.holder, self.until_ms, partner, id]).await?.exactly_one("range")?;
+        let (attempt, lost) = (row.int(2)? as u32 + 1, row.int(3)? as u32 + 1);
+        let first = self.ranges(tx).await? == 1;
+        Ok(Some(ClaimedRange { attempt, lost, first, ..self.range(id.clone(), row.text(0)?, row.text(1)?) }))
+    }
+
+    /// Claims the next enrolments, or ends the fan-out.
+    async fn next(&self, tx: &mut Tx<'_>, size: u32, clock: &Clock) -> Result<RangeClaim> {
+        const FUNCTION: &str = "-- function_of_fanout
+            SELECT enabled FROM functions WHERE partner_id = ? AND id = ?";
+        const LOCK: &str = "-- lock_fanout
+            SELECT cursor_id, claimed_all FROM fanouts WHERE partner_id = ? AND id = ? AND waiting = 1";
+        const OPEN: &str = "-- open_ranges
+            SELECT 1 FROM fanout_ranges WHERE partner_id = ? AND fanout_id = ? AND due_at_ms IS NOT NULL LIMIT 1";
+        const MOVE: &str = "-- move_fanout
+            UPDATE fanouts SET cursor_id = ?, claimed_all = ? WHERE partner_id = ? AND id = ?";
+        let Fanout { partner, id, function, .. } = self.fanout;
+        let found = tx.locked(Lock::Shared, FUNCTION, args![partner, function]).await?;
+        let enabled = found.first().map_or(Ok(false), |row| row.flag(0))?;
+        let rows = tx.locked(Lock::Skip, LOCK, args![partner, id]).await?;
+        let Some(row) = rows.first() else { return Ok(RangeClaim::Nothing) };
+        let (cursor, claimed_all) = (row.text(0)?, row.flag(1)?);
+        if !enabled {
+            let why = Some("the function was disabled");
+            fanouts::end(tx, partner, id, FanoutStatus::Cancelled, why, self.now).await?;
+            return Ok(RangeClaim::Ended);
+        }
+        let open = tx.row(OPEN, args![partner, id]).await?.is_some();
+        if !claimed_all && open && self.ranges(tx).await? == 1 {
+            return Ok(RangeClaim::Nothing);
+        }
+        let size = if cursor.is_empty() { JUDGED_RUNS as u32 } else { size };
+        let enrolments = if claimed_all { vec![] } else { self.enrolments(tx, &cursor, size).await? };
+        let Some(last) = enrolments.last() else {
+            if open {
+                tx.run(MOVE, args![&cursor, true, partner, id]).await?.exactly_one("fan-out")?;
+                return Ok(RangeClaim::Nothing);
+            }
+            fanouts::end(tx, partner, id, FanoutStatus::Completed, None, self.now).await?;
+            return Ok(RangeClaim::Ended);
+        };
+        let all = enrolments.len() < size as usize;
+        tx.run(MOVE, args![last, all, partner, id]).await?.exactly_one("fan-out")?;
+        let first = cursor.is_empty();
+        let range = ClaimedRange { first, ..self.range(RangeId::generate(clock), cursor, last.to_string()) };
+        self.insert(tx, &range).await?;
+        Ok(RangeClaim::Range(Box::new(range)))
+    }
+
+    /// The number of ranges so far; 2 stands for more.
+    async fn ranges(&self, tx: &mut Tx<'_>) -> Result<i64> {
+        const RANGES: &str = "-- count_ranges
+            SELECT COUNT(*) FROM (SELECT 1 FROM fanout_ranges WHERE partner_id = ? AND fanout_id = ? LIMIT 2) AS counted";
+        tx.row(RANGES, args![&self.fanout.partner, &self.fanout.id]).await?.map_or(Ok(0), |row| row.int(0))
+    }
+
+    async fn enrolments(&self, tx: &mut Tx<'_>, cursor: &str, size: u32) -> Result<Vec<EnrolmentId>> {
+        const NEXT: &str = "-- next_enrolments
+            SELECT id FROM enrolments WHERE partner_id = ? AND function_id = ? AND topic = ? AND status = 'active'
+            AND id > ? AND created_at_ms <= ? ORDER BY id LIMIT ?";
+        const NEXT_OF_ALL: &str = "-- next_enrolments_of_all_topics
+            SELECT id FROM enrolments WHERE partner_id = ? AND function_id = ? AND status = 'active'
+            AND id > ? AND created_at_ms <= ? ORDER BY id LIMIT ?";
+        let (f, until) = (self.fanout, fanouts::until(self.fanout));
+        let rows = match &f.topic {
+            Some(topic) => tx.rows(NEXT, args![&f.partner, &f.function, topic, cursor, until, size]).await?,
+            None => tx.rows(NEXT_OF_ALL, args![&f.partner, &f.function, cursor, until, size]).await?,
+        };
+        rows.iter().map(|row| row.id(0, "enrolments.id")).collect()
+    }
+
+    async fn insert(&self, tx: &mut Tx<'_>, range: &ClaimedRange) -> Result<()> {
+        let row = args![
+            &self.fanout.partner,
+            &range.id,
+            &self.fanout.id,
+            &self.fanout.function,
+            &range.after,
+            &range.until,
+            &range.holder,
+            range.attempt,
+            range.lost,
+            self.until_ms,
+            0,
+            0,
+            0
+        ];
+        tx.insert(
+            "-- insert_range
+            INSERT INTO fanout_ranges (partner_id, id, fanout_id, function_id, after_id, until_id, holder, attempt, lost, due_at_ms,
+                done, failed, conflicts)",
+            vec![row],
+        )
+        .await
+    }
+
+    fn range(&self, id: RangeId, after: String, until: String) -> ClaimedRange {
+        let (fanout, holder) = (self.fanout.clone(), self.holder.to_owned());
+        ClaimedRange { fanout, id, after, until, holder, attempt: 1, lost: 1, first: false }
+    }
+}
+
+/// Locks a range until the transaction ends. `false` if its claim is lost, or if this part of it is committed already.
+pub(super) async fn lock(tx: &mut Tx<'_>, range: &ClaimedRange, after: &str) -> Result<bool> {
+    const LOCK: &str = "-- lock_range
+        SELECT 1 FROM fanout_ranges WHERE partner_id = ? AND id = ? AND holder = ? AND attempt = ? AND after_id = ? AND due_at_ms IS NOT NULL";
+    let args = args![&range.fanout.partner, &range.id, &range.holder, range.attempt, after];
+    Ok(!tx.locked(Lock::Exclusive, LOCK, args).await?.is_empty())
+}
+
+/// Moves a locked range past `to`, with the runs that are committed. `lease_until` is `None` if nothing of it is left.
+pub(super) async fn advance(
+    tx: &mut Tx<'_>,
+    range: &ClaimedRange,
+    to: &str,
+    more: Progress,
+    lease_until: Option<Millis>,
+) -> Result<()> {
+    const ADVANCE: &str = "-- advance_range
+        UPDATE fanout_ranges SET after_id = ?, lost = 0, due_at_ms = ?, done = done + ?, failed = failed + ?, conflicts = conflicts + ?
+        WHERE partner_id = ? AND id = ?";
+    let args = args![to, lease_until, more.done, more.failed, more.conflicts, &range.fanout.partner, &range.id];
+    tx.run(ADVANCE, args).await?.exactly_one("range")
+}
+
+/// Where a range stands: the last committed enrolment, if this claim still has it.
+pub(super) async fn position(tx: &mut Tx<'_>, range: &ClaimedRange) -> Result<Option<String>> {
+    const POSITION: &str = "-- position_of_range
+        SELECT after_id FROM fanout_ranges WHERE partner_id = ? AND id = ? AND holder = ? AND attempt = ?";
+    let args = args![&range.fanout.partner, &range.id, &range.holder, range.attempt];
+    let rows = tx.locked(Lock::Exclusive, POSITION, args).await?;
+    rows.first().map(|row: &Row| row.text(0)).transpose()
+}
+
+/// Whose ranges have leases: for a process that ends, and for one that has the database to itself.
+impl Store {
+    /// Releases this holder's ranges, none of which it runs any more.
+    pub async fn end_range_leases(&self, holder: &str, now: Millis) -> Result<()> {
+        const END: &str = "-- end_range_leases
+            UPDATE fanout_ranges SET due_at_ms = ? WHERE holder = ? AND due_at_ms > ?";
+        self.db.run(END, args![now, holder, now]).await.map(|_| ())
+    }
+
+    /// Ends all leases of ranges at once. Only a process that has the database to itself may do so: all other holders are dead.
+    pub async fn end_all_range_leases(&self, now: Millis) -> Result<()> {
+        const END: &str = "-- end_all_range_leases
+            UPDATE fanout_ranges SET due_at_ms = ? WHERE due_at_ms > ?";
+        self.db.run(END, args![now, now]).await.map(|_| ())
+    }
+}
