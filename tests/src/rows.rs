@@ -6,7 +6,7 @@ use larder_model::time::Clock;
 use larder_model::{
     Effect, Enrolment, EnrolmentStatus, Execution, ExecutionStatus, RequestRecord, StoredEvent, Trigger,
 };
-use larder_store::ledger::Ended;
+use larder_store::ledger::{Ended, Origin};
 use larder_store::{NewExecution, Root};
 
 /// A function by its partner and its id.

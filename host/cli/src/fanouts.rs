@@ -6,7 +6,7 @@ use larder_wire::queries::Query;
 use serde_json::json;
 
 use crate::Session;
-use crate::client::Client;
+use crate::client::{Answer, Client};
 use crate::console::count;
 use crate::failure::{Failure, Result};
 
@@ -96,7 +96,7 @@ async fn whole(id: &str, client: &Client) -> Result<String> {
     client.whole_id::<FanoutList>(&["fanouts"], id).await
 }
 
-fn show(fanout: &FanoutObject, session: &Session) -> Result<()> {
+fn show(fanout: &Answer<FanoutObject>, session: &Session) -> Result<()> {
     if session.console.json {
         return session.console.object(fanout);
     }

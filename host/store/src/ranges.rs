@@ -70,6 +70,9 @@ impl Store {
                     Box::pin(async move {
                         let now = clock.now_ms();
                         let claiming = Claiming { fanout, holder, until_ms: now + lease, now };
+                        if !claiming.is_enabled(tx).await? {
+                            return claiming.cancel(tx).await;
+                        }
                         if let Some(id) = stale
                             && let Some(range) = claiming.take_over(tx, id).await?
                         {
@@ -211,27 +214,40 @@ impl Claiming<'_> {
         Ok(Some(ClaimedRange { attempt, lost, first, ..self.range(id.clone(), row.text(0)?, row.text(1)?) }))
     }
 
-    /// Claims the next enrolments, or ends the fan-out.
-    async fn next(&self, tx: &mut Tx<'_>, size: u32, clock: &Clock) -> Result<RangeClaim> {
+    async fn is_enabled(&self, tx: &mut Tx<'_>) -> Result<bool> {
         const FUNCTION: &str = "-- function_of_fanout
             SELECT enabled FROM functions WHERE partner_id = ? AND id = ?";
+        let found = tx.locked(Lock::Shared, FUNCTION, args![&self.fanout.partner, &self.fanout.function]).await?;
+        found.first().map_or(Ok(false), |row| row.flag(0))
+    }
+
+    /// The cursor of the fan-out, and whether every enrolment is in a range. `None` while another process claims of it, and
+    /// unless it is running.
+    async fn lock(&self, tx: &mut Tx<'_>) -> Result<Option<(String, bool)>> {
         const LOCK: &str = "-- lock_fanout
             SELECT cursor_id, claimed_all FROM fanouts WHERE partner_id = ? AND id = ? AND waiting = 1";
+        let rows = tx.locked(Lock::Skip, LOCK, args![&self.fanout.partner, &self.fanout.id]).await?;
+        rows.first().map(|row| Ok((row.text(0)?, row.flag(1)?))).transpose()
+    }
+
+    /// Ends the fan-out of a function that is disabled or deleted.
+    async fn cancel(&self, tx: &mut Tx<'_>) -> Result<RangeClaim> {
+        if self.lock(tx).await?.is_none() {
+            return Ok(RangeClaim::Nothing);
+        }
+        let (Fanout { partner, id, .. }, why) = (self.fanout, Some("the function was disabled"));
+        fanouts::end(tx, partner, id, FanoutStatus::Cancelled, why, self.now).await?;
+        Ok(RangeClaim::Ended)
+    }
+
+    /// Claims the next enrolments, or ends the fan-out.
+    async fn next(&self, tx: &mut Tx<'_>, size: u32, clock: &Clock) -> Result<RangeClaim> {
         const OPEN: &str = "-- open_ranges
             SELECT 1 FROM fanout_ranges WHERE partner_id = ? AND fanout_id = ? AND due_at_ms IS NOT NULL LIMIT 1";
         const MOVE: &str = "-- move_fanout
             UPDATE fanouts SET cursor_id = ?, claimed_all = ? WHERE partner_id = ? AND id = ?";
-        let Fanout { partner, id, function, .. } = self.fanout;
-        let found = tx.locked(Lock::Shared, FUNCTION, args![partner, function]).await?;
-        let enabled = found.first().map_or(Ok(false), |row| row.flag(0))?;
-        let rows = tx.locked(Lock::Skip, LOCK, args![partner, id]).await?;
-        let Some(row) = rows.first() else { return Ok(RangeClaim::Nothing) };
-        let (cursor, claimed_all) = (row.text(0)?, row.flag(1)?);
-        if !enabled {
-            let why = Some("the function was disabled");
-            fanouts::end(tx, partner, id, FanoutStatus::Cancelled, why, self.now).await?;
-            return Ok(RangeClaim::Ended);
-        }
+        let Fanout { partner, id, .. } = self.fanout;
+        let Some((cursor, claimed_all)) = self.lock(tx).await? else { return Ok(RangeClaim::Nothing) };
         let open = tx.row(OPEN, args![partner, id]).await?.is_some();
         if !claimed_all && open && self.ranges(tx).await? == 1 {
             return Ok(RangeClaim::Nothing);

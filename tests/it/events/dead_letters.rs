@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use larder_model::time::Clock;
 use larder_model::{Execution, ExecutionStatus, RequestRecord, Trigger};
-use larder_store::ledger::{CommitResult, Ended};
+use larder_store::ledger::{CommitResult, Ended, Origin};
 use larder_store::{Claimed, NewExecution, RoutedEvent, retention};
 use larder_tests::{Api, Larder, Options, both, eventually, guests, rows};
 use serde_json::{Value, json};

@@ -2,5 +2,6 @@
 
 mod dead_letters;
 mod delivery;
+mod fanouts;
 pub mod feeds;
 pub mod schedules;

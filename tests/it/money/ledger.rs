@@ -8,7 +8,7 @@ use larder_model::time::Clock;
 use larder_model::{Effect, Event, Execution, ExecutionStatus, Function, Grants, StoredEvent, Trigger};
 use larder_platform::ledger::{self, Ledger};
 use larder_store::Store;
-use larder_store::ledger::Ended;
+use larder_store::ledger::{Ended, Origin};
 use larder_tests::proxy::{LastCommit, Mode, Proxy};
 use larder_tests::services::{self, Database};
 use larder_tests::{Backend, both, eventually, rows};

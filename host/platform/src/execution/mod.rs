@@ -20,10 +20,10 @@ use http_body_util::{BodyExt, Full};
 use larder_egress::upstreams::Upstreams;
 use larder_egress::{Calls, Client, EffectiveGrants};
 use larder_model::ids::{DeploymentId, ExecutionId};
-use larder_model::retries::{self, RetryDecision};
+use larder_model::retries::RetryDecision;
 use larder_model::time::{Millis, jitter};
 use larder_model::{
-    Effect, End, Enrolment, Event, Execution, ExecutionStatus, Failure, Outcome, RequestRecord, StoredEvent, Trigger,
+    End, Enrolment, Event, Execution, ExecutionStatus, Failure, Outcome, RequestRecord, StoredEvent, Trigger,
 };
 use larder_runtime::backends::{self as runtime_backends, Backends};
 use larder_runtime::{Answer, Call, LoadError, Program, Run, Runtime, Sanitize, StreamedBody};
@@ -32,7 +32,7 @@ use larder_signals::crash::{self, Point};
 use larder_store::Root;
 use larder_store::ledger::{CommitResult, Ended, Origin};
 use larder_store::state::Scope;
-use metrics::{counter, histogram};
+use metrics::counter;
 use tokio::sync::oneshot;
 
 use crate::common::{Common, context};
@@ -42,7 +42,6 @@ use crate::execution::gates::{Gates, RACES_MAX};
 use crate::execution::outcome::{count_dead_letter, measure};
 use crate::ledger::{Ledger, Unwritten};
 use crate::objects::Objects;
-use crate::{backlog, stored};
 
 context! {
     /// The context of running functions.

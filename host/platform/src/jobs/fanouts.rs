@@ -29,6 +29,8 @@ const PER_PARTNER: usize = 2;
 const PARTNERS: u32 = 32;
 /// Fan-outs of a partner that are tried until there is a range to claim.
 const FANOUTS: u32 = 8;
+/// The CPU time that a claim counts for.
+const CLAIM_COST: Duration = Duration::from_millis(1);
 /// Enrolments up to which a fan-out's are counted for the operator.
 const COUNTED_MAX: u64 = 10_000_000;
 
@@ -112,6 +114,8 @@ async fn claim_of(executor: &Executor, partner: &PartnerId) -> larder_store::Res
         match executor.store.claim_range(&fanout, &executor.holder, lease, SIZE, &executor.clock).await? {
             RangeClaim::Range(range) => {
                 crash::point(Point::RangeClaimed);
+                // So that turns are taken also by runs that use none.
+                executor.fairness.spent(partner, CLAIM_COST);
                 return Ok(Some(*range));
             }
             RangeClaim::Ended => ended(executor, &fanout),

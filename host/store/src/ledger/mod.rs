@@ -23,6 +23,7 @@ use larder_model::{Effect, Execution};
 use larder_signals::crash::{self, Point};
 
 use self::decide::Commit;
+pub use self::ranges::RangePart;
 use crate::event_roots::Root;
 use crate::{Error, Result, Store};
 

@@ -34,7 +34,8 @@ impl Store {
     pub async fn commit_range(&self, part: &RangePart<'_>, clock: &Clock) -> Result<Option<Vec<CommitResult>>> {
         loop {
             let decided = Mutex::new(None);
-            let written = self.ledger.tx("commit_range", &(part, clock, &decided), |tx, (part, clock, decided)| {
+            let with = (part, clock, &decided);
+            let written = self.ledger.tx("commit_range", &with, |tx, (part, clock, decided)| {
                 Box::pin(async move {
                     let results = write(tx, part, clock).await?;
                     *decided.lock().expect("no panic under the lock") = results;
