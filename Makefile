@@ -1,5 +1,5 @@
 # What the README names. Everything installs what it needs, or says how.
-.PHONY: run demo test chaos hostile neighbours fuzz mutants check format licences bench setup setup-services
+.PHONY: run demo test chaos hostile neighbours fuzz mutants check format licences bench bench-fanout setup setup-services
 
 CARGO ?= cargo
 # For the tests always the whole workspace: dependencies then have the same features every time.
@@ -76,6 +76,11 @@ licences: setup
 bench: setup
 	$(BUILD) --release
 	@$(TARGET)/release/larder-benches $(BENCH)
+
+# Fan-outs of 1,000 to 1,000,000 savers beside bare inserts of the same rows. For a try: make bench-fanout BENCH=--quick
+bench-fanout: setup setup-services
+	$(BUILD) --release
+	@$(TARGET)/release/larder-benches --only fan-out $(BENCH)
 
 setup:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing: install Rust with rustup (https://rustup.rs)"; exit 1; }

@@ -1,5 +1,6 @@
 //! `make bench`: what Larder costs, each figure beside that of a bare tuned embedding of wasmtime in the same rounds.
 //!
+//! * [`fan_out`]: fan-outs beside bare inserts of the same rows (`make bench-fanout`).
 //! * [`bare`], [`bare_server`]: what it is measured against. [`measure`]: figures and the table.
 //! * [`in_process`]: warm calls and cold starts of the runtime. [`over_http`]: the same of whole servers, and the web endpoint.
 //!
@@ -7,6 +8,7 @@
 
 mod bare;
 mod bare_server;
+mod fan_out;
 mod guests;
 mod in_process;
 mod load;
@@ -46,6 +48,8 @@ enum Part {
     ColdHttp,
     /// The web endpoint under load
     Door,
+    /// Fan-outs, only if it is named
+    FanOut,
 }
 
 /// How much is measured.
@@ -117,6 +121,10 @@ fn say(what: &str) {
 }
 
 fn bench(arguments: Arguments) -> anyhow::Result<()> {
+    if arguments.only == [Part::FanOut] {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        return runtime.block_on(fan_out::run(arguments.quick, arguments.rounds));
+    }
     let plan = if arguments.quick {
         Plan {
             rounds: arguments.rounds.min(3),

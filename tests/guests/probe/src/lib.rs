@@ -11,6 +11,7 @@
 //! * `probe.loop`: emits itself again.
 //! * `probe.multiply` {count}: emits so many of itself.
 //! * `probe.emit` {type}: emits an event of this type.
+//! * `probe.look` {save}: reads `count` and `sum`, and saves 1.00 for the enrolment if `save` is true; the memo is the event's id.
 //! * `probe.slow` {ms}: waits, then saves 1.00 for the enrolment, or else for "clock"; the memo is the event's id.
 //! * a schedule's firing: saves 1.00 for "clock"; the memo is the nominal time.
 //! * an execution {amount, memo}: saves that for "clock". Without an amount: answers with all of its state.
@@ -38,6 +39,12 @@ fn probe(event: Event<Value>, run: &mut Run) -> Result<Value, Error> {
         }
         "probe.told" => println!("{:?}", run.attributes()),
         "probe.reject" => return Err(Error::reject("never")),
+        "probe.look" => {
+            let (count, sum): (Option<u64>, Option<i64>) = (run.state().get("count")?, run.state().get("sum")?);
+            if event.data["save"] == true && count >= sum.map(|_| 0) {
+                run.save(Money::new(Decimal::ONE, "SEK".parse()?).memo(&event.id))?;
+            }
+        }
         "probe.slow" => {
             std::thread::sleep(std::time::Duration::from_millis(event.data["ms"].as_u64().unwrap_or(0)));
             let money = Money::new(Decimal::ONE, "SEK".parse()?).memo(&event.id);
