@@ -185,7 +185,7 @@ impl Bench {
         };
         let (busy, taken) = tokio::join!(calls, fan_out);
         let (mut quiet, mut busy, taken) = (quiet, busy?, taken?);
-        let mut p99 = |nanos: &mut Vec<u64>| quantile(nanos, 0.99) as f64 / 1e6;
+        let p99 = |nanos: &mut Vec<u64>| quantile(nanos, 0.99) as f64 / 1e6;
         let (quiet, busy) = (p99(&mut quiet), p99(&mut busy));
         println!(
             "{savers:>9}  calls of another function meanwhile ({:.2} s): p99 {busy:.1} ms, quiet {quiet:.1} ms, ratio {:.2}",

@@ -126,7 +126,7 @@ pub fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// By nearest rank.
-fn quantile(values: &mut [u64], q: f64) -> u64 {
+pub fn quantile(values: &mut [u64], q: f64) -> u64 {
     assert!(!values.is_empty(), "nothing was measured");
     let rank = ((values.len() as f64 * q).ceil() as usize).clamp(1, values.len());
     *values.select_nth_unstable(rank - 1).1
