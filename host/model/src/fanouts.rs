@@ -107,9 +107,10 @@ impl Fanout {
     }
 
     /// The execution for this enrolment, before it runs. Its id is the same however often its range is run again: with it the
-    /// ids of its transactions, and the keys under which outside systems recognise a repeated call.
-    pub fn execution(&self, enrolment: &EnrolmentId, status: ExecutionStatus, now: Millis) -> Execution {
-        let id = derived_ulid(self.created_at_ms, &["fanout", self.id.as_str(), enrolment.as_str()]);
+    /// ids of its transactions, and the keys under which outside systems recognise a repeated call. The ids of a range, the
+    /// fan-out's `ordinal`th, sort together, so that its rows are written to the same pages.
+    pub fn execution(&self, ordinal: u32, enrolment: &EnrolmentId, status: ExecutionStatus, now: Millis) -> Execution {
+        let id = derived_ulid(self.created_at_ms, ordinal, &["fanout", self.id.as_str(), enrolment.as_str()]);
         let id = ExecutionId::try_from(id).expect("a ULID is an id");
         Execution {
             event: self.event.clone(),
@@ -132,7 +133,7 @@ mod tests {
             Fanout::new(partner, id.parse().unwrap(), function, Trigger::Event, 1_795_262_400_007)
         };
         let id = |fanout: &Fanout, enrolment: &str, now| {
-            fanout.execution(&enrolment.parse().unwrap(), ExecutionStatus::Waiting, now).id
+            fanout.execution(0, &enrolment.parse().unwrap(), ExecutionStatus::Waiting, now).id
         };
         let (one, two) = (fanout("one"), fanout("two"));
         assert_eq!(id(&one, "anna", 1), id(&one, "anna", 2));

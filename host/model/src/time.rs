@@ -52,11 +52,12 @@ impl Clock {
     }
 }
 
-/// The ULID of these parts at this time, in lower case: the same each time. Its 80 bits behind the time are the first of the
-/// parts' [`trigger_key`](crate::trigger_key()).
-pub fn derived_ulid(at: Millis, parts: &[&str]) -> String {
-    let digest = u128::from_str_radix(&crate::trigger_key(parts)[..20], 16).expect("hex");
-    Ulid::from_parts(at.max(0) as u64, digest).to_string().to_ascii_lowercase()
+/// A ULID that depends on nothing but these, in lower case. Behind the time it has the 24 bits of `group`, so that those of one
+/// group sort together, and the first 56 bits of the parts' [`trigger_key`](crate::trigger_key()).
+pub fn derived_ulid(at: Millis, group: u32, parts: &[&str]) -> String {
+    let digest = u128::from_str_radix(&crate::trigger_key(parts)[..14], 16).expect("hex");
+    let group = u128::from(group & 0xff_ffff) << 56;
+    Ulid::from_parts(at.max(0) as u64, group | digest).to_string().to_ascii_lowercase()
 }
 
 /// Of the 80 bits of a ULID behind its time, those that are random; the 16 above them tell which process made it.
@@ -134,16 +135,19 @@ mod tests {
     }
 
     #[test]
-    fn a_derived_ulid_depends_on_its_time_and_parts_alone() {
-        let one = derived_ulid(1_795_262_400_007, &["a", "b"]);
+    fn a_derived_ulid_depends_on_its_time_group_and_parts_alone() {
+        let one = derived_ulid(1_795_262_400_007, 7, &["a", "b"]);
         assert_eq!((one.len(), origin(&one).unwrap().0), (26, 1_795_262_400_007));
-        assert_eq!(one, derived_ulid(1_795_262_400_007, &["a", "b"]));
-        assert_ne!(one, derived_ulid(1_795_262_400_007, &["ab"]));
-        assert_ne!(one, derived_ulid(1_795_262_400_008, &["a", "b"]));
-        // All 80 bits are used.
-        let digests: Vec<u128> =
-            (0..100).map(|n: i32| Ulid::from_string(&derived_ulid(0, &[&n.to_string()])).unwrap().random()).collect();
-        assert!((0..80).all(|bit| digests.iter().any(|digest| digest >> bit & 1 == 1)));
+        assert_eq!(one, derived_ulid(1_795_262_400_007, 7, &["a", "b"]));
+        assert_ne!(one, derived_ulid(1_795_262_400_007, 7, &["ab"]));
+        assert!(one < derived_ulid(1_795_262_400_007, 8, &["a", "b"]));
+        assert!(
+            derived_ulid(1_795_262_400_007, 0xff_ffff, &["a", "b"]) < derived_ulid(1_795_262_400_008, 0, &["a", "b"])
+        );
+        // All bits of the digest are used.
+        let digest = |n: i32| Ulid::from_string(&derived_ulid(0, 0, &[&n.to_string()])).unwrap().random();
+        assert!((0..56).all(|bit| (0..100).any(|n| digest(n) >> bit & 1 == 1)));
+        assert!((0..100).all(|n| digest(n) >> 56 == 0));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use larder_model::state::Version;
 use larder_model::time::{Clock, Millis};
 use larder_model::{Enrolment, ExecutionStatus, Fanout, FanoutStatus};
 
-use crate::db::{Lock, Row, Tx, Value, one_of};
+use crate::db::{Lock, Row, Tx, Value, one_of, parts};
 use crate::{Error, Result, Store, args, enrolments, executions, fanouts};
 
 /// A range that this process has claimed.
@@ -20,6 +20,8 @@ use crate::{Error, Result, Store, args, enrolments, executions, fanouts};
 pub struct ClaimedRange {
     pub fanout: Fanout,
     pub id: RangeId,
+    /// Which range of the fan-out it is, from 0.
+    pub ordinal: u32,
     /// The last enrolment that is committed; empty if none is.
     pub after: String,
     /// The last enrolment of the range.
@@ -28,8 +30,6 @@ pub struct ClaimedRange {
     pub attempt: u32,
     /// Consecutive claims, this one included, that have committed nothing.
     pub lost: u32,
-    /// It is the only range so far: the first runs, by which the fan-out is judged.
-    pub first: bool,
 }
 
 /// The result of looking for a range.
@@ -126,7 +126,7 @@ impl Store {
                     let now = clock.now_ms();
                     let waiting = rest
                         .iter()
-                        .map(|one| (range.fanout.execution(&one.id, ExecutionStatus::Waiting, now), now))
+                        .map(|one| (range.fanout.execution(range.ordinal, &one.id, ExecutionStatus::Waiting, now), now))
                         .collect::<Vec<_>>();
                     executions::insert_waiting(tx, &waiting).await?;
                     let failed = Progress { failed: waiting.len() as u64, ..Progress::default() };
@@ -159,34 +159,58 @@ impl Store {
         rows.iter().map(enrolments::enrolment).collect()
     }
 
-    /// All state of the function's enrolments behind `after`, up to `until`. `None` if it has more than `limit` keys or more
-    /// than `bytes`.
+    /// All state of these enrolments of a range, which are in order. `None` if they have more than `limit` keys or more than
+    /// `bytes`.
     pub async fn state_of_range(
         &self,
         fanout: &Fanout,
-        after: &str,
-        until: &EnrolmentId,
+        enrolments: &[Enrolment],
         limit: u32,
         bytes: usize,
     ) -> Result<Option<StateOf>> {
-        const STATE: &str = "-- state_of_range
-            SELECT enrolment_id, name, value, version FROM state WHERE partner_id = ? AND function_id = ? AND enrolment_id > ?
-            AND enrolment_id <= ? ORDER BY enrolment_id, name LIMIT ?";
-        let rows = match self.db.page(STATE, args![&fanout.partner, &fanout.function, after, until, limit], bytes).await
-        {
-            Err(Error::PageTooLarge { .. }) => return Ok(None),
-            rows => rows?,
+        let (Some(first), Some(last)) = (enrolments.first(), enrolments.last()) else {
+            return Ok(Some(StateOf::new()));
         };
-        if rows.len() == limit as usize {
-            return Ok(None);
-        }
-        let mut found = StateOf::new();
-        for row in rows {
-            let key = (row.text(1)?, row.bytes(2)?, row.text(3)?);
-            found.entry(row.id(0, "state.enrolment_id")?).or_default().push(key);
+        let place = args![&fanout.partner, &fanout.function];
+        // Enrolments of a topic have others between them, so only those of all topics are a range of the key.
+        let looks: Vec<(String, Vec<Value>)> = match &fanout.topic {
+            None => vec![("enrolment_id >= ? AND enrolment_id <= ?".into(), args![&first.id, &last.id])],
+            Some(_) => parts(enrolments.iter().map(|one| Value::from(&one.id)))
+                .into_iter()
+                .map(|part| (format!("enrolment_id IN ({})", part.marks), part.args))
+                .collect(),
+        };
+        let (mut found, mut count) = (StateOf::new(), 0);
+        for (which, args) in looks {
+            let sql = format!(
+                "-- state_of_range
+                SELECT enrolment_id, name, value, version FROM state WHERE partner_id = ? AND function_id = ? AND {which}
+                ORDER BY enrolment_id, name LIMIT {limit}"
+            );
+            let rows = match self.db.page(&sql, [place.clone(), args].concat(), bytes).await {
+                Err(Error::PageTooLarge { .. }) => return Ok(None),
+                rows => rows?,
+            };
+            count += rows.len();
+            if count >= limit as usize {
+                return Ok(None);
+            }
+            for row in rows {
+                let key = (row.text(1)?, row.bytes(2)?, row.text(3)?);
+                found.entry(row.id(0, "state.enrolment_id")?).or_default().push(key);
+            }
         }
         Ok(Some(found))
     }
+}
+
+/// The position of a fan-out.
+struct Locked {
+    cursor: String,
+    /// Every enrolment is in a range.
+    claimed_all: bool,
+    /// The number of ranges so far.
+    ranges: u32,
 }
 
 /// One claim.
@@ -202,7 +226,7 @@ impl Claiming<'_> {
     /// Takes over a range whose lease has ended, unless another process is doing so.
     async fn take_over(&self, tx: &mut Tx<'_>, id: &RangeId) -> Result<Option<ClaimedRange>> {
         const RANGE: &str = "-- range_to_take_over
-            SELECT after_id, until_id, attempt, lost FROM fanout_ranges WHERE partner_id = ? AND id = ? AND due_at_ms <= ?";
+            SELECT after_id, until_id, attempt, lost, ordinal FROM fanout_ranges WHERE partner_id = ? AND id = ? AND due_at_ms <= ?";
         const TAKE: &str = "-- take_over_range
             UPDATE fanout_ranges SET holder = ?, attempt = attempt + 1, lost = lost + 1, due_at_ms = ? WHERE partner_id = ? AND id = ?";
         let partner = &self.fanout.partner;
@@ -210,8 +234,8 @@ impl Claiming<'_> {
         let Some(row) = rows.first() else { return Ok(None) };
         tx.run(TAKE, args![self.holder, self.until_ms, partner, id]).await?.exactly_one("range")?;
         let (attempt, lost) = (row.int(2)? as u32 + 1, row.int(3)? as u32 + 1);
-        let first = self.ranges(tx).await? == 1;
-        Ok(Some(ClaimedRange { attempt, lost, first, ..self.range(id.clone(), row.text(0)?, row.text(1)?) }))
+        let range = self.range(id.clone(), row.int(4)? as u32, row.text(0)?, row.text(1)?);
+        Ok(Some(ClaimedRange { attempt, lost, ..range }))
     }
 
     async fn is_enabled(&self, tx: &mut Tx<'_>) -> Result<bool> {
@@ -221,13 +245,15 @@ impl Claiming<'_> {
         found.first().map_or(Ok(false), |row| row.flag(0))
     }
 
-    /// The cursor of the fan-out, and whether every enrolment is in a range. `None` while another process claims of it, and
+    /// The position of the fan-out, locked. `None` while another process claims of it, and
     /// unless it is running.
-    async fn lock(&self, tx: &mut Tx<'_>) -> Result<Option<(String, bool)>> {
+    async fn lock(&self, tx: &mut Tx<'_>) -> Result<Option<Locked>> {
         const LOCK: &str = "-- lock_fanout
-            SELECT cursor_id, claimed_all FROM fanouts WHERE partner_id = ? AND id = ? AND waiting = 1";
+            SELECT cursor_id, claimed_all, ranges FROM fanouts WHERE partner_id = ? AND id = ? AND waiting = 1";
         let rows = tx.locked(Lock::Skip, LOCK, args![&self.fanout.partner, &self.fanout.id]).await?;
-        rows.first().map(|row| Ok((row.text(0)?, row.flag(1)?))).transpose()
+        let locked =
+            |row: &Row| Ok(Locked { cursor: row.text(0)?, claimed_all: row.flag(1)?, ranges: row.int(2)? as u32 });
+        rows.first().map(locked).transpose()
     }
 
     /// Ends the fan-out of a function that is disabled or deleted.
@@ -245,36 +271,28 @@ impl Claiming<'_> {
         const OPEN: &str = "-- open_ranges
             SELECT 1 FROM fanout_ranges WHERE partner_id = ? AND fanout_id = ? AND due_at_ms IS NOT NULL LIMIT 1";
         const MOVE: &str = "-- move_fanout
-            UPDATE fanouts SET cursor_id = ?, claimed_all = ? WHERE partner_id = ? AND id = ?";
+            UPDATE fanouts SET cursor_id = ?, claimed_all = ?, ranges = ? WHERE partner_id = ? AND id = ?";
         let Fanout { partner, id, .. } = self.fanout;
-        let Some((cursor, claimed_all)) = self.lock(tx).await? else { return Ok(RangeClaim::Nothing) };
+        let Some(Locked { cursor, claimed_all, ranges }) = self.lock(tx).await? else { return Ok(RangeClaim::Nothing) };
         let open = tx.row(OPEN, args![partner, id]).await?.is_some();
-        if !claimed_all && open && self.ranges(tx).await? == 1 {
+        if !claimed_all && open && ranges == 1 {
             return Ok(RangeClaim::Nothing);
         }
-        let size = if cursor.is_empty() { JUDGED_RUNS as u32 } else { size };
+        let size = if ranges == 0 { JUDGED_RUNS as u32 } else { size };
         let enrolments = if claimed_all { vec![] } else { self.enrolments(tx, &cursor, size).await? };
         let Some(last) = enrolments.last() else {
             if open {
-                tx.run(MOVE, args![&cursor, true, partner, id]).await?.exactly_one("fan-out")?;
+                tx.run(MOVE, args![&cursor, true, ranges, partner, id]).await?.exactly_one("fan-out")?;
                 return Ok(RangeClaim::Nothing);
             }
             fanouts::end(tx, partner, id, FanoutStatus::Completed, None, self.now).await?;
             return Ok(RangeClaim::Ended);
         };
         let all = enrolments.len() < size as usize;
-        tx.run(MOVE, args![last, all, partner, id]).await?.exactly_one("fan-out")?;
-        let first = cursor.is_empty();
-        let range = ClaimedRange { first, ..self.range(RangeId::generate(clock), cursor, last.to_string()) };
+        tx.run(MOVE, args![last, all, ranges + 1, partner, id]).await?.exactly_one("fan-out")?;
+        let range = self.range(RangeId::generate(clock), ranges, cursor, last.to_string());
         self.insert(tx, &range).await?;
         Ok(RangeClaim::Range(Box::new(range)))
-    }
-
-    /// The number of ranges so far; 2 stands for more.
-    async fn ranges(&self, tx: &mut Tx<'_>) -> Result<i64> {
-        const RANGES: &str = "-- count_ranges
-            SELECT COUNT(*) FROM (SELECT 1 FROM fanout_ranges WHERE partner_id = ? AND fanout_id = ? LIMIT 2) AS counted";
-        tx.row(RANGES, args![&self.fanout.partner, &self.fanout.id]).await?.map_or(Ok(0), |row| row.int(0))
     }
 
     async fn enrolments(&self, tx: &mut Tx<'_>, cursor: &str, size: u32) -> Result<Vec<EnrolmentId>> {
@@ -298,6 +316,7 @@ impl Claiming<'_> {
             &range.id,
             &self.fanout.id,
             &self.fanout.function,
+            range.ordinal,
             &range.after,
             &range.until,
             &range.holder,
@@ -310,16 +329,16 @@ impl Claiming<'_> {
         ];
         tx.insert(
             "-- insert_range
-            INSERT INTO fanout_ranges (partner_id, id, fanout_id, function_id, after_id, until_id, holder, attempt, lost, due_at_ms,
+            INSERT INTO fanout_ranges (partner_id, id, fanout_id, function_id, ordinal, after_id, until_id, holder, attempt, lost, due_at_ms,
                 done, failed, conflicts)",
             vec![row],
         )
         .await
     }
 
-    fn range(&self, id: RangeId, after: String, until: String) -> ClaimedRange {
+    fn range(&self, id: RangeId, ordinal: u32, after: String, until: String) -> ClaimedRange {
         let (fanout, holder) = (self.fanout.clone(), self.holder.to_owned());
-        ClaimedRange { fanout, id, after, until, holder, attempt: 1, lost: 1, first: false }
+        ClaimedRange { fanout, id, ordinal, after, until, holder, attempt: 1, lost: 1 }
     }
 }
 

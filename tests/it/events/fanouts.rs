@@ -209,7 +209,7 @@ impl World {
     async fn outcomes(&self, range: &ClaimedRange, count: u32) -> Vec<Ended> {
         let enrolments = self.app.store.enrolments_of_range(range, count, usize::MAX).await.unwrap();
         let ended = |enrolment: &larder_model::Enrolment| Ended {
-            execution: range.fanout.execution(&enrolment.id, ExecutionStatus::Completed, NOW),
+            execution: range.fanout.execution(range.ordinal, &enrolment.id, ExecutionStatus::Completed, NOW),
             origin: Origin::Range,
             end_user: Some(enrolment.end_user.clone()),
             ..rows::outcome(&self.app.clock, &self.of, vec![Effect::IncrementState { key: "n".into(), by: 1 }])
@@ -256,7 +256,7 @@ both!(a_range_is_committed_once_whoever_claims_it_again, async |on| {
     world.app.clock.advance(LEASE + 1);
     let again = world.range("two").await;
     assert_eq!((&again.after, again.attempt, again.lost), (&second, 2, 1));
-    assert!(again.first);
+    assert_eq!(again.ordinal, 0);
     let rest = world.outcomes(&again, 5).await;
     let ids = |runs: &[Ended]| runs.iter().map(|run| run.execution.id.clone()).collect::<Vec<ExecutionId>>();
     assert_eq!(ids(&rest), ids(&runs[2..]), "a run has the same id each time");
@@ -296,7 +296,7 @@ both!(a_conflict_leaves_the_range_as_an_execution_of_its_own, async |on| {
 both!(first_thousand_runs_are_judged_before_the_next_are_claimed, async |on| {
     let world = World::new(on, 1_004).await;
     let first = world.range("one").await;
-    assert!(first.first);
+    assert_eq!(first.ordinal, 0);
     assert!(matches!(world.claim("two", 10).await, RangeClaim::Nothing));
     let runs = world.outcomes(&first, 2_000).await;
     assert_eq!(runs.len(), 1_000);
@@ -304,7 +304,7 @@ both!(first_thousand_runs_are_judged_before_the_next_are_claimed, async |on| {
     // From now on workers have ranges side by side.
     let (second, third) = (world.claim("one", 2).await, world.claim("two", 2).await);
     let (RangeClaim::Range(second), RangeClaim::Range(third)) = (second, third) else { panic!("both have a range") };
-    assert!(!second.first && !third.first && second.until < third.until);
+    assert!((second.ordinal, third.ordinal) == (1, 2) && second.until < third.until);
     assert_eq!(second.until, third.after);
     for range in [third, second] {
         let runs = world.outcomes(&range, 10).await;

@@ -119,7 +119,7 @@ pub async fn run(executor: &Executor, mut range: ClaimedRange, runs: usize) -> a
             });
         };
         let state = if view.grants.state {
-            executor.store.state_of_range(&fanout, &range.after, &last, STATE_KEYS, STATE_BYTES).await?
+            executor.store.state_of_range(&fanout, &enrolments, STATE_KEYS, STATE_BYTES).await?
         } else {
             None
         };
@@ -197,7 +197,8 @@ impl Page {
 
     async fn run_one(&self, at: usize) -> Ended {
         let (executor, enrolment, fanout) = (&self.executor, &self.enrolments[at], &self.range.fanout);
-        let mut execution = fanout.execution(&enrolment.id, ExecutionStatus::Processing, executor.clock.now_ms());
+        let (ordinal, now) = (self.range.ordinal, executor.clock.now_ms());
+        let mut execution = fanout.execution(ordinal, &enrolment.id, ExecutionStatus::Processing, now);
         execution.attempt = 1;
         let (event, enrolled) = (self.event.as_deref(), Some(enrolment.clone()));
         let mut job = Job::queued(self.view.clone(), execution, Origin::Range, event, enrolled, vec![]);

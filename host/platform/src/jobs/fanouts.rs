@@ -140,11 +140,17 @@ async fn run(executor: &Executor, range: ClaimedRange) {
         metrics::counter!("larder_leases_stolen_total").increment(1);
         tracing::warn!(range.id = %id, fanout.id = %fanout.id, "a range is taken over: its claim before committed nothing");
     }
-    if let Err(err) = prepare(executor, fanout).await {
-        tracing::warn!(fanout.id = %fanout.id, error = %err, "a fan-out could not be looked at before its range is run");
+    if !executor.store.is_embedded()
+        && let Err(err) = executor.directory.refresh(&fanout.partner).await
+    {
+        tracing::warn!(partner.id = %fanout.partner, error = %err, "partner {} could not be refreshed", fanout.partner);
     }
     let runs = executor.settings.worker.executions_per_partner as usize / PER_PARTNER;
-    let ended = match ranges::run(executor, range.clone(), runs).await {
+    let (ended, counted) = tokio::join!(ranges::run(executor, range.clone(), runs), count(executor, fanout));
+    if let Err(err) = counted {
+        tracing::warn!(fanout.id = %fanout.id, error = %err, "the enrolments of a fan-out could not be counted");
+    }
+    let ended = match ended {
         Ok(ended) => ended,
         Err(err) => {
             tracing::error!(range.id = %id, error = %err, "a range could not be run; it is claimed again when its lease ends");
@@ -161,23 +167,19 @@ async fn run(executor: &Executor, range: ClaimedRange) {
     }
 }
 
-/// Refreshes the partner's snapshot, so that deployments made before the claim take effect, and counts the enrolments of a new
-/// fan-out.
-async fn prepare(executor: &Executor, fanout: &Fanout) -> larder_store::Result<()> {
-    if !executor.store.is_embedded() {
-        executor.directory.refresh(&fanout.partner).await?;
+/// Counts the enrolments of a new fan-out.
+async fn count(common: &Common, fanout: &Fanout) -> larder_store::Result<()> {
+    if fanout.expected.is_some() {
+        return Ok(());
     }
-    if fanout.expected.is_none() {
-        executor.store.count_enrolments_of(fanout, COUNTED_MAX).await?;
-    }
-    Ok(())
+    common.store.count_enrolments_of(fanout, COUNTED_MAX).await
 }
 
 /// Pauses a fan-out of whose first runs too many have failed. Nothing more is claimed before the verdict.
 async fn judge(executor: &Executor, range: &ClaimedRange) -> larder_store::Result<()> {
     let (store, fanout) = (&executor.store, &range.fanout);
     let percent = u64::from(executor.settings.worker.fanout_failures_percent);
-    if !range.first || percent >= 100 {
+    if range.ordinal > 0 || percent >= 100 {
         return Ok(());
     }
     let Some(fanout) = store.fanout(&fanout.partner, &fanout.id).await? else { return Ok(()) };

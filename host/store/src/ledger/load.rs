@@ -63,6 +63,13 @@ impl StateEntry {
 
 type Key<'a> = (&'a PartnerId, &'a ExecutionId);
 
+/// Are the enrolments of a group all that its function has between the first and the last of them?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Neighbours {
+    Yes,
+    Unknown,
+}
+
 /// The savings of one function for one end user in one currency.
 pub(super) type Account = (PartnerId, FunctionId, String, String);
 
@@ -71,6 +78,7 @@ impl<'a> Commit<'a> {
         tx: &mut Tx<'_>,
         group: &[Ended],
         refused: Option<&'a str>,
+        neighbours: Neighbours,
         clock: &'a Clock,
     ) -> Result<Commit<'a>> {
         let functions = functions_of(tx, group).await?;
@@ -78,7 +86,7 @@ impl<'a> Commit<'a> {
         let rows = group.iter().filter(|ended| ended.origin != Origin::Range);
         let leases = holders(tx, rows.map(|ended| (&ended.execution.partner, &ended.execution.id))).await?;
         let active = active_enrolments_of(tx, group).await?;
-        let state = state_of(tx, group).await?.into_iter().map(|(key, entry)| (key, Some(entry))).collect();
+        let state = state_of(tx, group, neighbours).await?.into_iter().map(|(key, entry)| (key, Some(entry))).collect();
         let now = clock.now_ms();
         let saved = saved_by(tx, group, &functions, now).await?;
         let descendants = Descendants::of(tx, group, now).await?;
@@ -245,7 +253,11 @@ async fn saved_by(
 /// The state on which reads and increments depend: versions, and the numbers to be incremented. Other values are not
 /// loaded, because runs may have read very many. The locks of [`functions_of`] and [`active_enrolments_of`] protect it from
 /// changes.
-async fn state_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(Scope, String), StateEntry>> {
+async fn state_of(
+    tx: &mut Tx<'_>,
+    group: &[Ended],
+    neighbours: Neighbours,
+) -> Result<HashMap<(Scope, String), StateEntry>> {
     /// Enrolment and name, and whether its number is needed.
     type Wanted<'a> = BTreeMap<(&'a str, &'a str), bool>;
     let mut wanted: BTreeMap<(&PartnerId, &FunctionId), Wanted<'_>> = BTreeMap::new();
@@ -270,16 +282,9 @@ async fn state_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(Scope, St
         for (counts, value) in [(false, "NULL"), (true, number.as_str())] {
             let entries: Vec<_> =
                 entries.iter().filter(|(_, count)| **count == counts).map(|(entry, _)| *entry).collect();
-            for part in entries.chunks(PART) {
-                let mut part = part.to_vec();
-                part.resize(part.len().next_power_of_two(), part[part.len() - 1]);
-                let sql = format!(
-                    "-- state_of_group
-                    SELECT enrolment_id, name, version, {value} FROM state WHERE partner_id = ? AND function_id = ? AND ({})",
-                    vec!["(enrolment_id = ? AND name = ?)"; part.len()].join(" OR ")
-                );
-                let part = part.into_iter().flat_map(|(enrolment, name)| args![enrolment, name]);
-                for row in tx.rows(&sql, args![partner, function].into_iter().chain(part).collect()).await? {
+            let columns = format!("enrolment_id, name, version, {value}");
+            for (sql, args) in look_ups(&columns, &entries, neighbours) {
+                for row in tx.rows(&sql, [args![partner, function], args].concat()).await? {
                     let enrolment = if row.text(0)?.is_empty() { None } else { Some(row.id(0, "state.enrolment_id")?) };
                     let scope = Scope { partner: partner.clone(), function: function.clone(), enrolment };
                     let value = EntryValue::Stored(row.maybe_bytes(3)?.as_deref().and_then(whole_number));
@@ -289,6 +294,39 @@ async fn state_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<HashMap<(Scope, St
         }
     }
     Ok(found)
+}
+
+/// The statements that look up these entries of a function's state. Keys of neighbours are a range of the primary key, which
+/// costs much less than so many single places.
+fn look_ups(columns: &str, entries: &[(&str, &str)], neighbours: Neighbours) -> Vec<(String, Vec<Value>)> {
+    /// Names of a range.
+    const NAMES: usize = 8;
+    /// Entries from which a range is worth it.
+    const MANY: usize = 64;
+    let of_function = format!("SELECT {columns} FROM state WHERE partner_id = ? AND function_id = ?");
+    let names: BTreeSet<&str> = entries.iter().map(|(_, name)| *name).collect();
+    let enrolments: BTreeSet<&str> = entries.iter().map(|(enrolment, _)| *enrolment).collect();
+    if let (Some(first), Some(last)) = (enrolments.first(), enrolments.last())
+        && neighbours == Neighbours::Yes
+        && entries.len() >= MANY
+        && names.len() <= NAMES
+    {
+        let names = one_of(names.into_iter().map(Value::from));
+        let sql = format!(
+            "-- state_of_range_of_group
+            {of_function} AND enrolment_id >= ? AND enrolment_id <= ? AND name IN ({})",
+            names.marks
+        );
+        return vec![(sql, [args![*first, *last], names.args].concat())];
+    }
+    let single = |part: &[(&str, &str)]| {
+        let mut part = part.to_vec();
+        part.resize(part.len().next_power_of_two(), part[part.len() - 1]);
+        let places = vec!["(enrolment_id = ? AND name = ?)"; part.len()].join(" OR ");
+        let sql = format!("-- state_of_group\n {of_function} AND ({places})");
+        (sql, part.into_iter().flat_map(|(enrolment, name)| args![enrolment, name]).collect())
+    };
+    entries.chunks(PART).map(single).collect()
 }
 
 /// Would the list return the same now?

@@ -23,6 +23,7 @@ use larder_model::{Effect, Execution};
 use larder_signals::crash::{self, Point};
 
 use self::decide::Commit;
+use self::load::Neighbours;
 pub use self::ranges::RangePart;
 use crate::event_roots::Root;
 use crate::{Error, Result, Store};
@@ -135,7 +136,7 @@ impl Store {
                 .ledger
                 .tx("commit_outcomes", &with, |tx, (group, refused, clock, decided, (process, mark))| {
                     Box::pin(async move {
-                        let mut commit = Commit::load(tx, group, *refused, clock).await?;
+                        let mut commit = Commit::load(tx, group, *refused, Neighbours::Unknown, clock).await?;
                         let results = group.iter().map(|ended| commit.decide(ended)).collect();
                         *decided.lock().expect("no panic under the lock") = results;
                         let now = commit.now;

@@ -11,6 +11,7 @@ use larder_model::time::{Clock, Millis};
 use larder_signals::crash::{self, Point};
 
 use super::decide::Commit;
+use super::load::Neighbours;
 use super::{CommitResult, Ended};
 use crate::db::Tx;
 use crate::ranges::{self, ClaimedRange};
@@ -74,7 +75,9 @@ async fn write(tx: &mut Tx<'_>, part: &RangePart<'_>, clock: &Clock) -> Result<O
     if !ranges::lock(tx, part.range, &part.range.after).await? {
         return Ok(None);
     }
-    let mut commit = Commit::load(tx, part.group, part.refused, clock).await?;
+    // Those of a topic have others between them.
+    let neighbours = if part.range.fanout.topic.is_none() { Neighbours::Yes } else { Neighbours::Unknown };
+    let mut commit = Commit::load(tx, part.group, part.refused, neighbours, clock).await?;
     let results: Vec<CommitResult> = part.group.iter().map(|ended| commit.decide(ended)).collect();
     let lease_until = (part.to < part.range.until.as_str()).then_some(commit.now + part.lease);
     commit.write(tx).await?;

@@ -3,8 +3,9 @@ ALTER TABLE fanouts ADD COLUMN status VARCHAR(16) NOT NULL DEFAULT 'running';
 ALTER TABLE fanouts ADD COLUMN reason VARCHAR(255);
 -- The number of enrolments, counted once.
 ALTER TABLE fanouts ADD COLUMN expected BIGINT;
--- Every enrolment is in a range.
+-- Every enrolment is in a range; the number of ranges so far.
 ALTER TABLE fanouts ADD COLUMN claimed_all INT NOT NULL DEFAULT 0;
+ALTER TABLE fanouts ADD COLUMN ranges INT NOT NULL DEFAULT 0;
 -- The runs of the ranges that are folded into this row: their rows are deleted when the fan-out ends.
 ALTER TABLE fanouts ADD COLUMN done BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE fanouts ADD COLUMN failed BIGINT NOT NULL DEFAULT 0;
@@ -19,6 +20,7 @@ CREATE TABLE fanout_ranges (
     id VARCHAR(36) NOT NULL,
     fanout_id VARCHAR(36) NOT NULL,
     function_id VARCHAR(36) NOT NULL,
+    ordinal INT NOT NULL,
     after_id VARCHAR(36) NOT NULL,
     until_id VARCHAR(36) NOT NULL,
     holder VARCHAR(36) NOT NULL,
