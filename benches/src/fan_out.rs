@@ -81,6 +81,7 @@ pub async fn run(quick: bool, rounds: u32) -> anyhow::Result<()> {
         }
         if *size == 100_000 || (quick && *size == 10_000) {
             bench.beside_others(*size).await?;
+            bench.fair_shares().await?;
         }
     }
     Ok(())
@@ -101,7 +102,7 @@ impl Bench {
         api.deploy("probe", &guests::guest("probe"), settings).await;
         api.deploy("hello", &guests::guest("hello-http"), json!({ "routes": [HELLO_PATH] })).await;
         let mut connection = database.connect().await;
-        enrol(&mut connection, savers).await?;
+        enrol(&mut connection, PARTNER, "probe", savers).await?;
         Ok(Bench { larder, api, database, server_pid: pid, sent: 0 })
     }
 
@@ -195,6 +196,46 @@ impl Bench {
         Ok(())
     }
 
+    /// Two partners have fan-outs at the same time, and a run of one costs ten times that of the other.
+    async fn fair_shares(&mut self) -> anyhow::Result<()> {
+        const SAVERS: usize = 20_000;
+        const CHEAP: u64 = 100_000;
+        say("fair shares");
+        let other = self.larder.partner("other").await;
+        let settings = json!({ "events": ["probe.spin"], "per": "enrolment", "topics": "all" });
+        for api in [&self.api, &other] {
+            api.deploy("spin", &guests::guest("probe"), settings.clone()).await;
+        }
+        let mut connection = self.database.connect().await;
+        for partner in [PARTNER, "other"] {
+            enrol(&mut connection, partner, "spin", SAVERS).await?;
+        }
+        for (api, rounds) in [(&self.api, CHEAP), (&other, 10 * CHEAP)] {
+            api.event("spin", "probe.spin", None, json!({ "rounds": rounds })).await.is(202);
+        }
+        // The first thousand of each go alone.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let mut used = Vec::new();
+        for _ in 0..2 {
+            let sums: Vec<(String, u64, u64)> = connection
+                .query("SELECT partner_id, CAST(SUM(cpu_us) AS UNSIGNED), COUNT(*) FROM executions WHERE function_id = 'spin' GROUP BY partner_id ORDER BY partner_id")
+                .await?;
+            anyhow::ensure!(sums.len() == 2, "both have run: {sums:?}");
+            used.push(sums);
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }
+        let during = |at: usize| (used[1][at].1 - used[0][at].1, used[1][at].2 - used[0][at].2);
+        let ((cheap, cheap_runs), (dear, dear_runs)) = (during(0), during(1));
+        println!(
+            "fair shares over 10 s: {:.1} % of the CPU time for {cheap_runs} runs of {:.2} ms, {:.1} % for {dear_runs} runs of {:.2} ms",
+            100.0 * cheap as f64 / (cheap + dear) as f64,
+            cheap as f64 / cheap_runs.max(1) as f64 / 1e3,
+            100.0 * dear as f64 / (cheap + dear) as f64,
+            dear as f64 / dear_runs.max(1) as f64 / 1e3,
+        );
+        Ok(())
+    }
+
     async fn count(&self, table: &str) -> anyhow::Result<u64> {
         let mut connection = self.database.connect().await;
         let found =
@@ -230,7 +271,7 @@ async fn latencies(
 }
 
 /// Enrols the savers, each with two keys of state.
-async fn enrol(connection: &mut Conn, savers: usize) -> anyhow::Result<()> {
+async fn enrol(connection: &mut Conn, partner: &str, function: &str, savers: usize) -> anyhow::Result<()> {
     const ENROLMENT: &str =
         "partner_id, id, function_id, end_user, topic, settings, status, created_at_ms, updated_at_ms";
     const STATE: &str = "partner_id, function_id, enrolment_id, name, value, version";
@@ -238,14 +279,14 @@ async fn enrol(connection: &mut Conn, savers: usize) -> anyhow::Result<()> {
         let numbers = from..(from + BATCH).min(savers);
         connection.query_drop("START TRANSACTION").await?;
         let enrolment = |n: usize| -> Vec<Value> {
-            let texts =
-                [PARTNER, &enrolment(n), "probe", &format!("saver-{n}"), "all", "{}", "active"].map(Value::from);
+            let texts = [partner, &enrolment(function, n), function, &format!("saver-{n}"), "all", "{}", "active"]
+                .map(Value::from);
             texts.into_iter().chain([1.into(), 1.into()]).collect()
         };
         insert(connection, "enrolments", ENROLMENT, numbers.clone().map(enrolment)).await?;
         for (name, value) in [("count", "1"), ("sum", "100")] {
             let state = |n: usize| -> Vec<Value> {
-                [PARTNER, "probe", &self::enrolment(n), name, value, "version-0"].map(Value::from).to_vec()
+                [partner, function, &self::enrolment(function, n), name, value, "version-0"].map(Value::from).to_vec()
             };
             insert(connection, "state", STATE, numbers.clone().map(state)).await?;
         }
@@ -255,8 +296,8 @@ async fn enrol(connection: &mut Conn, savers: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn enrolment(n: usize) -> String {
-    format!("01kb9z{n:020}")
+fn enrolment(function: &str, n: usize) -> String {
+    format!("{function}-{n:020}")
 }
 
 const EXECUTION: &str = "partner_id, id, function_id, deployment_id, trigger_kind, status, trigger_key, event_row, enrolment_id, \
@@ -276,7 +317,7 @@ fn execution(n: usize) -> Vec<Value> {
         "completed".into(),
         null(),
         "01kb9w00000000000000000000".into(),
-        enrolment(n).into(),
+        enrolment("probe", n).into(),
         null(),
         null(),
         null(),
@@ -301,7 +342,7 @@ fn transaction(n: usize) -> Vec<Value> {
         format!("01kb9y{n:020}-0").into(),
         format!("01kb9y{n:020}").into(),
         "probe".into(),
-        enrolment(n).into(),
+        enrolment("probe", n).into(),
         format!("saver-{n}").into(),
         100.into(),
         "SEK".into(),

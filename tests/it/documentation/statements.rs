@@ -14,9 +14,11 @@ const ACROSS: [(&str, &str); 22] = [
     ("delete_removed_state_locks", "its scope names the partner"),
     ("due_feeds", "the queue of feeds"),
     ("end_all_leases", "the embedded database has one process, which has just started"),
+    ("end_all_range_leases", "the embedded database has one process, which has just started"),
     ("end_build_claims", "the embedded database has one process, which has just started"),
     ("end_feed_leases", "the embedded database has one process, or a process ends its own"),
     ("end_leases", "a process ends its own leases"),
+    ("end_range_leases", "a process ends its own leases"),
     ("find_digest", "an upload is kept while any deployment needs it"),
     ("last_removed_state", "its scope names the partner"),
     ("list_removals", "the queue of removals"),
@@ -28,6 +30,7 @@ const ACROSS: [(&str, &str); 22] = [
     ("old_executions", "retention goes by age"),
     ("old_idempotency_keys", "retention goes by age"),
     ("renew_leases", "a process renews its own leases"),
+    ("renew_ranges", "a process renews its own leases"),
     ("state_locks", "a group of the ledger has outcomes of any partner"),
 ];
 

@@ -19,7 +19,7 @@ use larder_runtime::Answer;
 use larder_runtime::backends::{self, Error};
 use larder_signals::Work;
 use larder_signals::crash::{self, Point};
-use larder_store::ledger::{CommitResult, Ended, Origin, RangePart};
+use larder_store::ledger::{CommitResult, Ended, Origin, RangePart, progress};
 use larder_store::state::Scope;
 use larder_store::{ClaimedRange, Waiting};
 use metrics::counter;
@@ -317,7 +317,10 @@ fn report(executor: &Executor, view: &FunctionView, group: &[Ended], results: &[
             executor.signals.live_tail().publish(&execution);
         }
     }
-    counter!("larder_fanout_executions_total").increment(group.len() as u64);
+    let progress = progress(group, results);
+    for (result, count) in [("done", progress.done), ("failed", progress.failed), ("conflict", progress.conflicts)] {
+        counter!("larder_fanout_executions_total", "result" => result).increment(count);
+    }
     if waiting > 0 {
         if let Some(tenant) = executor.directory.tenant(&view.function.partner) {
             tenant.backlog.add(Waiting { executions: waiting, due: waiting, ..Waiting::default() });

@@ -126,6 +126,7 @@ async fn claim_of(executor: &Executor, partner: &PartnerId) -> larder_store::Res
 }
 
 fn ended(common: &Common, fanout: &Fanout) {
+    metrics::counter!("larder_fanouts_ended_total").increment(1);
     tracing::info!(partner.id = %fanout.partner, fanout.id = %fanout.id, "a fan-out has ended");
     if let Some(tenant) = common.directory.tenant(&fanout.partner) {
         tenant.backlog.less();
@@ -194,7 +195,10 @@ async fn judge(executor: &Executor, range: &ClaimedRange) -> larder_store::Resul
     match store.pause_fanout(&fanout.partner, &fanout.id, Some(&reason), executor.clock.now_ms()).await {
         // It has ended, or somebody has paused it.
         Err(larder_store::Error::Conflict { .. }) => Ok(()),
-        done => done,
+        done => {
+            metrics::counter!("larder_fanouts_paused_total").increment(1);
+            done
+        }
     }
 }
 

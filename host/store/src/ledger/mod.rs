@@ -24,7 +24,7 @@ use larder_signals::crash::{self, Point};
 
 use self::decide::Commit;
 use self::load::Neighbours;
-pub use self::ranges::RangePart;
+pub use self::ranges::{RangePart, progress};
 use crate::event_roots::Root;
 use crate::{Error, Result, Store};
 

@@ -85,7 +85,8 @@ async fn write(tx: &mut Tx<'_>, part: &RangePart<'_>, clock: &Clock) -> Result<O
     Ok(Some(results))
 }
 
-fn progress(group: &[Ended], results: &[CommitResult]) -> Progress {
+/// What these results add to the progress of a fan-out.
+pub fn progress(group: &[Ended], results: &[CommitResult]) -> Progress {
     let mut progress = Progress::default();
     for (ended, result) in group.iter().zip(results) {
         match result {

@@ -12,6 +12,7 @@
 //! * `probe.multiply` {count}: emits so many of itself.
 //! * `probe.emit` {type}: emits an event of this type.
 //! * `probe.look` {save}: reads `count` and `sum`, and saves 1.00 for the enrolment if `save` is true; the memo is the event's id.
+//! * `probe.spin` {rounds}: computes for so long.
 //! * `probe.slow` {ms}: waits, then saves 1.00 for the enrolment, or else for "clock"; the memo is the event's id.
 //! * a schedule's firing: saves 1.00 for "clock"; the memo is the nominal time.
 //! * an execution {amount, memo}: saves that for "clock". Without an amount: answers with all of its state.
@@ -44,6 +45,11 @@ fn probe(event: Event<Value>, run: &mut Run) -> Result<Value, Error> {
             if event.data["save"] == true && count >= sum.map(|_| 0) {
                 run.save(Money::new(Decimal::ONE, "SEK".parse()?).memo(&event.id))?;
             }
+        }
+        "probe.spin" => {
+            let rounds = event.data["rounds"].as_u64().unwrap_or(0);
+            let sum = (0..rounds).fold(1u64, |sum, round| std::hint::black_box(sum.wrapping_mul(31) ^ round));
+            println!("{sum}");
         }
         "probe.slow" => {
             std::thread::sleep(std::time::Duration::from_millis(event.data["ms"].as_u64().unwrap_or(0)));
