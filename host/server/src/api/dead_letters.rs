@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 
 use crate::api::functions;
 use crate::api::queries::{self, ListParams};
-use crate::api::wire::{self, BODY_MAX, Deleted, Ids};
+use crate::api::requests::{self, BODY_MAX, Deleted, Ids};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
@@ -80,11 +80,11 @@ async fn redrive_all(
     body: Body,
 ) -> Result<(StatusCode, Json<RedrivenObject>), Problem> {
     caller.may(Scope::ExecutionsWrite)?;
-    let input: RedriveInput = wire::json(body, BODY_MAX).await?;
-    let function: FunctionId = wire::id("functionId", &wire::required("functionId", input.function_id)?)?;
+    let input: RedriveInput = requests::json(body, BODY_MAX).await?;
+    let function: FunctionId = requests::id("functionId", &requests::required("functionId", input.function_id)?)?;
     let now = app.clock.now_ms();
     let before = match input.buried_before {
-        Some(text) => wire::parse_datetime("buriedBefore", &text)?.timestamp_millis(),
+        Some(text) => requests::parse_datetime("buriedBefore", &text)?.timestamp_millis(),
         None => now,
     };
     functions::find(&app, &caller.partner, &function).await?;

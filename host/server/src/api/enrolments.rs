@@ -15,7 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::queries::{self, ListParams};
-use crate::api::wire::{self, Deleted, Ids};
+use crate::api::requests::{self, Deleted, Ids};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
@@ -59,14 +59,14 @@ async fn create(
     body: Body,
 ) -> Result<(StatusCode, Json<EnrolmentObject>), Problem> {
     caller.may(Scope::EnrolmentsWrite)?;
-    let body: NewEnrolment = wire::json(body, wire::BODY_MAX).await?;
+    let body: NewEnrolment = requests::json(body, requests::BODY_MAX).await?;
     let now = app.clock.now_ms();
     let enrolment = Enrolment {
         partner: caller.partner.clone(),
         id: EnrolmentId::generate(&app.clock),
-        function: wire::id("functionId", &wire::required("functionId", body.function_id.or(body.function))?)?,
-        end_user: wire::text("endUser", wire::required("endUser", body.end_user)?, 1..=128)?,
-        topic: wire::text("topic", wire::required("topic", body.topic)?, 1..=255)?,
+        function: requests::id("functionId", &requests::required("functionId", body.function_id.or(body.function))?)?,
+        end_user: requests::text("endUser", requests::required("endUser", body.end_user)?, 1..=128)?,
+        topic: requests::text("topic", requests::required("topic", body.topic)?, 1..=255)?,
         settings: settings(body.settings)?,
         status: EnrolmentStatus::Active,
         created_at_ms: now,
@@ -105,7 +105,7 @@ async fn update(
 ) -> Result<Json<EnrolmentObject>, Problem> {
     caller.may(Scope::EnrolmentsWrite)?;
     let id = ids.get("enrolmentId")?;
-    let change: EnrolmentChange = wire::json(body, wire::BODY_MAX).await?;
+    let change: EnrolmentChange = requests::json(body, requests::BODY_MAX).await?;
     let status = change.status.map(|word| {
         EnrolmentStatus::from_word(&word)
             .ok_or_else(|| Problem::argument("status", format!("must be one of {}", EnrolmentStatus::WORDS.join(", "))))

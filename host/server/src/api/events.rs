@@ -20,7 +20,7 @@ use utoipa_axum::routes;
 
 use crate::api::idempotency::{self, Begun, Made};
 use crate::api::queries::pairs;
-use crate::api::wire::{self, Ids};
+use crate::api::requests::{self, Ids};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
@@ -40,7 +40,7 @@ pub fn router() -> OpenApiRouter<App> {
     responses((status = 202, body = Accepted)))]
 async fn create(State(app): State<App>, caller: Caller, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     caller.may(Scope::EventsWrite)?;
-    let body = wire::bytes(body, app.settings.server.body_bytes_max).await?;
+    let body = requests::bytes(body, app.settings.server.body_bytes_max).await?;
     let attributes = attributes(&headers);
     let parts = [b"POST".as_slice(), b"/v1/events", &attributes, &body];
     let ticket = match idempotency::begin(&app, &caller, None, &headers, &parts).await? {

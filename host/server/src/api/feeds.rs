@@ -23,7 +23,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::wire::{self, Deleted, Ids};
+use crate::api::requests::{self, Deleted, Ids};
 use crate::app::App;
 use crate::auth::{Caller, OfPartner, Operator};
 use crate::problem::{Kind, Problem};
@@ -120,7 +120,7 @@ async fn get_of(app: &App, owner: Owner, ids: &Ids) -> Result<Json<FeedObject>, 
 }
 
 async fn create_of(app: &App, owner: Owner, body: Body) -> Result<(StatusCode, Json<FeedObject>), Problem> {
-    let mut input: Map<String, Value> = wire::json(body, wire::BODY_MAX).await?;
+    let mut input: Map<String, Value> = requests::json(body, requests::BODY_MAX).await?;
     let name = match input.remove("name") {
         Some(Value::String(name)) if is_name(&name) => name,
         Some(_) => {
@@ -129,7 +129,7 @@ async fn create_of(app: &App, owner: Owner, body: Body) -> Result<(StatusCode, J
         None => return Err(Problem::argument("name", "is required")),
     };
     let given = given(&mut input)?;
-    let settings = checked(app, &owner, wire::typed(Value::Object(input))?)?;
+    let settings = checked(app, &owner, requests::typed(Value::Object(input))?)?;
     let (most, has) = (app.settings.feeds.per_partner, app.store.feeds(owner.as_ref()).await?.len());
     if has >= most {
         return Err(Exceeded::new(Cap::Feeds, most as u64, has as u64).into());
@@ -153,11 +153,11 @@ async fn create_of(app: &App, owner: Owner, body: Body) -> Result<(StatusCode, J
 }
 
 async fn update_of(app: &App, owner: Owner, ids: &Ids, body: Body) -> Result<Json<FeedObject>, Problem> {
-    let mut input: Map<String, Value> = wire::json(body, wire::BODY_MAX).await?;
+    let mut input: Map<String, Value> = requests::json(body, requests::BODY_MAX).await?;
     input.remove("name");
     let given = given(&mut input)?;
     let old = own(app, &owner, ids).await?;
-    let settings = checked(app, &owner, wire::patched(&old.settings, input)?)?;
+    let settings = checked(app, &owner, requests::patched(&old.settings, input)?)?;
     let now = app.clock.now_ms();
     let lead = lead(app, &owner, &settings).await?;
     let mut new = Feed { settings, lead, updated_at_ms: now.max(old.updated_at_ms + 1), ..old.clone() };
@@ -190,7 +190,7 @@ async fn delete_of(app: &App, owner: Owner, ids: &Ids) -> Result<Deleted, Proble
 }
 
 async fn rotate_of(app: &App, owner: Owner, ids: &Ids, body: Body) -> Result<Json<FeedObject>, Problem> {
-    let input: SecretRotation = wire::json(body, wire::BODY_MAX).await?;
+    let input: SecretRotation = requests::json(body, requests::BODY_MAX).await?;
     let given = input.secret.as_deref().map(read_secret).transpose()?;
     let keep = input.keep_seconds.unwrap_or(KEEP_SECONDS_DEFAULT);
     if keep > KEEP_SECONDS_MAX {
@@ -283,7 +283,7 @@ async fn take(app: &App, owner: Owner, ids: &Ids, headers: &HeaderMap, body: Bod
     if secrets.is_empty() {
         return Err(refused());
     }
-    let body = wire::bytes(body, app.settings.feeds.bytes_max).await?;
+    let body = requests::bytes(body, app.settings.feeds.bytes_max).await?;
     if let Err(why) = signed.verify(&body, &secrets, now) {
         tracing::warn!(feed.name = %feed.name, feed.owner = feeds::owner(&feed), %why, "a push to feed {} was refused", feed.name);
         return Err(refused());

@@ -16,7 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::queries::{self, ListParams};
-use crate::api::wire::{self, Ids};
+use crate::api::requests::{self, Ids};
 use crate::api::{deployments, functions};
 use crate::app::App;
 use crate::auth::Caller;
@@ -61,7 +61,7 @@ async fn object(app: &App, function: Function, deployment: Option<Deployment>) -
 
 /// Grants as somebody sends them.
 pub fn parse(body: &[u8]) -> Result<Grants, Problem> {
-    let sent: Grants = wire::parse_json(body)?;
+    let sent: Grants = requests::parse_json(body)?;
     check::check(sent).map_err(|complaints| {
         let all: Vec<String> =
             complaints.iter().map(|complaint| format!("`{}`: {}", complaint.key, complaint.why)).collect();
@@ -112,7 +112,7 @@ async fn newest(app: &App, function: Function) -> Result<Json<GrantsObject>, Pro
 async fn set(State(app): State<App>, caller: Caller, ids: Ids, body: Body) -> Result<Json<GrantsObject>, Problem> {
     caller.may(Scope::GrantsWrite)?;
     let id = ids.get("functionId")?;
-    let new = parse(&wire::bytes(body, wire::BODY_MAX).await?)?;
+    let new = parse(&requests::bytes(body, requests::BODY_MAX).await?)?;
     let before = functions::find(&app, &caller.partner, &id).await?;
     let by = key(&caller)?;
     let may_upload = caller.has(Scope::FunctionsWrite);
@@ -151,8 +151,8 @@ async fn approve(
     body: Body,
 ) -> Result<Json<ApprovalObject>, Problem> {
     caller.may(Scope::GrantsWrite)?;
-    let body: NewApproval = wire::json(body, wire::BODY_MAX).await?;
-    let digest = wire::required("digest", body.digest)?;
+    let body: NewApproval = requests::json(body, requests::BODY_MAX).await?;
+    let digest = requests::required("digest", body.digest)?;
     let d = deployments::find_by_path(&app, &caller, &ids).await?;
     if matches!(d.status, BuildStatus::Failed | BuildStatus::Canceled) {
         let message = format!("The build of this deployment is {}: there is nothing to approve", d.status.word());

@@ -10,7 +10,7 @@ use larder_wire::master_keys::{MasterKeyObject, MasterKeysObject, NewRotation, P
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::wire;
+use crate::api::requests;
 use crate::app::App;
 use crate::auth::Operator;
 use crate::problem::{Kind, Problem};
@@ -73,7 +73,7 @@ async fn get(State(app): State<App>, _: Operator) -> Result<Json<MasterKeysObjec
 #[utoipa::path(post, path = "/v1/operator/master-keys/rotation", tag = "operator", operation_id = "rotateMasterKey",
     security(("operator" = [])), request_body = NewRotation, responses((status = 200, body = RotationObject)))]
 async fn rotate(State(app): State<App>, _: Operator, body: Body) -> Result<Json<RotationObject>, Problem> {
-    let body: NewRotation = wire::json(body, wire::BODY_MAX).await?;
+    let body: NewRotation = requests::json(body, requests::BODY_MAX).await?;
     let wanted = match body.key_id {
         Some(id) => Some(id.parse().map_err(|()| Problem::argument("keyId", "must be 16 hex digits"))?),
         None => None,

@@ -11,7 +11,7 @@ use larder_wire::scopes::{Scope, is_scope};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::wire::{self, Deleted, Ids};
+use crate::api::requests::{self, Deleted, Ids};
 use crate::app::App;
 use crate::auth::{self, KeyText, Operator};
 use crate::problem::{Kind, Problem};
@@ -44,13 +44,13 @@ async fn list(State(app): State<App>, _: Operator) -> Result<Json<PartnerList>, 
 #[utoipa::path(post, path = "/v1/partners", tag = "partners", operation_id = "createPartner", security(("operator" = [])),
     request_body = NewPartner, responses((status = 201, body = PartnerObject)))]
 async fn create(State(app): State<App>, _: Operator, body: Body) -> Result<(StatusCode, Json<PartnerObject>), Problem> {
-    let body: NewPartner = wire::json(body, wire::BODY_MAX).await?;
-    let id: PartnerId = wire::id("partnerId", &wire::required("partnerId", body.partner_id)?)?;
+    let body: NewPartner = requests::json(body, requests::BODY_MAX).await?;
+    let id: PartnerId = requests::id("partnerId", &requests::required("partnerId", body.partner_id)?)?;
     if !id.is_label() {
         let why = "must be a DNS label of at most 30 of a-z 0-9 - that does not end in - or -api";
         return Err(Problem::argument("partnerId", why));
     }
-    let name = wire::text("name", wire::required("name", body.name)?, 1..=128)?;
+    let name = requests::text("name", requests::required("name", body.name)?, 1..=128)?;
     let partner = app
         .store
         .insert_partner(&id, &name, app.clock.now_ms())
@@ -69,8 +69,8 @@ async fn get(State(app): State<App>, _: Operator, ids: Ids) -> Result<Json<Partn
 #[utoipa::path(patch, path = "/v1/partners/{partnerId}", tag = "partners", operation_id = "updatePartner",
     security(("operator" = [])), request_body = PartnerPatch, responses((status = 200, body = PartnerObject)))]
 async fn update(State(app): State<App>, _: Operator, ids: Ids, body: Body) -> Result<Json<PartnerObject>, Problem> {
-    let body: PartnerPatch = wire::json(body, wire::BODY_MAX).await?;
-    let name = body.name.map(|name| wire::text("name", name, 1..=128)).transpose()?;
+    let body: PartnerPatch = requests::json(body, requests::BODY_MAX).await?;
+    let name = body.name.map(|name| requests::text("name", name, 1..=128)).transpose()?;
     let mut partner = find(&app, &ids).await?;
     partner.name = name.unwrap_or(partner.name);
     partner.approval_by_another = body.approval_by_another.unwrap_or(partner.approval_by_another);
@@ -102,8 +102,8 @@ async fn create_key(
     ids: Ids,
     body: Body,
 ) -> Result<(StatusCode, Json<KeyObject>), Problem> {
-    let body: NewKey = wire::json(body, wire::BODY_MAX).await?;
-    let scopes = wire::required("scopes", body.scopes)?;
+    let body: NewKey = requests::json(body, requests::BODY_MAX).await?;
+    let scopes = requests::required("scopes", body.scopes)?;
     if scopes.len() > SCOPES_MAX {
         return Err(Problem::argument("scopes", format!("may have at most {SCOPES_MAX} values")));
     }
@@ -114,10 +114,10 @@ async fn create_key(
             format!("{unknown:?} is not a scope of a key; there are {}", known.join(", ")),
         ));
     }
-    let name = wire::text("name", body.name.unwrap_or_default(), 0..=128)?;
+    let name = requests::text("name", body.name.unwrap_or_default(), 0..=128)?;
     let now = app.clock.now_ms();
     let expires_at_ms = match body.expire.filter(|text| !text.is_empty()) {
-        Some(text) => Some(wire::parse_datetime("expire", &text)?.timestamp_millis()),
+        Some(text) => Some(requests::parse_datetime("expire", &text)?.timestamp_millis()),
         None => None,
     };
     if expires_at_ms.is_some_and(|at| at <= now) {

@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use crate::api::functions;
 use crate::api::queries::pairs;
-use crate::api::wire::Ids;
+use crate::api::requests::Ids;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::Problem;

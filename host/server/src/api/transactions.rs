@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::queries::{self, ListParams};
-use crate::api::wire::Ids;
+use crate::api::requests::Ids;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};

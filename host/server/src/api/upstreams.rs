@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::wire::{self, Deleted, Ids};
+use crate::api::requests::{self, Deleted, Ids};
 use crate::app::App;
 use crate::auth::{Caller, Operator};
 use crate::problem::{Kind, Problem};
@@ -95,15 +95,15 @@ async fn get_of(app: &App, owner: Owner, ids: &Ids) -> Result<Json<UpstreamObjec
 }
 
 async fn create_of(app: &App, by: By<'_>, body: Body) -> Result<(StatusCode, Json<UpstreamObject>), Problem> {
-    let mut input: Map<String, Value> = wire::json(body, wire::BODY_MAX).await?;
+    let mut input: Map<String, Value> = requests::json(body, requests::BODY_MAX).await?;
     let (owner, changer) = (by.owner(), by.changer(app, &mut input)?);
-    let name = wire::required("name", text(&mut input, "name")?)?;
+    let name = requests::required("name", text(&mut input, "name")?)?;
     if !is_name(&name) {
         return Err(Problem::argument("name", "must be a DNS label: a-z, 0-9 and - between them, at most 63"));
     }
     let secret = text(&mut input, "secret")?;
-    wire::required("url", input.get("url"))?;
-    let settings = checked(wire::typed(Value::Object(input))?)?;
+    requests::required("url", input.get("url"))?;
+    let settings = checked(requests::typed(Value::Object(input))?)?;
     let (most, has) = (app.settings.egress.upstreams_per_partner, app.store.upstreams(owner.as_ref()).await?.len());
     if has >= most {
         return Err(Exceeded::new(Cap::Upstreams, most as u64, has as u64).into());
@@ -113,7 +113,7 @@ async fn create_of(app: &App, by: By<'_>, body: Body) -> Result<(StatusCode, Jso
     let (created_at_ms, updated_at_ms) = (now, now);
     let mut upstream = Upstream { owner, name, settings, sealed: None, secret_revision, created_at_ms, updated_at_ms };
     if upstream.settings.credential != CredentialKind::None || secret.is_some() {
-        upstream.sealed = Some(seal(app, &upstream, &wire::required("secret", secret)?)?);
+        upstream.sealed = Some(seal(app, &upstream, &requests::required("secret", secret)?)?);
     }
     let taken = |err| {
         let operators = matches!(&err, larder_store::Error::Conflict { key } if key == larder_store::OPERATORS);
@@ -129,13 +129,13 @@ async fn create_of(app: &App, by: By<'_>, body: Body) -> Result<(StatusCode, Jso
 }
 
 async fn update_of(app: &App, by: By<'_>, ids: &Ids, body: Body) -> Result<Json<UpstreamObject>, Problem> {
-    let mut input: Map<String, Value> = wire::json(body, wire::BODY_MAX).await?;
+    let mut input: Map<String, Value> = requests::json(body, requests::BODY_MAX).await?;
     let (owner, changer) = (by.owner(), by.changer(app, &mut input)?);
     let secret = text(&mut input, "secret")?;
     let name = ids.text("name")?;
     let found = app.store.upstreams(owner.as_ref()).await?.into_iter().find(|upstream| upstream.name == name);
     let old = found.ok_or(larder_store::Error::NotFound { what: "upstream" })?;
-    let settings = checked(wire::patched(&old.settings, input)?)?;
+    let settings = checked(requests::patched(&old.settings, input)?)?;
     let updated_at_ms = app.clock.now_ms().max(old.updated_at_ms + 1);
     let mut new = Upstream { settings, updated_at_ms, ..old.clone() };
     new.sealed = match secret {

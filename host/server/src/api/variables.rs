@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 
 use crate::api::functions::{self, changed};
 use crate::api::queries::{self, ListParams};
-use crate::api::wire::{self, Deleted, Ids};
+use crate::api::requests::{self, Deleted, Ids};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
@@ -67,7 +67,7 @@ fn value(value: String) -> Result<String, Problem> {
     if value.contains('\0') {
         return Err(Problem::argument("value", "must not contain NUL"));
     }
-    wire::chars("value", value, 0..=VALUE_CHARS_MAX)
+    requests::chars("value", value, 0..=VALUE_CHARS_MAX)
 }
 
 fn taken(err: larder_store::Error) -> Problem {
@@ -101,11 +101,11 @@ async fn create(
 ) -> Result<(StatusCode, Json<VariableObject>), Problem> {
     caller.may(Scope::FunctionsWrite)?;
     let function: FunctionId = ids.get("functionId")?;
-    let input: VariableInput = wire::json(body, wire::BODY_MAX).await?;
+    let input: VariableInput = requests::json(body, requests::BODY_MAX).await?;
     // Formats before 1.9.4 leave the id out.
-    let id = wire::new_id("variableId", input.variable_id.as_deref().unwrap_or(larder_wire::UNIQUE), &app.clock)?;
-    let name = key(wire::required("key", input.key)?)?;
-    let value = value(wire::required("value", input.value)?)?;
+    let id = requests::new_id("variableId", input.variable_id.as_deref().unwrap_or(larder_wire::UNIQUE), &app.clock)?;
+    let name = key(requests::required("key", input.key)?)?;
+    let value = value(requests::required("value", input.value)?)?;
     functions::find(&app, &caller.partner, &function).await?;
     if app.store.variables(&caller.partner, Some(&function)).await?.len() as u64 >= VARIABLES_MAX {
         return Err(Problem::new(Kind::BadRequest, format!("A function has at most {VARIABLES_MAX} variables")));
@@ -147,7 +147,7 @@ async fn get(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<Va
     operation_id = "updateVariable", request_body = VariableInput, responses((status = 200, body = VariableObject)))]
 async fn update(State(app): State<App>, caller: Caller, ids: Ids, body: Body) -> Result<Json<VariableObject>, Problem> {
     caller.may(Scope::FunctionsWrite)?;
-    let input: VariableInput = wire::json(body, wire::BODY_MAX).await?;
+    let input: VariableInput = requests::json(body, requests::BODY_MAX).await?;
     if input.key.is_none() && input.value.is_none() && input.secret.is_none() {
         return Err(Problem::argument("key", "or `value` or `secret` must be given"));
     }

@@ -8,7 +8,7 @@ use larder_wire::scopes::Scope;
 
 use crate::api::deployments::find_by_path;
 use crate::api::queries::pairs;
-use crate::api::wire::Ids;
+use crate::api::requests::Ids;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};

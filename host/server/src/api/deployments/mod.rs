@@ -21,7 +21,7 @@ use utoipa_axum::routes;
 
 use crate::api::functions;
 use crate::api::queries::{self, ListParams};
-use crate::api::wire::{self, Deleted, Ids};
+use crate::api::requests::{self, Deleted, Ids};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
@@ -63,7 +63,7 @@ pub(super) async fn find_by_path(app: &App, caller: &Caller, ids: &Ids) -> Resul
 
 /// Stores a deployment of these bytes and has it built.
 async fn begin(app: &App, function: &Function, new: NewDeployment) -> Result<DeploymentObject, Problem> {
-    let id = wire::new_id("deploymentId", larder_wire::UNIQUE, &app.clock)?;
+    let id = requests::new_id("deploymentId", larder_wire::UNIQUE, &app.clock)?;
     Ok(deployments::begin(app, function, id, new).await?.into())
 }
 
@@ -138,8 +138,8 @@ async fn duplicate(
 ) -> Result<(StatusCode, Json<DeploymentObject>), Problem> {
     caller.may(Scope::FunctionsWrite)?;
     let function = ids.get("functionId")?;
-    let body: Duplicate = wire::json(body, wire::BODY_MAX).await?;
-    let id = wire::id("deploymentId", &wire::required("deploymentId", body.deployment_id)?)?;
+    let body: Duplicate = requests::json(body, requests::BODY_MAX).await?;
+    let id = requests::id("deploymentId", &requests::required("deploymentId", body.deployment_id)?)?;
     let function = functions::find(&app, &caller.partner, &function).await?;
     let source = find(&app, &caller.partner, &function.id, &id).await?;
     let new = NewDeployment {

@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 
 use crate::api::deployments::{NewDeployment, begin};
 use crate::api::queries::flag;
-use crate::api::wire::{Ids, text};
+use crate::api::requests::{Ids, text};
 use crate::api::{functions, grants};
 use crate::app::App;
 use crate::auth::Caller;

@@ -33,7 +33,7 @@ use self::input::Wanted;
 use crate::api::functions;
 use crate::api::idempotency::{self, Begun, Made, Ticket};
 use crate::api::queries::{self, ListParams};
-use crate::api::wire::{self, Deleted, Ids};
+use crate::api::requests::{self, Deleted, Ids};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
@@ -143,7 +143,7 @@ async fn create(
         current(&app, &caller, &function).await?;
         admission::check(&app, &caller.tenant)?;
     }
-    let body = wire::bytes(body, BODY_MAX).await?;
+    let body = requests::bytes(body, BODY_MAX).await?;
     let peer = peer.map(|Extension(peer)| peer.ip());
     let parts = [b"POST".as_slice(), b"/v1/functions/", function.as_str().as_bytes(), b"/executions", &body];
     let ticket = match idempotency::begin(&app, &caller, peer, &headers, &parts).await? {
@@ -163,7 +163,7 @@ async fn make(
     ticket: &Ticket,
 ) -> Result<Made<ExecutionObject>, Problem> {
     let shown = |object: ExecutionObject| if caller.is_guest() { object.without_logs() } else { object };
-    let input: ExecutionInput = wire::parse_json(body)?;
+    let input: ExecutionInput = requests::parse_json(body)?;
     let wanted = input::check(input, app, peer)?;
     let status = if wanted.asynchronous { StatusCode::ACCEPTED } else { StatusCode::CREATED };
     if ticket.again {

@@ -11,7 +11,7 @@ use larder_wire::executions::ExecutionObject;
 use larder_wire::scopes::Scope;
 
 use crate::api::functions;
-use crate::api::wire::Ids;
+use crate::api::requests::Ids;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};

@@ -8,8 +8,8 @@ use larder_wire::functions::FunctionInput;
 use larder_wire::scopes::is_scope;
 
 use crate::api::functions::scopes;
+use crate::api::requests::{self, required, text};
 use crate::api::runtimes;
-use crate::api::wire::{self, required, text};
 use crate::app::App;
 use crate::problem::{Kind, Problem};
 
@@ -96,7 +96,7 @@ pub fn apply(input: FunctionInput, app: &App, function: &mut Function) -> Result
     if let Some(entrypoint) = input.entrypoint.filter(|entrypoint| !entrypoint.is_empty()) {
         function.entrypoint = text("entrypoint", entrypoint, 1..=1_028)?;
     }
-    function.commands = wire::chars("commands", input.commands.unwrap_or_default(), 0..=8_192)?;
+    function.commands = requests::chars("commands", input.commands.unwrap_or_default(), 0..=8_192)?;
     function.deployment_retention = input.deployment_retention.unwrap_or(0);
     if function.deployment_retention > RETENTION_MAX {
         return Err(Problem::argument("deploymentRetention", format!("must be 0 to {RETENTION_MAX} days")));

@@ -20,7 +20,7 @@ use utoipa_axum::routes;
 
 use self::object::Context;
 use crate::api::queries::{self, ListParams};
-use crate::api::wire::{self, Deleted, Ids};
+use crate::api::requests::{self, Deleted, Ids};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
@@ -76,8 +76,8 @@ async fn create(
     body: Body,
 ) -> Result<(StatusCode, Json<FunctionObject>), Problem> {
     caller.may(Scope::FunctionsWrite)?;
-    let mut input: FunctionInput = wire::json(body, wire::BODY_MAX).await?;
-    let id = wire::new_id("functionId", &wire::required("functionId", input.function_id.take())?, &app.clock)?;
+    let mut input: FunctionInput = requests::json(body, requests::BODY_MAX).await?;
+    let id = requests::new_id("functionId", &requests::required("functionId", input.function_id.take())?, &app.clock)?;
     let mut function = fresh(&app, &caller.partner, id);
     input::apply(input, &app, &mut function)?;
     // What is beyond would be missing in the directory's snapshot.
@@ -126,7 +126,7 @@ async fn get(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<Fu
 async fn update(State(app): State<App>, caller: Caller, ids: Ids, body: Body) -> Result<Json<FunctionObject>, Problem> {
     caller.may(Scope::FunctionsWrite)?;
     let id = ids.get("functionId")?;
-    let input: FunctionInput = wire::json(body, wire::BODY_MAX).await?;
+    let input: FunctionInput = requests::json(body, requests::BODY_MAX).await?;
     let present = app.store.function(&caller.partner, &id).await?;
     // Wrong parameters are reported before a missing function, so they are applied to a fresh one if there is none.
     let mut function = present.clone().unwrap_or_else(|| {
@@ -163,8 +163,8 @@ async fn activate(
 ) -> Result<Json<FunctionObject>, Problem> {
     caller.may(Scope::FunctionsWrite)?;
     let function = ids.get("functionId")?;
-    let body: Activation = wire::json(body, wire::BODY_MAX).await?;
-    let deployment = wire::id("deploymentId", &wire::required("deploymentId", body.deployment_id)?)?;
+    let body: Activation = requests::json(body, requests::BODY_MAX).await?;
+    let deployment = requests::id("deploymentId", &requests::required("deploymentId", body.deployment_id)?)?;
     make_active(&app, &caller, &function, &deployment).await
 }
 

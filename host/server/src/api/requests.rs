@@ -1,4 +1,4 @@
-//! What all resources share on the wire: ids, datetimes, bodies, path parameters, lists.
+//! What all resources use to read requests: ids, datetimes, bodies, path parameters, lists.
 //!
 //! Bodies and path parameters are checked by the handlers, after they asked whether the caller may: the order of checks
 //! is project, key, scope, parameters, existence, state.
