@@ -43,12 +43,12 @@ async fn create(State(app): State<App>, caller: Caller, headers: HeaderMap, body
     let body = requests::bytes(body, app.settings.server.body_bytes_max).await?;
     let attributes = attributes(&headers);
     let parts = [b"POST".as_slice(), b"/v1/events", &attributes, &body];
-    let ticket = match idempotency::begin(&app, &caller, None, &headers, &parts).await? {
+    let ticket = match idempotency::begin(&app.idempotency, &caller, None, &headers, &parts).await? {
         Begun::Answered(response) => return Ok(response),
         Begun::Go(ticket) => ticket,
     };
     let accepted = accept(&app, &caller, &headers, &body).await;
-    ticket.end(&app, accepted.map(|accepted| Made::now(StatusCode::ACCEPTED, accepted))).await
+    ticket.end(&app.idempotency, accepted.map(|accepted| Made::now(StatusCode::ACCEPTED, accepted))).await
 }
 
 /// The headers that are part of an event.

@@ -146,12 +146,12 @@ async fn create(
     let body = requests::bytes(body, BODY_MAX).await?;
     let peer = peer.map(|Extension(peer)| peer.ip());
     let parts = [b"POST".as_slice(), b"/v1/functions/", function.as_str().as_bytes(), b"/executions", &body];
-    let ticket = match idempotency::begin(&app, &caller, peer, &headers, &parts).await? {
+    let ticket = match idempotency::begin(&app.idempotency, &caller, peer, &headers, &parts).await? {
         Begun::Answered(response) => return Ok(response),
         Begun::Go(ticket) => ticket,
     };
     let made = make(&app, &caller, peer, &function, &body, &ticket).await;
-    ticket.end(&app, made).await
+    ticket.end(&app.idempotency, made).await
 }
 
 async fn make(
