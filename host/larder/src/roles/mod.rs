@@ -23,7 +23,7 @@ use larder_platform::key_rotation;
 use larder_platform::ledger::{self, Ledger};
 use larder_platform::objects::Objects;
 use larder_platform::uploads::Staging;
-use larder_platform::{admission, stored};
+use larder_platform::{admission, keys, stored};
 use larder_runtime::Runtime;
 use larder_secrets::{Secrets, private_files};
 use larder_server::app::{App, Parts};
@@ -151,7 +151,7 @@ pub async fn start(
         idempotency: Idempotency { common: common.clone(), secrets: secrets.clone(), counts: Arc::default() },
         executor: Executor { common, runtime, objects, secrets, ledger, gates: Arc::default(), egress, upstreams },
         staging,
-        operator_key_hash: larder_server::auth::hash(operator_key),
+        operator_key_hash: keys::hash(operator_key),
     }))
 }
 

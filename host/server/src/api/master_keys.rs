@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use crate::api::requests;
 use crate::app::App;
 use crate::auth::Operator;
-use crate::problem::{Kind, Problem};
+use crate::problem::Problem;
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(get)).routes(routes!(rotate))
@@ -42,24 +42,6 @@ fn object(seen: Overview) -> MasterKeysObject {
         otherwise: seen.otherwise,
         settled_at: seen.settled_at_ms.map(datetime).unwrap_or_default(),
         processes: seen.users.into_iter().map(process).collect(),
-    }
-}
-
-impl From<key_rotation::Error> for Problem {
-    fn from(err: key_rotation::Error) -> Problem {
-        match &err {
-            key_rotation::Error::NotFirst { .. } => Problem::new(Kind::MasterKeyNotFirst, err.to_string()),
-            key_rotation::Error::NotEverywhere { users, .. } => {
-                let names: Vec<&str> = users.iter().map(|user| user.name.as_str()).collect();
-                Problem::new(Kind::MasterKeyNotEverywhere, format!("{err}; not yet: {}", names.join(", ")))
-            }
-            // The operator is told what is wrong with the file.
-            key_rotation::Error::Secrets(_) => Problem::new(Kind::MasterKeyUnknown, err.to_string()),
-            key_rotation::Error::Store(_) => match err {
-                key_rotation::Error::Store(err) => err.into(),
-                other => Problem::internal(other),
-            },
-        }
     }
 }
 
