@@ -17,6 +17,8 @@ pub mod directory;
 mod error;
 pub mod execution;
 pub mod feeds;
+pub mod functions;
+pub mod grants;
 pub mod idempotency_keys;
 pub mod jobs;
 pub mod key_rotation;
@@ -29,5 +31,6 @@ pub mod quotas;
 pub mod standard_webhooks;
 pub mod stored;
 pub mod uploads;
+pub mod variables;
 
 pub use error::{Error, Result};

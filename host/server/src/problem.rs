@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use larder_model::ids::ExecutionId;
 use larder_platform::bodies::Fault;
 use larder_platform::quotas::{Exceeded, Refused};
-use larder_platform::{key_rotation, keys, objects};
+use larder_platform::{key_rotation, keys, objects, uploads};
 use larder_wire::FORMAT_VERSION;
 use larder_wire::problem::Error;
 pub use larder_wire::problem::Kind;
@@ -199,6 +199,16 @@ impl From<Fault> for Problem {
             Fault::BrokeOff => Problem::new(Kind::BadRequest, "Invalid body: it broke off"),
             Fault::Exceeded(why) => why.into(),
             Fault::Full => Problem::unavailable(fault),
+        }
+    }
+}
+
+impl From<uploads::Error> for Problem {
+    fn from(err: uploads::Error) -> Problem {
+        match err {
+            uploads::Error::Exceeded(why) => why.into(),
+            uploads::Error::Folder(_) => Problem::unavailable(err),
+            uploads::Error::Objects(err) => err.into(),
         }
     }
 }
