@@ -7,11 +7,11 @@ use bytes::Bytes;
 use larder_model::RequestRecord;
 use larder_model::ids::EnrolmentId;
 use larder_model::time::Millis;
+use larder_platform::common::Common;
 use larder_platform::execution::request::CLIENT_IP;
 use larder_wire::executions::{ExecutionInput, Headers};
 
 use crate::api::requests;
-use crate::app::App;
 use crate::problem::{Kind, Problem};
 
 const BODY_CHARS_MAX: usize = 10_485_760;
@@ -30,9 +30,9 @@ pub struct Wanted {
     pub enrolment: Option<EnrolmentId>,
 }
 
-pub fn check(input: ExecutionInput, app: &App, peer: Option<IpAddr>) -> Result<Wanted, Problem> {
-    let host = app.settings.server.root_url.split("://").last().unwrap_or_default().trim_end_matches('/').to_owned();
-    check_at(input, app.clock.now_ms(), &host, peer)
+pub fn check(input: ExecutionInput, common: &Common, peer: Option<IpAddr>) -> Result<Wanted, Problem> {
+    let host = common.settings.server.root_url.split("://").last().unwrap_or_default().trim_end_matches('/').to_owned();
+    check_at(input, common.clock.now_ms(), &host, peer)
 }
 
 fn check_at(input: ExecutionInput, now: Millis, host: &str, peer: Option<IpAddr>) -> Result<Wanted, Problem> {
