@@ -35,6 +35,7 @@ pub mod quotas;
 pub mod standard_webhooks;
 pub mod stored;
 pub mod uploads;
+pub mod upstreams;
 pub mod variables;
 
 pub use error::{Error, Result};

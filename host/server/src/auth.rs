@@ -1,6 +1,6 @@
 //! Authentication: credentials → caller, partner and scopes.
 //!
-//! [`Caller`] and [`Operator`] are extractors. A handler that takes one cannot be reached without valid
+//! [`Caller`], [`Operator`] and [`Author`] are extractors. A handler that takes one cannot be reached without valid
 //! credentials. What makes a key valid is in [`larder_platform::keys`].
 
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use larder_model::ids::{KeyId, PartnerId};
 use larder_model::time::Clock;
 use larder_platform::admission;
 use larder_platform::bodies::Account;
+use larder_platform::common::Owner;
 use larder_platform::directory::Tenant;
 use larder_platform::keys::{self, Denied, KeyText};
 use larder_store::Changer;
@@ -23,6 +24,8 @@ use crate::problem::{Kind, Problem};
 use crate::routing::{Endpoint, PARTNER_HEADERS};
 
 const KEY_HEADER: &str = "x-appwrite-key";
+/// Below this path, operations are the operator's.
+pub const OPERATORS: &str = "/v1/operator/";
 
 /// The caller of a partner's API: a key of the partner, or a guest.
 pub struct Caller {
@@ -93,18 +96,56 @@ impl FromRequestParts<App> for Caller {
     }
 }
 
-/// The partner that a request is for, without authentication: the handler checks a credential other than a key.
-pub struct OfPartner(pub PartnerId);
+/// The author of an operation that partners have on what they own and the operator on what the operator owns
+/// ([`crate::api::owners`]).
+pub enum Author {
+    Partner(Caller),
+    Operator,
+}
 
-impl FromRequestParts<App> for OfPartner {
+impl Author {
+    pub fn owner(&self) -> Owner {
+        match self {
+            Author::Partner(caller) => Some(caller.partner.clone()),
+            Author::Operator => None,
+        }
+    }
+
+    /// The operator may do everything with what is the operator's.
+    pub fn may(&self, scope: Scope) -> Result<(), Problem> {
+        match self {
+            Author::Partner(caller) => caller.may(scope),
+            Author::Operator => Ok(()),
+        }
+    }
+}
+
+impl FromRequestParts<App> for Author {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<OfPartner, Problem> {
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Author, Problem> {
+        if parts.uri.path().starts_with(OPERATORS) {
+            return Operator::from_request_parts(parts, app).await.map(|_| Author::Operator);
+        }
+        Caller::from_request_parts(parts, app).await.map(Author::Partner)
+    }
+}
+
+/// Whose the subject of a request is, without authentication: the handler checks a credential other than a key.
+pub struct Addressed(pub Owner);
+
+impl FromRequestParts<App> for Addressed {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Addressed, Problem> {
+        if parts.uri.path().starts_with(OPERATORS) {
+            return Ok(Addressed(None));
+        }
         let partner = partner(parts)?;
         if let (Some(account), Some(tenant)) = (parts.extensions.get::<Account>(), app.directory.tenant(&partner)) {
             account.belongs_to(&tenant.bodies, false);
         }
-        Ok(OfPartner(partner))
+        Ok(Addressed(Some(partner)))
     }
 }
 

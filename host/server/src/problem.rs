@@ -83,14 +83,6 @@ impl Problem {
         tracing::warn!(error = %cause, "a request could not be served now");
         Problem::new(Kind::Unavailable, "Try again in a moment")
     }
-
-    /// A conflict becomes a problem of this kind with this message. Any other error keeps its own.
-    pub fn or_taken(err: larder_store::Error, kind: Kind, message: &str) -> Problem {
-        match err {
-            larder_store::Error::Conflict { .. } => Problem::new(kind, message),
-            other => other.into(),
-        }
-    }
 }
 
 impl From<larder_platform::Error> for Problem {

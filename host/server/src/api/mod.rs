@@ -1,7 +1,7 @@
 //! The management API: HTTP, one file per resource.
 //!
 //! * [`problem`]: errors → HTTP. [`requests`]: what all resources use to read them. [`queries`]: list calls → `store::listing`.
-//! * [`idempotency`]: the same request, the same answer.
+//! * [`idempotency`]: the same request, the same answer. [`owners`]: the same handlers for partners and the operator.
 //! * [`by_name`]: arrays are no objects. [`document`]: what all operations of the document share.
 //! * [`router`]: all routes. The document at `/v1/openapi.json` is made from the same router, so no route can be
 //!   missing from it.
@@ -24,6 +24,7 @@ mod health;
 pub mod idempotency;
 mod limits;
 mod master_keys;
+mod owners;
 mod partners;
 pub mod queries;
 mod requests;
