@@ -2,11 +2,13 @@
 //!
 //! * [`directory`]: an in-memory snapshot of the tenants. [`admission`], [`backlog`], [`stored`], [`bodies`], [`uploads`] and
 //!   [`idempotency_keys`] enforce each tenant's limits, which [`quotas`] lists.
-//! * [`deployments`]: every change of what a function runs.
+//! * Services, each the only place that changes the state of its subject: [`partners`], [`keys`], [`functions`], [`deployments`],
+//!   [`grants`], [`variables`], [`enrolments`], [`upstreams`], [`feeds`], [`events`], [`executions`], [`dead_letters`],
+//!   [`key_rotation`]. A service checks
+//!   the change against the state, stores it, and notifies whom it concerns before it returns. It refuses by [`Error`].
 //! * [`execution`]: the one way to run a function. [`ledger`]: the only writer of outcomes.
 //! * [`jobs`]: background jobs, one file per kind.
-//! * [`feeds`] and [`standard_webhooks`]: items of external services. [`needs`]: grants that an upload lacks.
-//! * [`key_rotation`]: the rotation of master keys. [`objects`]: uploaded bytes.
+//! * [`standard_webhooks`]: authentication of pushes. [`needs`]: grants that an upload lacks. [`objects`]: uploaded bytes.
 
 pub mod admission;
 pub mod backlog;
