@@ -254,12 +254,17 @@ impl Api {
 
     /// Sends one event in structured mode.
     pub async fn event(&self, id: &str, kind: &str, subject: Option<&str>, data: Value) -> Answer {
+        self.try_event(id, kind, subject, data).await.expect("an answer")
+    }
+
+    /// The same to a process that may die before it answers.
+    pub async fn try_event(&self, id: &str, kind: &str, subject: Option<&str>, data: Value) -> reqwest::Result<Answer> {
         let mut event = json!({ "specversion": "1.0", "id": id, "source": "/tests", "type": kind, "data": data });
         if let Some(subject) = subject {
             event["subject"] = subject.into();
         }
         let request = self.request(Method::POST, "/events").header("content-type", "application/cloudevents+json");
-        Api::send(request.body(event.to_string())).await
+        Api::try_send(request.body(event.to_string())).await
     }
 
     /// A synchronous execution; gives the execution, which may have failed.

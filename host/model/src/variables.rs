@@ -17,3 +17,10 @@ pub struct Variable {
     pub created_at_ms: Millis,
     pub updated_at_ms: Millis,
 }
+
+impl Variable {
+    /// What its value is sealed for.
+    pub fn place(&self) -> [&str; 3] {
+        [self.partner.as_str(), self.function.as_str(), &self.name]
+    }
+}

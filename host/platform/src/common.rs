@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use larder_model::ids::PartnerId;
 use larder_model::settings::Settings;
 use larder_model::time::Clock;
+use larder_model::zones::Zones;
+use larder_secrets::Secrets;
 use larder_signals::Signals;
 use larder_signals::lifecycle::Lifecycle;
 use larder_store::Store;
@@ -12,6 +15,9 @@ use crate::bodies::Bodies;
 use crate::directory::Directory;
 use crate::jobs::fairness::Fairness;
 
+/// Whose something is: a partner's or, with `None`, the operator's.
+pub type Owner = Option<PartnerId>;
+
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Common(Arc<Parts>);
@@ -19,6 +25,7 @@ pub struct Common(Arc<Parts>);
 pub struct Parts {
     pub settings: Settings,
     pub clock: Clock,
+    pub zones: Zones,
     pub store: Store,
     pub directory: Directory,
     pub signals: Signals,
@@ -63,3 +70,10 @@ macro_rules! context {
     };
 }
 pub(crate) use context;
+
+context! {
+    /// The context of services that encrypt or decrypt values.
+    Sealer {
+        secrets: Secrets,
+    }
+}

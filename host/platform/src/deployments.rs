@@ -1,7 +1,7 @@
 //! Deployments: every change of the code that a function runs.
 //!
 //! * [`begin`] stores a deployment and queues its build, [`cancel`] cancels it, and [`ended`] is called when it has ended.
-//! * [`activate`] and [`approve`] make it the active one, if its grants are approved. [`delete`] removes it.
+//! * [`activate`] makes it the active one, if its grants are approved ([`crate::grants`]). [`delete`] removes it.
 //!
 //! The rule: **every change of what runs goes through [`changed`]**. So it takes effect in this process before the request is
 //! answered, and in the others when they are notified.
@@ -9,9 +9,9 @@
 use larder_model::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
 use larder_model::{BuildStatus, Deployment, Digest, Function, FunctionSettings, Grants};
 use larder_signals::Work;
-use larder_store::{Approved, Result};
 
 use crate::common::Common;
+use crate::error::{Error, Result};
 use crate::jobs::schedules;
 
 /// A deployment as it is uploaded.
@@ -62,24 +62,31 @@ pub async fn begin(common: &Common, function: &Function, id: DeploymentId, new: 
     Ok(deployment)
 }
 
-/// Cancels a build. Returns `false` if it had ended already.
-pub async fn cancel(common: &Common, deployment: &mut Deployment) -> Result<bool> {
+/// Cancels a build. One that was canceled before stays as it is.
+pub async fn cancel(common: &Common, deployment: &mut Deployment) -> Result<()> {
+    if deployment.status == BuildStatus::Canceled {
+        return Ok(());
+    }
     deployment.status = BuildStatus::Canceled;
     deployment.build_logs.push_str("canceled\n");
     deployment.updated_at_ms = common.clock.now_ms();
-    common.store.update_build(deployment, None, &common.clock).await
+    let canceled = common.store.update_build(deployment, None, &common.clock).await?;
+    if canceled { Ok(()) } else { Err(Error::BuildCompleted) }
 }
 
 /// Must be called after a build was recorded as ended: the deployment may have been activated with it.
-pub async fn ended(common: &Common, deployment: &Deployment) -> Result<()> {
+pub async fn ended(common: &Common, deployment: &Deployment) -> larder_store::Result<()> {
     if deployment.status == BuildStatus::Ready && deployment.activate {
         changed(common, &deployment.partner, &deployment.function).await?;
     }
     Ok(())
 }
 
-/// Activates the deployment. Returns `false`, and changes nothing, if its grants are not approved.
+/// Activates a deployment that is ready. Returns `false`, and changes nothing, if its grants are not approved.
 pub async fn activate(common: &Common, deployment: &Deployment, by: Option<&KeyId>) -> Result<bool> {
+    if deployment.status != BuildStatus::Ready {
+        return Err(Error::BuildNotReady(deployment.status.word()));
+    }
     let approved = common.store.activate_deployment(deployment, by, &common.clock).await?;
     if approved {
         changed(common, &deployment.partner, &deployment.function).await?;
@@ -87,24 +94,14 @@ pub async fn activate(common: &Common, deployment: &Deployment, by: Option<&KeyI
     Ok(approved)
 }
 
-/// Approves the grants that the deployment requests, as they were read under this digest. Activates it if it was uploaded for
-/// that.
-pub async fn approve(common: &Common, deployment: &Deployment, digest: &str, by: &KeyId) -> Result<Approved> {
-    let approved = common.store.approve_grants(deployment, digest, by, &common.clock).await?;
-    if let Approved::Yes { .. } = approved {
-        changed(common, &deployment.partner, &deployment.function).await?;
-    }
-    Ok(approved)
-}
-
 pub async fn delete(common: &Common, deployment: &Deployment) -> Result<()> {
     common.store.delete_deployment(deployment).await?;
-    changed(common, &deployment.partner, &deployment.function).await
+    Ok(changed(common, &deployment.partner, &deployment.function).await?)
 }
 
 /// Makes a change of a function, its deployments, grants or variables take effect: reloads the tenant and arms the function's
 /// schedule.
-pub async fn changed(common: &Common, partner: &PartnerId, function: &FunctionId) -> Result<()> {
+pub async fn changed(common: &Common, partner: &PartnerId, function: &FunctionId) -> larder_store::Result<()> {
     common.directory.reload(partner).await?;
     schedules::arm(common, partner, function).await
 }

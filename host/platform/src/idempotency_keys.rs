@@ -1,10 +1,22 @@
-//! The number of idempotency keys of each partner.
+//! Idempotency keys: the context of those who use them, and the number of keys of each partner.
+
+use std::sync::Arc;
 
 use dashmap::DashMap;
 use larder_model::ids::PartnerId;
 use larder_model::time::Millis;
+use larder_secrets::Secrets;
 
-use crate::common::Common;
+use crate::common::{Common, context};
+
+context! {
+    /// The context of requests under idempotency keys.
+    Idempotency {
+        /// Encrypts the answers that are kept.
+        secrets: Secrets,
+        counts: Arc<KeyCounts>,
+    }
+}
 
 /// The approximate number of keys of each partner: counted periodically, and incremented as keys are claimed.
 #[derive(Default)]

@@ -22,14 +22,7 @@ use larder_secrets::{Plain, Secrets};
 use larder_store::sealed::{SEALED, SealedColumn, SealedRow};
 use larder_store::{Agreed, KeyUser, SealingKey, Store};
 
-use crate::common::{Common, context};
-
-context! {
-    /// The context of key rotation.
-    KeyRotation {
-        secrets: Secrets,
-    }
-}
+use crate::common::{Common, Sealer};
 
 /// A process that misses this many of its polls is taken for dead.
 const POLLS_MISSED: u32 = 6;
@@ -147,91 +140,89 @@ fn user(secrets: &Secrets, holder: &str, now: Millis) -> KeyUser {
 }
 
 /// Polls every `secrets.poll`, for as long as the process lives.
-pub async fn watch(rotation: KeyRotation) {
-    let drain = rotation.life.drain();
+pub async fn watch(sealer: Sealer) {
+    let drain = sealer.life.drain();
     // An error is logged when it begins and not at every poll.
     let mut wrong = String::new();
     loop {
-        let found = poll_key_file(&rotation).await.err().map(|err| err.to_string()).unwrap_or_default();
+        let found = poll_key_file(&sealer).await.err().map(|err| err.to_string()).unwrap_or_default();
         if found != wrong && !found.is_empty() {
             tracing::error!(error = %found, "master keys: the known keys remain in use");
         }
         wrong = found;
         tokio::select! {
-            () = tokio::time::sleep(rotation.settings.secrets.poll) => {}
+            () = tokio::time::sleep(sealer.settings.secrets.poll) => {}
             () = drain.cancelled() => return,
         }
     }
 }
 
-async fn poll_key_file(rotation: &KeyRotation) -> Result<(), Error> {
-    let read = rotation.secrets.reread();
+async fn poll_key_file(sealer: &Sealer) -> Result<(), Error> {
+    let read = sealer.secrets.reread();
     if let Ok(true) = read {
-        tracing::info!(known = ?rotation.secrets.known(), "the master key file has other keys");
+        tracing::info!(known = ?sealer.secrets.known(), "the master key file has other keys");
     }
     // The embedded database has no other process.
-    if !rotation.store.is_embedded() {
-        report(rotation).await?;
+    if !sealer.store.is_embedded() {
+        report(sealer).await?;
     }
     Ok(read.map(drop)?)
 }
 
 /// Reports the keys that this process knows, and adopts the sealing key of the installation.
-async fn report(rotation: &KeyRotation) -> Result<SealingKey, Error> {
+async fn report(sealer: &Sealer) -> Result<SealingKey, Error> {
     let report_state = async || {
-        let user = user(&rotation.secrets, &rotation.holder, rotation.clock.now_ms());
-        rotation.store.report_keys(&user).await
+        let user = user(&sealer.secrets, &sealer.holder, sealer.clock.now_ms());
+        sealer.store.report_keys(&user).await
     };
     let sealing = report_state().await?;
-    if sealing.id == rotation.secrets.sealing() {
+    if sealing.id == sealer.secrets.sealing() {
         return Ok(sealing);
     }
-    rotation.secrets.seal_with(sealing.id, rotation.clock.now_ms())?;
+    sealer.secrets.seal_with(sealing.id, sealer.clock.now_ms())?;
     tracing::info!(key = %sealing.id, "values are encrypted under the master key {} from now on", sealing.id);
     Ok(report_state().await?)
 }
 
 /// Makes the first key of the file the sealing key and rewraps up to `limit` values. If `wanted` is given, the first key must
 /// be it.
-pub async fn rotate(rotation: &KeyRotation, wanted: Option<MasterKeyId>, limit: u64) -> Result<Rewrapped, Error> {
-    rotation.secrets.reread()?;
-    let first = rotation.secrets.known()[0];
+pub async fn rotate(sealer: &Sealer, wanted: Option<MasterKeyId>, limit: u64) -> Result<Rewrapped, Error> {
+    sealer.secrets.reread()?;
+    let first = sealer.secrets.known()[0];
     if let Some(wanted) = wanted.filter(|wanted| *wanted != first) {
         return Err(Error::NotFirst { wanted, first });
     }
-    report(rotation).await?;
-    let now = rotation.clock.now_ms();
-    match rotation.store.agree_on_key(first, now, alive(rotation, now)).await? {
-        Agreed::Yes(_) => report(rotation).await?,
+    report(sealer).await?;
+    let now = sealer.clock.now_ms();
+    match sealer.store.agree_on_key(first, now, alive(sealer, now)).await? {
+        Agreed::Yes(_) => report(sealer).await?,
         Agreed::Unknown(users) => return Err(Error::NotEverywhere { key: first, users }),
     };
-    rewrap(rotation, limit).await
+    rewrap(sealer, limit).await
 }
 
 /// A process is alive if it was seen since this time.
-fn alive(rotation: &KeyRotation, now: Millis) -> Millis {
-    now - (rotation.settings.secrets.poll * POLLS_MISSED).as_millis() as Millis
+fn alive(sealer: &Sealer, now: Millis) -> Millis {
+    now - (sealer.settings.secrets.poll * POLLS_MISSED).as_millis() as Millis
 }
 
-async fn rewrap(rotation: &KeyRotation, limit: u64) -> Result<Rewrapped, Error> {
+async fn rewrap(sealer: &Sealer, limit: u64) -> Result<Rewrapped, Error> {
     let begun = Instant::now();
     let mut done = Rewrapped::default();
     for column in SEALED {
         let mut after: Option<Vec<String>> = None;
         loop {
             let batch = BATCH.min((limit - done.values).min(BATCH as u64) as usize);
-            if batch == 0 || begun.elapsed() >= CALL || rotation.life.is_draining() {
+            if batch == 0 || begun.elapsed() >= CALL || sealer.life.is_draining() {
                 return Ok(done);
             }
-            let rows = rotation
-                .store
-                .sealed_under_other_key(column, &rotation.secrets.header(), after.as_deref(), batch)
-                .await?;
+            let rows =
+                sealer.store.sealed_under_other_key(column, &sealer.secrets.header(), after.as_deref(), batch).await?;
             let Some(last) = rows.last() else { break };
             after = Some(last.key.clone());
             let mut rewrapped = Vec::with_capacity(rows.len());
             for row in rows {
-                match rotation.secrets.rewrap(&row.context(), &row.sealed) {
+                match sealer.secrets.rewrap(&row.context(), &row.sealed) {
                     Ok(Some(sealed)) => rewrapped.push((row, sealed)),
                     Ok(None) => {}
                     Err(err) => {
@@ -243,8 +234,8 @@ async fn rewrap(rotation: &KeyRotation, limit: u64) -> Result<Rewrapped, Error> 
                 }
             }
             if !rewrapped.is_empty() {
-                rotation.store.note_rewrap(rotation.clock.now_ms()).await?;
-                done.values += rotation.store.replace_sealed(column, &rewrapped).await?;
+                sealer.store.note_rewrap(sealer.clock.now_ms()).await?;
+                done.values += sealer.store.replace_sealed(column, &rewrapped).await?;
             }
         }
     }
@@ -256,12 +247,12 @@ fn named(column: &SealedColumn, row: &SealedRow) -> String {
 }
 
 /// Counts the values under each key.
-pub async fn overview(rotation: &KeyRotation) -> Result<Overview, Error> {
-    let sealing = report(rotation).await?;
-    let now = rotation.clock.now_ms();
-    let users = rotation.store.key_users(alive(rotation, now)).await?;
+pub async fn overview(sealer: &Sealer) -> Result<Overview, Error> {
+    let sealing = report(sealer).await?;
+    let now = sealer.clock.now_ms();
+    let users = sealer.store.key_users(alive(sealer, now)).await?;
     let follow = users.iter().all(|user| user.sealing == sealing.id);
-    let settle = rotation.settings.secrets.settle.as_millis() as Millis;
+    let settle = sealer.settings.secrets.settle.as_millis() as Millis;
     let since = users
         .iter()
         .map(|user| user.sealing_since_ms)
@@ -270,11 +261,11 @@ pub async fn overview(rotation: &KeyRotation) -> Result<Overview, Error> {
         .unwrap_or(now);
     let settled_at_ms = follow.then_some(since + settle);
     // Counted after it is known whether values may still be written.
-    let known = rotation.secrets.known();
+    let known = sealer.secrets.known();
     let headers: Vec<_> = known.iter().map(|id| larder_secrets::header(*id)).collect();
     let (mut values, mut all) = (vec![0; known.len()], 0);
     for column in SEALED {
-        let count = rotation.store.count_sealed(column, &headers).await?;
+        let count = sealer.store.count_sealed(column, &headers).await?;
         all += count.all;
         values.iter_mut().zip(count.under).for_each(|(sum, more)| *sum += more);
     }

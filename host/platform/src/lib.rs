@@ -2,27 +2,43 @@
 //!
 //! * [`directory`]: an in-memory snapshot of the tenants. [`admission`], [`backlog`], [`stored`], [`bodies`], [`uploads`] and
 //!   [`idempotency_keys`] enforce each tenant's limits, which [`quotas`] lists.
-//! * [`deployments`]: every change of what a function runs.
+//! * Services, each the only place that changes the state of its subject: [`partners`], [`keys`], [`functions`], [`deployments`],
+//!   [`grants`], [`variables`], [`enrolments`], [`upstreams`], [`feeds`], [`events`], [`executions`], [`fanouts`], [`dead_letters`],
+//!   [`key_rotation`]. A service checks
+//!   the change against the state, stores it, and notifies whom it concerns before it returns. It refuses by [`Error`].
 //! * [`execution`]: the one way to run a function. [`ledger`]: the only writer of outcomes.
 //! * [`jobs`]: background jobs, one file per kind.
-//! * [`feeds`] and [`standard_webhooks`]: items of external services. [`needs`]: grants that an upload lacks.
-//! * [`key_rotation`]: the rotation of master keys. [`objects`]: uploaded bytes.
+//! * [`standard_webhooks`]: authentication of pushes. [`needs`]: grants that an upload lacks. [`objects`]: uploaded bytes.
 
 pub mod admission;
 pub mod backlog;
 pub mod bodies;
 pub mod common;
+pub mod dead_letters;
 pub mod deployments;
 pub mod directory;
+pub mod enrolments;
+mod error;
+pub mod events;
 pub mod execution;
+pub mod executions;
+pub mod fanouts;
 pub mod feeds;
+pub mod functions;
+pub mod grants;
 pub mod idempotency_keys;
 pub mod jobs;
 pub mod key_rotation;
+pub mod keys;
 pub mod ledger;
 pub mod needs;
 pub mod objects;
+pub mod partners;
 pub mod quotas;
 pub mod standard_webhooks;
 pub mod stored;
 pub mod uploads;
+pub mod upstreams;
+pub mod variables;
+
+pub use error::{Error, Result};

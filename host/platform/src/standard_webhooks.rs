@@ -38,14 +38,12 @@ impl Secret {
     }
 
     /// A secret that the sender chose: base64 of 24 to 64 bytes, with or without the prefix `whsec_`.
-    pub fn given(text: &str) -> Result<Secret, String> {
+    pub fn given(text: &str) -> Result<Secret, InvalidSecret> {
         let text = text.strip_prefix(PREFIX).unwrap_or(text);
         let bytes = BASE64_STANDARD.decode(text).map(|bytes| bytes.len());
         match bytes.is_ok_and(|bytes| GIVEN_BYTES.contains(&bytes)) {
             true => Ok(Secret { text: format!("{PREFIX}{text}"), until_ms: None }),
-            false => {
-                Err("must be base64 of 24 to 64 bytes, with or without whsec_ in front (Standard Webhooks)".into())
-            }
+            false => Err(InvalidSecret),
         }
     }
 
@@ -54,6 +52,11 @@ impl Secret {
         Some(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
     }
 }
+
+/// A text is no secret of Standard Webhooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be base64 of 24 to 64 bytes, with or without whsec_ in front (Standard Webhooks)")]
+pub struct InvalidSecret;
 
 /// Why a message is refused. Senders get the same answer for all reasons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,11 +1,14 @@
-//! What handlers are given.
+//! The state of the router. A handler takes the part that it uses: `State<Common>`, `State<Sealer>`, …
 
 use std::sync::Arc;
 
-use larder_model::zones::Zones;
+use axum::extract::FromRef;
+use larder_egress::Client;
+use larder_egress::upstreams::Upstreams;
+use larder_platform::common::{Common, Sealer};
 use larder_platform::execution::Executor;
-use larder_platform::idempotency_keys::KeyCounts;
-use larder_platform::key_rotation::KeyRotation;
+use larder_platform::idempotency_keys::Idempotency;
+use larder_platform::objects::Objects;
 use larder_platform::uploads::Staging;
 
 /// Cheap to clone.
@@ -15,11 +18,9 @@ pub struct App(Arc<Parts>);
 /// Derefs to the [`Executor`], and so to what the whole platform shares.
 pub struct Parts {
     pub executor: Executor,
-    pub key_rotation: KeyRotation,
+    pub sealer: Sealer,
+    pub idempotency: Idempotency,
     pub staging: Staging,
-    /// The number of idempotency keys of each partner.
-    pub idempotency: KeyCounts,
-    pub zones: Zones,
     /// SHA-256 of the operator key's text.
     pub operator_key_hash: [u8; 32],
 }
@@ -28,6 +29,27 @@ impl App {
     pub fn new(parts: Parts) -> App {
         App(Arc::new(parts))
     }
+}
+
+macro_rules! parts {
+    ($($type:ident: $field:ident;)*) => {$(
+        impl FromRef<App> for $type {
+            fn from_ref(app: &App) -> $type {
+                app.$field.clone()
+            }
+        }
+    )*};
+}
+
+parts! {
+    Client: egress;
+    Common: common;
+    Executor: executor;
+    Idempotency: idempotency;
+    Objects: objects;
+    Sealer: sealer;
+    Staging: staging;
+    Upstreams: upstreams;
 }
 
 impl std::ops::Deref for App {

@@ -1,29 +1,22 @@
 //! Authentication: credentials → caller, partner and scopes.
 //!
-//! * [`Caller`], [`Operator`]: extractors. A handler that takes one cannot be reached without valid credentials.
-//! * [`ApiKey`](larder_model::ApiKey) texts: `larder_<key id>_<64 hex digits>_<8 hex digits>`, made by [`KeyText::generate`].
-//!   The last part is a checksum: a mistyped key is refused before any look-up, and scanners can find leaked keys. Only the
-//!   SHA-256 of the whole text is stored.
-//!
-//! The rule: **a key acts for its own partner only**. It is looked up among the keys of the partner that the request names,
-//! so a key of another partner is unknown there.
+//! [`Caller`], [`Operator`] and [`Author`] are extractors. A handler that takes one cannot be reached without valid
+//! credentials. What makes a key valid is in [`larder_platform::keys`].
 
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use hex::FromHex;
 use http::request::Parts;
 use http::{HeaderMap, Method};
-use larder_model::ApiKey;
 use larder_model::ids::{KeyId, PartnerId};
 use larder_model::time::Clock;
 use larder_platform::admission;
 use larder_platform::bodies::Account;
+use larder_platform::common::Owner;
 use larder_platform::directory::Tenant;
+use larder_platform::keys::{self, Denied, KeyText};
 use larder_store::Changer;
 use larder_wire::scopes::Scope;
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::app::App;
@@ -31,7 +24,8 @@ use crate::problem::{Kind, Problem};
 use crate::routing::{Endpoint, PARTNER_HEADERS};
 
 const KEY_HEADER: &str = "x-appwrite-key";
-const PREFIX: &str = "larder_";
+/// Below this path, operations are the operator's.
+pub const OPERATORS: &str = "/v1/operator/";
 
 /// The caller of a partner's API: a key of the partner, or a guest.
 pub struct Caller {
@@ -89,7 +83,7 @@ impl FromRequestParts<App> for Caller {
             tenant = app.directory.tenant(&partner);
         }
         let tenant = tenant.ok_or_else(|| Problem::not_found(Kind::PartnerNotFound, "Project"))?;
-        let key = text.map(|text| key(&tenant, text, app.clock.now_ms())).transpose()?;
+        let key = text.map(|text| keys::verify(&tenant, text, app.clock.now_ms())).transpose()?;
         if let Some(account) = parts.extensions.get::<Account>() {
             account.belongs_to(&tenant.bodies, key.is_some());
         }
@@ -102,18 +96,56 @@ impl FromRequestParts<App> for Caller {
     }
 }
 
-/// The partner that a request is for, without authentication: the handler checks a credential other than a key.
-pub struct OfPartner(pub PartnerId);
+/// The author of an operation that partners have on what they own and the operator on what the operator owns
+/// ([`crate::api::owners`]).
+pub enum Author {
+    Partner(Caller),
+    Operator,
+}
 
-impl FromRequestParts<App> for OfPartner {
+impl Author {
+    pub fn owner(&self) -> Owner {
+        match self {
+            Author::Partner(caller) => Some(caller.partner.clone()),
+            Author::Operator => None,
+        }
+    }
+
+    /// The operator may do everything with what is the operator's.
+    pub fn may(&self, scope: Scope) -> Result<(), Problem> {
+        match self {
+            Author::Partner(caller) => caller.may(scope),
+            Author::Operator => Ok(()),
+        }
+    }
+}
+
+impl FromRequestParts<App> for Author {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<OfPartner, Problem> {
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Author, Problem> {
+        if parts.uri.path().starts_with(OPERATORS) {
+            return Operator::from_request_parts(parts, app).await.map(|_| Author::Operator);
+        }
+        Caller::from_request_parts(parts, app).await.map(Author::Partner)
+    }
+}
+
+/// Whose the subject of a request is, without authentication: the handler checks a credential other than a key.
+pub struct Addressed(pub Owner);
+
+impl FromRequestParts<App> for Addressed {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Addressed, Problem> {
+        if parts.uri.path().starts_with(OPERATORS) {
+            return Ok(Addressed(None));
+        }
         let partner = partner(parts)?;
         if let (Some(account), Some(tenant)) = (parts.extensions.get::<Account>(), app.directory.tenant(&partner)) {
             account.belongs_to(&tenant.bodies, false);
         }
-        Ok(OfPartner(partner))
+        Ok(Addressed(Some(partner)))
     }
 }
 
@@ -153,29 +185,8 @@ fn key_text(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     match headers.get(KEY_HEADER).map(|text| text.to_str()) {
         None | Some(Ok("")) => Ok(None),
         Some(Ok(text)) => Ok(Some(text)),
-        Some(Err(_)) => Err(unknown_key()),
+        Some(Err(_)) => Err(Denied::Unknown.into()),
     }
-}
-
-fn unknown_key() -> Problem {
-    Problem::new(Kind::Unauthorized, "The key is not one of this project")
-}
-
-/// The key, if it is a key of this partner and has not expired.
-fn key<'t>(tenant: &'t Tenant, text: &str, now: i64) -> Result<&'t ApiKey, Problem> {
-    if !text.starts_with(PREFIX) {
-        return Err(Problem::new(Kind::Scope, "The key is of an unknown kind"));
-    }
-    let id = KeyText::id_of(text).ok_or_else(unknown_key)?;
-    let key = tenant.keys.get(&id).ok_or_else(unknown_key)?;
-    let stored: [u8; 32] = FromHex::from_hex(&key.secret_hash).ok().ok_or_else(unknown_key)?;
-    if !bool::from(hash(text).ct_eq(&stored)) {
-        return Err(unknown_key());
-    }
-    if key.expires_at_ms.is_some_and(|at| at <= now) {
-        return Err(Problem::new(Kind::KeyExpired, "The key has expired"));
-    }
-    Ok(key)
 }
 
 /// The operator of the installation, who belongs to no partner.
@@ -187,72 +198,8 @@ impl FromRequestParts<App> for Operator {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Operator, Problem> {
         let text = key_text(&parts.headers)?;
         match text {
-            Some(text) if bool::from(hash(text).ct_eq(&app.operator_key_hash)) => Ok(Operator(())),
+            Some(text) if keys::is_text(text, &app.operator_key_hash) => Ok(Operator(())),
             _ => Err(Problem::new(Kind::Unauthorized, "This needs the operator key")),
         }
-    }
-}
-
-/// The SHA-256 of a key's text: the only form in which a key is stored.
-pub fn hash(text: &str) -> [u8; 32] {
-    Sha256::digest(text.as_bytes()).into()
-}
-
-/// The text of a new API key. It is shown once and never stored.
-pub struct KeyText {
-    pub id: KeyId,
-    pub text: String,
-}
-
-impl KeyText {
-    pub fn generate(clock: &Clock) -> KeyText {
-        let id = KeyId::generate(clock);
-        let mut secret = [0; 32];
-        getrandom::fill(&mut secret).expect("the operating system gives random bytes");
-        let body = format!("{PREFIX}{id}_{}", hex::encode(secret.as_slice()));
-        let text = format!("{body}_{}", checksum(&body));
-        KeyText { id, text }
-    }
-
-    /// The public id in a key's text; `None` if the text is damaged.
-    fn id_of(text: &str) -> Option<KeyId> {
-        let (body, sum) = text.rsplit_once('_')?;
-        if sum != checksum(body) {
-            return None;
-        }
-        let (id, secret) = body.strip_prefix(PREFIX)?.rsplit_once('_')?;
-        <[u8; 32]>::from_hex(secret).ok()?;
-        id.parse().ok()
-    }
-}
-
-fn checksum(body: &str) -> String {
-    hex::encode(&hash(body)[..4])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_id_is_read_from_intact_key_texts_only() {
-        let key = KeyText::generate(&Clock::System);
-        assert_eq!(KeyText::id_of(&key.text), Some(key.id.clone()));
-        assert_eq!(key.text.len(), "larder_".len() + 26 + 1 + 64 + 1 + 8);
-        for at in 0..key.text.len() {
-            let mut bytes = key.text.clone().into_bytes();
-            bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
-            assert_eq!(KeyText::id_of(std::str::from_utf8(&bytes).unwrap()), None, "byte {at}");
-        }
-        for text in ["", "larder_", "larder___", &key.text[..key.text.len() - 9], &format!("{}0", key.text)] {
-            assert_eq!(KeyText::id_of(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn generated_keys_differ() {
-        let (a, b) = (KeyText::generate(&Clock::System), KeyText::generate(&Clock::System));
-        assert_ne!(a.id, b.id);
-        assert_ne!(hash(&a.text), hash(&b.text));
     }
 }

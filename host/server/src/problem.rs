@@ -6,8 +6,9 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use larder_model::ids::ExecutionId;
-use larder_platform::objects;
+use larder_platform::bodies::Fault;
 use larder_platform::quotas::{Exceeded, Refused};
+use larder_platform::{key_rotation, keys, objects, uploads};
 use larder_wire::FORMAT_VERSION;
 use larder_wire::problem::Error;
 pub use larder_wire::problem::Kind;
@@ -82,13 +83,49 @@ impl Problem {
         tracing::warn!(error = %cause, "a request could not be served now");
         Problem::new(Kind::Unavailable, "Try again in a moment")
     }
+}
 
-    /// A conflict becomes a problem of this kind with this message. Any other error keeps its own.
-    pub fn or_taken(err: larder_store::Error, kind: Kind, message: &str) -> Problem {
-        match err {
-            larder_store::Error::Conflict { .. } => Problem::new(kind, message),
-            other => other.into(),
-        }
+impl From<larder_platform::Error> for Problem {
+    fn from(err: larder_platform::Error) -> Problem {
+        use larder_platform::Error;
+        let message = err.to_string();
+        let kind = match err {
+            Error::Store(err) => return err.into(),
+            Error::Secrets(err) => return err.into(),
+            Error::Exceeded(why) => return why.into(),
+            Error::Body(fault) => return fault.into(),
+            Error::Unwritten(err) => return Problem::unavailable(err),
+            Error::OutcomeUnknown(id) => return Problem::outcome_unknown(&id),
+            Error::Invalid { .. } => Kind::ArgumentInvalid,
+            Error::TooMany { .. } | Error::NoPush | Error::NoOwnGrants => Kind::BadRequest,
+            Error::PartnerExists => Kind::PartnerExists,
+            Error::FunctionExists => Kind::FunctionExists,
+            Error::VariableExists => Kind::VariableExists,
+            Error::FeedExists => Kind::FeedExists,
+            Error::UpstreamExists | Error::OperatorsUpstream => Kind::UpstreamExists,
+            Error::EnrolmentExists => Kind::EnrolmentExists,
+            Error::FanoutStatus(_) => Kind::FanoutStatus,
+            Error::SecretVariable => Kind::UnsetSecret,
+            Error::PushRefused => Kind::SignatureInvalid,
+            Error::BuildNotReady(_) | Error::BuildEnded(_) => Kind::BuildNotReady,
+            Error::BuildCompleted => Kind::BuildCompleted,
+            Error::GrantsChanged => Kind::GrantsChanged,
+            Error::OwnUpload(_) => Kind::OwnUpload,
+            Error::BodyOfQueued { .. } => Kind::PayloadTooLarge,
+            Error::ExecutionInProgress => Kind::ExecutionInProgress,
+        };
+        Problem::new(kind, message)
+    }
+}
+
+impl From<keys::Denied> for Problem {
+    fn from(why: keys::Denied) -> Problem {
+        let kind = match why {
+            keys::Denied::OtherKind => Kind::Scope,
+            keys::Denied::Unknown => Kind::Unauthorized,
+            keys::Denied::Expired => Kind::KeyExpired,
+        };
+        Problem::new(kind, why.to_string())
     }
 }
 
@@ -142,6 +179,48 @@ impl From<objects::Error> for Problem {
         match err {
             objects::Error::Store { .. } => Problem::unavailable(err),
             objects::Error::Corrupt { .. } | objects::Error::Settings { .. } => Problem::internal(err),
+        }
+    }
+}
+
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Problem {
+        match fault {
+            Fault::TooLarge { max } => {
+                Problem::new(Kind::BodyTooLarge, format!("Invalid body: it has more than {max} bytes"))
+            }
+            Fault::TooSlow => Problem::new(Kind::BodyTooSlow, "Invalid body: it came too slowly"),
+            Fault::BrokeOff => Problem::new(Kind::BadRequest, "Invalid body: it broke off"),
+            Fault::Exceeded(why) => why.into(),
+            Fault::Full => Problem::unavailable(fault),
+        }
+    }
+}
+
+impl From<uploads::Error> for Problem {
+    fn from(err: uploads::Error) -> Problem {
+        match err {
+            uploads::Error::Exceeded(why) => why.into(),
+            uploads::Error::Folder(_) => Problem::unavailable(err),
+            uploads::Error::Objects(err) => err.into(),
+        }
+    }
+}
+
+impl From<key_rotation::Error> for Problem {
+    fn from(err: key_rotation::Error) -> Problem {
+        match &err {
+            key_rotation::Error::NotFirst { .. } => Problem::new(Kind::MasterKeyNotFirst, err.to_string()),
+            key_rotation::Error::NotEverywhere { users, .. } => {
+                let names: Vec<&str> = users.iter().map(|user| user.name.as_str()).collect();
+                Problem::new(Kind::MasterKeyNotEverywhere, format!("{err}; not yet: {}", names.join(", ")))
+            }
+            // The operator is told what is wrong with the file.
+            key_rotation::Error::Secrets(_) => Problem::new(Kind::MasterKeyUnknown, err.to_string()),
+            key_rotation::Error::Store(_) => match err {
+                key_rotation::Error::Store(err) => err.into(),
+                other => Problem::internal(other),
+            },
         }
     }
 }

@@ -82,7 +82,7 @@ impl FanoutObject {
             done: progress.done,
             failed: progress.failed,
             conflicts: progress.conflicts,
-            held_back: held_back && running,
+            held_back,
             rate: (rate * 10.0).round() / 10.0,
             expected_end: ends.map(datetime),
         }
@@ -106,8 +106,8 @@ mod tests {
         assert_eq!(object.expected_end, Some(datetime(20_000)));
         // Once it has ended, time does not slow it down.
         fanout = Fanout { status: FanoutStatus::Completed, updated_at_ms: 20_000, ..fanout };
-        let object = FanoutObject::new(fanout.clone(), Progress { done: 1_000, ..progress }, true, 900_000);
-        assert_eq!((object.rate, object.held_back, object.expected_end), (110.0, false, None));
+        let object = FanoutObject::new(fanout.clone(), Progress { done: 1_000, ..progress }, false, 900_000);
+        assert_eq!((object.rate, object.expected_end), (110.0, None));
         // Nothing has run yet.
         let fresh = Fanout { status: FanoutStatus::Running, expected: None, ..fanout };
         let object = FanoutObject::new(fresh, Progress::default(), false, 10_000);

@@ -206,6 +206,21 @@ fn each_outside_service_is_spoken_to_by_one_crate() {
     assert_eq!(wrong, [] as [&str; 0]);
 }
 
+/// Verbs of the store's methods that change what callers have made.
+const CHANGES: [&str; 9] =
+    ["insert_", "update_", "delete_", "set_", "activate_", "approve_", "redrive", "discard_", "take_page"];
+
+#[test]
+fn handlers_change_state_through_services() {
+    let changes = |file: &PathBuf| {
+        let text: String = read(file).split_whitespace().collect();
+        CHANGES.iter().any(|verb| text.contains(&format!(".store.{verb}")))
+    };
+    let found = |folder: &str| files(folder, ".rs").into_iter().filter(changes).collect::<Vec<_>>();
+    assert_eq!([found("host/server"), found("host/larder")], [vec![], vec![]] as [Vec<PathBuf>; 2]);
+    assert!(!found("host/platform").is_empty(), "services do");
+}
+
 #[test]
 fn the_linter_forbids_the_time_of_the_system_and_loose_tasks() {
     let forbidden = read(&workspace().join("clippy.toml"));

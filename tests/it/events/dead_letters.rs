@@ -208,7 +208,8 @@ both!(what_its_process_dies_of_is_given_up, async |on| {
     let mut larder = Larder::start_with(options).await;
     let api = larder.api();
     api.deploy("probe", &guests::guest("probe"), json!({ "events": ["probe.echo"] })).await;
-    api.event("e", "probe.echo", None, json!({})).await.is(202);
+    // The function may run, and the process die of it, before the event is answered.
+    let _ = api.try_event("e", "probe.echo", None, json!({})).await;
     larder.ended().await;
     larder.restart().await;
     let api = larder.api();

@@ -239,8 +239,9 @@ both!(what_is_pushed_must_be_signed_just_now_and_takes_effect_once, async |on| {
     let forged = [
         vec![],
         good.clone(),
-        signed(&secret, "msg_2", now() - 301, &other),
-        signed(&secret, "msg_2", now() + 301, &other),
+        signed(&secret, "msg_2", now() - 330, &other),
+        // Time passes until it arrives.
+        signed(&secret, "msg_2", now() + 330, &other),
         signed("whsec_c29tZWJvZHkgZWxzZSdzIHNlY3JldA==", "msg_2", now(), &other),
         signed(&secret, "msg_2", now(), &body),
     ];

@@ -9,9 +9,10 @@ use larder_model::ApiKey;
 use larder_model::ids::PartnerId;
 use larder_model::settings::DEV_PARTNER;
 use larder_model::time::Clock;
+use larder_platform::keys::{self, KeyText, NewKey};
+use larder_platform::partners;
 use larder_secrets::write_private;
 use larder_server::app::App;
-use larder_server::auth::{self, KeyText};
 use larder_wire::scopes::Scope;
 
 /// Networks that functions may be granted besides the public internet: services on the developer's own machine.
@@ -33,16 +34,19 @@ pub async fn prepare(app: &App, operator_key: &str) -> anyhow::Result<String> {
     let partner: PartnerId = DEV_PARTNER.parse()?;
     let file = app.settings.data.join("dev.env");
     if app.directory.tenant(&partner).is_none() {
-        match app.store.insert_partner(&partner, "Demo", app.clock.now_ms()).await {
+        match partners::create(app, &partner, "Demo").await {
+            Ok(_) => {}
             // Another process with the same database has just created it.
-            Ok(_) | Err(larder_store::Error::Conflict { .. }) => {}
+            Err(larder_platform::Error::PartnerExists) => app.directory.reload(&partner).await?,
             Err(err) => return Err(err.into()),
         }
-        app.directory.reload(&partner).await?;
     }
     let key = match stored_key(app, &partner, &file) {
         Some(key) => key,
-        None => make_key(app, &partner, &app.clock).await?,
+        None => {
+            let new = NewKey { name: "larder dev".into(), scopes: scopes().collect(), expires_at_ms: None };
+            keys::create(app, &partner, new).await?.1
+        }
     };
     let endpoint = format!("http://{}/v1", app.settings.server.listen);
     let text = format!(
@@ -56,27 +60,11 @@ pub async fn prepare(app: &App, operator_key: &str) -> anyhow::Result<String> {
 fn stored_key(app: &App, partner: &PartnerId, file: &Path) -> Option<String> {
     let text = std::fs::read_to_string(file).ok()?;
     let key = text.lines().find_map(|line| line.strip_prefix("LARDER_KEY="))?.to_owned();
-    let hash = hex::encode(auth::hash(&key));
+    let hash = hex::encode(keys::hash(&key));
     let all = |known: &ApiKey| scopes().all(|scope| known.scopes.contains(&scope));
     app.directory.tenant(partner)?.keys.values().any(|known| known.secret_hash == hash && all(known)).then_some(key)
 }
 
 fn scopes() -> impl Iterator<Item = String> {
     Scope::ALL.iter().map(|scope| scope.words()[0].to_owned())
-}
-
-async fn make_key(app: &App, partner: &PartnerId, clock: &Clock) -> anyhow::Result<String> {
-    let KeyText { id, text: key } = KeyText::generate(clock);
-    let record = ApiKey {
-        id,
-        partner: partner.clone(),
-        name: "larder dev".into(),
-        secret_hash: hex::encode(auth::hash(&key)),
-        scopes: scopes().collect(),
-        created_at_ms: clock.now_ms(),
-        expires_at_ms: None,
-    };
-    app.store.insert_key(&record).await?;
-    app.directory.reload(partner).await?;
-    Ok(key)
 }

@@ -13,16 +13,17 @@ use larder_model::settings::Settings;
 use larder_model::time::{Clock, instant};
 use larder_model::zones::Zones;
 use larder_platform::bodies::Bodies;
-use larder_platform::common::{self, Common};
+use larder_platform::common::{self, Common, Sealer};
 use larder_platform::directory::Directory;
 use larder_platform::execution::Executor;
+use larder_platform::idempotency_keys::Idempotency;
 use larder_platform::jobs::fairness::Fairness;
 use larder_platform::jobs::retention::{self, Retention};
-use larder_platform::key_rotation::{self, KeyRotation};
+use larder_platform::key_rotation;
 use larder_platform::ledger::{self, Ledger};
 use larder_platform::objects::Objects;
 use larder_platform::uploads::Staging;
-use larder_platform::{admission, stored};
+use larder_platform::{admission, keys, stored};
 use larder_runtime::Runtime;
 use larder_secrets::{Secrets, private_files};
 use larder_server::app::{App, Parts};
@@ -137,6 +138,7 @@ pub async fn start(
     let common = Common::new(common::Parts {
         settings,
         clock,
+        zones,
         store,
         directory,
         signals,
@@ -146,12 +148,11 @@ pub async fn start(
         holder,
     });
     Ok(App::new(Parts {
-        key_rotation: KeyRotation { common: common.clone(), secrets: secrets.clone() },
+        sealer: Sealer { common: common.clone(), secrets: secrets.clone() },
+        idempotency: Idempotency { common: common.clone(), secrets: secrets.clone(), counts: Arc::default() },
         executor: Executor { common, runtime, objects, secrets, ledger, gates: Arc::default(), egress, upstreams },
         staging,
-        idempotency: Default::default(),
-        zones,
-        operator_key_hash: larder_server::auth::hash(operator_key),
+        operator_key_hash: keys::hash(operator_key),
     }))
 }
 
@@ -161,7 +162,7 @@ pub const COMPILE: &str = "__compile";
 /// Starts the tasks of these roles and those of every process.
 pub fn run(app: &App, roles: &[Role], listeners: Listeners) -> anyhow::Result<()> {
     app.life.spawn("partners", app.directory.clone().watch(app.settings.partners.poll, app.life.clone()));
-    app.life.spawn("master keys", key_rotation::watch(app.key_rotation.clone()));
+    app.life.spawn("master keys", key_rotation::watch(app.sealer.clone()));
     app.signals.start(&roles.iter().flat_map(|role| role.works_on()).copied().collect::<Vec<_>>(), &app.life);
     if app.settings.server.calls_per_minute > 0 {
         app.life.spawn("calls", admission::share(app.common.clone()));

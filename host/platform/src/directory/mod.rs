@@ -366,8 +366,7 @@ impl Directory {
         // A secret is in the environment only if it is granted.
         let granted = |variable: &Variable| !variable.secret || grants.secrets.contains(&variable.name);
         for variable in sealed.into_iter().filter(granted) {
-            let place = [function.partner.as_str(), function.id.as_str(), variable.name.as_str()];
-            match self.0.secrets.open(&place, &variable.sealed) {
+            match self.0.secrets.open(&variable.place(), &variable.sealed) {
                 Ok(value) => variables.push((variable.name, value.text().to_string())),
                 Err(err) => {
                     tracing::error!(

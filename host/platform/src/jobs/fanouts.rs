@@ -14,10 +14,10 @@ use larder_signals::crash::{self, Point};
 use larder_store::{ClaimedRange, Queue, RANGES_AT_ONCE, RangeClaim, Waiting};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::backlog;
 use crate::common::Common;
 use crate::execution::Executor;
 use crate::execution::ranges::{self, SliceEnd};
+use crate::fanouts;
 use crate::jobs::driver::{Job, Next};
 use crate::jobs::fairness;
 
@@ -74,19 +74,10 @@ impl Job for Fanouts {
     }
 }
 
-/// Is nothing of a partner's fan-outs claimed for now? Too many of its executions are due or waiting, or its functions emit
-/// events faster than they can be routed.
-pub fn is_held_back(common: &Common, waiting: &Waiting) -> bool {
-    let worker = &common.settings.worker;
-    waiting.due >= u64::from(worker.due_max)
-        || waiting.executions >= u64::from(worker.waiting_per_partner)
-        || backlog::emits_too_much(common, waiting)
-}
-
 /// Claims a range of the partner whose turn it is: the one that has used the least CPU time.
 pub async fn claim(executor: &Executor, held: &HeldRanges) -> larder_store::Result<Option<ClaimedRange>> {
     let full = held.full(executor.settings.worker.executions_per_partner);
-    let rests = |waiting: &Waiting| is_held_back(executor, waiting);
+    let rests = |waiting: &Waiting| fanouts::is_held_back(executor, waiting);
     let mut partners = fairness::next(executor, Queue::Fanouts, full, PARTNERS, rests).await?;
     executor.fairness.by_turn(&mut partners);
     for partner in &partners {

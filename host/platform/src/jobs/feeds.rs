@@ -27,7 +27,7 @@ use metrics::{counter, gauge};
 
 use crate::backlog;
 use crate::common::context;
-use crate::feeds::owner;
+use crate::feeds::{items, owner};
 use crate::jobs::driver::{Job, Next};
 
 /// Due feeds in one step.
@@ -182,7 +182,7 @@ async fn poll(poller: &Poller, feed: &Feed) {
             crash::point(Point::FeedFetched);
             let unchanged = answer.is_none();
             let (page, moved) = next(poller, feed, settings, answer);
-            match crate::feeds::take(poller, feed, &page, Some(&moved)).await {
+            match items::take(poller, feed, &page, Some(&moved)).await {
                 Ok(Some(_)) if unchanged => "unchanged",
                 Ok(Some(_)) => "good",
                 Ok(None) => "lost",
@@ -254,7 +254,7 @@ async fn fetch(poller: &Poller, feed: &Feed, settings: &PollSettings) -> Result<
         Ok(_) => format!("its answer has more than {most} bytes"),
         Err(err) => err.to_string(),
     })?;
-    let page = crate::feeds::read(poller, feed, &body.to_bytes())?;
+    let page = items::read(poller, feed, &body.to_bytes())?;
     let etag = fields::single(&head.headers, header::ETAG);
     let etag = etag.filter(|etag| etag.len() <= ETAG_BYTES_MAX && fields::Tag::parse(etag).is_some());
     Ok(Some(Answer { page, etag: etag.map(str::to_owned) }))

@@ -6,7 +6,8 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use larder_model::ids::EnrolmentId;
 use larder_model::{Enrolment, EnrolmentStatus};
-use larder_platform::jobs::retention;
+use larder_platform::common::Common;
+use larder_platform::enrolments;
 use larder_store::filters;
 use larder_wire::enrolments::{EnrolmentChange, EnrolmentList, EnrolmentObject, NewEnrolment};
 use larder_wire::scopes::Scope;
@@ -15,7 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::queries::{self, ListParams};
-use crate::api::wire::{self, Deleted, Ids};
+use crate::api::requests::{self, Deleted, Ids};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
@@ -41,88 +42,79 @@ fn settings(settings: Option<Box<RawValue>>) -> Result<String, Problem> {
 #[utoipa::path(get, path = "/v1/enrolments", tag = "enrolments", operation_id = "listEnrolments", params(ListParams),
     responses((status = 200, body = EnrolmentList)))]
 async fn list(
-    State(app): State<App>,
+    State(common): State<Common>,
     caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Json<EnrolmentList>, Problem> {
     caller.may(Scope::EnrolmentsRead)?;
     let query = queries::parse(query.as_deref(), filters::ENROLMENTS, &[])?;
-    let page = app.store.list_enrolments(&caller.partner, &query.listing).await?;
+    let page = common.store.list_enrolments(&caller.partner, &query.listing).await?;
     Ok(Json(EnrolmentList { total: page.total, enrolments: page.rows.into_iter().map(Into::into).collect() }))
 }
 
 #[utoipa::path(post, path = "/v1/enrolments", tag = "enrolments", operation_id = "createEnrolment",
     request_body = NewEnrolment, responses((status = 201, body = EnrolmentObject)))]
 async fn create(
-    State(app): State<App>,
+    State(common): State<Common>,
     caller: Caller,
     body: Body,
 ) -> Result<(StatusCode, Json<EnrolmentObject>), Problem> {
     caller.may(Scope::EnrolmentsWrite)?;
-    let body: NewEnrolment = wire::json(body, wire::BODY_MAX).await?;
-    let now = app.clock.now_ms();
+    let body: NewEnrolment = requests::json(body, requests::BODY_MAX).await?;
+    let now = common.clock.now_ms();
     let enrolment = Enrolment {
         partner: caller.partner.clone(),
-        id: EnrolmentId::generate(&app.clock),
-        function: wire::id("functionId", &wire::required("functionId", body.function_id.or(body.function))?)?,
-        end_user: wire::text("endUser", wire::required("endUser", body.end_user)?, 1..=128)?,
-        topic: wire::text("topic", wire::required("topic", body.topic)?, 1..=255)?,
+        id: EnrolmentId::generate(&common.clock),
+        function: requests::id("functionId", &requests::required("functionId", body.function_id.or(body.function))?)?,
+        end_user: requests::text("endUser", requests::required("endUser", body.end_user)?, 1..=128)?,
+        topic: requests::text("topic", requests::required("topic", body.topic)?, 1..=255)?,
         settings: settings(body.settings)?,
         status: EnrolmentStatus::Active,
         created_at_ms: now,
         updated_at_ms: now,
     };
-    app.store.insert_enrolment(&enrolment).await.map_err(|err| {
-        Problem::or_taken(
-            err,
-            Kind::EnrolmentExists,
-            "This end user is already enrolled in this function with this topic",
-        )
-    })?;
+    enrolments::create(&common, &enrolment).await?;
     Ok((StatusCode::CREATED, Json(enrolment.into())))
 }
 
-async fn find(app: &App, caller: &Caller, id: &EnrolmentId) -> Result<Enrolment, Problem> {
-    let found = app.store.enrolment(&caller.partner, id).await?;
+async fn find(common: &Common, caller: &Caller, id: &EnrolmentId) -> Result<Enrolment, Problem> {
+    let found = common.store.enrolment(&caller.partner, id).await?;
     found.ok_or_else(|| Problem::not_found(Kind::EnrolmentNotFound, "Enrolment"))
 }
 
 #[utoipa::path(get, path = "/v1/enrolments/{enrolmentId}", tag = "enrolments", operation_id = "getEnrolment",
     responses((status = 200, body = EnrolmentObject)))]
-async fn get(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<EnrolmentObject>, Problem> {
+async fn get(State(common): State<Common>, caller: Caller, ids: Ids) -> Result<Json<EnrolmentObject>, Problem> {
     caller.may(Scope::EnrolmentsRead)?;
-    Ok(Json(find(&app, &caller, &ids.get("enrolmentId")?).await?.into()))
+    Ok(Json(find(&common, &caller, &ids.get("enrolmentId")?).await?.into()))
 }
 
 /// Replaces what is given; what is not stays.
 #[utoipa::path(patch, path = "/v1/enrolments/{enrolmentId}", tag = "enrolments", operation_id = "updateEnrolment",
     request_body = EnrolmentChange, responses((status = 200, body = EnrolmentObject)))]
 async fn update(
-    State(app): State<App>,
+    State(common): State<Common>,
     caller: Caller,
     ids: Ids,
     body: Body,
 ) -> Result<Json<EnrolmentObject>, Problem> {
     caller.may(Scope::EnrolmentsWrite)?;
     let id = ids.get("enrolmentId")?;
-    let change: EnrolmentChange = wire::json(body, wire::BODY_MAX).await?;
+    let change: EnrolmentChange = requests::json(body, requests::BODY_MAX).await?;
     let status = change.status.map(|word| {
         EnrolmentStatus::from_word(&word)
             .ok_or_else(|| Problem::argument("status", format!("must be one of {}", EnrolmentStatus::WORDS.join(", "))))
     });
     let (status, settings) = (status.transpose()?, change.settings.map(|text| settings(Some(text))).transpose()?);
-    let now = app.clock.now_ms();
-    app.store.update_enrolment(&caller.partner, &id, status, settings.as_deref(), now).await?;
-    Ok(Json(find(&app, &caller, &id).await?.into()))
+    enrolments::update(&common, &caller.partner, &id, status, settings.as_deref()).await?;
+    Ok(Json(find(&common, &caller, &id).await?.into()))
 }
 
 /// Its state goes with it; its executions and transactions stay.
 #[utoipa::path(delete, path = "/v1/enrolments/{enrolmentId}", tag = "enrolments", operation_id = "deleteEnrolment",
     responses((status = 204)))]
-async fn delete(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Deleted, Problem> {
+async fn delete(State(common): State<Common>, caller: Caller, ids: Ids) -> Result<Deleted, Problem> {
     caller.may(Scope::EnrolmentsWrite)?;
-    let id = ids.get("enrolmentId")?;
-    let removal = app.store.delete_enrolment(&caller.partner, &id, app.clock.now_ms()).await?;
-    retention::sweep_at_once(&app, &removal).await;
+    enrolments::delete(&common, &caller.partner, &ids.get("enrolmentId")?).await?;
     Ok(Deleted)
 }

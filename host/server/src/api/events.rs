@@ -5,12 +5,11 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::Response;
-use larder_model::ids::EventId;
 use larder_model::time::instant;
-use larder_model::{ExecutionStatus, Per, StoredEvent, cloudevents};
-use larder_platform::{backlog, stored};
-use larder_signals::Work;
-use larder_signals::crash::{self, Point};
+use larder_model::{ExecutionStatus, Per, cloudevents};
+use larder_platform::common::Common;
+use larder_platform::events;
+use larder_platform::idempotency_keys::Idempotency;
 use larder_store::{COUNTED_MAX, Delivery, EventHead, EventName};
 use larder_wire::datetime;
 use larder_wire::events::{Accepted, AcceptedEvent, Counts, DeliveryObject, EventObject};
@@ -20,7 +19,7 @@ use utoipa_axum::routes;
 
 use crate::api::idempotency::{self, Begun, Made};
 use crate::api::queries::pairs;
-use crate::api::wire::{self, Ids};
+use crate::api::requests::{self, Ids};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
@@ -38,17 +37,22 @@ pub fn router() -> OpenApiRouter<App> {
     )),
     params(("Idempotency-Key" = Option<String>, Header, description = idempotency::DESCRIPTION)),
     responses((status = 202, body = Accepted)))]
-async fn create(State(app): State<App>, caller: Caller, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+async fn create(
+    State(keys): State<Idempotency>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
     caller.may(Scope::EventsWrite)?;
-    let body = wire::bytes(body, app.settings.server.body_bytes_max).await?;
+    let body = requests::bytes(body, keys.settings.server.body_bytes_max).await?;
     let attributes = attributes(&headers);
     let parts = [b"POST".as_slice(), b"/v1/events", &attributes, &body];
-    let ticket = match idempotency::begin(&app, &caller, None, &headers, &parts).await? {
+    let ticket = match idempotency::begin(&keys, &caller, None, &headers, &parts).await? {
         Begun::Answered(response) => return Ok(response),
         Begun::Go(ticket) => ticket,
     };
-    let accepted = accept(&app, &caller, &headers, &body).await;
-    ticket.end(&app, accepted.map(|accepted| Made::now(StatusCode::ACCEPTED, accepted))).await
+    let accepted = accept(&keys, &caller, &headers, &body).await;
+    ticket.end(&keys, accepted.map(|accepted| Made::now(StatusCode::ACCEPTED, accepted))).await
 }
 
 /// The headers that are part of an event.
@@ -64,43 +68,15 @@ fn attributes(headers: &HeaderMap) -> Vec<u8> {
     lines.concat()
 }
 
-async fn accept(app: &App, caller: &Caller, headers: &HeaderMap, body: &[u8]) -> Result<Accepted, Problem> {
-    let now = app.clock.now_ms();
-    let parsed =
-        cloudevents::parse(headers, body, instant(now)).map_err(|err| Problem::argument(&err.name(), &err.why))?;
-    backlog::admit_events(app, &caller.tenant, parsed.len()).await??;
-    let rows: Vec<StoredEvent> = parsed
-        .into_iter()
-        .map(|event| StoredEvent {
-            partner: caller.partner.clone(),
-            row: EventId::generate(&app.clock),
-            id: event.id,
-            source: event.source,
-            kind: event.kind,
-            subject: event.subject,
-            time: event.time,
-            data_content_type: event.data_content_type,
-            data: event.data.into(),
-            attributes: event.attributes,
-            depth: 0,
-            root: None,
-            created_at_ms: now,
-        })
-        .collect();
-    let bytes = rows.iter().map(|event| event.data.len() as u64).sum();
-    stored::admit(app, &caller.tenant.stored, bytes)?;
-    let answers = app.store.insert_events(&rows).await?;
-    caller.tenant.stored.add(bytes);
-    crash::point(Point::EventStored);
-    app.signals.push(Work::Events);
-    let duplicates = || rows.iter().zip(&answers).filter(|(_, answer)| answer.duplicate).map(|(event, _)| event);
-    let mut differ = app.store.differ(&duplicates().collect::<Vec<_>>()).await?.into_iter();
-    let accepted = rows.into_iter().zip(answers).map(|(event, answer)| AcceptedEvent {
-        row: answer.row.into(),
-        id: event.id,
-        source: event.source,
-        duplicate: answer.duplicate,
-        differs: answer.duplicate && differ.next().unwrap_or(false),
+async fn accept(common: &Common, caller: &Caller, headers: &HeaderMap, body: &[u8]) -> Result<Accepted, Problem> {
+    let parsed = cloudevents::parse(headers, body, instant(common.clock.now_ms()));
+    let parsed = parsed.map_err(|err| Problem::argument(&err.name(), &err.why))?;
+    let accepted = events::accept(common, &caller.tenant, parsed).await?.into_iter().map(|accepted| AcceptedEvent {
+        row: accepted.row.into(),
+        id: accepted.event.id,
+        source: accepted.event.source,
+        duplicate: accepted.duplicate,
+        differs: accepted.differs,
     });
     let events: Vec<AcceptedEvent> = accepted.collect();
     Ok(Accepted { total: events.len(), events })
@@ -122,7 +98,7 @@ fn counts(delivery: &Delivery) -> Counts {
         description = "With it, `eventId` is the event's own id at this source; without, its `$id`")),
     responses((status = 200, body = EventObject)))]
 async fn get(
-    State(app): State<App>,
+    State(common): State<Common>,
     caller: Caller,
     ids: Ids,
     RawQuery(query): RawQuery,
@@ -138,9 +114,9 @@ async fn get(
             EventName::Row(&row)
         }
     };
-    let head = app.store.event_head(&caller.partner, name).await?;
+    let head = common.store.event_head(&caller.partner, name).await?;
     let head = head.ok_or_else(|| Problem::not_found(Kind::EventNotFound, "Event"))?;
-    let deliveries = app.store.deliveries(&caller.partner, &head.row).await?;
+    let deliveries = common.store.deliveries(&caller.partner, &head.row).await?;
     let expanding = deliveries.values().any(|delivery| delivery.expanding);
     let deliveries = deliveries.into_iter().map(|(function, delivery)| {
         let executions = counts(&delivery);

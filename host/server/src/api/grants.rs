@@ -5,9 +5,11 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use larder_model::grants::{Difference, Leads, check};
 use larder_model::ids::KeyId;
-use larder_model::{BuildStatus, Deployment, Function, Grants, Partner};
+use larder_model::{Deployment, Function, Grants, Partner};
+use larder_platform::common::Common;
+use larder_platform::grants;
+use larder_store::filters;
 use larder_store::listing::Listing;
-use larder_store::{Approved, filters};
 use larder_wire::datetime;
 use larder_wire::grants::{ApprovalObject, AskedObject, GrantChangeList, GrantsObject, NewApproval, shown};
 use larder_wire::known::Known;
@@ -16,7 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::queries::{self, ListParams};
-use crate::api::wire::{self, Ids};
+use crate::api::requests::{self, Ids};
 use crate::api::{deployments, functions};
 use crate::app::App;
 use crate::auth::Caller;
@@ -49,8 +51,8 @@ fn asked(function: &Function, leads: &Leads, d: Deployment) -> AskedObject {
     }
 }
 
-async fn object(app: &App, function: Function, deployment: Option<Deployment>) -> Result<GrantsObject, Problem> {
-    let leads = app.store.leads(&function.partner, &function.id).await?;
+async fn object(common: &Common, function: Function, deployment: Option<Deployment>) -> Result<GrantsObject, Problem> {
+    let leads = common.store.leads(&function.partner, &function.id).await?;
     Ok(GrantsObject {
         moved: Difference::between(&leads.complete(&function.grants), &leads.bind(&function.grants)).widens,
         deployment: deployment.map(|deployment| asked(&function, &leads, deployment)),
@@ -61,7 +63,7 @@ async fn object(app: &App, function: Function, deployment: Option<Deployment>) -
 
 /// Grants as somebody sends them.
 pub fn parse(body: &[u8]) -> Result<Grants, Problem> {
-    let sent: Grants = wire::parse_json(body)?;
+    let sent: Grants = requests::parse_json(body)?;
     check::check(sent).map_err(|complaints| {
         let all: Vec<String> =
             complaints.iter().map(|complaint| format!("`{}`: {}", complaint.key, complaint.why)).collect();
@@ -84,10 +86,6 @@ pub fn not_approved(partner: &Partner, function: &Function, d: &Deployment) -> P
     Problem::new(Kind::GrantsNotApproved, message)
 }
 
-fn own_upload(what: &str) -> Problem {
-    Problem::new(Kind::OwnUpload, format!("The project requires another key for this: {what}"))
-}
-
 /// The caller's key; whoever has a scope has one.
 fn key(caller: &Caller) -> Result<&KeyId, Problem> {
     caller.key.as_ref().ok_or_else(|| Problem::internal("a guest with a scope"))
@@ -95,104 +93,79 @@ fn key(caller: &Caller) -> Result<&KeyId, Problem> {
 
 #[utoipa::path(get, path = "/v1/functions/{functionId}/grants", tag = "grants", operation_id = "getGrants",
     responses((status = 200, body = GrantsObject)))]
-async fn get(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<GrantsObject>, Problem> {
+async fn get(State(common): State<Common>, caller: Caller, ids: Ids) -> Result<Json<GrantsObject>, Problem> {
     caller.may(Scope::GrantsRead)?;
-    let function = functions::find(&app, &caller.partner, &ids.get("functionId")?).await?;
-    newest(&app, function).await
+    let function = functions::find(&common, &caller.partner, &ids.get("functionId")?).await?;
+    newest(&common, function).await
 }
 
-async fn newest(app: &App, function: Function) -> Result<Json<GrantsObject>, Problem> {
-    let newest = app.store.list_deployments(&function.partner, &function.id, &Listing::newest(1)).await?.rows.pop();
-    Ok(Json(object(app, function, newest).await?))
+async fn newest(common: &Common, function: Function) -> Result<Json<GrantsObject>, Problem> {
+    let newest = common.store.list_deployments(&function.partner, &function.id, &Listing::newest(1)).await?.rows.pop();
+    Ok(Json(object(common, function, newest).await?))
 }
 
 /// Puts grants in force, all of them at once. What they take away is enforced from the answer on.
 #[utoipa::path(put, path = "/v1/functions/{functionId}/grants", tag = "grants", operation_id = "updateGrants",
     request_body = Object, responses((status = 200, body = GrantsObject)))]
-async fn set(State(app): State<App>, caller: Caller, ids: Ids, body: Body) -> Result<Json<GrantsObject>, Problem> {
+async fn set(
+    State(common): State<Common>,
+    caller: Caller,
+    ids: Ids,
+    body: Body,
+) -> Result<Json<GrantsObject>, Problem> {
     caller.may(Scope::GrantsWrite)?;
     let id = ids.get("functionId")?;
-    let new = parse(&wire::bytes(body, wire::BODY_MAX).await?)?;
-    let before = functions::find(&app, &caller.partner, &id).await?;
-    let by = key(&caller)?;
-    let may_upload = caller.has(Scope::FunctionsWrite);
-    if !app.store.set_grants(&caller.partner, &id, &new, by, may_upload, &app.clock).await? {
-        return Err(own_upload("one that may not upload as well (functions.write) can widen the grants"));
-    }
-    functions::changed(&app, &caller.partner, &id).await?;
-    let difference = Difference::between(&before.grants, &new);
-    tracing::info!(
-        partner.id = %caller.partner, function.id = %id, key.id = %by,
-        widens = difference.widens.join("; "), narrows = difference.narrows.join("; "), "grants of {id} were set"
-    );
-    newest(&app, functions::find(&app, &caller.partner, &id).await?).await
+    let new = parse(&requests::bytes(body, requests::BODY_MAX).await?)?;
+    let present = functions::find(&common, &caller.partner, &id).await?;
+    grants::set(&common, &present, &new, key(&caller)?, caller.has(Scope::FunctionsWrite)).await?;
+    newest(&common, functions::find(&common, &caller.partner, &id).await?).await
 }
 
 #[utoipa::path(get, path = "/v1/functions/{functionId}/deployments/{deploymentId}/grants", tag = "grants",
     operation_id = "getDeploymentGrants", responses((status = 200, body = GrantsObject)))]
-async fn get_of_deployment(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<GrantsObject>, Problem> {
+async fn get_of_deployment(
+    State(common): State<Common>,
+    caller: Caller,
+    ids: Ids,
+) -> Result<Json<GrantsObject>, Problem> {
     caller.may(Scope::GrantsRead)?;
-    Ok(Json(read(&app, &caller, &ids).await?))
+    Ok(Json(read(&common, &caller, &ids).await?))
 }
 
-async fn read(app: &App, caller: &Caller, ids: &Ids) -> Result<GrantsObject, Problem> {
-    let deployment = deployments::find_by_path(app, caller, ids).await?;
-    let function = functions::find(app, &caller.partner, &deployment.function).await?;
-    object(app, function, Some(deployment)).await
+async fn read(common: &Common, caller: &Caller, ids: &Ids) -> Result<GrantsObject, Problem> {
+    let deployment = deployments::find_by_path(common, caller, ids).await?;
+    let function = functions::find(common, &caller.partner, &deployment.function).await?;
+    object(common, function, Some(deployment)).await
 }
 
 /// Says yes to what the deployment asks for, as it was read. If it was uploaded to become active, it does.
 #[utoipa::path(post, path = "/v1/functions/{functionId}/deployments/{deploymentId}/grants/approval", tag = "grants",
     operation_id = "createGrantApproval", request_body = NewApproval, responses((status = 200, body = ApprovalObject)))]
 async fn approve(
-    State(app): State<App>,
+    State(common): State<Common>,
     caller: Caller,
     ids: Ids,
     body: Body,
 ) -> Result<Json<ApprovalObject>, Problem> {
     caller.may(Scope::GrantsWrite)?;
-    let body: NewApproval = wire::json(body, wire::BODY_MAX).await?;
-    let digest = wire::required("digest", body.digest)?;
-    let d = deployments::find_by_path(&app, &caller, &ids).await?;
-    if matches!(d.status, BuildStatus::Failed | BuildStatus::Canceled) {
-        let message = format!("The build of this deployment is {}: there is nothing to approve", d.status.word());
-        return Err(Problem::new(Kind::BuildNotReady, message));
-    }
-    let Some(asked) = &d.grants else {
-        return Err(Problem::new(
-            Kind::BadRequest,
-            "This deployment requests no grants of its own: it uses those of the function",
-        ));
-    };
-    let before = functions::find(&app, &caller.partner, &d.function).await?;
-    let by = key(&caller)?;
-    let active = match larder_platform::deployments::approve(&app, &d, &digest, by).await? {
-        Approved::Yes { active } => active,
-        Approved::Changed => {
-            let message = "The effective or the requested grants have changed since `digest` was read: read them again";
-            return Err(Problem::new(Kind::GrantsChanged, message));
-        }
-        Approved::OwnUpload => return Err(own_upload("this one uploaded the deployment")),
-    };
-    tracing::info!(
-        partner.id = %caller.partner, function.id = %d.function, deployment.id = %d.id, key.id = %by,
-        uploader.id = d.uploader.as_ref().map(KeyId::as_str).unwrap_or_default(),
-        widens = Difference::between(&before.grants, asked).widens.join("; "),
-        "grants of deployment {} were approved", d.id
-    );
-    Ok(Json(ApprovalObject { grants: read(&app, &caller, &ids).await?, active }))
+    let body: NewApproval = requests::json(body, requests::BODY_MAX).await?;
+    let digest = requests::required("digest", body.digest)?;
+    let d = deployments::find_by_path(&common, &caller, &ids).await?;
+    let function = functions::find(&common, &caller.partner, &d.function).await?;
+    let active = grants::approve(&common, &function, &d, &digest, key(&caller)?).await?;
+    Ok(Json(ApprovalObject { grants: read(&common, &caller, &ids).await?, active }))
 }
 
 /// Who changed or approved what, also of functions that are gone.
 #[utoipa::path(get, path = "/v1/grants/changes", tag = "grants", operation_id = "listGrantChanges",
     params(ListParams), responses((status = 200, body = GrantChangeList)))]
 async fn list_changes(
-    State(app): State<App>,
+    State(common): State<Common>,
     caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Json<GrantChangeList>, Problem> {
     caller.may(Scope::GrantsRead)?;
     let query = queries::parse(query.as_deref(), filters::GRANT_CHANGES, &[])?;
-    let page = app.store.list_grant_changes(&caller.partner, &query.listing).await?;
+    let page = common.store.list_grant_changes(&caller.partner, &query.listing).await?;
     Ok(Json(GrantChangeList { total: page.total, grant_changes: page.rows.into_iter().map(Into::into).collect() }))
 }

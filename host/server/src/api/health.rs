@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use axum::Json;
 use axum::extract::State;
+use larder_egress::Client;
 use larder_model::amount::currencies;
+use larder_platform::common::Common;
 use larder_wire::FORMAT_VERSION;
 use larder_wire::health::{CertificateAuthorities, Currencies, Facts, Health, TimeZones, Version};
 use larder_wire::scopes::Scope;
@@ -34,12 +36,16 @@ async fn version() -> Json<Version> {
 }
 
 #[utoipa::path(get, path = "/v1/health", tag = "health", operation_id = "getHealth", responses((status = 200, body = Health)))]
-async fn health(State(app): State<App>, caller: Caller) -> Result<Json<Health>, Problem> {
+async fn health(
+    State(common): State<Common>,
+    State(egress): State<Client>,
+    caller: Caller,
+) -> Result<Json<Health>, Problem> {
     caller.may(Scope::HealthRead)?;
     let begun = Instant::now();
-    app.store.ping().await?;
+    common.store.ping().await?;
     let ping = begun.elapsed().as_millis() as u64;
-    let (zones, authorities) = (app.zones.facts(), app.egress.authorities());
+    let (zones, authorities) = (common.zones.facts(), egress.authorities());
     let facts = Facts {
         time_zones: TimeZones { version: zones.version, source: zones.source },
         currencies: Currencies { as_of: currencies::AS_OF.into() },

@@ -22,13 +22,13 @@ use base64::prelude::BASE64_STANDARD;
 use larder_model::ids::{ExecutionId, PartnerId};
 use larder_model::time::Millis;
 use larder_model::trigger_key;
+use larder_platform::idempotency_keys::Idempotency;
 use larder_platform::quotas::{Cap, Exceeded};
 use larder_signals::crash::{self, Point};
 use larder_store::{KeptAnswer, KeyHolder, KeyRequest, Taken};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 
@@ -96,49 +96,49 @@ pub enum Looked {
 
 /// Takes the request's key, if it has one. `parts` are what makes it this request and no other.
 pub async fn begin(
-    app: &App,
+    keys: &Idempotency,
     caller: &Caller,
     peer: Option<IpAddr>,
     headers: &HeaderMap,
     parts: &[&[u8]],
 ) -> Result<Begun, Problem> {
     let Some(key) = key(headers, caller.is_guest())? else {
-        return Ok(Begun::Go(Ticket::new(ExecutionId::generate(&app.clock), None)));
+        return Ok(Begun::Go(Ticket::new(ExecutionId::generate(&keys.clock), None)));
     };
     let who = match (caller.is_guest(), peer) {
         (false, _) => "key".to_owned(),
         (true, peer) => format!("guest {}", peer.map(|ip| ip.to_string()).unwrap_or_default()),
     };
-    Ok(match take(app, &caller.partner, &[&who, key], parts).await? {
+    Ok(match take(keys, &caller.partner, &[&who, key], parts).await? {
         Looked::Kept { status, body, .. } => Begun::Answered(response(status, body, Some("true"))),
         Looked::Go(ticket) => Begun::Go(ticket),
     })
 }
 
 /// Takes a key for a request: `place` is the key and whose it is.
-pub async fn take(app: &App, partner: &PartnerId, place: &[&str], parts: &[&[u8]]) -> Result<Looked, Problem> {
-    let subject = ExecutionId::generate(&app.clock);
+pub async fn take(keys: &Idempotency, partner: &PartnerId, place: &[&str], parts: &[&[u8]]) -> Result<Looked, Problem> {
+    let subject = ExecutionId::generate(&keys.clock);
     let request = KeyRequest { partner: partner.clone(), key_hash: trigger_key(place), request_hash: hash(parts) };
-    let limit = app.settings.records.idempotency_keys_per_partner;
-    let keys = if limit == 0 { 0 } else { app.idempotency.of(app, partner, limit).await? };
+    let limit = keys.settings.records.idempotency_keys_per_partner;
+    let count = if limit == 0 { 0 } else { keys.counts.of(keys, partner, limit).await? };
     let ms = |duration: Duration| duration.as_millis() as Millis;
-    let now = app.clock.now_ms();
-    let until_ms = now + ms(app.settings.server.call_timeout + MARGIN);
-    let forgotten = now - ms(app.settings.records.idempotency_keys);
-    let room = limit == 0 || keys < limit;
-    match app.store.take_key(&request, &subject, now, until_ms, forgotten, room).await? {
+    let now = keys.clock.now_ms();
+    let until_ms = now + ms(keys.settings.server.call_timeout + MARGIN);
+    let forgotten = now - ms(keys.settings.records.idempotency_keys);
+    let room = limit == 0 || count < limit;
+    match keys.store.take_key(&request, &subject, now, until_ms, forgotten, room).await? {
         Taken::Free { subject, again } => {
             crash::point(Point::KeyTaken);
             if !again {
-                app.idempotency.add_one(partner);
+                keys.counts.add_one(partner);
             }
             Ok(Looked::Go(Ticket { again, ..Ticket::new(subject, Some(KeyHolder { request, until_ms })) }))
         }
-        Taken::Answered { subject, answer } => match opened(app, &request, &answer) {
+        Taken::Answered { subject, answer } => match opened(keys, &request, &answer) {
             Some(body) => Ok(Looked::Kept { subject, status: answer.status, body }),
             None => Ok(Looked::Go(Ticket { again: true, answered: true, ..Ticket::new(subject, None) })),
         },
-        Taken::Full => Err(Exceeded::new(Cap::IdempotencyKeys, limit, keys).retry_after_s(FULL_RETRY_AFTER_S).into()),
+        Taken::Full => Err(Exceeded::new(Cap::IdempotencyKeys, limit, count).retry_after_s(FULL_RETRY_AFTER_S).into()),
         Taken::InFlight => {
             Err(Problem::new(Kind::IdempotencyInFlight, "The request with this Idempotency-Key is still in progress"))
         }
@@ -165,45 +165,49 @@ impl Ticket {
 
     /// The answer. It is kept under the key; a refusal before anything happened frees the key, and what came to no known
     /// end may be begun again at once.
-    pub async fn end<T: Serialize>(self, app: &App, made: Result<Made<T>, Problem>) -> Result<Response, Problem> {
+    pub async fn end<T: Serialize>(
+        self,
+        keys: &Idempotency,
+        made: Result<Made<T>, Problem>,
+    ) -> Result<Response, Problem> {
         let from_record = made.as_ref().is_ok_and(|made| made.from_record);
         let (status, body) = match made {
             Ok(made) => (made.status.as_u16(), serde_json::to_string(&made.body).map_err(Problem::internal)?),
             Err(problem) => {
                 let status = problem.status();
                 if status.is_server_error() || !self.began.load(Ordering::Relaxed) {
-                    self.let_go(app, status).await;
+                    self.let_go(keys, status).await;
                     return Err(problem);
                 }
                 (status.as_u16(), serde_json::to_string(&problem.body()).map_err(Problem::internal)?)
             }
         };
         if from_record {
-            self.let_go(app, StatusCode::SERVICE_UNAVAILABLE).await;
+            self.let_go(keys, StatusCode::SERVICE_UNAVAILABLE).await;
             return Ok(response(status, body, Some("record")));
         }
-        self.keep(app, status, &body).await;
+        self.keep(keys, status, &body).await;
         Ok(response(status, body, None))
     }
 
     /// Keeps this answer under the key.
-    pub async fn keep(&self, app: &App, status: u16, body: &str) {
+    pub async fn keep(&self, keys: &Idempotency, status: u16, body: &str) {
         let Some(holder) = &self.holder else { return };
         crash::point(Point::KeyUnanswered);
-        let answer = KeptAnswer { status, sealed: sealed(app, &holder.request, body) };
-        if let Err(err) = app.store.answer_key(holder, &answer, app.clock.now_ms()).await {
+        let answer = KeptAnswer { status, sealed: sealed(keys, &holder.request, body) };
+        if let Err(err) = keys.store.answer_key(holder, &answer, keys.clock.now_ms()).await {
             tracing::warn!(error = %err, "an answer could not be kept; the record will be the answer to a repeated request");
         }
     }
 
     /// Gives the key back after this refusal.
-    pub async fn let_go(&self, app: &App, status: StatusCode) {
+    pub async fn let_go(&self, keys: &Idempotency, status: StatusCode) {
         let Some(holder) = &self.holder else { return };
         // One that was begun before may have done something that is not to be seen yet.
         let done = if status.is_server_error() || self.again {
-            app.store.lapse_key(holder, app.clock.now_ms()).await
+            keys.store.lapse_key(holder, keys.clock.now_ms()).await
         } else {
-            app.store.free_key(holder).await
+            keys.store.free_key(holder).await
         };
         if let Err(err) = done {
             tracing::warn!(error = %err, "an idempotency key could not be given back; it runs out by itself");
@@ -240,13 +244,14 @@ fn hash(parts: &[&[u8]]) -> String {
 }
 
 /// What is kept of an answer, which may carry what a function said of an end user.
-fn sealed(app: &App, request: &KeyRequest, body: &str) -> Option<String> {
-    (body.len() <= ANSWER_BYTES_MAX).then(|| BASE64_STANDARD.encode(app.secrets.seal(&place(request), body.as_bytes())))
+fn sealed(keys: &Idempotency, request: &KeyRequest, body: &str) -> Option<String> {
+    (body.len() <= ANSWER_BYTES_MAX)
+        .then(|| BASE64_STANDARD.encode(keys.secrets.seal(&place(request), body.as_bytes())))
 }
 
-fn opened(app: &App, request: &KeyRequest, answer: &KeptAnswer) -> Option<String> {
+fn opened(keys: &Idempotency, request: &KeyRequest, answer: &KeptAnswer) -> Option<String> {
     let sealed = BASE64_STANDARD.decode(answer.sealed.as_ref()?).ok()?;
-    std::str::from_utf8(&app.secrets.open(&place(request), &sealed).ok()?).ok().map(str::to_owned)
+    std::str::from_utf8(&keys.secrets.open(&place(request), &sealed).ok()?).ok().map(str::to_owned)
 }
 
 fn place(request: &KeyRequest) -> [&str; 3] {

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use larder_platform::common::Common;
 use larder_platform::quotas::Cap;
 use larder_wire::limits::{LimitList, LimitObject};
 use larder_wire::scopes::Scope;
@@ -18,15 +19,15 @@ pub fn router() -> OpenApiRouter<App> {
 
 #[utoipa::path(get, path = "/v1/limits", tag = "limits", operation_id = "listLimits",
     responses((status = 200, body = LimitList)))]
-async fn list(State(app): State<App>, caller: Caller) -> Result<Json<LimitList>, Problem> {
+async fn list(State(common): State<Common>, caller: Caller) -> Result<Json<LimitList>, Problem> {
     caller.may(Scope::HealthRead)?;
     let mut limits = Vec::new();
     for cap in Cap::ALL {
-        let used = cap.used(&app, &caller.tenant).await?;
+        let used = cap.used(&common, &caller.tenant).await?;
         limits.push(LimitObject {
             id: cap.setting().into(),
             unit: cap.unit().into(),
-            limit: cap.limit(&app.settings),
+            limit: cap.limit(&common.settings),
             used,
         });
     }

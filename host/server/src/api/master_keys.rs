@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
+use larder_platform::common::Sealer;
 use larder_platform::key_rotation::{self, KeyState, Overview};
 use larder_store::KeyUser;
 use larder_wire::datetime;
@@ -10,10 +11,10 @@ use larder_wire::master_keys::{MasterKeyObject, MasterKeysObject, NewRotation, P
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::wire;
+use crate::api::requests;
 use crate::app::App;
 use crate::auth::Operator;
-use crate::problem::{Kind, Problem};
+use crate::problem::Problem;
 
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(get)).routes(routes!(rotate))
@@ -44,42 +45,24 @@ fn object(seen: Overview) -> MasterKeysObject {
     }
 }
 
-impl From<key_rotation::Error> for Problem {
-    fn from(err: key_rotation::Error) -> Problem {
-        match &err {
-            key_rotation::Error::NotFirst { .. } => Problem::new(Kind::MasterKeyNotFirst, err.to_string()),
-            key_rotation::Error::NotEverywhere { users, .. } => {
-                let names: Vec<&str> = users.iter().map(|user| user.name.as_str()).collect();
-                Problem::new(Kind::MasterKeyNotEverywhere, format!("{err}; not yet: {}", names.join(", ")))
-            }
-            // The operator is told what is wrong with the file.
-            key_rotation::Error::Secrets(_) => Problem::new(Kind::MasterKeyUnknown, err.to_string()),
-            key_rotation::Error::Store(_) => match err {
-                key_rotation::Error::Store(err) => err.into(),
-                other => Problem::internal(other),
-            },
-        }
-    }
-}
-
 #[utoipa::path(get, path = "/v1/operator/master-keys", tag = "operator", operation_id = "getMasterKeys",
     security(("operator" = [])), responses((status = 200, body = MasterKeysObject)))]
-async fn get(State(app): State<App>, _: Operator) -> Result<Json<MasterKeysObject>, Problem> {
-    Ok(Json(object(key_rotation::overview(&app.key_rotation).await?)))
+async fn get(State(sealer): State<Sealer>, _: Operator) -> Result<Json<MasterKeysObject>, Problem> {
+    Ok(Json(object(key_rotation::overview(&sealer).await?)))
 }
 
 /// Takes the first key of the file into use, once every process knows it, and rewraps what is under others. It may be cut
 /// off and sent again.
 #[utoipa::path(post, path = "/v1/operator/master-keys/rotation", tag = "operator", operation_id = "rotateMasterKey",
     security(("operator" = [])), request_body = NewRotation, responses((status = 200, body = RotationObject)))]
-async fn rotate(State(app): State<App>, _: Operator, body: Body) -> Result<Json<RotationObject>, Problem> {
-    let body: NewRotation = wire::json(body, wire::BODY_MAX).await?;
+async fn rotate(State(sealer): State<Sealer>, _: Operator, body: Body) -> Result<Json<RotationObject>, Problem> {
+    let body: NewRotation = requests::json(body, requests::BODY_MAX).await?;
     let wanted = match body.key_id {
         Some(id) => Some(id.parse().map_err(|()| Problem::argument("keyId", "must be 16 hex digits"))?),
         None => None,
     };
-    let done = key_rotation::rotate(&app.key_rotation, wanted, body.limit.unwrap_or(u64::MAX)).await?;
-    let seen = key_rotation::overview(&app.key_rotation).await?;
+    let done = key_rotation::rotate(&sealer, wanted, body.limit.unwrap_or(u64::MAX)).await?;
+    let seen = key_rotation::overview(&sealer).await?;
     let sealing = seen.sealing.id;
     let left = seen.otherwise + seen.keys.iter().filter(|key| key.id != sealing).map(|key| key.values).sum::<u64>();
     Ok(Json(RotationObject { rewrapped: done.values, left, unopened: done.undecryptable, state: object(seen) }))

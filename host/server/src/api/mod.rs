@@ -1,7 +1,7 @@
 //! The management API: HTTP, one file per resource.
 //!
-//! * [`problem`]: errors → HTTP. [`wire`]: what all resources share. [`queries`]: list calls → `store::listing`.
-//! * [`idempotency`]: the same request, the same answer.
+//! * [`problem`]: errors → HTTP. [`requests`]: what all resources use to read them. [`queries`]: list calls → `store::listing`.
+//! * [`idempotency`]: the same request, the same answer. [`owners`]: the same handlers for partners and the operator.
 //! * [`by_name`]: arrays are no objects. [`document`]: what all operations of the document share.
 //! * [`router`]: all routes. The document at `/v1/openapi.json` is made from the same router, so no route can be
 //!   missing from it.
@@ -25,14 +25,15 @@ mod health;
 pub mod idempotency;
 mod limits;
 mod master_keys;
+mod owners;
 mod partners;
 pub mod queries;
+mod requests;
 mod runtimes;
 mod schedules;
 mod transactions;
 mod upstreams;
 mod variables;
-mod wire;
 
 use axum::Router;
 use axum::http::{HeaderValue, header};

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use utoipa::IntoParams;
 
 use crate::api::by_name::ByName;
-use crate::api::wire::parse_datetime;
+use crate::api::requests::parse_datetime;
 use crate::problem::{Kind, Problem};
 
 const QUERIES_MAX: usize = 100;

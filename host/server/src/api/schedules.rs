@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use larder_model::cron::Cron;
 use larder_model::time::instant;
+use larder_platform::common::Common;
 use larder_wire::datetime;
 use larder_wire::schedules::Schedule;
 use larder_wire::scopes::Scope;
@@ -12,7 +13,7 @@ use utoipa_axum::routes;
 
 use crate::api::functions;
 use crate::api::queries::pairs;
-use crate::api::wire::Ids;
+use crate::api::requests::Ids;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::Problem;
@@ -28,7 +29,7 @@ pub fn router() -> OpenApiRouter<App> {
     params(("count" = Option<usize>, Query, minimum = 1, maximum = 100, description = "How many times; default 10")),
     responses((status = 200, body = Schedule)))]
 async fn get(
-    State(app): State<App>,
+    State(common): State<Common>,
     caller: Caller,
     ids: Ids,
     RawQuery(query): RawQuery,
@@ -43,15 +44,16 @@ async fn get(
             .ok_or_else(|| Problem::argument("count", format!("must be 1 to {COUNT_MAX}")))?,
         None => COUNT_DEFAULT,
     };
-    let function = functions::find(&app, &caller.partner, &id).await?;
-    let armed = app.store.schedule(&caller.partner, &id).await?.is_some();
+    let function = functions::find(&common, &caller.partner, &id).await?;
+    let armed = common.store.schedule(&caller.partner, &id).await?.is_some();
     let (schedule, timezone) = (function.schedule, function.timezone);
     if schedule.is_empty() {
         return Ok(Json(Schedule { schedule, timezone, rule: String::new(), armed, next: vec![] }));
     }
     let cron = Cron::parse(&schedule).map_err(Problem::internal)?;
-    let zone = app.zones.zone(&timezone).ok_or_else(|| Problem::internal(format!("no time zone {timezone}")))?.rules();
-    let now = instant(app.clock.now_ms());
+    let zone =
+        common.zones.zone(&timezone).ok_or_else(|| Problem::internal(format!("no time zone {timezone}")))?.rules();
+    let now = instant(common.clock.now_ms());
     let next = std::iter::successors(cron.next_after(now, &zone), |last| cron.next_after(*last, &zone));
     let next = next.take(count).map(|at| datetime(at.timestamp_millis())).collect();
     Ok(Json(Schedule { rule: cron.clock_change_rule().into(), schedule, timezone, armed, next }))

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
+use larder_platform::common::Common;
 use larder_store::filters;
 use larder_wire::scopes::Scope;
 use larder_wire::transactions::{TransactionList, TransactionObject};
@@ -9,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::queries::{self, ListParams};
-use crate::api::wire::Ids;
+use crate::api::requests::Ids;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
@@ -24,19 +25,19 @@ pub fn router() -> OpenApiRouter<App> {
 #[utoipa::path(get, path = "/v1/transactions", tag = "transactions", operation_id = "listTransactions", params(ListParams),
     responses((status = 200, body = TransactionList)))]
 async fn list(
-    State(app): State<App>,
+    State(common): State<Common>,
     caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Json<TransactionList>, Problem> {
     caller.may(Scope::TransactionsRead)?;
     let query = queries::parse(query.as_deref(), filters::TRANSACTIONS, &[])?;
-    let page = app.store.list_transactions(&caller.partner, &query.listing).await?;
+    let page = common.store.list_transactions(&caller.partner, &query.listing).await?;
     Ok(Json(TransactionList { total: page.total, transactions: page.rows.into_iter().map(Into::into).collect() }))
 }
 
 #[utoipa::path(get, path = "/v1/transactions/{transactionId}", tag = "transactions", operation_id = "getTransaction",
     responses((status = 200, body = TransactionObject)))]
-async fn get(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<TransactionObject>, Problem> {
+async fn get(State(common): State<Common>, caller: Caller, ids: Ids) -> Result<Json<TransactionObject>, Problem> {
     caller.may(Scope::TransactionsRead)?;
     let id = ids.text("transactionId")?;
     let is_id =
@@ -44,6 +45,6 @@ async fn get(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<Tr
     if !is_id {
         return Err(Problem::argument("transactionId", format!("must be 1 to {ID_CHARS_MAX} of A-Z a-z 0-9 . _ -")));
     }
-    let found = app.store.transaction(&caller.partner, id).await?;
+    let found = common.store.transaction(&caller.partner, id).await?;
     Ok(Json(found.ok_or_else(|| Problem::not_found(Kind::TransactionNotFound, "Transaction"))?.into()))
 }

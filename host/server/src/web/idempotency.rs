@@ -59,7 +59,7 @@ pub async fn begin(app: &App, view: &FunctionView, head: &Parts, body: &Bytes) -
         parts.push(name.as_bytes());
         parts.extend(head.headers.get_all(name).iter().map(HeaderValue::as_bytes));
     }
-    let ticket = match idempotency::take(app, partner, &["web", function.as_str(), key], &parts).await? {
+    let ticket = match idempotency::take(&app.idempotency, partner, &["web", function.as_str(), key], &parts).await? {
         Looked::Kept { subject, status, body } => return Ok(Begun::Answered(replayed(&subject, status, &body)?)),
         Looked::Go(ticket) => ticket,
     };
@@ -76,7 +76,7 @@ pub async fn begin(app: &App, view: &FunctionView, head: &Parts, body: &Bytes) -
         }
         return Ok(Begun::Go(ticket));
     };
-    ticket.let_go(app, StatusCode::SERVICE_UNAVAILABLE).await;
+    ticket.let_go(&app.idempotency, StatusCode::SERVICE_UNAVAILABLE).await;
     let mut response = match record.status {
         ExecutionStatus::Completed => {
             let mut response = Response::new(answer_body(&HeaderMap::new(), Bytes::new()));
@@ -106,7 +106,7 @@ pub async fn run(
         let response = whole(done, &Default::default());
         let response = if ours {
             // No effect is known to have been applied, so the call may be repeated.
-            ticket.let_go(&own, StatusCode::SERVICE_UNAVAILABLE).await;
+            ticket.let_go(&own.idempotency, StatusCode::SERVICE_UNAVAILABLE).await;
             response
         } else {
             store(&own, &ticket, response).await
@@ -124,7 +124,7 @@ async fn store(app: &App, ticket: &Ticket, response: Response<AnswerBody>) -> Re
     let headers = headers.map(|(name, value)| (name.to_string(), BASE64_STANDARD.encode(value.as_bytes()))).collect();
     let stored = StoredAnswer { headers, body: BASE64_STANDARD.encode(&body) };
     let stored = serde_json::to_string(&stored).expect("plain values serialise");
-    ticket.keep(app, parts.status.as_u16(), &stored).await;
+    ticket.keep(&app.idempotency, parts.status.as_u16(), &stored).await;
     let body = answer_body(&parts.headers, body);
     Response::from_parts(parts, body)
 }

@@ -4,12 +4,13 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
+use larder_platform::common::Common;
+use larder_platform::objects::Objects;
 use larder_wire::scopes::Scope;
 
 use crate::api::deployments::find_by_path;
 use crate::api::queries::pairs;
-use crate::api::wire::Ids;
-use crate::app::App;
+use crate::api::requests::Ids;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 
@@ -22,7 +23,8 @@ use crate::problem::{Kind, Problem};
     responses((status = 200, content_type = "application/wasm", body = Vec<u8>),
         (status = 206, content_type = "application/wasm", body = Vec<u8>)))]
 pub(super) async fn download(
-    State(app): State<App>,
+    State(common): State<Common>,
+    State(objects): State<Objects>,
     caller: Caller,
     ids: Ids,
     RawQuery(query): RawQuery,
@@ -33,8 +35,8 @@ pub(super) async fn download(
     if !matches!(kind.as_deref(), None | Some("source" | "output")) {
         return Err(Problem::argument("type", "must be source or output"));
     }
-    let deployment = find_by_path(&app, &caller, &ids).await?;
-    let bytes = app.objects.get(&deployment.digest).await?;
+    let deployment = find_by_path(&common, &caller, &ids).await?;
+    let bytes = objects.get(&deployment.digest).await?;
     let name = format!("attachment; filename=\"{}-source.wasm\"", deployment.id);
     answer(bytes, headers.get(header::RANGE), &name)
 }

@@ -8,7 +8,8 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use larder_model::ids::{DeploymentId, FunctionId, PartnerId};
-use larder_model::{BuildStatus, Deployment, Function};
+use larder_model::{Deployment, Function};
+use larder_platform::common::Common;
 use larder_platform::deployments::{self, NewDeployment};
 use larder_store::filters;
 use larder_wire::deployments::{DeploymentList, DeploymentObject, Duplicate};
@@ -21,7 +22,7 @@ use utoipa_axum::routes;
 
 use crate::api::functions;
 use crate::api::queries::{self, ListParams};
-use crate::api::wire::{self, Deleted, Ids};
+use crate::api::requests::{self, Deleted, Ids};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
@@ -46,32 +47,32 @@ struct Selected {
 
 /// The deployment of this function, or 404.
 pub async fn find(
-    app: &App,
+    common: &Common,
     partner: &PartnerId,
     function: &FunctionId,
     id: &DeploymentId,
 ) -> Result<Deployment, Problem> {
-    let found = app.store.deployment(partner, function, id).await?;
+    let found = common.store.deployment(partner, function, id).await?;
     found.ok_or_else(|| Problem::not_found(Kind::DeploymentNotFound, "Deployment"))
 }
 
-pub(super) async fn find_by_path(app: &App, caller: &Caller, ids: &Ids) -> Result<Deployment, Problem> {
+pub(super) async fn find_by_path(common: &Common, caller: &Caller, ids: &Ids) -> Result<Deployment, Problem> {
     let (function, id) = (ids.get("functionId")?, ids.get("deploymentId")?);
-    functions::find(app, &caller.partner, &function).await?;
-    find(app, &caller.partner, &function, &id).await
+    functions::find(common, &caller.partner, &function).await?;
+    find(common, &caller.partner, &function, &id).await
 }
 
 /// Stores a deployment of these bytes and has it built.
-async fn begin(app: &App, function: &Function, new: NewDeployment) -> Result<DeploymentObject, Problem> {
-    let id = wire::new_id("deploymentId", larder_wire::UNIQUE, &app.clock)?;
-    Ok(deployments::begin(app, function, id, new).await?.into())
+async fn begin(common: &Common, function: &Function, new: NewDeployment) -> Result<DeploymentObject, Problem> {
+    let id = requests::new_id("deploymentId", larder_wire::UNIQUE, &common.clock)?;
+    Ok(deployments::begin(common, function, id, new).await?.into())
 }
 
 #[utoipa::path(get, path = "/v1/functions/{functionId}/deployments", tag = "deployments", operation_id = "listDeployments",
     params(ListParams, ("search" = Option<String>, Query, description = "Part of the id or entrypoint")),
     responses((status = 200, body = DeploymentList)))]
 async fn list(
-    State(app): State<App>,
+    State(common): State<Common>,
     caller: Caller,
     ids: Ids,
     RawQuery(query): RawQuery,
@@ -79,8 +80,8 @@ async fn list(
     caller.may(Scope::FunctionsRead)?;
     let function = ids.get("functionId")?;
     let query = queries::parse(query.as_deref(), filters::DEPLOYMENTS, &["id", "entrypoint"])?;
-    functions::find(&app, &caller.partner, &function).await?;
-    let page = app.store.list_deployments(&caller.partner, &function, &query.listing).await?;
+    functions::find(&common, &caller.partner, &function).await?;
+    let page = common.store.list_deployments(&caller.partner, &function, &query.listing).await?;
     let deployments = page.rows.into_iter().map(|row| selected(row.into(), query.select.as_deref()));
     Ok(Json(Selected { total: page.total, deployments: deployments.collect::<Result<_, _>>()? }))
 }
@@ -98,32 +99,27 @@ fn selected(deployment: DeploymentObject, select: Option<&[String]>) -> Result<J
 
 #[utoipa::path(get, path = "/v1/functions/{functionId}/deployments/{deploymentId}", tag = "deployments",
     operation_id = "getDeployment", responses((status = 200, body = DeploymentObject)))]
-async fn get(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<DeploymentObject>, Problem> {
+async fn get(State(common): State<Common>, caller: Caller, ids: Ids) -> Result<Json<DeploymentObject>, Problem> {
     caller.may(Scope::FunctionsRead)?;
-    Ok(Json(find_by_path(&app, &caller, &ids).await?.into()))
+    Ok(Json(find_by_path(&common, &caller, &ids).await?.into()))
 }
 
 #[utoipa::path(delete, path = "/v1/functions/{functionId}/deployments/{deploymentId}", tag = "deployments",
     operation_id = "deleteDeployment", responses((status = 204)))]
-async fn delete(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Deleted, Problem> {
+async fn delete(State(common): State<Common>, caller: Caller, ids: Ids) -> Result<Deleted, Problem> {
     caller.may(Scope::FunctionsWrite)?;
-    let deployment = find_by_path(&app, &caller, &ids).await?;
-    deployments::delete(&app, &deployment).await?;
+    let deployment = find_by_path(&common, &caller, &ids).await?;
+    deployments::delete(&common, &deployment).await?;
     Ok(Deleted)
 }
 
 /// Ends a build that has not ended.
 #[utoipa::path(patch, path = "/v1/functions/{functionId}/deployments/{deploymentId}/status", tag = "deployments",
     operation_id = "updateDeploymentStatus", responses((status = 200, body = DeploymentObject)))]
-async fn cancel(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<DeploymentObject>, Problem> {
+async fn cancel(State(common): State<Common>, caller: Caller, ids: Ids) -> Result<Json<DeploymentObject>, Problem> {
     caller.may(Scope::FunctionsWrite)?;
-    let mut deployment = find_by_path(&app, &caller, &ids).await?;
-    if deployment.status == BuildStatus::Canceled {
-        return Ok(Json(deployment.into()));
-    }
-    if !deployments::cancel(&app, &mut deployment).await? {
-        return Err(Problem::new(Kind::BuildCompleted, "The build has ended already"));
-    }
+    let mut deployment = find_by_path(&common, &caller, &ids).await?;
+    deployments::cancel(&common, &mut deployment).await?;
     Ok(Json(deployment.into()))
 }
 
@@ -131,17 +127,17 @@ async fn cancel(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json
 #[utoipa::path(post, path = "/v1/functions/{functionId}/deployments/duplicate", tag = "deployments",
     operation_id = "createDuplicateDeployment", request_body = Duplicate, responses((status = 202, body = DeploymentObject)))]
 async fn duplicate(
-    State(app): State<App>,
+    State(common): State<Common>,
     caller: Caller,
     ids: Ids,
     body: Body,
 ) -> Result<(StatusCode, Json<DeploymentObject>), Problem> {
     caller.may(Scope::FunctionsWrite)?;
     let function = ids.get("functionId")?;
-    let body: Duplicate = wire::json(body, wire::BODY_MAX).await?;
-    let id = wire::id("deploymentId", &wire::required("deploymentId", body.deployment_id)?)?;
-    let function = functions::find(&app, &caller.partner, &function).await?;
-    let source = find(&app, &caller.partner, &function.id, &id).await?;
+    let body: Duplicate = requests::json(body, requests::BODY_MAX).await?;
+    let id = requests::id("deploymentId", &requests::required("deploymentId", body.deployment_id)?)?;
+    let function = functions::find(&common, &caller.partner, &function).await?;
+    let source = find(&common, &caller.partner, &function.id, &id).await?;
     let new = NewDeployment {
         activate: true,
         kind: source.kind,
@@ -153,7 +149,7 @@ async fn duplicate(
         origin: source.origin,
         uploader: caller.key.clone(),
     };
-    Ok((StatusCode::ACCEPTED, Json(begin(&app, &function, new).await?)))
+    Ok((StatusCode::ACCEPTED, Json(begin(&common, &function, new).await?)))
 }
 
 fn not_offered(caller: &Caller, what: &str) -> Result<(), Problem> {

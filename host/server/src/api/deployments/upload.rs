@@ -10,17 +10,18 @@ use bytes::BytesMut;
 use http_body_util::Limited;
 use larder_model::Grants;
 use larder_platform::bodies::{Account, Fault};
+use larder_platform::common::Common;
+use larder_platform::objects::Objects;
 use larder_platform::stored;
-use larder_platform::uploads::{self, Upload as Staged};
+use larder_platform::uploads::{Staging, Upload as Staged};
 use larder_wire::deployments::DeploymentObject;
 use larder_wire::scopes::Scope;
 use utoipa::ToSchema;
 
 use crate::api::deployments::{NewDeployment, begin};
 use crate::api::queries::flag;
-use crate::api::wire::{Ids, text};
+use crate::api::requests::{Ids, text};
 use crate::api::{functions, grants};
-use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 
@@ -64,24 +65,26 @@ struct Parts {
 #[utoipa::path(post, path = "/v1/functions/{functionId}/deployments", tag = "deployments", operation_id = "createDeployment",
     request_body(content = Upload, content_type = "multipart/form-data"), responses((status = 202, body = DeploymentObject)))]
 pub(super) async fn create(
-    State(app): State<App>,
+    State(common): State<Common>,
+    State(objects): State<Objects>,
+    State(staging): State<Staging>,
     caller: Caller,
     ids: Ids,
     request: Request,
 ) -> Result<(StatusCode, Json<DeploymentObject>), Problem> {
     caller.may(Scope::FunctionsWrite)?;
     let function = ids.get("functionId")?;
-    let max = app.settings.build.upload_bytes_max;
+    let max = common.settings.build.upload_bytes_max;
     let kind = if request.headers().get("x-sdk-language").is_some_and(|sdk| sdk == "cli") { "cli" } else { "manual" };
     let whole = content_range(request.headers(), max)?;
     // Before the body is read: nobody uploads megabytes to learn that the function is not there.
-    let function = functions::find(&app, &caller.partner, &function).await?;
-    stored::admit(&app, &caller.tenant.stored, 1)?;
+    let function = functions::find(&common, &caller.partner, &function).await?;
+    stored::admit(&common, &caller.tenant.stored, 1)?;
     // It goes to the staging folder as it comes.
     if let Some(account) = request.extensions().get::<Account>() {
         account.streams();
     }
-    let staged = app.staging.begin(&caller.tenant.uploads)?;
+    let staged = staging.begin(&caller.tenant.uploads)?;
     let parts = read(request, staged, max, whole).await?;
     let (name, file) = parts.file.ok_or_else(|| Problem::new(Kind::FileEmpty, "The part `code` is missing"))?;
     if let Some(total) = whole
@@ -95,14 +98,14 @@ pub(super) async fn create(
     }
     let settings = match &parts.settings {
         Some(text) => {
-            let (settings, with) = functions::input::settings(&app, &function, text.as_bytes())?;
-            app.store.check_routes(&with).await?;
+            let (settings, with) = functions::input::settings(&common, &function, text.as_bytes())?;
+            common.store.check_routes(&with).await?;
             Some(settings)
         }
         None => None,
     };
     let size = file.bytes();
-    stored::admit(&app, &caller.tenant.stored, size)?;
+    stored::admit(&common, &caller.tenant.stored, size)?;
     caller.tenant.stored.add(size);
     let entrypoint = parts.entrypoint.filter(|text| !text.is_empty()).unwrap_or_else(|| function.entrypoint.clone());
     let new = NewDeployment {
@@ -110,13 +113,13 @@ pub(super) async fn create(
         kind: kind.to_owned(),
         entrypoint: if entrypoint.is_empty() { name } else { entrypoint },
         source_bytes: size,
-        digest: file.store(&app.objects).await?,
+        digest: file.store(&objects).await?,
         grants: parts.grants,
         settings,
         origin: parts.origin.filter(|text| !text.is_empty()),
         uploader: caller.key.clone(),
     };
-    Ok((StatusCode::ACCEPTED, Json(begin(&app, &function, new).await?)))
+    Ok((StatusCode::ACCEPTED, Json(begin(&common, &function, new).await?)))
 }
 
 /// The size that `content-range: bytes 0-9/10` tells. Only a range that is the whole file is taken.
@@ -143,16 +146,6 @@ fn content_range(headers: &HeaderMap, max: usize) -> Result<Option<usize>, Probl
 
 fn too_large(max: usize) -> Problem {
     Problem::new(Kind::FileSize, format!("The file has more than {max} bytes"))
-}
-
-impl From<uploads::Error> for Problem {
-    fn from(err: uploads::Error) -> Problem {
-        match err {
-            uploads::Error::Exceeded(why) => why.into(),
-            uploads::Error::Folder(_) => Problem::unavailable(err),
-            uploads::Error::Objects(err) => err.into(),
-        }
-    }
 }
 
 /// Of the file, `keep` bytes are kept: one client sends a byte more than its range tells.
@@ -273,7 +266,7 @@ mod tests {
         let mut settings = larder_model::settings::Settings::load(None, &[]).unwrap().build;
         settings.uploads_per_partner = 1;
         let folder = tempfile::tempdir().unwrap();
-        let staging = uploads::Staging::open(&settings, folder.path()).unwrap();
+        let staging = Staging::open(&settings, folder.path()).unwrap();
         super::read(request, staging.begin(&Default::default()).unwrap(), max, None).await
     }
 

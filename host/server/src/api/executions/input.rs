@@ -7,11 +7,11 @@ use bytes::Bytes;
 use larder_model::RequestRecord;
 use larder_model::ids::EnrolmentId;
 use larder_model::time::Millis;
+use larder_platform::common::Common;
 use larder_platform::execution::request::CLIENT_IP;
 use larder_wire::executions::{ExecutionInput, Headers};
 
-use crate::api::wire;
-use crate::app::App;
+use crate::api::requests;
 use crate::problem::{Kind, Problem};
 
 const BODY_CHARS_MAX: usize = 10_485_760;
@@ -30,13 +30,13 @@ pub struct Wanted {
     pub enrolment: Option<EnrolmentId>,
 }
 
-pub fn check(input: ExecutionInput, app: &App, peer: Option<IpAddr>) -> Result<Wanted, Problem> {
-    let host = app.settings.server.root_url.split("://").last().unwrap_or_default().trim_end_matches('/').to_owned();
-    check_at(input, app.clock.now_ms(), &host, peer)
+pub fn check(input: ExecutionInput, common: &Common, peer: Option<IpAddr>) -> Result<Wanted, Problem> {
+    let host = common.settings.server.root_url.split("://").last().unwrap_or_default().trim_end_matches('/').to_owned();
+    check_at(input, common.clock.now_ms(), &host, peer)
 }
 
 fn check_at(input: ExecutionInput, now: Millis, host: &str, peer: Option<IpAddr>) -> Result<Wanted, Problem> {
-    let body = wire::chars("body", input.body.unwrap_or_default(), 0..=BODY_CHARS_MAX)?;
+    let body = requests::chars("body", input.body.unwrap_or_default(), 0..=BODY_CHARS_MAX)?;
     let asynchronous = input.r#async.unwrap_or(false);
     let method = input.method.filter(|method| !method.is_empty()).unwrap_or_else(|| "POST".into());
     if !METHODS.contains(&method.as_str()) {
@@ -64,7 +64,7 @@ fn check_at(input: ExecutionInput, now: Millis, host: &str, peer: Option<IpAddr>
         asynchronous,
         scheduled_at_ms: scheduled_at(input.scheduled_at, asynchronous, now)?,
         enrolment: match input.enrolment_id.filter(|id| !id.is_empty()) {
-            Some(id) => Some(wire::id("enrolmentId", &id)?),
+            Some(id) => Some(requests::id("enrolmentId", &id)?),
             None => None,
         },
     })
@@ -73,7 +73,7 @@ fn check_at(input: ExecutionInput, now: Millis, host: &str, peer: Option<IpAddr>
 /// Path and query; a missing slash in front is forgiven.
 fn path(text: String) -> Result<String, Problem> {
     let path = if text.starts_with('/') { text } else { format!("/{text}") };
-    let path = wire::chars("path", path, 1..=2_048)?;
+    let path = requests::chars("path", path, 1..=2_048)?;
     match path.parse::<http::uri::PathAndQuery>() {
         Ok(fine) if fine.as_str() == path => Ok(path),
         _ => Err(Problem::argument("path", "is not a path and query as HTTP writes them")),
@@ -133,7 +133,8 @@ fn scheduled_at(text: Option<String>, asynchronous: bool, now: Millis) -> Result
     if !asynchronous {
         return Err(wrong("needs `async`"));
     }
-    let at = wire::parse_datetime("scheduledAt", &text).map_err(|err| Problem::new(Kind::BadRequest, err.message))?;
+    let at =
+        requests::parse_datetime("scheduledAt", &text).map_err(|err| Problem::new(Kind::BadRequest, err.message))?;
     // Minutes are the precision: the minute after the present one is far enough.
     let at = at.timestamp_millis();
     if at.div_euclid(MINUTE_MS) <= now.div_euclid(MINUTE_MS) {

@@ -6,7 +6,6 @@ mod tail;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
@@ -14,14 +13,13 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::{Extension, Json};
 use bytes::Bytes;
-use larder_model::ids::{ExecutionId, FunctionId, PartnerId};
-use larder_model::time::{self, Millis};
-use larder_model::{End, Enrolment, EnrolmentStatus, Execution, Failure, LimitKind, Per, Trigger};
+use larder_model::ids::FunctionId;
+use larder_model::{End, Enrolment, EnrolmentStatus, Failure, LimitKind, Per, Trigger};
+use larder_platform::common::Common;
 use larder_platform::directory::{FunctionView, Tenant};
-use larder_platform::execution::{self, Body as InputBody, Finished, Input, Job, request};
-use larder_platform::{admission, backlog, stored};
-use larder_signals::Work;
-use larder_signals::crash::{self, Point};
+use larder_platform::execution::{self, Body as InputBody, Executor, Finished, Input, Job, request};
+use larder_platform::idempotency_keys::Idempotency;
+use larder_platform::{admission, executions};
 use larder_store::{NewExecution, filters};
 use larder_wire::executions::{ExecutionInput, ExecutionList, ExecutionObject};
 use larder_wire::scopes::Scope;
@@ -33,7 +31,7 @@ use self::input::Wanted;
 use crate::api::functions;
 use crate::api::idempotency::{self, Begun, Made, Ticket};
 use crate::api::queries::{self, ListParams};
-use crate::api::wire::{self, Deleted, Ids};
+use crate::api::requests::{self, Deleted, Ids};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
@@ -48,7 +46,7 @@ pub fn router() -> OpenApiRouter<App> {
 #[utoipa::path(get, path = "/v1/functions/{functionId}/executions", tag = "executions", operation_id = "listExecutions",
     params(ListParams), responses((status = 200, body = ExecutionList)))]
 async fn list(
-    State(app): State<App>,
+    State(executor): State<Executor>,
     caller: Caller,
     ids: Ids,
     RawQuery(query): RawQuery,
@@ -56,67 +54,31 @@ async fn list(
     caller.may(Scope::ExecutionsRead)?;
     let function = ids.get("functionId")?;
     let query = queries::parse(query.as_deref(), filters::EXECUTIONS, &[])?;
-    functions::find(&app, &caller.partner, &function).await?;
-    app.ledger.settle_all(&caller.partner).await.map_err(Problem::unavailable)?;
-    let page = app.store.list_executions(&caller.partner, &function, &query.listing).await?;
+    functions::find(&executor, &caller.partner, &function).await?;
+    executor.ledger.settle_all(&caller.partner).await.map_err(Problem::unavailable)?;
+    let page = executor.store.list_executions(&caller.partner, &function, &query.listing).await?;
     let executions = page.rows.into_iter().map(ExecutionObject::from).collect();
     Ok(Json(ExecutionList { total: page.total, executions }))
 }
 
 #[utoipa::path(get, path = "/v1/functions/{functionId}/executions/{executionId}", tag = "executions",
     operation_id = "getExecution", responses((status = 200, body = ExecutionObject)))]
-async fn get(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Json<ExecutionObject>, Problem> {
+async fn get(State(executor): State<Executor>, caller: Caller, ids: Ids) -> Result<Json<ExecutionObject>, Problem> {
     caller.may(Scope::ExecutionsRead)?;
     let (function, id) = (ids.get("functionId")?, ids.get("executionId")?);
-    functions::find(&app, &caller.partner, &function).await?;
-    let found = find(&app, &caller.partner, &function, &id).await?;
+    functions::find(&executor, &caller.partner, &function).await?;
+    let found = executions::find(&executor, &caller.partner, &function, &id).await?;
     Ok(Json(found.ok_or_else(|| Problem::not_found(Kind::ExecutionNotFound, "Execution"))?.into()))
-}
-
-/// The execution, also if its record was not written yet when it was asked for: records are written behind, by this process or
-/// another.
-async fn find(
-    app: &App,
-    partner: &PartnerId,
-    function: &FunctionId,
-    id: &ExecutionId,
-) -> Result<Option<Execution>, Problem> {
-    /// Between two looks for a record of another process.
-    const LOOK: Duration = Duration::from_millis(25);
-    app.ledger.settle(id).await.map_err(Problem::unavailable)?;
-    let mut found = app.store.execution(partner, function, id).await?;
-    // A record comes no later than this behind the call, which began when its id was made.
-    let behind = 2 * app.settings.records.flush;
-    let longest = app.settings.server.call_timeout + behind;
-    let young = |at: Millis| app.clock.now_ms() - at < longest.as_millis() as Millis;
-    if let (None, Some((at, false))) = (&found, time::origin(id.as_str()))
-        && young(at)
-        && !app.store.is_embedded()
-    {
-        let until = Instant::now() + behind;
-        while found.is_none() && Instant::now() < until {
-            tokio::time::sleep(LOOK).await;
-            found = app.store.execution(partner, function, id).await?;
-        }
-    }
-    Ok(found)
 }
 
 /// Removes an execution that has ended, or cancels one that was to run later or to be tried again.
 #[utoipa::path(delete, path = "/v1/functions/{functionId}/executions/{executionId}", tag = "executions",
     operation_id = "deleteExecution", responses((status = 204)))]
-async fn delete(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Deleted, Problem> {
+async fn delete(State(executor): State<Executor>, caller: Caller, ids: Ids) -> Result<Deleted, Problem> {
     caller.may(Scope::ExecutionsWrite)?;
     let (function, id) = (ids.get("functionId")?, ids.get("executionId")?);
-    functions::find(&app, &caller.partner, &function).await?;
-    find(&app, &caller.partner, &function, &id).await?;
-    app.store.delete_execution(&caller.partner, &function, &id).await.map_err(|err| {
-        Problem::or_taken(
-            err,
-            Kind::ExecutionInProgress,
-            "The execution is waiting for its first attempt or running: it can be deleted once it has ended or failed",
-        )
-    })?;
+    functions::find(&executor, &caller.partner, &function).await?;
+    executions::delete(&executor, &caller.partner, &function, &id).await?;
     Ok(Deleted)
 }
 
@@ -127,7 +89,8 @@ async fn delete(State(app): State<App>, caller: Caller, ids: Ids) -> Result<Dele
     responses((status = 201, description = "It ran, well or not", body = ExecutionObject),
         (status = 202, description = "It will run", body = ExecutionObject)))]
 async fn create(
-    State(app): State<App>,
+    State(executor): State<Executor>,
+    State(keys): State<Idempotency>,
     caller: Caller,
     peer: Option<Extension<SocketAddr>>,
     ids: Ids,
@@ -140,22 +103,22 @@ async fn create(
     let function: FunctionId = ids.get("functionId")?;
     if caller.is_guest() {
         // Whom it does not let in must not leave a key behind either.
-        current(&app, &caller, &function).await?;
-        admission::check(&app, &caller.tenant)?;
+        current(&executor, &caller, &function).await?;
+        admission::check(&executor, &caller.tenant)?;
     }
-    let body = wire::bytes(body, BODY_MAX).await?;
+    let body = requests::bytes(body, BODY_MAX).await?;
     let peer = peer.map(|Extension(peer)| peer.ip());
     let parts = [b"POST".as_slice(), b"/v1/functions/", function.as_str().as_bytes(), b"/executions", &body];
-    let ticket = match idempotency::begin(&app, &caller, peer, &headers, &parts).await? {
+    let ticket = match idempotency::begin(&keys, &caller, peer, &headers, &parts).await? {
         Begun::Answered(response) => return Ok(response),
         Begun::Go(ticket) => ticket,
     };
-    let made = make(&app, &caller, peer, &function, &body, &ticket).await;
-    ticket.end(&app, made).await
+    let made = make(&executor, &caller, peer, &function, &body, &ticket).await;
+    ticket.end(&keys, made).await
 }
 
 async fn make(
-    app: &App,
+    executor: &Executor,
     caller: &Caller,
     peer: Option<IpAddr>,
     function: &FunctionId,
@@ -163,11 +126,11 @@ async fn make(
     ticket: &Ticket,
 ) -> Result<Made<ExecutionObject>, Problem> {
     let shown = |object: ExecutionObject| if caller.is_guest() { object.without_logs() } else { object };
-    let input: ExecutionInput = wire::parse_json(body)?;
-    let wanted = input::check(input, app, peer)?;
+    let input: ExecutionInput = requests::parse_json(body)?;
+    let wanted = input::check(input, executor, peer)?;
     let status = if wanted.asynchronous { StatusCode::ACCEPTED } else { StatusCode::CREATED };
     if ticket.again {
-        match find(app, &caller.partner, function, &ticket.subject).await? {
+        match executions::find(executor, &caller.partner, function, &ticket.subject).await? {
             Some(made) => return Ok(Made { status, body: shown(made.into()), from_record: true }),
             None if ticket.answered => {
                 let message =
@@ -177,24 +140,24 @@ async fn make(
             None => {}
         }
     }
-    let view = current(app, caller, function).await?;
-    let enrolment = enrolment(app, caller, &view, &wanted).await?;
+    let view = current(executor, caller, function).await?;
+    let enrolment = enrolment(executor, caller, &view, &wanted).await?;
     let object = if wanted.asynchronous {
-        enqueue(app, caller, &view, wanted, enrolment, ticket).await?
+        enqueue(executor, caller, &view, wanted, enrolment, ticket).await?
     } else {
-        run(app, caller, view, wanted, enrolment, ticket).await?
+        run(executor, caller, view, wanted, enrolment, ticket).await?
     };
     Ok(Made::now(status, shown(object)))
 }
 
 /// The function, if this caller may execute it and it has something that runs.
-async fn current(app: &App, caller: &Caller, function: &FunctionId) -> Result<Arc<FunctionView>, Problem> {
+async fn current(executor: &Executor, caller: &Caller, function: &FunctionId) -> Result<Arc<FunctionView>, Problem> {
     match executable(&caller.tenant, caller, function) {
         Ok(view) => Ok(view),
         // Another process may have deployed it a moment ago.
         Err(_) => {
-            app.directory.refresh_soon().await;
-            let tenant = app.directory.tenant(&caller.partner);
+            executor.directory.refresh_soon().await;
+            let tenant = executor.directory.tenant(&caller.partner);
             executable(tenant.as_ref().unwrap_or(&caller.tenant), caller, function)
         }
     }
@@ -223,7 +186,7 @@ fn executable(tenant: &Tenant, caller: &Caller, id: &FunctionId) -> Result<Arc<F
 
 /// Whom the execution is for. A function that runs once for each enrolment runs for one only.
 async fn enrolment(
-    app: &App,
+    executor: &Executor,
     caller: &Caller,
     view: &FunctionView,
     wanted: &Wanted,
@@ -240,7 +203,7 @@ async fn enrolment(
     if caller.is_guest() {
         return Err(Problem::new(Kind::Unauthorized, "Only a key may name an enrolment"));
     }
-    let found = app.store.enrolment(&caller.partner, id).await?;
+    let found = executor.store.enrolment(&caller.partner, id).await?;
     let enrolment = found
         .filter(|enrolment| enrolment.function == view.function.id)
         .ok_or_else(|| Problem::not_found(Kind::EnrolmentNotFound, "Enrolment"))?;
@@ -251,21 +214,13 @@ async fn enrolment(
 }
 
 async fn enqueue(
-    app: &App,
+    common: &Common,
     caller: &Caller,
     view: &FunctionView,
     wanted: Wanted,
     enrolment: Option<Enrolment>,
     ticket: &Ticket,
 ) -> Result<ExecutionObject, Problem> {
-    let (bytes, most) = (wanted.body.len(), app.store.body_bytes_max());
-    if bytes > most {
-        let message = format!(
-            "Invalid `body`: it has {bytes} bytes; the database accepts {most} for a queued execution (max_allowed_packet)"
-        );
-        return Err(Problem::new(Kind::PayloadTooLarge, message));
-    }
-    backlog::admit_execution(app, &caller.tenant, wanted.scheduled_at_ms.is_none()).await??;
     let new = NewExecution {
         partner: view.function.partner.clone(),
         id: ticket.subject.clone(),
@@ -279,39 +234,24 @@ async fn enqueue(
         scheduled_at_ms: wanted.scheduled_at_ms,
         request: wanted.request,
         body: Some(wanted.body.into()),
-        now: app.clock.now_ms(),
+        now: common.clock.now_ms(),
     };
-    let bytes = new.body.as_ref().map_or(0, Vec::len) as u64;
-    stored::admit(app, &view.stored, bytes)?;
-    view.stored.add(bytes);
-    match app.store.insert_execution(&new).await {
-        // Whoever had this key before queued it a moment ago.
-        Err(larder_store::Error::Conflict { .. }) if ticket.again => {}
-        Err(larder_store::Error::Unknown(why)) => {
-            tracing::warn!(execution.id = %new.id, why, "it is not known whether an execution was queued");
-            return Err(Problem::outcome_unknown(&new.id));
-        }
-        done => done?,
-    }
-    crash::point(Point::ExecutionQueued);
-    app.signals.push(Work::Executions);
-    // As it was queued: by now it may have ended.
-    Ok(new.execution().into())
+    Ok(executions::enqueue(common, &caller.tenant, &new, ticket.again).await?.into())
 }
 
 async fn run(
-    app: &App,
+    executor: &Executor,
     caller: &Caller,
     view: Arc<FunctionView>,
     wanted: Wanted,
     enrolment: Option<Enrolment>,
     ticket: &Ticket,
 ) -> Result<ExecutionObject, Problem> {
-    let permit = admission::admit(app, &caller.tenant, view.limits.memory_bytes)?;
-    let call_timeout = app.settings.server.call_timeout;
+    let permit = admission::admit(executor, &caller.tenant, view.limits.memory_bytes)?;
+    let call_timeout = executor.settings.server.call_timeout;
     let capped = view.limits.wall > call_timeout;
     let no_input = Input::Http { head: http::Request::new(()).into_parts().0, body: InputBody::Whole(Bytes::new()) };
-    let mut job = Job::new(app, ticket.subject.clone(), view, Trigger::Http, wanted.request, no_input);
+    let mut job = Job::new(executor, ticket.subject.clone(), view, Trigger::Http, wanted.request, no_input);
     job.input = request::from_request(&job.view, &job.execution, wanted.body);
     job.execution.request = job.execution.request.recorded();
     job.execution.enrolment = enrolment.as_ref().map(|enrolment| enrolment.id.clone());
@@ -322,9 +262,9 @@ async fn run(
     let id = job.execution.id.clone();
     // On its own, so that it ends and is recorded also when the caller hangs up.
     let (tell, told) = oneshot::channel();
-    let task = app.clone();
-    app.life.spawn_work("synchronous execution", async move {
-        let done = execution::execute(&task.executor, job).await;
+    let task = executor.clone();
+    executor.life.spawn_work("synchronous execution", async move {
+        let done = execution::execute(&task, job).await;
         drop(permit);
         let _ = tell.send(done);
     });

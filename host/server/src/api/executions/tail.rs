@@ -6,13 +6,13 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::Stream;
+use larder_platform::common::Common;
 use larder_signals::TailEvent;
 use larder_wire::executions::ExecutionObject;
 use larder_wire::scopes::Scope;
 
 use crate::api::functions;
-use crate::api::wire::Ids;
-use crate::app::App;
+use crate::api::requests::Ids;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 
@@ -25,19 +25,19 @@ const LASTS: Duration = Duration::from_secs(600);
 #[utoipa::path(get, path = "/v1/functions/{functionId}/executions/tail", tag = "executions",
     operation_id = "tailExecutions", responses((status = 200, content_type = "text/event-stream", body = String)))]
 pub async fn tail(
-    State(app): State<App>,
+    State(common): State<Common>,
     caller: Caller,
     ids: Ids,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     caller.may(Scope::ExecutionsRead)?;
     let function = ids.get("functionId")?;
-    functions::find(&app, &caller.partner, &function).await?;
-    let watch = app
+    functions::find(&common, &caller.partner, &function).await?;
+    let watch = common
         .signals
         .live_tail()
         .watch(&caller.partner, &function)
         .ok_or_else(|| Problem::new(Kind::TooManyCalls, "The project has reached its limit of live tails"))?;
-    let (drain, end) = (app.life.drain(), tokio::time::Instant::now() + LASTS);
+    let (drain, end) = (common.life.drain(), tokio::time::Instant::now() + LASTS);
     let events = futures::stream::unfold(watch, move |mut watch| {
         let drain = drain.clone();
         async move {

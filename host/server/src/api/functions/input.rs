@@ -4,13 +4,13 @@ use larder_model::cron::Cron;
 use larder_model::grants::check::check_pattern;
 use larder_model::time::instant;
 use larder_model::{Function, FunctionSettings, Per, Topics};
+use larder_platform::common::Common;
 use larder_wire::functions::FunctionInput;
 use larder_wire::scopes::is_scope;
 
 use crate::api::functions::scopes;
+use crate::api::requests::{self, required, text};
 use crate::api::runtimes;
-use crate::api::wire::{self, required, text};
-use crate::app::App;
 use crate::problem::{Kind, Problem};
 
 const TIMEOUT_DEFAULT_S: u32 = 15;
@@ -50,7 +50,7 @@ fn of(function: &Function) -> FunctionInput {
 }
 
 /// Puts what is given over `function`, whose id and times stay. For an update, `function` is the present one.
-pub fn apply(input: FunctionInput, app: &App, function: &mut Function) -> Result<(), Problem> {
+pub fn apply(input: FunctionInput, common: &Common, function: &mut Function) -> Result<(), Problem> {
     if input.installation_id.is_some_and(|id| !id.is_empty()) {
         return Err(Problem::not_found(Kind::InstallationNotFound, "Installation"));
     }
@@ -76,17 +76,17 @@ pub fn apply(input: FunctionInput, app: &App, function: &mut Function) -> Result
     if function.timezone.is_empty() {
         function.timezone = "UTC".into();
     }
-    let zone = app
+    let zone = common
         .zones
         .zone(&function.timezone)
         .ok_or_else(|| Problem::argument("timezone", format!("{:?} is not an IANA time zone", function.timezone)))?;
     function.schedule = text("schedule", input.schedule.unwrap_or_default().trim().to_owned(), 0..=255)?;
     if !function.schedule.is_empty() {
         let cron = Cron::parse(&function.schedule).map_err(|err| Problem::argument("schedule", err))?;
-        cron.next_after(instant(app.clock.now_ms()), &zone.rules())
+        cron.next_after(instant(common.clock.now_ms()), &zone.rules())
             .ok_or_else(|| Problem::argument("schedule", "has no next firing"))?;
     }
-    let timeout_max = app.settings.functions.timeout_max.as_secs() as u32;
+    let timeout_max = common.settings.functions.timeout_max.as_secs() as u32;
     function.timeout_s = input.timeout.unwrap_or(TIMEOUT_DEFAULT_S.min(timeout_max));
     if !(1..=timeout_max).contains(&function.timeout_s) {
         return Err(Problem::argument("timeout", format!("must be 1 to {timeout_max} seconds")));
@@ -96,7 +96,7 @@ pub fn apply(input: FunctionInput, app: &App, function: &mut Function) -> Result
     if let Some(entrypoint) = input.entrypoint.filter(|entrypoint| !entrypoint.is_empty()) {
         function.entrypoint = text("entrypoint", entrypoint, 1..=1_028)?;
     }
-    function.commands = wire::chars("commands", input.commands.unwrap_or_default(), 0..=8_192)?;
+    function.commands = requests::chars("commands", input.commands.unwrap_or_default(), 0..=8_192)?;
     function.deployment_retention = input.deployment_retention.unwrap_or(0);
     if function.deployment_retention > RETENTION_MAX {
         return Err(Problem::argument("deploymentRetention", format!("must be 0 to {RETENTION_MAX} days")));
@@ -128,7 +128,7 @@ pub fn apply(input: FunctionInput, app: &App, function: &mut Function) -> Result
 
 /// The settings that a deployment asks for, as somebody sends them: with them, `function` keeps the rules of functions. Gives
 /// the function that would be.
-pub fn settings(app: &App, function: &Function, body: &[u8]) -> Result<(FunctionSettings, Function), Problem> {
+pub fn settings(common: &Common, function: &Function, body: &[u8]) -> Result<(FunctionSettings, Function), Problem> {
     let is_object = body.trim_ascii_start().first() == Some(&b'{');
     let wrong = |why: String| Problem::argument("settings", why);
     let mut asked: FunctionSettings = match serde_json::from_slice(body) {
@@ -139,7 +139,7 @@ pub fn settings(app: &App, function: &Function, body: &[u8]) -> Result<(Function
     asked.schedule = asked.schedule.map(|schedule| schedule.trim().to_owned());
     let mut with = function.clone();
     asked.apply(&mut with);
-    apply(of(&with), app, &mut with)?;
+    apply(of(&with), common, &mut with)?;
     // As the rules write it: an empty time zone, say, is UTC.
     asked.timezone = asked.timezone.map(|_| with.timezone.clone());
     Ok((asked, with))

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use larder_model::Function;
 use larder_model::ids::{FunctionId, PartnerId};
+use larder_platform::common::Sealer;
 use larder_store::Heads;
 use larder_wire::datetime;
 use larder_wire::functions::FunctionObject;
@@ -11,7 +12,6 @@ use larder_wire::known::Known;
 use larder_wire::variables::VariableObject;
 
 use crate::api::variables;
-use crate::app::App;
 
 /// What the objects of a partner's functions are made of besides the functions.
 pub struct Context {
@@ -20,14 +20,14 @@ pub struct Context {
 }
 
 impl Context {
-    pub async fn read(app: &App, partner: &PartnerId, functions: &[Function]) -> larder_store::Result<Context> {
+    pub async fn read(sealer: &Sealer, partner: &PartnerId, functions: &[Function]) -> larder_store::Result<Context> {
         let ids: Vec<&FunctionId> = functions.iter().map(|function| &function.id).collect();
-        let heads = app.store.deployment_heads(partner, &ids).await?;
+        let heads = sealer.store.deployment_heads(partner, &ids).await?;
         let one = if let [only] = &ids[..] { Some(*only) } else { None };
         let mut variables: HashMap<FunctionId, Vec<VariableObject>> = HashMap::new();
-        for variable in app.store.variables(partner, one).await? {
+        for variable in sealer.store.variables(partner, one).await? {
             let id = variable.function.clone();
-            variables.entry(id).or_default().push(variables::object(app, variable));
+            variables.entry(id).or_default().push(variables::object(sealer, variable));
         }
         Ok(Context { heads, variables })
     }

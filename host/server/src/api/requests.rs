@@ -1,4 +1,4 @@
-//! What all resources share on the wire: ids, datetimes, bodies, path parameters, lists.
+//! What all resources use to read requests: ids, datetimes, bodies, path parameters, lists.
 //!
 //! Bodies and path parameters are checked by the handlers, after they asked whether the caller may: the order of checks
 //! is project, key, scope, parameters, existence, state.
@@ -16,14 +16,14 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use larder_model::ids::BadId;
 use larder_model::time::Clock;
-use larder_platform::bodies::{self, Fault};
+use larder_platform::bodies;
 use larder_wire::UNIQUE;
 use serde::de::DeserializeOwned;
 use serde::{Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::api::by_name::ByName;
-use crate::problem::{Kind, Problem};
+use crate::problem::Problem;
 
 /// Bytes of a JSON body, where the resource says nothing else.
 pub const BODY_MAX: usize = 1 << 20;
@@ -76,20 +76,6 @@ pub fn chars(name: &str, value: String, chars: RangeInclusive<usize>) -> Result<
 /// The whole body, read no further than its bound.
 pub async fn bytes(body: Body, max: usize) -> Result<Bytes, Problem> {
     Ok(bodies::whole(body, max).await?)
-}
-
-impl From<Fault> for Problem {
-    fn from(fault: Fault) -> Problem {
-        match fault {
-            Fault::TooLarge { max } => {
-                Problem::new(Kind::BodyTooLarge, format!("Invalid body: it has more than {max} bytes"))
-            }
-            Fault::TooSlow => Problem::new(Kind::BodyTooSlow, "Invalid body: it came too slowly"),
-            Fault::BrokeOff => Problem::new(Kind::BadRequest, "Invalid body: it broke off"),
-            Fault::Exceeded(why) => why.into(),
-            Fault::Full => Problem::unavailable(fault),
-        }
-    }
 }
 
 /// A JSON body. Nothing at all is as good as `{}`, and members that nobody asks for are ignored.
@@ -164,8 +150,10 @@ impl IntoResponse for Deleted {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use larder_model::ids::FunctionId;
+
+    use super::*;
+    use crate::problem::Kind;
 
     #[test]
     fn datetimes_are_as_the_clients_read_them() {

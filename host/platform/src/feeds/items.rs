@@ -1,10 +1,4 @@
-//! Feeds: external services whose items become events of the partners that receive them.
-//!
-//! * [`larder_model::feed_mapping`]: items → CloudEvents.
-//! * [`crate::jobs::feeds`] polls, in the scheduler. [`crate::standard_webhooks`] authenticates pushes.
-//!
-//! Polled and pushed items both end in [`take`]. An item that arrives both ways takes effect once, under its source and id. A
-//! service that fails, lies or never ends its answer stops only its own feed.
+//! Items that arrived for a feed, by a poll or a push: page → events.
 
 use std::ops::RangeInclusive;
 
@@ -17,6 +11,7 @@ use larder_store::{Moved, Received, Waiting};
 use metrics::counter;
 
 use crate::common::Common;
+use crate::feeds::owner;
 
 const DAY_MS: Millis = 24 * 3_600 * 1_000;
 
@@ -59,9 +54,4 @@ pub async fn take(
         );
     }
     Ok(Some(taken))
-}
-
-/// The partner's id, or `operator`.
-pub fn owner(feed: &Feed) -> &str {
-    feed.owner.as_ref().map_or("operator", |partner| partner.as_str())
 }

@@ -1,0 +1,95 @@
+//! Why a service refuses a change, or could not make it.
+//!
+//! The text of a refusal is for the person who asked for the change. Errors of the store, of secrets and of the ledger are for
+//! the log.
+
+use larder_model::ids::ExecutionId;
+use larder_store::Error as StoreError;
+
+use crate::bodies::Fault;
+use crate::ledger::Unwritten;
+use crate::quotas::Exceeded;
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Secrets(#[from] larder_secrets::Error),
+    #[error(transparent)]
+    Exceeded(#[from] Exceeded),
+    #[error(transparent)]
+    Body(#[from] Fault),
+    /// A buffered record could not be written, so it cannot be read.
+    #[error(transparent)]
+    Unwritten(#[from] Unwritten),
+    /// It is not known whether the execution was queued.
+    #[error("it is not known whether the execution {0} was queued")]
+    OutcomeUnknown(ExecutionId),
+    /// A value cannot be as it was given.
+    #[error("Invalid `{name}`: {why}")]
+    Invalid { name: String, why: String },
+    /// A fixed bound. Those that an operator sets are [`Exceeded`].
+    #[error("A {of} has at most {most} {what}")]
+    TooMany { of: &'static str, most: u64, what: &'static str },
+
+    #[error("A partner with this ID exists already")]
+    PartnerExists,
+    #[error("A function with this ID exists already")]
+    FunctionExists,
+    #[error("A variable of this function has this ID or key already")]
+    VariableExists,
+    #[error("A feed with this name exists already")]
+    FeedExists,
+    #[error("An upstream with this name exists already")]
+    UpstreamExists,
+    #[error("The operator has an upstream with this name, which your functions call by it: choose another name")]
+    OperatorsUpstream,
+    #[error("This end user is already enrolled in this function with this topic")]
+    EnrolmentExists,
+
+    /// The fan-out is not in a status from which this can be done.
+    #[error("{0}")]
+    FanoutStatus(&'static str),
+    #[error("A secret variable cannot be made plain again")]
+    SecretVariable,
+    #[error("This feed does not accept pushes: set `push`")]
+    NoPush,
+    /// One text for all reasons: the sender learns neither which one it is nor whether there is such a feed.
+    #[error("The push is not signed, its timestamp is not current, or it is not signed with a secret of this feed")]
+    PushRefused,
+    #[error("The build of this deployment is {0}, not ready")]
+    BuildNotReady(&'static str),
+    #[error("The build of this deployment is {0}: there is nothing to approve")]
+    BuildEnded(&'static str),
+    #[error("The build has ended already")]
+    BuildCompleted,
+    #[error("This deployment requests no grants of its own: it uses those of the function")]
+    NoOwnGrants,
+    #[error("The effective or the requested grants have changed since `digest` was read: read them again")]
+    GrantsChanged,
+    #[error("The project requires another key for this: {0}")]
+    OwnUpload(&'static str),
+    #[error(
+        "Invalid `body`: it has {bytes} bytes; the database accepts {most} for a queued execution (max_allowed_packet)"
+    )]
+    BodyOfQueued { bytes: usize, most: usize },
+    #[error("The execution is waiting for its first attempt or running: it can be deleted once it has ended or failed")]
+    ExecutionInProgress,
+}
+
+impl Error {
+    pub(crate) fn invalid(name: &str, why: impl ToString) -> Error {
+        Error::Invalid { name: name.to_owned(), why: why.to_string() }
+    }
+
+    /// This refusal for a conflict. Any other error of the store stays what it is.
+    pub(crate) fn on_conflict(self) -> impl FnOnce(StoreError) -> Error {
+        move |err| match err {
+            StoreError::Conflict { .. } => self,
+            other => other.into(),
+        }
+    }
+}

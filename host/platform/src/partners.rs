@@ -1,0 +1,26 @@
+//! Partners: the tenants of the installation.
+
+use larder_model::Partner;
+use larder_model::ids::PartnerId;
+
+use crate::common::Common;
+use crate::error::{Error, Result};
+
+pub async fn create(common: &Common, id: &PartnerId, name: &str) -> Result<Partner> {
+    let inserted = common.store.insert_partner(id, name, common.clock.now_ms()).await;
+    let partner = inserted.map_err(Error::PartnerExists.on_conflict())?;
+    common.directory.reload(id).await?;
+    Ok(partner)
+}
+
+/// Stores changed settings of a partner.
+pub async fn update(common: &Common, partner: &mut Partner) -> Result<()> {
+    partner.updated_at_ms = common.clock.now_ms();
+    common.store.update_partner(partner).await?;
+    common.directory.reload(&partner.id).await?;
+    tracing::info!(
+        partner.id = %partner.id, approval_by_another = partner.approval_by_another,
+        "the operator changed partner {}", partner.id
+    );
+    Ok(())
+}
