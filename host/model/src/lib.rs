@@ -44,6 +44,7 @@ pub mod zones;
 /// The version of Larder.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+pub use amount::{Amount, Currency};
 pub use artifact::{Digest, Exports};
 pub use deployments::{Approval, BuildStatus, Deployment};
 pub use enrolments::{Enrolment, EnrolmentStatus};
@@ -52,7 +53,9 @@ pub use executions::{Execution, ExecutionStatus, RequestRecord, Trigger};
 pub use fanouts::Fanout;
 pub use feeds::{Feed, FeedSettings, Progress};
 pub use functions::{Function, FunctionSettings, LimitSettings, Per, Topics};
-pub use grants::{GrantChange, GrantChangeKind, Grants, HttpGrant, Period, Scheme, TransactionGrant};
+pub use grants::{
+    GrantChange, GrantChangeKind, Grants, HttpGrant, Period, Scheme, TransactionGrant, TransactionGrants,
+};
 pub use json::json;
 pub use limits::{Exceeded, LimitKind, Limits, Usage};
 pub use outcome::{Effect, End, Failure, Logs, Outcome};

@@ -56,8 +56,8 @@ impl World {
         rows::outcome(&self.clock, &self.of, effects)
     }
 
-    fn saving(&self, amount_minor: i64) -> Ended {
-        rows::savings(&self.clock, &self.of, &[("anna", amount_minor)])
+    fn saving(&self, minor_units: i64) -> Ended {
+        rows::savings(&self.clock, &self.of, &[("anna", minor_units)])
     }
 
     async fn row(&self, ended: &Ended) -> Option<Execution> {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::amount;
+use crate::amount::Currency;
 use crate::grants::{Grants, HttpGrant, Period, Scheme, TransactionGrant, covers_type, leads};
 
 /// Sentences about the function: `may now keep state`.
@@ -23,7 +23,8 @@ pub fn covers(old: &Grants, new: &Grants) -> bool {
 impl Difference {
     pub fn between(old: &Grants, new: &Grants) -> Difference {
         let mut found = Difference::default();
-        let currencies: BTreeSet<&String> = old.transactions.keys().chain(new.transactions.keys()).collect();
+        let all = old.transactions.iter().chain(new.transactions.iter());
+        let currencies: BTreeSet<Currency> = all.map(TransactionGrant::currency).collect();
         for currency in currencies {
             found.transactions(currency, old.transactions.get(currency), new.transactions.get(currency));
         }
@@ -77,40 +78,33 @@ impl Difference {
         }
     }
 
-    fn transactions(&mut self, currency: &str, old: Option<&TransactionGrant>, new: Option<&TransactionGrant>) {
-        let minor = |text: &str| amount::minor(text, currency).ok();
+    fn transactions(&mut self, currency: Currency, old: Option<&TransactionGrant>, new: Option<&TransactionGrant>) {
         let (old, new) = match (old, new) {
             (Some(old), Some(new)) => (old, new),
             (None, Some(new)) => {
                 return self.widens.push(format!(
                     "may now create transactions up to {} {currency} each and {} {currency} {} for one end user",
-                    new.max,
-                    new.sum,
-                    each(new.period)
+                    new.max(),
+                    new.sum(),
+                    each(new.period())
                 ));
             }
             (Some(_), None) => return self.narrows.push(format!("may no longer create transactions in {currency}")),
             (None, None) => return,
         };
-        if old.max != new.max {
-            let widens = minor(&new.max).is_none_or(|new| minor(&old.max).is_none_or(|old| new > old));
-            let how = format!("create transactions up to {} {currency} each instead of {}", new.max, old.max);
-            self.either(widens, how);
+        if old.max() != new.max() {
+            let how = format!("create transactions up to {} {currency} each instead of {}", new.max(), old.max());
+            self.either(new.max() > old.max(), how);
         }
-        if (&old.sum, old.period) != (&new.sum, new.period) {
-            let widens = match (minor(&old.sum), minor(&new.sum)) {
-                // So many of the new periods lie in one of the old.
-                (Some(old_sum), Some(new_sum)) => {
-                    let periods = old.period.days().div_ceil(new.period.days());
-                    new_sum.saturating_mul(periods.into()) > old_sum
-                }
-                _ => true,
+        if (old.sum(), old.period()) != (new.sum(), new.period()) {
+            // So many of the new periods lie in one of the old.
+            let periods = old.period().days().div_ceil(new.period().days());
+            let widens = new.sum().checked_mul(periods).is_none_or(|sum| sum > old.sum());
+            let before = match old.period() == new.period() {
+                true => old.sum().to_string(),
+                false => format!("{} {currency} {}", old.sum(), each(old.period())),
             };
-            let before = match old.period == new.period {
-                true => old.sum.clone(),
-                false => format!("{} {currency} {}", old.sum, each(old.period)),
-            };
-            let now = format!("{} {currency} {}", new.sum, each(new.period));
+            let now = format!("{} {currency} {}", new.sum(), each(new.period()));
             self.either(widens, format!("save up to {now} for one end user instead of {before}"));
         }
     }
@@ -428,7 +422,7 @@ mod tests {
 
     /// What two grants that cover each other must have in common, however they are written.
     fn reach(grants: &Grants) -> (bool, usize, BTreeSet<String>, BTreeSet<String>) {
-        (grants.state, grants.transactions.len(), grants.upstreams.clone(), grants.secrets.clone())
+        (grants.state, grants.transactions.iter().count(), grants.upstreams.clone(), grants.secrets.clone())
     }
 
     #[test]
@@ -463,15 +457,11 @@ mod tests {
 
     #[test]
     fn the_same_amount_written_otherwise_does_not_widen() {
-        let grants = |max: &str, sum: &str| {
-            let grant = TransactionGrant { max: max.into(), sum: sum.into(), period: Period::Day };
-            Grants { transactions: [("SEK".to_owned(), grant)].into(), ..Grants::default() }
-        };
-        assert!(covers(&grants("1.00", "2.00"), &grants("1", "2")));
-        // What cannot be read is not known to be less.
-        assert!(!covers(&grants("1.00", "2.00"), &grants("x", "2.00")));
-        assert!(!covers(&grants("1.00", "2.00"), &grants("1.00", "x")));
-        assert!(!covers(&grants("x", "2.00"), &grants("1.00", "2.00")));
+        assert!(covers(&grants(sek("1.00", "2.00", "day")), &grants(sek("1", "2", "day"))));
+        // What could be saved within the old period is more than can be counted.
+        let most =
+            |period: &str| -> Grants { serde_json::from_value(sek("1", "92233720368547758.07", period)).unwrap() };
+        assert!(!covers(&most("week"), &most("day")));
     }
 
     #[test]

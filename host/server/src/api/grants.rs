@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use larder_model::grants::{Difference, Leads, check};
+use larder_model::grants::{Difference, Leads, UncheckedGrants, check};
 use larder_model::ids::KeyId;
 use larder_model::{BuildStatus, Deployment, Function, Grants, Partner};
 use larder_store::listing::Listing;
@@ -61,7 +61,7 @@ async fn object(app: &App, function: Function, deployment: Option<Deployment>) -
 
 /// Grants as somebody sends them.
 pub fn parse(body: &[u8]) -> Result<Grants, Problem> {
-    let sent: Grants = requests::parse_json(body)?;
+    let sent: UncheckedGrants = requests::parse_json(body)?;
     check::check(sent).map_err(|complaints| {
         let all: Vec<String> =
             complaints.iter().map(|complaint| format!("`{}`: {}", complaint.key, complaint.why)).collect();
