@@ -367,7 +367,7 @@ pub(super) async fn dead_letter(tx: &mut Tx<'_>, e: &Execution) -> Result<()> {
         e.memory_peak_bytes,
         e.updated_at_ms,
         e.failures,
-        e.buried_at_ms,
+        e.dead_lettered_at_ms,
         &e.partner,
         &e.id
     ];
@@ -417,7 +417,7 @@ pub(super) fn row(e: &Execution) -> Vec<Value> {
         e.updated_at_ms,
         e.failures,
         e.lost,
-        e.buried_at_ms,
+        e.dead_lettered_at_ms,
         e.host_failing_since_ms
     ]
 }
@@ -449,7 +449,7 @@ pub(super) fn execution(row: &Row) -> Result<Execution> {
         updated_at_ms: row.int(22)?,
         failures: row.int(23)? as u32,
         lost: row.int(24)? as u32,
-        buried_at_ms: row.maybe_int(25)?,
+        dead_lettered_at_ms: row.maybe_int(25)?,
         host_failing_since_ms: row.maybe_int(26)?,
     })
 }

@@ -127,8 +127,8 @@ both!(a_redriven_dead_letter_runs_again_with_all_that_it_had, async |on| {
     // This one saves in a way that enrolled runs may not, and dies of it.
     let body = json!({ "async": true, "path": "/save-and-fail", "enrolmentId": anna, "body": purchase().to_string() });
     let id = api.post("/functions/f/executions", body).await.is(202)["$id"].as_str().unwrap().to_owned();
-    let buried = eventually("the dead letter", async || dead_letters(&api).await.pop()).await;
-    assert_eq!((&buried["$id"], &buried["attempt"]), (&json!(id), &json!(1)));
+    let dead_letter = eventually("the dead letter", async || dead_letters(&api).await.pop()).await;
+    assert_eq!((&dead_letter["$id"], &dead_letter["attempt"]), (&json!(id), &json!(1)));
 
     api.build("f", &guests::guest("round-up"), true).await;
     let path = format!("/dead-letters/{id}/redrive");
@@ -196,7 +196,7 @@ both!(all_of_a_function_are_redriven_and_some_discarded, async |on| {
     assert_eq!((code, dead_letters(&api).await.len()), (0, 4));
     let (code, _, err) = larder.cli(folder, &["dead-letters", "redrive", &left]).await;
     assert!(code == 1 && err.contains("dead_letter_not_found"), "{err}");
-    // It does not begin a function that nobody deployed to mend it: the same, and buried again.
+    // It does not begin a function that nobody deployed to mend it: the same, and a dead letter again.
     let again = dead_letters(&api).await[0]["$id"].as_str().unwrap().to_owned();
     let (code, ..) = larder.cli(folder, &["dead-letters", "redrive", &again]).await;
     assert_eq!(code, 0);
@@ -246,23 +246,27 @@ both!(an_event_stays_while_a_dead_letter_needs_it, async |on| {
     };
     let sweep = async || app.store.delete_aged(&retention::EVENTS, now + 1, &Default::default(), 100).await.unwrap().0;
     assert_eq!(sweep().await, 0, "an execution waits");
-    let bury = async |claimed: Claimed| {
+    let give_up = async |claimed: Claimed| {
         let ended = Ended {
-            execution: Execution { status: ExecutionStatus::Failed, buried_at_ms: Some(now), ..claimed.execution },
+            execution: Execution {
+                status: ExecutionStatus::Failed,
+                dead_lettered_at_ms: Some(now),
+                ..claimed.execution
+            },
             holder: Some(claimed.holder),
             ..rows::outcome(&clock, &of, vec![])
         };
         let verdicts = app.store.commit_outcomes(&[ended], &clock).await.unwrap();
         assert_eq!(verdicts, [CommitResult::Committed { emitted: false }]);
     };
-    bury(claim().await).await;
+    give_up(claim().await).await;
     assert_eq!(sweep().await, 0, "a dead letter needs it");
     app.store.redrive(&partner, &id, now).await.unwrap();
     assert!(app.store.redrive(&partner, &id, now).await.is_err());
     assert_eq!(sweep().await, 0, "it waits again");
     let again = claim().await;
     assert_eq!((&again.execution.request, again.body.as_slice()), (&request, b"body".as_slice()));
-    bury(again).await;
+    give_up(again).await;
     app.store.discard_dead_letter(&partner, &id, now).await.unwrap();
     assert!(app.store.dead_letter(&partner, &id).await.unwrap().is_none());
     assert_eq!(sweep().await, 1, "nobody needs it any more");

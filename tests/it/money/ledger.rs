@@ -168,13 +168,14 @@ async fn the_fate_of_a_commit_is_its_own_whatever_others_do_meanwhile() {
             store.claim_executions(holder, now, now + 1_000, &[(world.of.0.clone(), 8)]).await.unwrap().pop()
         };
         let claimed = claim(&world.store, "one", NOW).await.unwrap();
-        let mut buried = Ended { holder: Some("one".into()), ..world.outcome(vec![]) };
-        buried.execution = Execution { status: ExecutionStatus::Failed, buried_at_ms: Some(NOW), ..claimed.execution };
+        let mut dead_letter = Ended { holder: Some("one".into()), ..world.outcome(vec![]) };
+        dead_letter.execution =
+            Execution { status: ExecutionStatus::Failed, dead_lettered_at_ms: Some(NOW), ..claimed.execution };
         let saving = world.saving(1);
         proxy.refuse_after(commit);
         let others = async {
             proxy.refuses().await;
-            // What was buried is redriven, or the claim has run out; either way another process has it now.
+            // The dead letter is redriven, or the claim has run out; either way another process has it now.
             if commit == LastCommit::Done {
                 direct.store.redrive(&world.of.0, &new.id, NOW).await.unwrap();
             }
@@ -183,7 +184,7 @@ async fn the_fate_of_a_commit_is_its_own_whatever_others_do_meanwhile() {
             eventually("another to claim it", two).await;
             proxy.set(Mode::Pass);
         };
-        let (told, ()) = tokio::join!(world.commit(vec![buried, saving.clone()]), others);
+        let (told, ()) = tokio::join!(world.commit(vec![dead_letter, saving.clone()]), others);
         assert_eq!(told[1], COMMITTED, "{commit:?}: {told:?}");
         assert!(world.is_there(&saving).await);
         match commit {

@@ -397,7 +397,7 @@ async fn finish(
             "the function was deleted during this run: none of its effects were applied".into(),
         )),
         Ok(CommitResult::Refused { why, dead_lettered }) => {
-            execution.buried_at_ms = dead_lettered.then(|| executor.clock.now_ms());
+            execution.dead_lettered_at_ms = dead_lettered.then(|| executor.clock.now_ms());
             execution.status = ExecutionStatus::Failed;
             execution.response_status = 500;
             execution.errors.clone_from(&why);
@@ -509,7 +509,7 @@ fn record(
             (ExecutionStatus::Waiting, 0, why.map(|why| format!("will be retried: {why}")))
         }
         RetryDecision::DeadLetter => {
-            execution.buried_at_ms = Some(executor.clock.now_ms());
+            execution.dead_lettered_at_ms = Some(executor.clock.now_ms());
             let tries = execution.failures + 1;
             let given_up = |why: String| match &outcome.end {
                 End::Failed(Failure::Host(_)) => {
@@ -564,7 +564,7 @@ fn tail(text: String) -> String {
 }
 
 fn count_dead_letter(execution: &Execution) {
-    if execution.buried_at_ms.is_some() {
+    if execution.dead_lettered_at_ms.is_some() {
         counter!("larder_dead_letters_total").increment(1);
     }
 }

@@ -210,7 +210,7 @@ impl Commit<'_> {
         failed.status = ExecutionStatus::Failed;
         failed.response_status = 500;
         failed.errors.clone_from(&why);
-        failed.buried_at_ms = dead_lettered.then_some(self.now);
+        failed.dead_lettered_at_ms = dead_lettered.then_some(self.now);
         self.record(ended, failed);
         CommitResult::Refused { why, dead_lettered }
     }
@@ -220,7 +220,7 @@ impl Commit<'_> {
         match (&ended.holder, ended.retry_at_ms) {
             (None, _) => self.rows.inserted.push(executions::row(&execution)),
             (Some(_), Some(at)) => self.rows.retried.push((execution, at)),
-            (Some(_), None) if execution.buried_at_ms.is_some() => self.rows.dead_letters.push(execution),
+            (Some(_), None) if execution.dead_lettered_at_ms.is_some() => self.rows.dead_letters.push(execution),
             (Some(_), None) => self.rows.ended.push(execution),
         }
     }

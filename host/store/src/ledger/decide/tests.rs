@@ -344,8 +344,8 @@ fn a_record_is_where_its_end_belongs() {
         (1, NOW, ExecutionStatus::Completed)
     );
     assert_eq!((rows.dead_letters.len(), rows.retried.len(), rows.inserted.len()), (0, 0, 0));
-    let rows = run(|of| of.execution.buried_at_ms = Some(7));
-    assert_eq!((rows.ended.len(), rows.dead_letters.len(), rows.dead_letters[0].buried_at_ms), (0, 1, Some(7)));
+    let rows = run(|of| of.execution.dead_lettered_at_ms = Some(7));
+    assert_eq!((rows.ended.len(), rows.dead_letters.len(), rows.dead_letters[0].dead_lettered_at_ms), (0, 1, Some(7)));
     let rows = run(|of| of.retry_at_ms = Some(NOW + 9));
     assert_eq!((rows.ended.len(), rows.retried.len(), rows.retried[0].1), (0, 1, NOW + 9));
 }
@@ -368,7 +368,7 @@ fn a_refusal_is_recorded_as_a_failure_with_its_reason() {
         if queued {
             let failed = &rows.dead_letters[0];
             assert_eq!((failed.status, failed.response_status), (ExecutionStatus::Failed, 500));
-            assert_eq!((failed.errors.as_str(), failed.buried_at_ms), ("the database refused it", Some(NOW)));
+            assert_eq!((failed.errors.as_str(), failed.dead_lettered_at_ms), ("the database refused it", Some(NOW)));
         } else {
             assert_eq!((rows.inserted.len(), rows.dead_letters.len()), (1, 0));
         }
