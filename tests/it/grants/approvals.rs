@@ -186,7 +186,7 @@ both!(an_approval_is_of_what_names_led_to_when_it_was_given, async |on| {
     uploader.patch(&path, json!({})).await.is(200);
     assert_eq!(called(&larder, "bank").await, "b");
 
-    // Moved under what runs: a yes to the deployment that runs is enough, and an upload that asks for the same widens nothing.
+    // Moved under what runs: a yes to the deployment that runs is enough, and an upload that asks for the same extends nothing.
     mover.patch("/upstreams/bank", json!({ "url": a.url() })).await.is(200);
     assert_eq!(called(&larder, "bank").await, REFUSED);
     upload(true).await;

@@ -109,7 +109,7 @@ both!(what_widens_waits_for_another_keys_yes_and_the_old_one_goes_on_serving, as
     let (both, ..) = key(&larder, &[&scopes[..], &["grants.write"]].concat()).await;
     let (approver, approver_id, _) = key(&larder, &["grants.read", "grants.write"]).await;
 
-    // A key that may upload cannot widen by itself, one that may not can.
+    // A key that may upload cannot extend by itself, one that may not can.
     let said = both.put("/functions/f/grants", may("5", "1000")).await.is_error(403, "general_access_forbidden");
     assert!(said.contains("another key"), "{said}");
     uploader.put("/functions/f/grants", may("5", "1000")).await.is_error(401, "general_unauthorized_scope");

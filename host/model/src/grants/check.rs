@@ -36,7 +36,7 @@ pub fn digest(in_force: &Grants, asked: &Grants) -> String {
 
 /// The grants in sentences about the function.
 pub fn in_words(grants: &Grants) -> Vec<String> {
-    let all = Difference::between(&Grants::default(), grants).widens;
+    let all = Difference::between(&Grants::default(), grants).extensions;
     all.into_iter().map(|text| text.replacen("may now", "may", 1)).collect()
 }
 

@@ -52,7 +52,7 @@ fn asked(function: &Function, leads: &Leads, d: Deployment) -> AskedObject {
 async fn object(app: &App, function: Function, deployment: Option<Deployment>) -> Result<GrantsObject, Problem> {
     let leads = app.store.leads(&function.partner, &function.id).await?;
     Ok(GrantsObject {
-        moved: Difference::between(&leads.complete(&function.grants), &leads.bind(&function.grants)).widens,
+        moved: Difference::between(&leads.complete(&function.grants), &leads.bind(&function.grants)).extensions,
         deployment: deployment.map(|deployment| asked(&function, &leads, deployment)),
         function_id: function.id.into(),
         grants: Known::Known(shown(function.grants)),
@@ -72,12 +72,12 @@ pub fn parse(body: &[u8]) -> Result<Grants, Problem> {
 /// Why a deployment cannot become active, who can change that, and how.
 pub fn not_approved(partner: &Partner, function: &Function, d: &Deployment) -> Problem {
     let asked = shown(d.grants.as_ref().unwrap_or(&function.grants).clone());
-    let widens = Difference::between(&function.grants, &asked).widens;
+    let extensions = Difference::between(&function.grants, &asked).extensions;
     let another = if partner.approval_by_another { ", another one than the uploader's," } else { "" };
     let message = format!(
         "The function {}: that is not granted. A key with the scope grants.write{another} can approve it: \
          larder grants approve {} {}",
-        widens.join("; "),
+        extensions.join("; "),
         function.id,
         d.id
     );
@@ -117,13 +117,13 @@ async fn set(State(app): State<App>, caller: Caller, ids: Ids, body: Body) -> Re
     let by = key(&caller)?;
     let may_upload = caller.has(Scope::FunctionsWrite);
     if !app.store.set_grants(&caller.partner, &id, &new, by, may_upload, &app.clock).await? {
-        return Err(own_upload("one that may not upload as well (functions.write) can widen the grants"));
+        return Err(own_upload("one that may not upload as well (functions.write) can extend the grants"));
     }
     functions::changed(&app, &caller.partner, &id).await?;
     let difference = Difference::between(&before.grants, &new);
     tracing::info!(
         partner.id = %caller.partner, function.id = %id, key.id = %by,
-        widens = difference.widens.join("; "), narrows = difference.narrows.join("; "), "grants of {id} were set"
+        widens = difference.extensions.join("; "), narrows = difference.reductions.join("; "), "grants of {id} were set"
     );
     newest(&app, functions::find(&app, &caller.partner, &id).await?).await
 }
@@ -177,7 +177,7 @@ async fn approve(
     tracing::info!(
         partner.id = %caller.partner, function.id = %d.function, deployment.id = %d.id, key.id = %by,
         uploader.id = d.uploader.as_ref().map(KeyId::as_str).unwrap_or_default(),
-        widens = Difference::between(&before.grants, asked).widens.join("; "),
+        widens = Difference::between(&before.grants, asked).extensions.join("; "),
         "grants of deployment {} were approved", d.id
     );
     Ok(Json(ApprovalObject { grants: read(&app, &caller, &ids).await?, active }))
