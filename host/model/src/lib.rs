@@ -1,7 +1,8 @@
 //! The plain types and rules of Larder, without I/O: no tokio, SQL, network or WebAssembly.
 //!
 //! * Entities as they are stored: [`partners`], [`functions`], [`deployments`], [`executions`], [`enrolments`], [`events`],
-//!   [`fanouts`], [`transactions`], [`variables`], [`feeds`], [`upstreams`]; their [`ids`]; their keys ([`trigger_key`]).
+//!   [`fanouts`], [`transactions`], [`variables`], [`feeds`], [`upstreams`] with their [`breakers`]; their [`ids`]; their
+//!   keys ([`trigger_key`]).
 //! * What a run may do and did: [`grants`], [`limits`], [`state`], [`outgoing`], [`outcome`], [`retries`], [`amount`].
 //! * Formats: [`cloudevents`], [`attributes`], [`feed_mapping`], [`cron`] with [`zones`], [`fields`], [`text`].
 //! * The network as text: [`net`]. The operator's [`settings`]. The [`time`]. The rule of sharing: [`share`].
@@ -9,6 +10,7 @@
 pub mod amount;
 pub mod artifact;
 pub mod attributes;
+pub mod breakers;
 pub mod cloudevents;
 pub mod cron;
 pub mod deployments;
