@@ -32,7 +32,7 @@ fn purchase() -> Value {
     json!({ "amount": "42.50", "currency": "SEK", "merchant": "Kiosk" })
 }
 
-both!(what_may_go_better_is_tried_again_and_the_rest_is_given_up_at_once, async |on| {
+both!(retryable_failures_are_retried_and_others_are_given_up_at_once, async |on| {
     let larder = Larder::start_with(quick(on)).await;
     let api = larder.api();
     let settings = json!({ "events": ["three.times"], "limits": { "cpuMs": 300 } });
@@ -94,7 +94,7 @@ both!(delays_are_bounded, async |on| {
     assert!((Duration::from_millis(2_400)..Duration::from_secs(15)).contains(&took), "{took:?}");
 });
 
-both!(what_goes_well_at_last_takes_effect_once, async |on| {
+both!(execution_that_succeeds_on_retry_takes_effect_once, async |on| {
     let larder = Larder::start_with(quick(on).set("LARDER_WORKER__RETRY_DELAY_MAX", "300ms")).await;
     let api = larder.api();
     let settings = json!({ "events": ["probe.retry"], "per": "enrolment", "limits": { "attempts": 20 } });
@@ -118,7 +118,7 @@ both!(what_goes_well_at_last_takes_effect_once, async |on| {
     assert_eq!(dead_letters(&api).await, Vec::<Value>::new());
 });
 
-both!(a_redriven_dead_letter_runs_again_with_all_that_it_had, async |on| {
+both!(redriven_dead_letter_runs_with_its_original_input, async |on| {
     let larder = Larder::start_with(quick(on)).await;
     let api = larder.api();
     let limits = json!({ "attempts": 1 });
@@ -152,7 +152,7 @@ both!(a_redriven_dead_letter_runs_again_with_all_that_it_had, async |on| {
     assert_eq!(dead_letters(&api).await, Vec::<Value>::new());
 });
 
-both!(all_of_a_function_are_redriven_and_some_discarded, async |on| {
+both!(dead_letters_of_a_function_are_redriven_together_or_discarded, async |on| {
     let larder = Larder::start_with(quick(on)).await;
     let api = larder.api();
     for function in ["f", "other"] {
@@ -203,7 +203,7 @@ both!(all_of_a_function_are_redriven_and_some_discarded, async |on| {
     eventually("it to be given up again", async || (dead_letters(&api).await.len() == 4).then_some(())).await;
 });
 
-both!(what_its_process_dies_of_is_given_up, async |on| {
+both!(execution_that_crashes_its_process_is_given_up, async |on| {
     let options = quick(on).set("LARDER_WORKER__ATTEMPTS_LOST", "1").set("LARDER_CRASH", "ran:1");
     let mut larder = Larder::start_with(options).await;
     let api = larder.api();

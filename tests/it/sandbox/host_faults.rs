@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 const EXECUTIONS: &str = "/functions/f/executions";
 
-both!(what_no_guest_can_be_given_is_refused_at_the_door, async |on| {
+both!(requests_that_no_guest_can_receive_are_refused_at_the_endpoint, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     api.deploy("f", &guests::guest("hello-http"), json!({ "routes": ["/hello"] })).await;
@@ -64,7 +64,7 @@ both!(what_no_guest_can_be_given_is_refused_at_the_door, async |on| {
     }
 });
 
-both!(what_the_host_cannot_do_is_tried_ever_more_rarely_and_then_given_up_by_name, async |on| {
+both!(host_failures_are_retried_at_growing_intervals_and_then_given_up, async |on| {
     let options = Options::on(on)
         .set("LARDER_WORKER__RETRY_DELAY", "100ms")
         .set("LARDER_WORKER__RETRY_HOST_FAILURES_FOR", "1500ms");
