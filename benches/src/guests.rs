@@ -7,7 +7,7 @@ use http::Request;
 use http_body_util::{BodyExt, Full};
 use larder_model::grants::{Grants, Period, TransactionGrant};
 use larder_model::state::Version;
-use larder_model::{Digest, Event, Limits};
+use larder_model::{Amount, Currency, Digest, Event, Limits};
 use larder_runtime::backends::{self, Backends, Error};
 use larder_runtime::{Answer, Call, Enrolment, LoadError, Program, Run, Runtime, Source};
 
@@ -44,8 +44,9 @@ pub struct Around {
 
 impl Around {
     pub fn new() -> Around {
-        let savings = TransactionGrant { max: "500.00".into(), sum: "1000.00".into(), period: Period::Day };
-        let transactions = [("SEK".to_owned(), savings)].into();
+        let amount = |text| Amount::parse(text, Currency::current("SEK").expect("a currency")).expect("an amount");
+        let savings = TransactionGrant::new(amount("500.00"), amount("1000.00"), Period::Day);
+        let transactions = savings.into_iter().collect();
         let grants = Arc::new(Grants { state: true, transactions, ..Grants::default() });
         Around { variables: Arc::default(), grants, nothing: Arc::new(Nothing) }
     }
@@ -146,8 +147,8 @@ impl backends::State for Nothing {
 
 #[async_trait::async_trait]
 impl backends::Savings for Nothing {
-    fn exponent(&self, currency: &str) -> Result<u32, String> {
-        if currency == "SEK" { Ok(2) } else { Err(format!("{currency} is not a currency")) }
+    fn currency(&self, code: &str) -> Result<Currency, String> {
+        Currency::current(code)
     }
 
     async fn may_save_for(&self, _: &str) -> Result<Result<(), String>, Error> {

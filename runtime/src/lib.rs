@@ -113,8 +113,8 @@ pub use compiler::compiler_main;
 pub use fairness::Lane;
 pub use inspect::Found;
 pub use larder_model::{
-    Digest, Effect, End, Event, Exceeded, Exports, Failure, Grants, HttpGrant, LimitKind, Limits, Logs, Outcome,
-    Period, Scheme, TransactionGrant, Usage,
+    Amount, Currency, Digest, Effect, End, Event, Exceeded, Exports, Failure, Grants, HttpGrant, LimitKind, Limits,
+    Logs, Outcome, Period, Scheme, TransactionGrant, TransactionGrants, Usage,
 };
 pub use runtime::Runtime;
 pub use settings::Settings;

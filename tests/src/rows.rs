@@ -4,7 +4,8 @@
 use larder_model::ids::{EnrolmentId, EventId, ExecutionId, FunctionId, PartnerId};
 use larder_model::time::Clock;
 use larder_model::{
-    Effect, Enrolment, EnrolmentStatus, Execution, ExecutionStatus, RequestRecord, StoredEvent, Trigger,
+    Amount, Currency, Effect, Enrolment, EnrolmentStatus, Execution, ExecutionStatus, RequestRecord, StoredEvent,
+    Trigger,
 };
 use larder_store::ledger::{Ended, Origin};
 use larder_store::{NewExecution, Root};
@@ -86,12 +87,10 @@ pub fn outcome(clock: &Clock, (partner, function): &Of, effects: Vec<Effect>) ->
 /// The outcome of a call that saved these amounts, in öre, for these end users.
 pub fn savings(clock: &Clock, of: &Of, amounts: &[(&str, i64)]) -> Ended {
     let mut ended = outcome(clock, of, vec![]);
-    let saving = |(at, (end_user, amount_minor)): (usize, &(&str, i64))| Effect::Transaction {
+    let saving = |(at, (end_user, minor_units)): (usize, &(&str, i64))| Effect::Transaction {
         id: format!("{}-{at}", ended.execution.id),
         end_user: Some((*end_user).into()),
-        amount: String::new(),
-        amount_minor: *amount_minor,
-        currency: "SEK".into(),
+        amount: Amount::from_minor_units(*minor_units, Currency::current("SEK").unwrap()),
         memo: None,
     };
     ended.effects = amounts.iter().enumerate().map(saving).collect();

@@ -109,7 +109,11 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
         }
     };
     if let Some(difference) = difference.filter(|_| !waited) {
-        difference.narrows.iter().chain(&difference.widens).for_each(|what| console.note(&format!("{id} {what}")));
+        difference
+            .reductions
+            .iter()
+            .chain(&difference.extensions)
+            .for_each(|what| console.note(&format!("{id} {what}")));
     }
     let function = activate(&client, id, &deployment_id).await.map_err(|failure| manifest.explain(failure))?;
     console.note(&format!("activated deployment {deployment_id}"));

@@ -103,8 +103,8 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
             let body = input::json(&input::data(&grants)?, &grants)?;
             let before = in_force(&*of_function(&client, &function).await?)?;
             let answer = client.call::<GrantsObject>(Method::PUT, &["functions", &function, "grants"], &body).await?;
-            let Difference { widens, narrows } = Difference::between(&before, &in_force(&answer)?);
-            narrows.iter().chain(&widens).for_each(|what| console.note(&format!("{function} {what}")));
+            let Difference { extensions, reductions } = Difference::between(&before, &in_force(&answer)?);
+            reductions.iter().chain(&extensions).for_each(|what| console.note(&format!("{function} {what}")));
             if console.json { console.object(&answer) } else { Ok(()) }
         }
         Command::History(args) => history(&args, &client, console).await,

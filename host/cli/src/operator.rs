@@ -40,7 +40,7 @@ Examples:
         /// Its name for people
         #[arg(long)]
         name: Option<String>,
-        /// Grants that an upload widens must be approved by another key than the uploader's
+        /// Grants that an upload extends must be approved by another key than the uploader's
         #[arg(long, value_name = "true|false")]
         approval_by_another: Option<bool>,
     },
@@ -66,11 +66,11 @@ pub enum KeyCommand {
     Delete(DeleteKeys),
 }
 
-/// What a key may without being told: all that a developer of functions does. What widens what functions may reach is left
+/// What a key may without being told: all that a developer of functions does. What extends what functions may reach is left
 /// to keys that are made for it.
 fn default_scopes() -> Vec<&'static str> {
-    let widens = [Scope::GrantsWrite, Scope::UpstreamsWrite, Scope::FeedsWrite];
-    Scope::ALL.iter().filter(|scope| !widens.contains(scope)).map(|scope| scope.words()[0]).collect()
+    let extending = [Scope::GrantsWrite, Scope::UpstreamsWrite, Scope::FeedsWrite];
+    Scope::ALL.iter().filter(|scope| !extending.contains(scope)).map(|scope| scope.words()[0]).collect()
 }
 
 fn every_scope() -> Vec<&'static str> {
@@ -90,7 +90,7 @@ pub struct DeleteKeys {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The key is the last line of stdout, all else goes to stderr. Without --scopes it may do all that a developer of functions \
-does; not grants.write, upstreams.write and feeds.write, which widen what functions may reach.
+does; not grants.write, upstreams.write and feeds.write, which extend what functions may reach.
 
 Examples:
   larder key create --partner acme

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use larder_model::upstreams::{CredentialKind, KeyEncoding};
-use larder_wire::upstreams::{BreakerState, CacheChange, UpstreamChange, UpstreamList, UpstreamObject};
+use larder_wire::upstreams::{CacheChange, UpstreamChange, UpstreamList, UpstreamObject};
 use reqwest::Method;
 use serde_json::Value;
 
@@ -240,11 +240,7 @@ async fn list(whose: &Whose, session: &Session) -> Result<()> {
                 Some(settings) => (settings.url.clone(), settings.credential.word()),
                 None => Default::default(),
             };
-            let breaker = match row.breaker_state.state {
-                BreakerState::Closed => "closed",
-                BreakerState::HalfOpen => "half-open",
-                BreakerState::Open => "open",
-            };
+            let breaker = row.breaker_state.state.word();
             [row.name.clone(), row.owner.clone(), url, kind.to_owned(), breaker.to_owned()]
         })
         .collect();

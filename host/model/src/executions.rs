@@ -49,8 +49,9 @@ pub struct Execution {
     pub lost: u32,
     /// Since when it has failed through the host's fault alone.
     pub host_failing_since_ms: Option<Millis>,
-    /// When it became a dead letter.
-    pub buried_at_ms: Option<Millis>,
+    /// When it became a dead letter. Under the name of its column where processes tell each other.
+    #[serde(rename = "buried_at_ms")]
+    pub dead_lettered_at_ms: Option<Millis>,
     pub response_status: u16,
     /// Content type and length only.
     pub response_headers: Vec<(String, String)>,
@@ -91,7 +92,7 @@ impl Execution {
             failures: 0,
             lost: 0,
             host_failing_since_ms: None,
-            buried_at_ms: None,
+            dead_lettered_at_ms: None,
             response_status: 0,
             response_headers: vec![],
             logs: String::new(),

@@ -1,7 +1,8 @@
 //! The plain types and rules of Larder, without I/O: no tokio, SQL, network or WebAssembly.
 //!
 //! * Entities as they are stored: [`partners`], [`functions`], [`deployments`], [`executions`], [`enrolments`], [`events`],
-//!   [`fanouts`], [`transactions`], [`variables`], [`feeds`], [`upstreams`]; their [`ids`]; their keys ([`trigger_key`]).
+//!   [`fanouts`], [`transactions`], [`variables`], [`feeds`], [`upstreams`] with their [`breakers`]; their [`ids`]; their
+//!   keys ([`trigger_key`]).
 //! * What a run may do and did: [`grants`], [`limits`], [`state`], [`outgoing`], [`outcome`], [`retries`], [`amount`].
 //! * Formats: [`cloudevents`], [`attributes`], [`feed_mapping`], [`cron`] with [`zones`], [`fields`], [`text`].
 //! * The network as text: [`net`]. The operator's [`settings`]. The [`time`]. The rule of sharing: [`share`].
@@ -9,6 +10,7 @@
 pub mod amount;
 pub mod artifact;
 pub mod attributes;
+pub mod breakers;
 pub mod cloudevents;
 pub mod cron;
 pub mod deployments;
@@ -44,6 +46,7 @@ pub mod zones;
 /// The version of Larder.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+pub use amount::{Amount, Currency};
 pub use artifact::{Digest, Exports};
 pub use deployments::{Approval, BuildStatus, Deployment};
 pub use enrolments::{Enrolment, EnrolmentStatus};
@@ -52,7 +55,9 @@ pub use executions::{Execution, ExecutionStatus, RequestRecord, Trigger};
 pub use fanouts::{Fanout, FanoutStatus};
 pub use feeds::{Feed, FeedSettings, Progress};
 pub use functions::{Function, FunctionSettings, LimitSettings, Per, Topics};
-pub use grants::{GrantChange, GrantChangeKind, Grants, HttpGrant, Period, Scheme, TransactionGrant};
+pub use grants::{
+    GrantChange, GrantChangeKind, Grants, HttpGrant, Period, Scheme, TransactionGrant, TransactionGrants,
+};
 pub use json::json;
 pub use limits::{Exceeded, LimitKind, Limits, Usage};
 pub use outcome::{Effect, End, Failure, Logs, Outcome};

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::limits::{Exceeded, Usage};
-use crate::{Event, state, text};
+use crate::{Amount, Event, state, text};
 
 pub struct Outcome {
     pub end: End,
@@ -103,9 +103,7 @@ pub enum Effect {
     Transaction {
         id: String,
         end_user: Option<String>,
-        amount: String,
-        amount_minor: i64,
-        currency: String,
+        amount: Amount,
         memo: Option<String>,
     },
     /// `source` and `time` are empty: the host fills them in.

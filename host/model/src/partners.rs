@@ -7,7 +7,7 @@ use crate::time::Millis;
 pub struct Partner {
     pub id: PartnerId,
     pub name: String,
-    /// Grants that an upload widens are approved by another key than the one that uploaded it.
+    /// Grants that an upload extends are approved by another key than the one that uploaded it.
     pub approval_by_another: bool,
     /// Counts the changes of the partner and of its keys, functions, deployments and variables.
     pub version: i64,

@@ -1,5 +1,6 @@
 //! Transactions: the savings that functions create.
 
+use crate::amount::Amount;
 use crate::ids::{EnrolmentId, ExecutionId, FunctionId, PartnerId};
 use crate::time::Millis;
 
@@ -12,8 +13,7 @@ pub struct Transaction {
     pub function: FunctionId,
     pub enrolment: Option<EnrolmentId>,
     pub end_user: String,
-    pub amount_minor: i64,
-    pub currency: String,
+    pub amount: Amount,
     pub memo: Option<String>,
     pub created_at_ms: Millis,
 }

@@ -13,13 +13,13 @@ use crate::error::{Error, Result};
 pub async fn set(common: &Common, function: &Function, new: &Grants, by: &KeyId, may_upload: bool) -> Result<()> {
     let (partner, id) = (&function.partner, &function.id);
     if !common.store.set_grants(partner, id, new, by, may_upload, &common.clock).await? {
-        return Err(Error::OwnUpload("one that may not upload as well (functions.write) can widen the grants"));
+        return Err(Error::OwnUpload("one that may not upload as well (functions.write) can extend the grants"));
     }
     changed(common, partner, id).await?;
     let difference = Difference::between(&function.grants, new);
     tracing::info!(
         partner.id = %partner, function.id = %id, key.id = %by,
-        widens = difference.widens.join("; "), narrows = difference.narrows.join("; "), "grants of {id} were set"
+        widens = difference.extensions.join("; "), narrows = difference.reductions.join("; "), "grants of {id} were set"
     );
     Ok(())
 }
@@ -46,7 +46,7 @@ pub async fn approve(
     tracing::info!(
         partner.id = %deployment.partner, function.id = %deployment.function, deployment.id = %deployment.id, key.id = %by,
         uploader.id = deployment.uploader.as_ref().map(KeyId::as_str).unwrap_or_default(),
-        widens = Difference::between(&function.grants, asked).widens.join("; "),
+        widens = Difference::between(&function.grants, asked).extensions.join("; "),
         "grants of deployment {} were approved", deployment.id
     );
     Ok(active)

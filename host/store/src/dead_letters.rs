@@ -54,7 +54,7 @@ impl Store {
 
     pub async fn dead_letter(&self, partner: &PartnerId, id: &ExecutionId) -> Result<Option<Execution>> {
         let found = listing::one(&self.db, &SOURCE, vec![("partner_id", partner.into())], id, execution).await?;
-        Ok(found.filter(|execution| execution.buried_at_ms.is_some()))
+        Ok(found.filter(|execution| execution.dead_lettered_at_ms.is_some()))
     }
 
     /// Returns a dead letter to the queue with its full number of attempts, and returns the waiting execution. `NotFound`

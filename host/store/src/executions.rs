@@ -380,7 +380,7 @@ pub(super) async fn dead_letter(tx: &mut Tx<'_>, e: &Execution) -> Result<()> {
         e.memory_peak_bytes,
         e.updated_at_ms,
         e.failures,
-        e.buried_at_ms,
+        e.dead_lettered_at_ms,
         &e.partner,
         &e.id
     ];
@@ -430,7 +430,7 @@ pub(super) fn row(e: &Execution) -> Vec<Value> {
         e.updated_at_ms,
         e.failures,
         e.lost,
-        e.buried_at_ms,
+        e.dead_lettered_at_ms,
         e.host_failing_since_ms
     ]
 }
@@ -462,7 +462,7 @@ pub(super) fn execution(row: &Row) -> Result<Execution> {
         updated_at_ms: row.int(22)?,
         failures: row.int(23)? as u32,
         lost: row.int(24)? as u32,
-        buried_at_ms: row.maybe_int(25)?,
+        dead_lettered_at_ms: row.maybe_int(25)?,
         host_failing_since_ms: row.maybe_int(26)?,
     })
 }

@@ -1,7 +1,7 @@
 //! Transactions: the savings that functions created. They are read here and written only by [`crate::ledger`].
 
-use larder_model::Transaction;
 use larder_model::ids::PartnerId;
+use larder_model::{Amount, Currency, Transaction};
 
 use crate::db::Row;
 use crate::listing::{self, Column, Kind, Listing, Page, Source};
@@ -47,8 +47,7 @@ fn transaction(row: &Row) -> Result<Transaction> {
         function: row.id(3, "transactions.function_id")?,
         enrolment: row.maybe_id(4, "transactions.enrolment_id")?,
         end_user: row.text(5)?,
-        amount_minor: row.int(6)?,
-        currency: row.text(7)?,
+        amount: Amount::from_minor_units(row.int(6)?, row.parse(7, "transactions.currency", Currency::known)?),
         memo: row.maybe_text(8)?,
         created_at_ms: row.int(9)?,
     })

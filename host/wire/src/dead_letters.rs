@@ -13,7 +13,7 @@ page!(DeadLetterList { total: u64, dead_letters: ExecutionObject } as "deadLette
 pub struct RedriveInput {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub function_id: Option<String>,
-    /// Only those that were buried before then; the present time if it is not given.
+    /// Only those that became dead letters before then; the present time if it is not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub buried_before: Option<String>,
 }

@@ -113,7 +113,7 @@ impl From<Execution> for ExecutionObject {
             event_id: e.event.map(String::from).unwrap_or_default(),
             nominal_at: e.nominal_at_ms.map(datetime),
             late_ms: e.late_ms,
-            buried_at: e.buried_at_ms.map(datetime),
+            buried_at: e.dead_lettered_at_ms.map(datetime),
         }
     }
 }

@@ -101,8 +101,8 @@ impl Row for GrantChangeObject {
 }
 
 impl From<Difference> for DifferenceObject {
-    fn from(Difference { widens, narrows }: Difference) -> DifferenceObject {
-        DifferenceObject { widens, narrows }
+    fn from(Difference { extensions, reductions }: Difference) -> DifferenceObject {
+        DifferenceObject { widens: extensions, narrows: reductions }
     }
 }
 

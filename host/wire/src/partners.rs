@@ -18,7 +18,7 @@ pub struct PartnerObject {
     #[serde(rename = "$updatedAt")]
     pub updated_at: String,
     pub name: String,
-    /// Grants that an upload widens are approved by another key than the one that uploaded it.
+    /// Grants that an upload extends are approved by another key than the one that uploaded it.
     pub approval_by_another: bool,
 }
 

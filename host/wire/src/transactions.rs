@@ -1,6 +1,6 @@
 //! Transactions: the savings that functions created.
 
-use larder_model::{Transaction, amount};
+use larder_model::Transaction;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -44,8 +44,8 @@ impl From<Transaction> for TransactionObject {
             execution_id: t.execution.into(),
             enrolment_id: t.enrolment.map(String::from).unwrap_or_default(),
             end_user: t.end_user,
-            amount: amount::decimal(t.amount_minor, &t.currency),
-            currency: t.currency,
+            amount: t.amount.to_string(),
+            currency: t.amount.currency().to_string(),
             memo: t.memo.unwrap_or_default(),
         }
     }

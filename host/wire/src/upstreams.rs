@@ -1,7 +1,7 @@
 //! Upstreams: named outside services.
 
 use larder_model::UpstreamSettings;
-use larder_model::time::Millis;
+use larder_model::breakers::BreakerStatus;
 use larder_model::upstreams::CredentialKind;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -25,29 +25,6 @@ pub struct UpstreamObject {
     /// Not told to partners of one of the operator's.
     #[serde(flatten)]
     pub settings: Option<UpstreamSettings>,
-}
-
-/// How a breaker stands, for people.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = Told)]
-pub struct BreakerStatus {
-    pub state: BreakerState,
-    /// When it came to this state, in milliseconds since 1970; 0 if it never changed.
-    pub since_ms: Millis,
-    /// Why it opened.
-    #[serde(default)]
-    pub reason: String,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schema(as = State)]
-pub enum BreakerState {
-    #[default]
-    Closed,
-    HalfOpen,
-    Open,
 }
 
 page!(UpstreamList { total: usize, upstreams: UpstreamObject });

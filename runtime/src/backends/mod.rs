@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{Request, Response};
+use larder_model::Currency;
 use larder_model::outgoing::{self, Body, Times};
 use larder_model::state::Version;
 
@@ -162,9 +163,9 @@ pub trait State: Send + Sync {
 /// `larder:function/savings`: what the host knows of money, and of whom a function may save for.
 #[async_trait]
 pub trait Savings: Send + Sync {
-    /// Decimals of a currency's amounts (ISO 4217). The guest is given the text of a refusal: there is no such currency, or
-    /// it is not valid any more.
-    fn exponent(&self, currency: &str) -> Result<u32, String>;
+    /// The currency with this code of ISO 4217, as from [`Currency::current`]. The guest is given the text of a refusal: there
+    /// is no such currency, or it is not valid any more.
+    fn currency(&self, code: &str) -> Result<Currency, String>;
     /// May a run that is not for an enrolment save for this end user? The guest is given the text of a refusal.
     async fn may_save_for(&self, end_user: &str) -> Result<Result<(), String>, Error>;
 }

@@ -1,6 +1,7 @@
 //! A host that has nothing.
 
 use async_trait::async_trait;
+use larder_model::Currency;
 use larder_model::state::Version;
 
 use super::{Error, Savings, State};
@@ -27,8 +28,8 @@ impl State for Nothing {
 
 #[async_trait]
 impl Savings for Nothing {
-    fn exponent(&self, currency: &str) -> Result<u32, String> {
-        Err(format!("{currency} is not a currency here"))
+    fn currency(&self, code: &str) -> Result<Currency, String> {
+        Err(format!("{code} is not a currency here"))
     }
 
     async fn may_save_for(&self, end_user: &str) -> Result<Result<(), String>, Error> {

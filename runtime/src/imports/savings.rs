@@ -1,6 +1,6 @@
 //! `larder:function/savings`: creating transactions.
 
-use larder_model::amount::parse_amount;
+use larder_model::amount::Amount;
 use larder_model::outcome::Effect;
 use larder_model::text;
 
@@ -12,7 +12,7 @@ const MEMO_CHARS_MAX: usize = 200;
 
 impl savings::Host for Host {
     async fn create_transaction(&mut self, wanted: savings::Transaction) -> wasmtime::Result<Result<String, String>> {
-        let (amount, amount_minor) = match self.check_transaction(&wanted) {
+        let amount = match self.check_transaction(&wanted) {
             Ok(amount) => amount,
             Err(wrong) => return Ok(Err(wrong)),
         };
@@ -25,20 +25,19 @@ impl savings::Host for Host {
                 Err(err) => return Err(HostFault(format!("savings: {err}")).into()),
             }
         }
-        let savings::Transaction { end_user, currency, memo, .. } = wanted;
+        let savings::Transaction { end_user, memo, .. } = wanted;
         self.admit_effect(end_user.as_ref().map_or(0, String::len) + memo.as_ref().map_or(0, String::len))?;
         let id = self.next_id();
-        self.effects.push(Effect::Transaction { id: id.clone(), end_user, amount, amount_minor, currency, memo });
+        self.effects.push(Effect::Transaction { id: id.clone(), end_user, amount, memo });
         Ok(Ok(id))
     }
 }
 
 impl Host {
-    /// Gives the amount with all the currency's decimals, and in minor units.
-    fn check_transaction(&self, wanted: &savings::Transaction) -> Result<(String, i64), String> {
-        let exponent = self.savings.exponent(&wanted.currency)?;
-        let amount = parse_amount(&wanted.amount, exponent, &wanted.currency)?;
-        self.grants.allow_transaction(&wanted.currency, exponent, amount.1)?;
+    /// Gives the amount that would be saved.
+    fn check_transaction(&self, wanted: &savings::Transaction) -> Result<Amount, String> {
+        let amount = Amount::parse(&wanted.amount, self.savings.currency(&wanted.currency)?)?;
+        self.grants.allow_transaction(amount)?;
         if let Some(memo) = &wanted.memo {
             check_memo(memo)?;
         }

@@ -1,7 +1,7 @@
 //! What a run wants to change comes out of it, or does not if it ended badly.
 
 use larder_model::state::Read;
-use larder_model::{Effect, End, Exceeded, Failure, LimitKind, Limits};
+use larder_model::{Amount, Currency, Effect, End, Exceeded, Failure, LimitKind, Limits};
 use larder_runtime::Run;
 
 use crate::{Bench, enrolled, event, guests, run};
@@ -32,9 +32,7 @@ async fn effects_are_returned_in_order() {
             Effect::Transaction {
                 id: "run-1".into(),
                 end_user: None,
-                amount: "12.50".into(),
-                amount_minor: 1_250,
-                currency: "SEK".into(),
+                amount: Amount::from_minor_units(1_250, Currency::current("SEK").unwrap()),
                 memo: None
             },
         ]

@@ -19,7 +19,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
-use larder_model::{Digest, Event, Grants, Limits, Outcome};
+use larder_model::{Currency, Digest, Event, Grants, Limits, Outcome};
 use larder_runtime::backends::{self, Backends, Nothing};
 use larder_runtime::{Answer, Call, CompileError, Enrolment, Program, RequestBody, Run, Runtime, Settings, Source};
 use tempfile::TempDir;
@@ -143,8 +143,8 @@ struct Money;
 
 #[async_trait]
 impl backends::Savings for Money {
-    fn exponent(&self, currency: &str) -> Result<u32, String> {
-        if currency == "SEK" { Ok(2) } else { Err(format!("{currency} is not a currency")) }
+    fn currency(&self, code: &str) -> Result<Currency, String> {
+        if code == "SEK" { Currency::current(code) } else { Err(format!("{code} is not a currency")) }
     }
 
     async fn may_save_for(&self, end_user: &str) -> Result<Result<(), String>, backends::Error> {

@@ -8,7 +8,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Empty};
 use larder_model::outgoing::{self, Body, Times};
 use larder_model::state::{Read, Version};
-use larder_model::{End, Grants, Limits, Outcome};
+use larder_model::{Currency, End, Grants, Limits, Outcome};
 use larder_runtime::backends::{self, Backends, Clocks, Error, Http, Random, Savings, Signing, State};
 use larder_runtime::{Enrolment, Run};
 
@@ -179,10 +179,10 @@ impl State for Recorder {
 
 #[async_trait]
 impl Savings for Recorder {
-    fn exponent(&self, currency: &str) -> Result<u32, String> {
-        let exponent = self.backends.savings.exponent(currency);
-        self.note(format!("savings: {currency} has {exponent:?}"));
-        exponent
+    fn currency(&self, code: &str) -> Result<Currency, String> {
+        let currency = self.backends.savings.currency(code);
+        self.note(format!("savings: {code} is {:?}", currency.as_ref().map(|currency| currency.code())));
+        currency
     }
 
     async fn may_save_for(&self, end_user: &str) -> Result<Result<(), String>, Error> {
@@ -263,7 +263,7 @@ async fn recorder_around_the_backends_sees_every_answer() {
             "clocks: monotonic",
             "random: 16 bytes",
             "state: key has 21 bytes",
-            "savings: SEK has Ok(2)",
+            "savings: SEK is Ok(\"SEK\")",
             "signing: key 5 bytes",
             "http: 1 https://value/ 200",
         ]

@@ -108,7 +108,7 @@ both!(deployments_switch_when_ready_and_only_then, async |on| {
     api.get(&path(&first).replace("/f/", "/g/")).await.is_error(404, "deployment_not_found");
 });
 
-both!(uploads_that_cannot_be_taken_are_refused_by_what_is_wrong, async |on| {
+both!(invalid_uploads_are_refused_with_the_reason, async |on| {
     let larder = Larder::start_with(Options::on(on).set("LARDER_BUILD__UPLOAD_BYTES_MAX", "1000")).await;
     let api = larder.api();
     api.create_function("f", json!({})).await.is(201);

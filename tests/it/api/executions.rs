@@ -93,7 +93,7 @@ both!(executions_run_now_or_in_the_queue, async |on| {
     }
 });
 
-both!(logs_are_the_owners_and_guests_call_what_lets_them, async |on| {
+both!(logs_are_shown_to_keys_only_and_guests_call_public_functions, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     api.deploy("f", &hello(), json!({ "execute": ["any"], "events": ["shop.sold"] })).await;
@@ -130,7 +130,7 @@ both!(logs_are_the_owners_and_guests_call_what_lets_them, async |on| {
     guest.post("/functions/f/executions", hello).await.is_error(404, "function_not_found");
 });
 
-both!(what_is_scheduled_waits_and_can_be_canceled, async |on| {
+both!(scheduled_executions_wait_and_can_be_canceled, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     api.deploy("f", &hello(), json!({})).await;

@@ -81,7 +81,7 @@ both!(functions_are_created_replaced_and_deleted, async |on| {
     api.create_function("full", json!({})).await.is(201);
 });
 
-both!(what_is_wrong_with_a_function_is_named, async |on| {
+both!(invalid_function_settings_are_refused_by_name, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     for (settings, named) in [
@@ -216,7 +216,7 @@ both!(variables_reach_the_guest_and_secrets_are_never_shown, async |on| {
     assert_eq!(seen().await.0, 404);
 });
 
-both!(the_next_firings_are_told_before_they_come, async |on| {
+both!(next_firings_of_a_schedule_are_shown, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     let settings = json!({ "schedule": "30 2 * * *", "timezone": "Europe/Stockholm" });
@@ -257,7 +257,7 @@ both!(the_next_firings_are_told_before_they_come, async |on| {
     assert_eq!(api.get("/functions/f/schedule").await.is(200)["armed"], false);
 });
 
-both!(the_document_is_whole_and_its_routes_are_there, async |on| {
+both!(openapi_document_is_complete_and_its_routes_exist, async |on| {
     let larder = Larder::start_on(on).await;
     let document = larder.api_of(None, None).get("/openapi.json").await.is(200);
     let mut references = Vec::new();

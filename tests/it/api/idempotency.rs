@@ -41,7 +41,7 @@ fn event(id: &str) -> Value {
     json!({ "specversion": "1.0", "id": id, "source": "/tests", "type": "hello.said" })
 }
 
-both!(the_same_request_gets_the_same_answer_and_another_none, async |on| {
+both!(repeated_request_gets_the_first_response_and_a_different_one_is_refused, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     api.deploy("f", &guests::guest("hello-http"), json!({})).await;
@@ -89,7 +89,7 @@ both!(the_same_request_gets_the_same_answer_and_another_none, async |on| {
     assert_eq!((answer.status, &answer.replayed), (202, &None), "{answer:?}");
 });
 
-both!(the_attributes_of_an_event_tell_it_from_another, async |on| {
+both!(event_attributes_are_part_of_a_repeated_request, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     let send = async |id: &str| {
@@ -103,7 +103,7 @@ both!(the_attributes_of_an_event_tell_it_from_another, async |on| {
     send("2").await.is_error(422, "general_idempotency_mismatch");
 });
 
-both!(while_a_request_is_under_way_it_is_not_begun_again, async |on| {
+both!(request_in_progress_is_not_started_again, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     api.deploy("f", &guests::guest("hello-http"), json!({})).await;
@@ -135,7 +135,7 @@ both!(guests_do_not_get_the_answers_of_others, async |on| {
     assert_eq!((short.status, &short.body["type"]), (400, &json!("general_argument_invalid")));
 });
 
-both!(an_answer_is_forgotten_after_its_time, async |on| {
+both!(stored_response_expires, async |on| {
     let larder = Larder::start_with(Options::on(on).set("LARDER_RECORDS__IDEMPOTENCY_KEYS", "1s")).await;
     let api = larder.api();
     api.deploy("f", &guests::guest("hello-http"), json!({})).await;
@@ -149,7 +149,7 @@ both!(an_answer_is_forgotten_after_its_time, async |on| {
     assert_ne!(first.body["$id"], second.body["$id"]);
 });
 
-both!(what_is_too_large_to_keep_is_told_from_its_record, async |on| {
+both!(response_too_large_to_store_is_replaced_by_its_record, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     api.deploy("f", &guests::guest("hello-http"), json!({})).await;

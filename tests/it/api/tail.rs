@@ -25,7 +25,7 @@ async fn next(answer: &mut Response, text: &mut String) -> Option<(String, Value
     }
 }
 
-both!(a_tail_shows_what_ends_in_any_process, async |on| {
+both!(tail_shows_executions_of_every_process, async |on| {
     let objects = tempfile::tempdir().expect("a temporary folder");
     let options = || Options::on(on).set("LARDER_OBJECTS__URL", format!("file://{}", objects.path().display()));
     let mut larder = Larder::start_with(options()).await;

@@ -40,7 +40,7 @@ both!(a_partners_builds_do_not_hold_up_anothers, async |on| {
 });
 
 // What it may is looked at before it is compiled: a missing line costs no compile.
-both!(what_is_not_granted_is_told_before_anything_is_compiled, async |on| {
+both!(missing_grants_are_reported_before_compilation, async |on| {
     let larder = Larder::start_with(Options::on(on).fresh()).await;
     let api = larder.api();
     api.create_function("f", json!({})).await.is(201);
@@ -62,7 +62,7 @@ both!(what_is_not_granted_is_told_before_anything_is_compiled, async |on| {
 
 // Some toolchains import whatever a world has: nobody should ask for a right that no code uses.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_says_what_nothing_calls() {
+async fn refusal_says_which_imports_are_never_called() {
     let larder = Larder::start_with(Options::default().fresh()).await;
     let api = larder.api();
     let idle = r#"
@@ -106,7 +106,7 @@ fn small() -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_deadline_of_a_build_counts_what_it_computes() {
+async fn build_deadline_counts_cpu_time() {
     let larder = Larder::start_with(Options::default().fresh().set("LARDER_BUILD__DEADLINE", "1s")).await;
     let api = larder.api();
     // Others have the machine for longer than the deadline.

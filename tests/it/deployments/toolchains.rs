@@ -99,7 +99,7 @@ async fn python() {
 
 // No toolchain of Go makes components here; this is what its runtime does before anything else.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_clocks_are_such_that_a_program_of_go_starts() {
+async fn go_program_starts_with_the_clocks_of_the_host() {
     let arena = Arena::new(Backend::Embedded).await;
     let entry = corpus::one("time-go-starts");
     assert_eq!(arena.deploy(&entry).await, None);

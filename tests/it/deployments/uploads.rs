@@ -35,7 +35,7 @@ fn contains(text: &str, parts: &[&str]) {
     }
 }
 
-both!(what_is_no_component_of_ours_is_named, async |on| {
+both!(uploads_that_are_no_function_components_are_refused_with_the_reason, async |on| {
     let larder = Larder::start_with(Options::on(on).fresh()).await;
     let api = larder.api();
     let good = guests::guest("hello-http");

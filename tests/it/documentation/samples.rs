@@ -17,7 +17,7 @@ const UNCHECKED: [(&str, &str, &str); 5] = [
     (
         "docs/upstreams-and-feeds.md",
         "larder: GET",
-        "a message, which `what_is_not_there_or_not_granted_is_refused_by_name` expects",
+        "a message, which `missing_and_ungranted_upstreams_are_refused_by_name` expects",
     ),
 ];
 

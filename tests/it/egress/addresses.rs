@@ -237,7 +237,7 @@ async fn a_name_is_resolved_once_and_all_its_addresses_count() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_server_that_is_of_no_use_leaves_the_name_to_the_next() {
+async fn failing_name_servers_are_skipped() {
     let closed = UdpSocket::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address");
     let silent = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
     let failing = Names::start().await;
@@ -256,7 +256,7 @@ async fn a_name_server_that_is_of_no_use_leaves_the_name_to_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_alias_is_followed_and_where_it_leads_counts() {
+async fn alias_is_followed_and_its_target_is_checked() {
     let world = World::new(Options::default()).await;
     let server = Outside::at("127.0.0.1:0").await;
     let port = server.port();

@@ -80,7 +80,7 @@ fn here(hosts: &[&str]) -> Value {
     json!([{ "scheme": "http", "hosts": hosts, "methods": ["GET", "HEAD", "POST"], "calls": 1000, "bytes": 64 << 20, "network": "127.0.0.0/8" }])
 }
 
-both!(a_call_goes_where_a_grant_lets_it_and_says_whose_it_is, async |on| {
+both!(outgoing_request_needs_a_grant_and_names_its_function, async |on| {
     let world = World::new(Options::on(on)).await;
     let server = Outside::start().await;
     let here = server.address.to_string();
@@ -179,7 +179,7 @@ async fn redirects_and_proxies_lead_nowhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn servers_that_misbehave_harm_only_the_call() {
+async fn misbehaving_servers_harm_only_the_request() {
     let options = Options::default()
         .set("LARDER_EGRESS__FIRST_BYTE_TIMEOUT", "1500ms")
         .set("LARDER_EGRESS__BETWEEN_BYTES_TIMEOUT", "1400ms")
@@ -231,7 +231,7 @@ async fn servers_that_misbehave_harm_only_the_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_bound_holds_and_is_named() {
+async fn every_limit_of_outgoing_requests_is_enforced_by_name() {
     let options = Options::default()
         .set("LARDER_EGRESS__CALLS_AT_ONCE", "3")
         .set("LARDER_EGRESS__CONNECTIONS_PER_PARTNER", "4")
@@ -465,7 +465,7 @@ async fn tls_is_checked_against_the_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_bodies_of_a_call_flow_at_the_same_time() {
+async fn both_bodies_of_an_outgoing_request_stream_at_the_same_time() {
     let world = World::new(Options::default()).await;
     let server = Outside::start().await;
     let at = server.address.to_string();
@@ -481,7 +481,7 @@ async fn both_bodies_of_a_call_flow_at_the_same_time() {
     assert_eq!(server.asked().last().expect("a request").body.len(), 3_000_000);
 }
 
-both!(a_call_that_is_made_again_has_the_key_of_the_first, async |on| {
+both!(repeated_outgoing_request_has_the_key_of_the_first, async |on| {
     let world = World::new(Options::on(on).set("LARDER_WORKER__RETRY_DELAY", "50ms")).await;
     let server = Outside::start().await;
     let at = server.address.to_string();
@@ -501,7 +501,7 @@ both!(a_call_that_is_made_again_has_the_key_of_the_first, async |on| {
 });
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_sent_at_once_run_side_by_side() {
+async fn concurrent_outgoing_requests_run_in_parallel() {
     let world = World::new(Options::default()).await;
     let server = Outside::start().await;
     let at = server.address.to_string();

@@ -32,7 +32,7 @@ fn purchase() -> Value {
     json!({ "amount": "42.50", "currency": "SEK", "merchant": "Kiosk" })
 }
 
-both!(what_may_go_better_is_tried_again_and_the_rest_is_given_up_at_once, async |on| {
+both!(retryable_failures_are_retried_and_others_are_given_up_at_once, async |on| {
     let larder = Larder::start_with(quick(on)).await;
     let api = larder.api();
     let settings = json!({ "events": ["three.times"], "limits": { "cpuMs": 300 } });
@@ -94,7 +94,7 @@ both!(delays_are_bounded, async |on| {
     assert!((Duration::from_millis(2_400)..Duration::from_secs(15)).contains(&took), "{took:?}");
 });
 
-both!(what_goes_well_at_last_takes_effect_once, async |on| {
+both!(execution_that_succeeds_on_retry_takes_effect_once, async |on| {
     let larder = Larder::start_with(quick(on).set("LARDER_WORKER__RETRY_DELAY_MAX", "300ms")).await;
     let api = larder.api();
     let settings = json!({ "events": ["probe.retry"], "per": "enrolment", "limits": { "attempts": 20 } });
@@ -118,7 +118,7 @@ both!(what_goes_well_at_last_takes_effect_once, async |on| {
     assert_eq!(dead_letters(&api).await, Vec::<Value>::new());
 });
 
-both!(a_redriven_dead_letter_runs_again_with_all_that_it_had, async |on| {
+both!(redriven_dead_letter_runs_with_its_original_input, async |on| {
     let larder = Larder::start_with(quick(on)).await;
     let api = larder.api();
     let limits = json!({ "attempts": 1 });
@@ -127,8 +127,8 @@ both!(a_redriven_dead_letter_runs_again_with_all_that_it_had, async |on| {
     // This one saves in a way that enrolled runs may not, and dies of it.
     let body = json!({ "async": true, "path": "/save-and-fail", "enrolmentId": anna, "body": purchase().to_string() });
     let id = api.post("/functions/f/executions", body).await.is(202)["$id"].as_str().unwrap().to_owned();
-    let buried = eventually("the dead letter", async || dead_letters(&api).await.pop()).await;
-    assert_eq!((&buried["$id"], &buried["attempt"]), (&json!(id), &json!(1)));
+    let dead_letter = eventually("the dead letter", async || dead_letters(&api).await.pop()).await;
+    assert_eq!((&dead_letter["$id"], &dead_letter["attempt"]), (&json!(id), &json!(1)));
 
     api.build("f", &guests::guest("round-up"), true).await;
     let path = format!("/dead-letters/{id}/redrive");
@@ -152,7 +152,7 @@ both!(a_redriven_dead_letter_runs_again_with_all_that_it_had, async |on| {
     assert_eq!(dead_letters(&api).await, Vec::<Value>::new());
 });
 
-both!(all_of_a_function_are_redriven_and_some_discarded, async |on| {
+both!(dead_letters_of_a_function_are_redriven_together_or_discarded, async |on| {
     let larder = Larder::start_with(quick(on)).await;
     let api = larder.api();
     for function in ["f", "other"] {
@@ -196,14 +196,14 @@ both!(all_of_a_function_are_redriven_and_some_discarded, async |on| {
     assert_eq!((code, dead_letters(&api).await.len()), (0, 4));
     let (code, _, err) = larder.cli(folder, &["dead-letters", "redrive", &left]).await;
     assert!(code == 1 && err.contains("dead_letter_not_found"), "{err}");
-    // It does not begin a function that nobody deployed to mend it: the same, and buried again.
+    // It does not begin a function that nobody deployed to mend it: the same, and a dead letter again.
     let again = dead_letters(&api).await[0]["$id"].as_str().unwrap().to_owned();
     let (code, ..) = larder.cli(folder, &["dead-letters", "redrive", &again]).await;
     assert_eq!(code, 0);
     eventually("it to be given up again", async || (dead_letters(&api).await.len() == 4).then_some(())).await;
 });
 
-both!(what_its_process_dies_of_is_given_up, async |on| {
+both!(execution_that_crashes_its_process_is_given_up, async |on| {
     let options = quick(on).set("LARDER_WORKER__ATTEMPTS_LOST", "1").set("LARDER_CRASH", "ran:1");
     let mut larder = Larder::start_with(options).await;
     let api = larder.api();
@@ -247,23 +247,27 @@ both!(an_event_stays_while_a_dead_letter_needs_it, async |on| {
     };
     let sweep = async || app.store.delete_aged(&retention::EVENTS, now + 1, &Default::default(), 100).await.unwrap().0;
     assert_eq!(sweep().await, 0, "an execution waits");
-    let bury = async |claimed: Claimed| {
+    let give_up = async |claimed: Claimed| {
         let ended = Ended {
-            execution: Execution { status: ExecutionStatus::Failed, buried_at_ms: Some(now), ..claimed.execution },
+            execution: Execution {
+                status: ExecutionStatus::Failed,
+                dead_lettered_at_ms: Some(now),
+                ..claimed.execution
+            },
             origin: Origin::Row(claimed.holder),
             ..rows::outcome(&clock, &of, vec![])
         };
         let verdicts = app.store.commit_outcomes(&[ended], &clock).await.unwrap();
         assert_eq!(verdicts, [CommitResult::Committed { emitted: false }]);
     };
-    bury(claim().await).await;
+    give_up(claim().await).await;
     assert_eq!(sweep().await, 0, "a dead letter needs it");
     app.store.redrive(&partner, &id, now).await.unwrap();
     assert!(app.store.redrive(&partner, &id, now).await.is_err());
     assert_eq!(sweep().await, 0, "it waits again");
     let again = claim().await;
     assert_eq!((&again.execution.request, again.body.as_slice()), (&request, b"body".as_slice()));
-    bury(again).await;
+    give_up(again).await;
     app.store.discard_dead_letter(&partner, &id, now).await.unwrap();
     assert!(app.store.dead_letter(&partner, &id).await.unwrap().is_none());
     assert_eq!(sweep().await, 1, "nobody needs it any more");

@@ -43,7 +43,7 @@ both!(an_event_runs_once_for_each_active_enrolment_of_its_subject, async |on| {
     assert_eq!(api.list("/transactions", &queries).await.is(200)["total"], 1);
 });
 
-both!(all_three_modes_are_taken_and_bad_events_are_named, async |on| {
+both!(all_three_content_modes_are_accepted_and_invalid_events_are_named, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     let send = async |content_type: &str, headers: &[(&str, &str)], body: String| {
@@ -108,7 +108,7 @@ both!(emitted_events_reach_functions_and_loops_end, async |on| {
     assert_eq!((&state["count"], &state["sum"], &state["loops"]), (&json!(1), &json!(300), &json!(8)));
 });
 
-both!(retry_is_tried_again_and_given_up_and_reject_is_final, async |on| {
+both!(retry_is_repeated_up_to_the_limit_and_reject_is_final, async |on| {
     let options =
         larder_tests::Options::on(on).set("LARDER_WORKER__RETRY_DELAY", "10ms").set("LARDER_WORKER__ATTEMPTS", "3");
     let larder = Larder::start_with(options).await;
@@ -134,7 +134,7 @@ both!(retry_is_tried_again_and_given_up_and_reject_is_final, async |on| {
     assert_eq!(rejected["buriedAt"], Value::Null);
 });
 
-both!(runs_that_conflict_run_again_and_none_is_lost, async |on| {
+both!(conflicting_runs_are_repeated_and_none_is_lost, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     api.deploy("probe", &guests::guest("probe"), json!({ "events": ["probe.save"] })).await;
@@ -164,7 +164,7 @@ both!(an_http_component_receives_events_in_binary_mode, async |on| {
     assert_eq!(execution["trigger"], "event");
 });
 
-both!(who_pauses_while_a_run_is_under_way_saves_nothing_more, async |on| {
+both!(paused_enrolment_discards_effects_of_running_execution, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     api.deploy("slow", &guests::guest("probe"), json!({ "events": ["probe.slow"], "per": "enrolment" })).await;
@@ -185,7 +185,7 @@ both!(who_pauses_while_a_run_is_under_way_saves_nothing_more, async |on| {
     assert_eq!(api.transactions().await[0]["endUser"], "bo");
 });
 
-both!(what_the_host_is_at_fault_for_is_tried_until_it_goes_well, async |on| {
+both!(host_failures_are_retried_until_they_succeed, async |on| {
     let options =
         larder_tests::Options::on(on).set("LARDER_WORKER__RETRY_DELAY", "20ms").set("LARDER_WORKER__ATTEMPTS", "2");
     let mut larder = Larder::start_with(options).await;
@@ -283,7 +283,7 @@ both!(all_attributes_of_an_event_reach_every_guest, async |on| {
         assert!(refused.is_error(400, "general_argument_invalid").contains(name));
     }
 });
-both!(an_event_tells_whom_it_reached_and_how_far_they_are, async |on| {
+both!(event_shows_its_executions_and_their_progress, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     let probe = guests::guest("probe");
@@ -341,7 +341,7 @@ both!(an_event_tells_whom_it_reached_and_how_far_they_are, async |on| {
     }
 });
 
-both!(the_same_id_with_other_content_is_told, async |on| {
+both!(event_with_a_known_id_and_other_content_is_flagged, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     let event = |id: &str, kind: &str, subject: Option<&str>, more: Value| {

@@ -58,7 +58,7 @@ async fn saved(api: &Api, count: usize) {
     assert_eq!(seen.len(), count, "{seen:?}");
 }
 
-both!(items_become_savings_once_also_over_a_kill, async |on| {
+both!(feed_items_become_savings_once_despite_kills, async |on| {
     let mut larder = Larder::start_with(options(on)).await;
     let aggregator = Aggregator::empty();
     deploy(&larder.api()).await;
@@ -102,7 +102,7 @@ both!(items_become_savings_once_also_over_a_kill, async |on| {
     saved(&api, 6).await;
 });
 
-both!(what_has_not_changed_is_not_read_again, async |on| {
+both!(unchanged_pages_are_not_read_again, async |on| {
     let larder = Larder::start_with(options(on)).await;
     let (api, aggregator) = (larder.api(), Aggregator::empty());
     deploy(&api).await;
@@ -120,7 +120,7 @@ both!(what_has_not_changed_is_not_read_again, async |on| {
     saved(&api, 2).await;
 });
 
-both!(a_bad_item_is_named_and_stops_no_other, async |on| {
+both!(invalid_item_is_named_and_blocks_no_other, async |on| {
     let larder = Larder::start_with(options(on)).await;
     let (api, aggregator) = (larder.api(), Aggregator::empty());
     deploy(&api).await;
@@ -138,7 +138,7 @@ both!(a_bad_item_is_named_and_stops_no_other, async |on| {
     saved(&api, 2).await;
 });
 
-both!(an_aggregator_that_misbehaves_harms_its_own_feed_only, async |on| {
+both!(misbehaving_aggregator_harms_only_its_own_feed, async |on| {
     let larder = Larder::start_with(options(on).set("LARDER_FEEDS__REST_MAX", "1s")).await;
     let (api, bad, good) = (larder.api(), Aggregator::empty(), Aggregator::empty());
     deploy(&api).await;
@@ -209,7 +209,7 @@ fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64
 }
 
-both!(what_is_pushed_must_be_signed_just_now_and_takes_effect_once, async |on| {
+both!(pushed_items_need_a_recent_signature_and_take_effect_once, async |on| {
     let larder = Larder::start_with(options(on).set("LARDER_FEEDS__ITEMS_MAX", "20")).await;
     let api = larder.api();
     deploy(&api).await;
@@ -291,7 +291,7 @@ both!(what_is_pushed_must_be_signed_just_now_and_takes_effect_once, async |on| {
     saved(&api, 6).await;
 });
 
-both!(what_is_the_operators_goes_to_those_it_names_and_no_other, async |on| {
+both!(operator_feed_delivers_only_to_listed_partners, async |on| {
     let larder = Larder::start_with(options(on)).await;
     let (operator, aggregator) = (larder.operator(), Aggregator::empty());
     aggregator.name_to(&operator, "/operator").await;
@@ -336,7 +336,7 @@ both!(what_is_the_operators_goes_to_those_it_names_and_no_other, async |on| {
 });
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_schedulers_one_polls_and_what_a_dead_one_held_the_other_takes_over() {
+async fn one_scheduler_polls_a_feed_and_another_takes_over_when_it_dies() {
     let database = Database::create_on(services::mariadb_url()).await;
     let mut cluster = Cluster::new(vec![
         ("LARDER_DATABASE__URL", database.url()),
@@ -388,7 +388,7 @@ async fn of_two_schedulers_one_polls_and_what_a_dead_one_held_the_other_takes_ov
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn between_fetch_and_commit_the_embedded_one_may_die_too() {
+async fn embedded_process_may_die_between_fetch_and_commit() {
     let folder = tempfile::tempdir().unwrap();
     let start = |crash: Option<&str>| {
         let options = Options { data: Some(folder.path().join("data")), ..options(Backend::Embedded) };
@@ -411,7 +411,7 @@ async fn between_fetch_and_commit_the_embedded_one_may_die_too() {
     assert_eq!(feed_when(&api, "goals", "the items", |feed| feed["items"] == 2).await["position"], "2");
 }
 
-both!(the_command_line_makes_shows_and_ends_feeds, async |on| {
+both!(command_line_creates_shows_and_deletes_feeds, async |on| {
     let larder = Larder::start_with(options(on)).await;
     let aggregator = Aggregator::start();
     aggregator.name_to(&larder.api(), "").await;
@@ -470,7 +470,7 @@ fn date(seconds: i64) -> String {
     (chrono::Utc::now() + chrono::Duration::seconds(seconds)).format("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
-both!(a_service_may_say_when_to_come_back_and_that_there_is_nothing, async |on| {
+both!(polls_honour_retry_after_and_accept_no_content, async |on| {
     let larder = Larder::start_with(options(on)).await;
     let api = larder.api();
     let mut services = vec![];
@@ -493,7 +493,7 @@ both!(a_service_may_say_when_to_come_back_and_that_there_is_nothing, async |on| 
     assert_eq!((&empty["status"], &empty["error"]), (&json!("ok"), &Value::Null), "204 is no items");
 });
 
-both!(a_sender_may_bring_its_own_secret_and_count_from_1970, async |on| {
+both!(push_feed_takes_its_senders_secret_and_unix_times, async |on| {
     let larder = Larder::start_with(options(on)).await;
     let api = larder.api();
     let secret = |byte: u8| format!("whsec_{}", BASE64_STANDARD.encode([byte; 24]));
@@ -538,7 +538,7 @@ both!(a_sender_may_bring_its_own_secret_and_count_from_1970, async |on| {
     push(&larder, "cli", &headers, &body).await.is_error(401, "feed_signature_invalid");
 });
 
-both!(upstreams_and_feeds_have_their_caps, async |on| {
+both!(upstreams_and_feeds_of_a_partner_are_limited, async |on| {
     let low = [("LARDER_FEEDS__PER_PARTNER", "2"), ("LARDER_EGRESS__UPSTREAMS_PER_PARTNER", "1")];
     let larder =
         Larder::start_with(low.into_iter().fold(options(on), |options, (name, value)| options.set(name, value))).await;
@@ -562,7 +562,7 @@ both!(upstreams_and_feeds_have_their_caps, async |on| {
     }
 });
 
-both!(digits_of_items_survive, async |on| {
+both!(digits_of_numbers_in_items_are_kept, async |on| {
     let larder = Larder::start_with(options(on)).await;
     let api = larder.api();
     let now = chrono::Utc::now().to_rfc3339();

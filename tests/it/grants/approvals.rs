@@ -46,7 +46,7 @@ async fn history(api: &Api) -> Vec<Value> {
 
 const REFUSED: &str = "HttpRequestDenied";
 
-both!(whoever_moves_an_upstream_asks_again, async |on| {
+both!(moved_upstream_needs_a_new_approval, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     let (a, b) = (service("a").await, service("b").await);
@@ -113,7 +113,7 @@ both!(whoever_moves_an_upstream_asks_again, async |on| {
     assert_ne!(consequence["keyId"], "");
 });
 
-both!(a_run_under_way_reaches_nothing_that_was_moved_meanwhile, async |on| {
+both!(running_execution_cannot_reach_a_moved_upstream, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     let mover = key(&larder, &["upstreams.write"]).await;
@@ -143,7 +143,7 @@ both!(a_run_under_way_reaches_nothing_that_was_moved_meanwhile, async |on| {
     assert_eq!(b.count(), 0);
 });
 
-both!(an_approval_is_of_what_names_led_to_when_it_was_given, async |on| {
+both!(approval_covers_what_names_resolved_to_when_it_was_given, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     let (a, b) = (service("a").await, service("b").await);
@@ -186,7 +186,7 @@ both!(an_approval_is_of_what_names_led_to_when_it_was_given, async |on| {
     uploader.patch(&path, json!({})).await.is(200);
     assert_eq!(called(&larder, "bank").await, "b");
 
-    // Moved under what runs: a yes to the deployment that runs is enough, and an upload that asks for the same widens nothing.
+    // Moved under what runs: a yes to the deployment that runs is enough, and an upload that asks for the same extends nothing.
     mover.patch("/upstreams/bank", json!({ "url": a.url() })).await.is(200);
     assert_eq!(called(&larder, "bank").await, REFUSED);
     upload(true).await;
@@ -198,7 +198,7 @@ both!(an_approval_is_of_what_names_led_to_when_it_was_given, async |on| {
     assert_eq!(called(&larder, "bank").await, "a");
 });
 
-both!(own_upstreams_do_not_hide_the_operators, async |on| {
+both!(partner_upstream_does_not_hide_the_operators, async |on| {
     let larder = Larder::start_on(on).await;
     let (api, operator) = (larder.api(), larder.operator());
     let (own, shared) = (service("own").await, service("shared").await);
@@ -232,7 +232,7 @@ both!(own_upstreams_do_not_hide_the_operators, async |on| {
     assert_eq!(called(&larder, "mine").await, "shared");
 });
 
-both!(whoever_changes_a_granted_secret_asks_again, async |on| {
+both!(changed_secret_needs_a_new_approval, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     let uploader = key(&larder, &["functions.read", "functions.write"]).await;
@@ -289,7 +289,7 @@ both!(whoever_changes_a_granted_secret_asks_again, async |on| {
     assert!(!history.iter().any(|line| line.to_string().contains("chosen by the uploader")));
 });
 
-both!(a_feed_polls_what_it_was_made_to_poll, async |on| {
+both!(feed_stops_when_its_upstream_is_moved, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     let (a, b) = (service("[]").await, service("[]").await);
@@ -317,7 +317,7 @@ both!(a_feed_polls_what_it_was_made_to_poll, async |on| {
     assert_eq!(status("ok").await["failures"], 0);
 });
 
-both!(a_name_that_can_be_made_can_be_granted, async |on| {
+both!(every_upstream_name_that_can_be_created_can_be_granted, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     let there = service("there").await;

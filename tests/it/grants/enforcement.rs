@@ -94,7 +94,7 @@ both!(an_import_without_a_grant_is_refused_with_the_lines_to_add, async |on| {
     }
 });
 
-both!(what_widens_waits_for_another_keys_yes_and_the_old_one_goes_on_serving, async |on| {
+both!(extended_grants_wait_for_approval_while_the_old_deployment_serves, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     let demo = "/partners/demo";
@@ -109,7 +109,7 @@ both!(what_widens_waits_for_another_keys_yes_and_the_old_one_goes_on_serving, as
     let (both, ..) = key(&larder, &[&scopes[..], &["grants.write"]].concat()).await;
     let (approver, approver_id, _) = key(&larder, &["grants.read", "grants.write"]).await;
 
-    // A key that may upload cannot widen by itself, one that may not can.
+    // A key that may upload cannot extend by itself, one that may not can.
     let said = both.put("/functions/f/grants", may("5", "1000")).await.is_error(403, "general_access_forbidden");
     assert!(said.contains("another key"), "{said}");
     uploader.put("/functions/f/grants", may("5", "1000")).await.is_error(401, "general_unauthorized_scope");
@@ -273,7 +273,7 @@ fn sharing(on: Backend, objects: &Path) -> Options {
     Options::on(on).set("LARDER_OBJECTS__URL", format!("file://{}", objects.display()))
 }
 
-both!(what_is_taken_away_is_gone_at_once_in_every_process, async |on| {
+both!(revoked_grants_are_gone_at_once_in_every_process, async |on| {
     let objects = tempfile::tempdir().unwrap();
     let larder = Larder::start_with(sharing(on, objects.path()).set("LARDER_PARTNERS__POLL", "10m")).await;
     let other = beside(&larder, on, objects.path()).await;
@@ -307,7 +307,7 @@ both!(what_is_taken_away_is_gone_at_once_in_every_process, async |on| {
     assert_eq!(api.transactions().await.len(), before);
 });
 
-both!(the_sum_of_an_end_user_holds_in_a_race_of_many_runs, async |on| {
+both!(sum_of_an_end_user_holds_under_concurrent_runs, async |on| {
     let objects = tempfile::tempdir().unwrap();
     let larder = Larder::start_with(sharing(on, objects.path())).await;
     let other = beside(&larder, on, objects.path()).await;
@@ -346,7 +346,7 @@ both!(the_sum_of_an_end_user_holds_in_a_race_of_many_runs, async |on| {
     drop(other);
 });
 
-both!(a_sum_is_over_a_rolling_period_and_over_all_of_a_group, async |on| {
+both!(sum_covers_a_rolling_period_and_all_outcomes_of_a_group, async |on| {
     const HOUR: i64 = 60 * 60 * 1_000;
     let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
     let clock = Clock::manual(1_795_262_400_500);
@@ -382,7 +382,7 @@ both!(a_sum_is_over_a_rolling_period_and_over_all_of_a_group, async |on| {
     app.ledger.close().await;
 });
 
-both!(deploy_tells_what_changes_in_business_words, async |on| {
+both!(deploy_reports_changed_grants_in_plain_words, async |on| {
     let larder = Larder::start_on(on).await;
     let (_, _, uploader) = key(&larder, &["functions.read", "functions.write", "grants.read"]).await;
     let (_, _, approver) = key(&larder, &["grants.read", "grants.write"]).await;

@@ -36,7 +36,7 @@ fn done(execution: &Value, what: &str) {
     );
 }
 
-both!(as_much_as_a_run_may_do_commits, async |on| {
+both!(largest_allowed_outcome_commits, async |on| {
     let (_larder, api) = most(Options::on(on)).await;
     for what in [
         "read=1000",
@@ -66,7 +66,7 @@ both!(as_much_as_a_run_may_do_commits, async |on| {
     }
 });
 
-both!(a_group_of_such_outcomes_commits, async |on| {
+both!(group_of_largest_outcomes_commits, async |on| {
     let (_larder, api) = most(Options::on(on)).await;
     let asked = many("read=400&increment=400");
     let told = futures::future::join_all((0..24).map(|_| api.execute("f", asked.clone()))).await;
@@ -90,7 +90,7 @@ both!(lists_of_state_have_a_budget_of_bytes, async |on| {
 
 /// A server that takes the smallest packets that will do.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_the_database_cannot_take_is_too_large_and_breaks_nothing() {
+async fn body_beyond_the_databases_packet_size_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let server = MariaDb::start_with(&folder.path().join("mariadb"), vec!["--max-allowed-packet=16M".into()]);
     let database = Database::create_on(&server.url()).await;

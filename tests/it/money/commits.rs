@@ -54,7 +54,7 @@ impl Told {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_of_unknown_fate_is_told_as_unknown_and_can_be_looked_up() {
+async fn unknown_commit_is_reported_as_unknown_and_can_be_looked_up() {
     let behind = Behind::new().await;
     // Nothing else is to commit.
     let quiet = Options::default()
@@ -105,7 +105,7 @@ async fn a_commit_of_unknown_fate_is_told_as_unknown_and_can_be_looked_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_of_unknown_fate_under_a_key_is_made_again_and_saves_once() {
+async fn request_with_unknown_result_is_repeated_under_its_key_and_saves_once() {
     let behind = Behind::new().await;
     let quiet = Options::default()
         .set("LARDER_DATABASE__URL", behind.url())
@@ -193,7 +193,7 @@ both!(a_disabled_function_saves_nothing_whatever_the_trigger, async |on| {
     assert_eq!(api.transactions().await.len(), 1);
 });
 
-both!(what_was_done_is_told_as_done_in_whatever_bytes, async |on| {
+both!(committed_execution_is_reported_with_a_binary_response, async |on| {
     let (_larder, api) = saver(Options::on(on)).await;
     let asked = json!({ "method": "GET", "path": "/save-and-answer-bytes" });
     let told = api.post(EXECUTIONS, asked).await.is(201);
@@ -232,7 +232,7 @@ both!(nobody_sends_events_in_the_name_of_a_function, async |on| {
     }
 });
 
-both!(amounts_have_a_ceiling_that_is_named, async |on| {
+both!(granted_amounts_have_a_maximum_that_is_named, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     api.create_function("f", json!({})).await.is(201);
@@ -260,7 +260,7 @@ both!(amounts_have_a_ceiling_that_is_named, async |on| {
     put("1", "1000000000000000", "JPY").await.is(200);
 });
 
-both!(a_number_is_one_for_the_run_and_for_the_ledger_or_for_neither, async |on| {
+both!(run_and_ledger_agree_on_which_values_are_numbers, async |on| {
     let (larder, _) = saver(Options::on(on)).await;
     let get = async |path: String| {
         let answer = larder.web("demo", Method::GET, &path).send().await.unwrap();
@@ -295,7 +295,7 @@ both!(a_number_is_one_for_the_run_and_for_the_ledger_or_for_neither, async |on| 
     }
 });
 
-both!(a_reason_is_short_and_comes_first, async |on| {
+both!(failure_reason_is_short_and_precedes_the_guests_output, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     let limits = json!({ "logBytes": 262_144 });
@@ -310,7 +310,7 @@ both!(a_reason_is_short_and_comes_first, async |on| {
     assert!(errors.starts_with("trapped: ") && errors.contains("complaint"), "{}", &errors[..200.min(errors.len())]);
 });
 
-both!(a_grant_is_gone_for_the_next_call_out, async |on| {
+both!(revoked_grant_stops_the_next_outgoing_request, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     let server = larder_tests::outside::Outside::start().await;

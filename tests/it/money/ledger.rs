@@ -56,8 +56,8 @@ impl World {
         rows::outcome(&self.clock, &self.of, effects)
     }
 
-    fn saving(&self, amount_minor: i64) -> Ended {
-        rows::savings(&self.clock, &self.of, &[("anna", amount_minor)])
+    fn saving(&self, minor_units: i64) -> Ended {
+        rows::savings(&self.clock, &self.of, &[("anna", minor_units)])
     }
 
     async fn row(&self, ended: &Ended) -> Option<Execution> {
@@ -119,7 +119,7 @@ async fn take(world: &World, ended: &Ended) {
     world.store.insert_events(&[event]).await.unwrap();
 }
 
-both!(a_key_of_an_emission_that_is_taken_refuses_that_outcome_and_no_other, async |on| {
+both!(duplicate_key_of_an_emission_refuses_only_its_outcome, async |on| {
     let (world, _database) = World::on(on).await;
     let bad = emission(&world);
     take(&world, &bad).await;
@@ -139,7 +139,7 @@ both!(a_key_of_an_emission_that_is_taken_refuses_that_outcome_and_no_other, asyn
 });
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_committed_is_told_so_when_the_database_goes_after_it() {
+async fn commit_is_reported_when_the_database_fails_right_after_it() {
     let (database, proxy) = (Database::create().await, proxy().await);
     let world = World::new(proxied(&database, &proxy)).await;
     let (first, bad, last) = (world.saving(1), emission(&world), world.saving(2));
@@ -157,7 +157,7 @@ async fn what_was_committed_is_told_so_when_the_database_goes_after_it() {
 
 /// Other processes go on with what was committed before this one has learned that it was.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_fate_of_a_commit_is_its_own_whatever_others_do_meanwhile() {
+async fn result_of_a_commit_is_independent_of_concurrent_changes() {
     let (database, proxy) = (Database::create().await, proxy().await);
     let world = World::new(proxied(&database, &proxy)).await;
     let direct = World { store: other(&database).await, ..World::on(Backend::Embedded).await.0 };
@@ -168,13 +168,14 @@ async fn the_fate_of_a_commit_is_its_own_whatever_others_do_meanwhile() {
             store.claim_executions(holder, now, now + 1_000, &[(world.of.0.clone(), 8)]).await.unwrap().pop()
         };
         let claimed = claim(&world.store, "one", NOW).await.unwrap();
-        let mut buried = Ended { origin: Origin::Row("one".into()), ..world.outcome(vec![]) };
-        buried.execution = Execution { status: ExecutionStatus::Failed, buried_at_ms: Some(NOW), ..claimed.execution };
+        let mut dead_letter = Ended { origin: Origin::Row("one".into()), ..world.outcome(vec![]) };
+        dead_letter.execution =
+            Execution { status: ExecutionStatus::Failed, dead_lettered_at_ms: Some(NOW), ..claimed.execution };
         let saving = world.saving(1);
         proxy.refuse_after(commit);
         let others = async {
             proxy.refuses().await;
-            // What was buried is redriven, or the claim has run out; either way another process has it now.
+            // The dead letter is redriven, or the claim has run out; either way another process has it now.
             if commit == LastCommit::Done {
                 direct.store.redrive(&world.of.0, &new.id, NOW).await.unwrap();
             }
@@ -183,7 +184,7 @@ async fn the_fate_of_a_commit_is_its_own_whatever_others_do_meanwhile() {
             eventually("another to claim it", two).await;
             proxy.set(Mode::Pass);
         };
-        let (told, ()) = tokio::join!(world.commit(vec![buried, saving.clone()]), others);
+        let (told, ()) = tokio::join!(world.commit(vec![dead_letter, saving.clone()]), others);
         assert_eq!(told[1], COMMITTED, "{commit:?}: {told:?}");
         assert!(world.is_there(&saving).await);
         match commit {
@@ -198,7 +199,7 @@ async fn other(database: &Database) -> Store {
     Store::open(&settings.database, std::path::Path::new("/nowhere")).await.unwrap()
 }
 
-both!(an_outcome_may_save_for_more_end_users_than_a_statement_has_room_for, async |on| {
+both!(outcome_may_save_for_more_end_users_than_one_statement_can_bind, async |on| {
     let (world, _database) = World::on(on).await;
     let names: Vec<String> = (0..600).map(|number| format!("user-{number:03}")).collect();
     let enrolled = names.iter().map(|name| world.enrol(name));
@@ -211,7 +212,7 @@ both!(an_outcome_may_save_for_more_end_users_than_a_statement_has_room_for, asyn
     assert!(told[1].starts_with("Ok(Refused {") && told[1].contains("nobody"), "{}", told[1]);
 });
 
-both!(sums_that_leave_64_bits_are_refused_and_stop_nobody, async |on| {
+both!(sums_beyond_64_bits_are_refused_and_block_nobody, async |on| {
     let (world, _database) = World::on(on).await;
     let told = world.commit(vec![world.saving(i64::MAX), world.saving(i64::MAX), world.saving(1)]).await;
     assert_eq!(told[0], COMMITTED);

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use larder_tests::{Backend, Larder, both, eventually, guests, workspace};
 use serde_json::{Value, json};
 
-both!(from_an_empty_folder_to_a_savehack_that_saves, async |on| {
+both!(new_project_becomes_a_savehack_that_saves, async |on| {
     let larder = Larder::start_on(on).await;
     let folder = larder.scratch();
     let name = if on == Backend::Services { "first-on-services" } else { "first-embedded" };
@@ -44,7 +44,7 @@ both!(from_an_empty_folder_to_a_savehack_that_saves, async |on| {
     assert!(err.contains(&format!("larder.toml:{line}:")), "line {line}: {err}");
 });
 
-both!(the_operator_makes_partners_and_keys, async |on| {
+both!(operator_creates_partners_and_keys, async |on| {
     let larder = Larder::start_on(on).await;
     let (code, out, err) = larder.cli(workspace(), &["partner", "create", "acme", "--name", "Acme"]).await;
     assert_eq!(code, 0, "{out}{err}");
@@ -73,7 +73,7 @@ fn project(folder: &Path, name: &str, guest: &str, manifest: &str) -> PathBuf {
     project
 }
 
-both!(a_deploy_that_fails_or_waits_leaves_what_serves_as_it_is, async |on| {
+both!(failed_or_waiting_deploy_leaves_the_active_deployment_unchanged, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     let old = "[function]\nid = \"f\"\nevents = [\"old.*\"]\nschedule = \"0 6 * * *\"\n[variables]\nWHICH = \"old\"\n";
@@ -119,7 +119,7 @@ both!(a_deploy_that_fails_or_waits_leaves_what_serves_as_it_is, async |on| {
     assert_eq!(live().await.0, before.0);
 });
 
-both!(a_function_of_another_project_is_replaced_only_with_a_word, async |on| {
+both!(function_of_another_project_is_replaced_only_with_force, async |on| {
     let larder = Larder::start_on(on).await;
     let manifest = "[function]\nid = \"f\"\n";
     let (mine, other) = (
@@ -145,7 +145,7 @@ both!(a_function_of_another_project_is_replaced_only_with_a_word, async |on| {
     assert_eq!(code, 0, "{err}");
 });
 
-both!(the_commands_show_and_take_away, async |on| {
+both!(commands_show_and_delete, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     let per = json!({ "events": ["card.*"], "per": "enrolment" });
@@ -215,7 +215,7 @@ both!(the_commands_show_and_take_away, async |on| {
 });
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_servers_settings_and_a_manifest_are_not_taken_for_each_other() {
+async fn server_settings_and_a_manifest_are_not_confused() {
     let folder = tempfile::tempdir().unwrap();
     let file = |text: &str| std::fs::write(folder.path().join("larder.toml"), text).unwrap();
     let run = |arguments: &[&str]| {
@@ -235,7 +235,7 @@ async fn the_servers_settings_and_a_manifest_are_not_taken_for_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_developers_partner_is_at_the_bare_address() {
+async fn dev_partner_is_served_at_the_bare_address() {
     let larder = Larder::start_on(larder_tests::Backend::Embedded).await;
     let folder = project(larder.scratch(), "h", "hello-http", "[function]\nid = \"h\"\nroutes = [\"/hello\"]\n");
     let (code, out, err) = larder.cli(&folder, &["deploy"]).await;
@@ -316,7 +316,7 @@ fn paste(folder: &Path, blocks: &[String]) -> String {
 }
 
 #[test]
-fn every_block_of_the_first_pages_can_be_pasted_at_once() {
+fn every_shell_block_of_the_first_pages_can_be_pasted_whole() {
     let folder = tempfile::tempdir().unwrap();
     let said = paste(&folder.path().join("readme"), &blocks("README.md"));
     assert!(said.contains("1 function, 1 enrolment: 1 completed") && said.contains("20.00"), "{said}");

@@ -23,7 +23,7 @@ const FOREIGN: [(&str, &str); 16] = [
     ("LARDER_VERSION", "1.2.3"),
 ];
 
-both!(what_is_no_setting_is_left_alone_and_named_once, async |on| {
+both!(unknown_variables_are_ignored_and_named_once, async |on| {
     let foreign = FOREIGN.iter().fold(Options::on(on), |options, (name, value)| options.set(name, *value));
     let larder = Larder::start_with(foreign.set("LARDER_LOG__FILTER", "larder=debug")).await;
     let log = larder.log();
@@ -36,7 +36,7 @@ both!(what_is_no_setting_is_left_alone_and_named_once, async |on| {
 });
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_is_no_text_is_nobodys_setting() {
+async fn variables_whose_names_are_not_unicode_are_ignored() {
     use std::os::unix::ffi::OsStrExt;
     let folder = tempfile::tempdir().unwrap();
     let mut larder = std::process::Command::new(Larder::binary());
@@ -48,7 +48,7 @@ async fn a_name_that_is_no_text_is_nobodys_setting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn texts_are_texts_and_lists_need_no_brackets() {
+async fn texts_need_no_quotes_and_lists_no_brackets() {
     let options = Options::on(Backend::Services)
         .set("LARDER_REDIS__PREFIX", "2026")
         .set("LARDER_OBJECTS__REGION", "true")

@@ -23,7 +23,7 @@ async fn nine_oclock(larder: &Larder, function: &str) -> Vec<String> {
     times
 }
 
-both!(time_zones_follow_the_folder_and_what_is_newest, async |on| {
+both!(newest_time_zone_rules_win_and_a_configured_folder_overrides_them, async |on| {
     let larder = Larder::start_on(on).await;
     // Laws of 2025 and 2026: both keep their summer time from November 2026.
     for (id, timezone, nine) in [("van", "America/Vancouver", "16:00"), ("edm", "America/Edmonton", "15:00")] {
@@ -53,7 +53,7 @@ both!(time_zones_follow_the_folder_and_what_is_newest, async |on| {
 });
 
 #[tokio::test(flavor = "multi_thread")]
-async fn old_rules_are_told_and_a_folder_that_is_none_is_refused() {
+async fn old_time_zone_rules_are_reported_and_an_invalid_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     zones(folder.path(), "2019c", "America/Vancouver");
     let path = folder.path().to_str().unwrap();

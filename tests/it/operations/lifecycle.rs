@@ -27,7 +27,7 @@ async fn a_second_process_on_the_same_folder_is_refused() {
     assert!(text.contains("another Larder process") && text.contains(larder.data().to_str().unwrap()), "{text}");
 }
 
-both!(what_runs_at_the_signal_may_finish_and_the_process_ends_well, async |on| {
+both!(running_calls_finish_after_the_first_signal, async |on| {
     let mut larder = Larder::start_on(on).await;
     larder.api().deploy("hello", &guests::guest("hello-http"), json!({ "routes": ["/hello"] })).await;
     assert_eq!(larder.internal("/health/ready").await.0, 200);
@@ -65,7 +65,7 @@ both!(a_second_signal_and_the_grace_period_abort, async |on| {
 });
 
 #[tokio::test(flavor = "multi_thread")]
-async fn settings_that_are_wrong_stop_the_process_and_are_all_named() {
+async fn every_wrong_setting_is_named_and_stops_the_process() {
     let output = std::process::Command::new(Larder::binary())
         .args(["serve"])
         .env("LARDER_WORKER__LEASE", "1s")

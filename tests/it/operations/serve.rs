@@ -35,7 +35,7 @@ fn refusal(config: &Path, arguments: &[&str]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_missing_or_unsafe_stops_it_and_is_named() {
+async fn missing_or_unsafe_files_are_refused_by_name() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let config = configured(folder.path());

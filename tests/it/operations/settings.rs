@@ -28,7 +28,7 @@ async fn web(larder: &Larder, path: &str) -> reqwest::Response {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_setting_that_is_printed_is_one_that_a_file_may_have() {
+async fn every_printed_setting_is_accepted_in_a_file() {
     let output = std::process::Command::new(Larder::binary()).arg("settings").output().unwrap();
     assert!(output.status.success());
     let folder = tempfile::tempdir().unwrap();
@@ -37,7 +37,7 @@ async fn every_setting_that_is_printed_is_one_that_a_file_may_have() {
     larder_model::settings::Settings::load(Some(&file), &[]).unwrap();
 }
 
-both!(bodies_uploads_and_timeouts_have_their_bounds, async |on| {
+both!(settings_limit_bodies_uploads_and_timeouts, async |on| {
     let larder = with(
         on,
         &[
@@ -74,7 +74,7 @@ both!(bodies_uploads_and_timeouts_have_their_bounds, async |on| {
     api.create_function("long", json!({ "timeout": 20 })).await.is(201);
 });
 
-both!(a_partner_has_so_many_calls_at_once, async |on| {
+both!(concurrent_calls_of_a_partner_are_limited, async |on| {
     let larder = with(on, &[("LARDER_SERVER__CALLS_PER_PARTNER", "1")]).await;
     hello(&larder).await;
     let slow = tokio::spawn(larder.web("demo", Method::GET, "/hello/slow?ms=1500").send());
@@ -107,7 +107,7 @@ async fn queue_slow(larder: &Larder, count: usize) {
     }
 }
 
-both!(a_partner_has_so_many_queued_executions_at_once, async |on| {
+both!(concurrent_queued_executions_of_a_partner_are_limited, async |on| {
     let larder = with(on, &[("LARDER_WORKER__EXECUTIONS_PER_PARTNER", "1")]).await;
     hello(&larder).await;
     let begun = Instant::now();
@@ -120,7 +120,7 @@ both!(a_partner_has_so_many_queued_executions_at_once, async |on| {
     assert!(begun.elapsed() >= Duration::from_millis(1_200), "some at once: {:?}", begun.elapsed());
 });
 
-both!(a_fan_out_rests_while_much_is_due, async |on| {
+both!(fan_out_pauses_while_many_executions_are_due, async |on| {
     let larder = with(on, &[("LARDER_WORKER__EXECUTIONS_PER_PARTNER", "1"), ("LARDER_WORKER__DUE_MAX", "2")]).await;
     hello(&larder).await;
     let api = larder.api();
@@ -137,7 +137,7 @@ both!(a_fan_out_rests_while_much_is_due, async |on| {
 });
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_has_so_many_connections_to_the_database() {
+async fn database_connections_of_a_process_are_limited() {
     use mysql_async::prelude::Queryable;
     let settings = [("LARDER_DATABASE__CONNECTIONS_MAX", "2"), ("LARDER_DATABASE__LIST_CONNECTIONS_MAX", "1")];
     let larder = with(Backend::Services, &settings).await;
@@ -158,7 +158,7 @@ async fn a_process_has_so_many_connections_to_the_database() {
     assert!((3..=5).contains(&most), "{most}");
 }
 
-both!(a_client_that_stops_sending_is_let_go_and_makes_room, async |on| {
+both!(client_that_stops_sending_is_disconnected_and_frees_its_connection, async |on| {
     let larder = with(on, &[("LARDER_SERVER__CLIENT_TIMEOUT", "500ms"), ("LARDER_SERVER__CONNECTIONS_MAX", "1")]).await;
     hello(&larder).await;
     let connect = async |text: &str| {
@@ -211,7 +211,7 @@ both!(draining_begins_after_its_delay, async |on| {
     assert_eq!(larder.ended().await, Some(0));
 });
 
-both!(without_all_records_only_failures_leave_one, async |on| {
+both!(only_failures_are_recorded_if_so_configured, async |on| {
     let larder = with(on, &[("LARDER_RECORDS__ALL", "false"), ("LARDER_SERVER__CALL_TIMEOUT", "1s")]).await;
     hello(&larder).await;
     let api = larder.api();
@@ -227,7 +227,7 @@ both!(without_all_records_only_failures_leave_one, async |on| {
     assert_eq!(executions[0]["status"], "failed");
 });
 
-both!(the_record_of_a_call_that_has_answered_waits_for_others, async |on| {
+both!(records_of_completed_calls_are_written_in_groups, async |on| {
     let mut larder = with(on, &[("LARDER_RECORDS__FLUSH", "2s")]).await;
     hello(&larder).await;
     assert_eq!(web(&larder, "/hello").await.status(), 200);
@@ -240,7 +240,7 @@ both!(the_record_of_a_call_that_has_answered_waits_for_others, async |on| {
     eventually("the record", async || (larder.api().executions("hello").await.len() == 1).then_some(())).await;
 });
 
-both!(what_is_older_than_the_retention_goes, async |on| {
+both!(rows_older_than_the_retention_are_removed, async |on| {
     let mut larder = with(on, &[("_APP_MAINTENANCE_RETENTION_EXECUTION", "1")]).await;
     hello(&larder).await;
     let id = larder.api().execute("hello", json!({ "path": "/hello", "method": "GET" })).await["$id"].clone();
@@ -254,7 +254,7 @@ both!(what_is_older_than_the_retention_goes, async |on| {
     eventually("its end", async || (api.get(&path).await.status == 404).then_some(())).await;
 });
 
-both!(an_execution_is_tried_so_often_and_waits_between, async |on| {
+both!(attempts_are_limited_and_delayed, async |on| {
     let larder = with(on, &[("LARDER_WORKER__ATTEMPTS", "3"), ("LARDER_WORKER__RETRY_DELAY", "300ms")]).await;
     let api = larder.api();
     api.deploy("probe", &guests::guest("probe"), json!({ "events": ["probe.retry"] })).await;
@@ -270,7 +270,7 @@ both!(an_execution_is_tried_so_often_and_waits_between, async |on| {
     assert!(begun.elapsed() >= Duration::from_millis(900), "{:?}", begun.elapsed());
 });
 
-both!(logs_are_as_they_are_wanted, async |on| {
+both!(logs_have_the_configured_level_and_format, async |on| {
     let json_log = with(on, &[("LARDER_LOG__FORMAT", "json"), ("LARDER_LOG__FILTER", "debug")]).await;
     let log = json_log.log();
     assert!(log.lines().count() > 0);

@@ -24,7 +24,7 @@ async fn claim(app: &App, worker: &str, now: i64, limit: u32) -> Vec<(String, bo
     claimed.iter().map(|claimed| (claimed.execution.id.to_string(), claimed.stolen)).collect()
 }
 
-both!(what_a_caller_scheduled_is_due_at_its_time_and_not_before, async |on| {
+both!(scheduled_execution_is_claimed_at_its_time_and_not_before, async |on| {
     let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
     let app = schedules::app(folder.path(), &database, Clock::manual(NOW)).await;
     let of = schedules::scheduled(&app, "").await;
@@ -35,7 +35,7 @@ both!(what_a_caller_scheduled_is_due_at_its_time_and_not_before, async |on| {
     assert_eq!(claim(&app, "worker", NOW + 5_000, 8).await, [], "it is claimed once");
 });
 
-both!(what_a_dead_worker_had_claimed_goes_before_all_that_waits, async |on| {
+both!(expired_claims_go_before_waiting_executions, async |on| {
     let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
     let app = schedules::app(folder.path(), &database, Clock::manual(NOW)).await;
     let of = schedules::scheduled(&app, "").await;

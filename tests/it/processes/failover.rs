@@ -11,7 +11,7 @@ const EXECUTIONS: usize = 120;
 const LEASE: Duration = Duration::from_secs(5);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_worker_and_a_killed_scheduler_held_the_others_take_over() {
+async fn other_processes_take_over_from_a_killed_worker_and_scheduler() {
     let database = Database::create_on(services::mariadb_url()).await;
     let mut cluster = Cluster::new(vec![
         ("LARDER_DATABASE__URL", database.url()),

@@ -76,7 +76,7 @@ async fn one_push_wakes_one_process_and_a_change_of_a_partner_wakes_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn flushed_or_restarted_it_carries_wake_ups_again() {
+async fn notifications_continue_after_redis_is_flushed_or_restarted() {
     let folder = tempfile::tempdir().unwrap();
     let mut redis = Redis::start(folder.path());
     let web = process(&redis.url(), &[]).await;
@@ -99,7 +99,7 @@ async fn flushed_or_restarted_it_carries_wake_ups_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_is_away_or_never_answers_holds_nobody_up() {
+async fn unavailable_or_silent_redis_delays_nobody() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hanging = listener.local_addr().unwrap().port();
     let accepted = tokio::spawn(async move {
@@ -180,7 +180,7 @@ async fn a_tail_hears_every_process_once_also_after_redis_was_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_tail_is_told_what_it_missed_and_a_partner_has_only_so_many() {
+async fn slow_tail_is_told_what_it_missed_and_tails_of_a_partner_are_limited() {
     let signals = Signals::open(&settings("")).await.unwrap();
     let (partner, function) = ("acme".parse().unwrap(), "round-up".parse().unwrap());
     signals.live_tail().publish(&ended("unheard"));

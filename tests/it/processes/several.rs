@@ -18,7 +18,7 @@ fn sharing(folder: &std::path::Path) -> Options {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_one_changes_the_others_serve_with_redis_at_once_and_without_it_after_a_poll() {
+async fn changes_reach_other_processes_at_once_with_redis_and_after_a_poll_without() {
     for redis in [true, false] {
         let objects = tempfile::tempdir().unwrap();
         // With Redis the poll would come too late for this test.
@@ -49,7 +49,7 @@ async fn what_one_changes_the_others_serve_with_redis_at_once_and_without_it_aft
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_in_a_minute_are_counted_together() {
+async fn calls_per_minute_are_counted_across_processes() {
     let objects = tempfile::tempdir().unwrap();
     let options = || sharing(objects.path()).set("LARDER_SERVER__CALLS_PER_MINUTE", "6");
     let one = Larder::start_with(options()).await;
@@ -87,7 +87,7 @@ fn refusal(url: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_will_not_do_is_refused_and_a_weak_one_is_named() {
+async fn unsuitable_database_is_refused_and_weak_durability_is_reported() {
     use mysql_async::prelude::Queryable;
     let folder = tempfile::tempdir().unwrap();
     let server = MariaDb::start(folder.path());
@@ -117,7 +117,7 @@ async fn a_database_that_will_not_do_is_refused_and_a_weak_one_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_that_start_at_once_make_the_tables_once() {
+async fn processes_that_start_together_create_the_tables_once() {
     let folder = tempfile::tempdir().unwrap();
     let first = Larder::start_with(sharing(folder.path())).await;
     let database = Database::create_on(larder_tests::services::mariadb_url()).await;
@@ -130,7 +130,7 @@ async fn several_that_start_at_once_make_the_tables_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_cache_of_artifacts_is_bounded_and_what_is_gone_is_compiled_again() {
+async fn artifact_cache_is_bounded_and_removed_artifacts_are_compiled_again() {
     let mut larder = Larder::start_with(Options::default().fresh().set("LARDER_BUILD__CACHE_BYTES_MAX", "1")).await;
     larder.api().deploy("hello", &guests::guest("hello-http"), json!({ "routes": ["/hello"] })).await;
     let artifacts = larder.data().join("artifacts");
@@ -143,7 +143,7 @@ async fn the_cache_of_artifacts_is_bounded_and_what_is_gone_is_compiled_again() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn uploads_that_are_nobodys_go_after_a_day() {
+async fn orphaned_uploads_are_removed_after_a_day() {
     let mut larder = Larder::start_on(Backend::Embedded).await;
     let api = larder.api();
     api.deploy("kept", &guests::guest("hello-http"), json!({ "routes": ["/hello"] })).await;
@@ -170,7 +170,7 @@ async fn uploads_that_are_nobodys_go_after_a_day() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deployments_go_after_the_days_that_their_function_keeps_them_but_not_the_active_one() {
+async fn old_deployments_are_removed_after_their_retention_but_not_the_active_one() {
     use mysql_async::prelude::Queryable;
     let mut larder = Larder::start_on(Backend::Services).await;
     let api = larder.api();

@@ -4,7 +4,7 @@ use larder_tests::both;
 use larder_tests::hostile::Arena;
 use larder_tests::hostile::corpus::{self, Ends};
 
-both!(every_attack_ends_as_it_must, async |on| {
+both!(every_attack_ends_as_expected, async |on| {
     let arena = Arena::new(on).await;
     let entries = corpus::all();
     assert!(entries.len() > 100, "{} entries", entries.len());

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 const EXECUTIONS: &str = "/functions/f/executions";
 
-both!(what_no_guest_can_be_given_is_refused_at_the_door, async |on| {
+both!(requests_that_no_guest_can_receive_are_refused_at_the_endpoint, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     api.deploy("f", &guests::guest("hello-http"), json!({ "routes": ["/hello"] })).await;
@@ -64,7 +64,7 @@ both!(what_no_guest_can_be_given_is_refused_at_the_door, async |on| {
     }
 });
 
-both!(what_the_host_cannot_do_is_tried_ever_more_rarely_and_then_given_up_by_name, async |on| {
+both!(host_failures_are_retried_at_growing_intervals_and_then_given_up, async |on| {
     let options = Options::on(on)
         .set("LARDER_WORKER__RETRY_DELAY", "100ms")
         .set("LARDER_WORKER__RETRY_HOST_FAILURES_FOR", "1500ms");
@@ -94,14 +94,14 @@ both!(what_the_host_cannot_do_is_tried_ever_more_rarely_and_then_given_up_by_nam
     })
     .await;
     assert_eq!(get(&deleted).await.status, 404);
-    let buried = eventually("it to be given up", async || {
+    let dead_letter = eventually("it to be given up", async || {
         let found = get(&id).await.body;
         (found["status"] == "failed").then_some(found)
     })
     .await;
-    let errors = buried["errors"].as_str().unwrap();
+    let errors = dead_letter["errors"].as_str().unwrap();
     assert!(errors.contains("retry_host_failures_for") && errors.contains("the host failed"), "{errors}");
-    assert!(buried["buriedAt"].is_string(), "{buried}");
+    assert!(dead_letter["buriedAt"].is_string(), "{dead_letter}");
     let tries = larder.log().matches("no artifact of").count();
     assert!((3..40).contains(&tries), "{tries} tries in 1.5 s");
     // Mended, it goes well.
@@ -112,5 +112,5 @@ both!(what_the_host_cannot_do_is_tried_ever_more_rarely_and_then_given_up_by_nam
     api.post(&format!("/dead-letters/{id}/redrive"), json!({})).await.is(202);
     eventually("it to be done", async || (get(&id).await.body["status"] == "completed").then_some(())).await;
     assert_eq!(larder.web("demo", Method::GET, "/hello").send().await.unwrap().status(), 200);
-    let _: Value = buried;
+    let _: Value = dead_letter;
 });

@@ -143,7 +143,7 @@ both!(endless_loops_end_at_the_cpu_limit_and_hold_up_nobody, async |on| {
     arena.is_well("hostile").await;
 });
 
-both!(small_modules_that_start_or_grow_badly, async |on| {
+both!(start_functions_and_growth_are_limited, async |on| {
     let arena = Arena::new(on).await;
     let handle = |body: &str| format!(r#"(func (export "handle") (param i32 i32) {body})"#);
     let nothing = handle("");
@@ -200,7 +200,7 @@ both!(small_modules_that_start_or_grow_badly, async |on| {
     .await;
 });
 
-both!(what_a_call_may_use_is_bounded_and_named, async |on| {
+both!(resources_of_a_call_are_limited_by_name, async |on| {
     let arena = Arena::new(on).await;
     let limits = json!({ "memoryBytes": 8 << 20, "cpuMs": 5_000, "logBytes": 10_000, "responseBytes": 100_000 });
     arena.deploy("hostile", limits, 2).await;
@@ -253,7 +253,7 @@ both!(endless_logs_are_cut_and_marked_and_do_not_fail_a_call, async |on| {
     arena.is_well("hostile").await;
 });
 
-both!(half_an_answer_never_looks_like_a_whole_one, async |on| {
+both!(incomplete_response_never_looks_complete, async |on| {
     let arena = Arena::new(on).await;
     arena.deploy("hostile", json!({ "responseBytes": 300_000, "cpuMs": 400 }), 10).await;
     for (path, what) in [
@@ -282,7 +282,7 @@ both!(half_an_answer_never_looks_like_a_whole_one, async |on| {
     }
 });
 
-both!(what_fails_takes_its_effects_with_it, async |on| {
+both!(failed_execution_discards_its_effects, async |on| {
     let arena = Arena::new(on).await;
     arena.deploy("hostile-saver", json!({ "responseBytes": 100_000, "effects": 50, "cpuMs": 500 }), 3).await;
     let listens = json!({
@@ -335,7 +335,7 @@ both!(what_fails_takes_its_effects_with_it, async |on| {
     arena.is_well("hostile-saver").await;
 });
 
-both!(nothing_outside_is_within_reach, async |on| {
+both!(guest_reaches_nothing_outside_its_sandbox, async |on| {
     let arena = Arena::new(on).await;
     arena.deploy("hostile", json!({}), 10).await;
     let outside = TcpListener::bind("127.0.0.1:0").expect("a port");

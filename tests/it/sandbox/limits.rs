@@ -44,7 +44,7 @@ both!(no_function_gets_more_than_the_ceilings, async |on| {
     assert_eq!(api.get("/functions/kept").await.is(200)["limits"], json!({ "cpuMs": 7 }));
 });
 
-both!(what_nobody_set_holds_at_its_default, async |on| {
+both!(default_limits_are_enforced, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     for guest in ["hostile", "hostile-saver"] {
@@ -76,7 +76,7 @@ both!(what_nobody_set_holds_at_its_default, async |on| {
     futures::future::join_all(all).await;
 });
 
-both!(a_partner_stores_no_more_than_its_bytes, async |on| {
+both!(stored_bytes_of_a_partner_are_limited, async |on| {
     const MOST: u64 = 3_000_000;
     let options = Options::on(on).set("LARDER_RECORDS__BYTES_PER_PARTNER", MOST.to_string());
     let mut larder = Larder::start_with(options).await;

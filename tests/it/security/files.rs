@@ -70,7 +70,7 @@ both!(a_busy_process_leaves_nothing_that_others_may_read, async |on| {
 });
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_earlier_larder_left_open_is_closed_at_the_start() {
+async fn permissions_left_open_by_an_earlier_version_are_closed_at_the_start() {
     let objects = tempfile::tempdir().unwrap();
     let url = format!("file://{}", objects.path().display());
     for elsewhere in [false, true] {

@@ -183,7 +183,7 @@ both!(the_master_key_is_replaced_while_calls_go_on, async |on| {
     assert_eq!((&seen["otherwise"], &seen["keys"][0]["sealing"]), (&json!(0), &json!(true)), "{seen}");
 });
 
-both!(a_rotation_that_was_cut_off_goes_on_where_it_stood, async |on| {
+both!(interrupted_key_rotation_continues_where_it_stopped, async |on| {
     let objects = tempfile::tempdir().unwrap();
     let mut larder = Larder::start_with(quick(on, objects.path())).await;
     let answers = filled(&larder).await;
@@ -219,7 +219,7 @@ both!(a_rotation_that_was_cut_off_goes_on_where_it_stood, async |on| {
 });
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_without_the_key_that_seals_does_not_start_and_one_that_loses_it_goes_on() {
+async fn process_needs_the_encrypting_key_to_start_but_not_to_continue() {
     let objects = tempfile::tempdir().unwrap();
     let mut larder = Larder::start_with(quick(Backend::Embedded, objects.path())).await;
     let answers = filled(&larder).await;
@@ -247,7 +247,7 @@ async fn a_process_without_the_key_that_seals_does_not_start_and_one_that_loses_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_function_does_not_run_without_a_variable_that_does_not_open() {
+async fn function_with_an_undecryptable_variable_is_not_run() {
     use mysql_async::prelude::Queryable;
     let objects = tempfile::tempdir().unwrap();
     let larder = Larder::start_with(quick(Backend::Services, objects.path())).await;

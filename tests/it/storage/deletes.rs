@@ -14,7 +14,7 @@ use crate::events::schedules;
 
 const NOW: i64 = 1_795_262_400_500;
 
-both!(a_deleted_function_saves_nothing_and_its_rows_go_in_batches, async |on| {
+both!(deleted_function_saves_nothing_and_its_rows_are_removed_in_batches, async |on| {
     let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
     let clock = Clock::manual(NOW);
     let app = schedules::app(folder.path(), &database, clock.clone()).await;
@@ -73,7 +73,7 @@ both!(a_deleted_function_saves_nothing_and_its_rows_go_in_batches, async |on| {
     app.ledger.close().await;
 });
 
-both!(what_has_to_stay_does_not_hold_retention_up, async |on| {
+both!(rows_that_must_stay_do_not_block_retention, async |on| {
     let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
     let clock = Clock::manual(NOW);
     let app = schedules::app(folder.path(), &database, clock.clone()).await;
@@ -107,7 +107,7 @@ fn unhurried(on: larder_tests::Backend) -> Options {
     Options::on(on).set("LARDER_RECORDS__FLUSH", "1h")
 }
 
-both!(what_was_just_answered_can_be_read_listed_and_deleted, async |on| {
+both!(execution_can_be_read_listed_and_deleted_right_after_its_response, async |on| {
     let larder = Larder::start_with(unhurried(on)).await;
     let api = larder.api();
     api.deploy("h", &guests::guest("hello-http"), json!({})).await;
@@ -128,7 +128,7 @@ both!(what_was_just_answered_can_be_read_listed_and_deleted, async |on| {
 });
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_process_finds_the_record_too() {
+async fn buffered_record_is_found_by_another_process() {
     let on = larder_tests::Backend::Services;
     let larder = Larder::start_on(on).await;
     let other = larder.start_beside(Options::on(on)).await;

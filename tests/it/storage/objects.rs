@@ -22,7 +22,7 @@ async fn hello(larder: &Larder) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bucket_serves_every_process_and_what_is_wrong_with_an_object_is_named() {
+async fn bucket_serves_every_process_and_damaged_objects_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let uploads = folder.path().join("uploads");
     std::fs::create_dir(&uploads).unwrap();
@@ -62,7 +62,7 @@ async fn a_bucket_serves_every_process_and_what_is_wrong_with_an_object_is_named
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_is_shared_and_what_cannot_be_used_is_named_at_the_start() {
+async fn shared_folder_serves_uploads_and_an_unusable_one_is_named_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let shared = folder.path().join("shared");
     let url = format!("file://{}", shared.display());

@@ -142,7 +142,7 @@ both!(a_key_does_what_its_scopes_say_and_no_more, async |on| {
     assert!(!listed.contains(key["secret"].as_str().unwrap()), "a secret is shown once");
 });
 
-both!(the_doors_are_told_apart_by_the_host, async |on| {
+both!(endpoints_are_chosen_by_the_host, async |on| {
     let larder = Larder::start_on(on).await;
     larder.api().deploy("hello", &guests::guest("hello-http"), json!({ "routes": ["/"] })).await;
     let ask = async |host: &str, path: &str| {

@@ -46,7 +46,7 @@ both!(two_partners_that_take_all_instances_leave_some_to_a_third, async |on| {
     larder_tests::within(Duration::from_secs(10), "the queued execution", ended).await;
 });
 
-both!(calls_of_a_partner_have_so_much_memory_and_the_operator_is_told_the_sum, async |on| {
+both!(memory_for_calls_of_a_partner_is_limited_and_the_sum_is_reported, async |on| {
     const NAME: &str = "runtime.memory_bytes_per_partner";
     let options = Options::on(on)
         .set("LARDER_RUNTIME__MEMORY_BYTES_PER_PARTNER", "268435456")
@@ -100,7 +100,7 @@ fn resident_bytes(larder: &Larder) -> u64 {
     line.trim().trim_end_matches("kB").trim().parse::<u64>().expect("a number") << 10
 }
 
-both!(uploads_on_their_way_are_few_for_each_partner_and_none_is_in_memory, async |on| {
+both!(concurrent_uploads_of_a_partner_are_limited_and_not_held_in_memory, async |on| {
     let options = Options::on(on)
         .set("LARDER_BUILD__UPLOAD_BYTES_MAX", "20000000")
         .set("LARDER_BUILD__UPLOADS_PER_PARTNER", "3")

@@ -93,7 +93,7 @@ both!(queued_executions_count_as_calls, async |on| {
     assert!(message.contains("server.calls_per_minute"), "{message}");
 });
 
-both!(types_of_larder_itself_are_neither_granted_nor_emitted, async |on| {
+both!(reserved_event_types_are_neither_granted_nor_emitted, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     api.deploy("probe", &guests::guest("probe"), json!({ "events": ["probe.*"] })).await;
@@ -162,7 +162,7 @@ fn per_enrolment(function: Function) -> Function {
     Function { events: vec!["it.happened".into()], per: Per::Enrolment, topics: Topics::All, ..function }
 }
 
-both!(events_to_nobody_take_turns_with_a_neighbours, async |on| {
+both!(events_without_receivers_take_turns_between_partners, async |on| {
     let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
     let app = steps(folder.path(), &database).await;
     let loud = deployed(&app, "loud", per_event).await;
@@ -175,7 +175,7 @@ both!(events_to_nobody_take_turns_with_a_neighbours, async |on| {
     app.ledger.close().await;
 });
 
-both!(fan_outs_take_turns_with_a_neighbours, async |on| {
+both!(fan_outs_take_turns_between_partners, async |on| {
     let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
     let app = steps(folder.path(), &database).await;
     let loud = deployed(&app, "loud", per_enrolment).await;
@@ -193,7 +193,7 @@ both!(fan_outs_take_turns_with_a_neighbours, async |on| {
     app.ledger.close().await;
 });
 
-both!(schedules_take_turns_with_a_neighbours, async |on| {
+both!(schedules_take_turns_between_partners, async |on| {
     let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
     let app = steps(folder.path(), &database).await;
     let every_minute = |function: Function| Function { schedule: "* * * * *".into(), ..function };
@@ -239,7 +239,7 @@ both!(a_fan_out_ends_with_its_function, async |on| {
     app.ledger.close().await;
 });
 
-both!(a_fresh_enrolment_takes_part_whatever_the_clocks_say, async |on| {
+both!(new_enrolment_takes_part_despite_clock_differences, async |on| {
     let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
     let app = steps(folder.path(), &database).await;
     let of = deployed(&app, "acme", per_enrolment).await;
@@ -268,7 +268,7 @@ async fn later(api: &Api, function: &str, mut body: Value) -> String {
     format!("{path}/{}", made["$id"].as_str().unwrap())
 }
 
-both!(a_partner_has_so_many_executions_waiting, async |on| {
+both!(waiting_executions_of_a_partner_are_limited, async |on| {
     let larder = Larder::start_with(Options::on(on).set("LARDER_WORKER__WAITING_PER_PARTNER", "3")).await;
     let (api, other) = (larder.api(), larder.partner("other").await);
     for api in [&api, &other] {
@@ -296,7 +296,7 @@ both!(a_partner_has_so_many_executions_waiting, async |on| {
     eventually("room", async || (ask().await.status == 202).then_some(())).await;
 });
 
-both!(events_beyond_the_bound_are_refused_and_none_that_was_taken_is_lost, async |on| {
+both!(events_beyond_the_limit_are_refused_and_no_accepted_event_is_lost, async |on| {
     let options = Options::on(on)
         .set("LARDER_WORKER__WAITING_PER_PARTNER", "2")
         .set("LARDER_WORKER__EVENTS_PER_PARTNER", "3")
@@ -345,7 +345,7 @@ both!(a_fan_out_waits_at_the_bound_and_reaches_everybody, async |on| {
     .await;
 });
 
-both!(what_comes_of_one_event_has_a_bound_over_generations_and_restarts, async |on| {
+both!(descendants_of_an_event_are_limited_over_generations_and_restarts, async |on| {
     let options = Options::on(on).set("LARDER_WORKER__DESCENDANTS_PER_EVENT", "50");
     let mut larder = Larder::start_with(options).await;
     let api = larder.api();
@@ -381,7 +381,7 @@ both!(what_comes_of_one_event_has_a_bound_over_generations_and_restarts, async |
     eventually("it to multiply", async || (api.executions("probe").await.len() >= 51 + 3).then_some(())).await;
 });
 
-both!(a_feed_whose_partner_has_enough_waiting_rests_where_it_is, async |on| {
+both!(feed_pauses_while_its_partner_has_too_much_waiting, async |on| {
     let options = Options::on(on)
         .set("LARDER_WORKER__WAITING_PER_PARTNER", "1")
         .set("LARDER_WORKER__EVENTS_PER_PARTNER", "1")
@@ -411,7 +411,7 @@ both!(a_feed_whose_partner_has_enough_waiting_rests_where_it_is, async |on| {
     eventually("its own goals", async || (api.transactions().await.len() == 3).then_some(())).await;
 });
 
-both!(a_schedule_whose_partner_has_enough_waiting_fires_late_and_misses_nothing, async |on| {
+both!(schedule_fires_late_while_its_partner_has_too_much_waiting, async |on| {
     let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
     let settings = [("worker.waiting_per_partner", "1".into())];
     let app = schedules::app_with(folder.path(), &database, Clock::manual(NOW), &settings).await;

@@ -46,7 +46,7 @@ const SIZES: [usize; 26] = [
     8 << 20,
 ];
 
-both!(answers_of_every_size_arrive_however_they_are_written, async |on| {
+both!(responses_of_every_size_arrive_however_they_are_written, async |on| {
     let larder = Arc::new(Larder::start_on(on).await);
     let api = larder.api();
     // Without effects it may stream; with them it leaves whole, after they have committed.

@@ -78,7 +78,7 @@ fn refusals(larder: &Larder) -> Vec<Refusal> {
     ]
 }
 
-both!(who_is_refused_sees_the_answer_even_while_still_sending, async |on| {
+both!(refused_client_sees_the_response_while_still_sending, async |on| {
     let larder = Larder::start_with(Options::on(on).set("LARDER_SERVER__BODY_BYTES_MAX", "1000000")).await;
     larder.api().deploy("hello", &guests::guest("hello-http"), json!({ "routes": ["/hello"] })).await;
     let body = vec![b'x'; 4 << 20];
@@ -217,7 +217,7 @@ both!(what_a_refused_client_may_still_send_is_bounded, async |on| {
     assert_eq!((status, told.contains("connection: close")), (401, true), "{told}");
 });
 
-both!(a_body_has_a_lowest_rate_and_a_deadline_at_every_listener, async |on| {
+both!(bodies_have_a_minimum_rate_and_a_deadline_at_every_listener, async |on| {
     let options = Options::on(on)
         .set("LARDER_SERVER__CLIENT_TIMEOUT", "1s")
         .set("LARDER_SERVER__BODY_RATE_MIN", "5000")
@@ -267,7 +267,7 @@ both!(a_body_has_a_lowest_rate_and_a_deadline_at_every_listener, async |on| {
     futures::future::join_all(slowly).await;
 });
 
-both!(bodies_are_held_within_a_budget_of_the_partner_half_of_it_for_strangers, async |on| {
+both!(buffered_bodies_have_a_budget_per_partner_and_half_of_it_without_a_key, async |on| {
     const NAME: &str = "server.body_bytes_per_partner";
     let options = Options::on(on)
         .set("LARDER_SERVER__BODY_BYTES_HELD_MAX", "3000000")
@@ -315,7 +315,7 @@ both!(bodies_are_held_within_a_budget_of_the_partner_half_of_it_for_strangers, a
     assert_eq!(used().await, 0);
 });
 
-both!(who_cannot_be_admitted_is_refused_before_the_body_is_read, async |on| {
+both!(inadmissible_request_is_refused_before_its_body_is_read, async |on| {
     let options = Options::on(on).set("LARDER_SERVER__CALLS_PER_PARTNER", "1");
     let larder = Larder::start_with(options).await;
     let limits = json!({ "routes": ["/hostile"], "execute": ["any"] });
@@ -344,7 +344,7 @@ both!(who_cannot_be_admitted_is_refused_before_the_body_is_read, async |on| {
     }
 });
 
-both!(an_address_has_its_connections_and_no_more, async |on| {
+both!(connections_of_an_address_are_limited, async |on| {
     let larder = Larder::start_with(Options::on(on).set("LARDER_SERVER__CONNECTIONS_PER_ADDRESS", "4")).await;
     let from = async |address: &str| {
         let socket = TcpSocket::new_v4().expect("a socket");
@@ -367,7 +367,7 @@ both!(an_address_has_its_connections_and_no_more, async |on| {
     eventually("room for another", async || (from("127.0.0.2").await.0 == 200).then_some(())).await;
 });
 
-both!(answers_that_nobody_takes_are_held_within_a_budget_of_the_partner, async |on| {
+both!(unread_responses_have_a_budget_per_partner, async |on| {
     const NAME: &str = "server.answer_bytes_per_partner";
     let larder = Larder::start_with(Options::on(on).set("LARDER_SERVER__ANSWER_BYTES_PER_PARTNER", "30000000")).await;
     let api = larder.api();

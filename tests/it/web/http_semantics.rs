@@ -89,7 +89,7 @@ const REQUESTS: &[Asked] = &[
     ask("GET /hostile/say?body=old HTTP/1.0|@||", 200, "old"),
 ];
 
-both!(requests_are_read_as_http_says_or_refused, async |on| {
+both!(requests_that_violate_http_are_refused, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     for guest in ["hostile", "hostile-saver"] {
@@ -185,7 +185,7 @@ const ANSWERS: &[Said] = &[
     said("GET", "body=hello&trailer=grpc-status:0&trailer=x-sum:1", 200, Some("5"), "hello", "grpc-status, x-sum"),
 ];
 
-both!(answers_are_what_http_allows_and_functions_may_say, async |on| {
+both!(responses_follow_http_and_have_only_allowed_headers, async |on| {
     let larder = Larder::start_on(on).await;
     let api = larder.api();
     for guest in ["hostile", "hostile-saver"] {

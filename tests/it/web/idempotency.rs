@@ -42,7 +42,7 @@ async fn saver(options: Options) -> (Larder, Api) {
     (larder, api)
 }
 
-both!(a_call_sent_again_under_its_key_gets_the_first_answer, async |on| {
+both!(repeated_call_under_its_key_gets_the_first_response, async |on| {
     let (larder, api) = saver(Options::on(on)).await;
     let call = |path: &str, key: &str| larder.web("demo", Method::POST, path).header("idempotency-key", key);
     let mut saved = 0;
@@ -93,7 +93,7 @@ both!(a_call_sent_again_under_its_key_gets_the_first_answer, async |on| {
     assert_eq!(api.transactions().await.len(), saved);
 });
 
-both!(while_a_call_is_under_way_it_is_not_begun_again, async |on| {
+both!(call_in_progress_is_not_started_again, async |on| {
     let (larder, api) = saver(Options::on(on)).await;
     let call = || larder.web("demo", Method::POST, "/f/save-slowly?900").header("idempotency-key", KEY);
     let second = async {
@@ -133,7 +133,7 @@ both!(a_call_whose_process_died_takes_effect_once, async |on| {
     assert_eq!((transactions.len(), transactions[0]["executionId"].as_str()), (1, again.id.as_deref()));
 });
 
-both!(what_is_too_large_to_keep_is_told_from_its_record, async |on| {
+both!(response_too_large_to_store_is_replaced_by_its_record, async |on| {
     let (larder, api) = saver(Options::on(on)).await;
     let call = || larder.web("demo", Method::POST, "/f/pour?300000").header("idempotency-key", KEY);
     let first = told(call()).await;
@@ -147,7 +147,7 @@ both!(what_is_too_large_to_keep_is_told_from_its_record, async |on| {
     );
 });
 
-both!(keys_of_one_partner_are_bounded, async |on| {
+both!(idempotency_keys_of_a_partner_are_limited, async |on| {
     let (larder, api) = saver(Options::on(on).set("LARDER_RECORDS__IDEMPOTENCY_KEYS_PER_PARTNER", "5")).await;
     let call = |n: u32| larder.web("demo", Method::POST, "/f/fine").header("idempotency-key", format!("{KEY}-{n}"));
     let mut refused = None;

@@ -24,7 +24,7 @@ pub async fn raw(larder: &Larder, bytes: &[u8]) -> (Option<u16>, String) {
     (answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest[..3].parse().ok()), answer)
 }
 
-both!(heads_have_a_deadline_and_a_size, async |on| {
+both!(request_heads_have_a_deadline_and_a_maximum_size, async |on| {
     let larder = Larder::start_with(Options::on(on).set("LARDER_SERVER__CLIENT_TIMEOUT", "1s")).await;
     let host = "GET /hello HTTP/1.1\r\nhost: demo.localhost\r\n";
     // One that never ends, and one that ends a byte at a time.
@@ -62,7 +62,7 @@ both!(heads_have_a_deadline_and_a_size, async |on| {
     }
 });
 
-both!(a_request_is_for_exactly_one_host_that_is_ours, async |on| {
+both!(request_names_exactly_one_known_host, async |on| {
     let larder = Larder::start_on(on).await;
     larder.api().deploy("hello", &guests::guest("hello-http"), json!({ "routes": ["/"] })).await;
     let ask = async |line: &str, hosts: &[&str]| {
@@ -92,7 +92,7 @@ both!(a_request_is_for_exactly_one_host_that_is_ours, async |on| {
     eventually("the records", async || (api.executions("hello").await.len() == 3).then_some(())).await;
 });
 
-both!(who_a_client_is_only_our_proxies_can_tell, async |on| {
+both!(only_trusted_proxies_may_name_the_client, async |on| {
     for (proxies, client, told) in [("[]", "127.0.0.1", false), (r#"["127.0.0.0/8"]"#, "198.51.100.7", true)] {
         let larder = Larder::start_with(Options::on(on).set("LARDER_SERVER__PROXIES", proxies)).await;
         let api = larder.api();
@@ -118,7 +118,7 @@ both!(who_a_client_is_only_our_proxies_can_tell, async |on| {
     }
 });
 
-both!(a_function_speaks_for_itself_only, async |on| {
+both!(function_cannot_set_headers_of_the_platform, async |on| {
     let larder = Larder::start_on(on).await;
     larder.api().deploy("hostile", &guests::guest("hostile"), json!({ "routes": ["/hostile"] })).await;
     let answer = larder.web("demo", Method::GET, "/hostile/attributes").send().await.expect("an answer");
@@ -140,7 +140,7 @@ both!(a_function_speaks_for_itself_only, async |on| {
     assert_eq!(cookies, ["narrow=1; Path=/"]);
 });
 
-both!(whoever_reads_too_slowly_is_cut_off_and_holds_no_place, async |on| {
+both!(slow_reader_is_disconnected_and_holds_no_permit, async |on| {
     const BYTES: usize = 24 << 20;
     let options = Options::on(on)
         .set("LARDER_SERVER__CLIENT_TIMEOUT", "2s")
@@ -189,7 +189,7 @@ both!(whoever_reads_too_slowly_is_cut_off_and_holds_no_place, async |on| {
     assert_eq!(answer.bytes().await.expect("a body").len(), BYTES);
 });
 
-both!(the_clock_of_a_call_runs_from_when_its_body_is_there, async |on| {
+both!(timeout_of_a_call_starts_when_its_body_has_arrived, async |on| {
     let larder = Larder::start_on(on).await;
     let settings = json!({ "routes": ["/hostile-saver"], "timeout": 1 });
     larder.api().deploy("hostile-saver", &guests::guest("hostile-saver"), settings).await;

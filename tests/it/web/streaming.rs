@@ -60,7 +60,7 @@ both!(both_bodies_stream_at_the_same_time, async |on| {
 });
 
 // A client that gives up in the middle of its body leaves a guest that is told so, and no complete answer.
-both!(a_request_that_breaks_off_is_no_complete_one, async |on| {
+both!(interrupted_request_is_not_complete, async |on| {
     let larder = Larder::start_on(on).await;
     let api = deploy(&larder, "hostile", json!({}), 25).await;
     let (parts, body) = mpsc::channel::<Result<Bytes, std::io::Error>>(1);
@@ -105,7 +105,7 @@ both!(a_slow_client_slows_the_guest_and_gets_everything, async |on| {
     assert_eq!(ended(&api, "hostile", &id).await["status"], "completed");
 });
 
-both!(a_client_that_goes_away_stops_the_guest, async |on| {
+both!(guest_stops_when_its_client_disconnects, async |on| {
     let larder = Larder::start_on(on).await;
     let api = deploy(&larder, "hostile", json!({ "cpuMs": 20_000 }), 30).await;
     let begun = Instant::now();
@@ -120,7 +120,7 @@ both!(a_client_that_goes_away_stops_the_guest, async |on| {
 });
 
 // Its answer was whole before it saved; the client sees it after both have committed.
-both!(an_answer_with_effects_leaves_after_they_committed, async |on| {
+both!(response_with_effects_is_sent_after_the_commit, async |on| {
     let larder = Larder::start_on(on).await;
     let api = deploy(&larder, "hostile-saver", json!({}), 15).await;
     api.enrol("hostile-saver", "anna", "everyone", json!({})).await;
@@ -137,7 +137,7 @@ both!(an_answer_with_effects_leaves_after_they_committed, async |on| {
 });
 
 // Hanging up neither stops a call in the middle nor hides it: what it did takes effect, what it used is recorded.
-both!(a_call_whose_client_hangs_up_before_the_answer_is_recorded, async |on| {
+both!(call_is_recorded_when_its_client_disconnects_early, async |on| {
     let larder = Larder::start_on(on).await;
     let saver = deploy(&larder, "hostile-saver", json!({}), 15).await;
     let api = deploy(&larder, "hostile", json!({ "cpuMs": 500 }), 15).await;
@@ -164,7 +164,7 @@ both!(a_call_whose_client_hangs_up_before_the_answer_is_recorded, async |on| {
     }
 });
 
-both!(what_streams_has_a_limit_of_its_own, async |on| {
+both!(streamed_responses_have_a_limit_of_their_own, async |on| {
     let larder = Larder::start_with(larder_tests::Options::on(on).set("LARDER_SERVER__ANSWER_TIMEOUT", "1s")).await;
     let api = deploy(&larder, "hostile", json!({ "streamS": 3, "cpuMs": 20_000 }), 1).await;
     let begun = Instant::now();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use larder_model::Grants;
-use larder_model::grants::{HttpGrant, Period, Scheme, TransactionGrant, check};
+use larder_model::grants::{HttpGrant, Period, Scheme, UncheckedGrants, UncheckedTransactionGrant, check};
 
 use crate::manifest::reader::{Reader, Section};
 
@@ -11,7 +11,7 @@ use crate::manifest::reader::{Reader, Section};
 pub fn read<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> Grants {
     let Some(mut of) = root.section(reader, "grants") else { return Grants::default() };
     let set = |texts: Vec<String>| texts.into_iter().collect::<BTreeSet<String>>();
-    let grants = Grants {
+    let grants = UncheckedGrants {
         state: of.flag(reader, "state").unwrap_or(false),
         events: set(of.texts(reader, "events")),
         secrets: set(of.texts(reader, "secrets")),
@@ -23,7 +23,7 @@ pub fn read<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> Grants {
             None => Default::default(),
         },
         http: of.sections(reader, "http").into_iter().map(|of| http(reader, of)).collect(),
-        ..Grants::default()
+        ..UncheckedGrants::default()
     };
     of.finish(reader);
     match check::check(grants) {
@@ -42,7 +42,7 @@ fn transaction<'a>(
     reader: &mut Reader<'a>,
     transactions: &mut Section<'a>,
     currency: String,
-) -> Option<(String, TransactionGrant)> {
+) -> Option<(String, UncheckedTransactionGrant)> {
     let mut of = transactions.section(reader, &currency)?;
     let (max, sum) = (needed(reader, &mut of, "max"), needed(reader, &mut of, "sum"));
     if !of.has("period") {
@@ -54,7 +54,7 @@ fn transaction<'a>(
         _ => Period::Day,
     };
     of.finish(reader);
-    Some((currency, TransactionGrant { max: max?, sum: sum?, period }))
+    Some((currency, UncheckedTransactionGrant { max: max?, sum: sum?, period }))
 }
 
 fn needed<'a>(reader: &mut Reader<'a>, of: &mut Section<'a>, key: &str) -> Option<String> {

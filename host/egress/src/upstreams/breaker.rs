@@ -7,40 +7,19 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use larder_model::breakers::{BreakerState, BreakerStatus};
 use larder_model::time::Millis;
 use larder_model::upstreams::BreakerSettings;
-use serde::{Deserialize, Serialize};
 
 /// The longest pause that a service can request with `Retry-After`.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
-
-/// The status of a breaker.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Status {
-    pub state: State,
-    /// When it entered this state, in milliseconds since 1970; 0 if it never changed.
-    pub since_ms: Millis,
-    /// Why it opened.
-    #[serde(default)]
-    pub reason: String,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum State {
-    #[default]
-    Closed,
-    HalfOpen,
-    Open,
-}
 
 #[derive(Default)]
 pub struct Breaker(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    status: Status,
+    status: BreakerStatus,
     /// While it is open: when a probe may be sent.
     until: Option<Instant>,
     /// The start of the current window, and the calls and failures in it.
@@ -61,17 +40,17 @@ impl Breaker {
     pub fn admit(self: &Arc<Breaker>, now: Instant, now_ms: Millis) -> Result<Pass, String> {
         let mut inner = self.0.lock().expect("no panic under the lock");
         let refused = |inner: &Inner, when: String| {
-            Err(format!("its circuit breaker is {}: {} ({when})", word(inner.status.state), inner.status.reason))
+            Err(format!("its circuit breaker is {}: {} ({when})", inner.status.state.word(), inner.status.reason))
         };
         let probe = match inner.status.state {
-            State::Closed => false,
-            State::HalfOpen => return refused(&inner, "a probe is in progress".into()),
-            State::Open => match inner.until {
+            BreakerState::Closed => false,
+            BreakerState::HalfOpen => return refused(&inner, "a probe is in progress".into()),
+            BreakerState::Open => match inner.until {
                 Some(until) if until > now => {
                     return refused(&inner, format!("the next attempt is in {} ms", (until - now).as_millis()));
                 }
                 _ => {
-                    inner.status.state = State::HalfOpen;
+                    inner.status.state = BreakerState::HalfOpen;
                     inner.status.since_ms = now_ms;
                     true
                 }
@@ -80,7 +59,7 @@ impl Breaker {
         Ok(Pass { breaker: self.clone(), probe, settled: false })
     }
 
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> BreakerStatus {
         self.0.lock().expect("no panic under the lock").status.clone()
     }
 }
@@ -94,7 +73,7 @@ impl Pass {
         settings: &BreakerSettings,
         now: Instant,
         now_ms: Millis,
-    ) -> Option<Status> {
+    ) -> Option<BreakerStatus> {
         self.settled = true;
         let mut inner = self.breaker.0.lock().expect("no panic under the lock");
         let window = Duration::from_millis(settings.window_ms);
@@ -103,23 +82,23 @@ impl Pass {
         }
         inner.calls += 1;
         let state = match failure {
-            None if self.probe => State::Closed,
+            None if self.probe => BreakerState::Closed,
             None => return None,
             Some((reason, retry_after)) => {
                 inner.failures += 1;
                 let many = inner.failures >= settings.failures && inner.failures * 2 >= inner.calls;
                 // A request that started before the breaker opened changes nothing.
-                let opens = self.probe || inner.status.state == State::Closed && settings.failures > 0 && many;
+                let opens = self.probe || inner.status.state == BreakerState::Closed && settings.failures > 0 && many;
                 if !opens {
                     return None;
                 }
                 inner.status.reason = reason.chars().take(300).collect();
                 let rest = Duration::from_millis(settings.rest_ms).max(retry_after.min(RETRY_AFTER_MAX));
                 inner.until = Some(now + rest);
-                State::Open
+                BreakerState::Open
             }
         };
-        if state == State::Closed {
+        if state == BreakerState::Closed {
             (inner.window, inner.calls, inner.failures) = (None, 0, 0);
             inner.status.reason.clear();
         }
@@ -133,16 +112,8 @@ impl Drop for Pass {
         if self.probe && !self.settled {
             let mut inner = self.breaker.0.lock().expect("no panic under the lock");
             // The next request may be the probe at once.
-            (inner.status.state, inner.until) = (State::Open, None);
+            (inner.status.state, inner.until) = (BreakerState::Open, None);
         }
-    }
-}
-
-pub fn word(state: State) -> &'static str {
-    match state {
-        State::Closed => "closed",
-        State::HalfOpen => "half-open",
-        State::Open => "open",
     }
 }
 
@@ -171,12 +142,12 @@ mod tests {
             self.breaker.admit(self.now(), self.at_ms as Millis)
         }
 
-        fn end(&self, pass: Pass, failure: Option<&str>) -> Option<State> {
+        fn end(&self, pass: Pass, failure: Option<&str>) -> Option<BreakerState> {
             let failure = failure.map(|why| (why, Duration::ZERO));
             pass.settle(failure, &SETTINGS, self.now(), self.at_ms as Millis).map(|status| status.state)
         }
 
-        fn call(&self, failure: Option<&str>) -> Option<State> {
+        fn call(&self, failure: Option<&str>) -> Option<BreakerState> {
             self.end(self.pass().unwrap(), failure)
         }
     }
@@ -186,17 +157,20 @@ mod tests {
         let mut t = Test::new();
         assert_eq!(t.call(Some("503")), None);
         assert_eq!(t.call(Some("503")), None);
-        assert_eq!(t.call(Some("timeout")), Some(State::Open));
+        assert_eq!(t.call(Some("timeout")), Some(BreakerState::Open));
         let why = t.pass().err().unwrap();
         assert!(why.contains("timeout") && why.contains("breaker is open") && why.contains("500 ms"), "{why}");
         t.at_ms = 500;
         let probe = t.pass().unwrap();
         assert!(t.pass().err().unwrap().contains("half-open"));
-        assert_eq!(t.end(probe, Some("still")), Some(State::Open));
+        assert_eq!(t.end(probe, Some("still")), Some(BreakerState::Open));
         assert!(t.pass().is_err());
         t.at_ms = 1_000;
-        assert_eq!(t.call(None), Some(State::Closed));
-        assert_eq!(t.breaker.status(), Status { state: State::Closed, since_ms: 1_000, reason: String::new() });
+        assert_eq!(t.call(None), Some(BreakerState::Closed));
+        assert_eq!(
+            t.breaker.status(),
+            BreakerStatus { state: BreakerState::Closed, since_ms: 1_000, reason: String::new() }
+        );
         assert_eq!(t.call(Some("503")), None);
     }
 
@@ -223,8 +197,8 @@ mod tests {
         }
         t.at_ms = 500;
         drop(t.pass().unwrap());
-        assert_eq!(t.breaker.status().state, State::Open);
-        assert_eq!(t.call(None), Some(State::Closed));
+        assert_eq!(t.breaker.status().state, BreakerState::Open);
+        assert_eq!(t.call(None), Some(BreakerState::Closed));
     }
 
     #[test]
@@ -236,7 +210,7 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(t.call(Some("503")), None, "3 of 7");
         }
-        assert_eq!(t.call(Some("503")), Some(State::Open), "4 of 8");
+        assert_eq!(t.call(Some("503")), Some(BreakerState::Open), "4 of 8");
         let mut t = Test::new();
         for at in 0..9 {
             t.at_ms = at * 600;
@@ -252,6 +226,6 @@ mod tests {
             t.call(Some("503"));
         }
         assert_eq!(t.end(early, None), None);
-        assert_eq!(t.breaker.status().state, State::Open);
+        assert_eq!(t.breaker.status().state, BreakerState::Open);
     }
 }

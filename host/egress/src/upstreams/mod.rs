@@ -12,7 +12,7 @@
 //! * **A response is buffered before anybody sees it**, up to `bytesMax`, so that the same bytes are scrubbed, cached, shared
 //!   and counted by the breaker.
 
-pub mod breaker;
+mod breaker;
 mod cache;
 mod freshness;
 mod limiter;
@@ -29,6 +29,7 @@ use dashmap::{DashMap, Entry};
 use futures::{StreamExt, stream};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, BodyStream, Full, LengthLimitError, Limited, StreamBody};
+use larder_model::breakers::{BreakerState, BreakerStatus};
 use larder_model::grants::leads;
 use larder_model::ids::{FunctionId, PartnerId};
 use larder_model::outgoing;
@@ -164,7 +165,7 @@ impl Upstreams {
 
     /// Returns the breaker's status: the most recent one of this process and of those that other processes reported. With a
     /// `partner` it is that of this tenant's calls; without, the worst status of all tenants, for the operator.
-    pub async fn breaker(&self, partner: Option<&PartnerId>, upstream: &Upstream) -> breaker::Status {
+    pub async fn breaker(&self, partner: Option<&PartnerId>, upstream: &Upstream) -> BreakerStatus {
         let key = (upstream.owner.clone(), upstream.name.clone());
         let here = self.0.breakers.iter().filter(|entry| {
             let (own, of) = entry.key();
@@ -176,7 +177,7 @@ impl Upstreams {
             .unwrap_or_default();
         let Some(partner) = partner else { return here };
         let theirs = self.0.signals.get(&breaker_key(partner, &key)).await;
-        match theirs.and_then(|text| serde_json::from_slice::<breaker::Status>(&text).ok()) {
+        match theirs.and_then(|text| serde_json::from_slice::<BreakerStatus>(&text).ok()) {
             Some(theirs) if theirs.since_ms > here.since_ms => theirs,
             _ => here,
         }
@@ -380,18 +381,17 @@ impl Inner {
         let upstream = &asked.service.upstream;
         let key = (asked.partner.clone(), (upstream.owner.clone(), upstream.name.clone()));
         if self.breakers.len() >= STATES_MAX && !self.breakers.contains_key(&key) {
-            self.breakers.retain(|_, breaker| {
-                Arc::strong_count(breaker) > 1 || breaker.status().state != breaker::State::Closed
-            });
+            self.breakers
+                .retain(|_, breaker| Arc::strong_count(breaker) > 1 || breaker.status().state != BreakerState::Closed);
         }
         self.breakers.entry(key).or_default().clone()
     }
 
     /// Reports a change of the breaker in the log, in the metrics and to the other processes.
-    async fn report(&self, asked: &Asked<'_>, status: &breaker::Status) {
+    async fn report(&self, asked: &Asked<'_>, status: &BreakerStatus) {
         let (partner, upstream) = (asked.partner, &asked.service.upstream);
-        let word = breaker::word(status.state);
-        let open = if status.state == breaker::State::Open { 1.0 } else { 0.0 };
+        let word = status.state.word();
+        let open = if status.state == BreakerState::Open { 1.0 } else { 0.0 };
         let labels = [("partner", partner.to_string()), ("upstream", upstream.name.clone())];
         metrics::gauge!("larder_upstream_breaker_open", &labels).set(open);
         tracing::warn!(

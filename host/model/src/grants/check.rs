@@ -2,11 +2,14 @@
 //!
 //! * [`check`]: grants that somebody sends → their canonical form, or every complaint, each with its key.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Difference, Grants, HttpGrant, TransactionGrant, reserved_type};
+use super::{
+    Difference, Grants, HttpGrant, TransactionGrant, UncheckedGrants, UncheckedTransactionGrant, reserved_type,
+};
+use crate::amount::{Amount, Currency};
 use crate::net::http_rule::{self, Pattern, Rule};
-use crate::{amount, text, trigger_key, upstreams};
+use crate::{text, trigger_key, upstreams};
 
 const HTTP_MAX: usize = 20;
 const NAMES_MAX: usize = 100;
@@ -14,6 +17,9 @@ const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 pub const CALLS_MAX: u32 = 1_000;
 pub const BYTES_MAX: u64 = 64 << 20;
 const PATH_CHARS_MAX: usize = 256;
+/// The largest amount that can be granted. Sums of what is granted are far from the end of 64 bits, and every program that
+/// reads JSON has the number exactly.
+const MINOR_UNITS_MAX: i64 = 1_000_000_000_000_000;
 
 /// Something to change, by its key: `grants.transactions.SEK.max`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,15 +36,13 @@ pub fn digest(in_force: &Grants, asked: &Grants) -> String {
 
 /// The grants in sentences about the function.
 pub fn in_words(grants: &Grants) -> Vec<String> {
-    let all = Difference::between(&Grants::default(), grants).widens;
+    let all = Difference::between(&Grants::default(), grants).extensions;
     all.into_iter().map(|text| text.replacen("may now", "may", 1)).collect()
 }
 
 /// The same grants with amounts and hosts in their canonical form.
-pub fn check(mut grants: Grants) -> Result<Grants, Vec<Complaint>> {
+pub fn check(mut grants: UncheckedGrants) -> Result<Grants, Vec<Complaint>> {
     let mut found = Found(vec![]);
-    // That is the host's to say.
-    grants.leads.clear();
     if grants.http.len() > HTTP_MAX {
         found.complain("grants.http", format!("may have at most {HTTP_MAX} entries"));
     }
@@ -60,10 +64,22 @@ pub fn check(mut grants: Grants) -> Result<Grants, Vec<Complaint>> {
         None => check_pattern(text),
     });
     found.names("grants.secrets", &grants.secrets, check_variable);
-    for (currency, grant) in &mut grants.transactions {
-        transactions(&mut found, currency, grant);
+    let transactions =
+        grants.transactions.iter().filter_map(|(code, sent)| transaction(&mut found, code, sent)).collect();
+    if !found.0.is_empty() {
+        return Err(found.0);
     }
-    if found.0.is_empty() { Ok(grants) } else { Err(found.0) }
+    Ok(Grants {
+        http: grants.http,
+        upstreams: grants.upstreams,
+        state: grants.state,
+        transactions,
+        events: grants.events,
+        secrets: grants.secrets,
+        // Where names lead is the host's to say.
+        leads: BTreeMap::new(),
+        moved: BTreeSet::new(),
+    })
 }
 
 /// The key of a variable, which is the name of an environment variable: what that cannot carry is refused.
@@ -179,36 +195,31 @@ fn path(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn transactions(found: &mut Found, currency: &str, grant: &mut TransactionGrant) {
-    let key = format!("grants.transactions.{currency}");
-    if let Err(why) = amount::current(currency) {
-        return found.complain(&key, why);
+/// The grant for this currency, unless there is something to complain about.
+fn transaction(found: &mut Found, code: &str, sent: &UncheckedTransactionGrant) -> Option<TransactionGrant> {
+    let key = format!("grants.transactions.{code}");
+    let currency = Currency::current(code).map_err(|why| found.complain(&key, why)).ok()?;
+    let most = Amount::from_minor_units(MINOR_UNITS_MAX, currency);
+    let mut read = |name: &str, text: &str| {
+        let amount = Amount::parse(text, currency).and_then(|amount| match amount <= most {
+            true => Ok(amount),
+            false => Err(format!("{text} is too large, at most {most} can be granted")),
+        });
+        amount.map_err(|why| found.complain(&format!("{key}.{name}"), why)).ok()
+    };
+    let (max, sum) = (read("max", &sent.max), read("sum", &sent.sum));
+    let (max, sum) = (max?, sum?);
+    if max > sum {
+        found.complain(&format!("{key}.sum"), format!("{sum} is less than max, {max}"));
     }
-    let mut minor = [0; 2];
-    for ((name, text), minor) in [("max", &mut grant.max), ("sum", &mut grant.sum)].into_iter().zip(&mut minor) {
-        match amount::minor(text, currency) {
-            Ok(amount) if amount > amount::MINOR_MAX => {
-                let most = amount::decimal(amount::MINOR_MAX, currency);
-                found.complain(&format!("{key}.{name}"), format!("{text} is too large, at most {most} can be granted"));
-            }
-            Ok(amount) => {
-                *minor = amount;
-                *text = amount::decimal(amount, currency);
-            }
-            Err(why) => found.complain(&format!("{key}.{name}"), why),
-        }
-    }
-    let [max, sum] = minor;
-    if max > sum && sum > 0 {
-        found.complain(&format!("{key}.sum"), format!("{} is less than max, {}", grant.sum, grant.max));
-    }
+    TransactionGrant::new(max, sum, sent.period)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn grants(json: &str) -> Grants {
+    fn grants(json: &str) -> UncheckedGrants {
         serde_json::from_str(json).unwrap()
     }
 
@@ -220,10 +231,13 @@ mod tests {
         ))
         .unwrap();
         assert_eq!(checked.http.len(), 1);
-        let sek = &checked.transactions["SEK"];
-        assert_eq!((sek.max.as_str(), sek.sum.as_str()), ("500.00", "1000.50"));
-        assert_eq!(checked.transactions["JPY"].max, "7");
-        assert_eq!(check(checked.clone()), Ok(checked));
+        let sent = serde_json::to_string(&checked).unwrap();
+        let (jpy, sek) = (
+            r#""JPY":{"max":"7","sum":"7","period":"week"}"#,
+            r#""SEK":{"max":"500.00","sum":"1000.50","period":"day"}"#,
+        );
+        assert!(sent.contains(&format!(r#""transactions":{{{jpy},{sek}}}"#)), "{sent}");
+        assert_eq!(check(grants(&sent)), Ok(checked));
     }
 
     #[test]
@@ -269,6 +283,18 @@ mod tests {
             wrong(r#"{"transactions":{"XXX":{"max":"1","sum":"1","period":"day"}}}"#),
             ["grants.transactions.XXX"]
         );
+        let texts = |max: &str, sum: &str| -> Vec<String> {
+            let json = format!(r#"{{"transactions":{{"SEK":{{"max":"{max}","sum":"{sum}","period":"day"}}}}}}"#);
+            check(grants(&json)).unwrap_err().into_iter().map(|complaint| complaint.why).collect()
+        };
+        assert_eq!(texts("2", "1.9"), ["1.90 is less than max, 2.00"]);
+        assert_eq!(
+            texts("0", "10000000000000.01"),
+            [
+                "amount \"0\" is not more than zero",
+                "10000000000000.01 is too large, at most 10000000000000.00 can be granted"
+            ]
+        );
     }
 
     #[test]
@@ -283,10 +309,10 @@ mod tests {
 
     #[test]
     fn bounds_are_inclusive() {
-        let complaints = |grants: Grants| check(grants).err().unwrap_or_default().len();
+        let complaints = |grants: UncheckedGrants| check(grants).err().unwrap_or_default().len();
         let http = |count: usize| {
             let one = |at| HttpGrant { hosts: [format!("h{at}.example")].into(), ..HttpGrant::default() };
-            Grants { http: (0..count).map(one).collect(), ..Grants::default() }
+            UncheckedGrants { http: (0..count).map(one).collect(), ..UncheckedGrants::default() }
         };
         assert_eq!((complaints(http(HTTP_MAX)), complaints(http(HTTP_MAX + 1))), (0, 1));
         let names = |count: usize| -> BTreeSet<String> { (0..count).map(|at| format!("n{at}")).collect() };
@@ -296,7 +322,7 @@ mod tests {
             grants
         };
         assert_eq!((complaints(hosts(NAMES_MAX)), complaints(hosts(NAMES_MAX + 1))), (0, 1));
-        let secrets = |count| Grants { secrets: names(count), ..Grants::default() };
+        let secrets = |count| UncheckedGrants { secrets: names(count), ..UncheckedGrants::default() };
         assert_eq!((complaints(secrets(NAMES_MAX)), complaints(secrets(NAMES_MAX + 1))), (0, 1));
         let path = |chars: usize| {
             let mut grants = http(1);
@@ -312,12 +338,12 @@ mod tests {
         assert_eq!((complaints(spend(CALLS_MAX, BYTES_MAX)), complaints(spend(CALLS_MAX + 1, BYTES_MAX + 1))), (0, 2));
         assert_eq!((complaints(spend(1, 1)), complaints(spend(0, 0))), (0, 2));
         let most = |max: i64, sum: i64| {
-            let text = |minor| amount::decimal(minor, "SEK");
-            let grant = TransactionGrant { max: text(max), sum: text(sum), period: crate::Period::Day };
-            Grants { transactions: [("SEK".to_owned(), grant)].into(), ..Grants::default() }
+            let text = |units| Amount::from_minor_units(units, Currency::current("SEK").unwrap()).to_string();
+            let grant = UncheckedTransactionGrant { max: text(max), sum: text(sum), period: crate::Period::Day };
+            UncheckedGrants { transactions: [("SEK".to_owned(), grant)].into(), ..UncheckedGrants::default() }
         };
-        assert_eq!(complaints(most(amount::MINOR_MAX, amount::MINOR_MAX)), 0);
-        assert_eq!(complaints(most(amount::MINOR_MAX, amount::MINOR_MAX + 1)), 1);
+        assert_eq!(complaints(most(MINOR_UNITS_MAX, MINOR_UNITS_MAX)), 0);
+        assert_eq!(complaints(most(MINOR_UNITS_MAX, MINOR_UNITS_MAX + 1)), 1);
     }
 
     #[test]
@@ -340,8 +366,9 @@ mod tests {
 
     #[test]
     fn a_digest_names_what_was_read() {
-        let (none, state) = (Grants::default(), grants(r#"{"state":true}"#));
-        let events = grants(r#"{"events":["a"]}"#);
+        let granted = |json: &str| check(grants(json)).unwrap();
+        let (none, state) = (Grants::default(), granted(r#"{"state":true}"#));
+        let events = granted(r#"{"events":["a"]}"#);
         let all = [digest(&none, &state), digest(&state, &none), digest(&none, &events), digest(&state, &events)];
         assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
         assert_eq!(all[0], digest(&none, &state));

@@ -1,37 +1,38 @@
-//! The difference of two grants: what extends and what narrows, in words for the person who approves or rejects it.
+//! The difference of two grants: what is extended and what is reduced, in words for the person who approves or rejects it.
 //!
 //! Coverage is decided item by item and never by adding items up, so it is transitive, and exact but for requests that
-//! two grants together would have covered: those count as extending.
+//! two grants together would have covered: those count as extensions.
 
 use std::collections::BTreeSet;
 
-use crate::amount;
+use crate::amount::Currency;
 use crate::grants::{Grants, HttpGrant, Period, Scheme, TransactionGrant, covers_type, leads};
 
 /// Sentences about the function: `may now keep state`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Difference {
-    pub widens: Vec<String>,
-    pub narrows: Vec<String>,
+    pub extensions: Vec<String>,
+    pub reductions: Vec<String>,
 }
 
 /// Can nothing be done under `new` that could not be done under `old`?
 pub fn covers(old: &Grants, new: &Grants) -> bool {
-    Difference::between(old, new).widens.is_empty()
+    Difference::between(old, new).extensions.is_empty()
 }
 
 impl Difference {
     pub fn between(old: &Grants, new: &Grants) -> Difference {
         let mut found = Difference::default();
-        let currencies: BTreeSet<&String> = old.transactions.keys().chain(new.transactions.keys()).collect();
+        let all = old.transactions.iter().chain(new.transactions.iter());
+        let currencies: BTreeSet<Currency> = all.map(TransactionGrant::currency).collect();
         for currency in currencies {
             found.transactions(currency, old.transactions.get(currency), new.transactions.get(currency));
         }
         found.http(&old.http, &new.http);
         found.names("call the upstream", (old, &old.upstreams), (new, &new.upstreams), leads::upstream_key);
         match (old.state, new.state) {
-            (false, true) => found.widens.push("may now keep state".into()),
-            (true, false) => found.narrows.push("may no longer keep state".into()),
+            (false, true) => found.extensions.push("may now keep state".into()),
+            (true, false) => found.reductions.push("may no longer keep state".into()),
             _ => {}
         }
         found.events(&old.events, &new.events);
@@ -51,25 +52,25 @@ impl Difference {
             let (before, now) = (old.leads.get(&key(name)), new.leads.get(&key(name)));
             match (old_names.contains(name), before, now) {
                 (true, Some(before), Some(now)) if before != now => {
-                    self.widens.push(format!("may now {what} {name}, which leads to {now} instead of {before}"));
+                    self.extensions.push(format!("may now {what} {name}, which leads to {now} instead of {before}"));
                 }
                 (true, ..) => {}
                 (false, _, Some(now)) if now != leads::NOWHERE => {
-                    self.widens.push(format!("may now {what} {name}, which leads to {now}"));
+                    self.extensions.push(format!("may now {what} {name}, which leads to {now}"));
                 }
-                (false, ..) => self.widens.push(format!("may now {what} {name}")),
+                (false, ..) => self.extensions.push(format!("may now {what} {name}")),
             }
         }
-        self.narrows.extend(old_names.difference(new_names).map(|name| format!("may no longer {what} {name}")));
+        self.reductions.extend(old_names.difference(new_names).map(|name| format!("may no longer {what} {name}")));
     }
 
     fn events(&mut self, old: &BTreeSet<String>, new: &BTreeSet<String>) {
         let covered = |by: &BTreeSet<String>, kind: &str| by.iter().any(|pattern| covers_type(pattern, kind));
-        self.widens
+        self.extensions
             .extend(new.iter().filter(|kind| !covered(old, kind)).map(|kind| format!("may now emit events {kind}")));
         for kind in old.iter().filter(|kind| !covered(new, kind)) {
             let left: Vec<&str> = new.iter().filter(|new| covers_type(kind, new)).map(String::as_str).collect();
-            self.narrows.push(if left.is_empty() {
+            self.reductions.push(if left.is_empty() {
                 format!("may no longer emit events {kind}")
             } else {
                 format!("may only emit events {} instead of {kind}", left.join(", "))
@@ -77,49 +78,42 @@ impl Difference {
         }
     }
 
-    fn transactions(&mut self, currency: &str, old: Option<&TransactionGrant>, new: Option<&TransactionGrant>) {
-        let minor = |text: &str| amount::minor(text, currency).ok();
+    fn transactions(&mut self, currency: Currency, old: Option<&TransactionGrant>, new: Option<&TransactionGrant>) {
         let (old, new) = match (old, new) {
             (Some(old), Some(new)) => (old, new),
             (None, Some(new)) => {
-                return self.widens.push(format!(
+                return self.extensions.push(format!(
                     "may now create transactions up to {} {currency} each and {} {currency} {} for one end user",
-                    new.max,
-                    new.sum,
-                    each(new.period)
+                    new.max(),
+                    new.sum(),
+                    each(new.period())
                 ));
             }
-            (Some(_), None) => return self.narrows.push(format!("may no longer create transactions in {currency}")),
+            (Some(_), None) => return self.reductions.push(format!("may no longer create transactions in {currency}")),
             (None, None) => return,
         };
-        if old.max != new.max {
-            let widens = minor(&new.max).is_none_or(|new| minor(&old.max).is_none_or(|old| new > old));
-            let how = format!("create transactions up to {} {currency} each instead of {}", new.max, old.max);
-            self.either(widens, how);
+        if old.max() != new.max() {
+            let how = format!("create transactions up to {} {currency} each instead of {}", new.max(), old.max());
+            self.either(new.max() > old.max(), how);
         }
-        if (&old.sum, old.period) != (&new.sum, new.period) {
-            let widens = match (minor(&old.sum), minor(&new.sum)) {
-                // So many of the new periods lie in one of the old.
-                (Some(old_sum), Some(new_sum)) => {
-                    let periods = old.period.days().div_ceil(new.period.days());
-                    new_sum.saturating_mul(periods.into()) > old_sum
-                }
-                _ => true,
+        if (old.sum(), old.period()) != (new.sum(), new.period()) {
+            // So many of the new periods lie in one of the old.
+            let periods = old.period().days().div_ceil(new.period().days());
+            let extends = new.sum().checked_mul(periods).is_none_or(|sum| sum > old.sum());
+            let before = match old.period() == new.period() {
+                true => old.sum().to_string(),
+                false => format!("{} {currency} {}", old.sum(), each(old.period())),
             };
-            let before = match old.period == new.period {
-                true => old.sum.clone(),
-                false => format!("{} {currency} {}", old.sum, each(old.period)),
-            };
-            let now = format!("{} {currency} {}", new.sum, each(new.period));
-            self.either(widens, format!("save up to {now} for one end user instead of {before}"));
+            let now = format!("{} {currency} {}", new.sum(), each(new.period()));
+            self.either(extends, format!("save up to {now} for one end user instead of {before}"));
         }
     }
 
-    fn either(&mut self, widens: bool, how: String) {
-        if widens {
-            self.widens.push(format!("may now {how}"));
+    fn either(&mut self, extends: bool, how: String) {
+        if extends {
+            self.extensions.push(format!("may now {how}"));
         } else {
-            self.narrows.push(format!("may only {how}"));
+            self.reductions.push(format!("may only {how}"));
         }
     }
 
@@ -130,11 +124,13 @@ impl Difference {
         for (grant, within) in new.iter().zip(&within) {
             match within.map(|at| &old[at]) {
                 Some(same) if same == grant => {}
-                Some(wider) => self.narrows.push(format!("may only call {} instead of {}", calls(grant), calls(wider))),
+                Some(wider) => {
+                    self.reductions.push(format!("may only call {} instead of {}", calls(grant), calls(wider)))
+                }
                 None => {
                     let alike = |at: &&usize| old[**at].scheme == grant.scheme && old[**at].hosts == grant.hosts;
                     let replaced = left.iter().find(alike).copied();
-                    self.widens.push(match replaced {
+                    self.extensions.push(match replaced {
                         Some(at) => format!("may now call {} instead of {}", calls(grant), calls(&old[at])),
                         None => format!("may now call {}", calls(grant)),
                     });
@@ -142,7 +138,7 @@ impl Difference {
                 }
             }
         }
-        self.narrows.extend(left.into_iter().map(|at| format!("may no longer call {}", calls(&old[at]))));
+        self.reductions.extend(left.into_iter().map(|at| format!("may no longer call {}", calls(&old[at]))));
     }
 }
 
@@ -248,8 +244,8 @@ mod tests {
     }
 
     fn between(old: Value, new: Value) -> (Vec<String>, Vec<String>) {
-        let Difference { widens, narrows } = Difference::between(&grants(old), &grants(new));
-        (widens, narrows)
+        let Difference { extensions, reductions } = Difference::between(&grants(old), &grants(new));
+        (extensions, reductions)
     }
 
     fn sek(max: &str, sum: &str, period: &str) -> Value {
@@ -262,9 +258,9 @@ mod tests {
             "http": [{ "hosts": ["api.sports.example"] }], "upstreams": ["bank"], "state": true, "events": ["goal.*"],
             "secrets": ["API_TOKEN"], "transactions": { "SEK": { "max": "500", "sum": "1000", "period": "day" } },
         });
-        let (widens, narrows) = between(json!({}), all.clone());
+        let (extensions, reductions) = between(json!({}), all.clone());
         assert_eq!(
-            widens,
+            extensions,
             [
                 "may now create transactions up to 500.00 SEK each and 1000.00 SEK a day for one end user",
                 "may now call https://api.sports.example (GET, HEAD; at most 10 calls and 1 MiB per execution)",
@@ -274,11 +270,11 @@ mod tests {
                 "may now read the secret API_TOKEN",
             ]
         );
-        assert_eq!(narrows, [] as [&str; 0]);
-        let (widens, narrows) = between(all, json!({}));
-        assert_eq!(widens, [] as [&str; 0]);
+        assert_eq!(reductions, [] as [&str; 0]);
+        let (extensions, reductions) = between(all, json!({}));
+        assert_eq!(extensions, [] as [&str; 0]);
         assert_eq!(
-            narrows,
+            reductions,
             [
                 "may no longer create transactions in SEK",
                 "may no longer call https://api.sports.example (GET, HEAD; at most 10 calls and 1 MiB per execution)",
@@ -320,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_not_covered_widens() {
+    fn whatever_is_not_covered_is_an_extension() {
         let http = |of: Value| json!({ "http": [of] });
         for (old, new, covered) in [
             (sek("1", "7", "week"), sek("1", "1", "day"), true),
@@ -428,17 +424,17 @@ mod tests {
 
     /// What two grants that cover each other must have in common, however they are written.
     fn reach(grants: &Grants) -> (bool, usize, BTreeSet<String>, BTreeSet<String>) {
-        (grants.state, grants.transactions.len(), grants.upstreams.clone(), grants.secrets.clone())
+        (grants.state, grants.transactions.iter().count(), grants.upstreams.clone(), grants.secrets.clone())
     }
 
     #[test]
-    fn a_name_that_leads_elsewhere_widens() {
+    fn a_name_that_leads_elsewhere_is_an_extension() {
         let bound = |names: &[&str], to: &[(&str, &str)]| Grants {
             upstreams: names.iter().map(|name| (*name).to_owned()).collect(),
             leads: to.iter().map(|(name, to)| (leads::upstream_key(name), (*to).to_owned())).collect(),
             ..Grants::default()
         };
-        for (old, new, widens) in [
+        for (old, new, extensions) in [
             (bound(&["bank"], &[("bank", "A")]), bound(&["bank"], &[("bank", "A")]), None),
             // Granted before it was stored where names lead.
             (bound(&["bank"], &[]), bound(&["bank"], &[("bank", "B")]), None),
@@ -455,23 +451,19 @@ mod tests {
             (bound(&[], &[]), bound(&["bank"], &[("bank", leads::NOWHERE)]), Some("may now call the upstream bank")),
         ] {
             let found = Difference::between(&old, &new);
-            assert_eq!(found.widens.first().map(String::as_str), widens);
-            assert_eq!((found.widens.len(), found.narrows.len()), (usize::from(widens.is_some()), 0));
-            assert_eq!(covers(&old, &new), widens.is_none());
+            assert_eq!(found.extensions.first().map(String::as_str), extensions);
+            assert_eq!((found.extensions.len(), found.reductions.len()), (usize::from(extensions.is_some()), 0));
+            assert_eq!(covers(&old, &new), extensions.is_none());
         }
     }
 
     #[test]
-    fn the_same_amount_written_otherwise_does_not_widen() {
-        let grants = |max: &str, sum: &str| {
-            let grant = TransactionGrant { max: max.into(), sum: sum.into(), period: Period::Day };
-            Grants { transactions: [("SEK".to_owned(), grant)].into(), ..Grants::default() }
-        };
-        assert!(covers(&grants("1.00", "2.00"), &grants("1", "2")));
-        // What cannot be read is not known to be less.
-        assert!(!covers(&grants("1.00", "2.00"), &grants("x", "2.00")));
-        assert!(!covers(&grants("1.00", "2.00"), &grants("1.00", "x")));
-        assert!(!covers(&grants("x", "2.00"), &grants("1.00", "2.00")));
+    fn the_same_amount_in_another_notation_is_no_extension() {
+        assert!(covers(&grants(sek("1.00", "2.00", "day")), &grants(sek("1", "2", "day"))));
+        // What could be saved within the old period is more than can be counted.
+        let most =
+            |period: &str| -> Grants { serde_json::from_value(sek("1", "92233720368547758.07", period)).unwrap() };
+        assert!(!covers(&most("week"), &most("day")));
     }
 
     #[test]
@@ -483,26 +475,26 @@ mod tests {
         let words = |url: &str, size: &str| format!("{url} (GET; at most 1 call and {size} per execution)");
         // Another scheme, and another host, are another call.
         for (new, url) in [(("http", "a.b", 1), "http://a.b"), (("https", "c.d", 1), "https://c.d")] {
-            let (widens, narrows) = between(http(&[("https", "a.b", 1)]), http(&[new]));
-            assert_eq!(widens, [format!("may now call {}", words(url, "1 bytes"))]);
-            assert_eq!(narrows, [format!("may no longer call {}", words("https://a.b", "1 bytes"))]);
+            let (extensions, reductions) = between(http(&[("https", "a.b", 1)]), http(&[new]));
+            assert_eq!(extensions, [format!("may now call {}", words(url, "1 bytes"))]);
+            assert_eq!(reductions, [format!("may no longer call {}", words("https://a.b", "1 bytes"))]);
         }
         // Of two that cover it the same one stays, and the other one goes.
-        let (widens, narrows) =
+        let (extensions, reductions) =
             between(http(&[("https", "*.b", 1), ("https", "a.b", 1)]), http(&[("https", "a.b", 1)]));
         assert_eq!(
-            (widens.len(), narrows),
+            (extensions.len(), reductions),
             (0, vec![format!("may no longer call {}", words("https://*.b", "1 bytes"))])
         );
         // Two of a kind, each in the place of one.
-        let (widens, narrows) = between(
+        let (extensions, reductions) = between(
             http(&[("https", "a.b", 1_000), ("https", "a.b", 2_048)]),
             http(&[("https", "a.b", 3 << 20), ("https", "a.b", 4_000)]),
         );
         let told = |new: &str, old: &str| {
             format!("may now call {} instead of {}", words("https://a.b", new), words("https://a.b", old))
         };
-        assert_eq!(widens, [told("3 MiB", "1000 bytes"), told("4000 bytes", "2 KiB")]);
-        assert_eq!(narrows, [] as [&str; 0]);
+        assert_eq!(extensions, [told("3 MiB", "1000 bytes"), told("4000 bytes", "2 KiB")]);
+        assert_eq!(reductions, [] as [&str; 0]);
     }
 }

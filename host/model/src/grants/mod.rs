@@ -1,28 +1,29 @@
 //! What a function may reach, each with its bounds. Nothing is ambient: what is not granted answers with a refusal.
 //!
-//! The JSON form is what the API speaks and what is stored. Amounts are decimal text in major units, checked against
-//! the currency's exponent by whoever takes grants in.
+//! The JSON form is what the API speaks and what is stored. Amounts in it are decimal text in major units.
 
 pub mod check;
 mod difference;
 mod history;
 pub mod leads;
+mod transactions;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::amount::parse_amount;
+use crate::amount::Amount;
 use crate::outcome::Effect;
 
 pub use difference::{Difference, covers};
 pub use history::{GrantChange, GrantChangeKind};
 pub use leads::Leads;
+pub use transactions::{Period, TransactionGrant, TransactionGrants, UncheckedTransactionGrant};
 
-/// The default reaches nothing.
+/// The default reaches nothing. `T` is the form of the transactions, which [`UncheckedGrants`] have as text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct Grants {
+pub struct Grants<T = TransactionGrants> {
     /// Outgoing HTTP; a request needs one grant that covers all of it.
     pub http: Vec<HttpGrant>,
     /// Named outside services, called as `http://NAME.upstream/path`.
@@ -30,7 +31,7 @@ pub struct Grants {
     /// Values that outlive a run.
     pub state: bool,
     /// Creating transactions, by ISO 4217 currency.
-    pub transactions: BTreeMap<String, TransactionGrant>,
+    pub transactions: T,
     /// Types of events that it may emit: dotted words, `*` for any one word.
     pub events: BTreeSet<String>,
     /// Secret variables that stand in its environment.
@@ -42,6 +43,9 @@ pub struct Grants {
     #[serde(skip)]
     pub moved: BTreeSet<String>,
 }
+
+/// Grants as somebody sends them: [`check::check`] says what is wrong with them.
+pub type UncheckedGrants = Grants<BTreeMap<String, UncheckedTransactionGrant>>;
 
 impl Grants {
     /// May this upstream be called, and signed for? A no says what to add.
@@ -67,13 +71,11 @@ impl Grants {
     }
 
     /// Does what is granted cover this effect? If not, the text names what is missing. What an end user's transactions sum
-    /// up to is for whoever knows what was saved before. `exponent` is that of a currency, `None` for one that is none.
-    pub fn allow(&self, effect: &Effect, exponent: impl Fn(&str) -> Option<u32>) -> Result<(), String> {
+    /// up to is for whoever knows what was saved before.
+    pub fn allow(&self, effect: &Effect) -> Result<(), String> {
         match effect {
             Effect::SetState { .. } | Effect::DeleteState { .. } | Effect::IncrementState { .. } => self.allow_state(),
-            Effect::Transaction { amount_minor, currency, .. } => {
-                self.allow_transaction(currency, exponent(currency).unwrap_or(0), *amount_minor)
-            }
+            Effect::Transaction { amount, .. } => self.allow_transaction(*amount).map(drop),
             Effect::Emit(event) => self.allow_event(&event.kind),
         }
     }
@@ -85,22 +87,23 @@ impl Grants {
         Err("state is not granted to this function; larder.toml, [grants]: state = true".into())
     }
 
-    pub fn allow_transaction(&self, currency: &str, exponent: u32, minor: i64) -> Result<(), String> {
+    /// Gives the grant that covers this single amount.
+    pub fn allow_transaction(&self, amount: Amount) -> Result<&TransactionGrant, String> {
+        let currency = amount.currency();
         let Some(grant) = self.transactions.get(currency) else {
             return Err(format!(
                 "transactions in {currency} are not granted to this function; larder.toml, [grants]: \
                  transactions.{currency} = {{ max = \"..\", sum = \"..\", period = \"day\" }}"
             ));
         };
-        // Whoever took it in has checked it; one that cannot be read grants nothing.
-        match parse_amount(&grant.max, exponent, currency) {
-            Ok((_, max)) if minor <= max => Ok(()),
-            _ => Err(format!(
-                "the grant transactions.{currency} is for up to {} {currency} each (larder.toml, [grants]: \
-                 transactions.{currency}.max)",
-                grant.max
-            )),
+        if amount <= grant.max() {
+            return Ok(grant);
         }
+        Err(format!(
+            "the grant transactions.{currency} is for up to {} {currency} each (larder.toml, [grants]: \
+             transactions.{currency}.max)",
+            grant.max()
+        ))
     }
 
     pub fn allow_event(&self, kind: &str) -> Result<(), String> {
@@ -202,42 +205,10 @@ pub enum Scheme {
     Https,
 }
 
-/// Transactions in one currency.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct TransactionGrant {
-    /// The largest single amount: `500.00`.
-    pub max: String,
-    /// What the function may save for one end user within `period`.
-    pub sum: String,
-    pub period: Period,
-}
-
-/// Back from the moment at which a transaction is booked: a rolling window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Period {
-    /// 24 hours.
-    Day,
-    /// 7 days.
-    Week,
-    /// 30 days.
-    Month,
-}
-
-impl Period {
-    pub const fn days(self) -> u32 {
-        match self {
-            Period::Day => 1,
-            Period::Week => 7,
-            Period::Month => 30,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::amount::Currency;
 
     #[test]
     fn a_star_is_one_word() {
@@ -267,12 +238,27 @@ mod tests {
         assert!(grants.allow_state().unwrap_err().ends_with("[grants]: state = true"));
         assert_eq!(grants.allow_event("card.purchase"), Ok(()));
         assert!(grants.allow_event("account.closed").unwrap_err().ends_with(r#"events = ["account.closed"]"#));
-        assert_eq!(grants.allow_transaction("SEK", 2, 50_000), Ok(()));
-        assert!(grants.allow_transaction("SEK", 2, 50_001).unwrap_err().contains("transactions.SEK.max"));
-        assert!(grants.allow_transaction("EUR", 2, 1).unwrap_err().contains("transactions.EUR = {"));
-        let broken = TransactionGrant { max: "-5".into(), sum: "x".into(), period: Period::Day };
-        let grants = Grants { transactions: [("SEK".into(), broken)].into(), ..Grants::default() };
-        assert!(grants.allow_transaction("SEK", 2, 1).is_err());
+        let transaction = |minor_units, code| {
+            grants.allow_transaction(Amount::from_minor_units(minor_units, Currency::known(code).unwrap()))
+        };
+        assert_eq!(transaction(50_000, "SEK").unwrap().sum().to_string(), "1000.00");
+        assert_eq!(
+            transaction(50_001, "SEK").unwrap_err(),
+            "the grant transactions.SEK is for up to 500.00 SEK each (larder.toml, [grants]: transactions.SEK.max)"
+        );
+        assert!(transaction(1, "EUR").unwrap_err().contains("transactions.EUR = {"));
+    }
+
+    #[test]
+    fn stored_grants_are_read_and_written_byte_for_byte() {
+        for stored in [
+            r#"{"http":[],"upstreams":[],"state":false,"transactions":{},"events":[],"secrets":[]}"#,
+            r#"{"http":[{"scheme":"https","hosts":["a.example"],"methods":["GET"],"paths":["/v1"],"calls":10,"bytes":1024,"network":"10.0.0.0/8"}],"upstreams":["bank"],"state":true,"transactions":{"EUR":{"max":"0.05","sum":"1.00","period":"month"},"SEK":{"max":"500.00","sum":"1000.50","period":"day"}},"events":["card.*"],"secrets":["TOKEN"],"leads":{"upstream bank":"https://bank.example"}}"#,
+        ] {
+            let grants: Grants = serde_json::from_str(stored).unwrap();
+            assert_eq!(serde_json::to_string(&grants).unwrap(), stored);
+        }
+        assert_eq!(serde_json::from_str::<Grants>("{}").unwrap(), Grants::default());
     }
 
     /// An effect, and what takes away its grant.
@@ -292,9 +278,7 @@ mod tests {
         let save = Effect::Transaction {
             id: "t-1".into(),
             end_user: None,
-            amount: "1.00".into(),
-            amount_minor: 100,
-            currency: "SEK".into(),
+            amount: Amount::from_minor_units(100, Currency::known("SEK").unwrap()),
             memo: None,
         };
         let state: fn(&mut Grants) = |grants| grants.state = true;
@@ -304,22 +288,22 @@ mod tests {
             (Effect::IncrementState { key: "k".into(), by: 1 }, state),
             (Effect::Emit(event), |grants| grants.events = ["goal.*".into()].into()),
             (save, |grants| {
-                let grant = TransactionGrant { max: "1.00".into(), sum: "5.00".into(), period: Period::Day };
-                grants.transactions.insert("SEK".into(), grant);
+                let amount = |minor_units| Amount::from_minor_units(minor_units, Currency::known("SEK").unwrap());
+                grants.transactions =
+                    TransactionGrant::new(amount(100), amount(500), Period::Day).into_iter().collect();
             }),
         ]
     }
 
     #[test]
     fn every_effect_needs_its_own_grant() {
-        let exponent = |currency: &str| (currency == "SEK").then_some(2);
         for (at, (effect, _)) in effects().iter().enumerate() {
             for (by, (_, grant)) in effects().iter().enumerate() {
                 let mut grants = Grants::default();
-                assert!(grants.allow(effect, exponent).is_err(), "{effect:?}");
+                assert!(grants.allow(effect).is_err(), "{effect:?}");
                 grant(&mut grants);
                 let same = at == by || (at < 3 && by < 3);
-                assert_eq!(grants.allow(effect, exponent).is_ok(), same, "{effect:?} by {grants:?}");
+                assert_eq!(grants.allow(effect).is_ok(), same, "{effect:?} by {grants:?}");
             }
         }
     }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use http::{Request, Response};
 use larder_egress::Calls;
 use larder_egress::upstreams::Signer;
-use larder_model::amount;
+use larder_model::Currency;
 use larder_model::outgoing::{self, Body, Times};
 use larder_model::state::Version;
 use larder_runtime::backends::{self, Error};
@@ -53,8 +53,8 @@ impl Savings {
 
 #[async_trait]
 impl backends::Savings for Savings {
-    fn exponent(&self, currency: &str) -> Result<u32, String> {
-        amount::current(currency)
+    fn currency(&self, code: &str) -> Result<Currency, String> {
+        Currency::current(code)
     }
 
     async fn may_save_for(&self, end_user: &str) -> Result<Result<(), String>, Error> {

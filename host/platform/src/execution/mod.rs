@@ -380,7 +380,7 @@ async fn finish(
             "the function was deleted during this run: none of its effects were applied".into(),
         )),
         Ok(CommitResult::Refused { why, dead_lettered }) => {
-            execution.buried_at_ms = dead_lettered.then(|| executor.clock.now_ms());
+            execution.dead_lettered_at_ms = dead_lettered.then(|| executor.clock.now_ms());
             execution.status = ExecutionStatus::Failed;
             execution.response_status = 500;
             execution.errors.clone_from(&why);

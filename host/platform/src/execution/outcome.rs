@@ -138,7 +138,7 @@ fn record(
             (ExecutionStatus::Waiting, 0, why.map(|why| format!("will be retried: {why}")))
         }
         RetryDecision::DeadLetter => {
-            execution.buried_at_ms = Some(executor.clock.now_ms());
+            execution.dead_lettered_at_ms = Some(executor.clock.now_ms());
             let tries = execution.failures + 1;
             let given_up = |why: String| match &outcome.end {
                 End::Failed(Failure::Host(_)) => {
@@ -193,7 +193,7 @@ fn tail(text: String) -> String {
 }
 
 pub(super) fn count_dead_letter(execution: &Execution) {
-    if execution.buried_at_ms.is_some() {
+    if execution.dead_lettered_at_ms.is_some() {
         counter!("larder_dead_letters_total").increment(1);
     }
 }

@@ -299,7 +299,7 @@ fn report(executor: &Executor, view: &FunctionView, group: &[Ended], results: &[
                 waiting += u64::from(ended.retry_at_ms.is_some());
             }
             CommitResult::Refused { why, dead_lettered } => {
-                execution.buried_at_ms = dead_lettered.then(|| executor.clock.now_ms());
+                execution.dead_lettered_at_ms = dead_lettered.then(|| executor.clock.now_ms());
                 execution.status = ExecutionStatus::Failed;
                 execution.response_status = 500;
                 execution.errors.clone_from(why);

@@ -204,10 +204,10 @@ fn ready(deployment: &mut Deployment, found: &Found, artifact: &Artifact, grants
         "compiled in {} ms: {} bytes of code from {} bytes",
         artifact.compile_ms, artifact.artifact_bytes, artifact.wasm_bytes
     );
-    let widens = Difference::between(&grants.effective, &grants.asked).widens;
-    if !widens.is_empty() && deployment.approval.is_none() {
+    let extensions = Difference::between(&grants.effective, &grants.asked).extensions;
+    if !extensions.is_empty() && deployment.approval.is_none() {
         let _ = writeln!(log, "{WAITS}");
-        for what in widens {
+        for what in extensions {
             let _ = writeln!(log, "  {what}");
         }
         let _ = writeln!(log, "larder grants approve {} {}", deployment.function, deployment.id);

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use larder_model::grants::{Difference, Leads, check};
+use larder_model::grants::{Difference, Leads, UncheckedGrants, check};
 use larder_model::ids::KeyId;
 use larder_model::{Deployment, Function, Grants, Partner};
 use larder_platform::common::Common;
@@ -54,7 +54,7 @@ fn asked(function: &Function, leads: &Leads, d: Deployment) -> AskedObject {
 async fn object(common: &Common, function: Function, deployment: Option<Deployment>) -> Result<GrantsObject, Problem> {
     let leads = common.store.leads(&function.partner, &function.id).await?;
     Ok(GrantsObject {
-        moved: Difference::between(&leads.complete(&function.grants), &leads.bind(&function.grants)).widens,
+        moved: Difference::between(&leads.complete(&function.grants), &leads.bind(&function.grants)).extensions,
         deployment: deployment.map(|deployment| asked(&function, &leads, deployment)),
         function_id: function.id.into(),
         grants: Known::Known(shown(function.grants)),
@@ -63,7 +63,7 @@ async fn object(common: &Common, function: Function, deployment: Option<Deployme
 
 /// Grants as somebody sends them.
 pub fn parse(body: &[u8]) -> Result<Grants, Problem> {
-    let sent: Grants = requests::parse_json(body)?;
+    let sent: UncheckedGrants = requests::parse_json(body)?;
     check::check(sent).map_err(|complaints| {
         let all: Vec<String> =
             complaints.iter().map(|complaint| format!("`{}`: {}", complaint.key, complaint.why)).collect();
@@ -74,12 +74,12 @@ pub fn parse(body: &[u8]) -> Result<Grants, Problem> {
 /// Why a deployment cannot become active, who can change that, and how.
 pub fn not_approved(partner: &Partner, function: &Function, d: &Deployment) -> Problem {
     let asked = shown(d.grants.as_ref().unwrap_or(&function.grants).clone());
-    let widens = Difference::between(&function.grants, &asked).widens;
+    let extensions = Difference::between(&function.grants, &asked).extensions;
     let another = if partner.approval_by_another { ", another one than the uploader's," } else { "" };
     let message = format!(
         "The function {}: that is not granted. A key with the scope grants.write{another} can approve it: \
          larder grants approve {} {}",
-        widens.join("; "),
+        extensions.join("; "),
         function.id,
         d.id
     );

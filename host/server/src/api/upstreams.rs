@@ -5,7 +5,6 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use larder_egress::upstreams::Upstreams;
-use larder_egress::upstreams::breaker::{State as Breaker, Status};
 use larder_model::time::Clock;
 use larder_model::upstreams::is_name;
 use larder_model::{Upstream, UpstreamSettings};
@@ -14,7 +13,7 @@ use larder_platform::upstreams;
 use larder_store::Changer;
 use larder_wire::datetime;
 use larder_wire::scopes::Scope;
-use larder_wire::upstreams::{BreakerState, BreakerStatus, UpstreamList, UpstreamObject};
+use larder_wire::upstreams::{UpstreamList, UpstreamObject};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -49,19 +48,10 @@ async fn object(breakers: &Upstreams, asked_by: &Owner, upstream: Upstream) -> J
         created_at: datetime(upstream.created_at_ms),
         updated_at: datetime(upstream.updated_at_ms),
         has_secret: upstream.sealed.is_some(),
-        breaker_state: breaker(breakers.breaker(asked_by.as_ref(), &upstream).await),
+        breaker_state: breakers.breaker(asked_by.as_ref(), &upstream).await,
         name: upstream.name,
         settings: own.then_some(upstream.settings),
     })
-}
-
-fn breaker(Status { state, since_ms, reason }: Status) -> BreakerStatus {
-    let state = match state {
-        Breaker::Closed => BreakerState::Closed,
-        Breaker::HalfOpen => BreakerState::HalfOpen,
-        Breaker::Open => BreakerState::Open,
-    };
-    BreakerStatus { state, since_ms, reason }
 }
 
 /// The author of this change. `keepApprovals` is removed from its input.

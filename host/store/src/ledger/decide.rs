@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use larder_model::ids::{EventId, ExecutionId, FunctionId, PartnerId};
 use larder_model::state::{Read, whole_number};
 use larder_model::time::{Clock, Millis, rfc3339};
-use larder_model::{Effect, Event, Execution, ExecutionStatus, StoredEvent, amount};
+use larder_model::{Amount, Currency, Effect, Event, Execution, ExecutionStatus, StoredEvent};
 
 use super::load::{Account, ActiveEnrolments, EntryValue, FunctionNow, Lease, StateEntry};
 use super::{CommitResult, Ended, Origin};
@@ -25,7 +25,7 @@ pub(super) struct Commit<'a> {
     pub(super) leases: HashMap<(PartnerId, ExecutionId), Lease>,
     pub(super) active: ActiveEnrolments,
     /// The savings within the period of each grant, including the outcomes decided so far.
-    pub(super) saved: HashMap<Account, i64>,
+    pub(super) saved: HashMap<Account, Amount>,
     pub(super) descendants: Descendants,
     /// The state including the outcomes decided so far.
     pub(super) state: HashMap<(Scope, String), Option<StateEntry>>,
@@ -140,7 +140,7 @@ impl Commit<'_> {
     }
 
     /// Returns the savings including this outcome, or why the effective grants do not cover it.
-    fn granted(&self, ended: &Ended) -> std::result::Result<HashMap<Account, i64>, String> {
+    fn granted(&self, ended: &Ended) -> std::result::Result<HashMap<Account, Amount>, String> {
         let e = &ended.execution;
         let mut saved = HashMap::new();
         // Most outcomes change nothing, so no grants are loaded for them.
@@ -149,25 +149,25 @@ impl Commit<'_> {
             return Ok(saved);
         };
         for effect in &ended.effects {
-            grants.allow(effect, amount::exponent)?;
-            let Effect::Transaction { end_user, amount_minor, currency, .. } = effect else { continue };
-            let grant = &grants.transactions[currency];
+            let Effect::Transaction { end_user, amount, .. } = effect else {
+                grants.allow(effect)?;
+                continue;
+            };
+            let grant = grants.allow_transaction(*amount)?;
+            let currency = amount.currency();
             let account = account(ended, saver(ended, end_user.as_ref()), currency);
-            let before = *saved.get(&account).or_else(|| self.saved.get(&account)).unwrap_or(&0);
-            if let (Some(after), Ok(sum)) = (before.checked_add(*amount_minor), amount::minor(&grant.sum, currency))
-                && after <= sum
-            {
+            let before = saved.get(&account).or_else(|| self.saved.get(&account));
+            let before = before.copied().unwrap_or(Amount::from_minor_units(0, currency));
+            if let Some(after) = before.checked_add(*amount).filter(|after| *after <= grant.sum()) {
                 saved.insert(account, after);
                 continue;
             }
-            let days = grant.period.days();
+            let days = grant.period().days();
             return Err(format!(
-                "the grant transactions.{currency} is for {} {currency} within {days} day{} for one end user, {} are \
-                 saved already and this would save {} more (larder.toml, [grants]: transactions.{currency}.sum)",
-                grant.sum,
+                "the grant transactions.{currency} is for {} {currency} within {days} day{} for one end user, {before} are \
+                 saved already and this would save {amount} more (larder.toml, [grants]: transactions.{currency}.sum)",
+                grant.sum(),
                 if days == 1 { "" } else { "s" },
-                amount::decimal(before, currency),
-                amount::decimal(*amount_minor, currency)
             ));
         }
         Ok(saved)
@@ -216,7 +216,7 @@ impl Commit<'_> {
         failed.status = ExecutionStatus::Failed;
         failed.response_status = 500;
         failed.errors.clone_from(&why);
-        failed.buried_at_ms = dead_lettered.then_some(self.now);
+        failed.dead_lettered_at_ms = dead_lettered.then_some(self.now);
         self.record(ended, failed);
         CommitResult::Refused { why, dead_lettered }
     }
@@ -224,10 +224,12 @@ impl Commit<'_> {
     fn record(&mut self, ended: &Ended, mut execution: Execution) {
         execution.updated_at_ms = self.now;
         match (&ended.origin, ended.retry_at_ms) {
-            (Origin::Range, Some(at)) if execution.buried_at_ms.is_none() => self.rows.waiting.push((execution, at)),
+            (Origin::Range, Some(at)) if execution.dead_lettered_at_ms.is_none() => {
+                self.rows.waiting.push((execution, at))
+            }
             (Origin::Call | Origin::Range, _) => self.rows.inserted.push(executions::row(&execution)),
             (Origin::Row(_), Some(at)) => self.rows.retried.push((execution, at)),
-            (Origin::Row(_), None) if execution.buried_at_ms.is_some() => self.rows.dead_letters.push(execution),
+            (Origin::Row(_), None) if execution.dead_lettered_at_ms.is_some() => self.rows.dead_letters.push(execution),
             (Origin::Row(_), None) => self.rows.ended.push(execution),
         }
     }
@@ -238,7 +240,7 @@ impl Commit<'_> {
         let events_before = self.rows.events.len();
         for effect in &ended.effects {
             match effect {
-                Effect::Transaction { id, end_user, amount_minor, currency, memo, .. } => {
+                Effect::Transaction { id, end_user, amount, memo } => {
                     let end_user = saver(ended, end_user.as_ref());
                     self.rows.transactions.push(args![
                         &e.partner,
@@ -247,8 +249,8 @@ impl Commit<'_> {
                         &e.function,
                         e.enrolment.as_ref(),
                         end_user,
-                        *amount_minor,
-                        currency,
+                        amount.minor_units(),
+                        amount.currency().code(),
                         memo.as_ref(),
                         self.now
                     ]);
@@ -310,9 +312,9 @@ pub(super) fn saver<'e>(ended: &'e Ended, named: Option<&'e String>) -> &'e str 
     ended.end_user.as_ref().or(named).map_or("", String::as_str)
 }
 
-fn account(ended: &Ended, end_user: &str, currency: &str) -> Account {
+fn account(ended: &Ended, end_user: &str, currency: Currency) -> Account {
     let e = &ended.execution;
-    (e.partner.clone(), e.function.clone(), end_user.to_owned(), currency.to_owned())
+    (e.partner.clone(), e.function.clone(), end_user.to_owned(), currency)
 }
 
 /// The end users for whom a function saves that does not run for one of them.

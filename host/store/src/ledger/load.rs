@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use larder_model::ids::{EnrolmentId, ExecutionId, FunctionId, PartnerId};
 use larder_model::state::{NUMBER_BYTES_MAX, Read, Version, whole_number};
 use larder_model::time::{Clock, Millis};
-use larder_model::{Effect, Grants};
+use larder_model::{Amount, Currency, Effect, Grants};
 
 use crate::db::{Lock, PART, Tx, Value, by_partner, one_of, parts};
 use crate::event_roots::Descendants;
@@ -71,7 +71,7 @@ pub(super) enum Neighbours {
 }
 
 /// The savings of one function for one end user in one currency.
-pub(super) type Account = (PartnerId, FunctionId, String, String);
+pub(super) type Account = (PartnerId, FunctionId, String, Currency);
 
 impl<'a> Commit<'a> {
     pub(super) async fn load(
@@ -205,17 +205,17 @@ async fn saved_by(
     group: &[Ended],
     functions: &HashMap<(PartnerId, FunctionId), FunctionNow>,
     now: Millis,
-) -> Result<HashMap<Account, i64>> {
+) -> Result<HashMap<Account, Amount>> {
     /// End users and currencies.
-    type Wanted<'a> = (BTreeSet<&'a str>, BTreeSet<&'a str>);
+    type Wanted<'a> = (BTreeSet<&'a str>, BTreeSet<Currency>);
     let mut wanted: BTreeMap<(&PartnerId, &FunctionId), Wanted<'_>> = BTreeMap::new();
     for ended in group {
         for effect in &ended.effects {
-            if let Effect::Transaction { end_user, currency, .. } = effect {
+            if let Effect::Transaction { end_user, amount, .. } = effect {
                 let e = &ended.execution;
                 let (end_users, currencies) = wanted.entry((&e.partner, &e.function)).or_default();
                 end_users.insert(saver(ended, end_user.as_ref()));
-                currencies.insert(currency);
+                currencies.insert(amount.currency());
             }
         }
     }
@@ -224,10 +224,9 @@ async fn saved_by(
         let of = (partner.clone(), function.clone());
         let Some(grants) = functions.get(&of).and_then(|function| function.grants.as_ref()) else { continue };
         let end_users = parts(end_users.into_iter().map(Value::from));
-        for (currency, grant) in
-            grants.transactions.iter().filter(|(currency, _)| currencies.contains(currency.as_str()))
-        {
-            let after = now - Millis::from(grant.period.days()) * DAY_MS;
+        for grant in currencies.into_iter().filter_map(|currency| grants.transactions.get(currency)) {
+            let currency = grant.currency();
+            let after = now - Millis::from(grant.period().days()) * DAY_MS;
             for end_users in &end_users {
                 // The high and low halves are summed separately, so that no number of rows overflows 64 bits.
                 let sql = format!(
@@ -238,11 +237,12 @@ async fn saved_by(
                     GROUP BY end_user",
                     end_users.marks
                 );
-                let args = [args![partner, function], end_users.args.clone(), args![currency, after]].concat();
+                let args = [args![partner, function], end_users.args.clone(), args![currency.code(), after]].concat();
                 for row in tx.rows(&sql, args).await? {
                     let sum = (i128::from(row.int(1)?) << 32) + i128::from(row.int(2)?);
-                    let account = (of.0.clone(), of.1.clone(), row.text(0)?, currency.clone());
-                    found.insert(account, i64::try_from(sum).unwrap_or(i64::MAX));
+                    let account = (of.0.clone(), of.1.clone(), row.text(0)?, currency);
+                    let sum = i64::try_from(sum).unwrap_or(i64::MAX);
+                    found.insert(account, Amount::from_minor_units(sum, currency));
                 }
             }
         }

@@ -10,7 +10,7 @@ use larder_tests::{Api, Backend, Larder, Options, both, eventually, guests};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-mod kept;
+mod cache;
 
 const SECRET: &str = "k-9f8e7d6c5b4a/+z";
 
@@ -169,7 +169,7 @@ both!(a_credential_arrives_and_no_function_sees_it, async |on| {
     assert_absent(&larder.internal("/metrics").await.1, "metrics");
 });
 
-both!(an_answer_that_cannot_be_looked_through_is_refused, async |on| {
+both!(response_that_cannot_be_scrubbed_is_refused, async |on| {
     let service = Service::start(|_| Reply::new(200, "\u{1f}compressed").header("content-encoding", "gzip")).await;
     let credential = json!({ "credential": { "kind": "header", "name": "X-Key" }, "secret": SECRET });
     let upstreams = [upstream("with", &service, credential), upstream("without", &service, json!({}))];
@@ -179,7 +179,7 @@ both!(an_answer_that_cannot_be_looked_through_is_refused, async |on| {
     assert_eq!(get(&larder, "without", "/").await["status"], 200);
 });
 
-both!(no_part_of_a_credential_comes_back_by_a_way_of_the_functions_own, async |on| {
+both!(function_cannot_make_the_service_return_part_of_a_credential, async |on| {
     let service = Service::start(|received| {
         let told = received.header("x-api-key").to_owned();
         let utf16: Vec<u8> = told.encode_utf16().flat_map(u16::to_be_bytes).collect();
@@ -290,7 +290,7 @@ both!(paths_stay_below_the_base, async |on| {
     assert_eq!(service.count(), before);
 });
 
-both!(what_is_not_there_or_not_granted_is_refused_by_name, async |on| {
+both!(missing_and_ungranted_upstreams_are_refused_by_name, async |on| {
     let service = Service::start(|_| Reply::new(200, "here")).await;
     let larder = started(on, &[upstream("there", &service, json!({}))]).await;
     let api = larder.api();
@@ -308,7 +308,7 @@ both!(what_is_not_there_or_not_granted_is_refused_by_name, async |on| {
     assert_eq!(get(&larder, "there", "/").await["error"], "DestinationIpProhibited");
 });
 
-both!(a_service_that_fails_is_left_alone_and_tried_again, async |on| {
+both!(breaker_opens_on_failures_and_probes_again, async |on| {
     let broken = Arc::new(AtomicBool::new(true));
     let service = Service::start({
         let broken = broken.clone();
@@ -347,7 +347,7 @@ both!(a_service_that_fails_is_left_alone_and_tried_again, async |on| {
     assert!(larder.internal("/metrics").await.1.contains(&format!("{gauge} 0")));
 });
 
-both!(rate_and_concurrency_have_their_bounds, async |on| {
+both!(rate_and_concurrency_are_limited, async |on| {
     let service = Service::start(|_| Reply::new(200, "done").after(Duration::from_secs(1))).await;
     let upstreams = [
         upstream("rated", &service, json!({ "ratePerMinute": 3, "waitMs": 0 })),
@@ -379,7 +379,7 @@ both!(rate_and_concurrency_have_their_bounds, async |on| {
     told(&larder, "its concurrency limit is reached").await;
 });
 
-both!(times_and_sizes_have_their_bounds, async |on| {
+both!(timeouts_and_sizes_are_limited, async |on| {
     let service = Service::start(|received| match received.target.as_str() {
         "/slow" => Reply::new(200, "late").after(Duration::from_secs(3)),
         "/large" => Reply::new(200, vec![b'x'; 5_000]),
@@ -415,7 +415,7 @@ both!(times_and_sizes_have_their_bounds, async |on| {
     assert_eq!(get(&larder, "answer", "/").await["text"], "soon");
 });
 
-both!(functions_sign_with_a_key_that_they_never_have, async |on| {
+both!(functions_sign_with_a_key_that_they_never_see, async |on| {
     let service = Service::start(echo).await;
     let larder = Larder::start_on(on).await;
     let api = larder.api();
@@ -459,7 +459,7 @@ both!(functions_sign_with_a_key_that_they_never_have, async |on| {
     assert!(!api.get("/upstreams").await.is(200).to_string().contains("key-of-16"));
 });
 
-both!(upstreams_are_made_by_those_who_may_and_never_told_in_full, async |on| {
+both!(upstreams_need_their_scope_and_never_show_their_credential, async |on| {
     let larder = Larder::start_on(on).await;
     let (api, operator) = (larder.api(), larder.operator());
     let made = json!({

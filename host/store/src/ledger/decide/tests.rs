@@ -14,18 +14,28 @@ fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().unwrap()
 }
 
-fn grant(max: &str, sum: &str, period: Period) -> TransactionGrant {
-    TransactionGrant { max: max.into(), sum: sum.into(), period }
+fn currency(code: &str) -> Currency {
+    Currency::known(code).unwrap()
+}
+
+fn grant(max: &str, sum: &str, code: &str, period: Period) -> TransactionGrant {
+    let amount = |text| Amount::parse(text, currency(code)).unwrap();
+    TransactionGrant::new(amount(max), amount(sum), period).unwrap()
 }
 
 fn grants() -> Grants {
     let transactions = [
-        ("SEK".to_owned(), grant("100.00", "150.00", Period::Week)),
-        ("JPY".to_owned(), grant("500", "1000", Period::Day)),
+        grant("100.00", "150.00", "SEK", Period::Week),
+        grant("500", "1000", "JPY", Period::Day),
         // All that 64 bits hold, so that only the addition can fail.
-        ("EUR".to_owned(), grant("92233720368547758.07", "92233720368547758.07", Period::Month)),
+        grant("92233720368547758.07", "92233720368547758.07", "EUR", Period::Month),
     ];
-    Grants { state: true, transactions: transactions.into(), events: ["goal.*".into()].into(), ..Grants::default() }
+    Grants {
+        state: true,
+        transactions: transactions.into_iter().collect(),
+        events: ["goal.*".into()].into(),
+        ..Grants::default()
+    }
 }
 
 /// A group whose one function `f` is enabled and granted all that these tests do; `kim` and `lee` take part in it by the
@@ -90,13 +100,11 @@ fn claimed(ended: Ended, holder: &str, attempt: u32) -> Ended {
     ended
 }
 
-fn save(end_user: Option<&str>, amount_minor: i64, currency: &str) -> Effect {
+fn save(end_user: Option<&str>, minor_units: i64, code: &str) -> Effect {
     Effect::Transaction {
-        id: format!("t-{amount_minor}"),
+        id: format!("t-{minor_units}"),
         end_user: end_user.map(Into::into),
-        amount: amount::decimal(amount_minor, currency),
-        amount_minor,
-        currency: currency.into(),
+        amount: Amount::from_minor_units(minor_units, currency(code)),
         memo: None,
     }
 }
@@ -208,14 +216,9 @@ fn only_the_holder_of_the_present_attempt_is_not_fenced() {
 #[test]
 fn a_single_amount_is_within_its_grant() {
     let clock = Clock::manual(NOW);
-    for (minor, currency, granted) in [
-        (10_000, "SEK", true),
-        (10_001, "SEK", false),
-        (500, "JPY", true),
-        (501, "JPY", false),
-        (1, "USD", false),
-        (1, "XXX", false),
-    ] {
+    for (minor, currency, granted) in
+        [(10_000, "SEK", true), (10_001, "SEK", false), (500, "JPY", true), (501, "JPY", false), (1, "USD", false)]
+    {
         let mut commit = commit(&clock);
         let verdict = commit.decide(&ended("x-1", vec![save(Some("kim"), minor, currency)]));
         match granted {
@@ -231,7 +234,8 @@ fn a_single_amount_is_within_its_grant() {
 #[test]
 fn a_sum_counts_what_was_saved_before_in_the_group_and_in_the_same_outcome() {
     let clock = Clock::manual(NOW);
-    let account = |end_user: &str| -> Account { (id("acme"), id("f"), end_user.into(), "SEK".into()) };
+    let account = |end_user: &str| -> Account { (id("acme"), id("f"), end_user.into(), currency("SEK")) };
+    let sek = |minor_units| Amount::from_minor_units(minor_units, currency("SEK"));
     // Saved before within the period; amounts of the outcome; may it be?
     for (before, amounts, granted) in [
         (0, &[10_000][..], true),
@@ -247,12 +251,12 @@ fn a_sum_counts_what_was_saved_before_in_the_group_and_in_the_same_outcome() {
         (i64::MAX, &[1], false),
     ] {
         let mut commit = commit(&clock);
-        commit.saved.insert(account("kim"), before);
+        commit.saved.insert(account("kim"), sek(before));
         let verdict =
             commit.decide(&ended("x-1", amounts.iter().map(|minor| save(Some("kim"), *minor, "SEK")).collect()));
         let after = if granted { before + amounts.iter().sum::<i64>() } else { before };
         assert_eq!(verdict == COMMITTED, granted, "{before} {amounts:?}");
-        assert_eq!(commit.saved[&account("kim")], after, "{before} {amounts:?}");
+        assert_eq!(commit.saved[&account("kim")], sek(after), "{before} {amounts:?}");
         assert_eq!(commit.rows.transactions.len(), if granted { amounts.len() } else { 0 });
     }
 
@@ -271,7 +275,7 @@ fn a_sum_counts_what_was_saved_before_in_the_group_and_in_the_same_outcome() {
 #[test]
 fn a_refused_sum_says_what_is_granted_saved_and_asked_for() {
     let clock = Clock::manual(NOW);
-    for (currency, before, minor, text) in [
+    for (code, before, minor, text) in [
         (
             "SEK",
             14_000,
@@ -287,11 +291,12 @@ fn a_refused_sum_says_what_is_granted_saved_and_asked_for() {
         ),
     ] {
         let mut commit = commit(&clock);
-        commit.saved.insert((id("acme"), id("f"), "kim".into(), currency.into()), before);
-        let all = if currency == "JPY" { vec![minor, minor, minor] } else { vec![minor] };
-        let all = all.into_iter().map(|minor| save(Some("kim"), minor, currency)).collect();
+        let before = Amount::from_minor_units(before, currency(code));
+        commit.saved.insert((id("acme"), id("f"), "kim".into(), currency(code)), before);
+        let all = if code == "JPY" { vec![minor, minor, minor] } else { vec![minor] };
+        let all = all.into_iter().map(|minor| save(Some("kim"), minor, code)).collect();
         let told = why(commit.decide(&ended("x-1", all)));
-        assert!(told.contains(text) && told.contains(&format!("transactions.{currency}.sum")), "{told}");
+        assert!(told.contains(text) && told.contains(&format!("transactions.{code}.sum")), "{told}");
     }
 }
 
@@ -339,8 +344,8 @@ fn a_record_is_where_its_end_belongs() {
         (1, NOW, ExecutionStatus::Completed)
     );
     assert_eq!((rows.dead_letters.len(), rows.retried.len(), rows.inserted.len()), (0, 0, 0));
-    let rows = run(|of| of.execution.buried_at_ms = Some(7));
-    assert_eq!((rows.ended.len(), rows.dead_letters.len(), rows.dead_letters[0].buried_at_ms), (0, 1, Some(7)));
+    let rows = run(|of| of.execution.dead_lettered_at_ms = Some(7));
+    assert_eq!((rows.ended.len(), rows.dead_letters.len(), rows.dead_letters[0].dead_lettered_at_ms), (0, 1, Some(7)));
     let rows = run(|of| of.retry_at_ms = Some(NOW + 9));
     assert_eq!((rows.ended.len(), rows.retried.len(), rows.retried[0].1), (0, 1, NOW + 9));
 }
@@ -363,7 +368,7 @@ fn a_refusal_is_recorded_as_a_failure_with_its_reason() {
         if queued {
             let failed = &rows.dead_letters[0];
             assert_eq!((failed.status, failed.response_status), (ExecutionStatus::Failed, 500));
-            assert_eq!((failed.errors.as_str(), failed.buried_at_ms), ("the database refused it", Some(NOW)));
+            assert_eq!((failed.errors.as_str(), failed.dead_lettered_at_ms), ("the database refused it", Some(NOW)));
         } else {
             assert_eq!((rows.inserted.len(), rows.dead_letters.len()), (1, 0));
         }

@@ -1,4 +1,4 @@
-//! Answers of upstreams that are kept, shared, and asked for once.
+//! Responses of upstreams that are cached, shared and coalesced.
 
 use std::sync::atomic::AtomicUsize;
 
@@ -28,7 +28,7 @@ async fn counting() -> Service {
     Service::start(move |received| cached(received, &count)).await
 }
 
-both!(answers_are_kept_by_their_headers, async |on| {
+both!(responses_are_cached_according_to_their_headers, async |on| {
     let service = counting().await;
     let cache = json!({ "cache": { "enabled": true, "bytesMax": 1000 } });
     let upstreams = [
@@ -152,7 +152,7 @@ const FIELDS: &[&str] = &[
     "x-request-id",
 ];
 
-both!(what_is_not_in_the_key_of_an_answer_is_not_forwarded, async |on| {
+both!(upstream_requests_carry_only_headers_of_the_cache_key, async |on| {
     let service = Service::start(|received| {
         let mut seen: Vec<String> = received
             .headers
@@ -251,7 +251,7 @@ fn http_date(seconds: i64) -> String {
     at.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
-both!(nothing_is_shared_between_partners_but_what_is_the_operators, async |on| {
+both!(partners_share_only_responses_of_operator_upstreams, async |on| {
     let service = counting().await;
     let larder = Larder::start_on(on).await;
     let operator = larder.operator();
@@ -309,7 +309,7 @@ both!(nothing_is_shared_between_partners_but_what_is_the_operators, async |on| {
 });
 
 #[tokio::test(flavor = "multi_thread")]
-async fn processes_share_what_is_kept_until_redis_is_lost() {
+async fn processes_share_the_cache_until_redis_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let mut redis = Redis::start(folder.path());
     let options =
@@ -349,7 +349,7 @@ async fn processes_share_what_is_kept_until_redis_is_lost() {
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
-both!(the_same_question_at_once_is_asked_once, async |on| {
+both!(concurrent_identical_requests_are_coalesced, async |on| {
     let service = Service::start(|received| {
         let cache = if received.target.starts_with("/alone") { "no-store" } else { "max-age=60" };
         let delay = if received.target == "/slow" { 2_500 } else { 700 };
@@ -381,7 +381,7 @@ both!(the_same_question_at_once_is_asked_once, async |on| {
     assert_eq!(service.count(), before + 2);
 });
 
-both!(old_answers_stand_in_for_a_service_that_fails, async |on| {
+both!(stale_responses_are_served_while_the_service_fails, async |on| {
     let broken = Arc::new(AtomicBool::new(false));
     let service = Service::start({
         let broken = broken.clone();
