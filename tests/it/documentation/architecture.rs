@@ -207,8 +207,20 @@ fn each_outside_service_is_spoken_to_by_one_crate() {
 }
 
 /// Verbs of the store's methods that change what callers have made.
-const CHANGES: [&str; 9] =
-    ["insert_", "update_", "delete_", "set_", "activate_", "approve_", "redrive", "discard_", "take_page"];
+const CHANGES: [&str; 12] = [
+    "insert_",
+    "update_",
+    "delete_",
+    "set_",
+    "activate_",
+    "approve_",
+    "redrive",
+    "discard_",
+    "take_page",
+    "pause_",
+    "resume_",
+    "cancel_",
+];
 
 #[test]
 fn handlers_change_state_through_services() {
