@@ -20,6 +20,9 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
     let enrolment = owner.enrol("mine", "clock", "clock", json!({})).await;
     let event = owner.event("e", "probe.save", None, json!({ "amount": "1.00" })).await.is(202);
     let transaction = larder_tests::eventually("a transaction", async || owner.transactions().await.pop()).await;
+    owner.deploy("fan", &guests::guest("probe"), json!({ "events": ["probe.reject"], "per": "enrolment" })).await;
+    owner.event("f", "probe.reject", Some("fan"), json!({})).await.is(202);
+    let fanouts = async || owner.get("/fanouts").await.is(200)["fanouts"].as_array()?.first().cloned();
     let variable = owner
         .post("/functions/mine/variables", json!({ "variableId": "unique()", "key": "TOKEN", "value": "s3cret" }))
         .await
@@ -28,6 +31,7 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
     let mapping = larder_tests::aggregator::mapping();
     owner.post("/feeds", json!({ "name": "mine", "push": true, "mapping": mapping })).await.is(201);
     let function = owner.get("/functions/mine").await.is(200);
+    let fanout = larder_tests::eventually("a fan-out", fanouts).await;
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let known = |parameter: &str| match parameter {
         "functionId" => "mine".to_owned(),
@@ -35,6 +39,7 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
         "executionId" => text(&transaction["executionId"]),
         "variableId" => text(&variable["$id"]),
         "enrolmentId" => enrolment.clone(),
+        "fanoutId" => text(&fanout["$id"]),
         "transactionId" => text(&transaction["$id"]),
         "eventId" => text(&event["events"][0]["$id"]),
         "partnerId" => "demo".to_owned(),
@@ -82,6 +87,7 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
         ("/transactions", "transactions"),
         ("/grants/changes", "grantChanges"),
         ("/feeds", "feeds"),
+        ("/fanouts", "fanouts"),
     ] {
         assert_eq!(stranger.get(path).await.is(200)[rows], json!([]), "{path}");
     }
