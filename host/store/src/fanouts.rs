@@ -10,7 +10,7 @@ use crate::listing::{self, Column, Kind, Listing, Page, Source};
 use crate::{Error, Redriven, Result, Store, args};
 
 const COLUMNS: &str = "partner_id, id, function_id, trigger_kind, event_row, nominal_at_ms, late_ms, topic, cursor_id, status, reason, \
-    expected, done, failed, conflicts, created_at_ms, updated_at_ms";
+    expected, done, failed, conflicts, claimed_all, created_at_ms, updated_at_ms";
 pub(super) const SOURCE: Source =
     Source { name: "fanouts", table: "fanouts", columns: COLUMNS, id: "id", indexed: &["event_row"], long: &[] };
 
@@ -232,7 +232,8 @@ fn fanout(row: &Row) -> Result<Fanout> {
         reason: row.maybe_text(10)?,
         expected: row.maybe_int(11)?.map(|count| count as u64),
         progress: progress(row, 12)?,
-        created_at_ms: row.int(15)?,
-        updated_at_ms: row.int(16)?,
+        claimed_all: row.flag(15)?,
+        created_at_ms: row.int(16)?,
+        updated_at_ms: row.int(17)?,
     })
 }

@@ -105,11 +105,14 @@ impl Store {
             .await
     }
 
-    /// Gives up the rest of a range: it may be claimed again from this time.
-    pub async fn release_range(&self, range: &ClaimedRange, at: Millis) -> Result<()> {
+    /// Gives up the rest of a range: it may be claimed again from this time. `lost`: this claim counts as one that its process
+    /// has not survived.
+    pub async fn release_range(&self, range: &ClaimedRange, at: Millis, lost: bool) -> Result<()> {
         const RELEASE: &str = "-- release_range
-            UPDATE fanout_ranges SET due_at_ms = ? WHERE partner_id = ? AND id = ? AND holder = ? AND attempt = ? AND due_at_ms IS NOT NULL";
-        let args = args![at, &range.fanout.partner, &range.id, &range.holder, range.attempt];
+            UPDATE fanout_ranges SET due_at_ms = ?, lost = ? WHERE partner_id = ? AND id = ? AND holder = ? AND attempt = ?
+            AND due_at_ms IS NOT NULL";
+        let lost = if lost { range.lost } else { 0 };
+        let args = args![at, lost, &range.fanout.partner, &range.id, &range.holder, range.attempt];
         let _ = self.db.run(RELEASE, args).await?;
         Ok(())
     }

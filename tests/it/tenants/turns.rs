@@ -225,7 +225,7 @@ both!(a_fan_out_ends_with_its_function, async |on| {
     app.store.update_function(&function).await.unwrap();
     app.directory.reload(&of.0).await.unwrap();
     // The worker of the range has died.
-    app.store.release_range(&range, app.clock.now_ms()).await.unwrap();
+    app.store.release_range(&range, app.clock.now_ms(), true).await.unwrap();
     app.clock.advance(1);
     assert!(claim(&app).await.is_none(), "a disabled function is run for more enrolments");
     // What is over does not begin again.

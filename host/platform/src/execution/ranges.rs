@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use larder_model::ids::EnrolmentId;
 use larder_model::state::Version;
 use larder_model::time::Millis;
-use larder_model::{Enrolment, ExecutionStatus, StoredEvent};
+use larder_model::{Enrolment, ExecutionStatus, Fanout, StoredEvent, retries};
 use larder_runtime::Answer;
 use larder_runtime::backends::{self, Error};
 use larder_signals::Work;
@@ -39,6 +39,8 @@ const PAGE_BYTES: usize = 4 << 20;
 /// State that is read for a whole page at once. Where the enrolments have more, each run reads what it asks for.
 const STATE_KEYS: u32 = 10_000;
 const STATE_BYTES: usize = 8 << 20;
+/// Outcomes of a page that are held in memory: beyond that they are committed before more is run.
+const OUTCOME_BYTES: usize = 16 << 20;
 /// Bytes and keys of one transaction.
 const GROUP_BYTES: usize = 8 << 20;
 const GROUP_KEYS: usize = 10_000;
@@ -50,8 +52,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub enum SliceEnd {
     /// The whole range is committed.
     Committed,
-    /// The rest may be claimed again, from this time.
-    Released(Millis),
+    /// The rest may be claimed again, from this time. `lost`: nothing was committed, and a run may be at fault.
+    Released { at: Millis, lost: bool },
     /// The claim is lost: another worker has the range, or the fan-out was cancelled.
     Lost,
 }
@@ -68,6 +70,8 @@ struct Page {
     state: Option<BTreeMap<EnrolmentId, Arc<Entries>>>,
     /// The next enrolment to run.
     next: AtomicUsize,
+    /// What the outcomes so far write.
+    bytes: AtomicUsize,
     /// No further run begins after this time.
     until: Instant,
 }
@@ -77,35 +81,21 @@ struct Page {
 pub async fn run(executor: &Executor, mut range: ClaimedRange, runs: usize) -> anyhow::Result<SliceEnd> {
     let until = Instant::now() + SLICE;
     let fanout = range.fanout.clone();
-    let settings = &executor.settings.worker;
-    let later = |after: Duration| executor.clock.now_ms() + after.as_millis() as Millis;
-    if range.lost > settings.attempts_lost {
-        tracing::warn!(fanout.id = %fanout.id, lost = range.lost, "a range keeps being lost: its enrolments become executions of their own");
-        executor.store.split_range(&range, &executor.clock).await?;
-        executor.signals.push(Work::Executions);
-        return Ok(SliceEnd::Committed);
+    let worker = &executor.settings.worker;
+    if range.lost > worker.attempts_lost {
+        return split(executor, &range, "it is lost again and again").await;
     }
-    let Some(view) = executor.directory.function(&fanout.partner, &fanout.function) else {
-        // Its rows are deleted with it, unless only the directory is outdated.
-        return Ok(SliceEnd::Released(later(settings.retry_delay)));
-    };
-    let ready = match Ready::load(executor, &view).await {
-        Ok(ready) => ready,
-        Err(failure) => {
-            tracing::error!(fanout.id = %fanout.id, error = %failure, "a range could not be started");
-            return Ok(SliceEnd::Released(later(settings.retry_delay)));
+    let (view, ready, event) = match load(executor, &fanout).await {
+        Ok(loaded) => loaded,
+        Err(why) => {
+            let (since, now) = (fanout.created_at_ms, executor.clock.now_ms());
+            if retries::host_gives_up(since, now, worker.retry_host_failures_for) {
+                return split(executor, &range, &why).await;
+            }
+            tracing::error!(fanout.id = %fanout.id, error = why, "a range could not be started");
+            let rest = retries::host_delay(worker.retry_delay, worker.retry_delay_max, since, now);
+            return Ok(SliceEnd::Released { at: now + rest.as_millis() as Millis, lost: false });
         }
-    };
-    let event = match &fanout.event {
-        None => None,
-        Some(row) => Some(Arc::new(
-            executor
-                .store
-                .events([(&fanout.partner, row)])
-                .await?
-                .pop()
-                .ok_or_else(|| anyhow::anyhow!("its event is gone"))?,
-        )),
     };
     let savings_scope = Scope { partner: fanout.partner.clone(), function: fanout.function.clone(), enrolment: None };
     let savings = Arc::new(Savings::new(executor.store.clone(), savings_scope));
@@ -138,6 +128,7 @@ pub async fn run(executor: &Executor, mut range: ClaimedRange, runs: usize) -> a
             }),
             enrolments,
             next: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
             until,
         });
         let ended = page.clone().run_all(runs).await;
@@ -149,14 +140,42 @@ pub async fn run(executor: &Executor, mut range: ClaimedRange, runs: usize) -> a
         if whole {
             return Ok(SliceEnd::Committed);
         }
+        let now = executor.clock.now_ms();
         if count < page.started() {
             // One of them panicked. Those before it are committed; it is tried again with the rest.
-            return Ok(SliceEnd::Released(later(settings.retry_delay)));
+            return Ok(SliceEnd::Released { at: now + worker.retry_delay.as_millis() as Millis, lost: true });
         }
         if Instant::now() >= until || executor.life.is_draining() {
-            return Ok(SliceEnd::Released(executor.clock.now_ms()));
+            return Ok(SliceEnd::Released { at: now, lost: false });
         }
     }
+}
+
+/// What all runs of the fan-out need; why it is not to be had, otherwise.
+async fn load(
+    executor: &Executor,
+    fanout: &Fanout,
+) -> Result<(Arc<FunctionView>, Ready, Option<Arc<StoredEvent>>), String> {
+    let view =
+        executor.directory.function(&fanout.partner, &fanout.function).ok_or("the function is not known here")?;
+    let ready = Ready::load(executor, &view).await.map_err(|failure| failure.to_string())?;
+    let event = match &fanout.event {
+        None => None,
+        Some(row) => {
+            let found = executor.store.events([(&fanout.partner, row)]).await.map_err(|err| err.to_string())?;
+            Some(Arc::new(found.into_iter().next().ok_or("its event is gone")?))
+        }
+    };
+    Ok((view, ready, event))
+}
+
+/// Gives the rest of a range up as a range: each of its enrolments becomes an execution of its own.
+async fn split(executor: &Executor, range: &ClaimedRange, why: &str) -> anyhow::Result<SliceEnd> {
+    let (fanout, lost) = (&range.fanout, range.lost);
+    tracing::error!(fanout.id = %fanout.id, lost, "the enrolments of a range become executions of their own: {why}");
+    executor.store.split_range(range, &executor.clock).await?;
+    executor.signals.push(Work::Executions);
+    Ok(SliceEnd::Committed)
 }
 
 impl Page {
@@ -167,8 +186,10 @@ impl Page {
             let (page, sender) = (self.clone(), sender.clone());
             self.executor.life.spawn_work("run of a range", async move {
                 while let Some(at) = page.take() {
+                    let ended = page.run_one(at).await;
+                    page.bytes.fetch_add(ended.bytes(), Ordering::Relaxed);
                     // It fails if the range was given up.
-                    let _ = sender.send((at, page.run_one(at).await));
+                    let _ = sender.send((at, ended));
                 }
             });
         }
@@ -182,8 +203,10 @@ impl Page {
 
     /// The next enrolment to run. The first is run in any case, so that every slice makes progress.
     fn take(&self) -> Option<usize> {
-        let late = Instant::now() >= self.until || self.executor.life.is_draining();
-        if late && self.next.load(Ordering::Relaxed) > 0 {
+        let enough = Instant::now() >= self.until
+            || self.executor.life.is_draining()
+            || self.bytes.load(Ordering::Relaxed) >= OUTCOME_BYTES;
+        if enough && self.next.load(Ordering::Relaxed) > 0 {
             return None;
         }
         let at = self.next.fetch_add(1, Ordering::Relaxed);
@@ -252,7 +275,8 @@ async fn commit(
                 let (first, second) = group.split_at(group.len() / 2);
                 parts.extend([second, first]);
             }
-            Err(larder_store::Error::Contended(_)) if tries < TRIES => {
+            Err(err @ larder_store::Error::Contended(_)) if tries >= TRIES => return Err(err),
+            Err(larder_store::Error::Contended(_)) => {
                 tries += 1;
                 tokio::time::sleep(PAUSE * tries).await;
                 parts.push(group);

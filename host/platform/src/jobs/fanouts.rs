@@ -138,19 +138,19 @@ async fn run(executor: &Executor, range: ClaimedRange) {
         tracing::warn!(partner.id = %fanout.partner, error = %err, "partner {} could not be refreshed", fanout.partner);
     }
     let runs = executor.settings.worker.executions_per_partner as usize / PER_PARTNER;
-    let (ended, counted) = tokio::join!(ranges::run(executor, range.clone(), runs), count(executor, fanout));
-    if let Err(err) = counted {
-        tracing::warn!(fanout.id = %fanout.id, error = %err, "the enrolments of a fan-out could not be counted");
+    if fanout.expected.is_none() {
+        let (common, fanout) = (executor.common.clone(), fanout.clone());
+        executor.life.spawn_work("count", async move { count(&common, &fanout).await });
     }
-    let ended = match ended {
+    let ended = match ranges::run(executor, range.clone(), runs).await {
         Ok(ended) => ended,
         Err(err) => {
             tracing::error!(range.id = %id, error = %err, "a range could not be run; it is claimed again when its lease ends");
             return;
         }
     };
-    if let SliceEnd::Released(at) = ended
-        && let Err(err) = executor.store.release_range(&range, at).await
+    if let SliceEnd::Released { at, lost } = ended
+        && let Err(err) = executor.store.release_range(&range, at, lost).await
     {
         tracing::warn!(range.id = %id, error = %err, "a range could not be released; its lease ends");
     }
@@ -159,12 +159,11 @@ async fn run(executor: &Executor, range: ClaimedRange) {
     }
 }
 
-/// Counts the enrolments of a new fan-out.
-async fn count(common: &Common, fanout: &Fanout) -> larder_store::Result<()> {
-    if fanout.expected.is_some() {
-        return Ok(());
+/// Counts the enrolments of a new fan-out, which takes long if there are millions.
+async fn count(common: &Common, fanout: &Fanout) {
+    if let Err(err) = common.store.count_enrolments_of(fanout, COUNTED_MAX).await {
+        tracing::warn!(fanout.id = %fanout.id, error = %err, "the enrolments of a fan-out could not be counted");
     }
-    common.store.count_enrolments_of(fanout, COUNTED_MAX).await
 }
 
 /// Pauses a fan-out of whose first runs too many have failed. Nothing more is claimed before the verdict.
@@ -176,8 +175,7 @@ async fn judge(executor: &Executor, range: &ClaimedRange) -> larder_store::Resul
     }
     let Some(fanout) = store.fanout(&fanout.partner, &fanout.id).await? else { return Ok(()) };
     let progress = store.progress(&fanout).await?;
-    let rest = fanout.expected.is_none_or(|expected| expected > progress.runs());
-    if !rest || progress.failed * 100 <= percent * JUDGED_RUNS {
+    if fanout.claimed_all || progress.failed * 100 <= percent * JUDGED_RUNS {
         return Ok(());
     }
     let (failed, runs) = (progress.failed, progress.runs());
