@@ -83,6 +83,10 @@ struct Serve {
     config: Option<PathBuf>,
 }
 
+/// Polls of tasks between two looks at sockets and timers. A poll of a guest may compute for milliseconds, so tokio's own
+/// number would keep a request waiting for half a second.
+const EVENT_INTERVAL: u32 = 8;
+
 fn main() -> ExitCode {
     // Before anything else: the compiler child must be small, and its memory is limited from here on.
     if std::env::args_os().nth(1).is_some_and(|argument| argument == roles::COMPILE) {
@@ -93,7 +97,8 @@ fn main() -> ExitCode {
     if matches!(arguments.command, Command::Dev(_) | Command::Serve(_)) {
         private_files::keep_private();
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().event_interval(EVENT_INTERVAL).enable_all().build()
+    {
         Ok(runtime) => runtime,
         Err(err) => {
             eprintln!("error: the threads could not be started: {err}");

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -33,6 +34,10 @@ use crate::execution::{Executor, Job, Ready, call};
 
 /// How long a range is run at a time.
 const SLICE: Duration = Duration::from_secs(1);
+/// How long runs follow each other before other tasks have their turn.
+const QUANTUM: Duration = Duration::from_micros(500);
+/// Outcomes that are reported before other tasks have their turn.
+const REPORTED: usize = 64;
 /// Enrolments that are loaded, run and committed at a time, and the bytes of their rows.
 const PAGE: u32 = 1_000;
 const PAGE_BYTES: usize = 4 << 20;
@@ -185,7 +190,13 @@ impl Page {
         for _ in 0..runs.clamp(1, self.enrolments.len()) {
             let (page, sender) = (self.clone(), sender.clone());
             self.executor.life.spawn_work("run of a range", async move {
+                let mut yielded = Instant::now();
                 while let Some(at) = page.take() {
+                    // Runs that never wait would keep the thread from everybody else.
+                    if yielded.elapsed() >= QUANTUM {
+                        let_others_run().await;
+                        yielded = Instant::now();
+                    }
                     let ended = page.run_one(at).await;
                     page.bytes.fetch_add(ended.bytes(), Ordering::Relaxed);
                     // It fails if the range was given up.
@@ -262,7 +273,7 @@ async fn commit(
         let part = RangePart { range, group, to: &to, lease, refused: refused.as_deref() };
         match executor.store.commit_range(&part, &executor.clock).await {
             Ok(Some(results)) => {
-                report(executor, view, group, &results);
+                report(executor, view, group, &results).await;
                 (range.after, refused, tries) = (to, None, 0);
             }
             Ok(None) => {
@@ -295,6 +306,20 @@ async fn commit(
     Ok(true)
 }
 
+/// Goes to the end of the run queue. Tokio's own yield waits until its thread has looked at sockets and timers, which takes
+/// many polls of other guests, while another thread may be idle.
+async fn let_others_run() {
+    let mut yielded = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 /// Cuts outcomes into groups that one transaction can take.
 fn groups(ended: &[Ended]) -> Vec<&[Ended]> {
     let mut groups = Vec::new();
@@ -313,9 +338,12 @@ fn groups(ended: &[Ended]) -> Vec<&[Ended]> {
 }
 
 /// Tells the metrics, the live tail and the workers what was committed.
-fn report(executor: &Executor, view: &FunctionView, group: &[Ended], results: &[CommitResult]) {
+async fn report(executor: &Executor, view: &FunctionView, group: &[Ended], results: &[CommitResult]) {
     let (mut waiting, mut emitted) = (0, false);
-    for (ended, result) in group.iter().zip(results) {
+    for (at, (ended, result)) in group.iter().zip(results).enumerate() {
+        if at % REPORTED == REPORTED - 1 {
+            let_others_run().await;
+        }
         let mut execution = ended.execution.clone();
         match result {
             CommitResult::Committed { emitted: some } => {

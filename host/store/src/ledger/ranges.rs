@@ -78,7 +78,9 @@ async fn write(tx: &mut Tx<'_>, part: &RangePart<'_>, clock: &Clock) -> Result<O
     // Those of a topic have others between them.
     let neighbours = if part.range.fanout.topic.is_none() { Neighbours::Yes } else { Neighbours::Unknown };
     let mut commit = Commit::load(tx, part.group, part.refused, neighbours, clock).await?;
-    let results: Vec<CommitResult> = part.group.iter().map(|ended| commit.decide(ended)).collect();
+    // A thousand decisions take milliseconds, in which other tasks run on another thread.
+    let results: Vec<CommitResult> =
+        tokio::task::block_in_place(|| part.group.iter().map(|ended| commit.decide(ended)).collect());
     let lease_until = (part.to < part.range.until.as_str()).then_some(commit.now + part.lease);
     commit.write(tx).await?;
     ranges::advance(tx, part.range, part.to, progress(part.group, &results), lease_until).await?;
