@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -194,7 +193,7 @@ impl Page {
                 while let Some(at) = page.take() {
                     // Runs that never wait would keep the thread from everybody else.
                     if yielded.elapsed() >= QUANTUM {
-                        let_others_run().await;
+                        tokio::task::yield_now().await;
                         yielded = Instant::now();
                     }
                     let ended = page.run_one(at).await;
@@ -306,20 +305,6 @@ async fn commit(
     Ok(true)
 }
 
-/// Goes to the end of the run queue. Tokio's own yield waits until its thread has looked at sockets and timers, which takes
-/// many polls of other guests, while another thread may be idle.
-async fn let_others_run() {
-    let mut yielded = false;
-    std::future::poll_fn(|cx| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
 /// Cuts outcomes into groups that one transaction can take.
 fn groups(ended: &[Ended]) -> Vec<&[Ended]> {
     let mut groups = Vec::new();
@@ -342,7 +327,7 @@ async fn report(executor: &Executor, view: &FunctionView, group: &[Ended], resul
     let (mut waiting, mut emitted) = (0, false);
     for (at, (ended, result)) in group.iter().zip(results).enumerate() {
         if at % REPORTED == REPORTED - 1 {
-            let_others_run().await;
+            tokio::task::yield_now().await;
         }
         let mut execution = ended.execution.clone();
         match result {
