@@ -15,14 +15,30 @@ pub enum Command {
     /// List fan-outs, newest first
     List(List),
     /// Show one: how far it is, and when it will have ended
+    #[command(after_help = "\
+Examples:
+  larder fanouts show 01K9Z4
+  larder fanouts show 01K9Z4 --json | jq .failed")]
     Show(Id),
     /// Begin nothing more of it until it is resumed
+    #[command(after_help = "\
+Examples:
+  larder fanouts pause 01K9Z4")]
     Pause(Id),
     /// Go on with a paused one
+    #[command(after_help = "\
+Examples:
+  larder fanouts resume 01K9Z4")]
     Resume(Id),
     /// End it for good; what is saved stays saved
+    #[command(after_help = "\
+Examples:
+  larder fanouts cancel 01K9Z4")]
     Cancel(Id),
     /// Run again what was given up of it
+    #[command(after_help = "\
+Examples:
+  larder fanouts redrive 01K9Z4")]
     Redrive(Id),
 }
 
