@@ -39,6 +39,8 @@ struct Bench {
     database: Database,
     server_pid: u32,
     sent: u32,
+    /// Dropped last.
+    _server: MariaDb,
 }
 
 pub async fn run(quick: bool, rounds: u32) -> anyhow::Result<()> {
@@ -92,7 +94,7 @@ impl Bench {
     async fn start(savers: usize) -> anyhow::Result<Bench> {
         say(&format!("{savers} savers"));
         let folder = std::env::temp_dir().join(format!("larder-bench-{}-{savers}", std::process::id()));
-        let server = Box::leak(Box::new(MariaDb::start_with(&folder, SERVER.map(String::from).to_vec())));
+        let server = MariaDb::start_with(&folder, SERVER.map(String::from).to_vec());
         let pid = std::fs::read_to_string(folder.join("pid"))?.trim().parse()?;
         let database = Database::create_on(&server.url()).await;
         let options = Options::default().set("LARDER_DATABASE__URL", database.url());
@@ -103,7 +105,7 @@ impl Bench {
         api.deploy("hello", &guests::guest("hello-http"), json!({ "routes": [HELLO_PATH] })).await;
         let mut connection = database.connect().await;
         enrol(&mut connection, PARTNER, "probe", savers).await?;
-        Ok(Bench { larder, api, database, server_pid: pid, sent: 0 })
+        Ok(Bench { larder, api, database, server_pid: pid, sent: 0, _server: server })
     }
 
     /// Sends an event to all savers and waits until its fan-out has ended.

@@ -82,7 +82,9 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
     match command {
         Command::List(args) => list(&args, &client, session).await,
         Command::Show(args) => show(&args.id, &client, session).await,
-        Command::Redrive(Redrive { function: Some(function), .. }) => redrive_all(&function, &client, session).await,
+        Command::Redrive(Redrive { function: Some(function), .. }) => {
+            redrive_all(&["dead-letters", "redrive"], Some(&function), &client, session).await
+        }
         Command::Redrive(Redrive { ids, .. }) => redrive(&ids, &client, session).await,
         Command::Discard(Discard { ids }) => {
             for id in ids {
@@ -164,12 +166,12 @@ async fn redrive(ids: &[String], client: &Client, session: &Session) -> Result<(
     Ok(())
 }
 
-/// One call redrives so many; what fails again meanwhile is not redriven once more.
-async fn redrive_all(function: &str, client: &Client, session: &Session) -> Result<()> {
+/// Redrives all of them. One call redrives so many; what fails again meanwhile is not redriven once more.
+pub async fn redrive_all(path: &[&str], function: Option<&str>, client: &Client, session: &Session) -> Result<()> {
     let mut total = 0;
-    let mut body = RedriveInput { function_id: Some(function.to_owned()), buried_before: None };
+    let mut body = RedriveInput { function_id: function.map(str::to_owned), buried_before: None };
     loop {
-        let answer = client.post::<RedrivenObject>(&["dead-letters", "redrive"], &body).await?;
+        let answer = client.post::<RedrivenObject>(path, &body).await?;
         total += answer.total;
         if session.console.json {
             session.console.object_line(&answer)?;

@@ -1,14 +1,13 @@
 //! `larder fanouts`: runs of a function for all its enrolments.
 
-use larder_wire::dead_letters::{RedriveFanoutInput, RedrivenObject};
 use larder_wire::fanouts::{FanoutList, FanoutObject};
 use larder_wire::queries::Query;
 use serde_json::json;
 
 use crate::Session;
 use crate::client::{Answer, Client};
-use crate::console::count;
-use crate::failure::{Failure, Result};
+use crate::dead_letters::redrive_all;
+use crate::failure::Result;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -80,7 +79,10 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
         Command::Pause(Id { id }) => change(&id, "pause", &client, session).await,
         Command::Resume(Id { id }) => change(&id, "resume", &client, session).await,
         Command::Cancel(Id { id }) => change(&id, "cancel", &client, session).await,
-        Command::Redrive(Id { id }) => redrive(&id, &client, session).await,
+        Command::Redrive(Id { id }) => {
+            let id = whole(&id, &client).await?;
+            redrive_all(&["fanouts", &id, "redrive"], None, &client, session).await
+        }
     }
 }
 
@@ -149,25 +151,4 @@ async fn change(id: &str, action: &str, client: &Client, session: &Session) -> R
     }
     session.console.note(&format!("{id} is {}", fanout.status));
     Ok(())
-}
-
-/// One call redrives so many; what fails again meanwhile is not redriven once more.
-async fn redrive(id: &str, client: &Client, session: &Session) -> Result<()> {
-    let id = &whole(id, client).await?;
-    let (mut total, mut body) = (0, RedriveFanoutInput::default());
-    loop {
-        let answer = client.post::<RedrivenObject>(&["fanouts", id, "redrive"], &body).await?;
-        total += answer.total;
-        if session.console.json {
-            session.console.object_line(&answer)?;
-        }
-        if !answer.more {
-            session.console.note(&format!("redriven: {}", count(total as usize, "dead letter")));
-            return Ok(());
-        }
-        if answer.total == 0 {
-            return Err(Failure::failed("there are more, but none of them could be redriven"));
-        }
-        body.buried_before = Some(answer.buried_before.clone());
-    }
 }

@@ -39,10 +39,8 @@ pub struct Fanout {
     pub status: FanoutStatus,
     /// Why it is paused or cancelled, if Larder did it.
     pub reason: Option<String>,
-    /// How many enrolments took part when the first range was claimed. `None` before that.
+    /// How many enrolments take part. `None` until they are counted.
     pub expected: Option<u64>,
-    /// Every enrolment is in a range.
-    pub claimed_all: bool,
     /// The committed runs, once it has ended.
     pub progress: Progress,
     /// Enrolments made later do not take part.
@@ -98,7 +96,6 @@ impl Fanout {
             status: FanoutStatus::Running,
             reason: None,
             expected: None,
-            claimed_all: false,
             progress: Progress::default(),
             created_at_ms: now,
             updated_at_ms: now,

@@ -39,7 +39,7 @@ pub fn is_held_back(common: &Common, waiting: &Waiting) -> bool {
 
 /// Begins nothing more of a running fan-out. What has begun is committed.
 pub async fn pause(common: &Common, partner: &PartnerId, id: &FanoutId) -> Result<()> {
-    let paused = common.store.pause_fanout(partner, id, None, common.clock.now_ms()).await;
+    let paused = common.store.pause_fanout(partner, id, common.clock.now_ms()).await;
     or_conflict(paused, "The fan-out is not running")
 }
 

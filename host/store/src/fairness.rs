@@ -156,7 +156,7 @@ impl Store {
                 (SELECT COUNT(*) FROM (SELECT partner_id FROM executions {by_status}
                     WHERE partner_id = ? AND status = 'waiting' AND due_at_ms <= ? LIMIT {due}) AS c),
                 (SELECT COUNT(*) FROM (SELECT partner_id FROM fanouts /*! FORCE INDEX (fanouts_by_waiting) */
-                    WHERE waiting = 1 AND partner_id = ? LIMIT {fanouts}) AS d),
+                    WHERE waiting IN (1, 2) AND partner_id = ? LIMIT {fanouts}) AS d),
                 (SELECT COUNT(*) FROM (SELECT partner_id FROM events /*! FORCE INDEX (events_by_waiting) */
                     WHERE waiting = 1 AND partner_id = ? LIMIT {events}) AS e)",
             by_status = "/*! FORCE INDEX (executions_by_status) */",

@@ -10,7 +10,7 @@ use crate::listing::{self, Column, Kind, Listing, Page, Source};
 use crate::{Error, Redriven, Result, Store, args};
 
 const COLUMNS: &str = "partner_id, id, function_id, trigger_kind, event_row, nominal_at_ms, late_ms, topic, cursor_id, status, reason, \
-    expected, done, failed, conflicts, claimed_all, created_at_ms, updated_at_ms";
+    expected, done, failed, conflicts, created_at_ms, updated_at_ms";
 pub(super) const SOURCE: Source =
     Source { name: "fanouts", table: "fanouts", columns: COLUMNS, id: "id", indexed: &["event_row"], long: &[] };
 
@@ -25,14 +25,17 @@ pub const FILTERS: &[Column] = &[
 ];
 
 impl Store {
-    /// Running fan-outs of a partner, oldest first.
-    pub async fn running_fanouts(&self, partner: &PartnerId, limit: u32) -> Result<Vec<Fanout>> {
+    /// Running fan-outs of a partner of which something can be claimed, or that can end; oldest first.
+    pub async fn claimable_fanouts(&self, partner: &PartnerId, now: Millis, limit: u32) -> Result<Vec<Fanout>> {
         let sql = format!(
-            "-- running_fanouts
-            SELECT {COLUMNS} FROM fanouts /*! FORCE INDEX (fanouts_by_waiting) */
-            WHERE waiting = 1 AND partner_id = ? ORDER BY created_at_ms LIMIT ?"
+            "-- claimable_fanouts
+            SELECT {COLUMNS} FROM fanouts f /*! FORCE INDEX (fanouts_by_waiting) */
+            WHERE waiting = 1 AND partner_id = ? AND ((claimed_all = 0 AND ranges > 1)
+                OR NOT EXISTS (SELECT 1 FROM fanout_ranges r WHERE r.partner_id = f.partner_id AND r.fanout_id = f.id AND r.due_at_ms IS NOT NULL)
+                OR EXISTS (SELECT 1 FROM fanout_ranges r WHERE r.partner_id = f.partner_id AND r.fanout_id = f.id AND r.due_at_ms <= ?))
+            ORDER BY created_at_ms LIMIT ?"
         );
-        self.db.rows(&sql, args![partner, limit]).await?.iter().map(fanout).collect()
+        self.db.rows(&sql, args![partner, now, limit]).await?.iter().map(fanout).collect()
     }
 
     pub async fn fanout(&self, partner: &PartnerId, id: &FanoutId) -> Result<Option<Fanout>> {
@@ -60,7 +63,8 @@ impl Store {
         Ok(self.fanout(&fanout.partner, &fanout.id).await?.map_or(sum, |now| now.progress))
     }
 
-    /// Counts the enrolments that take part, up to `limit`, and stores their number.
+    /// Counts the enrolments that take part, up to `limit`, and stores their number. `TooSlow` if that takes longer than a list
+    /// may.
     pub async fn count_enrolments_of(&self, fanout: &Fanout, limit: u64) -> Result<()> {
         const STORE: &str = "-- expect_of_fanout
             UPDATE fanouts SET expected = ? WHERE partner_id = ? AND id = ? AND expected IS NULL";
@@ -73,67 +77,53 @@ impl Store {
         let mut args = args![&fanout.partner, &fanout.function];
         args.extend(fanout.topic.as_deref().map(Into::into));
         args.extend(args![until(fanout)]);
-        let expected = self.db.row(&count, args).await?.map_or(Ok(0), |row| row.int(0))?;
+        let expected = self.lists.row(&count, args).await?.map_or(Ok(0), |row| row.int(0))?;
         let _ = self.db.run(STORE, args![expected, &fanout.partner, &fanout.id]).await?;
         Ok(())
     }
 
     /// Pauses a running fan-out. Runs in progress end and are committed; nothing more is claimed. `Conflict` unless it is
     /// running.
-    pub async fn pause_fanout(
-        &self,
-        partner: &PartnerId,
-        id: &FanoutId,
-        reason: Option<&str>,
-        now: Millis,
-    ) -> Result<()> {
-        self.set_status(partner, id, &[FanoutStatus::Running], FanoutStatus::Paused, reason, now).await
+    pub async fn pause_fanout(&self, partner: &PartnerId, id: &FanoutId, now: Millis) -> Result<()> {
+        self.change_status(partner, id, &[FanoutStatus::Running], FanoutStatus::Paused, now).await
     }
 
     /// `Conflict` unless it is paused.
     pub async fn resume_fanout(&self, partner: &PartnerId, id: &FanoutId, now: Millis) -> Result<()> {
-        self.set_status(partner, id, &[FanoutStatus::Paused], FanoutStatus::Running, None, now).await
+        self.change_status(partner, id, &[FanoutStatus::Paused], FanoutStatus::Running, now).await
     }
 
     /// Ends a fan-out that is running or paused; otherwise `Conflict`. Runs that are not committed yet save nothing.
     pub async fn cancel_fanout(&self, partner: &PartnerId, id: &FanoutId, now: Millis) -> Result<()> {
         let from = [FanoutStatus::Running, FanoutStatus::Paused];
-        self.set_status(partner, id, &from, FanoutStatus::Cancelled, None, now).await
+        self.change_status(partner, id, &from, FanoutStatus::Cancelled, now).await
     }
 
-    async fn set_status(
+    async fn change_status(
         &self,
         partner: &PartnerId,
         id: &FanoutId,
         from: &[FanoutStatus],
         to: FanoutStatus,
-        reason: Option<&str>,
         now: Millis,
     ) -> Result<()> {
         const NOW: &str = "-- status_of_fanout
             SELECT status FROM fanouts WHERE partner_id = ? AND id = ?";
-        const SET: &str = "-- set_status_of_fanout
-            UPDATE fanouts SET status = ?, waiting = ?, reason = ?, updated_at_ms = ? WHERE partner_id = ? AND id = ?";
         self.db
-            .tx(
-                "set_status_of_fanout",
-                &(partner, id, from, to, reason, now),
-                |tx, (partner, id, from, to, reason, now)| {
-                    Box::pin(async move {
-                        let rows = tx.locked(Lock::Exclusive, NOW, args![*partner, *id]).await?;
-                        let row = rows.first().ok_or(Error::NotFound { what: "fan-out" })?;
-                        let status = row.parse(0, "fanouts.status", FanoutStatus::from_word)?;
-                        if !from.contains(&status) {
-                            return Err(Error::Conflict { key: format!("a fan-out that is {}", status.word()) });
-                        }
-                        if *to == FanoutStatus::Cancelled {
-                            return end(tx, partner, id, *to, *reason, *now).await;
-                        }
-                        let args = args![to.word(), *to == FanoutStatus::Running, *reason, *now, *partner, *id];
-                        tx.run(SET, args).await?.exactly_one("fan-out")
-                    })
-                },
-            )
+            .tx("change_status_of_fanout", &(partner, id, from, to, now), |tx, (partner, id, from, to, now)| {
+                Box::pin(async move {
+                    let rows = tx.locked(Lock::Exclusive, NOW, args![*partner, *id]).await?;
+                    let row = rows.first().ok_or(Error::NotFound { what: "fan-out" })?;
+                    let status = row.parse(0, "fanouts.status", FanoutStatus::from_word)?;
+                    if !from.contains(&status) {
+                        return Err(Error::Conflict { key: format!("a fan-out that is {}", status.word()) });
+                    }
+                    match to {
+                        FanoutStatus::Cancelled => end(tx, partner, id, *to, None, *now).await,
+                        _ => set_status(tx, partner, id, *to, None, *now).await,
+                    }
+                })
+            })
             .await
     }
 
@@ -148,9 +138,33 @@ impl Store {
 }
 
 /// From three columns.
-fn progress(row: &Row, at: usize) -> Result<Progress> {
+pub(super) fn progress(row: &Row, at: usize) -> Result<Progress> {
     let count = |column| Ok(row.maybe_int(at + column)?.unwrap_or_default() as u64);
     Ok(Progress { done: count(0)?, failed: count(1)?, conflicts: count(2)? })
+}
+
+/// Whether a fan-out waits, as its column says: for workers, or for somebody to resume it.
+fn waiting(status: FanoutStatus) -> i64 {
+    match status {
+        FanoutStatus::Running => 1,
+        FanoutStatus::Paused => 2,
+        FanoutStatus::Completed | FanoutStatus::Cancelled => 0,
+    }
+}
+
+/// Changes the status of a fan-out, whose row is locked.
+pub(super) async fn set_status(
+    tx: &mut Tx<'_>,
+    partner: &PartnerId,
+    id: &FanoutId,
+    status: FanoutStatus,
+    reason: Option<&str>,
+    now: Millis,
+) -> Result<()> {
+    const SET: &str = "-- set_status_of_fanout
+        UPDATE fanouts SET status = ?, waiting = ?, reason = ?, updated_at_ms = ? WHERE partner_id = ? AND id = ?";
+    let args = args![status.word(), waiting(status), reason, now, partner, id];
+    tx.run(SET, args).await?.exactly_one("fan-out")
 }
 
 /// Ends a fan-out, whose row is locked. Its ranges are folded into its row and deleted, so that none of them can be committed
@@ -167,17 +181,16 @@ pub(super) async fn end(
         SELECT done, failed, conflicts FROM fanout_ranges WHERE partner_id = ? AND fanout_id = ?";
     const DELETE: &str = "-- delete_ranges_of_fanout
         DELETE FROM fanout_ranges WHERE partner_id = ? AND fanout_id = ?";
-    const END: &str = "-- end_fanout
-        UPDATE fanouts SET status = ?, waiting = 0, reason = ?, done = ?, failed = ?, conflicts = ?, updated_at_ms = ?
-        WHERE partner_id = ? AND id = ?";
+    const END: &str = "-- fold_progress
+        UPDATE fanouts SET done = ?, failed = ?, conflicts = ? WHERE partner_id = ? AND id = ?";
     let mut sum = Progress::default();
     // Locked, so that what a worker commits at this moment is counted.
     for row in tx.locked(Lock::Exclusive, LOCKED, args![partner, id]).await? {
         sum += progress(&row, 0)?;
     }
     let _ = tx.run(DELETE, args![partner, id]).await?;
-    let args = args![status.word(), reason, sum.done, sum.failed, sum.conflicts, now, partner, id];
-    tx.run(END, args).await?.exactly_one("fan-out")
+    tx.run(END, args![sum.done, sum.failed, sum.conflicts, partner, id]).await?.exactly_one("fan-out")?;
+    set_status(tx, partner, id, status, reason, now).await
 }
 
 /// Enrolments made later do not take part. The two times may come from different machines, so an enrolment that seems up to
@@ -202,7 +215,7 @@ pub(super) async fn insert_new(tx: &mut Tx<'_>, fanouts: &[Fanout]) -> Result<()
                 f.topic.as_ref(),
                 &f.cursor,
                 f.status.word(),
-                f.status == FanoutStatus::Running,
+                waiting(f.status),
                 f.created_at_ms,
                 f.updated_at_ms
             ]
@@ -232,8 +245,7 @@ fn fanout(row: &Row) -> Result<Fanout> {
         reason: row.maybe_text(10)?,
         expected: row.maybe_int(11)?.map(|count| count as u64),
         progress: progress(row, 12)?,
-        claimed_all: row.flag(15)?,
-        created_at_ms: row.int(16)?,
-        updated_at_ms: row.int(17)?,
+        created_at_ms: row.int(15)?,
+        updated_at_ms: row.int(16)?,
     })
 }

@@ -59,7 +59,7 @@ pub use feeds::{Moved, Received};
 pub use grants::{Approved, Changer};
 pub use idempotency::{KeptAnswer, KeyHolder, KeyRequest, Taken};
 pub use master_keys::{Agreed, KeyUser, SealingKey};
-pub use ranges::{ClaimedRange, RangeClaim, StateOf};
+pub use ranges::{Claimant, ClaimedRange, RangeClaim, StateOf};
 pub use removals::{Removal, Removed, Swept};
 pub use stored::Counting;
 pub use upstreams::OPERATORS;

@@ -4,7 +4,7 @@
 //! with the range's own progress in one transaction ([`crate::ledger`]), under the holder and attempt of its claim. A range
 //! whose lease has ended is claimed by another worker, from the last enrolment that is committed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use larder_model::fanouts::{JUDGED_RUNS, Progress};
 use larder_model::ids::{EnrolmentId, RangeId};
@@ -38,50 +38,52 @@ pub enum RangeClaim {
     Range(Box<ClaimedRange>),
     /// The fan-out has ended with this claim.
     Ended,
-    /// Other workers have all of it, or it waits for the verdict on its first runs.
+    /// Too many of its first runs have failed: it is paused now, for this reason.
+    Paused(String),
+    /// Other workers have all of it, or its first runs are not committed yet.
     Nothing,
 }
 
-/// The stored state of enrolments: names, values and versions.
-pub type StateOf = HashMap<EnrolmentId, Vec<(String, Vec<u8>, Version)>>;
+/// Who claims, and how much.
+#[derive(Clone, Copy, Debug)]
+pub struct Claimant<'a> {
+    pub holder: &'a str,
+    /// How long the lease is.
+    pub lease: Millis,
+    /// Enrolments of a range.
+    pub size: u32,
+    /// The share of the first [`JUDGED_RUNS`] runs that may fail. 100: all of them.
+    pub failures_percent: u32,
+}
+
+/// The stored state of enrolments: by name, values and versions.
+pub type StateOf = HashMap<EnrolmentId, BTreeMap<String, (Vec<u8>, Version)>>;
 
 impl Store {
-    /// Claims a range of a fan-out: one whose lease has ended, or the next `size` enrolments. The first [`JUDGED_RUNS`] runs
-    /// are claimed alone: nothing follows until they are committed. A fan-out of which everything is committed ends, and so
-    /// does one whose function is disabled.
-    pub async fn claim_range(
-        &self,
-        fanout: &Fanout,
-        holder: &str,
-        lease: Millis,
-        size: u32,
-        clock: &Clock,
-    ) -> Result<RangeClaim> {
+    /// Claims a range of a fan-out: one whose lease has ended, or the next enrolments. The first [`JUDGED_RUNS`] runs are
+    /// claimed alone: nothing follows until they are committed and judged. A fan-out of which everything is committed ends, and
+    /// so does one whose function is disabled.
+    pub async fn claim_range(&self, fanout: &Fanout, claimant: &Claimant<'_>, clock: &Clock) -> Result<RangeClaim> {
         const ENDED_LEASE: &str = "-- range_with_ended_lease
             SELECT id FROM fanout_ranges WHERE partner_id = ? AND fanout_id = ? AND due_at_ms <= ? ORDER BY due_at_ms LIMIT 1";
         // Outside of the transaction: a locking read of this index would lock its gaps against the ranges of other workers.
         let stale = self.db.row(ENDED_LEASE, args![&fanout.partner, &fanout.id, clock.now_ms()]).await?;
         let stale = stale.map(|row| row.id::<RangeId>(0, "fanout_ranges.id")).transpose()?;
         self.db
-            .tx(
-                "claim_range",
-                &(fanout, holder, lease, size, clock, stale),
-                |tx, (fanout, holder, lease, size, clock, stale)| {
-                    Box::pin(async move {
-                        let now = clock.now_ms();
-                        let claiming = Claiming { fanout, holder, until_ms: now + lease, now };
-                        if !claiming.is_enabled(tx).await? {
-                            return claiming.cancel(tx).await;
-                        }
-                        if let Some(id) = stale
-                            && let Some(range) = claiming.take_over(tx, id).await?
-                        {
-                            return Ok(RangeClaim::Range(Box::new(range)));
-                        }
-                        claiming.next(tx, *size, clock).await
-                    })
-                },
-            )
+            .tx("claim_range", &(fanout, claimant, clock, stale), |tx, (fanout, claimant, clock, stale)| {
+                Box::pin(async move {
+                    let claiming = Claiming { fanout, claimant, now: clock.now_ms() };
+                    if !claiming.is_enabled(tx).await? {
+                        return claiming.cancel(tx).await;
+                    }
+                    if let Some(id) = stale
+                        && let Some(range) = claiming.take_over(tx, id).await?
+                    {
+                        return Ok(RangeClaim::Range(Box::new(range)));
+                    }
+                    claiming.next(tx, clock).await
+                })
+            })
             .await
     }
 
@@ -199,8 +201,8 @@ impl Store {
                 return Ok(None);
             }
             for row in rows {
-                let key = (row.text(1)?, row.bytes(2)?, row.text(3)?);
-                found.entry(row.id(0, "state.enrolment_id")?).or_default().push(key);
+                let of: &mut BTreeMap<_, _> = found.entry(row.id(0, "state.enrolment_id")?).or_default();
+                of.insert(row.text(1)?, (row.bytes(2)?, row.text(3)?));
             }
         }
         Ok(Some(found))
@@ -214,14 +216,14 @@ struct Locked {
     claimed_all: bool,
     /// The number of ranges so far.
     ranges: u32,
+    /// It was paused because too many of its first runs failed.
+    judged: bool,
 }
 
 /// One claim.
 struct Claiming<'a> {
     fanout: &'a Fanout,
-    holder: &'a str,
-    /// The end of the lease.
-    until_ms: Millis,
+    claimant: &'a Claimant<'a>,
     now: Millis,
 }
 
@@ -235,10 +237,14 @@ impl Claiming<'_> {
         let partner = &self.fanout.partner;
         let rows = tx.locked(Lock::Skip, RANGE, args![partner, id, self.now]).await?;
         let Some(row) = rows.first() else { return Ok(None) };
-        tx.run(TAKE, args![self.holder, self.until_ms, partner, id]).await?.exactly_one("range")?;
+        tx.run(TAKE, args![self.claimant.holder, self.lease_until(), partner, id]).await?.exactly_one("range")?;
         let (attempt, lost) = (row.int(2)? as u32 + 1, row.int(3)? as u32 + 1);
         let range = self.range(id.clone(), row.int(4)? as u32, row.text(0)?, row.text(1)?);
         Ok(Some(ClaimedRange { attempt, lost, ..range }))
+    }
+
+    fn lease_until(&self) -> Millis {
+        self.now + self.claimant.lease
     }
 
     async fn is_enabled(&self, tx: &mut Tx<'_>) -> Result<bool> {
@@ -248,14 +254,15 @@ impl Claiming<'_> {
         found.first().map_or(Ok(false), |row| row.flag(0))
     }
 
-    /// The position of the fan-out, locked. `None` while another process claims of it, and
-    /// unless it is running.
+    /// The position of the fan-out, locked. `None` while another process claims of it, and unless it is running.
     async fn lock(&self, tx: &mut Tx<'_>) -> Result<Option<Locked>> {
         const LOCK: &str = "-- lock_fanout
-            SELECT cursor_id, claimed_all, ranges FROM fanouts WHERE partner_id = ? AND id = ? AND waiting = 1";
+            SELECT cursor_id, claimed_all, ranges, judged FROM fanouts WHERE partner_id = ? AND id = ? AND waiting = 1";
         let rows = tx.locked(Lock::Skip, LOCK, args![&self.fanout.partner, &self.fanout.id]).await?;
-        let locked =
-            |row: &Row| Ok(Locked { cursor: row.text(0)?, claimed_all: row.flag(1)?, ranges: row.int(2)? as u32 });
+        let locked = |row: &Row| {
+            let (cursor, ranges) = (row.text(0)?, row.int(2)? as u32);
+            Ok(Locked { cursor, claimed_all: row.flag(1)?, ranges, judged: row.flag(3)? })
+        };
         rows.first().map(locked).transpose()
     }
 
@@ -270,18 +277,22 @@ impl Claiming<'_> {
     }
 
     /// Claims the next enrolments, or ends the fan-out.
-    async fn next(&self, tx: &mut Tx<'_>, size: u32, clock: &Clock) -> Result<RangeClaim> {
+    async fn next(&self, tx: &mut Tx<'_>, clock: &Clock) -> Result<RangeClaim> {
         const OPEN: &str = "-- open_ranges
             SELECT 1 FROM fanout_ranges WHERE partner_id = ? AND fanout_id = ? AND due_at_ms IS NOT NULL LIMIT 1";
         const MOVE: &str = "-- move_fanout
             UPDATE fanouts SET cursor_id = ?, claimed_all = ?, ranges = ? WHERE partner_id = ? AND id = ?";
+        const JUDGED: &str = "-- judge_fanout
+            UPDATE fanouts SET judged = 1 WHERE partner_id = ? AND id = ?";
         let Fanout { partner, id, .. } = self.fanout;
-        let Some(Locked { cursor, claimed_all, ranges }) = self.lock(tx).await? else { return Ok(RangeClaim::Nothing) };
+        let Some(Locked { cursor, claimed_all, ranges, judged }) = self.lock(tx).await? else {
+            return Ok(RangeClaim::Nothing);
+        };
         let open = tx.row(OPEN, args![partner, id]).await?.is_some();
         if !claimed_all && open && ranges == 1 {
             return Ok(RangeClaim::Nothing);
         }
-        let size = if ranges == 0 { JUDGED_RUNS as u32 } else { size };
+        let size = if ranges == 0 { JUDGED_RUNS as u32 } else { self.claimant.size };
         let enrolments = if claimed_all { vec![] } else { self.enrolments(tx, &cursor, size).await? };
         let Some(last) = enrolments.last() else {
             if open {
@@ -291,11 +302,32 @@ impl Claiming<'_> {
             fanouts::end(tx, partner, id, FanoutStatus::Completed, None, self.now).await?;
             return Ok(RangeClaim::Ended);
         };
+        if ranges == 1
+            && !judged
+            && let Some(reason) = self.verdict(tx).await?
+        {
+            tx.run(JUDGED, args![partner, id]).await?.exactly_one("fan-out")?;
+            fanouts::set_status(tx, partner, id, FanoutStatus::Paused, Some(&reason), self.now).await?;
+            return Ok(RangeClaim::Paused(reason));
+        }
         let all = enrolments.len() < size as usize;
         tx.run(MOVE, args![last, all, ranges + 1, partner, id]).await?.exactly_one("fan-out")?;
         let range = self.range(RangeId::generate(clock), ranges, cursor, last.to_string());
         self.insert(tx, &range).await?;
         Ok(RangeClaim::Range(Box::new(range)))
+    }
+
+    /// Why a fan-out, whose first runs are committed, must not go on; `None` if it may.
+    async fn verdict(&self, tx: &mut Tx<'_>) -> Result<Option<String>> {
+        const FIRST: &str = "-- progress_of_first_range
+            SELECT done, failed, conflicts FROM fanout_ranges WHERE partner_id = ? AND fanout_id = ?";
+        let percent = self.claimant.failures_percent;
+        let row = tx.row(FIRST, args![&self.fanout.partner, &self.fanout.id]).await?;
+        let progress = row.map_or(Ok(Progress::default()), |row| fanouts::progress(&row, 0))?;
+        let (failed, runs) = (progress.failed, progress.runs());
+        let bad = percent < 100 && failed * 100 > u64::from(percent) * JUDGED_RUNS;
+        Ok(bad
+            .then(|| format!("{failed} of its first {runs} runs failed (worker.fanout_failures_percent is {percent})")))
     }
 
     async fn enrolments(&self, tx: &mut Tx<'_>, cursor: &str, size: u32) -> Result<Vec<EnrolmentId>> {
@@ -325,7 +357,7 @@ impl Claiming<'_> {
             &range.holder,
             range.attempt,
             range.lost,
-            self.until_ms,
+            self.lease_until(),
             0,
             0,
             0
@@ -340,7 +372,7 @@ impl Claiming<'_> {
     }
 
     fn range(&self, id: RangeId, ordinal: u32, after: String, until: String) -> ClaimedRange {
-        let (fanout, holder) = (self.fanout.clone(), self.holder.to_owned());
+        let (fanout, holder) = (self.fanout.clone(), self.claimant.holder.to_owned());
         ClaimedRange { fanout, id, ordinal, after, until, holder, attempt: 1, lost: 1 }
     }
 }

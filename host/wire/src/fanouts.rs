@@ -34,7 +34,7 @@ pub struct FanoutObject {
     pub status: String,
     /// Why Larder has paused or cancelled it, or empty.
     pub reason: String,
-    /// How many enrolments take part; `null` until its first range is claimed.
+    /// How many enrolments take part; `null` until they are counted.
     pub enrolments: Option<u64>,
     /// Runs that succeeded.
     pub done: u64,

@@ -7,11 +7,13 @@ use larder_model::ids::{ExecutionId, FunctionId, PartnerId};
 use larder_model::state::Read;
 use larder_model::time::Clock;
 use larder_model::{Effect, ExecutionStatus, Fanout, FanoutStatus, Function, Grants, Per, Topics, Trigger};
+use larder_platform::execution::ranges::{self, SliceEnd};
+use larder_platform::jobs::leases::HeldRanges;
 use larder_platform::jobs::{events as event_job, fanouts};
 use larder_server::app::App;
 use larder_store::ledger::{CommitResult, Ended, Origin, RangePart};
 use larder_store::listing::Listing;
-use larder_store::{ClaimedRange, RangeClaim};
+use larder_store::{Claimant, ClaimedRange, RangeClaim, Waiting};
 use larder_tests::{Api, Larder, Options, both, eventually, guests, rows, within};
 use serde_json::{Value, json};
 
@@ -27,6 +29,16 @@ async fn probe(api: &Api, savers: usize) {
         .await;
     let enrol = |at| async move { api.enrol("probe", &format!("saver-{at}"), "all", json!({})).await };
     futures::stream::iter(0..savers).map(enrol).buffer_unordered(16).collect::<Vec<_>>().await;
+}
+
+/// A fan-out for 90 savers that takes seconds, of which the first have been saved for.
+async fn slow(larder: &Larder) -> (Api, String) {
+    let api = larder.api();
+    probe(&api, 90).await;
+    api.event("one", "probe.slow", None, json!({ "ms": 200 })).await.is(202);
+    let id = only(&api).await["$id"].as_str().unwrap().to_owned();
+    eventually("its first savings", async || (!api.transactions().await.is_empty()).then_some(())).await;
+    (api, id)
 }
 
 /// The only fan-out, once it is there.
@@ -74,11 +86,7 @@ both!(a_fan_out_tells_how_far_it_is, async |on| {
 
 both!(a_paused_fan_out_begins_nothing_until_it_is_resumed, async |on| {
     let larder = Larder::start_on(on).await;
-    let api = larder.api();
-    probe(&api, 90).await;
-    api.event("one", "probe.slow", None, json!({ "ms": 200 })).await.is(202);
-    let id = only(&api).await["$id"].as_str().unwrap().to_owned();
-    eventually("its first savings", async || (!api.transactions().await.is_empty()).then_some(())).await;
+    let (api, id) = slow(&larder).await;
     let paused = api.post(&format!("/fanouts/{id}/pause"), json!({})).await.is(200);
     assert_eq!(paused["status"], "paused");
     // What has begun ends within its slice. Then nothing begins, however often workers look.
@@ -99,11 +107,7 @@ both!(a_paused_fan_out_begins_nothing_until_it_is_resumed, async |on| {
 
 both!(a_cancelled_fan_out_keeps_what_it_has_saved, async |on| {
     let larder = Larder::start_on(on).await;
-    let api = larder.api();
-    probe(&api, 90).await;
-    api.event("one", "probe.slow", None, json!({ "ms": 200 })).await.is(202);
-    let id = only(&api).await["$id"].as_str().unwrap().to_owned();
-    eventually("its first savings", async || (!api.transactions().await.is_empty()).then_some(())).await;
+    let (api, id) = slow(&larder).await;
     let cancelled = api.post(&format!("/fanouts/{id}/cancel"), json!({})).await.is(200);
     assert_eq!(cancelled["status"], "cancelled");
     let saved = api.transactions().await.len();
@@ -195,7 +199,8 @@ impl World {
 
     async fn claim(&self, holder: &str, size: u32) -> RangeClaim {
         let fanout = self.fanout().await;
-        self.app.store.claim_range(&fanout, holder, LEASE, size, &self.app.clock).await.unwrap()
+        let claimant = Claimant { holder, lease: LEASE, size, failures_percent: 50 };
+        self.app.store.claim_range(&fanout, &claimant, &self.app.clock).await.unwrap()
     }
 
     async fn range(&self, holder: &str) -> ClaimedRange {
@@ -314,6 +319,69 @@ both!(first_thousand_runs_are_judged_before_the_next_are_claimed, async |on| {
     assert_eq!(world.fanout().await.progress.done, 1_004);
 });
 
+both!(nothing_is_claimed_after_too_many_of_the_first_runs_failed, async |on| {
+    let world = World::new(on, 1_002).await;
+    let first = world.range("one").await;
+    let mut runs = world.outcomes(&first, 2_000).await;
+    for run in &mut runs[..501] {
+        run.execution.status = ExecutionStatus::Failed;
+        run.effects.clear();
+    }
+    world.commit(&first, &runs, &first.until).await.unwrap();
+    // Whoever claims first after the commit finds the verdict, and so does everybody else.
+    let RangeClaim::Paused(why) = world.claim("two", 10).await else { panic!("it goes on") };
+    assert_eq!(why, "501 of its first 1000 runs failed (worker.fanout_failures_percent is 50)");
+    assert!(matches!(world.claim("three", 10).await, RangeClaim::Nothing));
+    let fanout = world.fanout().await;
+    assert_eq!((fanout.status, fanout.reason.as_deref()), (FanoutStatus::Paused, Some(why.as_str())));
+    // It still counts as waiting, so that paused ones cannot pile up without a bound.
+    let most = Waiting { executions: 10, due: 10, fanouts: 10, events: 10 };
+    let waiting = world.app.store.waiting(&world.of.0, NOW, &most).await.unwrap();
+    assert_eq!(waiting.fanouts, 1);
+    // Whoever resumes it has seen the verdict: it is not passed again.
+    world.app.store.resume_fanout(&world.of.0, &fanout.id, NOW).await.unwrap();
+    assert_eq!(world.range("two").await.ordinal, 1);
+});
+
+both!(fan_outs_that_cannot_be_claimed_do_not_hide_those_behind_them, async |on| {
+    let world = World::new(on, 1).await;
+    let app = &world.app;
+    let events: Vec<_> =
+        (0..20).map(|n| rows::event(&app.clock, &world.of.0, format!("more-{n}"), "it.happened")).collect();
+    app.store.insert_events(&events).await.unwrap();
+    while event_job::step(app).await.unwrap() {}
+    let held = HeldRanges::default();
+    let mut claimed = std::collections::BTreeSet::new();
+    while let Some(range) = fanouts::claim(&app.executor, &held).await.unwrap() {
+        assert!(claimed.insert(range.fanout.id.clone()), "{} is claimed twice", range.fanout.id);
+    }
+    assert_eq!(claimed.len(), 21);
+});
+
+both!(range_that_cannot_be_started_rests_longer_and_longer_and_is_then_split, async |on| {
+    // Its program is nowhere.
+    let world = World::new(on, 3).await;
+    let app = &world.app;
+    let mut rests = Vec::new();
+    for age in [0, 60_000, 600_000] {
+        app.clock.advance(NOW + age - app.clock.now_ms());
+        let range = world.range("one").await;
+        let SliceEnd::Released { at, lost } = ranges::run(&app.executor, range.clone(), 1).await.unwrap() else {
+            panic!("it was run")
+        };
+        assert!(!lost, "its process is alive");
+        rests.push(at - app.clock.now_ms());
+        app.store.release_range(&range, app.clock.now_ms(), lost).await.unwrap();
+    }
+    assert!(rests[0] >= 2_000 && rests[1] >= 60_000 && rests[2] >= 600_000, "{rests:?}");
+    app.clock.advance(24 * 3_600_000);
+    let range = world.range("one").await;
+    assert!(matches!(ranges::run(&app.executor, range, 1).await.unwrap(), SliceEnd::Committed));
+    assert!(matches!(world.claim("one", 10).await, RangeClaim::Ended));
+    let waiting = world.executions().await.iter().filter(|e| e.status == ExecutionStatus::Waiting).count();
+    assert_eq!(waiting, 3);
+});
+
 both!(a_range_that_is_lost_again_and_again_is_split_into_executions, async |on| {
     let world = World::new(on, 4).await;
     let mut range = world.range("one").await;
@@ -328,8 +396,14 @@ both!(a_range_that_is_lost_again_and_again_is_split_into_executions, async |on| 
     world.app.clock.advance(LEASE + 1);
     range = world.range("two").await;
     assert_eq!((range.lost, range.attempt), (1, 5), "what commits something is not lost");
+    // A process that gives it back is alive; a run that panics may be at fault.
+    for (lost, expected) in [(true, 2), (false, 1)] {
+        world.app.store.release_range(&range, world.app.clock.now_ms(), lost).await.unwrap();
+        range = world.range("two").await;
+        assert_eq!(range.lost, expected);
+    }
     world.app.store.split_range(&range, &world.app.clock).await.unwrap();
-    // Once.
+    // Once, however often it is asked for.
     world.app.store.split_range(&range, &world.app.clock).await.unwrap();
     assert!(matches!(world.claim("two", 10).await, RangeClaim::Ended));
     let waiting = world.executions().await.iter().filter(|e| e.status == ExecutionStatus::Waiting).count();
@@ -386,7 +460,7 @@ both!(a_claim_goes_to_the_partner_that_has_used_the_least_time, async |on| {
         app.store.insert_events(&events).await.unwrap();
     }
     while event_job::step(app).await.unwrap() {}
-    let held = fanouts::HeldRanges::default();
+    let held = HeldRanges::default();
     let mut claimed = Vec::new();
     while let Some(range) = fanouts::claim(&app.executor, &held).await.unwrap() {
         // A run of one costs three times that of the other.

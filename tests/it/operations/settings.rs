@@ -132,7 +132,7 @@ both!(fan_out_pauses_while_many_executions_are_due, async |on| {
     api.event("purchase", "card.purchase", Some("card"), price).await.is(202);
     eventually("the saver's run", async || (api.executions("round-up").await.len() == 1).then_some(())).await;
     let due = api.executions("hello").await.iter().filter(|e| e["status"] == "waiting").count();
-    assert!(due < 2, "the fan-out was expanded while {due} were due");
+    assert!(due < 2, "a range was claimed while {due} executions were due");
     eventually("the saving", async || (api.transactions().await.len() == 1).then_some(())).await;
 });
 

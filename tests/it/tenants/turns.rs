@@ -4,8 +4,8 @@
 use larder_model::ids::{FunctionId, PartnerId};
 use larder_model::time::Clock;
 use larder_model::{FanoutStatus, Function, Per, Topics};
-use larder_platform::jobs::fanouts::{self, HeldRanges};
-use larder_platform::jobs::{events as event_job, schedules as schedule_job};
+use larder_platform::jobs::leases::HeldRanges;
+use larder_platform::jobs::{events as event_job, fanouts, schedules as schedule_job};
 use larder_server::app::App;
 use larder_store::ClaimedRange;
 use larder_tests::services::Database;

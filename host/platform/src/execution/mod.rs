@@ -263,7 +263,10 @@ pub async fn execute(executor: &Executor, mut job: Job) -> Finished {
         let answer = job.stream.take().map_or(Answer::Buffered, Answer::Streamed);
         let outcome = ready.program.run(call(&mut job.input, answer, &job.sanitize), run).await;
         crash::point(Point::Ran);
-        executor.fairness.spent(&scope.partner, outcome.usage.cpu);
+        // Calls take no turns, and no lock.
+        if job.origin.is_queued() {
+            executor.fairness.spent(&scope.partner, outcome.usage.cpu);
+        }
         if let Some(done) = finish(executor, &job, Some(ready.deployment.clone()), outcome, None).await {
             if races >= RACES_MAX
                 && let Err(err) = executor.store.unlock_state(&scope, &job.execution.id).await
@@ -380,10 +383,7 @@ async fn finish(
             "the function was deleted during this run: none of its effects were applied".into(),
         )),
         Ok(CommitResult::Refused { why, dead_lettered }) => {
-            execution.dead_lettered_at_ms = dead_lettered.then(|| executor.clock.now_ms());
-            execution.status = ExecutionStatus::Failed;
-            execution.response_status = 500;
-            execution.errors.clone_from(&why);
+            outcome::refuse(executor, &mut execution, &why, dead_lettered);
             count_dead_letter(&execution);
             End::Failed(Failure::Trap(why))
         }

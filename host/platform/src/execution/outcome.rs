@@ -192,6 +192,14 @@ fn tail(text: String) -> String {
     format!("[WARNING] only the last {TEXT_MAX} bytes are stored\n{}", &text[from..])
 }
 
+/// The record of an execution whose effects the ledger has refused.
+pub(super) fn refuse(executor: &Executor, execution: &mut Execution, why: &str, dead_lettered: bool) {
+    execution.dead_lettered_at_ms = dead_lettered.then(|| executor.clock.now_ms());
+    execution.status = ExecutionStatus::Failed;
+    execution.response_status = 500;
+    execution.errors = why.to_owned();
+}
+
 pub(super) fn count_dead_letter(execution: &Execution) {
     if execution.dead_lettered_at_ms.is_some() {
         counter!("larder_dead_letters_total").increment(1);

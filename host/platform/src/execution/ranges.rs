@@ -7,11 +7,10 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use larder_model::ids::EnrolmentId;
 use larder_model::state::Version;
 use larder_model::time::Millis;
 use larder_model::{Enrolment, ExecutionStatus, Fanout, StoredEvent, retries};
@@ -21,7 +20,7 @@ use larder_signals::Work;
 use larder_signals::crash::{self, Point};
 use larder_store::ledger::{CommitResult, Ended, Origin, RangePart, progress};
 use larder_store::state::Scope;
-use larder_store::{ClaimedRange, Waiting};
+use larder_store::{ClaimedRange, StateOf, Waiting};
 use metrics::counter;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -71,11 +70,14 @@ struct Page {
     event: Option<Arc<StoredEvent>>,
     savings: Arc<Savings>,
     enrolments: Vec<Enrolment>,
-    state: Option<BTreeMap<EnrolmentId, Arc<Entries>>>,
+    /// `None`: each run reads what it asks for.
+    state: Option<StateOf>,
     /// The next enrolment to run.
     next: AtomicUsize,
     /// What the outcomes so far write.
     bytes: AtomicUsize,
+    /// The CPU time of the runs so far.
+    cpu_ns: AtomicU64,
     /// No further run begins after this time.
     until: Instant,
 }
@@ -124,18 +126,15 @@ pub async fn run(executor: &Executor, mut range: ClaimedRange, runs: usize) -> a
             ready: ready.clone(),
             event: event.clone(),
             savings: savings.clone(),
-            state: state.map(|all| {
-                let of = |entries: Vec<(String, Vec<u8>, Version)>| {
-                    Arc::new(entries.into_iter().map(|(name, value, version)| (name, (value, version))).collect())
-                };
-                all.into_iter().map(|(enrolment, entries)| (enrolment, of(entries))).collect()
-            }),
+            state,
             enrolments,
             next: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
+            cpu_ns: AtomicU64::new(0),
             until,
         });
         let ended = page.clone().run_all(runs).await;
+        executor.fairness.spent(&fanout.partner, Duration::from_nanos(page.cpu_ns.load(Ordering::Relaxed)));
         let (count, wanted) = (ended.len(), page.enrolments.len());
         let whole = count == wanted && last.as_str() == range.until;
         if (count > 0 || whole) && !commit(executor, &mut range, &view, ended, whole).await? {
@@ -228,7 +227,7 @@ impl Page {
         self.next.load(Ordering::Relaxed).min(self.enrolments.len())
     }
 
-    async fn run_one(&self, at: usize) -> Ended {
+    async fn run_one(self: &Arc<Self>, at: usize) -> Ended {
         let (executor, enrolment, fanout) = (&self.executor, &self.enrolments[at], &self.range.fanout);
         let (ordinal, now) = (self.range.ordinal, executor.clock.now_ms());
         let mut execution = fanout.execution(ordinal, &enrolment.id, ExecutionStatus::Processing, now);
@@ -236,13 +235,13 @@ impl Page {
         let (event, enrolled) = (self.event.as_deref(), Some(enrolment.clone()));
         let mut job = Job::queued(self.view.clone(), execution, Origin::Range, event, enrolled, vec![]);
         let state: Arc<dyn backends::State> = match &self.state {
-            Some(all) => Arc::new(StateOfPage(all.get(&enrolment.id).cloned().unwrap_or_default())),
+            Some(_) => Arc::new(StateOfPage { page: self.clone(), at }),
             None => Arc::new(State::new(executor.store.clone(), job.scope())),
         };
         let run = self.ready.run(executor, &job, state, self.savings.clone());
         let outcome = self.ready.program.run(call(&mut job.input, Answer::Buffered, &None), run).await;
         crash::point(Point::Ran);
-        executor.fairness.spent(&fanout.partner, outcome.usage.cpu);
+        self.cpu_ns.fetch_add(outcome.usage.cpu.as_nanos() as u64, Ordering::Relaxed);
         outcome::prepare(executor, &job, Some(self.ready.deployment.clone()), outcome, None).await.0
     }
 }
@@ -336,10 +335,7 @@ async fn report(executor: &Executor, view: &FunctionView, group: &[Ended], resul
                 waiting += u64::from(ended.retry_at_ms.is_some());
             }
             CommitResult::Refused { why, dead_lettered } => {
-                execution.dead_lettered_at_ms = dead_lettered.then(|| executor.clock.now_ms());
-                execution.status = ExecutionStatus::Failed;
-                execution.response_status = 500;
-                execution.errors.clone_from(why);
+                outcome::refuse(executor, &mut execution, why, *dead_lettered);
             }
             CommitResult::Conflict => {
                 counter!("larder_state_conflicts_total").increment(1);
@@ -369,16 +365,22 @@ async fn report(executor: &Executor, view: &FunctionView, group: &[Ended], resul
     }
 }
 
-/// The state of one enrolment: names, values and versions.
-type Entries = BTreeMap<String, (Vec<u8>, Version)>;
+/// The state of one enrolment of a page, which was read with the page.
+struct StateOfPage {
+    page: Arc<Page>,
+    at: usize,
+}
 
-/// The state of an enrolment that was read with its page.
-struct StateOfPage(Arc<Entries>);
+impl StateOfPage {
+    fn entries(&self) -> Option<&BTreeMap<String, (Vec<u8>, Version)>> {
+        self.page.state.as_ref()?.get(&self.page.enrolments[self.at].id)
+    }
+}
 
 #[async_trait]
 impl backends::State for StateOfPage {
     async fn get(&self, key: &str) -> Result<Option<(Vec<u8>, Version)>, Error> {
-        Ok(self.0.get(key).cloned())
+        Ok(self.entries().and_then(|entries| entries.get(key)).cloned())
     }
 
     async fn list(
@@ -388,10 +390,8 @@ impl backends::State for StateOfPage {
         limit: u32,
     ) -> Result<Vec<(String, Vec<u8>, Version)>, Error> {
         let behind = after.filter(|after| *after >= prefix).map_or(Bound::Included(prefix), Bound::Excluded);
-        let entries = self.0.range::<str, _>((behind, Bound::Unbounded)).take_while(|(key, _)| key.starts_with(prefix));
-        Ok(entries
-            .take(limit as usize)
-            .map(|(key, (value, version))| (key.clone(), value.clone(), version.clone()))
-            .collect())
+        let all = self.entries().into_iter().flat_map(|entries| entries.range::<str, _>((behind, Bound::Unbounded)));
+        let listed = all.take_while(|(key, _)| key.starts_with(prefix)).take(limit as usize);
+        Ok(listed.map(|(key, (value, version))| (key.clone(), value.clone(), version.clone())).collect())
     }
 }

@@ -4,11 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dashmap::DashMap;
-use larder_model::ids::{EnrolmentId, EventId, ExecutionId, PartnerId};
+use larder_model::ids::{EnrolmentId, EventId, PartnerId};
 use larder_model::retries::RetryDecision;
 use larder_model::time::Millis;
-use larder_model::{Enrolment, EnrolmentStatus, Execution, StoredEvent, Trigger};
+use larder_model::{Enrolment, EnrolmentStatus, StoredEvent, Trigger};
 use larder_signals::Work;
 use larder_signals::crash::{self, Point};
 use larder_store::ledger::Origin;
@@ -16,21 +15,21 @@ use larder_store::{Claimed, Queue, Waiting};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::backlog;
-use crate::common::Common;
 use crate::execution::{self, Executor, Job as Run};
 use crate::jobs::driver::{Job, Next};
 use crate::jobs::fairness;
+use crate::jobs::leases::HeldExecutions;
 use crate::jobs::shares::Shares;
 
 /// Claims and runs executions. Executions in progress may finish when the process drains.
 pub struct Executions {
     executor: Executor,
-    held: HeldLeases,
+    held: HeldExecutions,
     permits: Arc<Semaphore>,
 }
 
 impl Executions {
-    pub fn new(executor: Executor, held: HeldLeases) -> Executions {
+    pub fn new(executor: Executor, held: HeldExecutions) -> Executions {
         let permits = Arc::new(Semaphore::new(executor.settings.worker.executions_max as usize));
         Executions { executor, held, permits }
     }
@@ -56,7 +55,7 @@ impl Job for Executions {
 /// Begins as many executions as there are permits. `first` is the first of them.
 async fn begin(
     executor: &Executor,
-    held: &HeldLeases,
+    held: &HeldExecutions,
     permits: &Arc<Semaphore>,
     first: OwnedSemaphorePermit,
 ) -> larder_store::Result<Next> {
@@ -87,7 +86,7 @@ async fn begin(
             None => permits.clone().acquire_owned().await.expect("never closed"),
         };
         let executor = executor.clone();
-        let held = held.hold(&claimed.execution);
+        let held = held.hold(&claimed.execution.id, &claimed.execution.partner);
         let context = context.clone();
         executor.life.clone().spawn_work("execution", async move {
             step(&executor, &context, claimed).await;
@@ -101,7 +100,12 @@ async fn begin(
 
 /// Claims executions for the partners that are next, each its share. A partner whose functions emit events faster than they
 /// can be routed is skipped.
-async fn claim(executor: &Executor, held: &HeldLeases, free: u32, now: Millis) -> larder_store::Result<Vec<Claimed>> {
+async fn claim(
+    executor: &Executor,
+    held: &HeldExecutions,
+    free: u32,
+    now: Millis,
+) -> larder_store::Result<Vec<Claimed>> {
     let worker = &executor.settings.worker;
     let shares = Shares::new(free, worker.executions_per_partner, held.by_partner());
     let rests = |waiting: &Waiting| backlog::emits_too_much(executor, waiting);
@@ -208,50 +212,4 @@ async fn run(executor: &Executor, context: &Context, claimed: Claimed) -> larder
         None => execution::execute(executor, job).await,
     };
     Ok(())
-}
-
-/// The leases of the executions that this process runs. Only these are renewed. An execution whose run failed, because the
-/// database was unavailable or the run panicked, is claimed again when its lease expires.
-#[derive(Clone, Default)]
-pub struct HeldLeases(Arc<DashMap<ExecutionId, PartnerId>>);
-
-/// The lease of one execution. Dropping it ends the renewals.
-struct Lease {
-    held: HeldLeases,
-    id: ExecutionId,
-}
-
-impl HeldLeases {
-    fn hold(&self, execution: &Execution) -> Lease {
-        self.0.insert(execution.id.clone(), execution.partner.clone());
-        Lease { held: self.clone(), id: execution.id.clone() }
-    }
-
-    /// The number of executions in progress, by partner.
-    fn by_partner(&self) -> HashMap<PartnerId, u32> {
-        let mut counts = HashMap::new();
-        for entry in self.0.iter() {
-            *counts.entry(entry.value().clone()).or_default() += 1;
-        }
-        counts
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.held.0.remove(&self.id);
-    }
-}
-
-/// Renews the leases in good time, for as long as the process lives.
-pub async fn renew(common: Common, held: HeldLeases) {
-    let lease = common.settings.worker.lease;
-    loop {
-        tokio::time::sleep(lease / 3).await;
-        let until = common.clock.now_ms() + lease.as_millis() as i64;
-        let ids: Vec<ExecutionId> = held.0.iter().map(|entry| entry.key().clone()).collect();
-        if let Err(err) = common.store.renew_leases(&common.holder, &ids, until).await {
-            tracing::error!(error = %err, "leases could not be renewed");
-        }
-    }
 }

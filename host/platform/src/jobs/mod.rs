@@ -2,7 +2,8 @@
 //!
 //! * [`driver`]: the loop of all jobs that poll the database for work.
 //! * [`executions`] claims due executions. [`fairness`] decides which partner is next, [`shares`] how many slots each gets.
-//! * [`events`] → executions and fan-outs. [`fanouts`] → executions. [`builds`]: uploads → artifacts.
+//!   [`leases`] renews what this process has claimed.
+//! * [`events`] → executions and fan-outs. [`fanouts`] claims and runs ranges of enrolments. [`builds`]: uploads → artifacts.
 //! * [`schedules`] and [`feeds`]: work that is due by the clock. [`retention`] removes what was deleted or is too old.
 
 pub mod builds;
@@ -12,6 +13,7 @@ pub mod executions;
 pub mod fairness;
 pub mod fanouts;
 pub mod feeds;
+pub mod leases;
 pub mod retention;
 pub mod schedules;
 pub mod shares;

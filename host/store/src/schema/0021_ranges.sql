@@ -1,4 +1,5 @@
--- A fan-out is claimed in ranges of enrolments. status is running, paused, completed or cancelled, and waiting is 1 while it is running.
+-- A fan-out is claimed in ranges of enrolments. status is running, paused, completed or cancelled. waiting is 1 while it is running, 2 while it
+-- is paused, and 0 once it has ended.
 ALTER TABLE fanouts ADD COLUMN status VARCHAR(16) NOT NULL DEFAULT 'running';
 ALTER TABLE fanouts ADD COLUMN reason VARCHAR(255);
 -- The number of enrolments, counted once.
@@ -6,6 +7,8 @@ ALTER TABLE fanouts ADD COLUMN expected BIGINT;
 -- Every enrolment is in a range; the number of ranges so far.
 ALTER TABLE fanouts ADD COLUMN claimed_all INT NOT NULL DEFAULT 0;
 ALTER TABLE fanouts ADD COLUMN ranges INT NOT NULL DEFAULT 0;
+-- It was paused because too many of its first runs failed. That happens once.
+ALTER TABLE fanouts ADD COLUMN judged INT NOT NULL DEFAULT 0;
 -- The runs of the ranges that are folded into this row: their rows are deleted when the fan-out ends.
 ALTER TABLE fanouts ADD COLUMN done BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE fanouts ADD COLUMN failed BIGINT NOT NULL DEFAULT 0;
