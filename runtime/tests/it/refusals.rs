@@ -86,7 +86,12 @@ async fn compiler_that_exceeds_its_limits_is_stopped() {
     };
     let rejected = compile(&|it| it.compile_memory_bytes = 24 << 20).await;
     assert!(matches!(&rejected, CompileError::Rejected(why) if why.contains("more than 24 MiB")), "{rejected}");
-    let rejected = compile(&|it| it.compile_deadline = Duration::from_millis(1)).await;
+    // One that gets no time: a fast machine would be done within any short deadline.
+    let rejected = compile(&|it| {
+        it.compiler = vec!["sleep".into(), "60".into()];
+        it.compile_deadline = Duration::from_millis(1);
+    })
+    .await;
     // No CPU time was used up: that says nothing about the upload.
     assert!(matches!(&rejected, CompileError::Late(why) if why.contains("within 0.01 s")), "{rejected}");
     // A compiler that is not there or not a compiler is our fault, not the upload's.
