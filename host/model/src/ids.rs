@@ -76,6 +76,8 @@ id! {
     FanoutId
     /// A range of a fan-out.
     RangeId
+    /// The records of many runs in one value.
+    PackId
 }
 
 impl PartnerId {

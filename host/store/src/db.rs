@@ -35,6 +35,7 @@ pub(super) const SCHEMA: &[(i64, &str)] = &[
     (18, include_str!("schema/0018_leads.sql")),
     (20, include_str!("schema/0020_deploys_and_deliveries.sql")),
     (21, include_str!("schema/0021_ranges.sql")),
+    (22, include_str!("schema/0022_packs.sql")),
 ];
 
 #[derive(Clone)]
@@ -460,4 +461,4 @@ macro_rules! value_from_id {
         }
     )*};
 }
-value_from_id! { PartnerId KeyId FunctionId DeploymentId VariableId EnrolmentId EventId ExecutionId FanoutId RangeId }
+value_from_id! { PartnerId KeyId FunctionId DeploymentId VariableId EnrolmentId EventId ExecutionId FanoutId RangeId PackId }

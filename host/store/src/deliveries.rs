@@ -65,6 +65,11 @@ impl Store {
             SELECT function_id, status, COUNT(*) FROM (SELECT function_id, status FROM executions
                 WHERE partner_id = ? AND event_row = ? LIMIT {COUNTED_MAX}) AS counted GROUP BY function_id, status"
         );
+        let packed = format!(
+            "-- packed_executions_of_event
+            SELECT function_id, CAST(SUM(runs) AS SIGNED INTEGER) FROM (SELECT function_id, runs FROM execution_packs
+                WHERE partner_id = ? AND event_row = ? LIMIT {COUNTED_MAX}) AS counted GROUP BY function_id"
+        );
         let mut all: BTreeMap<FunctionId, Delivery> = BTreeMap::new();
         for row in self.db.rows(FANOUTS, args![partner, event]).await? {
             let expanding = row.flag(1)?;
@@ -73,10 +78,15 @@ impl Store {
                 Delivery { per_enrolment: true, expanding, ..Delivery::default() },
             );
         }
+        // All of them are completed.
+        for row in self.db.rows(&packed, args![partner, event]).await? {
+            let of = all.entry(row.id(0, "execution_packs.function_id")?).or_default();
+            *of.executions.entry(ExecutionStatus::Completed.word()).or_default() += row.int(1)? as u64;
+        }
         for row in self.db.rows(&executions, args![partner, event]).await? {
             let status = row.parse(1, "executions.status", ExecutionStatus::from_word)?;
             let of = all.entry(row.id(0, "executions.function_id")?).or_default();
-            of.executions.insert(status.word(), row.int(2)? as u64);
+            *of.executions.entry(status.word()).or_default() += row.int(2)? as u64;
         }
         Ok(all)
     }

@@ -10,7 +10,7 @@ use larder_model::{Execution, ExecutionStatus, RequestRecord, Trigger, json};
 
 use crate::db::{Lock, Row, Tx, Value, by_partner, one_of};
 use crate::listing::{self, Column, Kind, Listing, Page, Source};
-use crate::{Error, Result, Store, args};
+use crate::{Error, Result, Store, args, packs};
 
 pub(super) const COLUMNS: &str = "partner_id, id, function_id, deployment_id, trigger_kind, status, trigger_key, event_row, enrolment_id, \
     nominal_at_ms, late_ms, scheduled_at_ms, request, attempt, response_status, response_headers, logs, errors, wall_us, cpu_us, \
@@ -235,7 +235,10 @@ impl Store {
         id: &ExecutionId,
     ) -> Result<Option<Execution>> {
         let scope = vec![("partner_id", partner.into()), ("function_id", function.into())];
-        listing::one(&self.db, &SOURCE, scope, id, execution).await
+        match listing::one(&self.db, &SOURCE, scope, id, execution).await? {
+            None => packs::find(&self.db, partner, function, id).await,
+            found => Ok(found),
+        }
     }
 
     pub async fn list_executions(
@@ -244,6 +247,9 @@ impl Store {
         function: &FunctionId,
         listing: &Listing,
     ) -> Result<Page<Execution>> {
+        if self.has_packs(partner, function).await? {
+            return packs::list::merged(self, partner, function, listing).await;
+        }
         let scope = vec![("partner_id", partner.into()), ("function_id", function.into())];
         listing::list(&self.lists, &SOURCE, scope, listing, execution).await
     }
@@ -259,7 +265,10 @@ impl Store {
             .tx("delete_execution", &(partner, function, id), |tx, (partner, function, id)| {
                 Box::pin(async move {
                     let rows = tx.locked(Lock::Exclusive, STATUS, args![*partner, *function, *id]).await?;
-                    let Some(row) = rows.first() else { return Err(Error::NotFound { what: "execution" }) };
+                    let Some(row) = rows.first() else {
+                        let packed = packs::delete_one(tx, partner, function, id).await?;
+                        return if packed { Ok(()) } else { Err(Error::NotFound { what: "execution" }) };
+                    };
                     let failed = row.int(1)? > 0 || row.maybe_int(2)?.is_some();
                     match row.text(0)?.as_str() {
                         "waiting" if !failed => Err(Error::Conflict { key: "execution".into() }),

@@ -10,6 +10,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use larder_model::ids::{FunctionId, PartnerId};
 use larder_model::settings;
@@ -34,6 +35,7 @@ pub mod ledger;
 pub mod listing;
 mod mariadb;
 mod master_keys;
+mod packs;
 mod partners;
 mod ranges;
 mod removals;
@@ -91,6 +93,7 @@ pub struct Store {
     pub(crate) ledger: Db,
     /// Connections for list calls, whose statements end at `database.list_timeout`. They are used only to read.
     lists: Db,
+    list_timeout: Duration,
     warnings: Arc<[String]>,
     /// The unique name of this process.
     process: Arc<str>,
@@ -112,7 +115,7 @@ impl Store {
             (Db::MariaDb(db), Db::MariaDb(ledger), Db::MariaDb(lists), warnings)
         };
         db.migrate().await?;
-        Ok(Store { db, ledger, lists, warnings: warnings.into(), process: ledger::process().into() })
+        Ok(Store { db, ledger, lists, list_timeout, warnings: warnings.into(), process: ledger::process().into() })
     }
 
     /// Returns the query plans of a partner's lists (see [`listing::plans`]): a test checks that an index serves each of
@@ -126,6 +129,7 @@ impl Store {
             (&deployments::SOURCE, &of_function, vec![], deployments::FILTERS),
             (&variables::SOURCE, &of_function, vec![], variables::FILTERS),
             (&executions::SOURCE, &of_function, vec![], executions::FILTERS),
+            (&packs::SOURCE, &of_function, vec![], packs::FILTERS),
             (&dead_letters::SOURCE, &of_partner, vec![dead_letters::only_dead_letters()], dead_letters::FILTERS),
             (&enrolments::SOURCE, &of_partner, vec![], enrolments::FILTERS),
             (&fanouts::SOURCE, &of_partner, vec![], fanouts::FILTERS),

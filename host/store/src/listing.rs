@@ -158,35 +158,90 @@ pub(super) async fn list<T>(
     listing: &Listing,
     row: impl Fn(&Row) -> Result<T>,
 ) -> Result<Page<T>> {
-    let query = Query::new(source, scope, listing);
-    let total = if listing.total {
-        let (sql, args) = query.count();
-        db.row(&sql, args).await?.map_or(Ok(0), |row| row.int(0))?
-    } else {
-        0
-    };
+    let total = if listing.total { count(db, source, scope.clone(), listing).await? } else { 0 };
+    let query = Query::new(source, scope.clone(), listing);
     let at = match query.cursor() {
         Some((sql, args)) => Some(db.row(&sql, args).await?.ok_or(Error::NotFound { what: "cursor" })?.0),
         None => None,
     };
-    let (sql, args) = query.page(at);
-    let mut rows = db.page(&sql, args, PAGE_BYTES_MAX).await?;
-    let long = source.columns.split(", ").enumerate().filter(|(_, column)| source.long.contains(column));
-    for (at, _) in long {
-        rows.iter_mut().for_each(|row| shorten(&mut row.0[at], query.chars));
-    }
-    let mut rows = rows.iter().map(row).collect::<Result<Vec<T>>>()?;
+    let shown = Listing { limit: listing.limit.min(Listing::LIMIT_MAX), ..listing.clone() };
+    let mut rows = page(db, source, scope, &shown, at, row).await?;
     if query.before {
         rows.reverse();
     }
-    Ok(Page { total: total as u64, rows })
+    Ok(Page { total, rows })
+}
+
+/// Counts the matching rows, up to [`Listing::COUNT_MAX`].
+pub(super) async fn count(
+    db: &Db,
+    source: &Source,
+    scope: Vec<(&'static str, Value)>,
+    listing: &Listing,
+) -> Result<u64> {
+    let (sql, args) = Query::new(source, scope, listing).count();
+    Ok(db.row(&sql, args).await?.map_or(Ok(0), |row| row.int(0))? as u64)
+}
+
+/// Sums a column up over the first [`Listing::COUNT_MAX`] matching rows.
+pub(super) async fn sum(
+    db: &Db,
+    source: &Source,
+    scope: Vec<(&'static str, Value)>,
+    listing: &Listing,
+    column: &'static str,
+) -> Result<u64> {
+    let (sql, args) = Query::new(source, scope, listing).sum(column);
+    Ok(db.row(&sql, args).await?.map_or(Ok(0), |row| row.int(0))? as u64)
+}
+
+/// Reads the rows of a page that starts behind these values of the order's columns, in the order of [`orders`].
+pub(super) async fn page<T>(
+    db: &Db,
+    source: &Source,
+    scope: Vec<(&'static str, Value)>,
+    listing: &Listing,
+    behind: Option<Vec<Value>>,
+    row: impl Fn(&Row) -> Result<T>,
+) -> Result<Vec<T>> {
+    let (sql, args) = Query::new(source, scope, listing).page(behind);
+    let mut rows = db.page(&sql, args, PAGE_BYTES_MAX).await?;
+    let chars = text_chars(source, listing);
+    let long = source.columns.split(", ").enumerate().filter(|(_, column)| source.long.contains(column));
+    for (at, _) in long {
+        for row in &mut rows {
+            if let Value::Text(text) = &mut row.0[at] {
+                shorten_text(text, chars);
+            }
+        }
+    }
+    rows.iter().map(row).collect()
+}
+
+/// The columns by which a list is ordered, up to one that is unique. Backwards, if its page ends before the cursor.
+pub(super) fn orders(source: &Source, listing: &Listing) -> Vec<Order> {
+    let mut orders = listing.orders.clone();
+    let newest_first = orders.last().is_some_and(|order| order.column == "created_at_ms" && order.descending);
+    for column in ["created_at_ms", source.id] {
+        if !orders.iter().any(|order| order.column == column) {
+            orders.push(Order { column, descending: newest_first });
+        }
+    }
+    if matches!(&listing.cursor, Some((_, true))) {
+        orders.iter_mut().for_each(|order| order.descending = !order.descending);
+    }
+    orders
+}
+
+/// The maximum characters of each long text of a page.
+pub(super) fn text_chars(source: &Source, listing: &Listing) -> usize {
+    let texts = (listing.limit.max(1) as usize).saturating_mul(source.long.len().max(1));
+    (PAGE_CHARS / texts).clamp(*TEXT_CHARS.start(), *TEXT_CHARS.end())
 }
 
 /// Truncates a text that has more than `chars` characters, and marks it.
-fn shorten(value: &mut Value, chars: usize) {
-    if let Value::Text(text) = value
-        && let Some((at, _)) = text.char_indices().nth(chars)
-    {
+pub(super) fn shorten_text(text: &mut String, chars: usize) {
+    if let Some((at, _)) = text.char_indices().nth(chars) {
         text.truncate(at);
         text.push_str(SHORTENED);
     }
@@ -229,19 +284,8 @@ impl<'l> Query<'l> {
             };
             clause.push(&part.text, part.args);
         }
-        let mut orders = listing.orders.clone();
-        let newest_first = orders.last().is_some_and(|order| order.column == "created_at_ms" && order.descending);
-        for column in ["created_at_ms", source.id] {
-            if !orders.iter().any(|order| order.column == column) {
-                orders.push(Order { column, descending: newest_first });
-            }
-        }
+        let (orders, chars) = (orders(source, listing), text_chars(source, listing));
         let before = matches!(&listing.cursor, Some((_, true)));
-        if before {
-            orders.iter_mut().for_each(|order| order.descending = !order.descending);
-        }
-        let texts = (listing.limit.max(1) as usize).saturating_mul(source.long.len().max(1));
-        let chars = (PAGE_CHARS / texts).clamp(*TEXT_CHARS.start(), *TEXT_CHARS.end());
         Query { source, listing, clause, orders, before, chars, sign }
     }
 
@@ -249,6 +293,17 @@ impl<'l> Query<'l> {
     fn count(&self) -> (String, Vec<Value>) {
         let sql = format!(
             "-- count_{}\n SELECT COUNT(*) FROM (SELECT 1 FROM {}{} LIMIT {}) AS counted",
+            self.source.name,
+            self.source.table,
+            self.clause.sql(),
+            Listing::COUNT_MAX
+        );
+        (sql, self.clause.args.clone())
+    }
+
+    fn sum(&self, column: &str) -> (String, Vec<Value>) {
+        let sql = format!(
+            "-- sum_{}\n SELECT CAST(COALESCE(SUM({column}), 0) AS SIGNED INTEGER) FROM (SELECT {column} FROM {}{} LIMIT {}) AS counted",
             self.source.name,
             self.source.table,
             self.clause.sql(),
@@ -297,7 +352,7 @@ impl<'l> Query<'l> {
             columns.join(", "),
             clause.sql(),
             ordered.join(", "),
-            self.listing.limit.min(Listing::LIMIT_MAX),
+            self.listing.limit,
             self.listing.offset
         );
         (sql, clause.args)

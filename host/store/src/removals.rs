@@ -46,6 +46,7 @@ const OF_FUNCTION: &[Part] = &[
     Part { table: "fanouts", key: "id" },
     Part { table: "fanout_ranges", key: "id" },
     Part { table: "executions", key: "id" },
+    Part { table: "execution_packs", key: "id" },
     Part { table: "variables", key: "id" },
     Part { table: "enrolments", key: "id" },
 ];

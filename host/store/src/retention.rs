@@ -35,6 +35,9 @@ pub const EVENTS: Aged = Aged {
             AND fanouts.status IN ('running', 'paused'))",
 };
 
+/// The packed records of executions, all of which have ended.
+pub const PACKS: Aged = Aged { table: "execution_packs", id: "id", goes: "1 = 1" };
+
 /// Fan-outs that have ended.
 pub const FANOUTS: Aged = Aged { table: "fanouts", id: "id", goes: "status IN ('completed', 'cancelled')" };
 

@@ -26,6 +26,7 @@ const COUNTED: &[Counted] = &[
         key: &["id"],
         bytes: "COALESCE(OCTET_LENGTH(body), 0) + OCTET_LENGTH(logs) + OCTET_LENGTH(errors)",
     },
+    Counted { table: "execution_packs", key: &["id"], bytes: "text_bytes" },
     Counted {
         table: "state",
         key: &["function_id", "enrolment_id", "name"],

@@ -472,3 +472,109 @@ both!(a_claim_goes_to_the_partner_that_has_used_the_least_time, async |on| {
     let others = claimed[..8].iter().filter(|other| **other).count();
     assert_eq!(others, 6, "{claimed:?}");
 });
+
+/// All executions of the probe that a list with these queries gives, page by page, forwards or backwards.
+async fn paged(api: &Api, queries: &[Value], cursor: &str) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    loop {
+        let mut asked = [queries, &[json!({ "method": "limit", "values": [70] })]].concat();
+        if let Some(last) = if cursor == "cursorAfter" { all.last() } else { all.first() } {
+            asked.push(json!({ "method": cursor, "values": [last] }));
+        }
+        let page = api.list("/functions/probe/executions", &asked).await.is(200);
+        let ids = page["executions"].as_array().unwrap().iter().map(|e| e["$id"].as_str().unwrap().to_owned());
+        let ids: Vec<String> = ids.collect();
+        let full = ids.len() == 70;
+        all = if cursor == "cursorAfter" { [all, ids].concat() } else { [ids, all].concat() };
+        if !full {
+            return all;
+        }
+    }
+}
+
+both!(packed_records_are_read_like_rows, async |on| {
+    let larder = Larder::start_on(on).await;
+    let api = larder.api();
+    probe(&api, 150).await;
+    api.event("saved", "probe.slow", None, json!({ "ms": 0 })).await.is(202);
+    let saved = with_status(&api, "completed").await;
+    // Failed runs are rows of their own.
+    api.event("rejected", "probe.reject", None, json!({})).await.is(202);
+    eventually("the second fan-out", async || {
+        let fanouts = api.get("/fanouts").await.is(200);
+        let ended = fanouts["fanouts"].as_array()?.iter().filter(|one| one["status"] == "completed").count();
+        (ended == 2).then_some(())
+    })
+    .await;
+    let whole =
+        api.list("/functions/probe/executions", &[json!({ "method": "limit", "values": [5_000] })]).await.is(200);
+    assert_eq!(whole["total"], 300);
+    let all = whole["executions"].as_array().unwrap().clone();
+    assert_eq!(all.len(), 300);
+    let counted = |name: &str, value: &Value| all.iter().filter(|e| e[name] == *value).count();
+    assert_eq!((counted("status", &json!("completed")), counted("eventId", &saved["eventId"])), (150, 150));
+
+    // Filters find what they find in rows: alone, nested, of what records have in common and of what each has for itself.
+    let equal =
+        |attribute: &str, value: &Value| json!({ "method": "equal", "attribute": attribute, "values": [value] });
+    let one = all.iter().find(|e| e["status"] == "completed").unwrap();
+    let or = json!({ "method": "or", "values": [equal("$id", &one["$id"]), equal("status", &json!("failed"))] });
+    let ids = |matching: &dyn Fn(&Value) -> bool| -> std::collections::BTreeSet<String> {
+        all.iter().filter(|e| matching(e)).map(|e| e["$id"].as_str().unwrap().to_owned()).collect()
+    };
+    let duration = |e: &Value| e["duration"].as_f64().unwrap();
+    let slowest = all.iter().map(duration).fold(0.0, f64::max);
+    let half = json!({ "method": "greaterThan", "attribute": "duration", "values": [slowest / 2.0] });
+    let code = json!({ "method": "between", "attribute": "responseStatusCode", "values": [200, 299] });
+    for (query, matching) in [
+        (equal("$id", &one["$id"]), &(|e: &Value| e["$id"] == one["$id"]) as &dyn Fn(&Value) -> bool),
+        (equal("status", &json!("completed")), &|e| e["status"] == "completed"),
+        (equal("status", &json!("failed")), &|e| e["status"] == "failed"),
+        (equal("eventId", &saved["eventId"]), &|e| e["eventId"] == saved["eventId"]),
+        (equal("enrolmentId", &one["enrolmentId"]), &|e| e["enrolmentId"] == one["enrolmentId"]),
+        (equal("deploymentId", &one["deploymentId"]), &|e| e["deploymentId"] == one["deploymentId"]),
+        (equal("trigger", &json!("http")), &|e| e["trigger"] == "http"),
+        (or, &|e| e["$id"] == one["$id"] || e["status"] == "failed"),
+        (half, &|e| duration(e) > slowest / 2.0),
+        (code, &|e| (200..300).contains(&e["responseStatusCode"].as_u64().unwrap())),
+    ] {
+        let wanted = ids(matching);
+        let found = paged(&api, std::slice::from_ref(&query), "cursorAfter").await;
+        assert_eq!(found.len(), wanted.len(), "{query}");
+        assert_eq!(found.into_iter().collect::<std::collections::BTreeSet<_>>(), wanted, "{query}");
+        assert_eq!(api.list("/functions/probe/executions", &[query]).await.is(200)["total"], wanted.len());
+    }
+
+    // Every order pages over each once, in both directions.
+    for attribute in larder_store::filters::EXECUTIONS.iter().map(|column| column.attribute) {
+        for method in ["orderAsc", "orderDesc"] {
+            let order = json!({ "method": method, "attribute": attribute });
+            let forth = paged(&api, std::slice::from_ref(&order), "cursorAfter").await;
+            assert_eq!(forth.len(), 300, "{order}");
+            let last = [order.clone(), json!({ "method": "cursorBefore", "values": [forth.last().unwrap()] })];
+            let back = api.list("/functions/probe/executions", &last).await.is(200);
+            let back = back["executions"].as_array().unwrap().iter().map(|e| e["$id"].as_str().unwrap());
+            assert!(back.eq(forth[274..299].iter().map(String::as_str)), "{order}");
+            let skip = [order.clone(), json!({ "method": "offset", "values": [145] })];
+            let skipped = api.list("/functions/probe/executions", &skip).await.is(200);
+            assert_eq!(skipped["executions"][0]["$id"], forth[145], "{order}");
+        }
+    }
+
+    let far = json!({ "method": "offset", "values": [5_001] });
+    api.list("/functions/probe/executions", &[far]).await.is_error(400, "general_query_invalid");
+
+    // Each alone, by its id; where the event went; and what is deleted is gone from all of them.
+    let id = one["$id"].as_str().unwrap();
+    let path = format!("/functions/probe/executions/{id}");
+    let alone = api.get(&path).await.is(200);
+    assert_eq!(alone, *one);
+    let deliveries = async || api.get(&format!("/events/{}", saved["eventId"].as_str().unwrap())).await.is(200);
+    assert_eq!(deliveries().await["deliveries"][0]["executions"]["completed"], 150);
+    api.delete(&path).await.is(204);
+    api.get(&path).await.is_error(404, "execution_not_found");
+    api.delete(&path).await.is_error(404, "execution_not_found");
+    assert_eq!(api.executions("probe").await.len(), 299);
+    assert_eq!(deliveries().await["deliveries"][0]["executions"]["completed"], 149);
+    api.get("/functions/probe/executions/none").await.is_error(404, "execution_not_found");
+});

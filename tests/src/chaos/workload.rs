@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use crate::{Api, Random, guests};
 
-pub const SAVERS: u64 = 20;
-pub const TOPICS: u64 = 4;
+/// Enough for each topic that the records of a fan-out are packed.
+pub const SAVERS: u64 = 72;
+pub const TOPICS: u64 = 2;
 /// Attempts of the function that never succeeds.
 pub const NEVER_ATTEMPTS: u64 = 3;
 /// Between two items of one sender.

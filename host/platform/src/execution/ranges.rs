@@ -70,6 +70,8 @@ struct Page {
     event: Option<Arc<StoredEvent>>,
     savings: Arc<Savings>,
     enrolments: Vec<Enrolment>,
+    /// When its executions were created: at the same time, so that their records can be packed.
+    created_at_ms: Millis,
     /// `None`: each run reads what it asks for.
     state: Option<StateOf>,
     /// The next enrolment to run.
@@ -128,6 +130,7 @@ pub async fn run(executor: &Executor, mut range: ClaimedRange, runs: usize) -> a
             savings: savings.clone(),
             state,
             enrolments,
+            created_at_ms: executor.clock.now_ms(),
             next: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             cpu_ns: AtomicU64::new(0),
@@ -229,8 +232,8 @@ impl Page {
 
     async fn run_one(self: &Arc<Self>, at: usize) -> Ended {
         let (executor, enrolment, fanout) = (&self.executor, &self.enrolments[at], &self.range.fanout);
-        let (ordinal, now) = (self.range.ordinal, executor.clock.now_ms());
-        let mut execution = fanout.execution(ordinal, &enrolment.id, ExecutionStatus::Processing, now);
+        let (ordinal, created) = (self.range.ordinal, self.created_at_ms);
+        let mut execution = fanout.execution(ordinal, &enrolment.id, ExecutionStatus::Processing, created);
         execution.attempt = 1;
         let (event, enrolled) = (self.event.as_deref(), Some(enrolment.clone()));
         let mut job = Job::queued(self.view.clone(), execution, Origin::Range, event, enrolled, vec![]);

@@ -157,6 +157,7 @@ async fn sweep(retention: &Retention) -> larder_store::Result<u64> {
     }
     let aged = before(records.events_kept());
     Ok(rows
+        + sweep_aged(retention, &retention::PACKS, before(records.retention)).await?
         + sweep_aged(retention, &retention::FANOUTS, aged).await?
         + sweep_aged(retention, &retention::EVENTS, aged).await?)
 }

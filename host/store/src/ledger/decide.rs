@@ -12,7 +12,7 @@ use super::{CommitResult, Ended, Origin};
 use crate::db::Value;
 use crate::event_roots::Descendants;
 use crate::state::Scope;
-use crate::{args, events, executions};
+use crate::{args, events, executions, packs};
 
 /// The state of a group that is being committed.
 pub(super) struct Commit<'a> {
@@ -48,6 +48,9 @@ pub(super) struct Rows {
     /// Runs of a range that are executions of their own from now on.
     pub(super) waiting: Vec<(Execution, Millis)>,
     pub(super) inserted: Vec<Vec<Value>>,
+    /// Records of a range that packs can have.
+    pub(super) packable: Vec<Execution>,
+    pub(super) packs: Vec<Vec<Value>>,
     pub(super) transactions: Vec<Vec<Value>>,
     pub(super) events: Vec<Vec<Value>>,
 }
@@ -227,11 +230,19 @@ impl Commit<'_> {
             (Origin::Range, Some(at)) if execution.dead_lettered_at_ms.is_none() => {
                 self.rows.waiting.push((execution, at))
             }
+            (Origin::Range, _) if packs::is_packable(&execution) => self.rows.packable.push(execution),
             (Origin::Call | Origin::Range, _) => self.rows.inserted.push(executions::row(&execution)),
             (Origin::Row(_), Some(at)) => self.rows.retried.push((execution, at)),
             (Origin::Row(_), None) if execution.dead_lettered_at_ms.is_some() => self.rows.dead_letters.push(execution),
             (Origin::Row(_), None) => self.rows.ended.push(execution),
         }
+    }
+
+    /// Packs the records that can be packed, once all outcomes are decided.
+    pub(super) fn pack(&mut self) {
+        let (packs, few) = packs::pack(std::mem::take(&mut self.rows.packable), self.clock);
+        self.rows.packs = packs;
+        self.rows.inserted.extend(few.iter().map(executions::row));
     }
 
     /// Collects the rows of the transactions and events. Returns whether there are events.

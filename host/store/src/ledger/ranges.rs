@@ -79,8 +79,11 @@ async fn write(tx: &mut Tx<'_>, part: &RangePart<'_>, clock: &Clock) -> Result<O
     let neighbours = if part.range.fanout.topic.is_none() { Neighbours::Yes } else { Neighbours::Unknown };
     let mut commit = Commit::load(tx, part.group, part.refused, neighbours, clock).await?;
     // A thousand decisions take milliseconds, in which other tasks run on another thread.
-    let results: Vec<CommitResult> =
-        tokio::task::block_in_place(|| part.group.iter().map(|ended| commit.decide(ended)).collect());
+    let results: Vec<CommitResult> = tokio::task::block_in_place(|| {
+        let results = part.group.iter().map(|ended| commit.decide(ended)).collect();
+        commit.pack();
+        results
+    });
     let lease_until = (part.to < part.range.until.as_str()).then_some(commit.now + part.lease);
     commit.write(tx).await?;
     ranges::advance(tx, part.range, part.to, progress(part.group, &results), lease_until).await?;

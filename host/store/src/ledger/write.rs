@@ -6,7 +6,7 @@ use super::decide::Commit;
 use super::load::{EntryValue, StateEntry};
 use crate::db::{Tx, Value};
 use crate::state::{self, Scope};
-use crate::{Result, args, events, executions};
+use crate::{Result, args, events, executions, packs};
 
 impl Commit<'_> {
     pub(super) async fn write(self, tx: &mut Tx<'_>) -> Result<()> {
@@ -19,6 +19,7 @@ impl Commit<'_> {
             executions::retry(tx, execution, *at).await?;
         }
         executions::insert_ended(tx, self.rows.inserted).await?;
+        packs::insert(tx, self.rows.packs).await?;
         executions::insert_waiting(tx, &self.rows.waiting).await?;
         let transactions =
             format!("-- insert_transactions\n INSERT INTO transactions ({})", crate::transactions::COLUMNS);
