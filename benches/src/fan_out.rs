@@ -1,8 +1,14 @@
 //! Fan-outs: from the event to the last commit, beside bare inserts of the same rows on the same server in the same rounds.
 //!
-//! The server is a private MariaDB on a disk, durable at each commit. The bare side writes what a run leaves behind, the row of
-//! its execution and that of its transaction, with the indexes of Larder's own tables, in transactions of [`BATCH`] savers over
-//! [`BARE_CONNECTIONS`] connections. It runs no guest and reads nothing.
+//! The server is a private MariaDB on a disk, durable at each commit. The bare side writes what runs leave behind with the
+//! indexes of Larder's own tables, in transactions of [`BATCH`] savers over [`BARE_CONNECTIONS`] connections: transactions, and
+//! records as Larder packs them; and once more with a row for each record. It runs no guest and reads nothing.
+//!
+//! [`kills`]: the same while workers are killed. [`plans`]: the plan of each statement. [`rows`]: the rows as SQL.
+
+mod kills;
+mod plans;
+mod rows;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,9 +17,10 @@ use anyhow::Context;
 use larder_tests::services::{Database, MariaDb};
 use larder_tests::{Api, Larder, Options, guests};
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts, Params, Value};
+use mysql_async::{Conn, Opts};
 use serde_json::json;
 
+use self::rows::{EXECUTION, PACK, PACKED, TRANSACTION, enrol, execution, insert, pack, transaction};
 use crate::load::{self, Connection};
 use crate::measure::{median, quantile};
 use crate::{guests::HELLO_PATH, machine, say};
@@ -21,8 +28,14 @@ use crate::{guests::HELLO_PATH, machine, say};
 const BATCH: usize = 1_000;
 const BARE_CONNECTIONS: usize = 2;
 const PARTNER: &str = "demo";
-/// The buffer pool and the redo log, so that neither decides.
-const SERVER: [&str; 2] = ["--innodb-buffer-pool-size=1G", "--innodb-log-file-size=512M"];
+/// The buffer pool and the redo log, so that neither decides; and a log of all statements, which [`plans`] turns on.
+const SERVER: [&str; 5] = [
+    "--innodb-buffer-pool-size=1G",
+    "--innodb-log-file-size=512M",
+    "--long-query-time=0",
+    "--slow-query-log=ON",
+    "--log-output=NONE",
+];
 const PATIENCE: Duration = Duration::from_secs(1_800);
 const NEIGHBOUR_PAUSE: Duration = Duration::from_millis(5);
 
@@ -48,8 +61,8 @@ pub async fn run(quick: bool, rounds: u32) -> anyhow::Result<()> {
     println!("fan-outs on MariaDB, durable at each commit, beside bare inserts of the same rows");
     println!("{}", machine::facts());
     println!(
-        "{:>9}  {:<18} {:>8} {:>9} {:>9} {:>6}  {:>7} {:>7}  {:>8}",
-        "savers", "runs", "seconds", "per s", "bare/s", "ratio", "cpu", "db cpu", "peak MiB"
+        "{:>9}  {:<18} {:>8} {:>9} {:>9} {:>6} {:>9} {:>6}  {:>7} {:>7}  {:>8}",
+        "savers", "runs", "seconds", "per s", "bare/s", "ratio", "as rows/s", "ratio", "cpu", "db cpu", "peak MiB"
     );
     for size in sizes {
         // Large ones are slow enough to be steady.
@@ -57,36 +70,52 @@ pub async fn run(quick: bool, rounds: u32) -> anyhow::Result<()> {
         let mut bench = Bench::start(*size).await?;
         for save in [true, false] {
             let (mut seconds, mut rates, mut bare, mut ratios) = (vec![], vec![], vec![], vec![]);
+            let (mut as_rows, mut row_ratios) = (vec![], vec![]);
             let (mut cpu, mut database_cpu) = (vec![], vec![]);
             for _ in 0..rounds {
-                let inserted = *size as f64 / bench.bare(*size, save).await?;
+                let inserted = *size as f64 / bench.bare(*size, save, Records::Packed).await?;
+                let of_rows = *size as f64 / bench.bare(*size, save, Records::Rows).await?;
                 let taken = bench.fan_out(*size, save).await?;
                 let rate = *size as f64 / taken.seconds;
                 seconds.push(taken.seconds);
                 rates.push(rate);
                 bare.push(inserted);
                 ratios.push(rate / inserted);
+                as_rows.push(of_rows);
+                row_ratios.push(rate / of_rows);
                 cpu.push(taken.larder_cpu);
                 database_cpu.push(taken.database_cpu);
             }
             println!(
-                "{size:>9}  {:<18} {:>8.2} {:>9.0} {:>9.0} {:>6.2}  {:>7.2} {:>7.2}  {:>8}",
+                "{size:>9}  {:<18} {:>8.2} {:>9.0} {:>9.0} {:>6.2} {:>9.0} {:>6.2}  {:>7.2} {:>7.2}  {:>8}",
                 if save { "2 reads, 1 saving" } else { "2 reads, no effect" },
                 median(seconds),
                 median(rates),
                 median(bare),
                 median(ratios),
+                median(as_rows),
+                median(row_ratios),
                 median(cpu),
                 median(database_cpu),
                 bench.peak_mib()?
             );
+        }
+        if size == sizes.last().expect("there are sizes") {
+            plans::print(&mut bench, *size).await?;
         }
         if *size == 100_000 || (quick && *size == 10_000) {
             bench.beside_others(*size).await?;
             bench.fair_shares().await?;
         }
     }
-    Ok(())
+    kills::run(if quick { 10_000 } else { 100_000 }).await
+}
+
+/// How the bare side writes the records of runs.
+#[derive(Clone, Copy, PartialEq)]
+enum Records {
+    Packed,
+    Rows,
 }
 
 impl Bench {
@@ -139,9 +168,9 @@ impl Bench {
     }
 
     /// Inserts the same rows without Larder; returns the seconds.
-    async fn bare(&self, savers: usize, save: bool) -> anyhow::Result<f64> {
+    async fn bare(&self, savers: usize, save: bool, records: Records) -> anyhow::Result<f64> {
         let mut connection = self.database.connect().await;
-        for table in ["executions", "transactions"] {
+        for table in ["executions", "execution_packs", "transactions"] {
             connection.query_drop(format!("DROP TABLE IF EXISTS bare_{table}")).await?;
             connection.query_drop(format!("CREATE TABLE bare_{table} LIKE {table}")).await?;
         }
@@ -153,7 +182,12 @@ impl Bench {
                 for from in (worker * BATCH..savers).step_by(BATCH * BARE_CONNECTIONS) {
                     connection.query_drop("START TRANSACTION").await?;
                     let numbers = from..(from + BATCH).min(savers);
-                    insert(&mut connection, "bare_executions", EXECUTION, numbers.clone().map(execution)).await?;
+                    let (packs, executions) =
+                        (numbers.clone().step_by(PACKED).map(pack), numbers.clone().map(execution));
+                    match records {
+                        Records::Packed => insert(&mut connection, "bare_execution_packs", PACK, packs).await?,
+                        Records::Rows => insert(&mut connection, "bare_executions", EXECUTION, executions).await?,
+                    }
                     if save {
                         insert(&mut connection, "bare_transactions", TRANSACTION, numbers.map(transaction)).await?;
                     }
@@ -214,8 +248,9 @@ impl Bench {
         }
         let begun = Instant::now();
         self.api.event("alone", "probe.spin", None, json!({ "rounds": CHEAP })).await.is(202);
-        let runs = "SELECT COUNT(*) FROM executions WHERE function_id = 'spin'";
-        while connection.query_first::<usize, _>(runs).await?.unwrap_or_default() < SAVERS {
+        let ended = json!({ "method": "equal", "attribute": "status", "values": ["completed"] });
+        let of = json!({ "method": "equal", "attribute": "functionId", "values": ["spin"] });
+        while self.api.list("/fanouts", &[of.clone(), ended.clone()]).await.is(200)["total"] != 1 {
             anyhow::ensure!(begun.elapsed() < PATIENCE, "it takes too long");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -225,23 +260,17 @@ impl Bench {
         }
         // The first thousand of each go alone.
         tokio::time::sleep(Duration::from_secs(3)).await;
-        let mut used = Vec::new();
-        for _ in 0..2 {
-            let sums: Vec<(String, u64, u64)> = connection
-                .query("SELECT partner_id, CAST(SUM(cpu_us) AS UNSIGNED), COUNT(*) FROM executions WHERE function_id = 'spin' GROUP BY partner_id ORDER BY partner_id")
-                .await?;
-            anyhow::ensure!(sums.len() == 2, "both have run: {sums:?}");
-            used.push(sums);
-            tokio::time::sleep(Duration::from_secs(10)).await;
-        }
-        let during = |at: usize| (used[1][at].1 - used[0][at].1, used[1][at].2 - used[0][at].2);
-        let ((cheap, cheap_runs), (dear, dear_runs)) = (during(0), during(1));
+        let before = [runs(&self.api).await, runs(&other).await];
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let after = [runs(&self.api).await, runs(&other).await];
+        let (cheap, dear) = (after[0] - before[0], after[1] - before[1]);
+        let (cheap_ms, dear_ms) = (mean_ms(&self.api).await, mean_ms(&other).await);
+        let (of_cheap, of_dear) = (cheap as f64 * cheap_ms, dear as f64 * dear_ms);
+        let percent = |part: f64| 100.0 * part / (of_cheap + of_dear);
         println!(
-            "fair shares over 10 s: {:.1} % of the CPU time for {cheap_runs} runs of {:.2} ms, {:.1} % for {dear_runs} runs of {:.2} ms",
-            100.0 * cheap as f64 / (cheap + dear) as f64,
-            cheap as f64 / cheap_runs.max(1) as f64 / 1e3,
-            100.0 * dear as f64 / (cheap + dear) as f64,
-            dear as f64 / dear_runs.max(1) as f64 / 1e3,
+            "fair shares over 10 s: {:.1} % of the CPU time for {cheap} runs of {cheap_ms:.2} ms, {:.1} % for {dear} runs of {dear_ms:.2} ms",
+            percent(of_cheap),
+            percent(of_dear),
         );
         Ok(())
     }
@@ -262,6 +291,23 @@ impl Bench {
     }
 }
 
+/// Committed runs of the newest fan-out.
+async fn runs(api: &Api) -> u64 {
+    let newest =
+        [json!({ "method": "orderDesc", "attribute": "$createdAt" }), json!({ "method": "limit", "values": [1] })];
+    api.list("/fanouts", &newest).await.is(200)["fanouts"][0]["done"].as_u64().unwrap_or_default()
+}
+
+/// The mean CPU time of the newest runs of `spin`.
+async fn mean_ms(api: &Api) -> f64 {
+    let newest =
+        [json!({ "method": "orderDesc", "attribute": "$createdAt" }), json!({ "method": "limit", "values": [2_000] })];
+    let list = api.list("/functions/spin/executions", &newest).await.is(200);
+    let times: Vec<f64> =
+        list["executions"].as_array().into_iter().flatten().filter_map(|one| one["cpuTime"].as_f64()).collect();
+    1e3 * times.iter().sum::<f64>() / times.len().max(1) as f64
+}
+
 /// How long calls of a function take, one every few milliseconds.
 async fn latencies(
     address: std::net::SocketAddr,
@@ -278,102 +324,4 @@ async fn latencies(
         tokio::time::sleep(NEIGHBOUR_PAUSE).await;
     }
     Ok(nanos)
-}
-
-/// Enrols the savers, each with two keys of state.
-async fn enrol(connection: &mut Conn, partner: &str, function: &str, savers: usize) -> anyhow::Result<()> {
-    const ENROLMENT: &str =
-        "partner_id, id, function_id, end_user, topic, settings, status, created_at_ms, updated_at_ms";
-    const STATE: &str = "partner_id, function_id, enrolment_id, name, value, version";
-    for from in (0..savers).step_by(BATCH) {
-        let numbers = from..(from + BATCH).min(savers);
-        connection.query_drop("START TRANSACTION").await?;
-        let enrolment = |n: usize| -> Vec<Value> {
-            let texts = [partner, &enrolment(function, n), function, &format!("saver-{n}"), "all", "{}", "active"]
-                .map(Value::from);
-            texts.into_iter().chain([1.into(), 1.into()]).collect()
-        };
-        insert(connection, "enrolments", ENROLMENT, numbers.clone().map(enrolment)).await?;
-        for (name, value) in [("count", "1"), ("sum", "100")] {
-            let state = |n: usize| -> Vec<Value> {
-                [partner, function, &self::enrolment(function, n), name, value, "version-0"].map(Value::from).to_vec()
-            };
-            insert(connection, "state", STATE, numbers.clone().map(state)).await?;
-        }
-        connection.query_drop("COMMIT").await?;
-    }
-    connection.query_drop("ANALYZE TABLE enrolments, state").await?;
-    Ok(())
-}
-
-fn enrolment(function: &str, n: usize) -> String {
-    format!("{function}-{n:020}")
-}
-
-const EXECUTION: &str = "partner_id, id, function_id, deployment_id, trigger_kind, status, trigger_key, event_row, enrolment_id, \
-    nominal_at_ms, late_ms, scheduled_at_ms, request, attempt, response_status, response_headers, logs, errors, wall_us, cpu_us, \
-    memory_peak_bytes, created_at_ms, updated_at_ms, failures, lost, buried_at_ms, host_failing_since_ms";
-
-fn execution(n: usize) -> Vec<Value> {
-    let id = format!("01kb9y{n:020}");
-    let null = || Value::NULL;
-    let request = r#"{"method":"","path":"","headers":[]}"#;
-    let mut row = vec![
-        PARTNER.into(),
-        id.into(),
-        "probe".into(),
-        "01kb9x00000000000000000000".into(),
-        "event".into(),
-        "completed".into(),
-        null(),
-        "01kb9w00000000000000000000".into(),
-        enrolment("probe", n).into(),
-        null(),
-        null(),
-        null(),
-        request.into(),
-        1.into(),
-        204.into(),
-        "[]".into(),
-        "".into(),
-        "".into(),
-    ];
-    row.extend([25, 25, 1_200_000, 1_795_262_400_000_i64, 1_795_262_400_000, 0, 0].map(Value::from));
-    row.extend([null(), null()]);
-    row
-}
-
-const TRANSACTION: &str =
-    "partner_id, id, execution_id, function_id, enrolment_id, end_user, amount_minor, currency, memo, created_at_ms";
-
-fn transaction(n: usize) -> Vec<Value> {
-    vec![
-        PARTNER.into(),
-        format!("01kb9y{n:020}-0").into(),
-        format!("01kb9y{n:020}").into(),
-        "probe".into(),
-        enrolment("probe", n).into(),
-        format!("saver-{n}").into(),
-        100.into(),
-        "SEK".into(),
-        "look-1".into(),
-        1_795_262_400_000_i64.into(),
-    ]
-}
-
-/// Inserts rows with as few statements as the server's limit of placeholders allows.
-async fn insert(
-    connection: &mut Conn,
-    table: &str,
-    columns: &str,
-    rows: impl Iterator<Item = Vec<Value>>,
-) -> anyhow::Result<()> {
-    const STATEMENT: usize = 250;
-    let rows: Vec<Vec<Value>> = rows.collect();
-    for rows in rows.chunks(STATEMENT) {
-        let marks = format!("({})", vec!["?"; rows[0].len()].join(", "));
-        let sql = format!("INSERT INTO {table} ({columns}) VALUES {}", vec![marks.as_str(); rows.len()].join(", "));
-        connection.exec_drop(sql, Params::Positional(rows.concat())).await?;
-    }
-    Ok(())
 }
