@@ -108,7 +108,7 @@ pub async fn run(quick: bool, rounds: u32) -> anyhow::Result<()> {
             bench.fair_shares().await?;
         }
     }
-    kills::run(if quick { 10_000 } else { 100_000 }).await
+    kills::run().await
 }
 
 /// How the bare side writes the records of runs.

@@ -11,11 +11,13 @@ use super::{PARTNER, PATIENCE, rows};
 use crate::say;
 
 /// Between two kills.
-const PERIOD: Duration = Duration::from_secs(2);
+const PERIOD: Duration = Duration::from_secs(1);
+const SAVERS: usize = 100_000;
 const WORKERS: usize = 2;
 
 /// Two workers, of which one after the other is killed without warning and started again.
-pub(super) async fn run(savers: usize) -> anyhow::Result<()> {
+pub(super) async fn run() -> anyhow::Result<()> {
+    let savers = SAVERS;
     say("workers that are killed");
     let database = Database::create().await;
     let mut cluster = Cluster::new(vec![

@@ -185,8 +185,8 @@ async fn active_enrolments_of(tx: &mut Tx<'_>, group: &[Ended]) -> Result<Active
         for end_users in parts(end_users.into_iter().map(Value::from)) {
             let sql = format!(
                 "-- active_enrolments
-                SELECT id, end_user FROM enrolments WHERE partner_id = ? AND function_id = ? AND end_user IN ({}) AND status = 'active'
-                ORDER BY end_user, topic",
+                SELECT id, end_user FROM enrolments /*! FORCE INDEX (enrolments_by_user) */
+                WHERE partner_id = ? AND function_id = ? AND end_user IN ({}) AND status = 'active' ORDER BY end_user, topic",
                 end_users.marks
             );
             for row in tx.locked(Lock::Exclusive, &sql, [args![partner, function], end_users.args].concat()).await? {
@@ -232,7 +232,7 @@ async fn saved_by(
                 let sql = format!(
                     "-- saved_within_period
                     SELECT end_user, CAST(SUM(amount_minor >> 32) AS SIGNED INTEGER), CAST(SUM(amount_minor & 4294967295) AS SIGNED INTEGER)
-                    FROM transactions
+                    FROM transactions /*! FORCE INDEX (transactions_by_saver) */
                     WHERE partner_id = ? AND function_id = ? AND end_user IN ({}) AND currency = ? AND created_at_ms > ?
                     GROUP BY end_user",
                     end_users.marks
