@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::PollSemaphore;
 
+use crate::instances::Taken;
+
 /// A run that has computed for longer than this is limited.
 pub const LONG: Duration = Duration::from_millis(5);
 /// How long a lane stays throttled after its runs last computed for more than their share.
@@ -48,8 +50,8 @@ fn permits(threads: usize) -> usize {
 /// What the runs of one tenant share.
 pub struct Lane {
     id: u64,
-    /// Memory that its runs may use now, by their limits.
-    pub(crate) reserved_bytes: AtomicU64,
+    /// What its runs have now, by their limits.
+    pub(crate) taken: Taken,
     limiter: Arc<Semaphore>,
     /// On the process's clock, in milliseconds.
     throttled_until: AtomicU64,
@@ -62,7 +64,7 @@ impl Default for Lane {
         static LANES: AtomicU64 = AtomicU64::new(0);
         Lane {
             id: LANES.fetch_add(1, Relaxed),
-            reserved_bytes: 0.into(),
+            taken: Taken::default(),
             limiter: Arc::new(Semaphore::new(permits(PROCESS.threads))),
             throttled_until: 0.into(),
             window: 0.into(),
@@ -78,7 +80,7 @@ impl Lane {
 
     /// Memory that its runs may use now, by their limits.
     pub fn reserved_bytes(&self) -> u64 {
-        self.reserved_bytes.load(Relaxed)
+        self.taken.memory_bytes.load(Relaxed)
     }
 
     /// One of its runs has computed for this long.
