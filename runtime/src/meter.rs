@@ -73,7 +73,7 @@ impl Meter {
                     return Poll::Pending;
                 };
                 permit = Some(granted);
-                if std::mem::take(&mut waited) {
+                if std::mem::take(&mut waited) && fairness::owes_the_executor() {
                     fairness::yield_to_executor(cx);
                     return Poll::Pending;
                 }
@@ -93,6 +93,7 @@ impl Meter {
             let poll = self.entered.spent_ns();
             self.spent_ns.fetch_add(poll, Relaxed);
             self.lane.spend(poll);
+            fairness::computed(poll);
             permit = None;
             polled
         });
