@@ -10,6 +10,7 @@
 //!
 //! The rule: **a permit is held within one poll only**, so nothing that a guest waits for can hold up another guest.
 
+use std::cell::Cell;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock};
@@ -19,6 +20,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::PollSemaphore;
 
+use crate::instances::Taken;
+
 /// A run that has computed for longer than this is limited.
 pub const LONG: Duration = Duration::from_millis(5);
 /// How long a lane stays throttled after its runs last computed for more than their share.
@@ -26,6 +29,9 @@ const THROTTLED_FOR_MS: u64 = 1_000;
 /// The window over which the CPU time of a lane's runs is summed up. Their share is half of what all threads have, and half of
 /// that while the lane is throttled, so that it stays throttled under runs that still want more.
 const WINDOW_MS: u64 = 50;
+
+/// How long guests that wake each other may compute on a thread before it polls its timers and sockets.
+const CHAIN_NS: u64 = 1_000_000;
 
 /// What all lanes of the process share.
 struct Process {
@@ -48,8 +54,8 @@ fn permits(threads: usize) -> usize {
 /// What the runs of one tenant share.
 pub struct Lane {
     id: u64,
-    /// Memory that its runs may use now, by their limits.
-    pub(crate) reserved_bytes: AtomicU64,
+    /// What its runs have now, by their limits.
+    pub(crate) taken: Taken,
     limiter: Arc<Semaphore>,
     /// On the process's clock, in milliseconds.
     throttled_until: AtomicU64,
@@ -62,7 +68,7 @@ impl Default for Lane {
         static LANES: AtomicU64 = AtomicU64::new(0);
         Lane {
             id: LANES.fetch_add(1, Relaxed),
-            reserved_bytes: 0.into(),
+            taken: Taken::default(),
             limiter: Arc::new(Semaphore::new(permits(PROCESS.threads))),
             throttled_until: 0.into(),
             window: 0.into(),
@@ -78,7 +84,7 @@ impl Lane {
 
     /// Memory that its runs may use now, by their limits.
     pub fn reserved_bytes(&self) -> u64 {
-        self.reserved_bytes.load(Relaxed)
+        self.taken.memory_bytes.load(Relaxed)
     }
 
     /// One of its runs has computed for this long.
@@ -150,8 +156,28 @@ impl<'a> Limiter<'a> {
     }
 }
 
-/// Wakes the task after the executor has polled its timers and sockets. A guest that waited for a permit is woken by the one
-/// before it and would run at once: such a chain of guests would keep its thread from ever polling them.
+thread_local! {
+    /// What guests have computed on this thread since it last yielded to the executor.
+    static COMPUTED_NS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// A guest has computed for this long on this thread.
+pub(crate) fn computed(ns: u64) {
+    COMPUTED_NS.set(COMPUTED_NS.get().saturating_add(ns));
+}
+
+/// Must a guest that was woken by another one yield first? A guest that waited for a permit is woken by the one before it and
+/// would run at once: such a chain of guests would keep its thread from ever polling timers and sockets. Short guests may form
+/// one of up to [`CHAIN_NS`], because each yield costs a system call and holds the permit meanwhile.
+pub(crate) fn owes_the_executor() -> bool {
+    let owes = COMPUTED_NS.get() > CHAIN_NS;
+    if owes {
+        COMPUTED_NS.set(0);
+    }
+    owes
+}
+
+/// Wakes the task after the executor has polled its timers and sockets.
 pub(crate) fn yield_to_executor(cx: &mut Context<'_>) {
     let _ = pin!(tokio::task::yield_now()).poll(cx);
 }

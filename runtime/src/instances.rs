@@ -4,9 +4,15 @@
 //! machine without memory. Tenants ([`Lane`]) share both by the rule of [`share`]; a run that cannot begin waits in the queue
 //! of its tenant. Whatever becomes free goes to the tenant with the fewest instances among those whose next run fits: so it is
 //! used at once, and no tenant's backlog delays the first run of another.
+//!
+//! While nobody waits a run takes no lock: it adds itself to the counters and takes that back if it did not fit. The rule:
+//! **whoever waits looks at the counters after it has joined the queue, and whoever leaves looks at the queue after it has left
+//! the counters**, so one of both sees the other. A run that did not fit joins the queue, so what it added for a moment keeps
+//! nobody waiting.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use larder_model::share;
@@ -25,24 +31,28 @@ pub struct Capacity {
 
 pub struct Instances {
     capacity: Capacity,
-    state: Mutex<State>,
+    taken: Taken,
+    waiting: AtomicUsize,
+    queues: Mutex<Queues>,
+}
+
+/// The instances of the process or of a tenant that are taken, and their memory.
+#[derive(Default)]
+pub(crate) struct Taken {
+    pub instances: AtomicU64,
+    pub memory_bytes: AtomicU64,
 }
 
 #[derive(Default)]
-struct State {
-    instances: u64,
-    memory_bytes: u64,
-    /// Those that have or want something, by their lanes' ids.
-    tenants: HashMap<u64, Tenant>,
-    waiting: usize,
+struct Queues {
+    /// Those of tenants that have one, by their lanes' ids.
+    tenants: HashMap<u64, Queue>,
     arrivals: u64,
 }
 
-struct Tenant {
+struct Queue {
     lane: Arc<Lane>,
-    instances: u64,
-    memory_bytes: u64,
-    queue: VecDeque<Waiter>,
+    waiters: VecDeque<Waiter>,
 }
 
 struct Waiter {
@@ -54,122 +64,130 @@ struct Waiter {
 /// An instance and its memory, until it is dropped.
 pub struct Permit {
     instances: Arc<Instances>,
-    lane: u64,
+    lane: Arc<Lane>,
     memory_bytes: u64,
+}
+
+impl Taken {
+    /// Adds one instance, and returns what was taken before.
+    fn add(&self, memory_bytes: u64) -> (u64, u64) {
+        (self.instances.fetch_add(1, SeqCst), self.memory_bytes.fetch_add(memory_bytes, SeqCst))
+    }
+
+    fn remove(&self, memory_bytes: u64) {
+        self.instances.fetch_sub(1, SeqCst);
+        self.memory_bytes.fetch_sub(memory_bytes, SeqCst);
+    }
+
+    fn now(&self) -> (u64, u64) {
+        (self.instances.load(SeqCst), self.memory_bytes.load(SeqCst))
+    }
 }
 
 impl Instances {
     pub fn new(capacity: Capacity) -> Arc<Instances> {
-        Arc::new(Instances { capacity, state: Mutex::default() })
+        Arc::new(Instances { capacity, taken: Taken::default(), waiting: 0.into(), queues: Mutex::default() })
     }
 
     /// An instance for a run of this tenant that may use this much memory. Dropping the future leaves the queue.
     pub async fn enter(self: &Arc<Self>, lane: &Arc<Lane>, memory_bytes: u64) -> Permit {
-        let granted = {
-            let mut state = self.lock();
-            state.remove_cancelled(lane);
-            if state.tenant(lane).queue.is_empty() && self.fits(&state, lane.id(), memory_bytes) {
-                return self.take(&mut state, lane.id(), memory_bytes);
-            }
-            let (grant, granted) = oneshot::channel();
-            state.arrivals += 1;
-            state.waiting += 1;
-            let waiter = Waiter { memory_bytes, arrival: state.arrivals, grant };
-            state.tenant(lane).queue.push_back(waiter);
-            granted
+        if self.waiting.load(SeqCst) == 0
+            && let Some(permit) = self.take(lane, memory_bytes)
+        {
+            return permit;
+        }
+        let (grant, granted) = oneshot::channel();
+        let unwanted = {
+            let mut queues = self.lock();
+            self.remove_cancelled(&mut queues, lane);
+            queues.arrivals += 1;
+            let waiter = Waiter { memory_bytes, arrival: queues.arrivals, grant };
+            let queue = || Queue { lane: lane.clone(), waiters: VecDeque::new() };
+            queues.tenants.entry(lane.id()).or_insert_with(queue).waiters.push_back(waiter);
+            self.waiting.fetch_add(1, SeqCst);
+            self.admit_waiting(&mut queues)
         };
+        drop(unwanted);
         match granted.await {
             Ok(permit) => permit,
             Err(_) => unreachable!("a queue is dropped with the process only"),
         }
     }
 
-    fn fits(&self, state: &State, lane: u64, memory_bytes: u64) -> bool {
-        let (instances, own_memory) = state.tenants.get(&lane).map_or((0, 0), |own| (own.instances, own.memory_bytes));
-        own_memory + memory_bytes <= self.capacity.tenant_memory_bytes
-            && share::fits(self.capacity.instances, state.instances, instances, 1)
-            && share::fits(self.capacity.memory_bytes, state.memory_bytes, own_memory, memory_bytes)
+    fn fits(&self, all: (u64, u64), own: (u64, u64), memory_bytes: u64) -> bool {
+        own.1.saturating_add(memory_bytes) <= self.capacity.tenant_memory_bytes
+            && share::fits(self.capacity.instances, all.0, own.0, 1)
+            && share::fits(self.capacity.memory_bytes, all.1, own.1, memory_bytes)
     }
 
-    fn take(self: &Arc<Self>, state: &mut State, lane: u64, memory_bytes: u64) -> Permit {
-        state.instances += 1;
-        state.memory_bytes += memory_bytes;
-        if let Some(tenant) = state.tenants.get_mut(&lane) {
-            tenant.instances += 1;
-            tenant.memory_bytes += memory_bytes;
-            tenant.lane.reserved_bytes.store(tenant.memory_bytes, Relaxed);
+    fn take(self: &Arc<Self>, lane: &Arc<Lane>, memory_bytes: u64) -> Option<Permit> {
+        let (own, all) = (lane.taken.add(memory_bytes), self.taken.add(memory_bytes));
+        if self.fits(all, own, memory_bytes) {
+            return Some(Permit { instances: self.clone(), lane: lane.clone(), memory_bytes });
         }
-        Permit { instances: self.clone(), lane, memory_bytes }
+        self.taken.remove(memory_bytes);
+        lane.taken.remove(memory_bytes);
+        None
     }
 
-    /// Admits every run that fits; returns the permits of runs that have stopped waiting.
-    fn admit_waiting(self: &Arc<Self>, state: &mut State) -> Vec<Permit> {
+    /// Admits every run that fits; returns the permits of runs that have stopped waiting, to be dropped without the lock.
+    fn admit_waiting(self: &Arc<Self>, queues: &mut Queues) -> Vec<Permit> {
         let mut unwanted = Vec::new();
-        while state.waiting > 0 {
-            let next = state
+        while self.waiting.load(SeqCst) > 0 {
+            let all = self.taken.now();
+            let next = queues
                 .tenants
                 .iter()
-                .filter_map(|(lane, tenant)| Some((tenant.instances, tenant.queue.front()?, *lane)))
-                .filter(|(_, first, lane)| first.grant.is_closed() || self.fits(state, *lane, first.memory_bytes))
-                .min_by_key(|(instances, first, _)| (!first.grant.is_closed(), *instances, first.arrival))
-                .map(|(.., lane)| lane);
-            let Some(lane) = next else { break };
-            let Some(waiter) = state.tenants.get_mut(&lane).and_then(|tenant| tenant.queue.pop_front()) else { break };
-            state.waiting -= 1;
-            if waiter.grant.is_closed() {
-                state.remove_idle(lane);
-                continue;
+                .filter_map(|(id, queue)| Some((*id, queue.lane.taken.now(), queue.waiters.front()?)))
+                .filter(|(_, own, first)| first.grant.is_closed() || self.fits(all, *own, first.memory_bytes))
+                .min_by_key(|(_, own, first)| (!first.grant.is_closed(), own.0, first.arrival))
+                .map(|(id, ..)| id);
+            let Some(queue) = next.and_then(|id| queues.tenants.get_mut(&id)) else { break };
+            let Some(first) = queue.waiters.front() else { break };
+            let permit = match first.grant.is_closed() {
+                true => None,
+                false => match self.take(&queue.lane, first.memory_bytes) {
+                    Some(permit) => Some(permit),
+                    // Another run has taken it, which looks at the queue when it ends.
+                    None => break,
+                },
+            };
+            let (id, waiter) = (queue.lane.id(), queue.waiters.pop_front());
+            if queue.waiters.is_empty() {
+                queues.tenants.remove(&id);
             }
-            let permit = self.take(state, lane, waiter.memory_bytes);
-            unwanted.extend(waiter.grant.send(permit).err());
+            self.waiting.fetch_sub(1, SeqCst);
+            if let (Some(waiter), Some(permit)) = (waiter, permit) {
+                unwanted.extend(waiter.grant.send(permit).err());
+            }
         }
         unwanted
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-}
-
-impl State {
-    fn tenant(&mut self, lane: &Arc<Lane>) -> &mut Tenant {
-        self.tenants.entry(lane.id()).or_insert_with(|| Tenant {
-            lane: lane.clone(),
-            instances: 0,
-            memory_bytes: 0,
-            queue: VecDeque::new(),
-        })
-    }
-
     /// Runs that have stopped waiting hold up nobody.
-    fn remove_cancelled(&mut self, lane: &Arc<Lane>) {
-        let Some(tenant) = self.tenants.get_mut(&lane.id()) else { return };
-        let before = tenant.queue.len();
-        tenant.queue.retain(|waiter| !waiter.grant.is_closed());
-        self.waiting -= before - tenant.queue.len();
+    fn remove_cancelled(&self, queues: &mut Queues, lane: &Arc<Lane>) {
+        let Some(queue) = queues.tenants.get_mut(&lane.id()) else { return };
+        let before = queue.waiters.len();
+        queue.waiters.retain(|waiter| !waiter.grant.is_closed());
+        self.waiting.fetch_sub(before - queue.waiters.len(), SeqCst);
     }
 
-    fn remove_idle(&mut self, lane: u64) {
-        if self.tenants.get(&lane).is_some_and(|tenant| tenant.instances == 0 && tenant.queue.is_empty()) {
-            self.tenants.remove(&lane);
-        }
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut state = self.instances.lock();
-        state.instances -= 1;
-        state.memory_bytes -= self.memory_bytes;
-        if let Some(tenant) = state.tenants.get_mut(&self.lane) {
-            tenant.instances -= 1;
-            tenant.memory_bytes -= self.memory_bytes;
-            tenant.lane.reserved_bytes.store(tenant.memory_bytes, Relaxed);
+        self.lane.taken.remove(self.memory_bytes);
+        self.instances.taken.remove(self.memory_bytes);
+        if self.instances.waiting.load(SeqCst) == 0 {
+            return;
         }
-        let unwanted = self.instances.admit_waiting(&mut state);
-        state.remove_idle(self.lane);
+        let mut queues = self.instances.lock();
+        let unwanted = self.instances.admit_waiting(&mut queues);
         // Dropping one of them locks again.
-        drop(state);
+        drop(queues);
         drop(unwanted);
     }
 }
@@ -231,7 +249,7 @@ mod tests {
         drop((held, more));
         assert_eq!(lanes.each_ref().map(|lane| lane.reserved_bytes()), [0; 4]);
         assert!(instances.lock().tenants.is_empty());
-        assert_eq!(instances.lock().memory_bytes, 0);
+        assert_eq!(instances.taken.now(), (0, 0));
     }
 
     #[tokio::test]
@@ -246,7 +264,32 @@ mod tests {
         drop(waits.remove(0));
         let last = now(waits[0].as_mut()).expect("it is the last one's");
         drop(last);
-        let state = instances.lock();
-        assert_eq!((state.instances, state.tenants.len()), (0, 0));
+        assert_eq!((instances.taken.now(), instances.lock().tenants.len()), ((0, 0), 0));
+    }
+
+    #[test]
+    fn runs_that_come_and_go_on_many_threads_exceed_no_bound_and_leave_nobody_waiting() {
+        const BOUND: u64 = 3;
+        let (instances, running) = (instances(BOUND, 30, 20), AtomicU64::new(0));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();
+        let (instances, running) = (&instances, Arc::new(running));
+        runtime.block_on(async {
+            let mut tasks = tokio::task::JoinSet::new();
+            for _ in 0..8 {
+                let (instances, running, lane) = (instances.clone(), running.clone(), Arc::<Lane>::default());
+                tasks.spawn(async move {
+                    for _ in 0..2_000 {
+                        let _permit = instances.enter(&lane, 10 * MIB).await;
+                        assert!(running.fetch_add(1, SeqCst) < BOUND);
+                        tokio::task::yield_now().await;
+                        running.fetch_sub(1, SeqCst);
+                    }
+                });
+            }
+            while let Some(ended) = tasks.join_next().await {
+                ended.unwrap();
+            }
+        });
+        assert_eq!((instances.taken.now(), instances.lock().tenants.len()), ((0, 0), 0));
     }
 }

@@ -87,6 +87,7 @@ mod cache;
 mod call;
 mod compile;
 mod compiler;
+mod cpu;
 mod engine;
 mod event_http;
 mod fairness;

@@ -4,10 +4,10 @@
 //! * [`Meter::watch`] runs the guest's future under its CPU and wall limits.
 //! * [`Allowance`] is asked by wasmtime before any memory or table grows.
 //!
-//! CPU time is read from the thread's clock around each poll of the guest, so waiting is free. The engine's ticks
-//! interrupt a poll that does not end: [`Meter::may_go_on`] charges what has passed of it, not a number of ticks,
-//! because one bulk instruction can span many of them. A guest that has computed for long needs a permit
-//! ([`crate::fairness`]) before each further poll.
+//! CPU time is taken around each poll of the guest, so waiting is free ([`cpu`](crate::cpu)). The engine's ticks interrupt a
+//! poll that does not end: [`Meter::may_go_on`] charges what has passed of it, not a number of ticks, because one bulk
+//! instruction can span many of them. A guest that has computed for long needs a permit ([`crate::fairness`]) before each
+//! further poll.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -18,9 +18,9 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use larder_model::limits::{Exceeded, LimitKind, Limits, Usage};
-use rustix::time::{ClockId, clock_gettime};
 use wasmtime::ResourceLimiter;
 
+use crate::cpu;
 use crate::engine::TABLE_ELEMENTS_MAX;
 use crate::fairness::{self, Lane, Limiter};
 use crate::fault::HostFault;
@@ -34,8 +34,8 @@ pub struct Meter {
     started: Instant,
     /// CPU time of the polls that are over.
     spent_ns: AtomicU64,
-    /// The thread's clock at the beginning of the present poll. Written and read by the polling thread only.
-    entered_ns: AtomicU64,
+    /// The beginning of the present poll. Written and read by the polling thread only.
+    entered: cpu::Mark,
     memory_peak_bytes: AtomicU64,
     /// The sum that a refused growth would have led to; 0 while none was refused.
     memory_refused_bytes: AtomicU64,
@@ -51,7 +51,7 @@ impl Meter {
             lane,
             started: Instant::now(),
             spent_ns: AtomicU64::new(0),
-            entered_ns: AtomicU64::new(0),
+            entered: cpu::Mark::default(),
             memory_peak_bytes: AtomicU64::new(0),
             memory_refused_bytes: AtomicU64::new(0),
             ended_by: OnceLock::new(),
@@ -73,12 +73,12 @@ impl Meter {
                     return Poll::Pending;
                 };
                 permit = Some(granted);
-                if std::mem::take(&mut waited) {
+                if std::mem::take(&mut waited) && fairness::owes_the_executor() {
                     fairness::yield_to_executor(cx);
                     return Poll::Pending;
                 }
             }
-            self.entered_ns.store(thread_cpu_ns(), Relaxed);
+            self.entered.set();
             let Some(running) = guest.as_mut().as_pin_mut() else {
                 unreachable!("a guest that has ended is not polled")
             };
@@ -90,9 +90,10 @@ impl Meter {
             if polled.is_ready() {
                 guest.set(None);
             }
-            let poll = self.present_poll_ns();
+            let poll = self.entered.spent_ns();
             self.spent_ns.fetch_add(poll, Relaxed);
             self.lane.spend(poll);
+            fairness::computed(poll);
             permit = None;
             polled
         });
@@ -125,7 +126,7 @@ impl Meter {
 
     /// Called at each tick from within a poll of the guest, and after the poll. `false`: the guest must be interrupted.
     pub fn may_go_on(&self) -> bool {
-        let spent = self.spent_ns.load(Relaxed) + self.present_poll_ns();
+        let spent = self.spent_ns.load(Relaxed) + self.entered.spent_ns();
         if spent <= nanoseconds(self.limits.cpu) {
             return true;
         }
@@ -162,10 +163,6 @@ impl Meter {
 
     fn spent_ms(&self) -> u64 {
         self.spent_ns.load(Relaxed) / 1_000_000
-    }
-
-    fn present_poll_ns(&self) -> u64 {
-        thread_cpu_ns().saturating_sub(self.entered_ns.load(Relaxed))
     }
 }
 
@@ -219,11 +216,6 @@ impl ResourceLimiter for Allowance {
 
 fn no_memory(error: wasmtime::Error) -> wasmtime::Error {
     HostFault(format!("memory within the function's limit was not to be had: {error:#}")).into()
-}
-
-fn thread_cpu_ns() -> u64 {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 fn nanoseconds(time: Duration) -> u64 {

@@ -20,6 +20,10 @@ use crate::settings::Settings;
 use crate::source::{LoadError, Source};
 use crate::world::Program;
 
+/// Artifacts of up to this size are loaded on the caller's thread: handing one over to another thread and back takes longer
+/// than checking and mapping it.
+const LOADED_HERE_BYTES_MAX: u64 = 1 << 20;
+
 pub struct Runtime {
     settings: Settings,
     engine: Engine,
@@ -118,13 +122,14 @@ impl Runtime {
     async fn load_sealed(&self, digest: &Digest) -> Result<Result<Arc<Program>, Unusable>, CompileError> {
         let (folder, engine, digest) = (self.folder.clone(), self.engine.clone(), *digest);
         let (linker, instances) = (self.linker.clone(), self.instances.clone());
-        blocking(move || {
+        let is_small = folder.code_bytes(&digest) <= LOADED_HERE_BYTES_MAX;
+        let load = move || {
             let (component, artifact) = folder.load(&engine, &digest)?;
             Program::link(&linker, &component, artifact, instances)
                 .map(Arc::new)
                 .map_err(|err| Unusable::Unfit(format!("{err:#}")))
-        })
-        .await
+        };
+        if is_small { Ok(load()) } else { blocking(load).await }
     }
 
     async fn compile_uncached(&self, digest: &Digest, wasm: &Bytes) -> Result<Artifact, CompileError> {

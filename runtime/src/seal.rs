@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, Metadata};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -111,19 +111,26 @@ impl Folder {
         File::open(&self.path)?.sync_all()
     }
 
-    /// What is known of a sealed artifact, if this installation made it for this engine.
-    pub fn find(&self, digest: &Digest) -> Result<Artifact, Unusable> {
-        let bytes = fs::read(self.sidecar(digest)).map_err(unreadable)?;
+    /// The size of an artifact's machine code, 0 if there is none.
+    pub fn code_bytes(&self, digest: &Digest) -> u64 {
+        fs::metadata(self.code(digest)).map_or(0, |file| file.len())
+    }
+
+    /// What is known of a sealed artifact, if this installation made it for this engine, and its sidecar.
+    fn find(&self, digest: &Digest) -> Result<(Artifact, File), Unusable> {
+        let mut file = File::open(self.sidecar(digest)).map_err(unreadable)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(unreadable)?;
         let sidecar: Sidecar =
             serde_json::from_slice(&bytes).map_err(|err| Unusable::Foreign(format!("its sidecar: {err}")))?;
         let seal = blake3::Hash::from_hex(&sidecar.seal)
             .map_err(|err| Unusable::Foreign(format!("its sidecar's seal: {err}")))?;
         let mut code = File::open(self.code(digest)).map_err(unreadable)?;
-        let file = code.metadata().map_err(unreadable)?;
-        check_owner(&file).map_err(Unusable::Foreign)?;
-        let identity = Identity::of(&file, blake3::hash(&bytes));
+        let metadata = code.metadata().map_err(unreadable)?;
+        check_owner(&metadata).map_err(Unusable::Foreign)?;
+        let identity = Identity::of(&metadata, blake3::hash(&bytes));
         if self.checked().get(digest) == Some(&identity) {
-            return Ok(sidecar.artifact);
+            return Ok((sidecar.artifact, file));
         }
         // `Hash` compares in constant time.
         if self.seal(digest, &sidecar.artifact, &mut code).map_err(unreadable)? != seal {
@@ -134,12 +141,12 @@ impl Folder {
             checked.clear();
         }
         checked.insert(*digest, identity);
-        Ok(sidecar.artifact)
+        Ok((sidecar.artifact, file))
     }
 
     /// Maps a sealed artifact's machine code.
     pub fn load(&self, engine: &Engine, digest: &Digest) -> Result<(Component, Artifact), Unusable> {
-        let artifact = self.find(digest)?;
+        let (artifact, sidecar) = self.find(digest)?;
         #[expect(
             unsafe_code,
             reason = "the file is machine code of our own compiler for this engine: its seal was \
@@ -148,9 +155,7 @@ impl Folder {
         let component = unsafe { Component::deserialize_file(engine, self.code(digest)) };
         // The sidecar's time tells when it was last used; the code's own is part of how a checked file is known again.
         let now = Timestamps { last_access: NOW, last_modification: NOW };
-        if let Ok(sidecar) = File::open(self.sidecar(digest)) {
-            let _ = rustix::fs::futimens(&sidecar, &now);
-        }
+        let _ = rustix::fs::futimens(&sidecar, &now);
         Ok((component.map_err(|err| Unusable::Unfit(format!("{err:#}")))?, artifact))
     }
 

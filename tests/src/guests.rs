@@ -11,7 +11,7 @@ use crate::process::workspace;
 pub const EXAMPLES: [&str; 4] = ["hello-http", "round-up", "save-league", "payday"];
 
 /// Guests that only tests run.
-const TEST_GUESTS: [&str; 5] = ["caller", "greedy", "hostile", "probe", "signer"];
+const TEST_GUESTS: [&str; 6] = ["caller", "greedy", "hostile", "probe", "signer", "wstd-hello"];
 
 /// All of these.
 pub(crate) fn all() -> impl Iterator<Item = &'static str> {

@@ -21,7 +21,7 @@ static WIT: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../sdk/wit");
 #[command(after_help = "\
 Templates:
   savehack  reacts to events for each enrolled saver and creates savings; uses the SDK, which comes with it
-  http      answers HTTP requests with the standard wasi:http; needs nothing of Larder
+  http      answers HTTP requests through the standard wasi:http; uses the SDK, which comes with it
   javascript, python
             a savehack in that language, with a world that imports only what it is granted
 
@@ -100,7 +100,7 @@ fn files(name: &str, template: Template) -> Vec<(PathBuf, Vec<u8>)> {
     if matches!(template, Template::Javascript | Template::Python) {
         files.extend(wit(Path::new("wit/deps/larder")));
     }
-    if matches!(template, Template::Savehack) {
+    if matches!(template, Template::Savehack | Template::Http) {
         let sdk = Path::new(".larder/sdk");
         files.push((sdk.join("rust/Cargo.toml"), SDK_MANIFEST.as_bytes().to_vec()));
         files.extend(all(&SDK).map(|(path, content)| (sdk.join("rust/src").join(path), content.as_bytes().to_vec())));
@@ -145,7 +145,7 @@ mod tests {
                 |path: &str| std::fs::read_to_string(folder.join(path)).unwrap_or_else(|err| panic!("{path}: {err}"));
             let (code, wit) = match template {
                 Template::Savehack => ("src/lib.rs", ".larder/sdk/wit/larder.wit"),
-                Template::Http => ("src/main.rs", "Cargo.toml"),
+                Template::Http => ("src/lib.rs", ".larder/sdk/rust/Cargo.toml"),
                 Template::Javascript => ("app.js", "wit/deps/larder/larder.wit"),
                 Template::Python => ("app.py", "wit/deps/larder/larder.wit"),
             };
@@ -155,8 +155,9 @@ mod tests {
             assert_eq!(manifest.function.id, "my-hack");
             // The SDK is beside the project only if the project wants it.
             let of_sdk = folder.join(".larder/sdk");
-            assert_eq!(of_sdk.join("rust/src/lib.rs").is_file(), matches!(template, Template::Savehack));
-            if matches!(template, Template::Savehack | Template::Http) {
+            let is_rust = matches!(template, Template::Savehack | Template::Http);
+            assert_eq!(of_sdk.join("rust/src/lib.rs").is_file(), is_rust);
+            if is_rust {
                 assert!(read("Cargo.toml").contains("name = \"my-hack\""));
                 assert_eq!(read("Cargo.toml").contains(".larder/sdk/rust"), of_sdk.exists());
             } else {

@@ -1,5 +1,6 @@
 //! The one place that reads the time.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
@@ -45,9 +46,7 @@ impl Clock {
 
     /// A new ULID in lower case: 26 characters that sort by time.
     pub fn ulid(&self) -> String {
-        let mut random = [0u8; 16];
-        getrandom::fill(&mut random[..10]).expect("the operating system gives random bytes");
-        let random = (u128::from_le_bytes(random) & RANDOM) | (u128::from(process_tag()) << RANDOM.count_ones());
+        let random = u128::from(random_bits()) | (u128::from(process_tag()) << RANDOM.count_ones());
         Ulid::from_parts(self.now_ms().max(0) as u64, random).to_string().to_ascii_lowercase()
     }
 }
@@ -58,6 +57,23 @@ pub fn derived_ulid(at: Millis, group: u32, parts: &[&str]) -> String {
     let digest = u128::from_str_radix(&crate::trigger_key(parts)[..14], 16).expect("hex");
     let group = u128::from(group & 0xff_ffff) << 56;
     Ulid::from_parts(at.max(0) as u64, group | digest).to_string().to_ascii_lowercase()
+}
+
+/// 64 bits of the operating system's randomness, of which a thread fetches many at a time: each fetch is a system call.
+fn random_bits() -> u64 {
+    const FETCHED: usize = 64;
+    thread_local! {
+        static BITS: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+    }
+    BITS.with_borrow_mut(|bits| {
+        bits.pop().unwrap_or_else(|| {
+            let mut bytes = [0u8; 8 * FETCHED];
+            getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+            let words = bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().expect("8 bytes")));
+            bits.extend(words);
+            bits.pop().expect("they were fetched")
+        })
+    })
 }
 
 /// Of the 80 bits of a ULID behind its time, those that are random; the 16 above them tell which process made it.

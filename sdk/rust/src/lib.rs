@@ -39,6 +39,7 @@
 //! * [`Run`]: what a function may do: save, keep state, emit events, ask whom the run is for, call outside services.
 //! * [`Money`] and [`Currency`]: decimal amounts, rounding that never saves more than was asked for.
 //! * [`Error`]: `retry` or `reject`; any other error becomes a `reject` through `?`.
+//! * [`serve`]: answer HTTP requests.
 //! * [`testing`]: run a function natively under the host's rules.
 //!
 //! One rule holds everywhere: **a run takes effect as a whole or not at all.** Nothing of it is applied if the function
@@ -53,6 +54,7 @@ mod event;
 pub mod http;
 mod money;
 mod run;
+pub mod serve;
 
 /// The bindings of `larder:function`, for what this crate does not cover.
 #[allow(clippy::all, reason = "generated")]

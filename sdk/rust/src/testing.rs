@@ -37,7 +37,7 @@ use serde_json::Value;
 
 use crate::bindings::larder::function::enrolment;
 use crate::http::Request;
-use crate::{Answer, Error, Event, Run, guest};
+use crate::{Answer, Error, Event, Run, guest, serve};
 
 pub(crate) use host::Host;
 
@@ -191,12 +191,29 @@ impl TestRun {
         handler: impl FnOnce(Event<T>, &mut Run) -> Result<A, Error>,
         event: TestEvent,
     ) -> Ended {
+        self.run(|run| guest::run(event.0, handler, run), |_| true)
+    }
+
+    /// Answers one request. State writes are kept if its status is below 500, as Larder applies a run.
+    pub fn serve(
+        &mut self,
+        handler: impl FnOnce(&serve::Request, &mut Run) -> Result<serve::Response, Error>,
+        request: serve::Request,
+    ) -> Ended<serve::Response> {
+        self.run(|run| handler(&request, run), |response| response.code() < 500)
+    }
+
+    fn run<A>(
+        &mut self,
+        what: impl FnOnce(&mut Run) -> Result<A, Error>,
+        applies: impl FnOnce(&A) -> bool,
+    ) -> Ended<A> {
         let mut run = Run { host: self.host.clone() };
-        let result = guest::run(event.0, handler, &mut run);
+        let result = what(&mut run);
         let transactions = std::mem::take(&mut run.host.transactions);
         let events = std::mem::take(&mut run.host.events);
         let requests = std::mem::take(&mut run.host.requests);
-        if result.is_err() {
+        if !result.as_ref().is_ok_and(applies) {
             return Ended { result, transactions: Vec::new(), events: Vec::new(), requests };
         }
         self.host = run.host;
@@ -206,16 +223,16 @@ impl TestRun {
 
 /// What a run led to.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ended {
-    /// The answer's bytes, or why there is none.
-    pub result: Result<Option<Vec<u8>>, Error>,
+pub struct Ended<A = Option<Vec<u8>>> {
+    /// The answer (its bytes, if it is not one to an HTTP request), or why there is none.
+    pub result: Result<A, Error>,
     pub transactions: Vec<Transaction>,
     pub events: Vec<Emitted>,
     /// What it sent to outside services, which nothing takes back.
     pub requests: Vec<Request>,
 }
 
-impl Ended {
+impl<A> Ended<A> {
     /// The transactions in short: `["7.50 SEK"]`.
     ///
     /// # Panics

@@ -163,6 +163,8 @@ fn rust_samples_are_compiled() {
     }
 }
 
+#[path = "code/greet.rs"]
+mod greet;
 #[path = "code/share.rs"]
 mod share;
 #[path = "code/spare_change.rs"]

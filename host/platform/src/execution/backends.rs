@@ -1,5 +1,7 @@
 //! The runtime's backends on top of the store and egress.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use http::{Request, Response};
 use larder_egress::Calls;
@@ -8,25 +10,26 @@ use larder_model::Currency;
 use larder_model::outgoing::{self, Body, Times};
 use larder_model::state::Version;
 use larder_runtime::backends::{self, Error};
-use larder_store::Store;
 use larder_store::state::Scope;
+
+use crate::common::Common;
 
 /// The state of one scope.
 pub struct State {
-    store: Store,
-    scope: Scope,
+    common: Common,
+    scope: Arc<Scope>,
 }
 
 impl State {
-    pub fn new(store: Store, scope: Scope) -> State {
-        State { store, scope }
+    pub fn new(common: Common, scope: Arc<Scope>) -> State {
+        State { common, scope }
     }
 }
 
 #[async_trait]
 impl backends::State for State {
     async fn get(&self, key: &str) -> Result<Option<(Vec<u8>, Version)>, Error> {
-        self.store.get_state(&self.scope, key).await.map_err(|err| Error(err.to_string()))
+        self.common.store.get_state(&self.scope, key).await.map_err(|err| Error(err.to_string()))
     }
 
     async fn list(
@@ -35,19 +38,19 @@ impl backends::State for State {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<(String, Vec<u8>, Version)>, Error> {
-        self.store.list_state(&self.scope, prefix, after, limit).await.map_err(|err| Error(err.to_string()))
+        self.common.store.list_state(&self.scope, prefix, after, limit).await.map_err(|err| Error(err.to_string()))
     }
 }
 
 /// The end users for whom one function may save.
 pub struct Savings {
-    store: Store,
-    scope: Scope,
+    common: Common,
+    scope: Arc<Scope>,
 }
 
 impl Savings {
-    pub fn new(store: Store, scope: Scope) -> Savings {
-        Savings { store, scope }
+    pub fn new(common: Common, scope: Arc<Scope>) -> Savings {
+        Savings { common, scope }
     }
 }
 
@@ -58,7 +61,7 @@ impl backends::Savings for Savings {
     }
 
     async fn may_save_for(&self, end_user: &str) -> Result<Result<(), String>, Error> {
-        let enrolled = self.store.is_enrolled(&self.scope.partner, &self.scope.function, end_user).await;
+        let enrolled = self.common.store.is_enrolled(&self.scope.partner, &self.scope.function, end_user).await;
         let enrolled = enrolled.map_err(|err| Error(err.to_string()))?;
         Ok(if enrolled {
             Ok(())

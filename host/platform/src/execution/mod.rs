@@ -248,9 +248,9 @@ pub async fn execute(executor: &Executor, mut job: Job) -> Finished {
         Ok(ready) => ready,
         Err(failure) => return end_unrun(executor, &job, failure, None).await,
     };
-    let scope = job.scope();
-    let state = Arc::new(State::new(executor.store.clone(), scope.clone()));
-    let savings = Arc::new(Savings::new(executor.store.clone(), scope.clone()));
+    let scope = Arc::new(job.scope());
+    let state = Arc::new(State::new(executor.common.clone(), scope.clone()));
+    let savings = Arc::new(Savings::new(executor.common.clone(), scope.clone()));
     let may_have_effects = ready.program.artifact().may_have_effects;
     let mut races = 0;
     let mut gate = None;
@@ -261,7 +261,7 @@ pub async fn execute(executor: &Executor, mut job: Job) -> Finished {
         let run = ready.run(executor, &job, state.clone(), savings.clone());
         let wall = run.limits.wall;
         let answer = job.stream.take().map_or(Answer::Buffered, Answer::Streamed);
-        let outcome = ready.program.run(call(&mut job.input, answer, &job.sanitize), run).await;
+        let outcome = ready.program.run(call(&mut job.input, may_have_effects, answer, &job.sanitize), run).await;
         crash::point(Point::Ran);
         // Calls take no turns, and no lock.
         if job.origin.is_queued() {
@@ -349,17 +349,20 @@ async fn finish(
     decision: Option<RetryDecision>,
 ) -> Option<Finished> {
     let (ended, end) = outcome::prepare(executor, job, deployment, outcome, decision).await;
-    let mut execution = ended.execution.clone();
     let is_call = job.origin == Origin::Call;
     if is_call && ended.effects.is_empty() {
-        measure(&execution);
-        executor.signals.live_tail().publish(&execution);
+        measure(&ended.execution);
+        executor.signals.live_tail().publish(&ended.execution);
         let again_by_caller = job.keyed && matches!(end, End::Failed(Failure::Host(_)));
-        if (executor.settings.records.all || execution.status == ExecutionStatus::Failed) && !again_by_caller {
-            executor.ledger.record(ended).await;
+        let recorded = executor.settings.records.all || ended.execution.status == ExecutionStatus::Failed;
+        if !recorded || again_by_caller {
+            return Some(Finished { execution: ended.execution, end, unknown: false });
         }
+        let execution = ended.execution.clone();
+        executor.ledger.record(ended).await;
         return Some(Finished { execution, end, unknown: false });
     }
+    let mut execution = ended.execution.clone();
     let verdict = executor.ledger.commit(ended).await;
     let written = matches!(verdict, Ok(CommitResult::Committed { .. } | CommitResult::Refused { .. }));
     let mut unknown = false;
@@ -432,18 +435,22 @@ fn not_applied(execution: &Execution) -> Ended {
     }
 }
 
-fn call(input: &mut Input, answer: Answer, sanitize: &Option<Sanitize>) -> Call {
+/// The call of one run. Without effects there is no other run, so its input is moved.
+fn call(input: &mut Input, may_run_again: bool, answer: Answer, sanitize: &Option<Sanitize>) -> Call {
     match input {
         Input::Event(event) => Call::Event(event.clone()),
         Input::Http { head, body } => {
+            let head = match may_run_again {
+                true => head.clone(),
+                false => std::mem::replace(head, http::Request::new(()).into_parts().0),
+            };
             let body = match body {
                 Body::Whole(bytes) => Full::new(bytes.clone()).map_err(|never| match never {}).boxed_unsync(),
                 Body::Stream(stream) => {
                     std::mem::replace(stream, Full::default().map_err(|never| match never {}).boxed()).boxed_unsync()
                 }
             };
-            let request = http::Request::from_parts(head.clone(), body);
-            Call::Http { request, answer, sanitize: sanitize.clone() }
+            Call::Http { request: http::Request::from_parts(head, body), answer, sanitize: sanitize.clone() }
         }
     }
 }

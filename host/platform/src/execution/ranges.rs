@@ -106,7 +106,7 @@ pub async fn run(executor: &Executor, mut range: ClaimedRange, runs: usize) -> a
         }
     };
     let savings_scope = Scope { partner: fanout.partner.clone(), function: fanout.function.clone(), enrolment: None };
-    let savings = Arc::new(Savings::new(executor.store.clone(), savings_scope));
+    let savings = Arc::new(Savings::new(executor.common.clone(), Arc::new(savings_scope)));
     loop {
         let enrolments = executor.store.enrolments_of_range(&range, PAGE, PAGE_BYTES).await?;
         let Some(last) = enrolments.last().map(|one| one.id.clone()) else {
@@ -239,10 +239,10 @@ impl Page {
         let mut job = Job::queued(self.view.clone(), execution, Origin::Range, event, enrolled, vec![]);
         let state: Arc<dyn backends::State> = match &self.state {
             Some(_) => Arc::new(StateOfPage { page: self.clone(), at }),
-            None => Arc::new(State::new(executor.store.clone(), job.scope())),
+            None => Arc::new(State::new(executor.common.clone(), Arc::new(job.scope()))),
         };
         let run = self.ready.run(executor, &job, state, self.savings.clone());
-        let outcome = self.ready.program.run(call(&mut job.input, Answer::Buffered, &None), run).await;
+        let outcome = self.ready.program.run(call(&mut job.input, false, Answer::Buffered, &None), run).await;
         crash::point(Point::Ran);
         self.cpu_ns.fetch_add(outcome.usage.cpu.as_nanos() as u64, Ordering::Relaxed);
         outcome::prepare(executor, &job, Some(self.ready.deployment.clone()), outcome, None).await.0

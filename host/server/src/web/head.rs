@@ -55,8 +55,8 @@ pub fn prepare(headers: &mut HeaderMap, id: &ExecutionId, peer: SocketAddr) {
 }
 
 /// Removes from an answer the headers that a function must not set, and returns what was removed. `own_host` is the host of
-/// the partner's endpoint as the client names it, if no other partner shares it.
-pub fn sanitize_response(headers: &mut HeaderMap, own_host: Option<&str>) -> Vec<String> {
+/// the partner's endpoint as the client names it, if no other partner shares it; only cookies need it.
+pub fn sanitize_response(headers: &mut HeaderMap, own_host: impl FnOnce() -> Option<String>) -> Vec<String> {
     hop_by_hop::strip(headers);
     let mut report = Vec::new();
     let removed = remove(headers, |name| {
@@ -68,9 +68,10 @@ pub fn sanitize_response(headers: &mut HeaderMap, own_host: Option<&str>) -> Vec
         report.push(format!("headers that only the platform sets: {}", names.join(", ")));
     }
     if headers.contains_key(header::SET_COOKIE) {
+        let own_host = own_host();
         // A cookie for a parent domain would reach other partners.
         let (kept, wide): (Vec<HeaderValue>, Vec<HeaderValue>) =
-            headers.get_all(header::SET_COOKIE).iter().cloned().partition(|cookie| is_for(cookie, own_host));
+            headers.get_all(header::SET_COOKIE).iter().cloned().partition(|cookie| is_for(cookie, own_host.as_deref()));
         headers.remove(header::SET_COOKIE);
         for cookie in kept {
             headers.append(header::SET_COOKIE, cookie);

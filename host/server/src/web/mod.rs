@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use larder_model::ids::{ExecutionId, PartnerId};
@@ -92,10 +92,12 @@ async fn answer(
     };
     let id = ticket.as_ref().map_or_else(|| ExecutionId::generate(&app.clock), |ticket| ticket.subject.clone());
     head::prepare(&mut head.headers, &id, peer);
-    let own_host = own_host(app, &head);
+    let (own, host) = (app.clone(), head.headers.get(header::HOST).cloned());
     let mut job = Job::new(app, id.clone(), view, Trigger::Http, record, Input::Http { head, body });
     job.wall_max = Some(app.settings.server.call_timeout);
-    job.sanitize = Some(Arc::new(move |headers: &mut HeaderMap| head::sanitize_response(headers, own_host.as_deref())));
+    job.sanitize = Some(Arc::new(move |headers: &mut HeaderMap| {
+        head::sanitize_response(headers, || own_host(&own, host.as_ref()?))
+    }));
     if let Some(ticket) = ticket {
         job.keyed = true;
         return idempotency::run(app, job, permit, ticket).await;
@@ -194,8 +196,8 @@ async fn read(app: &App, body: ClientBody, streams: bool, broken: &Broken) -> Re
 }
 
 /// The host of the partner's endpoint, which cookies may name too; `None` at an address that partners share.
-fn own_host(app: &App, head: &http::request::Parts) -> Option<String> {
-    let host = head.headers.get(header::HOST)?.to_str().ok()?;
+fn own_host(app: &App, host: &HeaderValue) -> Option<String> {
+    let host = host.to_str().ok()?;
     let host = host.rsplit_once(':').map_or(host, |(host, _)| host).to_ascii_lowercase();
     let above = host.strip_suffix(app.settings.root_host()?.as_str())?;
     above.ends_with('.').then_some(host)
@@ -204,14 +206,20 @@ fn own_host(app: &App, head: &http::request::Parts) -> Option<String> {
 fn record(head: &http::request::Parts, peer: SocketAddr) -> RequestRecord {
     let recorded = RECORDED_HEADERS.iter().filter_map(|name| {
         let value = head.headers.get(name)?.to_str().ok()?;
-        Some((name.as_str().to_owned(), value.chars().take(1_024).collect()))
+        Some((name.as_str().to_owned(), cut(value, 1_024)))
     });
     let client = (request::CLIENT_IP.as_str().to_owned(), peer.ip().to_string());
     RequestRecord {
         method: head.method.to_string(),
-        path: head.uri.path_and_query().map_or("/", |path| path.as_str()).chars().take(2_048).collect(),
+        path: cut(head.uri.path_and_query().map_or("/", |path| path.as_str()), 2_048),
         headers: recorded.chain([client]).collect(),
     }
+}
+
+/// The first characters of a text.
+fn cut(text: &str, chars: usize) -> String {
+    // Fewer bytes than that are no more characters.
+    if text.len() <= chars { text.to_owned() } else { text.chars().take(chars).collect() }
 }
 
 fn whole(done: Finished, broken: &Broken) -> Response<AnswerBody> {
