@@ -114,9 +114,9 @@ pub const PURCHASE: Told = Told {
 };
 /// For the smallest guest, which does not look at it.
 pub const ANYTHING: Told = Told { kind: "any.thing", data: b"{}", effects: 0 };
-/// For `probe`, which computes for about 20 ms. [`spin`] is the same without a sandbox.
-pub const SPIN: Told = Told { kind: "probe.spin", data: br#"{"rounds": 8000000}"#, effects: 0 };
-pub const SPIN_ROUNDS: u64 = 8_000_000;
+/// For `probe`, which computes for some 10 ms. [`spin`] is the same without a sandbox.
+pub const SPIN: Told = Told { kind: "probe.spin", data: br#"{"rounds": 4000000}"#, effects: 0 };
+pub const SPIN_ROUNDS: u64 = 4_000_000;
 
 pub fn spin(rounds: u64) -> u64 {
     (0..rounds).fold(1u64, |sum, round| std::hint::black_box(sum.wrapping_mul(31) ^ round))

@@ -137,7 +137,7 @@ pub async fn cpu(plan: &Plan) -> anyhow::Result<Vec<Line>> {
     let runtime = runtime(&folder.path().join("artifacts"))?;
     let program = guests::program(&runtime, &wasm).await?;
     let around = Around::new();
-    let name = "a guest that computes for some 20 ms";
+    let name = "a guest that computes for some 10 ms";
     let mut row = Row::new(name, Kind::Latency, Some(1.03));
     let mut native = Row::new(name, Kind::Latency, None).against("native");
     for round in 0..=plan.rounds {
