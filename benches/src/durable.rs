@@ -34,7 +34,9 @@ pub struct Durable {
 impl Durable {
     pub async fn start(options: Options) -> anyhow::Result<Durable> {
         let folder = larder_tests::folder("larder-bench-").keep();
-        let server = MariaDb::start_with(&folder, SERVER.map(String::from).to_vec());
+        // A server that starts removes the temporary tables that it finds, those of other servers too.
+        let temporary = format!("--tmpdir={}", folder.display());
+        let server = MariaDb::start_with(&folder, SERVER.map(String::from).into_iter().chain([temporary]).collect());
         let database = Database::create_on(&server.url()).await;
         let larder = Larder::start_with(options.set("LARDER_DATABASE__URL", database.url())).await;
         let api = larder.api();

@@ -182,7 +182,8 @@ pub fn microseconds(nanos: f64) -> String {
     match nanos / 1_000.0 {
         us @ ..100.0 => format!("{us:.1} us"),
         us @ ..10_000.0 => format!("{us:.0} us"),
-        us => format!("{:.1} ms", us / 1_000.0),
+        us @ ..10_000_000.0 => format!("{:.1} ms", us / 1_000.0),
+        us => format!("{:.1} s", us / 1_000_000.0),
     }
 }
 
