@@ -74,8 +74,9 @@ licences: setup
 		else echo "the advisory database cannot be reached: advisories are NOT checked"; fi; \
 	fi
 
-# Cold start, warm call and web endpoint beside a bare embedding of wasmtime. For a try: make bench BENCH=--quick
-bench: setup
+# What a call costs beside a bare embedding of wasmtime, workerd and `wasmtime serve` where they are installed, and the database
+# alone. Takes half an hour. For a try: make bench BENCH=--quick. One part: make bench BENCH="--only door"
+bench: setup setup-services
 	$(BUILD) --release
 	@$(ON_DISK) $(TARGET)/release/larder-benches $(BENCH)
 

@@ -18,7 +18,7 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
-use larder::function::{enrolment, event_types, events, savings, state};
+use larder::function::{attributes, enrolment, event_types, events, savings, state};
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -66,6 +66,7 @@ impl Bare {
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
         event_types::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
         savings::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+        attributes::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
         state::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
         events::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
         enrolment::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
@@ -75,6 +76,21 @@ impl Bare {
     /// Compiles into a file.
     pub fn compile(&self, wasm: &[u8], to: &Path) -> anyhow::Result<()> {
         let code = self.engine.precompile_component(wasm).map_err(anyhow::Error::msg)?;
+        std::fs::write(to, code).with_context(|| to.display().to_string())
+    }
+
+    /// Compiles into a file with the settings of Larder's engine that shape machine code.
+    pub fn compile_as_larder(wasm: &[u8], to: &Path) -> anyhow::Result<()> {
+        let mut config = Config::new();
+        config
+            .wasm_component_model(true)
+            .memory_init_cow(true)
+            .concurrency_support(false)
+            .epoch_interruption(true)
+            .cranelift_nan_canonicalization(true)
+            .relaxed_simd_deterministic(true);
+        let engine = Engine::new(&config).map_err(anyhow::Error::msg)?;
+        let code = engine.precompile_component(wasm).map_err(anyhow::Error::msg)?;
         std::fs::write(to, code).with_context(|| to.display().to_string())
     }
 
@@ -211,6 +227,12 @@ impl state::Host for State {
 
     async fn list(&mut self, _: String, _: Option<String>) -> wasmtime::Result<Result<Vec<state::Entry>, String>> {
         Ok(Ok(vec![]))
+    }
+}
+
+impl attributes::Host for State {
+    async fn current(&mut self) -> wasmtime::Result<Vec<event_types::Attribute>> {
+        Ok(vec![])
     }
 }
 

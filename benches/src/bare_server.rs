@@ -1,4 +1,5 @@
-//! The bare embedding behind hyper, in a process of its own: `GET /hello` and `GET /cold/N`, nothing else.
+//! The bare embedding behind hyper, in a process of its own: `GET /hello`, `GET /raw` and `GET /cold/N` by guests, `GET /native`
+//! by hyper alone, nothing else.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -18,11 +19,16 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::bare::{Bare, Http};
+use crate::guests::HELLO;
 
 /// A process with this argument and a folder of [`crate::in_process::bare_files`] is such a server.
 pub const ARGUMENT: &str = "__bare-server";
 
 const COLD: &str = "/cold/";
+/// Where `raw-hello` is served, here and in Larder.
+pub const RAW: &str = "/raw";
+/// Where no guest answers.
+pub const NATIVE: &str = "/native";
 
 /// Where the function `n` is served, here and in Larder.
 pub fn path(n: u32) -> String {
@@ -33,6 +39,7 @@ struct Server {
     bare: Bare,
     folder: PathBuf,
     hello: Http,
+    raw: Http,
     /// By number.
     loaded: Mutex<HashMap<String, Http>>,
 }
@@ -43,7 +50,8 @@ pub fn main(folder: &Path) -> anyhow::Result<()> {
     runtime.block_on(async {
         let bare = Bare::new().map_err(anyhow::Error::msg)?;
         let hello = bare.http(&folder.join("hello.cwasm")).map_err(anyhow::Error::msg)?;
-        let server = Arc::new(Server { bare, folder: folder.into(), hello, loaded: Mutex::default() });
+        let raw = bare.http(&folder.join("raw.cwasm")).map_err(anyhow::Error::msg)?;
+        let server = Arc::new(Server { bare, folder: folder.into(), hello, raw, loaded: Mutex::default() });
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
         let mut stdout = std::io::stdout();
         writeln!(stdout, "{}", listener.local_addr()?)?;
@@ -65,9 +73,13 @@ pub fn main(folder: &Path) -> anyhow::Result<()> {
 
 impl Server {
     async fn answer(&self, request: Request<Incoming>) -> anyhow::Result<Response<Bytes>> {
-        let component = match request.uri().path().strip_prefix(COLD) {
-            None => self.hello.clone(),
-            Some(n) => self.load(n)?,
+        let component = match request.uri().path() {
+            NATIVE => return Ok(Response::new(Bytes::from_static(HELLO))),
+            RAW => self.raw.clone(),
+            path => match path.strip_prefix(COLD) {
+                None => self.hello.clone(),
+                Some(n) => self.load(n)?,
+            },
         };
         component.call(request).await.map_err(anyhow::Error::msg)
     }

@@ -14,10 +14,26 @@ use larder_runtime::{Answer, Call, Enrolment, LoadError, Program, Run, Runtime, 
 use crate::bare;
 
 pub const HELLO_PATH: &str = "/hello";
-/// What `hello-http` answers there.
+/// What `hello-http` answers there, and `raw-hello` everywhere.
 pub const HELLO: &[u8] = b"Hello, world!\n";
 
-const PURCHASE: &[u8] = br#"{"amount": "42.50", "currency": "SEK", "merchant": "Espresso House"}"#;
+/// The two that greet: the example with its framework, and the least that greets.
+pub struct Hellos {
+    pub wstd: Vec<u8>,
+    pub raw: Vec<u8>,
+}
+
+impl Hellos {
+    pub fn build() -> Hellos {
+        Hellos { wstd: larder_tests::guests::guest("hello-http"), raw: larder_tests::guests::guest("raw-hello") }
+    }
+}
+
+/// The smallest typed guest, which has no start-up and imports nothing. It answers "hello".
+pub fn small() -> Vec<u8> {
+    larder_tests::guests::wat(include_str!("../../runtime/tests/hello.wat"))
+}
+
 const SETTINGS: &str = r#"{"monthlyCap": "200.00"}"#;
 
 /// The same component under another digest: a custom section is appended that nobody reads.
@@ -71,45 +87,75 @@ pub async fn larder_hello(program: &Program, around: &Around) {
     let outcome = program.run(Call::Http { request, answer: Answer::Buffered, sanitize: None }, around.run(None)).await;
     match outcome.end {
         larder_model::End::Answered(response) => assert_eq!(&response.body()[..], HELLO),
-        larder_model::End::Failed(failure) => panic!("hello-http failed: {failure}"),
-        _ => panic!("hello-http gave no answer"),
+        larder_model::End::Failed(failure) => panic!("the greeting failed: {failure}"),
+        _ => panic!("nobody greeted"),
     }
 }
 
 pub async fn bare_hello(component: &bare::Http) {
-    let response = component.call(hello_request()).await.expect("hello-http answers");
+    let response = component.call(hello_request()).await.expect("a greeting");
     assert_eq!(&response.body()[..], HELLO);
 }
 
-pub async fn larder_purchase(program: &Program, around: &Around) {
-    let event = Event {
-        id: "purchase-1".into(),
-        source: "/cards".into(),
-        kind: "card.purchase".into(),
-        subject: Some("card-001".into()),
-        time: "2026-11-21T09:15:00Z".into(),
-        data_content_type: "application/json".into(),
-        attributes: Default::default(),
-        data: Bytes::from_static(PURCHASE),
-    };
-    let enrolment = Enrolment { end_user: "anna".into(), topic: "card-001".into(), settings: SETTINGS.into() };
-    let outcome = program.run(Call::Event(event), around.run(Some(enrolment))).await;
-    // It wrote to state and saved.
-    assert_eq!(outcome.effects.len(), 2);
+/// What a typed guest is told.
+#[derive(Clone, Copy)]
+pub struct Told {
+    kind: &'static str,
+    data: &'static [u8],
+    /// What it does: the number of its effects.
+    effects: usize,
 }
 
-pub async fn bare_purchase(component: &bare::Handler) {
-    let event = bare::Event {
-        id: "purchase-1".into(),
+/// For `round-up`, which reads state, writes it and saves.
+pub const PURCHASE: Told = Told {
+    kind: "card.purchase",
+    data: br#"{"amount": "42.50", "currency": "SEK", "merchant": "Espresso House"}"#,
+    effects: 2,
+};
+/// For the smallest guest, which does not look at it.
+pub const ANYTHING: Told = Told { kind: "any.thing", data: b"{}", effects: 0 };
+/// For `probe`, which computes for some 10 ms. [`spin`] is the same without a sandbox.
+pub const SPIN: Told = Told { kind: "probe.spin", data: br#"{"rounds": 4000000}"#, effects: 0 };
+pub const SPIN_ROUNDS: u64 = 4_000_000;
+
+pub fn spin(rounds: u64) -> u64 {
+    (0..rounds).fold(1u64, |sum, round| std::hint::black_box(sum.wrapping_mul(31) ^ round))
+}
+
+const SUBJECT: &str = "card-001";
+const TIME: &str = "2026-11-21T09:15:00Z";
+
+pub async fn larder_event(program: &Program, around: &Around, told: Told) {
+    let event = Event {
+        id: "event-1".into(),
         source: "/cards".into(),
-        type_: "card.purchase".into(),
-        subject: Some("card-001".into()),
-        time: "2026-11-21T09:15:00Z".into(),
+        kind: told.kind.into(),
+        subject: Some(SUBJECT.into()),
+        time: TIME.into(),
         data_content_type: "application/json".into(),
-        data: PURCHASE.to_vec(),
+        attributes: Default::default(),
+        data: Bytes::from_static(told.data),
     };
-    let enrolment = bare::Enrolment { end_user: "anna".into(), topic: "card-001".into(), settings: SETTINGS.into() };
-    component.call(&event, enrolment).await.expect("round-up handles it");
+    let enrolment = Enrolment { end_user: "anna".into(), topic: SUBJECT.into(), settings: SETTINGS.into() };
+    let outcome = program.run(Call::Event(event), around.run(Some(enrolment))).await;
+    if let larder_model::End::Failed(failure) = &outcome.end {
+        panic!("{} failed: {failure}", told.kind);
+    }
+    assert_eq!(outcome.effects.len(), told.effects);
+}
+
+pub async fn bare_event(component: &bare::Handler, told: Told) {
+    let event = bare::Event {
+        id: "event-1".into(),
+        source: "/cards".into(),
+        type_: told.kind.into(),
+        subject: Some(SUBJECT.into()),
+        time: TIME.into(),
+        data_content_type: "application/json".into(),
+        data: told.data.to_vec(),
+    };
+    let enrolment = bare::Enrolment { end_user: "anna".into(), topic: SUBJECT.into(), settings: SETTINGS.into() };
+    component.call(&event, enrolment).await.expect("it is handled");
 }
 
 /// Compiles, seals and loads.

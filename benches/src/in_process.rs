@@ -10,8 +10,8 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::bare::Bare;
-use crate::guests::{self, Around};
-use crate::measure::{Kind, Row};
+use crate::guests::{self, Around, Hellos};
+use crate::measure::{Kind, Line, Row};
 use crate::{Plan, say};
 
 /// A process with this argument compiles one component for a [`Runtime`].
@@ -55,66 +55,124 @@ async fn rate<F: Future<Output = Vec<u64>> + Send + 'static>(task: impl Fn() -> 
     (nanos.len() as f64 / begun.elapsed().as_secs_f64(), nanos)
 }
 
-pub async fn warm(plan: &Plan, hello: &[u8], round_up: &[u8]) -> anyhow::Result<Vec<Row>> {
+/// The guests that are called warm: an instance is fresh each time, everything else is there.
+pub async fn warm(plan: &Plan, hellos: &Hellos) -> anyhow::Result<Vec<Line>> {
     say("warm calls in process");
     let folder = TempDir::new()?;
     let bare = Bare::new().map_err(anyhow::Error::msg)?;
-    let (bare_hello, bare_round_up) = (folder.path().join("hello"), folder.path().join("round-up"));
-    bare.compile(hello, &bare_hello)?;
-    bare.compile(round_up, &bare_round_up)?;
-    let bare_hello = Arc::new(bare.http(&bare_hello).map_err(anyhow::Error::msg)?);
-    let bare_round_up = bare.handler(&bare_round_up).map_err(anyhow::Error::msg)?;
-
-    let cache = folder.path().join("artifacts");
-    let runtime = runtime(&cache)?;
-    let hello = guests::program(&runtime, hello).await?;
-    let round_up = guests::program(&runtime, round_up).await?;
+    let runtime = runtime(&folder.path().join("artifacts"))?;
     let around = Around::new();
+    let compiled = |name: &str, wasm: &[u8]| {
+        let file = folder.path().join(name);
+        bare.compile(wasm, &file).map(|()| file)
+    };
+    let mut lines = vec![];
 
-    let mut http = Row::new("warm call, wasi:http hello", Kind::Latency, Some(1.5));
-    let mut typed = Row::new("warm call, typed round-up with 2 effects", Kind::Latency, Some(1.5));
-    let mut cores = Row::new("warm call, wasi:http hello, on every core", Kind::Rate, Some(1.0 / 1.5));
-    // The first round of each only warms up.
+    let http = [("hello-http (wstd)", &hellos.wstd), ("raw-hello", &hellos.raw)];
+    for (at, (name, wasm)) in http.into_iter().enumerate() {
+        let component = Arc::new(bare.http(&compiled(name, wasm)?).map_err(anyhow::Error::msg)?);
+        let program = guests::program(&runtime, wasm).await?;
+        let mut one = Row::new(format!("warm call, {name}"), Kind::Latency, Some(1.08));
+        let mut cores = Row::new(format!("warm call, {name}, on every core"), Kind::Rate, None);
+        // The first round only warms up.
+        for round in 0..=plan.rounds {
+            for side in plan.order(round) {
+                let calls = plan.warm_calls;
+                let (nanos, (per_second, cores_nanos)) = if side.is_bare() {
+                    let task = || {
+                        let component = component.clone();
+                        async move { time(calls, || guests::bare_hello(&component)).await }
+                    };
+                    (task().await, rate(task).await)
+                } else {
+                    let task = || {
+                        let (program, around) = (program.clone(), around.clone());
+                        async move { time(calls, || guests::larder_hello(&program, &around)).await }
+                    };
+                    (task().await, rate(task).await)
+                };
+                if round > 0 {
+                    side.of(&mut one).add_latencies(nanos);
+                    side.of(&mut cores).add_rate(per_second, cores_nanos);
+                }
+            }
+        }
+        lines.insert(at, one.into());
+        lines.push(cores.into());
+    }
+
+    let typed = [
+        ("typed, without std", guests::small(), guests::ANYTHING, 1.08),
+        ("typed round-up with 2 effects", larder_tests::guests::guest("round-up"), guests::PURCHASE, 1.25),
+    ];
+    for (name, wasm, told, aim) in typed {
+        let component = bare.handler(&compiled(name, &wasm)?).map_err(anyhow::Error::msg)?;
+        let program = guests::program(&runtime, &wasm).await?;
+        let mut row = Row::new(format!("warm call, {name}"), Kind::Latency, Some(aim));
+        for round in 0..=plan.rounds {
+            for side in plan.order(round) {
+                let nanos = match side.is_bare() {
+                    true => time(plan.warm_calls, || guests::bare_event(&component, told)).await,
+                    false => time(plan.warm_calls, || guests::larder_event(&program, &around, told)).await,
+                };
+                if round > 0 {
+                    side.of(&mut row).add_latencies(nanos);
+                }
+            }
+        }
+        lines.push(row.into());
+    }
+    Ok(lines)
+}
+
+/// A guest that only computes, beside the same function without a sandbox.
+pub async fn cpu(plan: &Plan) -> anyhow::Result<Vec<Line>> {
+    say("a guest that computes");
+    let folder = TempDir::new()?;
+    let wasm = larder_tests::guests::guest("probe");
+    let bare = Bare::new().map_err(anyhow::Error::msg)?;
+    let file = folder.path().join("probe");
+    bare.compile(&wasm, &file)?;
+    let component = bare.handler(&file).map_err(anyhow::Error::msg)?;
+    let runtime = runtime(&folder.path().join("artifacts"))?;
+    let program = guests::program(&runtime, &wasm).await?;
+    let around = Around::new();
+    let name = "a guest that computes for some 10 ms";
+    let mut row = Row::new(name, Kind::Latency, Some(1.03));
+    let mut native = Row::new(name, Kind::Latency, None).against("native");
     for round in 0..=plan.rounds {
         for side in plan.order(round) {
-            let calls = plan.warm_calls;
-            let (http_nanos, typed_nanos, (per_second, cores_nanos)) = if side.is_bare() {
-                (
-                    time(calls, || guests::bare_hello(&bare_hello)).await,
-                    time(calls, || guests::bare_purchase(&bare_round_up)).await,
-                    rate(|| {
-                        let component = bare_hello.clone();
-                        async move { time(calls, || guests::bare_hello(&component)).await }
-                    })
-                    .await,
-                )
+            if side.is_bare() {
+                let natively = async || {
+                    std::hint::black_box(guests::spin(std::hint::black_box(guests::SPIN_ROUNDS)));
+                };
+                let (nanos, bare_nanos) = (
+                    time(plan.cpu_calls, natively).await,
+                    time(plan.cpu_calls, || guests::bare_event(&component, guests::SPIN)).await,
+                );
+                if round > 0 {
+                    native.bare.add_latencies(nanos);
+                    row.bare.add_latencies(bare_nanos);
+                }
             } else {
-                (
-                    time(calls, || guests::larder_hello(&hello, &around)).await,
-                    time(calls, || guests::larder_purchase(&round_up, &around)).await,
-                    rate(|| {
-                        let (program, around) = (hello.clone(), around.clone());
-                        async move { time(calls, || guests::larder_hello(&program, &around)).await }
-                    })
-                    .await,
-                )
-            };
-            if round > 0 {
-                side.of(&mut http).add_latencies(http_nanos);
-                side.of(&mut typed).add_latencies(typed_nanos);
-                side.of(&mut cores).add_rate(per_second, cores_nanos);
+                let nanos = time(plan.cpu_calls, || guests::larder_event(&program, &around, guests::SPIN)).await;
+                if round > 0 {
+                    row.larder.add_latencies(nanos);
+                }
             }
         }
     }
-    Ok(vec![http, typed, cores])
+    native.larder = row.larder.clone();
+    Ok(vec![row.into(), native.into()])
 }
 
 /// Every round has a new engine and a new [`Runtime`], which have loaded none of the programs and checked no seal.
-pub async fn cold(plan: &Plan, hello: &[u8]) -> anyhow::Result<Vec<Row>> {
+pub async fn cold(plan: &Plan, hellos: &Hellos) -> anyhow::Result<Vec<Line>> {
+    let hello = &hellos.wstd;
     say(&format!("cold starts in process: compiling {} programs", plan.programs));
     let folder = TempDir::new()?;
     let cache = folder.path().join("artifacts");
-    let files = bare_files(folder.path(), hello, plan.programs)?;
+    let files = bare_files(folder.path(), hellos, plan.programs)?;
     let mut digests = Vec::new();
     {
         let runtime = runtime(&cache)?;
@@ -127,7 +185,7 @@ pub async fn cold(plan: &Plan, hello: &[u8]) -> anyhow::Result<Vec<Row>> {
     }
     say("cold starts in process");
     let around = Around::new();
-    let mut row = Row::new("cold start in process, first call of hello", Kind::Latency, None);
+    let mut row = Row::new("cold start in process, first call of hello", Kind::Latency, Some(1.3));
     for round in 1..=plan.rounds {
         for side in plan.order(round) {
             let mut nanos = Vec::new();
@@ -158,7 +216,7 @@ pub async fn cold(plan: &Plan, hello: &[u8]) -> anyhow::Result<Vec<Row>> {
             side.of(&mut row).add_latencies(nanos);
         }
     }
-    Ok(vec![row])
+    Ok(vec![row.into()])
 }
 
 /// Calls of another program before the first cold one: the pool, the threads and the allocator are warm.
@@ -170,16 +228,17 @@ pub struct BareFiles {
     pub programs: Vec<PathBuf>,
 }
 
-/// `hello.cwasm` and `0.cwasm` and so on.
-pub fn bare_files(folder: &Path, hello: &[u8], programs: u32) -> anyhow::Result<BareFiles> {
+/// `hello.cwasm` and `raw.cwasm`, and copies of the first, `0.cwasm` and so on.
+pub fn bare_files(folder: &Path, hellos: &Hellos, programs: u32) -> anyhow::Result<BareFiles> {
     let bare = Bare::new().map_err(anyhow::Error::msg)?;
     let files = BareFiles {
         warm: folder.join("hello.cwasm"),
         programs: (0..programs).map(|n| folder.join(format!("{n}.cwasm"))).collect(),
     };
-    bare.compile(hello, &files.warm)?;
+    bare.compile(&hellos.wstd, &files.warm)?;
+    bare.compile(&hellos.raw, &folder.join("raw.cwasm"))?;
     for (n, file) in (0..).zip(&files.programs) {
-        bare.compile(&guests::distinct(hello, n), file)?;
+        bare.compile(&guests::distinct(&hellos.wstd, n), file)?;
     }
     Ok(files)
 }

@@ -2,11 +2,13 @@
 //! answer is parsed in place, and all connections share one thread.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 /// The largest answer that is expected.
@@ -49,9 +51,23 @@ impl Connection {
     }
 }
 
+/// `POST` of JSON to the API, as the backend of a partner would.
+pub fn post(path: &str, key: &str, body: &str) -> Vec<u8> {
+    format!(
+        "POST /v1{path} HTTP/1.1\r\nhost: 127.0.0.1\r\nx-appwrite-project: demo\r\nx-appwrite-key: {key}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
 /// `GET` of a path at the web endpoint of partner `demo`.
 pub fn get(path: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nhost: demo.localhost\r\n\r\n").into_bytes()
+    get_at("demo", path)
+}
+
+pub fn get_at(partner: &str, path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nhost: {partner}.localhost\r\n\r\n").into_bytes()
 }
 
 /// An answer that is all there; `None` while it is not.
@@ -108,45 +124,101 @@ pub struct Done {
     pub nanos: Vec<u64>,
 }
 
-/// Sends the same request over all connections for so long; every answer must be 200 with this body.
-pub fn run(address: SocketAddr, path: &str, body: &[u8], connections: usize, time: Duration) -> anyhow::Result<Done> {
-    let (request, body) = (get(path), body.to_vec());
+/// Whether an answer is the one that is expected.
+pub type Check = fn(&Answer) -> bool;
+
+fn expect(answer: &Answer, check: Check) -> anyhow::Result<()> {
+    if !check(answer) {
+        bail!("answered {} with {:?}", answer.status, String::from_utf8_lossy(&answer.body));
+    }
+    Ok(())
+}
+
+/// Sends requests for so long, each over a connection of its own, the next one when the last is answered.
+pub fn run(address: SocketAddr, requests: Vec<Vec<u8>>, check: Check, time: Duration) -> anyhow::Result<Done> {
     let loader = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     loader.block_on(async {
         let mut open = Vec::new();
-        for _ in 0..connections {
-            open.push(Connection::open(address).await?);
+        for request in requests {
+            open.push((Connection::open(address).await?, request));
         }
         let begun = Instant::now();
-        let mut tasks: JoinSet<anyhow::Result<Vec<u64>>> = open
+        let tasks: JoinSet<anyhow::Result<Vec<u64>>> = open
             .into_iter()
-            .map(|mut connection| {
-                let (request, body) = (request.clone(), body.clone());
-                async move {
-                    let mut nanos = Vec::new();
-                    while begun.elapsed() < time {
-                        let sent = Instant::now();
-                        let answer = connection.call(&request).await?;
-                        nanos.push(sent.elapsed().as_nanos() as u64);
-                        if answer.status != 200 || answer.body != body {
-                            let text = String::from_utf8_lossy(&answer.body).into_owned();
-                            bail!("answered {} with {text:?}", answer.status);
-                        }
-                    }
-                    Ok(nanos)
+            .map(|(mut connection, request)| async move {
+                let mut nanos = Vec::new();
+                while begun.elapsed() < time {
+                    let sent = Instant::now();
+                    let answer = connection.call(&request).await?;
+                    nanos.push(sent.elapsed().as_nanos() as u64);
+                    expect(&answer, check)?;
                 }
+                Ok(nanos)
             })
             .collect();
-        let mut nanos = Vec::new();
-        let all = async {
-            while let Some(done) = tasks.join_next().await {
-                nanos.extend(done.context("a connection's task")??);
-            }
-            anyhow::Ok(())
-        };
-        tokio::time::timeout(time + PATIENCE, all).await.context("an answer did not come")??;
+        let nanos = all(tasks, time).await?;
         Ok(Done { per_second: nanos.len() as f64 / begun.elapsed().as_secs_f64(), nanos })
     })
+}
+
+/// Sends the same request so often in a second, whether or not earlier ones are answered, over the first connection that is free.
+/// Gives how long each took from when it was to be sent: what waits for a connection is not left out.
+pub fn at_rate(
+    address: SocketAddr,
+    request: Vec<u8>,
+    check: Check,
+    connections: usize,
+    per_second: f64,
+    time: Duration,
+) -> anyhow::Result<Vec<u64>> {
+    let (to, due) = mpsc::unbounded_channel::<Instant>();
+    // A thread of its own: timers of the loader's runtime have milliseconds.
+    let clock = std::thread::spawn(move || {
+        let begun = Instant::now();
+        for at in (0..(per_second * time.as_secs_f64()) as u64).map(|n| Duration::from_secs_f64(n as f64 / per_second))
+        {
+            if let Some(early) = at.checked_sub(begun.elapsed()) {
+                std::thread::sleep(early);
+            }
+            if to.send(begun + at).is_err() {
+                return;
+            }
+        }
+    });
+    let loader = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let nanos = loader.block_on(async {
+        let due = Arc::new(Mutex::new(due));
+        let mut tasks: JoinSet<anyhow::Result<Vec<u64>>> = JoinSet::new();
+        for _ in 0..connections {
+            let (mut connection, due, request) = (Connection::open(address).await?, due.clone(), request.clone());
+            tasks.spawn(async move {
+                let mut nanos = Vec::new();
+                loop {
+                    let next = due.lock().await.recv().await;
+                    let Some(sent) = next else { return Ok(nanos) };
+                    let answer = connection.call(&request).await?;
+                    nanos.push(sent.elapsed().as_nanos() as u64);
+                    expect(&answer, check)?;
+                }
+            });
+        }
+        all(tasks, time).await
+    });
+    clock.join().map_err(|_| anyhow::Error::msg("the clock panicked"))?;
+    nanos
+}
+
+/// What all of the tasks measured.
+async fn all(mut tasks: JoinSet<anyhow::Result<Vec<u64>>>, time: Duration) -> anyhow::Result<Vec<u64>> {
+    let mut nanos = Vec::new();
+    let all = async {
+        while let Some(done) = tasks.join_next().await {
+            nanos.extend(done.context("a connection's task")??);
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(time + PATIENCE, all).await.context("an answer did not come")??;
+    Ok(nanos)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What the figures depend on besides the code.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
@@ -35,6 +36,28 @@ fn first_word(file: &str) -> String {
         .ok()
         .and_then(|text| Some(text.split_whitespace().next()?.to_owned()))
         .unwrap_or("?".into())
+}
+
+/// What of a process is in memory.
+pub struct Memory {
+    pub resident_bytes: u64,
+    /// What is not a file's: the kernel cannot take it back.
+    anonymous_bytes: u64,
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} MiB ({} anonymous)", self.resident_bytes >> 20, self.anonymous_bytes >> 20)
+    }
+}
+
+pub fn memory(pid: u32) -> std::io::Result<Memory> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let bytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) << 10
+    };
+    Ok(Memory { resident_bytes: bytes("VmRSS:"), anonymous_bytes: bytes("RssAnon:") })
 }
 
 /// How often a second 4 KiB can be appended to a file in this folder and made durable, one after the other.

@@ -1,13 +1,15 @@
-//! Figures of the two sides, and the table that shows them side by side.
+//! Figures of what is compared, and the table that shows them side by side.
 //!
-//! The rule: **a figure of ours never stands alone**. Each round measures the bare embedding and Larder one after the
-//! other, in turns as to who is first, and the ratio is the median of the rounds' ratios: what the machine does to
-//! both at the time cancels out. Medians are medians of the rounds, p99 is over all calls of all rounds.
+//! The rule: **a time or a rate of ours does not stand alone where something comparable exists**. Each round measures all that
+//! are compared one after the other, in turns as to who is first, and the ratio is the median of the rounds' ratios: what the
+//! machine does to all at the time cancels out. Its spread is the lowest and the highest of them. Medians are medians of the
+//! rounds, p99 is over all calls of all rounds.
 
 use std::fmt;
+use std::time::Duration;
 
-/// What one side did in all rounds.
-#[derive(Default)]
+/// What one of those that are compared did in all rounds.
+#[derive(Clone, Default)]
 pub struct Side {
     /// Each round's median in nanoseconds, or its calls per second.
     rounds: Vec<f64>,
@@ -25,9 +27,20 @@ impl Side {
         self.nanos.extend(nanos);
     }
 
+    /// The slowest of a hundred for a whole round.
+    pub fn add_p99(&mut self, nanos: Vec<u64>) {
+        self.rounds.push(quantile(&mut nanos.clone(), 0.99) as f64);
+        self.nanos.extend(nanos);
+    }
+
     /// One figure for a whole round.
     pub fn add_cost(&mut self, nanos_per_call: f64) {
         self.rounds.push(nanos_per_call);
+    }
+
+    /// Of the rounds.
+    pub fn median(&self) -> f64 {
+        median(self.rounds.clone())
     }
 
     fn p99(&self) -> String {
@@ -46,9 +59,11 @@ pub enum Kind {
     Rate,
 }
 
-/// One line of the table.
+/// A line that compares.
 pub struct Row {
     pub name: String,
+    /// What Larder is compared with.
+    pub against: &'static str,
     pub kind: Kind,
     pub bare: Side,
     pub larder: Side,
@@ -58,61 +73,117 @@ pub struct Row {
 }
 
 impl Row {
+    /// Against the bare embedding.
     pub fn new(name: impl Into<String>, kind: Kind, aim: Option<f64>) -> Row {
-        Row { name: name.into(), kind, bare: Side::default(), larder: Side::default(), aim, note: String::new() }
+        Row {
+            name: name.into(),
+            against: "bare",
+            kind,
+            bare: Side::default(),
+            larder: Side::default(),
+            aim,
+            note: String::new(),
+        }
     }
 
-    /// Larder's figure divided by the bare one's of the same round, the median over the rounds.
-    fn ratio(&self) -> f64 {
-        median(self.larder.rounds.iter().zip(&self.bare.rounds).map(|(larder, bare)| larder / bare).collect())
+    pub fn against(self, against: &'static str) -> Row {
+        Row { against, ..self }
+    }
+
+    /// Larder's figure divided by the other one's of the same round.
+    fn ratios(&self) -> Vec<f64> {
+        self.larder.rounds.iter().zip(&self.bare.rounds).map(|(larder, bare)| larder / bare).collect()
     }
 
     fn verdict(&self) -> String {
-        let (ratio, Some(aim)) = (self.ratio(), self.aim) else { return String::new() };
+        let (ratio, Some(aim)) = (median(self.ratios()), self.aim) else { return String::new() };
         let (sign, met) = match self.kind {
-            Kind::Latency => ("at most", ratio <= aim),
-            Kind::Rate => ("at least", ratio >= aim),
+            Kind::Latency => ("<=", ratio <= aim),
+            Kind::Rate => (">=", ratio >= aim),
         };
-        format!("{sign} {aim:.2}  {}", if met { "met" } else { "MISSED" })
+        format!("{sign} {aim:.2} {}", verdict(met))
     }
 
     fn headline(&self, side: &Side) -> String {
-        let value = median(side.rounds.clone());
         match self.kind {
-            Kind::Latency => microseconds(value),
-            Kind::Rate => format!("{value:.0}/s"),
+            Kind::Latency => microseconds(side.median()),
+            Kind::Rate => format!("{:.0}/s", side.median()),
         }
     }
 }
 
-pub struct Table<'a>(pub &'a [Row]);
+pub fn verdict(met: bool) -> &'static str {
+    if met { "met" } else { "MISSED" }
+}
 
-impl fmt::Display for Table<'_> {
+/// A line of the table.
+pub enum Line {
+    Compared(Box<Row>),
+    /// What stands in a text of its own: there is nothing to compare it with, or not to be had.
+    Said {
+        name: String,
+        text: String,
+    },
+}
+
+impl From<Row> for Line {
+    fn from(row: Row) -> Line {
+        Line::Compared(Box::new(row))
+    }
+}
+
+impl Line {
+    pub fn said(name: impl Into<String>, text: impl Into<String>) -> Line {
+        Line::Said { name: name.into(), text: text.into() }
+    }
+
+    /// A duration that is to be at most so long.
+    pub fn at_most(name: impl Into<String>, took: Duration, most: Duration, note: &str) -> Line {
+        let (took, most) = (took.as_nanos() as f64, most.as_nanos() as f64);
+        let aim = format!("at most {} {}", microseconds(most), verdict(took <= most));
+        Line::said(name, format!("{}, {aim}{}{note}", microseconds(took), if note.is_empty() { "" } else { "; " }))
+    }
+
+    pub fn head() -> String {
+        format!(
+            "{:<52}{:<16}{:>10}{:>10}{:>12}{:>10}{:>8}{:>12}  aim",
+            "", "against", "median", "p99", "larder", "p99", "ratio", "spread"
+        )
+    }
+}
+
+impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<46}{:>12}{:>12}{:>12}{:>12}{:>8}  aim", "", "bare median", "p99", "larder", "p99", "ratio")?;
-        for row in self.0 {
-            let line = format!(
-                "{:<46}{:>12}{:>12}{:>12}{:>12}{:>8.2}  {:<22}{}",
-                row.name,
-                row.headline(&row.bare),
-                row.bare.p99(),
-                row.headline(&row.larder),
-                row.larder.p99(),
-                row.ratio(),
-                row.verdict(),
-                row.note
-            );
-            writeln!(f, "{}", line.trim_end())?;
-        }
-        Ok(())
+        let row = match self {
+            Line::Compared(row) => row,
+            Line::Said { name, text } => return write!(f, "{name:<52}{text}"),
+        };
+        let ratios = row.ratios();
+        let (least, most) = ratios.iter().fold((f64::INFINITY, 0f64), |(l, m), ratio| (l.min(*ratio), m.max(*ratio)));
+        let line = format!(
+            "{:<52}{:<16}{:>10}{:>10}{:>12}{:>10}{:>8.2}{:>12}  {:<14}  {}",
+            row.name,
+            row.against,
+            row.headline(&row.bare),
+            row.bare.p99(),
+            row.headline(&row.larder),
+            row.larder.p99(),
+            median(ratios),
+            format!("{least:.2}-{most:.2}"),
+            row.verdict(),
+            row.note
+        );
+        write!(f, "{}", line.trim_end())
     }
 }
 
-fn microseconds(nanos: f64) -> String {
+/// In the unit that suits it.
+pub fn microseconds(nanos: f64) -> String {
     match nanos / 1_000.0 {
         us @ ..100.0 => format!("{us:.1} us"),
         us @ ..10_000.0 => format!("{us:.0} us"),
-        us => format!("{:.1} ms", us / 1_000.0),
+        us @ ..10_000_000.0 => format!("{:.1} ms", us / 1_000.0),
+        us => format!("{:.1} s", us / 1_000_000.0),
     }
 }
 
@@ -151,7 +222,7 @@ mod tests {
             row.bare.add_latencies(vec![100 * slow; 3]);
             row.larder.add_latencies(vec![140 * slow; 3]);
         }
-        assert_eq!(row.ratio(), 1.4);
+        assert_eq!(median(row.ratios()), 1.4);
         assert!(row.verdict().ends_with(" met"));
         row.aim = Some(1.3);
         assert!(row.verdict().ends_with("MISSED"));

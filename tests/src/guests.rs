@@ -10,8 +10,8 @@ use crate::process::workspace;
 /// [`Aggregator`](crate::Aggregator).
 pub const EXAMPLES: [&str; 4] = ["hello-http", "round-up", "save-league", "payday"];
 
-/// Guests that only tests run.
-const TEST_GUESTS: [&str; 6] = ["caller", "greedy", "hostile", "probe", "signer", "wstd-hello"];
+/// Guests that only tests and benchmarks run.
+const TEST_GUESTS: [&str; 7] = ["caller", "greedy", "hostile", "probe", "raw-hello", "signer", "wstd-hello"];
 
 /// All of these.
 pub(crate) fn all() -> impl Iterator<Item = &'static str> {

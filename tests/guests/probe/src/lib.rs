@@ -15,7 +15,8 @@
 //! * `probe.spin` {rounds}: computes for so long.
 //! * `probe.slow` {ms}: waits, then saves 1.00 for the enrolment, or else for "clock"; the memo is the event's id.
 //! * a schedule's firing: saves 1.00 for "clock"; the memo is the nominal time.
-//! * an execution {amount, memo}: saves that for "clock". Without an amount: answers with all of its state.
+//! * an execution {amount, memo, endUser}: saves that, for "clock" unless it names somebody. Without an amount: answers with all
+//!   of its state.
 
 use larder_sdk::prelude::*;
 use larder_sdk::serde_json::Value;
@@ -81,7 +82,8 @@ fn probe(event: Event<Value>, run: &mut Run) -> Result<Value, Error> {
         "larder.execution" if event.data["amount"].is_string() => {
             let amount: Decimal = event.data["amount"].as_str().unwrap_or_default().parse()?;
             let memo = event.data["memo"].as_str().unwrap_or_default();
-            run.save(Money::new(amount, "SEK".parse()?).memo(memo).end_user("clock"))?;
+            let saver = event.data["endUser"].as_str().unwrap_or("clock");
+            run.save(Money::new(amount, "SEK".parse()?).memo(memo).end_user(saver))?;
         }
         "larder.execution" => {
             let entries = run.state().list::<Value>("", None)?;
