@@ -221,9 +221,14 @@ fn no_memory(error: wasmtime::Error) -> wasmtime::Error {
     HostFault(format!("memory within the function's limit was not to be had: {error:#}")).into()
 }
 
-fn thread_cpu_ns() -> u64 {
+/// The CPU time that this thread has used.
+pub(crate) fn thread_cpu() -> Duration {
     let now = clock_gettime(ClockId::ThreadCPUTime);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
+
+fn thread_cpu_ns() -> u64 {
+    thread_cpu().as_nanos() as u64
 }
 
 fn nanoseconds(time: Duration) -> u64 {
