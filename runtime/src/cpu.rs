@@ -10,7 +10,7 @@
 use std::cell::Cell;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -59,10 +59,15 @@ impl Mark {
 }
 
 fn read(at_ns: u64) -> Reading {
-    let clock = clock_gettime(ClockId::ThreadCPUTime);
-    let reading = Reading { at_ns, thread_ns: clock.tv_sec as u64 * 1_000_000_000 + clock.tv_nsec as u64 };
+    let reading = Reading { at_ns, thread_ns: of_thread().as_nanos() as u64 };
     LAST.set(Some(reading));
     reading
+}
+
+/// The CPU time that this thread has used.
+pub fn of_thread() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
 fn wall_ns() -> u64 {
@@ -72,8 +77,6 @@ fn wall_ns() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn thread_ns() -> u64 {

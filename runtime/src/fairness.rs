@@ -1,8 +1,9 @@
 //! Fair use of the executor's threads: guests that compute for long leave room for those that do not.
 //!
-//! All guests of a process share the executor's threads. A guest that computes is interrupted at each tick and goes to the
-//! end of the run queue, but fifty such guests make a queue in which everybody else waits for half a second. Two limiters
-//! therefore stand before each poll of a guest. Both admit as many guests as leave one thread to everyone else:
+//! All guests that somebody waits for share the executor's threads; the others have their own ([`crate::batch`]). A guest that
+//! computes is interrupted at each tick and goes to the end of the run queue, but fifty such guests make a queue in which
+//! everybody else waits for half a second. Two limiters therefore stand before each poll of a guest on these threads. Both
+//! admit as many guests as leave one thread to everyone else:
 //!
 //! * the limiter of its [`Lane`], which the runs of one tenant share, while these compute for more than their share;
 //! * one limiter of the whole process, for a run that has computed for long itself. A throttled lane lets only so many runs
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::PollSemaphore;
 
+use crate::batch;
 use crate::instances::Taken;
 
 /// A run that has computed for longer than this is limited.
@@ -89,6 +91,9 @@ impl Lane {
 
     /// One of its runs has computed for this long.
     pub(crate) fn spend(&self, ns: u64) {
+        if batch::is_this_thread() {
+            return;
+        }
         let now = now_ms();
         if self.window.load(Relaxed) != now / WINDOW_MS {
             self.window.store(now / WINDOW_MS, Relaxed);
@@ -130,6 +135,9 @@ impl<'a> Limiter<'a> {
 
     /// `long`: it has computed for [`LONG`] already.
     pub fn poll_permit(&mut self, cx: &mut Context<'_>, long: bool) -> Poll<Permit> {
+        if batch::is_this_thread() {
+            return Poll::Ready(Permit { _granted: [None, None] });
+        }
         for (at, applies) in [self.lane.is_throttled(now_ms()), long].into_iter().enumerate() {
             if !applies {
                 // Whoever waits at a limiter that does not apply would be granted a permit there and keep it.

@@ -3,6 +3,7 @@
 //! * [`Runtime::compile`]: uploaded bytes → a checked, sealed artifact in the cache folder, made in a bounded process.
 //! * [`Runtime::load`]: digest → [`Program`], from memory, else from the sealed artifact, else compiled again.
 //! * [`Program::run`]: one call in a fresh store and instance under [`Limits`] → [`Outcome`].
+//! * [`Batch::run`]: work that nobody waits for, on threads of its own that tenants share by CPU time.
 //!
 //! The rules: **no instance ever serves two calls**, **nothing that a guest does is applied here** (effects are
 //! returned, [`Backends`] only answer), and **machine code is loaded only under this installation's seal**.
@@ -82,6 +83,7 @@
 
 mod answer;
 pub mod backends;
+mod batch;
 mod bindings;
 mod cache;
 mod call;
@@ -108,6 +110,7 @@ pub mod toolchain;
 mod world;
 
 pub use backends::{Backends, Enrolment};
+pub use batch::{Batch, Class};
 pub use call::{Answer, Call, RequestBody, Run, Sanitize};
 pub use compile::{Artifact, CompileError, WALL_FACTOR};
 pub use compiler::compiler_main;

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
+use crate::batch::Batch;
 use crate::cache::Cache;
 use crate::compile::{self, Artifact, CompileError};
 use crate::engine;
@@ -32,6 +33,7 @@ pub struct Runtime {
     cache: Cache,
     compiles: Semaphore,
     instances: Arc<Instances>,
+    batch: Batch,
 }
 
 impl Runtime {
@@ -60,6 +62,7 @@ impl Runtime {
             folder: Arc::new(folder),
             cache: Cache::new(),
             compiles: Semaphore::new(compiles),
+            batch: Batch::new(),
         }))
     }
 
@@ -86,6 +89,11 @@ impl Runtime {
     /// Only if it is in memory: the hot path.
     pub fn loaded(&self, digest: &Digest) -> Option<Arc<Program>> {
         self.cache.get(digest)
+    }
+
+    /// The threads for work that nobody waits for.
+    pub fn batch(&self) -> &Batch {
+        &self.batch
     }
 
     /// Slots of the pool that are in use: instances, and the memories, tables and stacks that go with them.

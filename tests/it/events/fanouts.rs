@@ -10,6 +10,7 @@ use larder_model::{Effect, ExecutionStatus, Fanout, FanoutStatus, Function, Gran
 use larder_platform::execution::ranges::{self, SliceEnd};
 use larder_platform::jobs::leases::HeldRanges;
 use larder_platform::jobs::{events as event_job, fanouts};
+use larder_runtime::Class;
 use larder_server::app::App;
 use larder_store::ledger::{CommitResult, Ended, Origin, RangePart};
 use larder_store::listing::Listing;
@@ -465,7 +466,8 @@ both!(a_claim_goes_to_the_partner_that_has_used_the_least_time, async |on| {
     while let Some(range) = fanouts::claim(&app.executor, &held).await.unwrap() {
         // A run of one costs three times that of the other.
         let cost = if range.fanout.partner == other.0 { 30 } else { 90 };
-        app.fairness.spent(&range.fanout.partner, Duration::from_millis(cost));
+        let lane = app.directory.lane(&range.fanout.partner);
+        app.runtime.batch().charge(&lane, Class::FanOut, Duration::from_millis(cost));
         claimed.push(range.fanout.partner == other.0);
     }
     assert_eq!(claimed.len(), 12);

@@ -168,6 +168,11 @@ impl Directory {
         self.0.tenants.load().get(partner).cloned()
     }
 
+    /// The lane of a partner's runs. A partner that is not known has one of its own each time.
+    pub fn lane(&self, partner: &PartnerId) -> Arc<Lane> {
+        self.0.tenants.load().get(partner).map(|tenant| tenant.lane.clone()).unwrap_or_default()
+    }
+
     /// All tenants at this moment.
     pub fn tenants(&self) -> Arc<HashMap<PartnerId, Arc<Tenant>>> {
         self.0.tenants.load_full()

@@ -26,7 +26,7 @@ use larder_model::{
     End, Enrolment, Event, Execution, ExecutionStatus, Failure, Outcome, RequestRecord, StoredEvent, Trigger,
 };
 use larder_runtime::backends::{self as runtime_backends, Backends};
-use larder_runtime::{Answer, Call, LoadError, Program, Run, Runtime, Sanitize, StreamedBody};
+use larder_runtime::{Answer, Call, Class, Lane, LoadError, Program, Run, Runtime, Sanitize, StreamedBody};
 use larder_secrets::Secrets;
 use larder_signals::crash::{self, Point};
 use larder_store::Root;
@@ -53,6 +53,19 @@ context! {
         gates: Arc<Gates>,
         egress: Client,
         upstreams: Upstreams,
+    }
+}
+
+impl Executor {
+    /// Starts work that nobody waits for, on the threads for it. If it panics, only it is lost.
+    pub fn spawn_batch(
+        &self,
+        name: &'static str,
+        lane: &Lane,
+        class: Class,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.life.spawn_work(name, self.runtime.batch().run(lane, class, work));
     }
 }
 
@@ -263,10 +276,6 @@ pub async fn execute(executor: &Executor, mut job: Job) -> Finished {
         let answer = job.stream.take().map_or(Answer::Buffered, Answer::Streamed);
         let outcome = ready.program.run(call(&mut job.input, may_have_effects, answer, &job.sanitize), run).await;
         crash::point(Point::Ran);
-        // Calls take no turns, and no lock.
-        if job.origin.is_queued() {
-            executor.fairness.spent(&scope.partner, outcome.usage.cpu);
-        }
         if let Some(done) = finish(executor, &job, Some(ready.deployment.clone()), outcome, None).await {
             if races >= RACES_MAX
                 && let Err(err) = executor.store.unlock_state(&scope, &job.execution.id).await

@@ -6,16 +6,16 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use larder_model::state::Version;
 use larder_model::time::Millis;
 use larder_model::{Enrolment, ExecutionStatus, Fanout, StoredEvent, retries};
-use larder_runtime::Answer;
 use larder_runtime::backends::{self, Error};
+use larder_runtime::{Answer, Class};
 use larder_signals::Work;
 use larder_signals::crash::{self, Point};
 use larder_store::ledger::{CommitResult, Ended, Origin, RangePart, progress};
@@ -76,10 +76,10 @@ struct Page {
     state: Option<StateOf>,
     /// The next enrolment to run.
     next: AtomicUsize,
-    /// What the outcomes so far write.
+    /// The outcomes so far.
+    ended: Mutex<BTreeMap<usize, Ended>>,
+    /// What they write.
     bytes: AtomicUsize,
-    /// The CPU time of the runs so far.
-    cpu_ns: AtomicU64,
     /// No further run begins after this time.
     until: Instant,
 }
@@ -132,12 +132,11 @@ pub async fn run(executor: &Executor, mut range: ClaimedRange, runs: usize) -> a
             enrolments,
             created_at_ms: executor.clock.now_ms(),
             next: AtomicUsize::new(0),
+            ended: Mutex::default(),
             bytes: AtomicUsize::new(0),
-            cpu_ns: AtomicU64::new(0),
             until,
         });
         let ended = page.clone().run_all(runs).await;
-        executor.fairness.spent(&fanout.partner, Duration::from_nanos(page.cpu_ns.load(Ordering::Relaxed)));
         let (count, wanted) = (ended.len(), page.enrolments.len());
         let whole = count == wanted && last.as_str() == range.until;
         if (count > 0 || whole) && !commit(executor, &mut range, &view, ended, whole).await? {
@@ -187,29 +186,28 @@ async fn split(executor: &Executor, range: &ClaimedRange, why: &str) -> anyhow::
 impl Page {
     /// The outcomes of the first enrolments, in order: of all, or of as many as were begun within the slice.
     async fn run_all(self: Arc<Self>, runs: usize) -> Vec<Ended> {
-        let (sender, mut receiver) = mpsc::unbounded_channel();
+        // Nothing is sent: it is closed when all of them have ended, or panicked.
+        let (running, mut ended) = mpsc::channel::<()>(1);
         for _ in 0..runs.clamp(1, self.enrolments.len()) {
-            let (page, sender) = (self.clone(), sender.clone());
-            self.executor.life.spawn_work("run of a range", async move {
+            let (page, running) = (self.clone(), running.clone());
+            self.executor.spawn_batch("run of a range", &self.view.lane, Class::FanOut, async move {
                 let mut yielded = Instant::now();
                 while let Some(at) = page.take() {
-                    // Runs that never wait would keep the thread from everybody else.
+                    // Runs that never wait would keep the thread from those whose turn it is.
                     if yielded.elapsed() >= QUANTUM {
                         tokio::task::yield_now().await;
                         yielded = Instant::now();
                     }
                     let ended = page.run_one(at).await;
                     page.bytes.fetch_add(ended.bytes(), Ordering::Relaxed);
-                    // It fails if the range was given up.
-                    let _ = sender.send((at, ended));
+                    page.ended.lock().expect("no panic under the lock").insert(at, ended);
                 }
+                drop(running);
             });
         }
-        drop(sender);
-        let mut ended = BTreeMap::new();
-        while let Some((at, one)) = receiver.recv().await {
-            ended.insert(at, one);
-        }
+        drop(running);
+        ended.recv().await;
+        let mut ended = std::mem::take(&mut *self.ended.lock().expect("no panic under the lock"));
         (0..).map_while(|at| ended.remove(&at)).collect()
     }
 
@@ -244,7 +242,6 @@ impl Page {
         let run = self.ready.run(executor, &job, state, self.savings.clone());
         let outcome = self.ready.program.run(call(&mut job.input, false, Answer::Buffered, &None), run).await;
         crash::point(Point::Ran);
-        self.cpu_ns.fetch_add(outcome.usage.cpu.as_nanos() as u64, Ordering::Relaxed);
         outcome::prepare(executor, &job, Some(self.ready.deployment.clone()), outcome, None).await.0
     }
 }

@@ -8,6 +8,7 @@ use larder_model::ids::{EnrolmentId, EventId, PartnerId};
 use larder_model::retries::RetryDecision;
 use larder_model::time::Millis;
 use larder_model::{Enrolment, EnrolmentStatus, StoredEvent, Trigger};
+use larder_runtime::Class;
 use larder_signals::Work;
 use larder_signals::crash::{self, Point};
 use larder_store::ledger::Origin;
@@ -85,14 +86,14 @@ async fn begin(
             Some(permit) => permit,
             None => permits.clone().acquire_owned().await.expect("never closed"),
         };
-        let executor = executor.clone();
-        let held = held.hold(&claimed.execution.id, &claimed.execution.partner);
-        let context = context.clone();
-        executor.life.clone().spawn_work("execution", async move {
-            step(&executor, &context, claimed).await;
+        let partner = &claimed.execution.partner;
+        let (lane, held) = (executor.directory.lane(partner), held.hold(&claimed.execution.id, partner));
+        let (own, context) = (executor.clone(), context.clone());
+        executor.spawn_batch("execution", &lane, Class::Queued, async move {
+            step(&own, &context, claimed).await;
             drop((permit, held));
             // Another execution of the same partner may start now.
-            executor.signals.push(Work::Executions);
+            own.signals.push(Work::Executions);
         });
     }
     Ok(Next::Now)

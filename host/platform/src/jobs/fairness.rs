@@ -3,10 +3,8 @@
 //! Each kind of work has a [`Position`], the partner that was served last. [`next`] returns the partners after it, without
 //! those that are held back because too much of theirs waits elsewhere.
 
-use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use larder_model::ids::PartnerId;
 use larder_signals::Work;
@@ -39,44 +37,9 @@ pub struct Fairness {
     events: Position,
     fanouts: Position,
     schedules: Position,
-    turns: Mutex<Turns>,
-}
-
-/// Whose turn it is, by the CPU time that each partner's runs have used in this process.
-#[derive(Default)]
-struct Turns {
-    used: HashMap<PartnerId, Duration>,
-    /// What the partner had used whose turn was last: nobody is taken for having used much less.
-    floor: Duration,
-}
-
-/// How far behind the others a partner may be that had nothing to run for a while.
-const CREDIT: Duration = Duration::from_secs(1);
-
-impl Turns {
-    fn used(&self, partner: &PartnerId) -> Duration {
-        let least = self.floor.saturating_sub(CREDIT);
-        self.used.get(partner).copied().unwrap_or(self.floor).max(least)
-    }
 }
 
 impl Fairness {
-    /// A run of this partner has used this much CPU time.
-    pub fn spent(&self, partner: &PartnerId, cpu: Duration) {
-        let mut turns = self.turns.lock().expect("no panic under the lock");
-        let used = turns.used(partner) + cpu;
-        turns.used.insert(partner.clone(), used);
-    }
-
-    /// Sorts partners by the CPU time that their runs have used: whose turn is next comes first.
-    pub fn by_turn(&self, partners: &mut [PartnerId]) {
-        let mut turns = self.turns.lock().expect("no panic under the lock");
-        partners.sort_by_key(|partner| turns.used(partner));
-        if let Some(first) = partners.first() {
-            turns.floor = turns.floor.max(turns.used(first));
-        }
-    }
-
     fn of(&self, queue: Queue) -> &Position {
         match queue {
             Queue::Executions => &self.executions,

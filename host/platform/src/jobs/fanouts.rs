@@ -6,6 +6,7 @@ use std::time::Duration;
 use larder_model::Fanout;
 use larder_model::ids::PartnerId;
 use larder_model::time::Millis;
+use larder_runtime::Class;
 use larder_signals::Work;
 use larder_signals::crash::{self, Point};
 use larder_store::{Claimant, ClaimedRange, Queue, RANGES_AT_ONCE, RangeClaim, Waiting};
@@ -27,7 +28,7 @@ const PER_PARTNER: u32 = 2;
 const PARTNERS: u32 = 32;
 /// Fan-outs of a partner that are tried until a range is claimed: other processes may be faster.
 const FANOUTS: u32 = 8;
-/// The CPU time that a claim counts for.
+/// The CPU time that a claim is charged.
 const CLAIM_COST: Duration = Duration::from_millis(1);
 /// Enrolments up to which a fan-out's are counted for the operator.
 const COUNTED_MAX: u64 = 10_000_000;
@@ -62,8 +63,10 @@ impl Job for Fanouts {
         let Some(range) = claim(&self.executor, &self.held).await? else { return Ok(Next::Within(self.poll())) };
         // There may be more, for the other workers too.
         self.executor.signals.push(Work::Fanouts);
-        let (executor, lease) = (self.executor.clone(), self.held.hold(&range.id, &range.fanout.partner));
-        self.executor.life.spawn_work("range", async move {
+        let partner = &range.fanout.partner;
+        let (lane, lease) = (self.executor.directory.lane(partner), self.held.hold(&range.id, partner));
+        let executor = self.executor.clone();
+        self.executor.spawn_batch("range", &lane, Class::FanOut, async move {
             run(&executor, range).await;
             drop((permit, lease));
             executor.signals.push(Work::Fanouts);
@@ -78,7 +81,7 @@ pub async fn claim(executor: &Executor, held: &HeldRanges) -> larder_store::Resu
     let full = held.by_partner().into_iter().filter(|(_, count)| *count >= most).map(|(partner, _)| partner).collect();
     let rests = |waiting: &Waiting| fanouts::is_held_back(executor, waiting);
     let mut partners = fairness::next(executor, Queue::Fanouts, full, PARTNERS, rests).await?;
-    executor.fairness.by_turn(&mut partners);
+    partners.sort_by_cached_key(|partner| executor.runtime.batch().used(&executor.directory.lane(partner)));
     for partner in &partners {
         match claim_of(executor, partner).await {
             Ok(None) => {}
@@ -111,7 +114,7 @@ async fn claim_of(executor: &Executor, partner: &PartnerId) -> larder_store::Res
             RangeClaim::Range(range) => {
                 crash::point(Point::RangeClaimed);
                 // So that turns are taken also by runs that use none.
-                executor.fairness.spent(partner, CLAIM_COST);
+                executor.runtime.batch().charge(&executor.directory.lane(partner), Class::FanOut, CLAIM_COST);
                 return Ok(Some(*range));
             }
             RangeClaim::Ended => ended(executor, &fanout),
