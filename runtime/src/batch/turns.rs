@@ -79,14 +79,13 @@ impl<T> Turns<T> {
         }
     }
 
-    /// The CPU time by which the turn of this tenant is decided.
+    /// The CPU time by which the turn of this tenant is decided. A new one is neither ahead nor behind.
     pub fn used(&self, tenant: u64) -> Duration {
-        let used = self.tenants.get(&tenant).map_or(Duration::ZERO, |own| own.used);
-        used.max(self.floor.saturating_sub(CREDIT))
+        self.tenants.get(&tenant).map_or(self.floor, |own| own.used.max(self.floor.saturating_sub(CREDIT)))
     }
 
     fn tenant(&mut self, tenant: u64) -> &mut Tenant<T> {
-        // Before it grows: a tenant without work that has used no more than is assumed of an unknown one may be forgotten.
+        // Before it grows, tenants are forgotten that had nothing to do for so long that their credit is all they have.
         if self.tenants.len() == self.tenants.capacity() {
             let least = self.floor.saturating_sub(CREDIT);
             self.tenants.retain(|id, own| *id == tenant || own.has_work() || own.used > least);
@@ -165,6 +164,7 @@ mod tests {
     #[test]
     fn who_returns_after_a_pause_is_at_most_the_credit_ahead() {
         let mut turns = Turns::new();
+        turns.charge(2, Class::Queued, MS);
         turns.push(1, Class::FanOut, ());
         for _ in 0..10_000 {
             turns.take().unwrap();
@@ -180,6 +180,7 @@ mod tests {
             ahead += MS;
         }
         assert!(ahead >= CREDIT && ahead <= CREDIT + 2 * MS, "{ahead:?}");
+        assert_eq!(turns.used(3), turns.floor, "a new one has no credit");
     }
 
     #[test]
