@@ -1,6 +1,8 @@
 //! Greets whatever it is asked, by the bindings of `wasi:http` alone: no framework, no `main` and what runs before one. Beside
 //! `hello-http` it shows what a framework costs in an instance that serves one call.
 
+#![cfg(target_family = "wasm")]
+
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::types::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
 
