@@ -76,7 +76,7 @@ fn greets(answer: &load::Answer) -> bool {
 }
 
 /// A greeting: its name, its path, and what is aimed at beside workerd.
-const GREETINGS: [(&str, &str, f64); 2] = [("hello-http (wstd)", HELLO_PATH, 1.2), ("raw-hello", RAW, 2.0)];
+const GREETINGS: [(&str, &str, f64); 2] = [("hello-http (SDK)", HELLO_PATH, 1.2), ("raw-hello", RAW, 2.0)];
 /// Whether calls are recorded, and what is aimed at beside the bare embedding.
 const RECORDS: [(&str, &str, f64); 2] = [("records off", "false", 0.92), ("records on", "true", 0.8)];
 
@@ -89,13 +89,13 @@ pub async fn door(plan: &Plan, hellos: &Hellos, others: &Others) -> anyhow::Resu
     for (_, all, _) in RECORDS {
         let larder = Larder::start_with(Options::default().set("LARDER_RECORDS__ALL", all)).await;
         let api = larder.api();
-        api.deploy("hello", &hellos.wstd, json!({ "routes": [HELLO_PATH] })).await;
+        api.deploy("hello", &hellos.sdk, json!({ "routes": [HELLO_PATH] })).await;
         api.deploy("raw", &hellos.raw, json!({ "routes": [RAW] })).await;
         larders.push(larder);
     }
     let workerd = Server::workerd(&others.workerd, folder.path())?;
     let mut wasmtimes = Vec::new();
-    for (file, wasm) in [("wstd.wasm", &hellos.wstd), ("raw.wasm", &hellos.raw)] {
+    for (file, wasm) in [("hello.wasm", &hellos.sdk), ("raw.wasm", &hellos.raw)] {
         let file = folder.path().join(file);
         std::fs::write(&file, wasm)?;
         wasmtimes.extend(Server::wasmtime(&others.wasmtime, &file)?);
@@ -169,7 +169,7 @@ pub async fn door(plan: &Plan, hellos: &Hellos, others: &Others) -> anyhow::Resu
             lines.push(Line::said(format!("{name}, {recorded}, at 70 % of its rate"), text));
         }
     }
-    let names = ["bare, hello-http (wstd)", "bare, raw-hello"].into_iter().zip(0..);
+    let names = ["bare, hello-http (SDK)", "bare, raw-hello"].into_iter().zip(0..);
     for (name, at) in names.chain(workerd.iter().map(|_| ("workerd", workerd_at))) {
         let (text, _) = all[at].at_share(plan.door_time * 2).await?;
         lines.push(Line::said(format!("{name}, at 70 % of its rate"), text));

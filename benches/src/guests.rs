@@ -17,15 +17,17 @@ pub const HELLO_PATH: &str = "/hello";
 /// What `hello-http` answers there, and `raw-hello` everywhere.
 pub const HELLO: &[u8] = b"Hello, world!\n";
 
-/// The two that greet: the example with its framework, and the least that greets.
+/// Those that greet: the example by Larder's SDK, the same by `wstd`, and the least that greets.
 pub struct Hellos {
+    pub sdk: Vec<u8>,
     pub wstd: Vec<u8>,
     pub raw: Vec<u8>,
 }
 
 impl Hellos {
     pub fn build() -> Hellos {
-        Hellos { wstd: larder_tests::guests::guest("hello-http"), raw: larder_tests::guests::guest("raw-hello") }
+        let guest = larder_tests::guests::guest;
+        Hellos { sdk: guest("hello-http"), wstd: guest("wstd-hello"), raw: guest("raw-hello") }
     }
 }
 

@@ -68,7 +68,7 @@ pub async fn warm(plan: &Plan, hellos: &Hellos) -> anyhow::Result<Vec<Line>> {
     };
     let mut lines = vec![];
 
-    let http = [("hello-http (wstd)", &hellos.wstd), ("raw-hello", &hellos.raw)];
+    let http = [("hello-http (SDK)", &hellos.sdk), ("wstd-hello", &hellos.wstd), ("raw-hello", &hellos.raw)];
     for (at, (name, wasm)) in http.into_iter().enumerate() {
         let component = Arc::new(bare.http(&compiled(name, wasm)?).map_err(anyhow::Error::msg)?);
         let program = guests::program(&runtime, wasm).await?;
@@ -168,7 +168,7 @@ pub async fn cpu(plan: &Plan) -> anyhow::Result<Vec<Line>> {
 
 /// Every round has a new engine and a new [`Runtime`], which have loaded none of the programs and checked no seal.
 pub async fn cold(plan: &Plan, hellos: &Hellos) -> anyhow::Result<Vec<Line>> {
-    let hello = &hellos.wstd;
+    let hello = &hellos.sdk;
     say(&format!("cold starts in process: compiling {} programs", plan.programs));
     let folder = TempDir::new()?;
     let cache = folder.path().join("artifacts");
@@ -235,10 +235,10 @@ pub fn bare_files(folder: &Path, hellos: &Hellos, programs: u32) -> anyhow::Resu
         warm: folder.join("hello.cwasm"),
         programs: (0..programs).map(|n| folder.join(format!("{n}.cwasm"))).collect(),
     };
-    bare.compile(&hellos.wstd, &files.warm)?;
+    bare.compile(&hellos.sdk, &files.warm)?;
     bare.compile(&hellos.raw, &folder.join("raw.cwasm"))?;
     for (n, file) in (0..).zip(&files.programs) {
-        bare.compile(&guests::distinct(&hellos.wstd, n), file)?;
+        bare.compile(&guests::distinct(&hellos.sdk, n), file)?;
     }
     Ok(files)
 }

@@ -26,9 +26,9 @@ pub async fn mixed(plan: &Plan, hellos: &Hellos) -> anyhow::Result<Vec<Line>> {
     let bench = Durable::start(Options::default()).await?;
     let address: SocketAddr = bench.larder.address().parse()?;
     for partner in OTHERS {
-        greet(&bench.larder.partner(partner).await, &hellos.wstd).await;
+        greet(&bench.larder.partner(partner).await, &hellos.sdk).await;
     }
-    greet(&bench.api, &hellos.wstd).await;
+    greet(&bench.api, &hellos.sdk).await;
     let settings = json!({ "events": ["probe.echo"], "per": "event" });
     bench.api.deploy("probe", &larder_tests::guests::guest("probe"), settings).await;
 

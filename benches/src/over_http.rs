@@ -19,7 +19,7 @@ const WARM_AND: Duration = Duration::from_micros(500);
 
 /// Every round starts both servers anew and calls each function once, over one connection.
 pub async fn cold(plan: &Plan, hellos: &Hellos) -> anyhow::Result<Vec<Line>> {
-    let hello = &hellos.wstd;
+    let hello = &hellos.sdk;
     say(&format!("cold starts over HTTP: deploying {} functions", plan.functions));
     let folder = TempDir::new()?;
     bare_files(folder.path(), hellos, plan.functions)?;

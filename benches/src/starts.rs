@@ -138,7 +138,7 @@ pub async fn deploys(plan: &Plan, hellos: &Hellos) -> anyhow::Result<Vec<Line>> 
     let larder = Larder::start_with(Options::default().fresh().set("LARDER_BUILD__DEADLINE", "15m")).await;
     let api = larder.api();
     let folder = TempDir::new()?;
-    let mut programs = vec![("Rust", hellos.wstd.clone(), plan.rounds * 2)];
+    let mut programs = vec![("Rust", hellos.sdk.clone(), plan.rounds * 2)];
     let mut lines = vec![];
     match javascript(plan) {
         Ok(wasm) => programs.push(("JavaScript", wasm, 2)),
