@@ -63,6 +63,7 @@ pub use idempotency::{KeptAnswer, KeyHolder, KeyRequest, Taken};
 pub use master_keys::{Agreed, KeyUser, SealingKey};
 pub use ranges::{Claimant, ClaimedRange, RangeClaim, StateOf};
 pub use removals::{Removal, Removed, Swept};
+pub use schedules::Firing;
 pub use stored::Counting;
 pub use upstreams::OPERATORS;
 

@@ -9,6 +9,7 @@ use larder_platform::jobs::schedules;
 use larder_secrets::Secrets;
 use larder_server::app::App;
 use larder_signals::lifecycle::Lifecycle;
+use larder_store::Firing;
 use larder_store::listing::Listing;
 use larder_tests::both;
 use larder_tests::services::Database;
@@ -164,4 +165,51 @@ both!(a_deployment_does_not_lose_a_firing_that_is_due, async |on| {
     schedules::arm(&app, &of.0, &of.1).await.unwrap();
     fire(&app).await;
     assert_eq!(fired(&app, &of).await.len(), 1);
+});
+
+both!(schedules_that_are_due_together_fire_once_each, async |on| {
+    const FUNCTIONS: usize = 40;
+    let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
+    let clock = Clock::manual(NOON);
+    let app = app(folder.path(), &database, clock.clone()).await;
+    let minutely = |function: Function| Function { schedule: "* * * * *".into(), ..function };
+    let mut all = Vec::new();
+    for number in 0..FUNCTIONS {
+        all.push(deployed(&app, "acme", &format!("tick-{number}"), minutely).await);
+    }
+    app.directory.reload(&all[0].0).await.unwrap();
+    for (partner, function) in &all {
+        schedules::arm(&app, partner, function).await.unwrap();
+    }
+    clock.advance(2 * MINUTE);
+    // As many processes would.
+    tokio::join!(fire(&app), fire(&app), fire(&app));
+    for of in &all {
+        let times: Vec<String> = fired(&app, of).await.into_iter().map(|(at, _)| at).collect();
+        assert_eq!(times, ["12:01", "12:02"], "{}", of.1);
+    }
+});
+
+both!(a_firing_whose_schedule_has_moved_does_not_hold_up_the_others, async |on| {
+    let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
+    let app = app(folder.path(), &database, Clock::manual(NOON)).await;
+    let (partner, function) = scheduled(&app, "* * * * *").await;
+    let other = deployed(&app, "acme", "other", |function| function).await.1;
+    let at = app.store.schedule(&partner, &function).await.unwrap().unwrap();
+    app.store.set_schedule(&partner, &other, Some(at)).await.unwrap();
+    let firing = |function: &FunctionId, at| Firing {
+        function: function.clone(),
+        at,
+        next: Some(at + MINUTE),
+        executions: vec![],
+        fanouts: vec![],
+    };
+    let both = [firing(&function, at), firing(&other, at - MINUTE)];
+    assert_eq!(app.store.fire_schedules(&partner, &both).await.unwrap(), [true, false]);
+    assert_eq!(app.store.schedule(&partner, &function).await.unwrap(), Some(at + MINUTE));
+    assert_eq!(app.store.schedule(&partner, &other).await.unwrap(), Some(at));
+    // The last one disarms.
+    let last = Firing { next: None, ..firing(&other, at) };
+    assert_eq!(app.store.fire_schedules(&partner, &[last]).await.unwrap(), [true]);
+    assert_eq!(app.store.schedule(&partner, &other).await.unwrap(), None);
 });

@@ -1,8 +1,9 @@
 //! Schedules: cron expressions → due times → executions, each fired once.
 //!
 //! A row in `schedules` holds the next nominal time of an armed schedule. A firing inserts what it triggers under the key
-//! (function, nominal time) and moves the row to the next time, in one transaction. So a restart neither skips nor repeats a
-//! firing. Missed firings are caught up and marked late, except those older than `scheduler.catch_up`.
+//! (function, nominal time) and moves the row to the next time, in one transaction, which it shares with the partner's other
+//! firings that are due. So a restart neither skips nor repeats a firing. Missed firings are caught up and marked late, except
+//! those older than `scheduler.catch_up`.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use larder_model::ids::{FunctionId, PartnerId};
 use larder_model::time::{Millis, instant};
 use larder_signals::Work;
 use larder_signals::crash::{self, Point};
-use larder_store::{Queue, Waiting};
+use larder_store::{Error, Firing, Queue, Waiting};
 use metrics::counter;
 
 use crate::backlog;
@@ -77,13 +78,8 @@ pub async fn arm_all(common: &Common) -> larder_store::Result<()> {
     Ok(())
 }
 
-/// Removes a firing that triggers nothing, unless the schedule was armed again in the meantime.
-async fn disarm(common: &Common, due: &(PartnerId, FunctionId, Millis)) -> larder_store::Result<()> {
-    common.store.fire_schedule(due, None, &[], &[]).await.map(|_| ())
-}
-
 /// Firings in one step, and partners that share them.
-const BATCH: u32 = 100;
+const BATCH: u32 = 256;
 const PARTNERS: u32 = 20;
 
 /// Fires due schedules, the same number for each partner. Schedules of a partner that has reached its limit of waiting
@@ -93,54 +89,83 @@ pub async fn step(common: &Common) -> larder_store::Result<bool> {
     let rests = |waiting: &Waiting| backlog::is_full(common, waiting);
     let partners = fairness::next(common, Queue::Schedules, vec![], PARTNERS, rests).await?;
     let each = BATCH / u32::try_from(partners.len().max(1)).unwrap_or(PARTNERS);
-    let mut fired = false;
+    let mut any = false;
     for partner in &partners {
-        for firing in common.store.due_schedules(partner, now, each).await? {
-            fire(common, &firing, now).await?;
-            fired = true;
+        let due = common.store.due_schedules(partner, now, each).await?;
+        if !due.is_empty() {
+            // Another process may have made or changed a schedule a moment ago.
+            common.directory.refresh(partner).await?;
+            let firings: Vec<Firing> =
+                due.into_iter().map(|(_, function, at)| firing(common, partner, function, at, now)).collect();
+            fire(common, partner, &firings, now).await?;
+            any = true;
         }
     }
-    Ok(fired)
+    Ok(any)
 }
 
-async fn fire(common: &Common, due: &(PartnerId, FunctionId, Millis), now: Millis) -> larder_store::Result<()> {
-    let (partner, function, nominal) = due;
-    // Another process may have made or changed the schedule a moment ago.
-    common.directory.refresh(partner).await?;
-    let Some(view) = common.directory.function(partner, function) else {
-        return disarm(common, due).await;
-    };
-    let Some(cron) = armed(&view) else { return disarm(common, due).await };
-    let late = now - nominal;
-    let catch_up = common.settings.scheduler.catch_up.as_millis() as Millis;
+/// What a due time of a schedule triggers, and its next time. One that was disarmed meanwhile triggers nothing.
+fn firing(common: &Common, partner: &PartnerId, function: FunctionId, at: Millis, now: Millis) -> Firing {
     let mut triggered = Triggered::default();
-    let following = if late > catch_up {
-        counter!("larder_schedule_firings_total", "kind" => "missed").increment(1);
-        tracing::warn!(
-            partner.id = %partner, function.id = %function, nominal_at_ms = nominal, late_ms = late,
-            "firings of {function} were missed for longer than scheduler.catch_up and are skipped"
-        );
-        next(&cron, &view, now - catch_up)
-    } else {
-        let late = (late > LATE_MS).then_some(late);
-        triggered.add(
-            common,
-            &view.function,
-            Cause { trigger: Trigger::Schedule, event: None, nominal: Some((*nominal, late)) },
-        );
-        next(&cron, &view, *nominal)
+    let view = common.directory.function(partner, &function);
+    let cron = view.as_deref().and_then(armed);
+    let (late, catch_up) = (now - at, common.settings.scheduler.catch_up.as_millis() as Millis);
+    let next = match (&view, &cron) {
+        (Some(view), Some(cron)) if late > catch_up => {
+            counter!("larder_schedule_firings_total", "kind" => "missed").increment(1);
+            tracing::warn!(
+                partner.id = %partner, function.id = %function, nominal_at_ms = at, late_ms = late,
+                "firings of {function} were missed for longer than scheduler.catch_up and are skipped"
+            );
+            next(cron, view, now - catch_up)
+        }
+        (Some(view), Some(cron)) => {
+            let late = (late > LATE_MS).then_some(late);
+            let cause = Cause { trigger: Trigger::Schedule, event: None, nominal: Some((at, late)) };
+            triggered.add(common, &view.function, cause);
+            next(cron, view, at)
+        }
+        _ => None,
     };
+    Firing { function, at, next, executions: triggered.executions, fanouts: triggered.fanouts }
+}
+
+/// Fires schedules of a partner together; one after the other if the database refuses them, so that only the one at fault is
+/// held up.
+async fn fire(common: &Common, partner: &PartnerId, firings: &[Firing], now: Millis) -> larder_store::Result<()> {
     crash::point(Point::FiringComputed);
-    if common.store.fire_schedule(due, following, &triggered.executions, &triggered.fanouts).await?
-        && !triggered.is_empty()
-    {
-        let kind = if late > LATE_MS { "late" } else { "on_time" };
+    match common.store.fire_schedules(partner, firings).await {
+        Ok(fired) => {
+            let fired = firings.iter().zip(fired).filter_map(|(firing, fired)| fired.then_some(firing));
+            report(common, fired, now);
+            Ok(())
+        }
+        Err(Error::Unavailable(why)) => Err(Error::Unavailable(why)),
+        Err(err) if firings.len() == 1 => Err(err),
+        Err(_) => {
+            let mut result = Ok(());
+            for firing in firings.chunks(1) {
+                result = Box::pin(fire(common, partner, firing, now)).await.and(result);
+            }
+            result
+        }
+    }
+}
+
+/// Tells the metrics and the workers what was fired.
+fn report<'f>(common: &Common, fired: impl Iterator<Item = &'f Firing>, now: Millis) {
+    let mut triggered = Triggered::default();
+    for firing in fired.filter(|firing| !(firing.executions.is_empty() && firing.fanouts.is_empty())) {
+        let kind = if now - firing.at > LATE_MS { "late" } else { "on_time" };
         counter!("larder_schedule_firings_total", "kind" => kind).increment(1);
+        triggered.executions.extend(firing.executions.iter().cloned());
+        triggered.fanouts.extend(firing.fanouts.iter().cloned());
+    }
+    if !triggered.is_empty() {
         crash::point(Point::Fired);
         triggered.counts(common);
         triggered.wake(common);
     }
-    Ok(())
 }
 
 /// Fires schedules.
