@@ -28,7 +28,8 @@
 //!
 //! A handler that returns an error answers 503 for [`Error::Retry`] and 500 for [`Error::Reject`], without a body; the reason
 //! goes to the log of the run. A request that carries an event (header `ce-id`) is answered 422 in place of 500, with the
-//! reason, so that Larder does not run it again. **Nothing of a run that ends like this is applied.**
+//! reason, so that Larder does not run it again. If the body could not be read, the handler's error is no answer: Larder tells
+//! the client what was wrong with it (408, 413). **Nothing of a run that ends like this is applied.**
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -257,7 +258,7 @@ mod tests {
 #[cfg(target_arch = "wasm32")]
 mod wasm {
     use std::borrow::Cow;
-    use std::cell::OnceCell;
+    use std::cell::{Cell, OnceCell};
 
     pub use wasip2;
     pub use wasip2::exports::http::incoming_handler::Guest;
@@ -269,22 +270,30 @@ mod wasm {
     use crate::{Error, Run};
 
     const READ_BYTES: u64 = 64 * 1_024;
+    const UNREAD: &str = "the body of the request cannot be read";
 
     #[derive(Debug)]
-    pub(super) struct Source(IncomingRequest);
+    pub(super) struct Source {
+        request: IncomingRequest,
+        /// The body could not be read.
+        unread: Cell<bool>,
+    }
 
     impl Source {
         pub fn header(&self, name: &str) -> Option<String> {
-            self.0.headers().get(name).into_iter().next().map(text)
+            self.request.headers().get(name).into_iter().next().map(text)
         }
 
         pub fn headers(&self) -> Vec<(String, String)> {
-            self.0.headers().entries().into_iter().map(|(name, value)| (name, text(value))).collect()
+            self.request.headers().entries().into_iter().map(|(name, value)| (name, text(value))).collect()
         }
 
         pub fn body(&self) -> Result<Vec<u8>, Error> {
-            let unread = || Error::reject("the body of the request cannot be read");
-            let incoming = self.0.consume().map_err(|()| unread())?;
+            let unread = || {
+                self.unread.set(true);
+                Error::reject(UNREAD)
+            };
+            let incoming = self.request.consume().map_err(|()| unread())?;
             let stream = incoming.stream().map_err(|()| unread())?;
             let mut body = Vec::new();
             loop {
@@ -308,18 +317,22 @@ mod wasm {
         out: ResponseOutparam,
         handler: impl FnOnce(&Request, &mut Run) -> Result<Response, Error>,
     ) {
-        let source = Source(incoming);
+        let source = Source { request: incoming, unread: Cell::new(false) };
         let request = Request {
-            method: method(source.0.method()),
-            target: source.0.path_with_query().unwrap_or_default(),
+            method: method(source.request.method()),
+            target: source.request.path_with_query().unwrap_or_default(),
             body: OnceCell::new(),
             source,
         };
-        let response = handler(&request, &mut Run::current()).unwrap_or_else(|error| {
-            eprintln!("{error}");
-            Response::of_error(&error, request.header("ce-id").is_some())
-        });
-        send(response, out);
+        match handler(&request, &mut Run::current()) {
+            Ok(response) => send(response, out),
+            // Larder knows what is wrong with the body, and tells the client.
+            Err(_) if request.source.unread.get() => fail(out, UNREAD.to_owned()),
+            Err(error) => {
+                eprintln!("{error}");
+                send(Response::of_error(&error, request.header("ce-id").is_some()), out);
+            }
+        }
     }
 
     fn method(method: Method) -> Cow<'static, str> {
