@@ -234,7 +234,7 @@ impl Bench {
 
     /// Two partners have fan-outs at the same time, and a run of one costs ten times that of the other.
     async fn fair_shares(&mut self) -> anyhow::Result<()> {
-        const SAVERS: usize = 100_000;
+        const SAVERS: usize = 200_000;
         const CHEAP: u64 = 100_000;
         say("fair shares");
         let other = self.larder.partner("other").await;
