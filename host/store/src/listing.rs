@@ -301,6 +301,7 @@ impl<'l> Query<'l> {
         (sql, self.clause.args.clone())
     }
 
+    /// Sums a column up over as many of the matching rows as [`Query::count`] counts.
     fn sum(&self, column: &str) -> (String, Vec<Value>) {
         let sql = format!(
             "-- sum_{}\n SELECT CAST(COALESCE(SUM({column}), 0) AS SIGNED INTEGER) FROM (SELECT {column} FROM {}{} LIMIT {}) AS counted",
