@@ -55,7 +55,7 @@ pub use deliveries::{COUNTED_MAX, Delivery, EventHead, EventName};
 pub use deployments::Heads;
 pub use event_roots::Root;
 pub use events::{NewEvent, Routed, RoutedEvent, WaitingEvent};
-pub use executions::{Claimed, NewExecution};
+pub use executions::{Claimed, NewExecution, Wanted};
 pub use fairness::{Queue, Waiting};
 pub use feeds::{Moved, Received};
 pub use grants::{Approved, Changer};

@@ -10,6 +10,7 @@ pub mod input;
 mod outcome;
 pub mod ranges;
 pub mod request;
+mod slot;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +44,8 @@ use crate::execution::outcome::{count_dead_letter, measure};
 use crate::ledger::{Ledger, Unwritten};
 use crate::objects::Objects;
 
+pub use self::slot::Slot;
+
 context! {
     /// The context of running functions.
     Executor {
@@ -71,6 +74,9 @@ impl Executor {
 
 /// The longest chain of events that cause events. A longer one is taken for a loop.
 pub const EVENT_DEPTH_MAX: u32 = 8;
+/// What an execution may occupy while its outcome is written and it no longer holds a slot. So many of them are bounded by
+/// memory too.
+const SLOTLESS_BYTES_MAX: usize = 16 << 10;
 /// Time for instantiating and for writing the outcome, on top of the run itself.
 const LOCK_MARGIN: Duration = Duration::from_secs(5);
 
@@ -94,6 +100,8 @@ pub struct Job {
     pub wall_max: Option<Duration>,
     /// The caller may repeat the call under the same id. So a failure of the host must not be stored as its record.
     pub keyed: bool,
+    /// Held while the guest runs. A run that is repeated because it lost a race holds none.
+    pub slot: Option<Slot>,
 }
 
 pub enum Input {
@@ -105,6 +113,17 @@ pub enum Body {
     Whole(Bytes),
     /// Can be read only once, so only for functions that cannot have effects: they are never run again.
     Stream(BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>),
+}
+
+impl Input {
+    /// Approximate bytes that it occupies.
+    fn bytes(&self) -> usize {
+        match self {
+            Input::Http { body: Body::Whole(bytes), .. } => bytes.len(),
+            Input::Http { body: Body::Stream(_), .. } => 0,
+            Input::Event(event) => event.data.len(),
+        }
+    }
 }
 
 /// A finished execution.
@@ -152,6 +171,7 @@ impl Job {
             sanitize: None,
             wall_max: None,
             keyed: false,
+            slot: None,
         }
     }
 
@@ -176,6 +196,7 @@ impl Job {
             sanitize: None,
             wall_max: None,
             keyed: false,
+            slot: None,
         }
     }
 
@@ -276,6 +297,9 @@ pub async fn execute(executor: &Executor, mut job: Job) -> Finished {
         let answer = job.stream.take().map_or(Answer::Buffered, Answer::Streamed);
         let outcome = ready.program.run(call(&mut job.input, may_have_effects, answer, &job.sanitize), run).await;
         crash::point(Point::Ran);
+        if job.input.bytes() + outcome.bytes() <= SLOTLESS_BYTES_MAX {
+            job.slot = None;
+        }
         if let Some(done) = finish(executor, &job, Some(ready.deployment.clone()), outcome, None).await {
             if races >= RACES_MAX
                 && let Err(err) = executor.store.unlock_state(&scope, &job.execution.id).await
