@@ -117,7 +117,8 @@ pub async fn effects(plan: &Plan) -> anyhow::Result<Vec<Line>> {
                 bench.commits(plan.durable_time).await?
             } else {
                 let (address, requests, time) = (bench.larder.address().parse()?, requests.clone(), plan.durable_time);
-                let done = tokio::task::spawn_blocking(move || load::run(address, requests, CONNECTIONS, saved, time)).await??;
+                let done = tokio::task::spawn_blocking(move || load::run(address, requests, CONNECTIONS, saved, time))
+                    .await??;
                 made += done.nanos.len() as u64;
                 (done.per_second, done.nanos)
             };
