@@ -322,6 +322,15 @@ impl Larder {
         self.api_of(Some(id), Some(&self.operator().make_partner(id).await))
     }
 
+    pub fn operator_key(&self) -> &str {
+        &self.env.operator_key
+    }
+
+    /// The address of the API, which ends in `/v1`.
+    pub fn endpoint(&self) -> &str {
+        &self.env.endpoint
+    }
+
     pub fn operator(&self) -> Api {
         Api::new(&self.env.endpoint, None, Some(&self.env.operator_key))
     }

@@ -163,7 +163,11 @@ async fn dispatch(
     let mut response = match checked.map(|()| routing::endpoint(root, request.uri(), request.headers())) {
         Err(problem) => {
             drop(request);
-            web::refuse(problem)
+            let mut response = web::refuse(problem);
+            if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+                response.headers_mut().insert(header::ALLOW, request_head::ALLOW);
+            }
+            response
         }
         Ok(Ok(Endpoint::Web(partner))) => {
             is_web = true;

@@ -1,5 +1,9 @@
 //! The document at `/v1/openapi.json`: what the annotations of the handlers say, and what all operations share, so that no
-//! handler can forget it: path parameters and the form of ids, the project, errors, credentials, and required members.
+//! handler can forget it: path parameters and the form of ids, the project, errors, credentials, required members,
+//! [`examples`] and [`links`].
+
+mod examples;
+mod links;
 
 use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
@@ -59,10 +63,17 @@ pub fn complete(document: &OpenApi) -> Value {
         json!({ "key": key("A key of the project"), "operator": key("The operator key") });
     inputs(&mut document["components"]["schemas"]);
     for (path, item) in members(&mut document["paths"]) {
-        for (_, operation) in members(item) {
+        for (method, operation) in members(item) {
             if operation["operationId"].is_string() {
-                complete_operation(path, operation);
+                complete_operation(path, method, operation);
             }
+        }
+    }
+    let operations = links::operations(&document);
+    for from in &operations {
+        if let Some((status, links)) = links::of(from, &operations) {
+            let operation = &mut document["paths"][from.path()][from.method()];
+            operation["responses"][status]["links"] = links;
         }
     }
     document
@@ -114,7 +125,7 @@ fn properties(schemas: &Value, schema: &Value) -> Map<String, Value> {
     all
 }
 
-fn complete_operation(path: &str, operation: &mut Value) {
+fn complete_operation(path: &str, method: &str, operation: &mut Value) {
     let mut parameters = match operation["parameters"].take() {
         Value::Array(own) => own,
         _ => vec![],
@@ -127,6 +138,15 @@ fn complete_operation(path: &str, operation: &mut Value) {
         };
         let schema = json!({ "type": "string", "pattern": pattern });
         parameters.push(json!({ "name": name, "in": "path", "required": true, "schema": schema }));
+    }
+    for parameter in &mut parameters {
+        let name = parameter["name"].as_str().unwrap_or_default();
+        // What an example deletes is missing for the others.
+        match examples::parameter(path, name).filter(|_| method != "delete") {
+            Some(value) if name.ends_with("[]") => parameter["example"] = json!([value]),
+            Some(value) => parameter["example"] = value.into(),
+            None => {}
+        }
     }
     let is_the_operators =
         operation["security"].as_array().is_some_and(|all| all.iter().any(|one| !one["operator"].is_null()));
@@ -143,6 +163,15 @@ fn complete_operation(path: &str, operation: &mut Value) {
         body["required"] = true.into();
         let schema = &mut body["content"]["application/json"]["schema"];
         *schema = json!({ "allOf": [schema.take(), { "type": "object", "required": required }] });
+    }
+    if let Some(example) = examples::body(&id) {
+        for (kind, content) in members(&mut operation["requestBody"]["content"]) {
+            match kind.as_str() {
+                "application/cloudevents-batch+json" => content["example"] = json!([example]),
+                "application/json" | "application/cloudevents+json" => content["example"] = example.clone(),
+                _ => {}
+            }
+        }
     }
     let error = json!({
         "description": "What went wrong, by `type`",
