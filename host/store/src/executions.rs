@@ -25,7 +25,7 @@ pub(super) const SOURCE: Source = Source {
     table: "executions",
     columns: COLUMNS,
     id: "id",
-    indexed: &["event_row"],
+    indexed: &["event_row", "enrolment_id"],
     long: &["logs", "errors"],
 };
 
