@@ -25,15 +25,18 @@ mod functions;
 mod grants;
 mod input;
 mod invoke;
+mod javascript;
 mod logs;
 pub mod manifest;
 mod master_keys;
 mod new;
 mod operator;
 mod origin;
+mod test;
 mod transactions;
 mod upstreams;
 mod variables;
+mod world;
 
 use std::process::ExitCode;
 
@@ -56,6 +59,8 @@ pub enum Command {
     New(new::Args),
     /// Build the project's component
     Build(build::Args),
+    /// Run the project's own tests, without Larder
+    Test(test::Args),
     /// Upload the component with the settings of larder.toml, and activate it
     Deploy(deploy::Args),
     /// Functions: list, show, delete
@@ -133,6 +138,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<()> {
     match command {
         Command::New(args) => new::run(&args, session),
         Command::Build(args) => build::run(&args, session).await,
+        Command::Test(args) => test::run(&args, session).await,
         Command::Deploy(args) => deploy::run(&args, session).await,
         Command::Functions(command) => functions::run(command, session).await,
         Command::Deployments(command) => deployments::run(command, session).await,

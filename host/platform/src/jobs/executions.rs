@@ -13,6 +13,7 @@ use larder_signals::Work;
 use larder_signals::crash::{self, Point};
 use larder_store::ledger::Origin;
 use larder_store::{Claimed, Queue, Waiting};
+use tokio::time::Instant;
 
 use crate::backlog;
 use crate::execution::{self, Executor, Job as Run, Slot};
@@ -70,7 +71,7 @@ impl Job for Executions {
         for claimed in claimed {
             let (partner, stolen) = (claimed.execution.partner.clone(), claimed.stolen);
             let lease = self.held.hold(&claimed.execution.id, &partner);
-            self.slots.add(&partner, stolen, Ready { claimed, context: context.clone(), lease });
+            self.slots.add(&partner, stolen, Ready { claimed, context: context.clone(), lease }, Instant::now());
         }
         self.begin();
         Ok(Next::Now)
@@ -95,9 +96,9 @@ impl Executions {
     async fn claim(&self, now: Millis) -> larder_store::Result<Vec<Claimed>> {
         let (executor, worker) = (&self.executor, &self.executor.settings.worker);
         let rests = |waiting: &Waiting| backlog::emits_too_much(executor, waiting);
-        let full = self.slots.full();
+        let full = self.slots.full(Instant::now());
         let partners = fairness::next(executor, Queue::Executions, full, worker.executions_max, rests).await?;
-        let wanted = self.slots.wanted(&partners);
+        let wanted = self.slots.wanted(&partners, Instant::now());
         if wanted.is_empty() {
             return Ok(vec![]);
         }
@@ -153,7 +154,7 @@ impl Executions {
 
     /// Returns the claimed executions to the queue that have waited for so long. If that fails, their leases expire.
     async fn give_back(&self, waited: Duration) {
-        let late = self.slots.take_back(waited);
+        let late = self.slots.take_back(waited, Instant::now());
         if late.is_empty() {
             return;
         }

@@ -66,9 +66,9 @@ impl<T> Slots<T> {
     }
 
     /// The partners of which no more may be claimed now.
-    pub fn full(&self) -> Vec<PartnerId> {
+    pub fn full(&self, now: Instant) -> Vec<PartnerId> {
         let mut state = self.lock();
-        state.lines.retain(|_, line| line.is_busy() || line.claimed_at.elapsed() < REMEMBERED);
+        state.lines.retain(|_, line| line.is_busy() || now.duration_since(line.claimed_at) < REMEMBERED);
         let full = state.lines.iter().filter(|(_, line)| {
             let may_begin = line.waiting.is_empty() && state.may_begin(line.running);
             line.unwritten >= UNWRITTEN_MAX || !(may_begin || line.is_short())
@@ -77,9 +77,8 @@ impl<T> Slots<T> {
     }
 
     /// How many executions of these partners shall be claimed: as many as they may begin now, and those ahead.
-    pub fn wanted(&self, partners: &[PartnerId]) -> Vec<Wanted> {
+    pub fn wanted(&self, partners: &[PartnerId], now: Instant) -> Vec<Wanted> {
         let mut state = self.lock();
-        let now = Instant::now();
         for partner in partners {
             let line = state.lines.entry(partner.clone()).or_insert_with(|| Line::new(now));
             let lasted = now.duration_since(line.claimed_at).max(Duration::from_millis(1));
@@ -100,8 +99,7 @@ impl<T> Slots<T> {
     }
 
     /// Puts a claimed execution into its partner's line.
-    pub fn add(&self, partner: &PartnerId, stolen: bool, execution: T) {
-        let now = Instant::now();
+    pub fn add(&self, partner: &PartnerId, stolen: bool, execution: T, now: Instant) {
         let mut state = self.lock();
         let line = state.lines.entry(partner.clone()).or_insert_with(|| Line::new(now));
         line.waiting.push_back(Waiting { execution, stolen, since: now });
@@ -141,11 +139,11 @@ impl<T> Slots<T> {
     }
 
     /// Removes the executions that have waited for so long.
-    pub fn take_back(&self, waited: Duration) -> Vec<T> {
+    pub fn take_back(&self, waited: Duration, now: Instant) -> Vec<T> {
         let mut state = self.lock();
         let mut taken = Vec::new();
         for line in state.lines.values_mut() {
-            let late = line.waiting.iter().take_while(|waiting| waiting.since.elapsed() >= waited).count();
+            let late = line.waiting.iter().take_while(|waiting| now.duration_since(waiting.since) >= waited).count();
             taken.extend(line.waiting.drain(..late).map(|waiting| waiting.execution));
         }
         taken
@@ -211,8 +209,8 @@ mod tests {
     /// Claims and begins all that these partners may; gives how many of each were begun.
     fn begin(slots: &Slots<()>, names: &str) -> Vec<u32> {
         let partners = partners(names);
-        for wanted in slots.wanted(&partners) {
-            (0..wanted.count).for_each(|_| slots.add(&wanted.partner, false, ()));
+        for wanted in slots.wanted(&partners, Instant::now()) {
+            (0..wanted.count).for_each(|_| slots.add(&wanted.partner, false, (), Instant::now()));
         }
         let begun = slots.begin();
         partners.iter().map(|one| begun.iter().filter(|(partner, ())| partner == one).count() as u32).collect()
@@ -239,48 +237,48 @@ mod tests {
     fn partners_without_executions_are_served_first() {
         for (slots, names, expected) in [(4, "ab", vec![0, 1]), (4, "a", vec![0]), (6, "a", vec![1])] {
             let slots = Slots::new(slots, 12);
-            assert_eq!(slots.wanted(&partners("a")).len(), 1);
-            (0..3).for_each(|_| slots.add(&partners("a")[0], false, ()));
+            assert_eq!(slots.wanted(&partners("a"), Instant::now()).len(), 1);
+            (0..3).for_each(|_| slots.add(&partners("a")[0], false, (), Instant::now()));
             assert_eq!(slots.begin().len(), 3);
             assert_eq!(begin(&slots, names), expected);
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn as_many_are_claimed_ahead_as_run_within_the_time_for_it() {
-        let (slots, a) = (Slots::new(16, 12), &partners("a")[0]);
-        assert_eq!(begin(&slots, "a"), [12]);
-        assert_eq!(slots.full(), std::slice::from_ref(a), "nothing is known of its speed");
-        tokio::time::advance(Duration::from_millis(10)).await;
+    #[test]
+    fn as_many_are_claimed_ahead_as_run_within_the_time_for_it() {
+        let (slots, a, begun) = (Slots::new(16, 12), &partners("a")[0], Instant::now());
+        let at = |ms| begun + Duration::from_millis(ms);
+        assert_eq!(slots.wanted(std::slice::from_ref(a), at(0))[0].count, 12);
+        (0..12).for_each(|_| slots.add(a, false, (), at(0)));
+        assert_eq!(slots.begin().len(), 12);
+        assert_eq!(slots.full(at(1)), std::slice::from_ref(a), "nothing is known of its speed");
         (0..12).for_each(|_| assert!(slots.ran(a)));
         // 12 in 10 ms are 120 in 100 ms.
-        let wanted = slots.wanted(std::slice::from_ref(a));
+        let wanted = slots.wanted(std::slice::from_ref(a), at(10));
         assert_eq!((wanted[0].count, wanted[0].stolen), (12 + 120, 12));
-        (0..12 + 120).for_each(|at| slots.add(a, at < 20, ()));
+        (0..12 + 120).for_each(|number| slots.add(a, number < 20, (), at(10)));
         assert_eq!(slots.begin().len(), 12);
-        assert_eq!(slots.full(), std::slice::from_ref(a));
+        assert_eq!(slots.full(at(10)), std::slice::from_ref(a));
         // Until more than half of them have begun.
         for left in (60..120).rev() {
             assert_eq!(slots.ran(a), left < 60, "{left}");
             assert_eq!(slots.begin().len(), 1);
         }
-        assert!(slots.ran(a) && slots.begin().len() == 1 && slots.full().is_empty());
-        // It becomes slow: what waits is taken back, and no more is claimed ahead.
-        tokio::time::advance(Duration::from_secs(5)).await;
-        assert_eq!(slots.take_back(Duration::from_secs(6)).len(), 0);
-        assert_eq!(slots.take_back(Duration::from_secs(5)).len(), 59);
-        (0..12 + 61).for_each(|_| slots.written(a));
+        assert!(!slots.ran(a) && slots.begin().len() == 1 && slots.full(at(10)).is_empty());
+        // It becomes slow: what waits is taken back, and little more is claimed ahead.
+        assert_eq!(slots.take_back(Duration::from_secs(6), at(5_010)).len(), 0);
+        assert_eq!(slots.take_back(Duration::from_secs(5), at(5_010)).len(), 59);
         slots.ran(a);
-        assert!(slots.wanted(std::slice::from_ref(a))[0].count <= 3);
+        assert!(slots.wanted(std::slice::from_ref(a), at(5_010))[0].count <= 3);
     }
 
     #[test]
     fn few_of_those_under_which_a_worker_died_wait_at_once() {
         let (slots, a) = (Slots::new(16, 12), &partners("a")[0]);
-        (0..12).for_each(|_| slots.add(a, true, ()));
+        (0..12).for_each(|_| slots.add(a, true, (), Instant::now()));
         slots.lock().lines.get_mut(a).unwrap().ahead = 100;
         slots.lock().lines.get_mut(a).unwrap().ended = u32::MAX;
-        let wanted = slots.wanted(std::slice::from_ref(a));
+        let wanted = slots.wanted(std::slice::from_ref(a), Instant::now());
         assert_eq!((wanted[0].count, wanted[0].stolen), (AHEAD_MAX - 12, 0));
     }
 
@@ -288,12 +286,12 @@ mod tests {
     fn nothing_more_is_claimed_while_too_much_is_unwritten() {
         let (slots, a) = (Slots::new(16, 12), &partners("a")[0]);
         for _ in 0..UNWRITTEN_MAX {
-            slots.add(a, false, ());
+            slots.add(a, false, (), Instant::now());
             assert_eq!(slots.begin().len(), 1);
             slots.ran(a);
         }
-        assert_eq!(slots.full(), std::slice::from_ref(a));
+        assert_eq!(slots.full(Instant::now()), std::slice::from_ref(a));
         slots.written(a);
-        assert!(slots.full().is_empty());
+        assert!(slots.full(Instant::now()).is_empty());
     }
 }
