@@ -10,6 +10,7 @@
 
 pub mod aggregator;
 mod api;
+pub mod archives;
 mod backend;
 pub mod chaos;
 mod cluster;

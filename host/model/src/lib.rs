@@ -48,7 +48,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 pub use amount::{Amount, Currency};
 pub use artifact::{Digest, Exports};
-pub use deployments::{Approval, BuildStatus, Deployment};
+pub use deployments::{Approval, BuildStatus, Deployment, SourceFormat};
 pub use enrolments::{Enrolment, EnrolmentStatus};
 pub use events::{Event, StoredEvent};
 pub use executions::{Execution, ExecutionStatus, RequestRecord, Trigger};

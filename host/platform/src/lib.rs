@@ -9,8 +9,10 @@
 //! * [`execution`]: the one way to run a function. [`ledger`]: the only writer of outcomes.
 //! * [`jobs`]: background jobs, one file per kind.
 //! * [`standard_webhooks`]: authentication of pushes. [`needs`]: grants that an upload lacks. [`objects`]: uploaded bytes.
+//!   [`archives`]: the component in an upload that is an archive.
 
 pub mod admission;
+pub mod archives;
 pub mod backlog;
 pub mod bodies;
 pub mod common;

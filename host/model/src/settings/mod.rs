@@ -102,6 +102,7 @@ section! { Functions {
 } }
 section! { Build {
     upload_bytes_max: usize,
+    unpacked_bytes_max: u64,
     #[serde(with = "humantime_serde")] deadline: Duration,
     memory_bytes: u64,
     cache_bytes_max: u64,
@@ -370,6 +371,11 @@ impl Settings {
             "must be 1s to 900s",
         );
         found.unless(self.build.memory_bytes >= 256 << 20, "build.memory_bytes", "must be at least 268435456");
+        found.unless(
+            self.build.unpacked_bytes_max >= self.build.upload_bytes_max as u64,
+            "build.unpacked_bytes_max",
+            "must be at least build.upload_bytes_max",
+        );
         found.unless(self.build.deadline >= second, "build.deadline", "must be at least 1s");
         found.unless((1..=1_000).contains(&self.runtime.instances_max), "runtime.instances_max", "must be 1 to 1000");
         let largest = crate::Limits::CEILING.memory_bytes;
