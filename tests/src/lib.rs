@@ -35,7 +35,7 @@ pub use backend::Backend;
 pub use cluster::{Cluster, Metrics};
 pub use dump::{Search, forms, holds};
 pub use folder::folder;
-pub use process::{Larder, Options, workspace};
+pub use process::{Larder, Options, PASSWORD, workspace};
 pub use random::Random;
 
 use std::time::{Duration, Instant};

@@ -7,6 +7,7 @@
 //! The rule: **stdout carries data, stderr everything else**, and `--json` prints the wire's own objects, so that what
 //! a script reads does not change when our words do.
 
+mod administrators;
 mod build;
 mod client;
 mod component;
@@ -104,6 +105,9 @@ pub enum Command {
     /// API keys of a partner: create, list, delete (needs the operator key)
     #[command(subcommand)]
     Key(operator::KeyCommand),
+    /// People who sign in: create, update, list, delete (needs the operator key)
+    #[command(subcommand, visible_alias = "admin")]
+    Administrators(administrators::Command),
     /// Master keys of this installation (needs the operator key)
     #[command(subcommand)]
     Keys(master_keys::MasterKeysCommand),
@@ -155,6 +159,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<()> {
         Command::Upstream(command) => upstreams::run(command, session).await,
         Command::Partner(command) => operator::run_partner(command, session).await,
         Command::Key(command) => operator::run_key(command, session).await,
+        Command::Administrators(command) => administrators::run(command, session).await,
         Command::Keys(command) => master_keys::run(command, session).await,
     }
 }

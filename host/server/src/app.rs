@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 use larder_egress::Client;
 use larder_egress::upstreams::Upstreams;
+use larder_platform::administrators::Administration;
 use larder_platform::common::{Common, Sealer};
 use larder_platform::execution::Executor;
 use larder_platform::idempotency_keys::Idempotency;
@@ -21,6 +22,7 @@ pub struct Parts {
     pub sealer: Sealer,
     pub idempotency: Idempotency,
     pub staging: Staging,
+    pub administration: Administration,
     /// SHA-256 of the operator key's text.
     pub operator_key_hash: [u8; 32],
 }
@@ -42,6 +44,7 @@ macro_rules! parts {
 }
 
 parts! {
+    Administration: administration;
     Client: egress;
     Common: common;
     Executor: executor;

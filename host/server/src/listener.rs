@@ -160,7 +160,8 @@ async fn dispatch(
     let mut request = Request::from_parts(head, body);
     let mut is_web = false;
     let mut is_refused = checked.is_err();
-    let mut response = match checked.map(|()| routing::endpoint(root, request.uri(), request.headers())) {
+    let functions = &app.settings.server.functions_domain;
+    let mut response = match checked.map(|()| routing::endpoint(root, functions, request.uri(), request.headers())) {
         Err(problem) => {
             drop(request);
             let mut response = web::refuse(problem);
@@ -173,7 +174,11 @@ async fn dispatch(
             is_web = true;
             let named = routing::PARTNER_HEADERS.iter().any(|name| request.headers().contains_key(*name));
             let bare = || if named { None } else { app.settings.server.bare_partner.parse().ok() };
-            web::serve(app, partner.or_else(bare), peer, request).await
+            web::serve(app, web::At::Partner(partner.or_else(bare)), peer, request).await
+        }
+        Ok(Ok(Endpoint::Function(domain))) => {
+            is_web = true;
+            web::serve(app, web::At::Domain(domain), peer, request).await
         }
         Ok(Ok(endpoint @ Endpoint::Api(_))) => {
             request.extensions_mut().insert(endpoint);

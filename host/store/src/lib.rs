@@ -17,6 +17,7 @@ use larder_model::settings;
 
 use self::listing::Plan;
 
+mod administrators;
 pub mod db;
 mod dead_letters;
 mod deliveries;
@@ -40,8 +41,11 @@ mod partners;
 mod ranges;
 mod removals;
 pub mod retention;
+mod rules;
+mod run_keys;
 mod schedules;
 pub mod sealed;
+mod sessions;
 mod sqlite;
 pub mod state;
 mod stored;
@@ -63,7 +67,9 @@ pub use idempotency::{KeptAnswer, KeyHolder, KeyRequest, Taken};
 pub use master_keys::{Agreed, KeyUser, SealingKey};
 pub use ranges::{Claimant, ClaimedRange, RangeClaim, StateOf};
 pub use removals::{Removal, Removed, Swept};
+pub use rules::DeployedRule;
 pub use schedules::Firing;
+pub use sessions::AttemptKey;
 pub use stored::Counting;
 pub use upstreams::OPERATORS;
 
@@ -76,6 +82,7 @@ pub mod filters {
     pub use super::fanouts::FILTERS as FANOUTS;
     pub use super::functions::FILTERS as FUNCTIONS;
     pub use super::grants::FILTERS as GRANT_CHANGES;
+    pub use super::rules::FILTERS as RULES;
     pub use super::transactions::FILTERS as TRANSACTIONS;
     pub use super::variables::FILTERS as VARIABLES;
 }
@@ -136,6 +143,7 @@ impl Store {
             (&fanouts::SOURCE, &of_partner, vec![], fanouts::FILTERS),
             (&transactions::SOURCE, &of_partner, vec![], transactions::FILTERS),
             (&grants::SOURCE, &of_partner, vec![], grants::FILTERS),
+            (&rules::SOURCE, &of_partner, vec![], rules::FILTERS),
         ] {
             all.extend(listing::plans(&self.lists, source, scope, &always, columns).await?);
         }

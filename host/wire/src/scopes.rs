@@ -19,11 +19,13 @@ pub enum Scope {
     GrantsWrite,
     UpstreamsRead,
     UpstreamsWrite,
+    RulesRead,
+    RulesWrite,
     HealthRead,
 }
 
 impl Scope {
-    pub const ALL: [Scope; 16] = [
+    pub const ALL: [Scope; 18] = [
         Scope::FunctionsRead,
         Scope::FunctionsWrite,
         Scope::ExecutionsRead,
@@ -39,6 +41,8 @@ impl Scope {
         Scope::GrantsWrite,
         Scope::UpstreamsRead,
         Scope::UpstreamsWrite,
+        Scope::RulesRead,
+        Scope::RulesWrite,
         Scope::HealthRead,
     ];
 
@@ -61,6 +65,8 @@ impl Scope {
             Scope::GrantsWrite => &["grants.write"],
             Scope::UpstreamsRead => &["upstreams.read"],
             Scope::UpstreamsWrite => &["upstreams.write"],
+            Scope::RulesRead => &["rules.read"],
+            Scope::RulesWrite => &["rules.write"],
             Scope::HealthRead => &["health.read"],
         }
     }

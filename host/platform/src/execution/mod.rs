@@ -11,11 +11,13 @@ mod outcome;
 pub mod ranges;
 pub mod request;
 mod slot;
+pub mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use larder_egress::upstreams::Upstreams;
@@ -41,8 +43,10 @@ use crate::directory::{Active, FunctionView};
 use crate::execution::backends::{Http, Savings, Signing, State};
 use crate::execution::gates::{Gates, RACES_MAX};
 use crate::execution::outcome::{count_dead_letter, measure};
+use crate::execution::told::Told;
 use crate::ledger::{Ledger, Unwritten};
 use crate::objects::Objects;
+use crate::run_keys::{Held, RunKeys};
 
 pub use self::slot::Slot;
 
@@ -54,6 +58,7 @@ context! {
         secrets: Secrets,
         ledger: Ledger,
         gates: Arc<Gates>,
+        run_keys: RunKeys,
         egress: Client,
         upstreams: Upstreams,
     }
@@ -200,6 +205,14 @@ impl Job {
         }
     }
 
+    /// Does it go to a guest of `wasi:http`, which is told of its run in headers?
+    fn has_headers(&self) -> bool {
+        match &self.input {
+            Input::Http { .. } => true,
+            Input::Event(_) => self.view.active.as_ref().is_some_and(|active| !active.exports.handler),
+        }
+    }
+
     fn scope(&self) -> Scope {
         let e = &self.execution;
         Scope { partner: e.partner.clone(), function: e.function.clone(), enrolment: e.enrolment.clone() }
@@ -246,6 +259,15 @@ impl Ready {
         Ok(Ready { program, deployment: active.deployment.clone(), effective_grants, signing })
     }
 
+    /// The key of the job's runs, if it goes to a guest that can see one and may have one.
+    async fn key(&self, executor: &Executor, job: &Job) -> Result<Option<Held>, Failure> {
+        if !job.has_headers() {
+            return Ok(None);
+        }
+        let key = executor.run_keys.begin(executor, &job.view, &job.execution.id).await;
+        key.map_err(|err| Failure::Host(format!("the key of the run could not be made: {err}")))
+    }
+
     /// One run of the job.
     fn run(
         &self,
@@ -282,6 +304,18 @@ pub async fn execute(executor: &Executor, mut job: Job) -> Finished {
         Ok(ready) => ready,
         Err(failure) => return end_unrun(executor, &job, failure, None).await,
     };
+    let key = match ready.key(executor, &job).await {
+        Ok(key) => key,
+        Err(failure) => return end_unrun(executor, &job, failure, None).await,
+    };
+    let done = execute_with(executor, &mut job, &ready, key.as_ref()).await;
+    if let Some(key) = key {
+        key.end(executor).await;
+    }
+    done
+}
+
+async fn execute_with(executor: &Executor, job: &mut Job, ready: &Ready, key: Option<&Held>) -> Finished {
     let scope = Arc::new(job.scope());
     let state = Arc::new(State::new(executor.common.clone(), scope.clone()));
     let savings = Arc::new(Savings::new(executor.common.clone(), scope.clone()));
@@ -292,15 +326,15 @@ pub async fn execute(executor: &Executor, mut job: Job) -> Finished {
         if may_have_effects && gate.is_none() {
             executor.gates.pass(&scope).await;
         }
-        let run = ready.run(executor, &job, state.clone(), savings.clone());
+        let run = ready.run(executor, job, state.clone(), savings.clone());
         let wall = run.limits.wall;
         let answer = job.stream.take().map_or(Answer::Buffered, Answer::Streamed);
-        let outcome = ready.program.run(call(&mut job.input, may_have_effects, answer, &job.sanitize), run).await;
+        let outcome = ready.program.run(call(job, may_have_effects, answer, key), run).await;
         crash::point(Point::Ran);
         if job.input.bytes() + outcome.bytes() <= SLOTLESS_BYTES_MAX {
             job.slot = None;
         }
-        if let Some(done) = finish(executor, &job, Some(ready.deployment.clone()), outcome, None).await {
+        if let Some(done) = finish(executor, job, Some(ready.deployment.clone()), outcome, None).await {
             if races >= RACES_MAX
                 && let Err(err) = executor.store.unlock_state(&scope, &job.execution.id).await
             {
@@ -358,15 +392,20 @@ pub async fn refuse(executor: &Executor, job: Job, why: String, decision: RetryD
     end_unrun(executor, &job, Failure::NoExport(why), Some(decision)).await
 }
 
-/// Ends a job that could not be run.
-async fn end_unrun(executor: &Executor, job: &Job, failure: Failure, decision: Option<RetryDecision>) -> Finished {
-    let outcome = Outcome {
+/// The outcome of what could not be run.
+fn unrun(failure: Failure) -> Outcome {
+    Outcome {
         end: End::Failed(failure),
         effects: vec![],
         reads: vec![],
         logs: Default::default(),
         usage: Default::default(),
-    };
+    }
+}
+
+/// Ends a job that could not be run.
+async fn end_unrun(executor: &Executor, job: &Job, failure: Failure, decision: Option<RetryDecision>) -> Finished {
+    let outcome = unrun(failure);
     finish(executor, job, job.view.active.as_ref().map(|active| active.deployment.clone()), outcome, decision)
         .await
         .expect("without reads there is no conflict")
@@ -469,21 +508,34 @@ fn not_applied(execution: &Execution) -> Ended {
 }
 
 /// The call of one run. Without effects there is no other run, so its input is moved.
-fn call(input: &mut Input, may_run_again: bool, answer: Answer, sanitize: &Option<Sanitize>) -> Call {
-    match input {
-        Input::Event(event) => Call::Event(event.clone()),
+fn call(job: &mut Job, may_run_again: bool, answer: Answer, key: Option<&Held>) -> Call {
+    let has_headers = job.has_headers();
+    match &mut job.input {
+        Input::Event(event) => {
+            let mut headers = HeaderMap::new();
+            if has_headers {
+                let execution = &job.execution;
+                let kind = if execution.trigger == Trigger::Event { event.kind.as_str() } else { "" };
+                let (client, user) = (None, None);
+                Told { trigger: execution.trigger, execution: &execution.id, client, event: Some(kind), user }
+                    .put(&mut headers);
+                key.iter().for_each(|key| told::put_key(&mut headers, &key.text));
+            }
+            Call::Event { event: event.clone(), headers }
+        }
         Input::Http { head, body } => {
-            let head = match may_run_again {
+            let mut head = match may_run_again {
                 true => head.clone(),
                 false => std::mem::replace(head, http::Request::new(()).into_parts().0),
             };
+            key.iter().for_each(|key| told::put_key(&mut head.headers, &key.text));
             let body = match body {
                 Body::Whole(bytes) => Full::new(bytes.clone()).map_err(|never| match never {}).boxed_unsync(),
                 Body::Stream(stream) => {
                     std::mem::replace(stream, Full::default().map_err(|never| match never {}).boxed()).boxed_unsync()
                 }
             };
-            Call::Http { request: http::Request::from_parts(head, body), answer, sanitize: sanitize.clone() }
+            Call::Http { request: http::Request::from_parts(head, body), answer, sanitize: job.sanitize.clone() }
         }
     }
 }

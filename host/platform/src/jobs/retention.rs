@@ -125,6 +125,9 @@ where
 /// How long the mark of a process's last commit is stored: longer than any commit is looked up.
 const COMMITS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How long the key of a run is stored whose process died: longer than any run takes.
+const RUN_KEYS_KEPT: Duration = Duration::from_secs(60 * 60);
+
 /// Removes what is left of something that was just deleted, up to a few batches. The rest is removed in the background.
 pub async fn sweep_at_once(common: &Common, removal: &Removal) {
     for _ in 0..BATCHES_AT_ONCE {
@@ -174,6 +177,7 @@ async fn sweep(retention: &Retention) -> larder_store::Result<u64> {
         let deleted = retention.store.delete_old_executions(before(records.retention), BATCH).await?
             + retention.store.delete_old_event_roots(before(records.events_kept()), BATCH).await?
             + retention.store.delete_old_idempotency_keys(before(records.idempotency_keys), BATCH).await?
+            + retention.store.delete_old_sessions(now, BATCH).await?
             + retention.store.delete_old_deployments(now, BATCH).await?;
         rows += deleted;
         if deleted > 0 {
@@ -187,6 +191,7 @@ async fn sweep(retention: &Retention) -> larder_store::Result<u64> {
     let aged = before(records.events_kept());
     Ok(rows
         + sweep_aged(retention, &retention::PACKS, before(records.retention)).await?
+        + sweep_aged(retention, &retention::RUN_KEYS, before(RUN_KEYS_KEPT)).await?
         + sweep_aged(retention, &retention::FANOUTS, aged).await?
         + sweep_aged(retention, &retention::EVENTS, aged).await?)
 }

@@ -8,6 +8,8 @@ mod links;
 use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
 
+use crate::auth::SESSION_COOKIE;
+
 /// Ids that a caller may choose.
 const ID: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,35}$";
 const NEW_ID: &str = "^(unique\\(\\)|[A-Za-z0-9][A-Za-z0-9._-]{0,35})$";
@@ -27,10 +29,15 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("redriveDeadLetters", &["functionId"]),
     ("createUpstream", &["name", "url"]),
     ("createOperatorUpstream", &["name", "url"]),
+    ("createFunctionRule", &["domain", "functionId"]),
     ("createFeed", &["name", "mapping"]),
     ("createOperatorFeed", &["name", "mapping"]),
     ("createPartner", &["partnerId", "name"]),
     ("createKey", &["scopes"]),
+    ("createAdministrator", &["email", "password", "roles"]),
+    ("createEmailPasswordSession", &["email", "password"]),
+    ("updatePassword", &["password", "oldPassword"]),
+    ("createProject", &["projectId"]),
 ];
 
 /// Inputs whose settings stand beside their other members.
@@ -41,6 +48,7 @@ const MEMBERS: &[(&str, &str, &str)] = &[
     ("FunctionInput", "functionId", NEW_ID),
     ("VariableInput", "variableId", NEW_ID),
     ("NewEnrolment", "functionId", ID),
+    ("NewRule", "functionId", ID),
     ("Activation", "deploymentId", ID),
     ("Duplicate", "deploymentId", ID),
     ("RedriveInput", "functionId", ID),
@@ -59,8 +67,12 @@ pub fn complete(document: &OpenApi) -> Value {
     let mut document = serde_json::to_value(document).expect("plain values serialise");
     let key =
         |description| json!({ "type": "apiKey", "in": "header", "name": "X-Appwrite-Key", "description": description });
+    let session = json!({
+        "type": "apiKey", "in": "cookie", "name": SESSION_COOKIE,
+        "description": "The session of somebody who has signed in. The project of their routes is `console`.",
+    });
     document["components"]["securitySchemes"] =
-        json!({ "key": key("A key of the project"), "operator": key("The operator key") });
+        json!({ "key": key("A key of the project"), "operator": key("The operator key"), "session": session });
     inputs(&mut document["components"]["schemas"]);
     for (path, item) in members(&mut document["paths"]) {
         for (method, operation) in members(item) {

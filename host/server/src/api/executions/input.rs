@@ -8,7 +8,7 @@ use larder_model::RequestRecord;
 use larder_model::ids::EnrolmentId;
 use larder_model::time::Millis;
 use larder_platform::common::Common;
-use larder_platform::execution::request::CLIENT_IP;
+use larder_platform::execution::told::CLIENT_IP;
 use larder_wire::executions::{ExecutionInput, Headers};
 
 use crate::api::requests;
