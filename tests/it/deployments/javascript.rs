@@ -10,7 +10,7 @@ use larder_tests::{Larder, Options, within, workspace};
 use serde_json::json;
 
 /// Can projects be built here?
-fn has_node() -> bool {
+pub fn has_node() -> bool {
     let works = |tool: &str| Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success());
     let found = works("node") && works("npm");
     if !found {
@@ -26,7 +26,7 @@ async fn cli(larder: &Larder, folder: &Path, arguments: &[&str]) -> String {
 }
 
 /// A project of this language, as `larder new` makes it.
-async fn new(larder: &Larder, language: &str) -> PathBuf {
+pub async fn new(larder: &Larder, language: &str) -> PathBuf {
     let name = format!("{language}-hack");
     cli(larder, larder.scratch(), &["new", &name, "--lang", language]).await;
     larder.scratch().join(name)
@@ -142,7 +142,8 @@ async fn what_is_not_granted_is_named_with_its_line() {
     std::fs::write(project.join("src/index.js"), code).unwrap();
     cli(&larder, &project, &["build"]).await;
     cli(&larder, &project, &["deploy"]).await;
-    let execution = larder.api().execute("js-hack", json!({ "body": "{}" })).await;
+    let anna = larder.api().enrol("js-hack", "anna", "card-1", json!({})).await;
+    let execution = larder.api().execute("js-hack", json!({ "body": "{}", "enrolmentId": anna })).await;
     let errors = execution["errors"].as_str().expect("errors");
     assert!(errors.contains("events is not granted; add to larder.toml, below [grants]: events = ["), "{errors}");
 }

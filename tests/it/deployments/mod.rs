@@ -3,6 +3,6 @@
 mod activation;
 mod archives;
 mod builds;
-mod javascript;
+pub mod javascript;
 mod toolchains;
 mod uploads;
