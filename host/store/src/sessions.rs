@@ -5,7 +5,7 @@ use larder_model::ids::{AdministratorId, SessionId};
 use larder_model::time::Millis;
 
 use crate::db::{Lock, Row};
-use crate::{Result, Store, args};
+use crate::{Error, Result, Store, args};
 
 const COLUMNS: &str =
     "id, administrator_id, secret_hash, address, agent, created_at_ms, updated_at_ms, ends_at_ms, expires_at_ms";
@@ -28,6 +28,8 @@ impl AttemptKey {
     }
 }
 
+/// How often the first attempts at the same time are told apart.
+const BEGINNINGS: u32 = 16;
 /// Failures are forgotten after so long without one.
 const FORGOTTEN_MS: Millis = 24 * 60 * 60 * 1_000;
 
@@ -96,27 +98,44 @@ impl Store {
     /// Counts an attempt as failed before it is made, so that attempts at the same time count as well. Returns 0, or until when
     /// the next attempt must wait; it is not counted then.
     pub async fn begin_attempt(&self, keys: &[AttemptKey], now: Millis) -> Result<Millis> {
+        for _ in 1..BEGINNINGS {
+            match self.try_begin_attempt(keys, now).await {
+                // Another attempt has just been the first.
+                Err(Error::Conflict { .. }) => {}
+                begun => return begun,
+            }
+        }
+        self.try_begin_attempt(keys, now).await
+    }
+
+    async fn try_begin_attempt(&self, keys: &[AttemptKey], now: Millis) -> Result<Millis> {
+        const COUNT: &str = "-- count_failure
+            UPDATE sign_in_failures SET failures = ?, until_ms = ?, at_ms = ? WHERE id = ?";
+        const HEAD: &str = "-- first_failure
+            INSERT INTO sign_in_failures (id, failures, until_ms, at_ms)";
         self.db
             .tx("begin_attempt", &(keys, now), |tx, (keys, now)| {
                 Box::pin(async move {
-                    let mut rows = Vec::new();
-                    let mut until = 0;
+                    let mut found = Vec::new();
                     for key in *keys {
-                        let found = tx.locked(Lock::Exclusive, ATTEMPTS, args![&key.id]).await?;
-                        let (failures, wait, at) = match found.first() {
-                            Some(row) => (row.int(0)?, row.int(1)?, row.int(2)?),
-                            None => (0, 0, *now),
+                        let rows = tx.locked(Lock::Exclusive, ATTEMPTS, args![&key.id]).await?;
+                        let row = rows.first().map(|row| Ok((row.int(0)?, row.int(1)?, row.int(2)?)));
+                        found.push((key, row.transpose()?));
+                    }
+                    let until = found.iter().filter_map(|(_, row)| row.map(|(_, until, _)| until)).max().unwrap_or(0);
+                    if until > *now {
+                        return Ok(until);
+                    }
+                    for (key, row) in found {
+                        let Some((failures, _, at)) = row else {
+                            tx.insert(HEAD, vec![args![&key.id, 1, now + key.delay_ms(1), *now]]).await?;
+                            continue;
                         };
-                        if wait > *now {
-                            until = until.max(wait);
-                        }
                         let failures = if at < now - FORGOTTEN_MS { 1 } else { failures + 1 };
-                        rows.push(args![&key.id, failures, now + key.delay_ms(failures), *now]);
+                        let args = args![failures, now + key.delay_ms(failures), *now, &key.id];
+                        tx.run(COUNT, args).await?.exactly_one("failure")?;
                     }
-                    if until == 0 {
-                        tx.upsert("sign_in_failures", &["id"], &["failures", "until_ms", "at_ms"], rows).await?;
-                    }
-                    Ok(until)
+                    Ok(0)
                 })
             })
             .await
