@@ -8,7 +8,7 @@
 
 use larder_model::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
 use larder_model::{BuildStatus, Deployment, Digest, Function, FunctionSettings, Grants, SourceFormat};
-use larder_signals::Work;
+use larder_signals::{DeploymentNotice, Work};
 
 use crate::common::Common;
 use crate::error::{Error, Result};
@@ -63,6 +63,7 @@ pub async fn begin(common: &Common, function: &Function, id: DeploymentId, new: 
     };
     common.store.insert_deployment(&deployment).await?;
     common.signals.push(Work::Builds);
+    tell(common, &deployment, true);
     Ok(deployment)
 }
 
@@ -75,11 +76,16 @@ pub async fn cancel(common: &Common, deployment: &mut Deployment) -> Result<()> 
     deployment.build_logs.push_str("canceled\n");
     deployment.updated_at_ms = common.clock.now_ms();
     let canceled = common.store.update_build(deployment, None, &common.clock).await?;
-    if canceled { Ok(()) } else { Err(Error::BuildCompleted) }
+    if !canceled {
+        return Err(Error::BuildCompleted);
+    }
+    tell(common, deployment, false);
+    Ok(())
 }
 
 /// Must be called after a build was recorded as ended: the deployment may have been activated with it.
 pub async fn ended(common: &Common, deployment: &Deployment) -> larder_store::Result<()> {
+    tell(common, deployment, false);
     if deployment.status == BuildStatus::Ready && deployment.activate {
         changed(common, &deployment.partner, &deployment.function).await?;
     }
@@ -94,6 +100,7 @@ pub async fn activate(common: &Common, deployment: &Deployment, by: Option<&KeyI
     let approved = common.store.activate_deployment(deployment, by, &common.clock).await?;
     if approved {
         changed(common, &deployment.partner, &deployment.function).await?;
+        tell(common, deployment, false);
     }
     Ok(approved)
 }
@@ -101,6 +108,16 @@ pub async fn activate(common: &Common, deployment: &Deployment, by: Option<&KeyI
 pub async fn delete(common: &Common, deployment: &Deployment) -> Result<()> {
     common.store.delete_deployment(deployment).await?;
     Ok(changed(common, &deployment.partner, &deployment.function).await?)
+}
+
+/// Tells the live tail that a deployment has changed.
+pub fn tell(common: &Common, deployment: &Deployment, created: bool) {
+    common.signals.live_tail().deployment(|| DeploymentNotice {
+        partner: deployment.partner.clone(),
+        function: deployment.function.clone(),
+        id: deployment.id.clone(),
+        created,
+    });
 }
 
 /// Makes a change of a function, its deployments, grants or variables take effect: reloads the tenant and arms the function's

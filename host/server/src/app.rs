@@ -12,6 +12,8 @@ use larder_platform::idempotency_keys::Idempotency;
 use larder_platform::objects::Objects;
 use larder_platform::uploads::Staging;
 
+use crate::api::realtime::Sockets;
+
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct App(Arc<Parts>);
@@ -23,6 +25,7 @@ pub struct Parts {
     pub idempotency: Idempotency,
     pub staging: Staging,
     pub administration: Administration,
+    pub sockets: Sockets,
     /// SHA-256 of the operator key's text.
     pub operator_key_hash: [u8; 32],
 }

@@ -123,7 +123,7 @@ async fn accept(app: App, listener: TcpListener, router: Router, root: Arc<str>)
                 async move { Ok::<_, Infallible>(dispatch(&app, router, &root, peer, deadline, request).await) }
             })
         };
-        let connection = graceful.watch(server.serve_connection(TokioIo::new(stream), service));
+        let connection = graceful.watch(server.serve_connection(TokioIo::new(stream), service).with_upgrades());
         app.life.spawn_work("connection", async move {
             if let Err(err) = connection.await {
                 tracing::debug!(error = %err, %peer, "a connection broke");
@@ -161,7 +161,12 @@ async fn dispatch(
     let mut is_web = false;
     let mut is_refused = checked.is_err();
     let functions = &app.settings.server.functions_domain;
+    let is_socket = request_head::is_websocket(request.headers());
     let mut response = match checked.map(|()| routing::endpoint(root, functions, request.uri(), request.headers())) {
+        Ok(Ok(Endpoint::Web(_) | Endpoint::Function(_))) if is_socket => not_a_socket(&mut is_refused),
+        Ok(Ok(Endpoint::Api(_))) if is_socket && request.uri().path() != api::realtime::PATH => {
+            not_a_socket(&mut is_refused)
+        }
         Err(problem) => {
             drop(request);
             let mut response = web::refuse(problem);
@@ -229,6 +234,12 @@ async fn dispatch(
         deadline.set(Some(Instant::now() + streams.max(app.settings.server.answer_timeout)));
     }
     account.hold(response)
+}
+
+/// A WebSocket is wanted where there is none. The connection is closed: what follows on it may be no HTTP.
+fn not_a_socket(is_refused: &mut bool) -> Response<AnswerBody> {
+    *is_refused = true;
+    web::refuse(Problem::new(Kind::NotOffered, "WebSocket is not served here"))
 }
 
 fn start_internal(app: &App, listener: TcpListener, metrics: Metrics) {

@@ -4,7 +4,7 @@
 //! that is not decoded, another protocol, a target that is not a path.
 
 use http::request::Parts;
-use http::{HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 use larder_model::fields::tokens;
 use larder_model::net::hop_by_hop::is_coded;
 
@@ -35,10 +35,12 @@ pub fn check(head: &Parts) -> Result<(), Problem> {
     if tokens(&head.headers, header::EXPECT).iter().any(|what| what != "100-continue") {
         return Err(Problem::new(Kind::ExpectationFailed, "Only 100-continue may be expected"));
     }
-    // A server may ignore other upgrades (RFC 9110, section 7.8). A WebSocket client has no use for a plain HTTP answer.
-    let protocols = tokens(&head.headers, header::UPGRADE);
-    if protocols.iter().any(|protocol| protocol.split('/').next() == Some("websocket")) {
-        return Err(not_offered("WebSocket"));
-    }
     Ok(())
+}
+
+/// Does the client want a WebSocket? It has no use for a plain HTTP answer. A server may ignore other upgrades (RFC 9110,
+/// section 7.8).
+pub fn is_websocket(headers: &HeaderMap) -> bool {
+    let protocols = tokens(headers, header::UPGRADE);
+    protocols.iter().any(|protocol| protocol.split('/').next() == Some("websocket"))
 }

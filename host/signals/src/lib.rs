@@ -26,7 +26,7 @@ use self::redis::Redis;
 use crate::lifecycle::Lifecycle;
 
 pub use self::redis::Error;
-pub use self::tail::{LiveTail, TailEvent, Watch};
+pub use self::tail::{DeploymentNotice, LiveTail, TailEvent, Watch};
 
 /// The kinds of work that a notification announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

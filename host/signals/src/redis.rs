@@ -210,8 +210,9 @@ impl Redis {
         format!("{}:watched", self.prefix)
     }
 
-    fn tail_channel(&self, partner: &PartnerId, function: &FunctionId) -> String {
-        format!("{}:tail:{partner}:{function}", self.prefix)
+    /// One for each partner, so that nobody is told twice who watches a function and its partner.
+    fn tail_channel(&self, partner: &PartnerId) -> String {
+        format!("{}:tail:{partner}", self.prefix)
     }
 }
 
@@ -352,8 +353,9 @@ pub async fn publish(signals: Signals, mut out: mpsc::Receiver<Message>) {
             continue;
         }
         let channel = match &message {
-            Message::Ask | Message::Watched(..) => redis.watched_channel(),
-            Message::Ended(execution) => redis.tail_channel(&execution.partner, &execution.function),
+            Message::Ask | Message::Watched(..) | Message::WatchedAll(_) => redis.watched_channel(),
+            Message::Ended(execution) => redis.tail_channel(&execution.partner),
+            Message::Deployment(notice) => redis.tail_channel(&notice.partner),
         };
         let text = serde_json::to_string(&(redis.origin, message)).expect("texts and numbers");
         if let Err(err) = redis.client.publish::<(), _, _>(channel, text).await {
@@ -422,12 +424,11 @@ fn receive_message(signals: &Signals, text: Value) {
     }
 }
 
-/// Subscribes to exactly the functions watched in this process. A failure is retried at the next announcement.
+/// Subscribes to exactly the partners of which something is watched in this process. A failure is retried at the next announcement.
 async fn follow(signals: &Signals, client: &SubscriberClient, followed: &mut BTreeSet<String>) {
     let redis = redis(signals);
     let watched = signals.live_tail().watched_here();
-    let wanted: BTreeSet<String> =
-        watched.iter().map(|(partner, function)| redis.tail_channel(partner, function)).collect();
+    let wanted: BTreeSet<String> = watched.iter().map(|(partner, _)| redis.tail_channel(partner)).collect();
     let (new, old): (Vec<_>, Vec<_>) =
         (wanted.difference(followed).cloned().collect(), followed.difference(&wanted).cloned().collect());
     if !new.is_empty() && client.subscribe(new.clone()).await.is_ok() {

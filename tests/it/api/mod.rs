@@ -7,6 +7,7 @@ mod functions;
 mod idempotency;
 mod lists;
 mod paging;
+mod realtime;
 mod schemathesis;
 mod tail;
 mod texts;

@@ -85,6 +85,7 @@ pub async fn step(builder: &Builder) -> larder_store::Result<bool> {
     if !builder.store.update_build(&deployment, Some(&builder.holder), &builder.clock).await? {
         return Ok(true);
     }
+    deployments::tell(builder, &deployment, false);
     let built = {
         let claim = deployment.clone();
         let mut building = pin!(build(builder, &mut deployment));

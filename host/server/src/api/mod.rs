@@ -31,6 +31,7 @@ mod master_keys;
 mod owners;
 mod partners;
 pub mod queries;
+pub mod realtime;
 mod requests;
 mod rules;
 mod runtimes;
@@ -98,6 +99,7 @@ fn parts() -> (Router<App>, Value) {
         .merge(administrators::router())
         .merge(account::router())
         .merge(console::router())
+        .merge(realtime::router())
         .merge(master_keys::router())
         .split_for_parts();
     (router, document::complete(&document))

@@ -59,6 +59,7 @@ fn event(told: TailEvent) -> Event {
             let text = serde_json::to_string(&object).expect("an object of texts and numbers");
             Event::default().event("execution").id(execution.id.as_str()).data(text)
         }
+        TailEvent::Deployment(_) => Event::default().comment("deployment"),
         TailEvent::Dropped(count) => Event::default().event("dropped").data(format!("{{\"dropped\":{count}}}")),
     }
 }
