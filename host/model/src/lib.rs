@@ -1,7 +1,7 @@
 //! The plain types and rules of Larder, without I/O: no tokio, SQL, network or WebAssembly.
 //!
 //! * Entities as they are stored: [`partners`], [`functions`], [`deployments`], [`executions`], [`enrolments`], [`events`],
-//!   [`fanouts`], [`transactions`], [`variables`], [`feeds`], [`rules`], [`upstreams`] with their [`breakers`]; their [`ids`];
+//!   [`fanouts`], [`transactions`], [`variables`], [`feeds`], [`rules`], [`webhooks`], [`upstreams`] with their [`breakers`]; their [`ids`];
 //!   their keys ([`trigger_key`]). [`run_keys`]. [`administrators`] and their
 //!   sessions.
 //! * What a run may do and did: [`grants`], [`limits`], [`state`], [`outgoing`], [`outcome`], [`retries`], [`amount`].
@@ -44,6 +44,7 @@ pub mod transactions;
 pub mod trigger_key;
 pub mod upstreams;
 pub mod variables;
+pub mod webhooks;
 mod words;
 pub mod zones;
 
@@ -72,3 +73,4 @@ pub use transactions::Transaction;
 pub use trigger_key::{delivery_key, trigger_key};
 pub use upstreams::{Upstream, UpstreamSettings};
 pub use variables::Variable;
+pub use webhooks::Webhook;

@@ -58,6 +58,8 @@ pub enum Error {
     UpstreamExists,
     #[error("The operator has an upstream with this name, which your functions call by it: choose another name")]
     OperatorsUpstream,
+    #[error("A webhook with this ID exists already")]
+    WebhookExists,
     #[error("The domain belongs to a rule already")]
     RuleExists,
     #[error("The function that the rule is for could not be found")]

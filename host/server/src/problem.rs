@@ -110,6 +110,7 @@ impl From<larder_platform::Error> for Problem {
             Error::VariableExists => Kind::VariableExists,
             Error::FeedExists => Kind::FeedExists,
             Error::UpstreamExists | Error::OperatorsUpstream => Kind::UpstreamExists,
+            Error::WebhookExists => Kind::WebhookExists,
             Error::RuleExists => Kind::RuleExists,
             Error::RuleWithoutFunction => Kind::RuleResourceNotFound,
             Error::PartnerAtFunctionsDomain => Kind::ArgumentInvalid,
@@ -166,6 +167,7 @@ impl From<larder_store::Error> for Problem {
                 "session" => Problem::not_found(Kind::SessionNotFound, "Session"),
                 "upstream" => Problem::not_found(Kind::UpstreamNotFound, "Upstream"),
                 "variable" => Problem::not_found(Kind::VariableNotFound, "Variable"),
+                "webhook" => Problem::not_found(Kind::WebhookNotFound, "Webhook"),
                 other => Problem::internal(format!("{other} was not found")),
             },
             larder_store::Error::RouteTaken { route, function } => {

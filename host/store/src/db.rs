@@ -39,6 +39,7 @@ pub(super) const SCHEMA: &[(i64, &str)] = &[
     (23, include_str!("schema/0023_archives.sql")),
     (31, include_str!("schema/0031_rules.sql")),
     (32, include_str!("schema/0032_run_keys.sql")),
+    (33, include_str!("schema/0033_webhooks.sql")),
     (34, include_str!("schema/0034_administrators.sql")),
     (35, include_str!("schema/0035_sessions.sql")),
     (36, include_str!("schema/0036_sign_in_failures.sql")),
@@ -468,4 +469,4 @@ macro_rules! value_from_id {
         }
     )*};
 }
-value_from_id! { PartnerId KeyId FunctionId DeploymentId VariableId EnrolmentId EventId ExecutionId FanoutId RangeId PackId RuleId AdministratorId SessionId }
+value_from_id! { PartnerId KeyId FunctionId DeploymentId VariableId EnrolmentId EventId ExecutionId FanoutId RangeId PackId RuleId AdministratorId SessionId WebhookId }

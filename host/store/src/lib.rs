@@ -52,6 +52,7 @@ mod stored;
 mod transactions;
 mod upstreams;
 mod variables;
+mod webhooks;
 
 pub use db::Db;
 pub use dead_letters::Redriven;
@@ -85,6 +86,7 @@ pub mod filters {
     pub use super::rules::FILTERS as RULES;
     pub use super::transactions::FILTERS as TRANSACTIONS;
     pub use super::variables::FILTERS as VARIABLES;
+    pub use super::webhooks::FILTERS as WEBHOOKS;
 }
 
 /// The ledger commits one group at a time and [`RANGES_AT_ONCE`] ranges; another connection looks up commits whose answer was
@@ -144,6 +146,7 @@ impl Store {
             (&transactions::SOURCE, &of_partner, vec![], transactions::FILTERS),
             (&grants::SOURCE, &of_partner, vec![], grants::FILTERS),
             (&rules::SOURCE, &of_partner, vec![], rules::FILTERS),
+            (&webhooks::SOURCE, &of_partner, vec![], webhooks::FILTERS),
         ] {
             all.extend(listing::plans(&self.lists, source, scope, &always, columns).await?);
         }

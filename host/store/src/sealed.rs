@@ -69,6 +69,13 @@ pub const SEALED: &[SealedColumn] = &[
         context: &[Text("feed"), Column("partner_id"), Column("name")],
     },
     SealedColumn {
+        table: "webhooks",
+        key: &["partner_id", "id"],
+        column: "sealed",
+        encoding: Encoding::Bytes,
+        context: &[Text("webhook"), Column("partner_id"), Column("id")],
+    },
+    SealedColumn {
         table: "administrators",
         key: &["id"],
         column: "sealed_totp",

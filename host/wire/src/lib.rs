@@ -34,6 +34,7 @@ pub mod scopes;
 pub mod transactions;
 pub mod upstreams;
 pub mod variables;
+pub mod webhooks;
 
 use chrono::SecondsFormat;
 use larder_model::time::{Millis, instant};

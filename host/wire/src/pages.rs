@@ -56,7 +56,7 @@ mod tests {
         administrators, console, dead_letters, deployments, enrolments, executions, fanouts, feeds, functions, grants,
         limits, partners, rules, runtimes,
     };
-    use crate::{transactions, upstreams, variables};
+    use crate::{transactions, upstreams, variables, webhooks};
 
     fn check<P: Page + Default + serde::Serialize>() {
         let page = serde_json::to_value(P::default()).unwrap();
@@ -86,5 +86,6 @@ mod tests {
         check::<transactions::TransactionList>();
         check::<upstreams::UpstreamList>();
         check::<variables::VariableList>();
+        check::<webhooks::WebhookList>();
     }
 }

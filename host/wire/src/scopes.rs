@@ -21,11 +21,13 @@ pub enum Scope {
     UpstreamsWrite,
     RulesRead,
     RulesWrite,
+    WebhooksRead,
+    WebhooksWrite,
     HealthRead,
 }
 
 impl Scope {
-    pub const ALL: [Scope; 18] = [
+    pub const ALL: [Scope; 20] = [
         Scope::FunctionsRead,
         Scope::FunctionsWrite,
         Scope::ExecutionsRead,
@@ -43,6 +45,8 @@ impl Scope {
         Scope::UpstreamsWrite,
         Scope::RulesRead,
         Scope::RulesWrite,
+        Scope::WebhooksRead,
+        Scope::WebhooksWrite,
         Scope::HealthRead,
     ];
 
@@ -67,6 +71,8 @@ impl Scope {
             Scope::UpstreamsWrite => &["upstreams.write"],
             Scope::RulesRead => &["rules.read"],
             Scope::RulesWrite => &["rules.write"],
+            Scope::WebhooksRead => &["webhooks.read"],
+            Scope::WebhooksWrite => &["webhooks.write"],
             Scope::HealthRead => &["health.read"],
         }
     }

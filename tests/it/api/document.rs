@@ -149,6 +149,7 @@ fn sample(name: &str) -> Value {
         "url" => json!("https://example.com"),
         "runtime" => json!("wasi-0.2"),
         "roles" => json!([]),
+        "events" => json!(["functions.*"]),
         "email" => json!("x@bank.example"),
         "password" | "oldPassword" => json!("a password of twelve"),
         "domain" => json!("x.functions.localhost"),

@@ -11,3 +11,4 @@ mod realtime;
 mod schemathesis;
 mod tail;
 mod texts;
+mod webhooks;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 /// Path, name of the rows, attributes.
 type List = (&'static str, &'static str, &'static [Column]);
 
-const LISTS: [List; 9] = [
+const LISTS: [List; 10] = [
     ("/functions", "functions", filters::FUNCTIONS),
     ("/functions/f/deployments", "deployments", filters::DEPLOYMENTS),
     ("/functions/f/executions", "executions", filters::EXECUTIONS),
@@ -23,6 +23,7 @@ const LISTS: [List; 9] = [
     ("/transactions", "transactions", filters::TRANSACTIONS),
     ("/grants/changes", "grantChanges", filters::GRANT_CHANGES),
     ("/proxy/rules", "rules", filters::RULES),
+    ("/webhooks", "webhooks", filters::WEBHOOKS),
 ];
 
 /// Rows in every list, of which some have no value and some have equal ones.
@@ -46,6 +47,10 @@ async fn fill(api: &Api) {
     for (label, function) in [("x", "a"), ("y", "f"), ("z", "f")] {
         let rule = json!({ "domain": format!("{label}.functions.localhost"), "functionId": function });
         api.post("/proxy/rules/function", rule).await.is(201);
+    }
+    for (id, name) in [("w1", "same"), ("w2", "same"), ("w3", "other")] {
+        let webhook = json!({ "webhookId": id, "name": name, "url": "https://x.example", "events": ["functions.*"], "enabled": id != "w1" });
+        api.post("/webhooks", webhook).await.is(201);
     }
     for at in 0..3 {
         api.execute("f", json!({ "body": json!({ "amount": "1.00", "memo": format!("m{at}") }).to_string() })).await;

@@ -14,7 +14,8 @@ struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 /// Opens a socket with these headers; `Err` with the status of a refusal.
 async fn open(larder: &Larder, query: &str, headers: &[(&'static str, &str)]) -> Result<Socket, u16> {
-    let mut request = format!("ws://{}/v1/realtime?{query}", larder.address()).into_client_request().expect("a request");
+    let mut request =
+        format!("ws://{}/v1/realtime?{query}", larder.address()).into_client_request().expect("a request");
     for (name, value) in headers {
         request.headers_mut().insert(*name, value.parse().expect("a value"));
     }
@@ -104,7 +105,8 @@ both!(sockets_tell_what_happens_in_their_project, async |on| {
     assert_eq!(answer["data"]["subscriptions"][0]["subscriptionId"], "mine");
     let done = run(&api).await;
     assert_eq!(other_socket.event("functions.*").await["payload"]["$id"], done["$id"]);
-    let unsubscribe = json!({ "type": "unsubscribe", "data": [{ "subscriptionId": "mine" }, { "subscriptionId": "x" }] });
+    let unsubscribe =
+        json!({ "type": "unsubscribe", "data": [{ "subscriptionId": "mine" }, { "subscriptionId": "x" }] });
     let answer = other_socket.ask(unsubscribe).await;
     assert_eq!(answer["data"]["subscriptions"][0]["removed"], true);
     assert_eq!(answer["data"]["subscriptions"][1]["removed"], false);
@@ -132,7 +134,8 @@ both!(sockets_tell_nobody_what_they_may_not_know, async |on| {
     guest.is_quiet().await;
     // A session makes it an administrator's, but not that of somebody else, and a cookie alone does not.
     let anna = larder.sign_in("anna@bank.example").await;
-    let session = |cookie: &str| json!({ "type": "authentication", "data": { "session": cookie.split_once('=').unwrap().1 } });
+    let session =
+        |cookie: &str| json!({ "type": "authentication", "data": { "session": cookie.split_once('=').unwrap().1 } });
     let mut by_cookie = open(&larder, query, &[("cookie", &anna)]).await.ok().expect("a socket");
     by_cookie.next().await.unwrap();
     run(&api).await;
@@ -175,10 +178,12 @@ both!(sockets_are_bounded_by_partner_and_address, async |on| {
         open_ones.push(open(&larder, "project=demo", &[("x-forwarded-for", &from)]).await.ok().expect("a socket"));
     }
     assert_eq!(open(&larder, "project=demo", &[("x-forwarded-for", "198.51.100.9")]).await.err(), Some(429));
-    let mut others = vec![open(&larder, "project=other", &[("x-forwarded-for", "198.51.100.9")]).await.ok().expect("a socket")];
+    let mut others =
+        vec![open(&larder, "project=other", &[("x-forwarded-for", "198.51.100.9")]).await.ok().expect("a socket")];
     // One address: eight of its sockets are the other partner's above.
     for _ in 0..24 {
-        others.push(open(&larder, "project=other", &[("x-forwarded-for", "198.51.100.0")]).await.ok().expect("a socket"));
+        others
+            .push(open(&larder, "project=other", &[("x-forwarded-for", "198.51.100.0")]).await.ok().expect("a socket"));
     }
     assert_eq!(open(&larder, "project=other", &[("x-forwarded-for", "198.51.100.0")]).await.err(), Some(429));
     open_ones.truncate(8);

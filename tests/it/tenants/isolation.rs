@@ -32,6 +32,8 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
     owner.post("/feeds", json!({ "name": "mine", "push": true, "mapping": mapping })).await.is(201);
     let rule = json!({ "domain": "mine.functions.localhost", "functionId": "mine" });
     let rule = owner.post("/proxy/rules/function", rule).await.is(201);
+    let webhook = json!({ "webhookId": "mine", "name": "x", "url": "https://x.example", "events": ["functions.*"] });
+    owner.post("/webhooks", webhook).await.is(201);
     let function = owner.get("/functions/mine").await.is(200);
     let fanout = larder_tests::eventually("a fan-out", fanouts).await;
     let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -47,6 +49,7 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
         "partnerId" => "demo".to_owned(),
         "keyId" | "administratorId" | "sessionId" | "projectId" => "any".to_owned(),
         "ruleId" => text(&rule["$id"]),
+        "webhookId" => "mine".to_owned(),
         "name" => "mine".to_owned(),
         other => panic!("the walk does not know the path parameter {other}"),
     };
@@ -94,6 +97,7 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
         ("/feeds", "feeds"),
         ("/fanouts", "fanouts"),
         ("/proxy/rules", "rules"),
+        ("/webhooks", "webhooks"),
     ] {
         assert_eq!(stranger.get(path).await.is(200)[rows], json!([]), "{path}");
     }
@@ -113,6 +117,7 @@ fn body(path: &str) -> Value {
         "digest": "d",
         "name": "x", "functionId": "mine", "deploymentId": "any", "status": "paused", "key": "K", "value": "v", "variableId": "v",
         "buildId": "", "scopes": [], "runtime": "wasi-0.2", "path": "/", "unused": path,
+        "url": "https://x.example", "events": ["functions.*"],
     })
 }
 

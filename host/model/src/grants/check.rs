@@ -22,7 +22,7 @@ const PATH_CHARS_MAX: usize = 256;
 const MINOR_UNITS_MAX: i64 = 1_000_000_000_000_000;
 
 /// Scopes that a run may have: all but the one that approves grants.
-pub const API_SCOPES: [&str; 17] = [
+pub const API_SCOPES: [&str; 19] = [
     "functions.read",
     "functions.write",
     "executions.read",
@@ -39,6 +39,8 @@ pub const API_SCOPES: [&str; 17] = [
     "upstreams.write",
     "rules.read",
     "rules.write",
+    "webhooks.read",
+    "webhooks.write",
     "health.read",
 ];
 

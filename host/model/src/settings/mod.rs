@@ -85,6 +85,7 @@ section! { Server {
     bare_partner: String,
     functions_domain: String,
     rules_per_partner: usize,
+    webhooks_per_partner: usize,
     connections_max: usize,
     connections_per_address: usize,
     #[serde(with = "networks")] proxies: Vec<IpNet>,
@@ -331,6 +332,11 @@ impl Settings {
             (1..=10_000).contains(&self.server.rules_per_partner),
             "server.rules_per_partner",
             "must be 1 to 10000",
+        );
+        found.unless(
+            (1..=1_000).contains(&self.server.webhooks_per_partner),
+            "server.webhooks_per_partner",
+            "must be 1 to 1000",
         );
         let database = &self.database.url;
         found.unless(

@@ -39,6 +39,7 @@ mod schedules;
 mod transactions;
 mod upstreams;
 mod variables;
+mod webhooks;
 
 use axum::Router;
 use axum::http::{HeaderValue, header};
@@ -95,6 +96,7 @@ fn parts() -> (Router<App>, Value) {
         .merge(limits::router())
         .merge(upstreams::router())
         .merge(rules::router())
+        .merge(webhooks::router())
         .merge(partners::router())
         .merge(administrators::router())
         .merge(account::router())

@@ -35,6 +35,12 @@ pub fn body(operation: &str) -> Option<Value> {
         }),
         "updateFeed" | "updateOperatorFeed" => json!({ "push": true }),
         "rotateFeedSecret" | "rotateOperatorFeedSecret" => json!({ "keepSeconds": 3_600 }),
+        "createWebhook" => json!({
+            "webhookId": "unique()", "name": "Savings", "url": "https://hooks.bank.example/larder", "events": ["functions.*"]
+        }),
+        "updateWebhook" => {
+            json!({ "name": "Savings", "url": "https://hooks.bank.example/larder", "events": ["functions.*"] })
+        }
         "createFunctionRule" => json!({ "domain": "round-up.functions.localhost", "functionId": "round-up" }),
         "createAdministrator" => json!({
             "email": "anna@bank.example", "name": "Anna", "password": "correct horse battery", "roles": []
