@@ -6,6 +6,7 @@ mod api;
 mod deployments;
 mod documentation;
 mod egress;
+mod end_users;
 mod events;
 mod grants;
 mod money;

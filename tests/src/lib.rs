@@ -18,6 +18,7 @@ mod dump;
 mod folder;
 pub mod guests;
 pub mod hostile;
+mod issuer;
 pub mod neighbours;
 pub mod outside;
 mod process;
@@ -34,6 +35,7 @@ pub use backend::Backend;
 pub use cluster::{Cluster, Metrics};
 pub use dump::{Search, forms, holds};
 pub use folder::folder;
+pub use issuer::{Issuer, now};
 pub use process::{Larder, Options, workspace};
 pub use random::Random;
 

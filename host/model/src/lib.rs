@@ -1,8 +1,8 @@
 //! The plain types and rules of Larder, without I/O: no tokio, SQL, network or WebAssembly.
 //!
 //! * Entities as they are stored: [`partners`], [`functions`], [`deployments`], [`executions`], [`enrolments`], [`events`],
-//!   [`fanouts`], [`transactions`], [`variables`], [`feeds`], [`upstreams`] with their [`breakers`]; their [`ids`]; their
-//!   keys ([`trigger_key`]).
+//!   [`fanouts`], [`transactions`], [`variables`], [`feeds`], [`upstreams`] with their [`breakers`], [`identities`]; their
+//!   [`ids`]; their keys ([`trigger_key`]).
 //! * What a run may do and did: [`grants`], [`limits`], [`state`], [`outgoing`], [`outcome`], [`retries`], [`amount`].
 //! * Formats: [`cloudevents`], [`attributes`], [`feed_mapping`], [`cron`] with [`zones`], [`fields`], [`text`].
 //! * The network as text: [`net`]. The operator's [`settings`]. The [`time`]. The rule of sharing: [`share`].
@@ -23,6 +23,7 @@ pub mod feeds;
 pub mod fields;
 pub mod functions;
 pub mod grants;
+pub mod identities;
 pub mod ids;
 mod json;
 pub mod limits;
@@ -58,6 +59,7 @@ pub use functions::{Function, FunctionSettings, LimitSettings, Per, Topics};
 pub use grants::{
     GrantChange, GrantChangeKind, Grants, HttpGrant, Period, Scheme, TransactionGrant, TransactionGrants,
 };
+pub use identities::{EndUser, Identity, IdentitySettings};
 pub use json::json;
 pub use limits::{Exceeded, LimitKind, Limits, Usage};
 pub use outcome::{Effect, End, Failure, Logs, Outcome};

@@ -4,7 +4,7 @@
 //!   [`idempotency_keys`] enforce each tenant's limits, which [`quotas`] lists.
 //! * Services, each the only place that changes the state of its subject: [`partners`], [`keys`], [`functions`], [`deployments`],
 //!   [`grants`], [`variables`], [`enrolments`], [`upstreams`], [`feeds`], [`events`], [`executions`], [`fanouts`], [`dead_letters`],
-//!   [`key_rotation`]. A service checks
+//!   [`key_rotation`], [`identity`]. A service checks
 //!   the change against the state, stores it, and notifies whom it concerns before it returns. It refuses by [`Error`].
 //! * [`execution`]: the one way to run a function. [`ledger`]: the only writer of outcomes.
 //! * [`jobs`]: background jobs, one file per kind.
@@ -27,6 +27,7 @@ pub mod feeds;
 pub mod functions;
 pub mod grants;
 pub mod idempotency_keys;
+pub mod identity;
 pub mod jobs;
 pub mod key_rotation;
 pub mod keys;

@@ -8,6 +8,7 @@ use larder_egress::upstreams::Upstreams;
 use larder_platform::common::{Common, Sealer};
 use larder_platform::execution::Executor;
 use larder_platform::idempotency_keys::Idempotency;
+use larder_platform::identity::Identities;
 use larder_platform::objects::Objects;
 use larder_platform::uploads::Staging;
 
@@ -20,6 +21,7 @@ pub struct Parts {
     pub executor: Executor,
     pub sealer: Sealer,
     pub idempotency: Idempotency,
+    pub identities: Identities,
     pub staging: Staging,
     /// SHA-256 of the operator key's text.
     pub operator_key_hash: [u8; 32],
@@ -46,6 +48,7 @@ parts! {
     Common: common;
     Executor: executor;
     Idempotency: idempotency;
+    Identities: identities;
     Objects: objects;
     Sealer: sealer;
     Staging: staging;

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use larder_model::ids::ExecutionId;
 use larder_platform::bodies::Fault;
 use larder_platform::quotas::{Exceeded, Refused};
-use larder_platform::{key_rotation, keys, objects, uploads};
+use larder_platform::{identity, key_rotation, keys, objects, uploads};
 use larder_wire::FORMAT_VERSION;
 use larder_wire::problem::Error;
 pub use larder_wire::problem::Kind;
@@ -129,6 +129,16 @@ impl From<keys::Denied> for Problem {
     }
 }
 
+impl From<identity::Denied> for Problem {
+    fn from(why: identity::Denied) -> Problem {
+        let kind = match why {
+            identity::Denied::Token => Kind::TokenInvalid,
+            identity::Denied::NoKeys => Kind::Unavailable,
+        };
+        Problem::new(kind, why.to_string())
+    }
+}
+
 impl From<larder_store::Error> for Problem {
     fn from(err: larder_store::Error) -> Problem {
         match err {
@@ -141,6 +151,10 @@ impl From<larder_store::Error> for Problem {
                 "fan-out" => Problem::not_found(Kind::FanoutNotFound, "Fan-out"),
                 "feed" => Problem::not_found(Kind::FeedNotFound, "Feed"),
                 "function" => Problem::not_found(Kind::FunctionNotFound, "Function"),
+                "identity" => Problem::new(
+                    Kind::IdentityNotFound,
+                    "The project does not say how its end users prove who they are: set it with PUT /v1/identity",
+                ),
                 "key" => Problem::not_found(Kind::KeyNotFound, "Key"),
                 "upstream" => Problem::not_found(Kind::UpstreamNotFound, "Upstream"),
                 "variable" => Problem::not_found(Kind::VariableNotFound, "Variable"),
@@ -250,6 +264,10 @@ impl IntoResponse for Problem {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.kind == Kind::TokenInvalid {
+            // RFC 6750, section 3.
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
         }
         if let Some(id) = self.execution.and_then(|id| HeaderValue::from_str(id.as_str()).ok()) {
             headers.insert("x-appwrite-execution-id", id);

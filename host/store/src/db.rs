@@ -36,6 +36,7 @@ pub(super) const SCHEMA: &[(i64, &str)] = &[
     (20, include_str!("schema/0020_deploys_and_deliveries.sql")),
     (21, include_str!("schema/0021_ranges.sql")),
     (22, include_str!("schema/0022_packs.sql")),
+    (27, include_str!("schema/0027_identities.sql")),
 ];
 
 #[derive(Clone)]

@@ -31,6 +31,7 @@ mod feeds;
 mod functions;
 mod grants;
 mod idempotency;
+mod identities;
 pub mod ledger;
 pub mod listing;
 mod mariadb;

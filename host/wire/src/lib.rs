@@ -18,6 +18,7 @@ pub mod feeds;
 pub mod functions;
 pub mod grants;
 pub mod health;
+pub mod identities;
 pub mod known;
 pub mod limits;
 pub mod master_keys;

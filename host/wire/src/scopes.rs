@@ -19,11 +19,14 @@ pub enum Scope {
     GrantsWrite,
     UpstreamsRead,
     UpstreamsWrite,
+    IdentityRead,
+    /// Saying whose tokens are good: a key with it can become any end user.
+    IdentityWrite,
     HealthRead,
 }
 
 impl Scope {
-    pub const ALL: [Scope; 16] = [
+    pub const ALL: [Scope; 18] = [
         Scope::FunctionsRead,
         Scope::FunctionsWrite,
         Scope::ExecutionsRead,
@@ -39,6 +42,8 @@ impl Scope {
         Scope::GrantsWrite,
         Scope::UpstreamsRead,
         Scope::UpstreamsWrite,
+        Scope::IdentityRead,
+        Scope::IdentityWrite,
         Scope::HealthRead,
     ];
 
@@ -61,6 +66,8 @@ impl Scope {
             Scope::GrantsWrite => &["grants.write"],
             Scope::UpstreamsRead => &["upstreams.read"],
             Scope::UpstreamsWrite => &["upstreams.write"],
+            Scope::IdentityRead => &["identity.read"],
+            Scope::IdentityWrite => &["identity.write"],
             Scope::HealthRead => &["health.read"],
         }
     }

@@ -128,6 +128,8 @@ fn sample(name: &str) -> Value {
         "scopes" => json!(["functions.read"]),
         "mapping" => json!({ "id": "{/id}", "source": "/s", "type": "t.t", "time": "{/time}" }),
         "url" => json!("https://example.com"),
+        "audiences" => json!(["x"]),
+        "jwksUrl" => json!("https://example.com"),
         "runtime" => json!("wasi-0.2"),
         _ => json!("x"),
     }
@@ -237,6 +239,8 @@ both!(responses_match_the_document, async |on| {
     api.enrol("x", "anna", "all", json!({ "a": 1 })).await;
     api.execute("x", json!({ "path": "/hello", "method": "GET" })).await;
     api.post("/functions/x/variables", json!({ "variableId": "x", "key": "A", "value": "b" })).await.is(201);
+    let identity = json!({ "issuer": "x", "audiences": ["x"], "jwksUrl": "https://example.com" });
+    api.put("/identity", identity).await.is(200);
     let upstream = json!({ "name": "x", "url": "https://example.com" });
     api.post("/upstreams", upstream.clone()).await.is(201);
     larder

@@ -17,6 +17,7 @@ use larder_platform::common::{self, Common, Sealer};
 use larder_platform::directory::Directory;
 use larder_platform::execution::Executor;
 use larder_platform::idempotency_keys::Idempotency;
+use larder_platform::identity::Identities;
 use larder_platform::jobs::fairness::Fairness;
 use larder_platform::jobs::retention::{self, Retention};
 use larder_platform::key_rotation;
@@ -150,6 +151,7 @@ pub async fn start(
     Ok(App::new(Parts {
         sealer: Sealer { common: common.clone(), secrets: secrets.clone() },
         idempotency: Idempotency { common: common.clone(), secrets: secrets.clone(), counts: Arc::default() },
+        identities: Identities { common: common.clone(), egress: egress.clone() },
         executor: Executor { common, runtime, objects, secrets, ledger, gates: Arc::default(), egress, upstreams },
         staging,
         operator_key_hash: keys::hash(operator_key),

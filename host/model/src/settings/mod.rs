@@ -42,6 +42,7 @@ section! { Settings {
     worker: Worker,
     scheduler: Scheduler,
     feeds: Feeds,
+    identity: Identity,
     egress: Egress,
     records: Records,
     secrets: Secrets,
@@ -143,6 +144,11 @@ section! { Feeds {
     items_max: usize,
     per_partner: usize,
     #[serde(with = "humantime_serde")] rest_max: Duration,
+} }
+section! { Identity {
+    #[serde(with = "humantime_serde")] keys_refresh: Duration,
+    #[serde(with = "humantime_serde")] keys_rest: Duration,
+    #[serde(with = "humantime_serde")] fetch_timeout: Duration,
 } }
 section! { Egress {
     private_networks: Vec<String>,
@@ -439,6 +445,11 @@ impl Settings {
         found.unless((1..=10_000).contains(&self.feeds.items_max), "feeds.items_max", "must be 1 to 10000");
         found.unless((1..=1_000).contains(&self.feeds.per_partner), "feeds.per_partner", "must be 1 to 1000");
         found.unless(self.feeds.rest_max >= second, "feeds.rest_max", "must be at least 1s");
+        let identity = &self.identity;
+        found.unless(identity.keys_refresh >= second, "identity.keys_refresh", "must be at least 1s");
+        found.unless(identity.keys_rest >= second, "identity.keys_rest", "must be at least 1s");
+        let timeouts = second..=Duration::from_secs(30);
+        found.unless(timeouts.contains(&identity.fetch_timeout), "identity.fetch_timeout", "must be 1s to 30s");
         let egress = &self.egress;
         for network in &egress.private_networks {
             if let Err(why) = crate::net::http_rule::network(network) {

@@ -36,6 +36,7 @@ use larder_store::Store;
 use tokio::sync::Semaphore;
 
 use crate::bodies::TenantBytes;
+use crate::identity::IdentityView;
 use crate::stored::Stored;
 use crate::uploads::TenantUploads;
 
@@ -46,6 +47,8 @@ pub struct Tenant {
     pub functions: HashMap<FunctionId, Arc<FunctionView>>,
     /// Its own upstreams and the operator's, by the names that its functions use.
     pub upstreams: HashMap<String, Arc<UpstreamView>>,
+    /// How its end users prove who they are, if it says so.
+    pub identity: Option<Arc<IdentityView>>,
     /// Sorted by prefix length, the longest first.
     routes: Vec<(String, Arc<FunctionView>)>,
     /// Permits for concurrent calls. Outlives reloads.
@@ -318,6 +321,9 @@ impl Directory {
             .into_iter()
             .map(|upstream| (upstream.name.clone(), Arc::new(self.0.upstream(upstream))))
             .collect();
+        let identity = store.identity(&id).await?;
+        let old_identity = old.and_then(|old| old.identity.as_deref());
+        let identity = identity.and_then(|identity| IdentityView::new(identity, old_identity)).map(Arc::new);
         let mut functions = HashMap::new();
         for function in store.functions(&id).await? {
             let active = function.deployment.as_ref().and_then(|id| deployments.remove(id));
@@ -339,6 +345,7 @@ impl Directory {
             keys,
             functions,
             upstreams,
+            identity,
             routes,
             permits,
             reads,

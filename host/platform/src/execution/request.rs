@@ -7,12 +7,14 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use larder_model::ids::ExecutionId;
 use larder_model::time::rfc3339;
-use larder_model::{Event, Execution, Trigger};
+use larder_model::{EndUser, Event, Execution, Trigger};
 
 use crate::directory::FunctionView;
 use crate::execution::{Body, Input};
 
 pub const CLIENT_IP: HeaderName = HeaderName::from_static("x-appwrite-client-ip");
+/// The end user that called, percent-encoded where it is not printable ASCII.
+pub const USER_ID: HeaderName = HeaderName::from_static("x-appwrite-user-id");
 const TRIGGER: HeaderName = HeaderName::from_static("x-appwrite-trigger");
 const EXECUTION: HeaderName = HeaderName::from_static("x-appwrite-execution-id");
 
@@ -47,6 +49,22 @@ pub fn from_request(view: &FunctionView, execution: &Execution, body: Bytes) -> 
     head.headers.entry(header::HOST).or_insert(HeaderValue::from_static("larder.local"));
     platform_headers(&mut head.headers, execution.trigger, &execution.id, None);
     Input::Http { head, body: Body::Whole(body) }
+}
+
+/// The value of [`USER_ID`]: what a header cannot carry is percent-encoded.
+pub fn user_id(user: &EndUser) -> String {
+    let mut text = String::with_capacity(user.id.len());
+    for byte in user.id.bytes() {
+        match byte {
+            b'!'..=b'~' if byte != b'%' => text.push(char::from(byte)),
+            _ => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
+}
+
+pub fn user_header(user: &EndUser) -> Option<(HeaderName, HeaderValue)> {
+    Some((USER_ID, HeaderValue::from_str(&user_id(user)).ok()?))
 }
 
 /// Headers in which the platform describes the run to the guest. Guests may rely on them: nobody else can send them.

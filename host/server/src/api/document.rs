@@ -25,6 +25,8 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("createOperatorUpstream", &["name", "url"]),
     ("createFeed", &["name", "mapping"]),
     ("createOperatorFeed", &["name", "mapping"]),
+    ("updateIdentity", &["issuer", "audiences", "jwksUrl"]),
+    ("checkToken", &["token"]),
     ("createPartner", &["partnerId", "name"]),
     ("createKey", &["scopes"]),
 ];
@@ -46,7 +48,7 @@ const MEMBERS: &[(&str, &str, &str)] = &[
 ];
 
 /// Responses with members that only some callers see, flattened beside the rest.
-const PARTLY: &[&str] = &["Upstream", "Feed"];
+const PARTLY: &[&str] = &["Upstream", "Feed", "Identity"];
 
 /// Operations of no project; those of the operator have paths of their own.
 const OF_NO_PROJECT: &[&str] = &["ping", "getVersion", "listRuntimes"];
@@ -56,7 +58,10 @@ pub fn complete(document: &OpenApi) -> Value {
     let key =
         |description| json!({ "type": "apiKey", "in": "header", "name": "X-Appwrite-Key", "description": description });
     document["components"]["securitySchemes"] =
-        json!({ "key": key("A key of the project"), "operator": key("The operator key") });
+        json!({
+            "key": key("A key of the project"), "operator": key("The operator key"),
+            "token": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "A token of an end user" },
+        });
     inputs(&mut document["components"]["schemas"]);
     for (path, item) in members(&mut document["paths"]) {
         for (_, operation) in members(item) {

@@ -23,6 +23,7 @@ mod functions;
 mod grants;
 mod health;
 pub mod idempotency;
+mod identity;
 mod limits;
 mod master_keys;
 mod owners;
@@ -87,6 +88,7 @@ fn parts() -> (Router<App>, Value) {
         .merge(feeds::router())
         .merge(enrolments::router())
         .merge(transactions::router())
+        .merge(identity::router())
         .merge(limits::router())
         .merge(upstreams::router())
         .merge(partners::router())
@@ -116,6 +118,7 @@ mod tests {
             "/v1/feeds/{name}/push",
             "/v1/operator/feeds/{name}",
             "/v1/enrolments",
+            "/v1/identity",
             "/v1/limits",
             "/v1/transactions",
             "/v1/upstreams/{name}",

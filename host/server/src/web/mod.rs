@@ -18,13 +18,16 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use larder_model::ids::{ExecutionId, PartnerId};
-use larder_model::{End, Failure, LimitKind, RequestRecord, Trigger};
+use larder_model::identities::may_execute;
+use larder_model::{End, EndUser, Failure, LimitKind, RequestRecord, Trigger};
 use larder_platform::admission;
 use larder_platform::bodies::{self, Account, AnswerBody, Fault};
+use larder_platform::directory::{FunctionView, Tenant};
 use larder_platform::execution::{self, Body, Finished, Input, Job, request};
 use tokio::sync::oneshot;
 
 use crate::app::App;
+use crate::auth;
 use crate::client_body::ClientBody;
 use crate::problem::{Kind, Problem};
 
@@ -71,6 +74,7 @@ async fn answer(
     let tenant = tenant.ok_or_else(|| Problem::new(Kind::PartnerNotFound, "there is no such partner"))?;
     let view =
         tenant.route(path).ok_or_else(|| Problem::new(Kind::RouteNotFound, "no function serves this path"))?.clone();
+    let user = caller(app, &tenant, &view, request.headers()).await?;
     let may_have_effects = execution::may_have_effects(&app.executor, &view).await.map_err(Problem::unavailable)?;
 
     let (mut head, body) = request.into_parts();
@@ -84,7 +88,7 @@ async fn answer(
     // After the body: a slow client must not hold one of the partner's permits.
     let permit = admission::admit(app, &tenant, view.limits.memory_bytes)?;
     let ticket = match &body {
-        Body::Whole(body) if keyed => match idempotency::begin(app, &view, &head, body).await? {
+        Body::Whole(body) if keyed => match idempotency::begin(app, &view, &head, user.as_ref(), body).await? {
             idempotency::Begun::Answered(response) => return Ok(response),
             idempotency::Begun::Go(ticket) => Some(ticket),
         },
@@ -92,6 +96,7 @@ async fn answer(
     };
     let id = ticket.as_ref().map_or_else(|| ExecutionId::generate(&app.clock), |ticket| ticket.subject.clone());
     head::prepare(&mut head.headers, &id, peer);
+    head.headers.extend(user.iter().filter_map(request::user_header));
     let (own, host) = (app.clone(), head.headers.get(header::HOST).cloned());
     let mut job = Job::new(app, id.clone(), view, Trigger::Http, record, Input::Http { head, body });
     job.wall_max = Some(app.settings.server.call_timeout);
@@ -126,6 +131,28 @@ async fn answer(
         parts.extensions.insert(Streams(most));
     }
     Ok(Response::from_parts(parts, body.boxed_unsync()))
+}
+
+/// The end user that calls a function with roles in `execute`, if these let them. A function without roles is open to everybody
+/// by its routes, and the credentials of its callers are its own matter.
+async fn caller(
+    app: &App,
+    tenant: &Tenant,
+    view: &FunctionView,
+    headers: &HeaderMap,
+) -> Result<Option<EndUser>, Problem> {
+    let roles = &view.function.execute;
+    if roles.is_empty() {
+        return Ok(None);
+    }
+    let user = match &tenant.identity {
+        Some(identity) => auth::end_user(app, identity, headers).await?,
+        None => None,
+    };
+    match may_execute(roles, user.as_ref()) {
+        true => Ok(user),
+        false => Err(Problem::new(Kind::ExecutePermission, "this function does not let you execute it")),
+    }
 }
 
 /// A call in progress. It always runs to its end: when it is dropped, because its head was sent or its client has

@@ -1,0 +1,4 @@
+//! End users: who they are, and what they may do with what is theirs.
+
+mod keys;
+mod tokens;
