@@ -129,9 +129,14 @@ impl IdentitySettings {
         let base = Base::parse(before).map_err(|why| ("jwksUrl", why))?;
         base.host.parse::<Authority>().map_err(|why| ("jwksUrl", why.to_string()))?;
         if !base.tls && self.networks.is_empty() {
-            return Err(wrong("must begin with https:// (http:// only within `networks`): whoever sends other keys can be anybody"));
+            return Err(wrong(
+                "must begin with https:// (http:// only within `networks`): whoever sends other keys can be anybody",
+            ));
         }
-        self.networks.iter().try_for_each(|text| http_rule::network(text).map(|_| ())).map_err(|why| ("networks", why))?;
+        self.networks
+            .iter()
+            .try_for_each(|text| http_rule::network(text).map(|_| ()))
+            .map_err(|why| ("networks", why))?;
         let path = if base.path.is_empty() { "/" } else { &base.path };
         let target = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
         match target.parse::<http::uri::PathAndQuery>() {

@@ -4,7 +4,8 @@
 //!   [`fanouts`], [`transactions`], [`variables`], [`feeds`], [`upstreams`] with their [`breakers`], [`identities`]; their
 //!   [`ids`]; their keys ([`trigger_key`]).
 //! * What a run may do and did: [`grants`], [`limits`], [`state`], [`outgoing`], [`outcome`], [`retries`], [`amount`].
-//! * Formats: [`cloudevents`], [`attributes`], [`feed_mapping`], [`cron`] with [`zones`], [`fields`], [`text`].
+//! * Formats: [`cloudevents`], [`attributes`], [`feed_mapping`], [`cron`] with [`zones`], [`fields`], [`text`], [`strict_json`],
+//!   [`settings_schema`].
 //! * The network as text: [`net`]. The operator's [`settings`]. The [`time`]. The rule of sharing: [`share`].
 
 pub mod amount;
@@ -33,8 +34,10 @@ pub mod outgoing;
 pub mod partners;
 pub mod retries;
 pub mod settings;
+pub mod settings_schema;
 pub mod share;
 pub mod state;
+pub mod strict_json;
 pub mod text;
 pub mod time;
 pub mod transactions;
@@ -50,12 +53,12 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub use amount::{Amount, Currency};
 pub use artifact::{Digest, Exports};
 pub use deployments::{Approval, BuildStatus, Deployment};
-pub use enrolments::{Enrolment, EnrolmentStatus};
+pub use enrolments::{Enrolment, EnrolmentStatus, PausedBy};
 pub use events::{Event, StoredEvent};
 pub use executions::{Execution, ExecutionStatus, RequestRecord, Trigger};
 pub use fanouts::{Fanout, FanoutStatus};
 pub use feeds::{Feed, FeedSettings, Progress};
-pub use functions::{Function, FunctionSettings, LimitSettings, Per, Topics};
+pub use functions::{EnrolBy, Enrolling, Function, FunctionSettings, LimitSettings, Per, Topics};
 pub use grants::{
     GrantChange, GrantChangeKind, Grants, HttpGrant, Period, Scheme, TransactionGrant, TransactionGrants,
 };

@@ -53,6 +53,10 @@ caps! {
     CallsAtOnce = "server.calls_per_partner", "calls in progress", Later;
     /// Of the API, at once, in this process.
     ReadsAtOnce = "server.reads_per_partner", "reads in progress", Later;
+    /// At once, in this process: of all end users of the partner for what is theirs.
+    EndUsersRequests = "identity.requests_per_partner", "requests of end users in progress", Later;
+    /// At once, in this process: the most that one end user may have.
+    EndUserRequests = "identity.requests_per_end_user", "requests of one end user in progress", Later;
     /// Over all processes.
     CallsPerMinute = "server.calls_per_minute", "calls in this minute", Later;
     /// At once, in this process.
@@ -84,6 +88,8 @@ impl Cap {
         match self {
             Cap::CallsAtOnce => settings.server.calls_per_partner as u64,
             Cap::ReadsAtOnce => settings.server.reads_per_partner as u64,
+            Cap::EndUsersRequests => settings.identity.requests_per_partner as u64,
+            Cap::EndUserRequests => settings.identity.requests_per_end_user.into(),
             Cap::CallsPerMinute => settings.server.calls_per_minute,
             Cap::GuestMemory => settings.runtime.memory_bytes_per_partner,
             Cap::Uploads => settings.build.uploads_per_partner,
@@ -107,6 +113,8 @@ impl Cap {
                 let free = tenant.permits.available_permits() as u64;
                 self.limit(&common.settings).saturating_sub(free)
             }
+            Cap::EndUsersRequests => self.limit(&common.settings).saturating_sub(tenant.end_users.free() as u64),
+            Cap::EndUserRequests => tenant.end_users.most().into(),
             Cap::GuestMemory => tenant.memory_reserved(),
             Cap::Uploads => tenant.uploads.count(),
             Cap::UploadBytes => tenant.uploads.bytes(),

@@ -3,6 +3,7 @@
 //! [`Caller`], [`Operator`] and [`Author`] are extractors. A handler that takes one cannot be reached without valid
 //! credentials. What makes a key valid is in [`larder_platform::keys`].
 
+use std::str::Utf8Error;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
@@ -211,10 +212,11 @@ pub async fn end_user(app: &App, identity: &IdentityView, headers: &HeaderMap) -
 
 /// Other schemes of `Authorization` are the function's own matter.
 fn token(headers: &HeaderMap) -> Option<Result<&str, Denied>> {
-    let bearer = |value: &HeaderValue| {
-        let (scheme, rest) = value.as_bytes().split_at_checked(7)?;
-        scheme.eq_ignore_ascii_case(b"bearer ").then_some(std::str::from_utf8(rest).map(str::trim))
-    };
+    fn bearer(value: &HeaderValue) -> Option<Result<&str, Utf8Error>> {
+        let (scheme, rest) = value.as_bytes().split_at_checked(6)?;
+        let is_bearer = scheme.eq_ignore_ascii_case(b"bearer") && rest.first().is_none_or(|byte| *byte == b' ');
+        is_bearer.then_some(std::str::from_utf8(rest).map(str::trim))
+    }
     let tokens = headers.get_all(header::AUTHORIZATION).iter().filter_map(bearer);
     let jwts = headers.get_all(TOKEN_HEADER).iter().filter(|value| !value.is_empty());
     let mut all = tokens.chain(jwts.map(|value| std::str::from_utf8(value.as_bytes())));

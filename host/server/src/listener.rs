@@ -31,7 +31,7 @@ use crate::client_body::{BodyLimits, ClientBody};
 use crate::problem::{Kind, Problem};
 use crate::routing::{self, Endpoint, NoEndpoint};
 use crate::write_timeout::{self, Deadline, WriteTimeout};
-use crate::{api, proxies, request_head, web};
+use crate::{api, me, proxies, request_head, web};
 
 /// Headers of one request: number and bytes.
 const HEADERS_MAX: usize = 100;
@@ -157,7 +157,7 @@ async fn dispatch(
     let limits = BodyLimits::of(&app.settings.server);
     let peer = proxies::client(&app.settings.server.proxies, peer, &mut head.headers);
     let (body, mut unread) = ClientBody::new(body, &head.headers, limits, account.clone());
-    let mut request = Request::from_parts(head, body);
+    let request = Request::from_parts(head, body);
     let mut is_web = false;
     let mut is_refused = checked.is_err();
     let mut response = match checked.map(|()| routing::endpoint(root, request.uri(), request.headers())) {
@@ -169,26 +169,19 @@ async fn dispatch(
             is_web = true;
             let named = routing::PARTNER_HEADERS.iter().any(|name| request.headers().contains_key(*name));
             let bare = || if named { None } else { app.settings.server.bare_partner.parse().ok() };
-            web::serve(app, partner.or_else(bare), peer, request).await
+            let partner = partner.or_else(bare);
+            if me::is_reserved(request.uri().path()) {
+                in_a_task(app, Endpoint::Web(partner), peer, request, |app, request| me::serve(app, router, request))
+                    .await
+            } else {
+                web::serve(app, partner, peer, request).await
+            }
         }
         Ok(Ok(endpoint @ Endpoint::Api(_))) => {
-            request.extensions_mut().insert(endpoint);
-            request.extensions_mut().insert(peer);
-            request.extensions_mut().insert(account.clone());
-            let held = account.clone();
-            let request = request.map(axum::body::Body::new);
-            // In a task of its own: a change that has begun is finished even if the client disconnects.
-            let (sender, receiver) = oneshot::channel();
-            app.life.spawn_work("API request", async move {
-                let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
-                // The part of the body that was read is charged until here.
-                drop(held);
-                let _ = sender.send(response);
-            });
-            match receiver.await {
-                Ok(response) => response.map(|body| body.map_err(Into::into).boxed_unsync()),
-                Err(_) => web::refuse(Problem::unavailable("an API request was aborted")),
-            }
+            in_a_task(app, endpoint, peer, request, |_, request| async move {
+                router.oneshot(request).await.unwrap_or_else(|never| match never {})
+            })
+            .await
         }
         Ok(Err(no_endpoint)) => {
             drop(request);
@@ -220,6 +213,32 @@ async fn dispatch(
         deadline.set(Some(Instant::now() + streams.max(app.settings.server.answer_timeout)));
     }
     account.hold(response)
+}
+
+/// Answers in a task of its own: a change that has begun is finished even if the client disconnects.
+async fn in_a_task<F: Future<Output = Response<axum::body::Body>> + Send>(
+    app: &App,
+    endpoint: Endpoint,
+    peer: SocketAddr,
+    mut request: Request<ClientBody>,
+    answer: impl FnOnce(App, Request<axum::body::Body>) -> F + Send + 'static,
+) -> Response<AnswerBody> {
+    let account = request.body().account().clone();
+    request.extensions_mut().insert(endpoint);
+    request.extensions_mut().insert(peer);
+    request.extensions_mut().insert(account.clone());
+    let (own, request) = (app.clone(), request.map(axum::body::Body::new));
+    let (sender, receiver) = oneshot::channel();
+    app.life.spawn_work("API request", async move {
+        let response = answer(own, request).await;
+        // The part of the body that was read is charged until here.
+        drop(account);
+        let _ = sender.send(response);
+    });
+    match receiver.await {
+        Ok(response) => response.map(|body| body.map_err(Into::into).boxed_unsync()),
+        Err(_) => web::refuse(Problem::unavailable("an API request was aborted")),
+    }
 }
 
 fn start_internal(app: &App, listener: TcpListener, metrics: Metrics) {

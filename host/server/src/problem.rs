@@ -104,6 +104,8 @@ impl From<larder_platform::Error> for Problem {
             Error::FeedExists => Kind::FeedExists,
             Error::UpstreamExists | Error::OperatorsUpstream => Kind::UpstreamExists,
             Error::EnrolmentExists => Kind::EnrolmentExists,
+            Error::EnrolmentNotOpen => Kind::EnrolmentNotOpen,
+            Error::EnrolmentPaused => Kind::EnrolmentPaused,
             Error::FanoutStatus(_) => Kind::FanoutStatus,
             Error::SecretVariable => Kind::UnsetSecret,
             Error::PushRefused => Kind::SignatureInvalid,
@@ -265,10 +267,13 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if self.kind == Kind::TokenInvalid {
-            // RFC 6750, section 3.
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
-        }
+        // RFC 6750, section 3.
+        let challenge = match self.kind {
+            Kind::TokenInvalid => Some("Bearer error=\"invalid_token\""),
+            Kind::TokenMissing => Some("Bearer"),
+            _ => None,
+        };
+        headers.extend(challenge.map(|text| (header::WWW_AUTHENTICATE, HeaderValue::from_static(text))));
         if let Some(id) = self.execution.and_then(|id| HeaderValue::from_str(id.as_str()).ok()) {
             headers.insert("x-appwrite-execution-id", id);
         }

@@ -37,6 +37,7 @@ pub(super) const SCHEMA: &[(i64, &str)] = &[
     (21, include_str!("schema/0021_ranges.sql")),
     (22, include_str!("schema/0022_packs.sql")),
     (27, include_str!("schema/0027_identities.sql")),
+    (28, include_str!("schema/0028_self_service.sql")),
 ];
 
 #[derive(Clone)]

@@ -22,6 +22,7 @@ pub mod identities;
 pub mod known;
 pub mod limits;
 pub mod master_keys;
+pub mod me;
 pub mod pages;
 pub mod partners;
 pub mod problem;

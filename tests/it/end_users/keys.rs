@@ -83,7 +83,8 @@ both!(keys_are_renewed_when_they_are_old, async |on| {
     // A key that the issuer has taken back is forgotten.
     issuer.rotate("next");
     issuer.serve();
-    larder_tests::eventually("the old key to be forgotten", async || (!passes(&larder, &token).await).then_some(())).await;
+    larder_tests::eventually("the old key to be forgotten", async || (!passes(&larder, &token).await).then_some(()))
+        .await;
     assert!(passes(&larder, &issuer.token("anna")).await);
 });
 

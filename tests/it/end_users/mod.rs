@@ -1,4 +1,5 @@
 //! End users: who they are, and what they may do with what is theirs.
 
 mod keys;
+mod me;
 mod tokens;

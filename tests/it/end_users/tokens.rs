@@ -122,11 +122,14 @@ both!(bad_tokens_are_refused_alike, async |on| {
         let request = larder.web("demo", Method::GET, "/hello").bearer_auth(token);
         let answer = request.send().await.unwrap();
         assert_eq!(answer.headers()["www-authenticate"], "Bearer error=\"invalid_token\"", "{what}");
-        let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
-        answers.entry(format!("{status} {text}")).or_default().push(what);
+        let (status, body) = (answer.status().as_u16(), answer.json::<Value>().await.unwrap());
+        answers.entry(format!("{status} {body}")).or_default().push(what);
     }
     assert_eq!(answers.len(), 1, "{answers:#?}");
-    assert!(answers.keys().all(|answer| answer.starts_with("401 ") && answer.contains("user_jwt_invalid")), "{answers:#?}");
+    assert!(
+        answers.keys().all(|answer| answer.starts_with("401 ") && answer.contains("user_jwt_invalid")),
+        "{answers:#?}"
+    );
 
     // Whoever may see the settings is told why.
     let mut reasons = std::collections::BTreeSet::new();

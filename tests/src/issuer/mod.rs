@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ring::hmac;
 use ring::rand::SystemRandom;
+use ring::rsa::PublicKeyComponents;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
 };
@@ -39,7 +40,7 @@ impl Issuer {
         let issuer = Issuer {
             service: service.await,
             document,
-            rsa: RsaKeyPair::from_pkcs8(RSA).expect("a key"),
+            rsa: RsaKeyPair::from_der(RSA).expect("a key"),
             ec: Mutex::new(("ec".into(), pair())),
             ed: Ed25519KeyPair::from_pkcs8(ed.as_ref()).expect("a key"),
         };
@@ -80,12 +81,11 @@ impl Issuer {
 
     pub fn keys(&self) -> Value {
         let text = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
-        let rsa = self.rsa.public();
-        let (n, e) = (rsa.modulus().big_endian_without_leading_zero(), rsa.exponent().big_endian_without_leading_zero());
+        let rsa: PublicKeyComponents<Vec<u8>> = self.rsa.public().into();
         let ec = self.ec.lock().expect("nobody panics");
         let point = ec.1.public_key().as_ref();
         json!({ "keys": [
-            { "kty": "RSA", "kid": "rsa", "use": "sig", "alg": "RS256", "n": text(n), "e": text(e) },
+            { "kty": "RSA", "kid": "rsa", "use": "sig", "alg": "RS256", "n": text(&rsa.n), "e": text(&rsa.e) },
             { "kty": "EC", "kid": ec.0, "crv": "P-256", "x": text(&point[1..33]), "y": text(&point[33..]) },
             { "kty": "OKP", "kid": "ed", "crv": "Ed25519", "x": text(self.ed.public_key().as_ref()) },
         ] })
@@ -113,8 +113,7 @@ impl Issuer {
     /// The same for a header and claims as they stand; the header's `alg` decides on the key, ES256 if it names none of ours.
     pub fn sign_raw(&self, header: &str, claims: &str) -> String {
         let random = SystemRandom::new();
-        let message =
-            format!("{}.{}", BASE64_URL_SAFE_NO_PAD.encode(header), BASE64_URL_SAFE_NO_PAD.encode(claims));
+        let message = format!("{}.{}", BASE64_URL_SAFE_NO_PAD.encode(header), BASE64_URL_SAFE_NO_PAD.encode(claims));
         let signature = if header.contains("\"RS256\"") {
             let mut signature = vec![0; self.rsa.public().modulus_len()];
             self.rsa.sign(&RSA_PKCS1_SHA256, &random, message.as_bytes(), &mut signature).expect("a signature");

@@ -114,8 +114,7 @@ pub async fn start(
             "the time zone rules are old: {rules}; bring tzdata up to date, or name a folder in scheduler.zoneinfo"
         );
     }
-    let directory =
-        Directory::load(store.clone(), secrets.clone(), signals.clone(), zones.clone(), &settings.server).await?;
+    let directory = Directory::load(store.clone(), secrets.clone(), signals.clone(), zones.clone(), &settings).await?;
     let runtime = Runtime::new(larder_runtime::Settings {
         cache_dir: data.join("artifacts"),
         seal_key: secrets.artifact_key(),

@@ -149,6 +149,9 @@ section! { Identity {
     #[serde(with = "humantime_serde")] keys_refresh: Duration,
     #[serde(with = "humantime_serde")] keys_rest: Duration,
     #[serde(with = "humantime_serde")] fetch_timeout: Duration,
+    enrolments_per_end_user: u32,
+    requests_per_partner: usize,
+    requests_per_end_user: u32,
 } }
 section! { Egress {
     private_networks: Vec<String>,
@@ -450,6 +453,9 @@ impl Settings {
         found.unless(identity.keys_rest >= second, "identity.keys_rest", "must be at least 1s");
         let timeouts = second..=Duration::from_secs(30);
         found.unless(timeouts.contains(&identity.fetch_timeout), "identity.fetch_timeout", "must be 1s to 30s");
+        found.unless(identity.enrolments_per_end_user > 0, "identity.enrolments_per_end_user", "must be at least 1");
+        found.unless(identity.requests_per_partner > 0, "identity.requests_per_partner", "must be at least 1");
+        found.unless(identity.requests_per_end_user > 0, "identity.requests_per_end_user", "must be at least 1");
         let egress = &self.egress;
         for network in &egress.private_networks {
             if let Err(why) = crate::net::http_rule::network(network) {

@@ -35,6 +35,7 @@ use larder_signals::{Signals, Work};
 use larder_store::Store;
 use tokio::sync::Semaphore;
 
+use crate::admission::EndUsers;
 use crate::bodies::TenantBytes;
 use crate::identity::IdentityView;
 use crate::stored::Stored;
@@ -55,6 +56,8 @@ pub struct Tenant {
     pub permits: Arc<Semaphore>,
     /// Permits for concurrent reads through the API. Outlives reloads.
     pub reads: Arc<Semaphore>,
+    /// Requests of its end users for what is theirs. Outlives reloads.
+    pub end_users: Arc<EndUsers>,
     /// The number of calls in this minute. Outlives reloads.
     pub calls: Arc<Calls>,
     /// Bytes that its requests and answers hold. Outlives reloads.
@@ -134,6 +137,7 @@ struct Shared {
     zones: Zones,
     calls_max: usize,
     reads_max: usize,
+    end_users_max: usize,
     /// One reload at a time, so that an older snapshot never replaces a newer one.
     reloading: tokio::sync::Mutex<()>,
     last_refresh: tokio::sync::Mutex<Option<Instant>>,
@@ -150,7 +154,7 @@ impl Directory {
         secrets: Secrets,
         signals: Signals,
         zones: Zones,
-        server: &settings::Server,
+        settings: &settings::Settings,
     ) -> larder_store::Result<Directory> {
         let directory = Directory(Arc::new(Shared {
             tenants: ArcSwap::default(),
@@ -158,8 +162,9 @@ impl Directory {
             secrets,
             signals,
             zones,
-            calls_max: server.calls_per_partner,
-            reads_max: server.reads_per_partner,
+            calls_max: settings.server.calls_per_partner,
+            reads_max: settings.server.reads_per_partner,
+            end_users_max: settings.identity.requests_per_partner,
             reloading: tokio::sync::Mutex::new(()),
             last_refresh: tokio::sync::Mutex::default(),
         }));
@@ -306,6 +311,7 @@ impl Directory {
         let old = old.as_deref();
         let permits = old.map_or_else(|| Arc::new(Semaphore::new(self.0.calls_max)), |old| old.permits.clone());
         let reads = old.map_or_else(|| Arc::new(Semaphore::new(self.0.reads_max)), |old| old.reads.clone());
+        let end_users = old.map_or_else(|| Arc::new(EndUsers::new(self.0.end_users_max)), |old| old.end_users.clone());
         let stored = old.map(|old| old.stored.clone()).unwrap_or_default();
         let calls = old.map(|old| old.calls.clone()).unwrap_or_default();
         let backlog = old.map(|old| old.backlog.clone()).unwrap_or_default();
@@ -349,6 +355,7 @@ impl Directory {
             routes,
             permits,
             reads,
+            end_users,
             stored,
             calls,
             backlog,

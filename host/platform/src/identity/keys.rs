@@ -23,12 +23,14 @@ use larder_model::identities::{FetchedKeys, IdentitySettings, SigningAlgorithm};
 use larder_model::ids::PartnerId;
 use larder_model::net::authority::Authority;
 use larder_model::net::http_rule;
+use larder_model::strict_json;
 use larder_model::time::Millis;
 use serde_json::Value;
 
-use crate::identity::{Identities, strict};
+use crate::identity::Identities;
 
 const DOCUMENT_BYTES_MAX: usize = 256 << 10;
+const DOCUMENT_DEPTH_MAX: u8 = 8;
 const KEYS_MAX: usize = 100;
 /// Between two attempts while there are no keys at all.
 const FIRST_REST: Duration = Duration::from_secs(5);
@@ -86,7 +88,9 @@ impl Key {
         let bytes = |name: &str| BASE64_URL_SAFE_NO_PAD.decode(text(name)?).ok();
         let is_public = jwk.get("d").is_none() && jwk.get("k").is_none();
         let is_for_signatures = jwk.get("use").is_none_or(|wanted| wanted == "sig")
-            && jwk.get("key_ops").is_none_or(|all| all.as_array().is_some_and(|all| all.iter().any(|op| op == "verify")));
+            && jwk
+                .get("key_ops")
+                .is_none_or(|all| all.as_array().is_some_and(|all| all.iter().any(|op| op == "verify")));
         if !is_public || !is_for_signatures {
             return None;
         }
@@ -135,7 +139,8 @@ pub struct KeySet {
 impl KeySet {
     /// Or what is wrong with the document. Keys that are not for checking signatures are left out.
     pub fn read(document: &[u8], fetched_at_ms: Millis) -> Result<KeySet, String> {
-        let document = strict::read(document).ok_or("its answer is not JSON")?;
+        let document =
+            strict_json::read(document, DOCUMENT_DEPTH_MAX).map_err(|why| format!("its answer is not JSON: {why}"))?;
         let all = document.get("keys").and_then(Value::as_array).ok_or("its answer has no list `keys`")?;
         if all.len() > KEYS_MAX {
             return Err(format!("it has {} keys; at most {KEYS_MAX} are read", all.len()));
@@ -348,6 +353,8 @@ impl Keys {
             return Err(format!("it answered {}", answer.status()));
         }
         let body = Limited::new(answer.into_body(), DOCUMENT_BYTES_MAX).collect().await;
-        Ok(body.map_err(|err| format!("its answer is not whole, or has more than {DOCUMENT_BYTES_MAX} bytes: {err}"))?.to_bytes())
+        Ok(body
+            .map_err(|err| format!("its answer is not whole, or has more than {DOCUMENT_BYTES_MAX} bytes: {err}"))?
+            .to_bytes())
     }
 }

@@ -1,11 +1,10 @@
 //! End users: how the tokens of a partner's issuer become [`EndUser`]s.
 //!
 //! * [`set`], [`delete`]: the partner's settings. [`authenticate`]: a token → an end user, or a refusal.
-//! * [`tokens`]: what a good token is. [`keys`]: the issuer's keys. [`strict`]: JSON that means one thing. [`crypto`]: signatures.
+//! * [`tokens`]: what a good token is. [`keys`]: the issuer's keys. [`crypto`]: signatures.
 
 mod crypto;
 pub mod keys;
-mod strict;
 mod tokens;
 
 use std::sync::Arc;

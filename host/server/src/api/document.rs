@@ -25,6 +25,7 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("createOperatorUpstream", &["name", "url"]),
     ("createFeed", &["name", "mapping"]),
     ("createOperatorFeed", &["name", "mapping"]),
+    ("joinSavehack", &["functionId"]),
     ("updateIdentity", &["issuer", "audiences", "jwksUrl"]),
     ("checkToken", &["token"]),
     ("createPartner", &["partnerId", "name"]),
@@ -39,6 +40,7 @@ const MEMBERS: &[(&str, &str, &str)] = &[
     ("FunctionInput", "functionId", NEW_ID),
     ("VariableInput", "variableId", NEW_ID),
     ("NewEnrolment", "functionId", ID),
+    ("JoinInput", "functionId", ID),
     ("Activation", "deploymentId", ID),
     ("Duplicate", "deploymentId", ID),
     ("RedriveInput", "functionId", ID),
@@ -57,11 +59,10 @@ pub fn complete(document: &OpenApi) -> Value {
     let mut document = serde_json::to_value(document).expect("plain values serialise");
     let key =
         |description| json!({ "type": "apiKey", "in": "header", "name": "X-Appwrite-Key", "description": description });
-    document["components"]["securitySchemes"] =
-        json!({
-            "key": key("A key of the project"), "operator": key("The operator key"),
-            "token": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "A token of an end user" },
-        });
+    document["components"]["securitySchemes"] = json!({
+        "key": key("A key of the project"), "operator": key("The operator key"),
+        "token": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "A token of an end user" },
+    });
     inputs(&mut document["components"]["schemas"]);
     for (path, item) in members(&mut document["paths"]) {
         for (_, operation) in members(item) {
@@ -136,7 +137,18 @@ fn complete_operation(path: &str, operation: &mut Value) {
     let is_the_operators =
         operation["security"].as_array().is_some_and(|all| all.iter().any(|one| !one["operator"].is_null()));
     let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
-    if !is_the_operators && !OF_NO_PROJECT.contains(&id.as_str()) && !path.starts_with("/v1/operator/") {
+    let is_of_end_users = path.starts_with(crate::me::RESERVED);
+    if is_of_end_users {
+        operation["servers"] = json!([{
+            "url": "http://{project}.{root}", "description": "The project's web endpoint",
+            "variables": { "project": { "default": "demo" }, "root": { "default": "localhost:8080" } },
+        }]);
+    }
+    if !is_the_operators
+        && !is_of_end_users
+        && !OF_NO_PROJECT.contains(&id.as_str())
+        && !path.starts_with("/v1/operator/")
+    {
         parameters.push(json!({
             "name": "X-Appwrite-Project", "in": "header", "required": false, "schema": { "type": "string", "pattern": PARTNER },
             "description": "The project. Needed on the bare address; at the project's own API address it may be left out.",

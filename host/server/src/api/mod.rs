@@ -14,7 +14,7 @@ mod by_name;
 mod dead_letters;
 mod deployments;
 mod document;
-mod enrolments;
+pub mod enrolments;
 mod events;
 mod executions;
 mod fanouts;
@@ -29,7 +29,7 @@ mod master_keys;
 mod owners;
 mod partners;
 pub mod queries;
-mod requests;
+pub mod requests;
 mod runtimes;
 mod schedules;
 mod transactions;
@@ -93,6 +93,7 @@ fn parts() -> (Router<App>, Value) {
         .merge(upstreams::router())
         .merge(partners::router())
         .merge(master_keys::router())
+        .merge(crate::me::router())
         .split_for_parts();
     (router, document::complete(&document))
 }

@@ -77,8 +77,7 @@ fn settings() -> IdentitySettings {
 }
 
 fn claims(change: Value) -> String {
-    let mut claims =
-        json!({ "iss": "https://id.example", "aud": "app", "sub": "anna", "exp": NOW_S + 60, "iat": NOW_S, "roles": ["vip"] });
+    let mut claims = json!({ "iss": "https://id.example", "aud": "app", "sub": "anna", "exp": NOW_S + 60, "iat": NOW_S, "roles": ["vip"] });
     for (name, value) in change.as_object().unwrap() {
         match value {
             Value::Null => claims.as_object_mut().unwrap().remove(name),

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use larder_model::{EndUser, RequestRecord};
 use larder_model::ids::EnrolmentId;
 use larder_model::time::Millis;
+use larder_model::{EndUser, RequestRecord};
 use larder_platform::common::Common;
 use larder_platform::execution::request::{self, CLIENT_IP, USER_ID};
 use larder_wire::executions::{ExecutionInput, Headers};

@@ -5,32 +5,28 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-const DEPTH_MAX: u8 = 8;
-
-/// The value, if the text is JSON, has no member twice and is not nested more than [`DEPTH_MAX`] deep.
-pub fn read(text: &[u8]) -> Option<Value> {
-    #[cfg(test)]
-    super::tokens::tests::count(|work| work.readings += 1);
+/// The value, if the text is JSON, has no member twice and is not nested deeper than `depth`.
+pub fn read(text: &[u8], depth: u8) -> Result<Value, String> {
     let mut reader = serde_json::Deserializer::from_slice(text);
-    let value = Node(DEPTH_MAX).deserialize(&mut reader).ok()?;
-    reader.end().ok()?;
-    Some(value)
+    let value = Node(depth).deserialize(&mut reader).map_err(|err| err.to_string())?;
+    reader.end().map_err(|err| err.to_string())?;
+    Ok(value)
 }
 
 /// A value that may be nested so deep.
 struct Node(u8);
+
+impl Node {
+    fn below<E: Error>(&self) -> Result<u8, E> {
+        self.0.checked_sub(1).ok_or_else(|| E::custom("nested too deep"))
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for Node {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Value, D::Error> {
         from.deserialize_any(self)
-    }
-}
-
-impl Node {
-    fn below<E: Error>(&self) -> Result<u8, E> {
-        self.0.checked_sub(1).ok_or_else(|| E::custom("nested too deep"))
     }
 }
 
@@ -79,10 +75,34 @@ impl<'de> Visitor<'de> for Node {
         let mut all = Map::new();
         while let Some(name) = members.next_key::<String>()? {
             let value = members.next_value_seed(Node(below))?;
-            if all.insert(name, value).is_some() {
-                return Err(A::Error::custom("a member occurs twice"));
+            if all.contains_key(&name) {
+                return Err(A::Error::custom(format!("{name:?} occurs twice")));
             }
+            all.insert(name, value);
         }
         Ok(Value::Object(all))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_mean_two_things_is_refused() {
+        let text = r#"{"a":[1,-2,0.5,true,null,"x"],"b":{"c":{}}}"#;
+        assert_eq!(read(text.as_bytes(), 3).unwrap().to_string(), text);
+        for (text, why) in [
+            (r#"{"a":1,"a":1}"#, "occurs twice"),
+            (r#"{"x":{"a":1,"\u0061":1}}"#, "occurs twice"),
+            (r#"{"a":{"b":{"c":{}}}}"#, "nested too deep"),
+            ("[[[[]]]]", "nested too deep"),
+            ("1e999", "out of range"),
+            ("{} {}", "trailing"),
+            ("", "EOF"),
+        ] {
+            let refused = read(text.as_bytes(), 3).unwrap_err();
+            assert!(refused.contains(why), "{text}: {refused}");
+        }
     }
 }
