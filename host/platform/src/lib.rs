@@ -1,6 +1,6 @@
 //! The application layer: what Larder does, without HTTP servers and command lines.
 //!
-//! * [`directory`]: an in-memory snapshot of the tenants. [`admission`], [`backlog`], [`stored`], [`bodies`], [`uploads`] and
+//! * [`directory`]: an in-memory snapshot of the tenants. [`admission`], [`backlog`], [`stored`], [`rates`], [`bodies`], [`uploads`] and
 //!   [`idempotency_keys`] enforce each tenant's limits, which [`quotas`] lists.
 //! * Services, each the only place that changes the state of its subject: [`partners`], [`keys`], [`functions`], [`deployments`],
 //!   [`grants`], [`variables`], [`enrolments`], [`upstreams`], [`feeds`], [`events`], [`executions`], [`fanouts`], [`dead_letters`],
@@ -36,6 +36,7 @@ pub mod needs;
 pub mod objects;
 pub mod partners;
 pub mod quotas;
+pub mod rates;
 pub mod standard_webhooks;
 pub mod stored;
 pub mod uploads;

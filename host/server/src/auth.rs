@@ -18,6 +18,7 @@ use larder_platform::common::Owner;
 use larder_platform::directory::Tenant;
 use larder_platform::identity::{self, Denied, IdentityView};
 use larder_platform::keys::{self, KeyText};
+use larder_platform::rates::Of;
 use larder_store::Changer;
 use larder_wire::scopes::Scope;
 use tokio::sync::OwnedSemaphorePermit;
@@ -91,6 +92,10 @@ impl FromRequestParts<App> for Caller {
         }
         let tenant = tenant.ok_or_else(|| Problem::not_found(Kind::PartnerNotFound, "Project"))?;
         let key = text.map(|text| keys::verify(&tenant, text, app.clock.now_ms())).transpose()?;
+        app.rates.take_partner(&tenant.rate, partner.as_str()).await?;
+        if let Some(key) = key {
+            app.rates.take(Of::Key, &[partner.as_str(), key.id.as_str()]).await?;
+        }
         if let Some(account) = parts.extensions.get::<Account>() {
             account.belongs_to(&tenant.bodies, key.is_some());
         }
@@ -207,7 +212,9 @@ pub async fn end_user(app: &App, identity: &IdentityView, headers: &HeaderMap) -
         Some(token) => token?,
         None => return Ok(None),
     };
-    Ok(Some(identity::authenticate(&app.identities, identity, token).await?))
+    let user = identity::authenticate(&app.identities, identity, token).await?;
+    app.rates.take(Of::EndUser, &[identity.identity.partner.as_str(), &user.id]).await?;
+    Ok(Some(user))
 }
 
 /// Other schemes of `Authorization` are the function's own matter.

@@ -160,6 +160,11 @@ async fn dispatch(
     let request = Request::from_parts(head, body);
     let mut is_web = false;
     let mut is_refused = checked.is_err();
+    let limited = match &checked {
+        Ok(()) => app.rates.take_address(peer.ip()).await,
+        Err(_) => Ok(()),
+    };
+    let checked = checked.and_then(|()| limited.map_err(Problem::from));
     let mut response = match checked.map(|()| routing::endpoint(root, request.uri(), request.headers())) {
         Err(problem) => {
             drop(request);

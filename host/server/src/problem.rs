@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use larder_model::ids::ExecutionId;
 use larder_platform::bodies::Fault;
 use larder_platform::quotas::{Exceeded, Refused};
+use larder_platform::rates::Limited;
 use larder_platform::{identity, key_rotation, keys, objects, uploads};
 use larder_wire::FORMAT_VERSION;
 use larder_wire::problem::Error;
@@ -26,12 +27,20 @@ pub struct Problem {
     pub retry_after_s: Option<u32>,
     /// The execution that it is about, for the caller to look up.
     pub execution: Option<ExecutionId>,
+    /// The rate that was exceeded.
+    pub rate: Option<Limited>,
 }
 
 impl Problem {
     pub fn new(kind: Kind, message: impl Into<String>) -> Problem {
         let retry = matches!(kind, Kind::IdempotencyInFlight | Kind::TooManyCalls | Kind::Unavailable);
-        Problem { kind, message: message.into(), retry_after_s: retry.then_some(RETRY_AFTER_S), execution: None }
+        Problem {
+            kind,
+            message: message.into(),
+            retry_after_s: retry.then_some(RETRY_AFTER_S),
+            execution: None,
+            rate: None,
+        }
     }
 
     pub fn status(&self) -> StatusCode {
@@ -128,6 +137,13 @@ impl From<keys::Denied> for Problem {
             keys::Denied::Expired => Kind::KeyExpired,
         };
         Problem::new(kind, why.to_string())
+    }
+}
+
+impl From<Limited> for Problem {
+    fn from(why: Limited) -> Problem {
+        let problem = Problem::new(Kind::TooManyCalls, why.to_string());
+        Problem { retry_after_s: Some(why.retry_after_s), rate: Some(why), ..problem }
     }
 }
 
@@ -266,6 +282,11 @@ impl IntoResponse for Problem {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(rate) = self.rate {
+            headers.insert("x-ratelimit-limit", HeaderValue::from(rate.burst));
+            headers.insert("x-ratelimit-remaining", HeaderValue::from(0_u32));
+            headers.insert("x-ratelimit-reset", HeaderValue::from(rate.reset_at_s));
         }
         // RFC 6750, section 3.
         let challenge = match self.kind {

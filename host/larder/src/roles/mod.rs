@@ -23,6 +23,7 @@ use larder_platform::jobs::retention::{self, Retention};
 use larder_platform::key_rotation;
 use larder_platform::ledger::{self, Ledger};
 use larder_platform::objects::Objects;
+use larder_platform::rates::Rates;
 use larder_platform::uploads::Staging;
 use larder_platform::{admission, keys, stored};
 use larder_runtime::Runtime;
@@ -135,6 +136,7 @@ pub async fn start(
     let (ledger, writer) = Ledger::new(store.clone(), clock.clone(), &ledger_settings);
     life.spawn_last("ledger", writer);
     let bodies = Bodies::new(&settings.server);
+    let rates = Rates::new(&settings.rates, clock.clone(), signals.clone());
     let common = Common::new(common::Parts {
         settings,
         clock,
@@ -143,6 +145,7 @@ pub async fn start(
         directory,
         signals,
         fairness: Fairness::default(),
+        rates,
         bodies,
         life: life.clone(),
         holder,

@@ -36,6 +36,7 @@ section! { Settings {
     objects: Objects,
     server: Server,
     partners: Partners,
+    rates: Rates,
     functions: Functions,
     build: Build,
     runtime: Runtime,
@@ -153,6 +154,15 @@ section! { Identity {
     requests_per_partner: usize,
     requests_per_end_user: u32,
 } }
+section! { Rates {
+    enabled: bool,
+    per_partner: u64,
+    per_key: u64,
+    per_end_user: u64,
+    per_address: u64,
+    #[serde(with = "humantime_serde")] burst: Duration,
+    exempt: Vec<IpNet>,
+} }
 section! { Egress {
     private_networks: Vec<String>,
     ca_file: PathBuf,
@@ -266,6 +276,9 @@ const ALIASES: [(&str, &str, &str); 6] = [
     ("_APP_MAINTENANCE_RETENTION_EXECUTION", "records.retention", "s"),
 ];
 
+/// The one of these that is no number: `enabled` or `disabled`.
+const ABUSE: (&str, &str) = ("_APP_OPTIONS_ABUSE", "rates.enabled");
+
 impl Settings {
     /// Reads the settings. `overrides` are `key = value` pairs of the command line.
     pub fn load(file: Option<&Path>, overrides: &[(&str, String)]) -> Result<Settings, Complaints> {
@@ -280,6 +293,13 @@ impl Settings {
                     _ => layers.complaints.add(format!("{variable} must be a whole number, not {value:?}")),
                 }
             }
+        }
+        let (variable, key) = ABUSE;
+        match std::env::var_os(variable).as_deref().map(|value| value.to_str()) {
+            None | Some(Some("")) => {}
+            Some(Some("enabled")) => layers.text(key, "true", Some(variable)),
+            Some(Some("disabled")) => layers.text(key, "false", Some(variable)),
+            Some(_) => layers.complaints.add(format!("{variable} must be enabled or disabled")),
         }
         layers.environment();
         for (key, value) in overrides {
@@ -456,6 +476,8 @@ impl Settings {
         found.unless(identity.enrolments_per_end_user > 0, "identity.enrolments_per_end_user", "must be at least 1");
         found.unless(identity.requests_per_partner > 0, "identity.requests_per_partner", "must be at least 1");
         found.unless(identity.requests_per_end_user > 0, "identity.requests_per_end_user", "must be at least 1");
+        let bursts = second..=Duration::from_secs(3_600);
+        found.unless(bursts.contains(&self.rates.burst), "rates.burst", "must be 1s to 1h");
         let egress = &self.egress;
         for network in &egress.private_networks {
             if let Err(why) = crate::net::http_rule::network(network) {

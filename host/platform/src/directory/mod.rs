@@ -38,6 +38,7 @@ use tokio::sync::Semaphore;
 use crate::admission::EndUsers;
 use crate::bodies::TenantBytes;
 use crate::identity::IdentityView;
+use crate::rates::Limiter;
 use crate::stored::Stored;
 use crate::uploads::TenantUploads;
 
@@ -56,6 +57,8 @@ pub struct Tenant {
     pub permits: Arc<Semaphore>,
     /// Permits for concurrent reads through the API. Outlives reloads.
     pub reads: Arc<Semaphore>,
+    /// What it may send. Outlives reloads.
+    pub rate: Arc<Limiter>,
     /// Requests of its end users for what is theirs. Outlives reloads.
     pub end_users: Arc<EndUsers>,
     /// The number of calls in this minute. Outlives reloads.
@@ -311,6 +314,7 @@ impl Directory {
         let old = old.as_deref();
         let permits = old.map_or_else(|| Arc::new(Semaphore::new(self.0.calls_max)), |old| old.permits.clone());
         let reads = old.map_or_else(|| Arc::new(Semaphore::new(self.0.reads_max)), |old| old.reads.clone());
+        let rate = old.map(|old| old.rate.clone()).unwrap_or_default();
         let end_users = old.map_or_else(|| Arc::new(EndUsers::new(self.0.end_users_max)), |old| old.end_users.clone());
         let stored = old.map(|old| old.stored.clone()).unwrap_or_default();
         let calls = old.map(|old| old.calls.clone()).unwrap_or_default();
@@ -355,6 +359,7 @@ impl Directory {
             routes,
             permits,
             reads,
+            rate,
             end_users,
             stored,
             calls,

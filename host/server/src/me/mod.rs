@@ -88,6 +88,7 @@ impl FromRequestParts<App> for Me {
         };
         let tenant = app.directory.tenant(&partner);
         let tenant = tenant.ok_or_else(|| Problem::not_found(Kind::PartnerNotFound, "Project"))?;
+        app.rates.take_partner(&tenant.rate, partner.as_str()).await?;
         let view = identity::find(&tenant)?;
         let user = auth::end_user(app, view, &parts.headers).await?.ok_or_else(|| {
             Problem::new(Kind::TokenMissing, "This needs the token of an end user: Authorization: Bearer TOKEN")

@@ -72,6 +72,7 @@ async fn answer(
         tenant = app.directory.tenant(&partner);
     }
     let tenant = tenant.ok_or_else(|| Problem::new(Kind::PartnerNotFound, "there is no such partner"))?;
+    app.rates.take_partner(&tenant.rate, partner.as_str()).await?;
     let view =
         tenant.route(path).ok_or_else(|| Problem::new(Kind::RouteNotFound, "no function serves this path"))?.clone();
     let user = caller(app, &tenant, &view, request.headers()).await?;
