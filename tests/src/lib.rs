@@ -11,6 +11,7 @@
 pub mod aggregator;
 mod api;
 mod backend;
+mod browser;
 pub mod chaos;
 mod cluster;
 mod compiled;
@@ -32,6 +33,7 @@ pub mod upstream;
 pub use aggregator::Aggregator;
 pub use api::{Answer, Api, wide};
 pub use backend::Backend;
+pub use browser::Browser;
 pub use cluster::{Cluster, Metrics};
 pub use dump::{Search, forms, holds};
 pub use folder::folder;
