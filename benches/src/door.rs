@@ -49,7 +49,8 @@ impl Contender {
     async fn load(&mut self, time: Duration, counts: bool) -> anyhow::Result<()> {
         let (address, requests) = (self.address, vec![load::get(self.path); CONNECTIONS]);
         let before = machine::cpu_time(self.pid)?;
-        let done = tokio::task::spawn_blocking(move || load::run(address, requests, greets, time)).await??;
+        let done =
+            tokio::task::spawn_blocking(move || load::run(address, requests, CONNECTIONS, greets, time)).await??;
         tokio::time::sleep(REST).await;
         if counts {
             let used = machine::cpu_time(self.pid)?.saturating_sub(before);

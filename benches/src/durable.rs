@@ -18,6 +18,8 @@ use crate::{Plan, load, machine, say};
 
 pub const PARTNER: &str = "demo";
 const CONNECTIONS: usize = 32;
+/// Savers, so that none has more transactions than in a year.
+const SAVERS: usize = 1_024;
 /// The buffer pool and the redo log, so that neither decides.
 const SERVER: [&str; 2] = ["--innodb-buffer-pool-size=1G", "--innodb-log-file-size=512M"];
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -98,7 +100,7 @@ pub async fn effects(plan: &Plan) -> anyhow::Result<Vec<Line>> {
     let bench = Durable::start(Options::default()).await?;
     bench.api.deploy("probe", &guests::guest("probe"), json!({})).await;
     let mut requests = Vec::new();
-    for n in 0..CONNECTIONS {
+    for n in 0..SAVERS {
         let saver = format!("saver-{n}");
         bench.api.enrol("probe", &saver, "all", json!({})).await;
         let body = json!({ "amount": "0.01", "memo": "bench", "endUser": saver }).to_string();
@@ -115,7 +117,8 @@ pub async fn effects(plan: &Plan) -> anyhow::Result<Vec<Line>> {
                 bench.commits(plan.durable_time).await?
             } else {
                 let (address, requests, time) = (bench.larder.address().parse()?, requests.clone(), plan.durable_time);
-                let done = tokio::task::spawn_blocking(move || load::run(address, requests, saved, time)).await??;
+                let done = tokio::task::spawn_blocking(move || load::run(address, requests, CONNECTIONS, saved, time))
+                    .await??;
                 made += done.nanos.len() as u64;
                 (done.per_second, done.nanos)
             };

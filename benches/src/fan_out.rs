@@ -4,8 +4,9 @@
 //! indexes of Larder's own tables, in transactions of [`BATCH`] savers over [`BARE_CONNECTIONS`] connections: transactions, and
 //! records as Larder packs them; and once more with a row for each record. It runs no guest and reads nothing.
 //!
-//! [`kills`]: the same while workers are killed. [`plans`]: the plan of each statement. [`rows`]: the rows as SQL.
+//! [`embedded`]: the same on SQLite. [`kills`]: the same while workers are killed. [`plans`]: the plan of each statement. [`rows`]: the rows as SQL.
 
+mod embedded;
 mod kills;
 mod plans;
 mod rows;
@@ -108,6 +109,7 @@ pub async fn run(quick: bool, rounds: u32) -> anyhow::Result<()> {
             bench.fair_shares().await?;
         }
     }
+    embedded::run(if quick { 10_000 } else { 100_000 }).await?;
     kills::run().await
 }
 
@@ -146,17 +148,7 @@ impl Bench {
         self.sent += 1;
         let begun = Instant::now();
         self.api.event(&format!("look-{}", self.sent), "probe.look", None, json!({ "save": save })).await.is(202);
-        let query = json!({ "method": "orderDesc", "attribute": "$createdAt" });
-        let fanout = loop {
-            let answer = self.api.list("/fanouts", std::slice::from_ref(&query)).await.is(200);
-            let done =
-                answer["fanouts"].as_array().into_iter().flatten().filter(|one| one["status"] == "completed").count();
-            if done >= self.sent as usize || answer["fanouts"][0]["status"] == "paused" {
-                break answer["fanouts"][0].clone();
-            }
-            anyhow::ensure!(begun.elapsed() < PATIENCE, "it takes too long: {answer}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        };
+        let fanout = completed(&self.api, self.sent).await?;
         let seconds = begun.elapsed().as_secs_f64();
         let after = cpu(self)?;
         anyhow::ensure!(fanout["done"] == savers, "not every run succeeded: {fanout}");
@@ -289,6 +281,21 @@ impl Bench {
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
         let kib: u64 = line.split_whitespace().next().context("a number")?.parse()?;
         Ok(kib >> 10)
+    }
+}
+
+/// Waits until so many fan-outs have ended; gives the newest one.
+async fn completed(api: &Api, sent: u32) -> anyhow::Result<serde_json::Value> {
+    let (query, begun) = (json!({ "method": "orderDesc", "attribute": "$createdAt" }), Instant::now());
+    loop {
+        let answer = api.list("/fanouts", std::slice::from_ref(&query)).await.is(200);
+        let ended =
+            answer["fanouts"].as_array().into_iter().flatten().filter(|one| one["status"] == "completed").count();
+        if ended >= sent as usize || answer["fanouts"][0]["status"] == "paused" {
+            return Ok(answer["fanouts"][0].clone());
+        }
+        anyhow::ensure!(begun.elapsed() < PATIENCE, "it takes too long: {answer}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full};
 use larder_model::grants::{Grants, Period, TransactionGrant};
 use larder_model::state::Version;
 use larder_model::{Amount, Currency, Digest, Event, Limits};
-use larder_runtime::backends::{self, Backends, Error};
+use larder_runtime::backends::{self, Backends, Error, Variables};
 use larder_runtime::{Answer, Call, Enrolment, LoadError, Program, Run, Runtime, Source};
 
 use crate::bare;
@@ -55,7 +55,7 @@ pub fn hello_request() -> Request<Full<Bytes>> {
 /// What the host around [`Program::run`] keeps from call to call.
 #[derive(Clone)]
 pub struct Around {
-    variables: Arc<Vec<(String, String)>>,
+    variables: Arc<Variables>,
     grants: Arc<Grants>,
     nothing: Arc<Nothing>,
 }
@@ -139,7 +139,7 @@ pub async fn larder_event(program: &Program, around: &Around, told: Told) {
         data: Bytes::from_static(told.data),
     };
     let enrolment = Enrolment { end_user: "anna".into(), topic: SUBJECT.into(), settings: SETTINGS.into() };
-    let outcome = program.run(Call::Event(event), around.run(Some(enrolment))).await;
+    let outcome = program.run(Call::Event { event, headers: Default::default() }, around.run(Some(enrolment))).await;
     if let larder_model::End::Failed(failure) = &outcome.end {
         panic!("{} failed: {failure}", told.kind);
     }

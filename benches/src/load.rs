@@ -134,22 +134,29 @@ fn expect(answer: &Answer, check: Check) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sends requests for so long, each over a connection of its own, the next one when the last is answered.
-pub fn run(address: SocketAddr, requests: Vec<Vec<u8>>, check: Check, time: Duration) -> anyhow::Result<Done> {
+/// Sends requests for so long, one after the other over each connection, which has its share of them in turn.
+pub fn run(
+    address: SocketAddr,
+    requests: Vec<Vec<u8>>,
+    connections: usize,
+    check: Check,
+    time: Duration,
+) -> anyhow::Result<Done> {
     let loader = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     loader.block_on(async {
         let mut open = Vec::new();
-        for request in requests {
-            open.push((Connection::open(address).await?, request));
+        for at in 0..connections {
+            let own: Vec<_> = requests.iter().skip(at).step_by(connections).cloned().collect();
+            open.push((Connection::open(address).await?, own));
         }
         let begun = Instant::now();
         let tasks: JoinSet<anyhow::Result<Vec<u64>>> = open
             .into_iter()
-            .map(|(mut connection, request)| async move {
+            .map(|(mut connection, own)| async move {
                 let mut nanos = Vec::new();
                 while begun.elapsed() < time {
                     let sent = Instant::now();
-                    let answer = connection.call(&request).await?;
+                    let answer = connection.call(&own[nanos.len() % own.len()]).await?;
                     nanos.push(sent.elapsed().as_nanos() as u64);
                     expect(&answer, check)?;
                 }

@@ -34,7 +34,9 @@ pub async fn mixed(plan: &Plan, hellos: &Hellos) -> anyhow::Result<Vec<Line>> {
 
     let time = plan.door_time;
     let requests = vec![load::get_at(PARTNER, HELLO_PATH); 2 * CONNECTIONS];
-    let most = tokio::task::spawn_blocking(move || load::run(address, requests, is_fine, time)).await??.per_second;
+    let most = tokio::task::spawn_blocking(move || load::run(address, requests, 2 * CONNECTIONS, is_fine, time))
+        .await??
+        .per_second;
     let share = 100.0 * (FLOOD + OTHERS.len() as f64 * EACH_OTHER);
     let name = format!("p99 of other partners' calls, {share:.0} % load");
     let mut row = Row::new(name, Kind::Latency, Some(2.0)).against("without flood");

@@ -31,8 +31,9 @@ pub enum Call {
     /// The real request, for `wasi:http/incoming-handler`. It needs an authority or a Host header.
     Http { request: http::Request<RequestBody>, answer: Answer, sanitize: Option<Sanitize> },
     /// For `larder:function/handler`; a program that exports only `wasi:http/incoming-handler` receives it as
-    /// `POST /` in CloudEvents binary mode (CloudEvents HTTP binding 1.0.2, section 3.1).
-    Event(Event),
+    /// `POST /` in CloudEvents binary mode (CloudEvents HTTP binding 1.0.2, section 3.1), with these headers beside those of the
+    /// event.
+    Event { event: Event, headers: HeaderMap },
 }
 
 /// Removes from an answer's headers what a function must not set; returns a line for the run's log for each removal.

@@ -1,7 +1,7 @@
 //! An event for a program that only speaks HTTP: CloudEvents HTTP binding 1.0.2, section 3.1 (binary mode).
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use larder_model::outcome::End;
 use larder_model::{Event, attributes};
@@ -11,8 +11,13 @@ use crate::call::RequestBody;
 /// How much of a refusal's body becomes its reason.
 const REASON_CHARS_MAX: usize = 1_000;
 
-pub fn request(event: Event) -> Result<Request<RequestBody>, http::Error> {
-    let mut request = Request::builder()
+/// `headers` stand beside those of the event, which have other names.
+pub fn request(event: Event, headers: HeaderMap) -> Result<Request<RequestBody>, http::Error> {
+    let mut request = Request::builder();
+    if let Some(own) = request.headers_mut() {
+        *own = headers;
+    }
+    request = request
         .method(Method::POST)
         .uri("http://larder.local/")
         .header(header::HOST, "larder.local")
@@ -60,7 +65,7 @@ mod tests {
 
     #[test]
     fn attributes_become_headers() {
-        let request = request(Event {
+        let event = Event {
             id: "7".into(),
             source: "/cards".into(),
             kind: "card.purchase".into(),
@@ -70,8 +75,10 @@ mod tests {
             data: Bytes::from_static(b"{}"),
             attributes: [("traceparent".into(), "00-1-2-01".into()), ("dataschema".into(), "https://x/ä".into())]
                 .into(),
-        })
-        .unwrap();
+        };
+        let told = [("x-told", "1")].map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        let request = request(event, told.into_iter().collect()).unwrap();
+        assert_eq!(request.headers()["x-told"], "1");
         assert_eq!(request.headers()["ce-subject"], "Zo%C3%AB%20%22100%25%22");
         assert_eq!(request.headers()["ce-traceparent"], "00-1-2-01");
         assert_eq!(request.headers()["ce-dataschema"], "https://x/%C3%A4");

@@ -72,7 +72,7 @@
 //!         grants: Arc::default(),
 //!         backends: Backends::default(),
 //!     };
-//!     let outcome = program.run(Call::Event(event), run).await;
+//!     let outcome = program.run(Call::Event { event, headers: Default::default() }, run).await;
 //!     assert!(matches!(outcome.end, End::Returned(Some(answer)) if answer == b"hello"));
 //!     assert!(outcome.effects.is_empty());
 //!

@@ -118,9 +118,9 @@ impl Program {
                     None,
                 ),
             },
-            Call::Event(event) => match (&self.handler, &self.http) {
+            Call::Event { event, headers } => match (&self.handler, &self.http) {
                 (Some(handler), _) => running.handle(handler, event, run).await,
-                (None, Some(http)) => match event_http::request(event) {
+                (None, Some(http)) => match event_http::request(event, headers) {
                     Ok(request) => {
                         let (end, state) = running.answer(http, request, Answer::Buffered, None, run).await;
                         match end {

@@ -29,6 +29,7 @@ pub struct Api {
     partner: Option<String>,
     key: Option<String>,
     host: Option<String>,
+    headers: Vec<(&'static str, String)>,
 }
 
 /// Status and JSON body, `Null` if there is none.
@@ -73,12 +74,24 @@ pub fn wide() -> Value {
 
 impl Api {
     pub(crate) fn new(endpoint: &str, partner: Option<&str>, key: Option<&str>) -> Api {
-        Api { endpoint: endpoint.into(), partner: partner.map(Into::into), key: key.map(Into::into), host: None }
+        Api {
+            endpoint: endpoint.into(),
+            partner: partner.map(Into::into),
+            key: key.map(Into::into),
+            host: None,
+            headers: vec![],
+        }
     }
 
     /// The same with this Host header.
     pub fn at(mut self, host: &str) -> Api {
         self.host = Some(host.into());
+        self
+    }
+
+    /// The same with this further header.
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Api {
+        self.headers.push((name, value.into()));
         self
     }
 
@@ -93,6 +106,9 @@ impl Api {
         }
         if let Some(host) = &self.host {
             request = request.header("host", host);
+        }
+        for (name, value) in &self.headers {
+            request = request.header(*name, value);
         }
         request
     }

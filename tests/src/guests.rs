@@ -11,7 +11,7 @@ use crate::process::workspace;
 pub const EXAMPLES: [&str; 5] = ["hello-http", "round-up", "save-league", "payday", "savings-app"];
 
 /// Guests that only tests and benchmarks run.
-const TEST_GUESTS: [&str; 7] = ["caller", "greedy", "hostile", "probe", "raw-hello", "signer", "wstd-hello"];
+const TEST_GUESTS: [&str; 8] = ["caller", "greedy", "hostile", "mirror", "probe", "raw-hello", "signer", "wstd-hello"];
 
 /// All of these.
 pub(crate) fn all() -> impl Iterator<Item = &'static str> {

@@ -10,6 +10,7 @@
 
 pub mod aggregator;
 mod api;
+pub mod archives;
 mod backend;
 mod browser;
 pub mod chaos;
@@ -38,7 +39,7 @@ pub use cluster::{Cluster, Metrics};
 pub use dump::{Search, forms, holds};
 pub use folder::folder;
 pub use issuer::{Issuer, now};
-pub use process::{Larder, Options, workspace};
+pub use process::{Larder, Options, PASSWORD, workspace};
 pub use random::Random;
 
 use std::time::{Duration, Instant};

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::services::Database;
@@ -67,6 +68,9 @@ impl Options {
         !self.fresh && self.serve.is_none() && self.data.is_none()
     }
 }
+
+/// Of everybody whom tests make.
+pub const PASSWORD: &str = "correct horse battery";
 
 pub struct Larder {
     process: Option<Child>,
@@ -322,6 +326,15 @@ impl Larder {
         self.api_of(Some(id), Some(&self.operator().make_partner(id).await))
     }
 
+    pub fn operator_key(&self) -> &str {
+        &self.env.operator_key
+    }
+
+    /// The address of the API, which ends in `/v1`.
+    pub fn endpoint(&self) -> &str {
+        &self.env.endpoint
+    }
+
     pub fn operator(&self) -> Api {
         Api::new(&self.env.endpoint, None, Some(&self.env.operator_key))
     }
@@ -331,10 +344,41 @@ impl Larder {
         Api::new(&self.env.endpoint, partner, key)
     }
 
+    /// Makes somebody with these roles who can sign in by [`PASSWORD`].
+    pub async fn administrator(&self, email: &str, roles: Value) -> Value {
+        let body = json!({ "email": email, "name": email, "password": PASSWORD, "roles": roles });
+        self.operator().post("/operator/administrators", body).await.is(201)
+    }
+
+    /// Signs in; gives the cookie as it is sent back.
+    pub async fn sign_in(&self, email: &str) -> String {
+        let body = json!({ "email": email, "password": PASSWORD });
+        let request = self.api_of(Some("console"), None).request(reqwest::Method::POST, "/account/sessions/email");
+        let answer = request.json(&body).send().await.expect("an answer");
+        assert_eq!(answer.status(), 201);
+        let cookie = answer.headers()["set-cookie"].to_str().expect("text");
+        cookie.split(';').next().expect("a pair").to_owned()
+    }
+
+    /// The routes for people, with this cookie.
+    pub fn person(&self, cookie: &str) -> Api {
+        self.api_of(Some("console"), None).with("cookie", cookie)
+    }
+
+    /// The API of a project as somebody who has signed in uses it.
+    pub fn as_person(&self, partner: &str, cookie: &str) -> Api {
+        self.api_of(Some(partner), None).with("cookie", cookie).with("x-appwrite-mode", "admin")
+    }
+
     /// A request to the web endpoint of a partner, by its host.
     pub fn web(&self, partner: &str, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        self.at(&format!("{partner}.localhost"), method, path)
+    }
+
+    /// A request to any host.
+    pub fn at(&self, host: &str, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         let url = format!("http://{}{path}", self.address());
-        crate::api::http().request(method, url).header("host", format!("{partner}.localhost"))
+        crate::api::http().request(method, url).header("host", host)
     }
 
     /// A page of the internal listener.

@@ -8,10 +8,15 @@ use larder_model::{
     Trigger,
 };
 use larder_store::ledger::{Ended, Origin};
-use larder_store::{NewExecution, Root};
+use larder_store::{NewExecution, Root, Wanted};
 
 /// A function by its partner and its id.
 pub type Of = (PartnerId, FunctionId);
+
+/// A claim of up to so many executions of a partner.
+pub fn wanted(partner: &PartnerId, count: u32) -> [Wanted; 1] {
+    [Wanted { partner: partner.clone(), count, stolen: count }]
+}
 
 /// An event without data that somebody outside has sent just now.
 pub fn event(clock: &Clock, partner: &PartnerId, id: impl Into<String>, kind: &str) -> StoredEvent {

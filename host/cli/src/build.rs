@@ -6,16 +6,17 @@ use std::process::Stdio;
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::Session;
 use crate::component::{self, TARGET};
 use crate::console::size;
 use crate::failure::{Failure, Result};
-use crate::manifest::{FILE_NAME, Manifest};
+use crate::manifest::{FILE_NAME, Language, Manifest};
+use crate::{Session, javascript};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Runs [build].command of larder.toml in the project's folder; unless set, that is \
-`cargo build --release --target wasm32-wasip2`. Prints where the component is.
+Builds the project as [build].language of larder.toml says: Rust by `cargo build --release --target \
+wasm32-wasip2`, TypeScript and JavaScript by tsc, esbuild and componentize-qjs from npm. [build].command \
+is run instead if it is set. Prints where the component is.
 
 Examples:
   larder build
@@ -53,6 +54,10 @@ impl Project {
 
 pub async fn run(args: &Args, session: &Session) -> Result<()> {
     let (folder, manifest) = args.project.open()?;
+    if manifest.build.command.is_none() && manifest.build.language != Language::Rust {
+        javascript::build(&folder, &manifest, manifest.build.language, &session.console).await?;
+        return built(&folder, &manifest, session).await;
+    }
     let mut command = match &manifest.build.command {
         Some(line) => {
             let mut shell = Command::new("sh");
@@ -77,7 +82,12 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
     if !status.success() {
         return Err(Failure::failed(format!("`{name}` failed ({status})")));
     }
-    let file = component::locate(&folder, &manifest).await?;
+    built(&folder, &manifest, session).await
+}
+
+/// Says where the component is.
+async fn built(folder: &Path, manifest: &Manifest, session: &Session) -> Result<()> {
+    let file = component::locate(folder, manifest).await?;
     let bytes = component::read(&file)?.len() as u64;
     if session.console.json {
         return session.console.value(&json!({ "component": file, "sizeBytes": bytes }));

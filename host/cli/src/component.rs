@@ -7,13 +7,20 @@ use larder_runtime::toolchain;
 use serde_json::Value;
 
 use crate::failure::{Failure, Result};
-use crate::manifest::Manifest;
+use crate::javascript;
+use crate::manifest::{Language, Manifest};
 
 pub const TARGET: &str = "wasm32-wasip2";
 
-/// `[build].component`, else what cargo makes of the package in `folder`.
+/// The file that the project's build makes, from its folder; `None` if cargo knows it.
+pub fn of(manifest: &Manifest) -> Option<PathBuf> {
+    let own = manifest.build.component.clone();
+    own.or_else(|| (manifest.build.language != Language::Rust).then(|| PathBuf::from(javascript::COMPONENT)))
+}
+
+/// `[build].component`, else what the build of its language makes in `folder`.
 pub async fn locate(folder: &Path, manifest: &Manifest) -> Result<PathBuf> {
-    match &manifest.build.component {
+    match of(manifest) {
         Some(component) => Ok(folder.join(component)),
         None => from_cargo(folder).await,
     }

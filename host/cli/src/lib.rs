@@ -7,6 +7,7 @@
 //! The rule: **stdout carries data, stderr everything else**, and `--json` prints the wire's own objects, so that what
 //! a script reads does not change when our words do.
 
+mod administrators;
 mod build;
 mod client;
 mod component;
@@ -26,15 +27,18 @@ mod grants;
 mod identity;
 mod input;
 mod invoke;
+mod javascript;
 mod logs;
 pub mod manifest;
 mod master_keys;
 mod new;
 mod operator;
 mod origin;
+mod test;
 mod transactions;
 mod upstreams;
 mod variables;
+mod world;
 
 use std::process::ExitCode;
 
@@ -57,6 +61,8 @@ pub enum Command {
     New(new::Args),
     /// Build the project's component
     Build(build::Args),
+    /// Run the project's own tests, without Larder
+    Test(test::Args),
     /// Upload the component with the settings of larder.toml, and activate it
     Deploy(deploy::Args),
     /// Functions: list, show, delete
@@ -103,6 +109,9 @@ pub enum Command {
     /// API keys of a partner: create, list, delete (needs the operator key)
     #[command(subcommand)]
     Key(operator::KeyCommand),
+    /// People who sign in: create, update, list, delete (needs the operator key)
+    #[command(subcommand, visible_alias = "admin")]
+    Administrators(administrators::Command),
     /// Master keys of this installation (needs the operator key)
     #[command(subcommand)]
     Keys(master_keys::MasterKeysCommand),
@@ -137,6 +146,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<()> {
     match command {
         Command::New(args) => new::run(&args, session),
         Command::Build(args) => build::run(&args, session).await,
+        Command::Test(args) => test::run(&args, session).await,
         Command::Deploy(args) => deploy::run(&args, session).await,
         Command::Functions(command) => functions::run(command, session).await,
         Command::Deployments(command) => deployments::run(command, session).await,
@@ -154,6 +164,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<()> {
         Command::Identity(command) => identity::run(command, session).await,
         Command::Partner(command) => operator::run_partner(command, session).await,
         Command::Key(command) => operator::run_key(command, session).await,
+        Command::Administrators(command) => administrators::run(command, session).await,
         Command::Keys(command) => master_keys::run(command, session).await,
     }
 }

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use include_dir::{Dir, include_dir};
 use serde_json::json;
 
-use crate::Session;
 use crate::failure::{Failure, Result};
+use crate::{Session, javascript};
 
 static SAVEHACK: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/savehack");
 static HTTP: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/http");
-static JAVASCRIPT: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/javascript");
+static TS: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/ts");
+static JS: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/js");
 static PYTHON: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/python");
 static SDK: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../sdk/rust/src");
 static SDK_MANIFEST: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/rust/Cargo.toml"));
@@ -20,32 +21,47 @@ static WIT: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../sdk/wit");
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Templates:
-  savehack  reacts to events for each enrolled saver and creates savings; uses the SDK, which comes with it
-  http      answers HTTP requests through the standard wasi:http; uses the SDK, which comes with it
-  javascript, python
-            a savehack in that language, with a world that imports only what it is granted
+  savehack  reacts to events for each enrolled saver and creates savings
+  http      answers HTTP requests through the standard wasi:http (Rust)
+
+The SDK of the language comes with the project.
 
 Examples:
   larder new round-up
+  larder new round-up --lang ts && cd round-up && larder test && larder build
   larder new hello --template http && cd hello && larder build && larder deploy")]
 pub struct Args {
     /// The project's folder, and the function's id: a to z, 0 to 9 and -, beginning with a letter
     name: String,
+    /// What it is written in
+    #[arg(long, value_enum, default_value_t = Lang::Rust)]
+    lang: Lang,
     #[arg(long, value_enum, default_value_t = Template::Savehack)]
     template: Template,
 }
 
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Lang {
+    Rust,
+    Ts,
+    Js,
+    Python,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Template {
     Savehack,
     Http,
-    Javascript,
-    Python,
 }
 
 pub fn run(args: &Args, session: &Session) -> Result<()> {
     let folder = PathBuf::from(&args.name);
-    let files = create(&args.name, args.template, &folder)?;
+    if args.template == Template::Http && args.lang != Lang::Rust {
+        return Err(Failure::usage(
+            "the template http is in Rust only: leave out --lang, or choose the template savehack",
+        ));
+    }
+    let files = create(&args.name, args.lang, args.template, &folder)?;
     let console = &session.console;
     if console.json {
         return console.value(&json!({ "folder": folder, "files": files }));
@@ -56,7 +72,7 @@ pub fn run(args: &Args, session: &Session) -> Result<()> {
 }
 
 /// The paths that were written, from the project's folder.
-fn create(name: &str, template: Template, folder: &Path) -> Result<Vec<PathBuf>> {
+fn create(name: &str, lang: Lang, template: Template, folder: &Path) -> Result<Vec<PathBuf>> {
     check_name(name)?;
     let failed = |path: &Path, err: std::io::Error| Failure::failed(format!("cannot write {}: {err}", path.display()));
     match std::fs::read_dir(folder).map(|mut entries| entries.next().is_none()) {
@@ -65,7 +81,7 @@ fn create(name: &str, template: Template, folder: &Path) -> Result<Vec<PathBuf>>
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => {}
         Err(err) => return Err(Failure::usage(format!("cannot use {}: {err}", folder.display()))),
     }
-    let files = files(name, template);
+    let files = files(name, lang, template);
     for (path, content) in &files {
         let path = folder.join(path);
         let parent = path.parent().unwrap_or(folder);
@@ -86,25 +102,29 @@ fn check_name(name: &str) -> Result<()> {
     Err(Failure::usage(format!("a function's name has {rule}; {name:?} does not fit")))
 }
 
-fn files(name: &str, template: Template) -> Vec<(PathBuf, Vec<u8>)> {
-    let dir = match template {
-        Template::Savehack => &SAVEHACK,
-        Template::Http => &HTTP,
-        Template::Javascript => &JAVASCRIPT,
-        Template::Python => &PYTHON,
+fn files(name: &str, lang: Lang, template: Template) -> Vec<(PathBuf, Vec<u8>)> {
+    let dir = match (lang, template) {
+        (Lang::Rust, Template::Savehack) => &SAVEHACK,
+        (Lang::Rust, Template::Http) => &HTTP,
+        (Lang::Ts, _) => &TS,
+        (Lang::Js, _) => &JS,
+        (Lang::Python, _) => &PYTHON,
     };
     let mut files: Vec<_> =
         all(dir).map(|(path, content)| (renamed(path), render(content, name).into_bytes())).collect();
     let wit =
         |folder: &Path| all(&WIT).map(|(path, text)| (folder.join(path), text.as_bytes().to_vec())).collect::<Vec<_>>();
-    if matches!(template, Template::Javascript | Template::Python) {
-        files.extend(wit(Path::new("wit/deps/larder")));
-    }
-    if matches!(template, Template::Savehack | Template::Http) {
-        let sdk = Path::new(".larder/sdk");
-        files.push((sdk.join("rust/Cargo.toml"), SDK_MANIFEST.as_bytes().to_vec()));
-        files.extend(all(&SDK).map(|(path, content)| (sdk.join("rust/src").join(path), content.as_bytes().to_vec())));
-        files.extend(wit(&sdk.join("wit")));
+    match lang {
+        Lang::Rust => {
+            let sdk = Path::new(".larder/sdk");
+            let own = all(&SDK).map(|(path, content)| (sdk.join("rust/src").join(path), content.as_bytes().to_vec()));
+            files.push((sdk.join("rust/Cargo.toml"), SDK_MANIFEST.as_bytes().to_vec()));
+            files.extend(own.chain(wit(&sdk.join("wit"))));
+        }
+        Lang::Ts | Lang::Js => {
+            files.extend(javascript::sdk().map(|(path, content)| (path, content.as_bytes().to_vec())));
+        }
+        Lang::Python => files.extend(wit(Path::new("wit/deps/larder"))),
     }
     files
 }
@@ -137,37 +157,36 @@ mod tests {
 
     #[test]
     fn templates_become_whole_projects() {
-        for template in [Template::Savehack, Template::Http, Template::Javascript, Template::Python] {
+        for (lang, template, code, sdk) in [
+            (Lang::Rust, Template::Savehack, "src/lib.rs", ".larder/sdk/wit/larder.wit"),
+            (Lang::Rust, Template::Http, "src/lib.rs", ".larder/sdk/rust/Cargo.toml"),
+            (Lang::Ts, Template::Savehack, "src/index.ts", ".larder/sdk/js/src/index.d.ts"),
+            (Lang::Js, Template::Savehack, "src/index.js", ".larder/sdk/js/package.json"),
+            (Lang::Python, Template::Savehack, "app.py", "wit/deps/larder/larder.wit"),
+        ] {
             let parent = tempfile::tempdir().unwrap();
             let folder = parent.path().join("my-hack");
-            create("my-hack", template, &folder).unwrap();
+            create("my-hack", lang, template, &folder).unwrap();
             let read =
                 |path: &str| std::fs::read_to_string(folder.join(path)).unwrap_or_else(|err| panic!("{path}: {err}"));
-            let (code, wit) = match template {
-                Template::Savehack => ("src/lib.rs", ".larder/sdk/wit/larder.wit"),
-                Template::Http => ("src/lib.rs", ".larder/sdk/rust/Cargo.toml"),
-                Template::Javascript => ("app.js", "wit/deps/larder/larder.wit"),
-                Template::Python => ("app.py", "wit/deps/larder/larder.wit"),
-            };
-            assert!(!read(code).is_empty() && !read(wit).is_empty());
+            assert!(!read(code).is_empty() && !read(sdk).is_empty());
             assert!(read("README.md").starts_with("# my-hack\n") && !read(".gitignore").is_empty());
             let manifest = super::super::manifest::Manifest::read(&folder.join("larder.toml")).unwrap();
             assert_eq!(manifest.function.id, "my-hack");
             // The SDK is beside the project only if the project wants it.
-            let of_sdk = folder.join(".larder/sdk");
-            let is_rust = matches!(template, Template::Savehack | Template::Http);
-            assert_eq!(of_sdk.join("rust/src/lib.rs").is_file(), is_rust);
-            if is_rust {
-                assert!(read("Cargo.toml").contains("name = \"my-hack\""));
-                assert_eq!(read("Cargo.toml").contains(".larder/sdk/rust"), of_sdk.exists());
-            } else {
-                // Its world imports nothing that it does not ask for.
-                let world = read("wit/world.wit");
-                let imports: Vec<&str> = world.lines().filter(|line| line.trim().starts_with("import ")).collect();
-                assert_eq!(imports, ["    import larder:function/savings@0.1.0;"]);
-                assert!(manifest.build.command.is_some() && manifest.build.component.is_some());
+            assert_eq!(folder.join(".larder/sdk/rust/src/lib.rs").is_file(), lang == Lang::Rust);
+            match lang {
+                Lang::Rust => assert!(read("Cargo.toml").contains("path = \".larder/sdk/rust\"")),
+                Lang::Ts | Lang::Js => assert!(read("package.json").contains("\"file:.larder/sdk/js\"")),
+                Lang::Python => {
+                    // Its world imports nothing that it does not ask for.
+                    let world = read("wit/world.wit");
+                    let imports: Vec<&str> = world.lines().filter(|line| line.trim().starts_with("import ")).collect();
+                    assert_eq!(imports, ["    import larder:function/savings@0.1.0;"]);
+                    assert!(manifest.build.command.is_some() && manifest.build.component.is_some());
+                }
             }
-            for (path, content) in files("my-hack", template) {
+            for (path, content) in files("my-hack", lang, template) {
                 assert!(path.extension().is_none_or(|extension| extension != "tmpl"), "{}", path.display());
                 assert!(path.starts_with(".larder") || !String::from_utf8(content).unwrap().contains("{{name"));
             }
@@ -182,16 +201,16 @@ mod tests {
             assert!(check_name(name).is_ok(), "{name}");
         }
         for name in ["", "Round", "2up", "-a", "a_b", "a/b", "..", "å", &"a".repeat(37)] {
-            let failure = create(name, Template::Http, &parent.path().join("x")).expect_err(name);
+            let failure = create(name, Lang::Rust, Template::Http, &parent.path().join("x")).expect_err(name);
             assert_eq!(failure.exit_code(), 2);
         }
         assert!(!parent.path().join("x").exists());
 
         std::fs::write(parent.path().join("mine.txt"), "precious").unwrap();
-        let failure = create("a", Template::Http, parent.path()).unwrap_err();
+        let failure = create("a", Lang::Rust, Template::Http, parent.path()).unwrap_err();
         assert!(failure.text().unwrap().ends_with("is there and not empty"));
         let file = parent.path().join("mine.txt");
-        assert!(create("a", Template::Http, &file).unwrap_err().text().unwrap().contains("cannot use"));
+        assert!(create("a", Lang::Rust, Template::Http, &file).unwrap_err().text().unwrap().contains("cannot use"));
     }
 
     #[test]

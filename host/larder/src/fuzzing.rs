@@ -1,11 +1,14 @@
 //! The targets that `fuzz/` runs with arbitrary bytes, and the properties that must hold for any of them. Earlier findings are
 //! in `fuzz/cases`, and the tests run them again.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::LazyLock;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use larder_cli::manifest::Manifest;
 use larder_model::cloudevents::{self, BATCH_MAX};
@@ -15,6 +18,7 @@ use larder_model::net::http_rule::Rule;
 use larder_model::settings::Settings;
 use larder_model::time::instant;
 use larder_model::{HttpGrant, Scheme};
+use larder_platform::archives::{self, Bounds};
 use larder_server::api::queries;
 use larder_store::listing::Listing;
 use larder_store::{Store, filters};
@@ -70,6 +74,27 @@ pub fn events(data: &[u8]) {
         headers.insert("content-type", HeaderValue::from_static("application/cloudevents+json"));
         let again = cloudevents::parse(&headers, written.to_string().as_bytes(), instant(0));
         assert_eq!(again.as_deref(), Ok(&[event][..]));
+    }
+}
+
+/// Input: a tar, which is compressed first, or gzip as it is. A component that is found has a path below the archive's root and
+/// keeps the bounds; a refusal is short enough for a build log.
+pub fn archive(data: &[u8]) {
+    let compressed = || {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::none());
+        gzip.write_all(data).and_then(|()| gzip.finish()).expect("memory takes everything")
+    };
+    let archive = if archives::is_gzip(data) { data.to_vec() } else { compressed() };
+    let bounds = Bounds { unpacked_bytes: 1 << 20, component_bytes: 64 << 10 };
+    for entrypoint in ["", "app.wasm", "./a/b.wasm", "../app.wasm"] {
+        match archives::unpack(&archive, entrypoint, &bounds) {
+            Ok(found) => {
+                assert!(found.wasm.len() as u64 <= bounds.component_bytes && found.bytes < bounds.unpacked_bytes);
+                let parts: Vec<&str> = found.path.split('/').collect();
+                assert!(parts.iter().all(|part| !matches!(*part, "" | "." | "..")), "{:?}", found.path);
+            }
+            Err(why) => assert!((1..=16 << 10).contains(&why.len()), "{why}"),
+        }
     }
 }
 
@@ -194,7 +219,8 @@ mod tests {
 
     #[test]
     fn earlier_findings_hold() {
-        let targets: [(&str, Target); 5] = [
+        let targets: [(&str, Target); 6] = [
+            ("archive", archive),
             ("manifest", manifest),
             ("events", events),
             ("authority", authority),

@@ -21,6 +21,16 @@ words! {
     }
 }
 
+words! {
+    /// How an upload holds its component.
+    SourceFormat {
+        /// It is the component.
+        Wasm = "wasm",
+        /// It is an archive with the component in it.
+        TarGz = "tar.gz",
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Deployment {
     pub partner: PartnerId,
@@ -32,9 +42,14 @@ pub struct Deployment {
     /// `manual` or `cli`.
     pub kind: String,
     pub entrypoint: String,
+    pub source_format: SourceFormat,
     /// Of the uploaded bytes.
-    pub digest: Digest,
+    pub source_digest: Digest,
     pub source_bytes: u64,
+    /// Of the component, which is what runs. Until the build has found it, that of the upload.
+    pub digest: Digest,
+    /// Bytes of the component where it is not the upload itself.
+    pub component_bytes: u64,
     pub build_bytes: u64,
     pub build_ms: u64,
     pub build_logs: String,

@@ -78,6 +78,11 @@ id! {
     RangeId
     /// The records of many runs in one value.
     PackId
+    /// A proxy rule.
+    RuleId
+    /// Somebody who signs in.
+    AdministratorId
+    SessionId
 }
 
 impl PartnerId {

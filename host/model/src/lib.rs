@@ -1,13 +1,14 @@
 //! The plain types and rules of Larder, without I/O: no tokio, SQL, network or WebAssembly.
 //!
 //! * Entities as they are stored: [`partners`], [`functions`], [`deployments`], [`executions`], [`enrolments`], [`events`],
-//!   [`fanouts`], [`transactions`], [`variables`], [`feeds`], [`upstreams`] with their [`breakers`], [`identities`]; their
-//!   [`ids`]; their keys ([`trigger_key`]).
+//!   [`fanouts`], [`transactions`], [`variables`], [`feeds`], [`rules`], [`upstreams`] with their [`breakers`],
+//!   [`identities`]; their [`ids`]; their keys ([`trigger_key`]). [`run_keys`]. [`administrators`] and their sessions.
 //! * What a run may do and did: [`grants`], [`limits`], [`state`], [`outgoing`], [`outcome`], [`retries`], [`amount`].
 //! * Formats: [`cloudevents`], [`attributes`], [`feed_mapping`], [`cron`] with [`zones`], [`fields`], [`text`], [`strict_json`],
 //!   [`settings_schema`].
 //! * The network as text: [`net`]. The operator's [`settings`]. The [`time`]. The rule of sharing: [`share`].
 
+pub mod administrators;
 pub mod amount;
 pub mod artifact;
 pub mod attributes;
@@ -33,6 +34,8 @@ pub mod outcome;
 pub mod outgoing;
 pub mod partners;
 pub mod retries;
+pub mod rules;
+pub mod run_keys;
 pub mod settings;
 pub mod settings_schema;
 pub mod share;
@@ -52,7 +55,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 pub use amount::{Amount, Currency};
 pub use artifact::{Digest, Exports};
-pub use deployments::{Approval, BuildStatus, Deployment};
+pub use deployments::{Approval, BuildStatus, Deployment, SourceFormat};
 pub use enrolments::{Enrolment, EnrolmentStatus, PausedBy};
 pub use events::{Event, StoredEvent};
 pub use executions::{Execution, ExecutionStatus, RequestRecord, Trigger};
@@ -67,6 +70,8 @@ pub use json::json;
 pub use limits::{Exceeded, LimitKind, Limits, Usage};
 pub use outcome::{Effect, End, Failure, Logs, Outcome};
 pub use partners::{ApiKey, Partner};
+pub use rules::Rule;
+pub use run_keys::RunKey;
 pub use transactions::Transaction;
 pub use trigger_key::{delivery_key, trigger_key};
 pub use upstreams::{Upstream, UpstreamSettings};

@@ -15,6 +15,18 @@ pub struct Outcome {
     pub usage: Usage,
 }
 
+impl Outcome {
+    /// Approximate bytes that it occupies.
+    pub fn bytes(&self) -> usize {
+        let answer = match &self.end {
+            End::Returned(answer) => answer.as_ref().map_or(0, Vec::len),
+            End::Answered(response) => response.body().len(),
+            _ => 0,
+        };
+        answer + self.effects.iter().map(Effect::bytes).sum::<usize>() + self.logs.stdout.len() + self.logs.stderr.len()
+    }
+}
+
 /// How the guest ended.
 pub enum End {
     /// The handler returned, perhaps with an answer.
@@ -108,6 +120,19 @@ pub enum Effect {
     },
     /// `source` and `time` are empty: the host fills them in.
     Emit(Event),
+}
+
+impl Effect {
+    /// Approximate bytes that it occupies.
+    pub fn bytes(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        match self {
+            Effect::SetState { key, value } => key.len() + value.len(),
+            Effect::DeleteState { key } | Effect::IncrementState { key, .. } => key.len(),
+            Effect::Transaction { id, end_user, memo, .. } => id.len() + text(end_user) + text(memo),
+            Effect::Emit(event) => event.data.len() + event.kind.len() + text(&event.subject),
+        }
+    }
 }
 
 /// stdout and stderr, as text with a bound. Invalid UTF-8 is replaced.

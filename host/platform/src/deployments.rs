@@ -7,7 +7,7 @@
 //! answered, and in the others when they are notified.
 
 use larder_model::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
-use larder_model::{BuildStatus, Deployment, Digest, Function, FunctionSettings, Grants};
+use larder_model::{BuildStatus, Deployment, Digest, Function, FunctionSettings, Grants, SourceFormat};
 use larder_signals::Work;
 
 use crate::common::Common;
@@ -21,7 +21,8 @@ pub struct NewDeployment {
     /// `manual` or `cli`.
     pub kind: String,
     pub entrypoint: String,
-    pub digest: Digest,
+    pub source_format: SourceFormat,
+    pub source_digest: Digest,
     pub source_bytes: u64,
     /// The grants that it requests; `None`: those that the function has.
     pub grants: Option<Grants>,
@@ -42,8 +43,11 @@ pub async fn begin(common: &Common, function: &Function, id: DeploymentId, new: 
         activate: new.activate,
         kind: new.kind,
         entrypoint: new.entrypoint,
-        digest: new.digest,
+        source_format: new.source_format,
+        source_digest: new.source_digest,
         source_bytes: new.source_bytes,
+        digest: new.source_digest,
+        component_bytes: 0,
         build_bytes: 0,
         build_ms: 0,
         build_logs: String::new(),

@@ -37,6 +37,17 @@ pub enum Error {
 
     #[error("A partner with this ID exists already")]
     PartnerExists,
+    #[error("An administrator has this address already")]
+    AdministratorExists,
+    /// One text for all reasons.
+    #[error("Invalid credentials: check the e-mail address and the password")]
+    InvalidCredentials,
+    #[error("Signing in needs a second factor, which this installation does not ask for yet")]
+    MoreFactors,
+    #[error("Too many attempts to sign in: try again later")]
+    TooManySignIns { retry_after_s: u32 },
+    #[error("a password could not be hashed: {0}")]
+    Unhashed(String),
     #[error("A function with this ID exists already")]
     FunctionExists,
     #[error("A variable of this function has this ID or key already")]
@@ -47,6 +58,12 @@ pub enum Error {
     UpstreamExists,
     #[error("The operator has an upstream with this name, which your functions call by it: choose another name")]
     OperatorsUpstream,
+    #[error("The domain belongs to a rule already")]
+    RuleExists,
+    #[error("The function that the rule is for could not be found")]
+    RuleWithoutFunction,
+    #[error("This ID is part of the address below which functions have domains (server.functions_domain)")]
+    PartnerAtFunctionsDomain,
     #[error("This end user is already enrolled in this function with this topic")]
     EnrolmentExists,
     #[error("End users do not join or change this themselves: the project does")]

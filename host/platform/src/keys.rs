@@ -97,23 +97,32 @@ pub struct KeyText {
 impl KeyText {
     pub fn generate(clock: &Clock) -> KeyText {
         let id = KeyId::generate(clock);
-        let mut secret = [0; 32];
-        getrandom::fill(&mut secret).expect("the operating system gives random bytes");
-        let body = format!("{PREFIX}{id}_{}", hex::encode(secret.as_slice()));
-        let text = format!("{body}_{}", checksum(&body));
-        KeyText { id, text }
+        KeyText { text: text(PREFIX, id.as_str()), id }
     }
 
     /// The public id in a key's text; `None` if the text is damaged.
     pub fn id_of(text: &str) -> Option<KeyId> {
-        let (body, sum) = text.rsplit_once('_')?;
-        if sum != checksum(body) {
-            return None;
-        }
-        let (id, secret) = body.strip_prefix(PREFIX)?.rsplit_once('_')?;
-        <[u8; 32]>::from_hex(secret).ok()?;
-        id.parse().ok()
+        id_of(PREFIX, text)?.parse().ok()
     }
+}
+
+/// A new text with this id.
+pub(crate) fn text(prefix: &str, id: &str) -> String {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).expect("the operating system gives random bytes");
+    let body = format!("{prefix}{id}_{}", hex::encode(secret.as_slice()));
+    format!("{body}_{}", checksum(&body))
+}
+
+/// The id in a text with this prefix; `None` if the text is damaged.
+pub(crate) fn id_of<'t>(prefix: &str, text: &'t str) -> Option<&'t str> {
+    let (body, sum) = text.rsplit_once('_')?;
+    if sum != checksum(body) {
+        return None;
+    }
+    let (id, secret) = body.strip_prefix(prefix)?.rsplit_once('_')?;
+    <[u8; 32]>::from_hex(secret).ok()?;
+    Some(id)
 }
 
 fn checksum(body: &str) -> String {

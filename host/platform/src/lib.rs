@@ -4,13 +4,16 @@
 //!   [`idempotency_keys`] enforce each tenant's limits, which [`quotas`] lists.
 //! * Services, each the only place that changes the state of its subject: [`partners`], [`keys`], [`functions`], [`deployments`],
 //!   [`grants`], [`variables`], [`enrolments`], [`upstreams`], [`feeds`], [`events`], [`executions`], [`fanouts`], [`dead_letters`],
-//!   [`key_rotation`], [`identity`]. A service checks
+//!   [`rules`], [`administrators`], [`identity`], [`key_rotation`]. A service checks
 //!   the change against the state, stores it, and notifies whom it concerns before it returns. It refuses by [`Error`].
-//! * [`execution`]: the one way to run a function. [`ledger`]: the only writer of outcomes.
+//! * [`execution`]: the one way to run a function. [`run_keys`]: by which it calls the API meanwhile. [`ledger`]: the only writer of outcomes.
 //! * [`jobs`]: background jobs, one file per kind.
 //! * [`standard_webhooks`]: authentication of pushes. [`needs`]: grants that an upload lacks. [`objects`]: uploaded bytes.
+//!   [`archives`]: the component in an upload that is an archive.
 
+pub mod administrators;
 pub mod admission;
+pub mod archives;
 pub mod backlog;
 pub mod bodies;
 pub mod common;
@@ -37,6 +40,8 @@ pub mod objects;
 pub mod partners;
 pub mod quotas;
 pub mod rates;
+pub mod rules;
+pub mod run_keys;
 pub mod standard_webhooks;
 pub mod stored;
 pub mod uploads;

@@ -6,7 +6,16 @@ use larder_model::ids::PartnerId;
 use crate::common::Common;
 use crate::error::{Error, Result};
 
+/// What the clients of the replaced platform call the project of people.
+const CONSOLE: &str = "console";
+
 pub async fn create(common: &Common, id: &PartnerId, name: &str) -> Result<Partner> {
+    if common.settings.is_functions_domain_of(id.as_str()) {
+        return Err(Error::PartnerAtFunctionsDomain);
+    }
+    if id.as_str() == CONSOLE {
+        return Err(Error::invalid("partnerId", "is the name of what belongs to no partner"));
+    }
     let inserted = common.store.insert_partner(id, name, common.clock.now_ms()).await;
     let partner = inserted.map_err(Error::PartnerExists.on_conflict())?;
     common.directory.reload(id).await?;

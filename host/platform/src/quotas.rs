@@ -73,6 +73,7 @@ caps! {
     BodyBytes = "server.body_bytes_per_partner", "bytes of request bodies", Later;
     Upstreams = "egress.upstreams_per_partner", "upstreams", TooLarge;
     Feeds = "feeds.per_partner", "feeds", TooLarge;
+    Rules = "server.rules_per_partner", "proxy rules", TooLarge;
     IdempotencyKeys = "records.idempotency_keys_per_partner", "idempotency keys", Later;
     /// For a time to come, too.
     ExecutionsWaiting = "worker.waiting_per_partner", "executions and fan-outs waiting", Later;
@@ -102,6 +103,7 @@ impl Cap {
             Cap::BodyBytes => settings.server.body_bytes_per_partner,
             Cap::Upstreams => settings.egress.upstreams_per_partner as u64,
             Cap::Feeds => settings.feeds.per_partner as u64,
+            Cap::Rules => settings.server.rules_per_partner as u64,
             Cap::IdempotencyKeys => settings.records.idempotency_keys_per_partner,
             Cap::ExecutionsWaiting => settings.worker.waiting_per_partner.into(),
             Cap::EventsWaiting => settings.worker.events_per_partner.into(),
@@ -127,6 +129,7 @@ impl Cap {
             Cap::BodyBytes => tenant.bodies.held(),
             Cap::Upstreams => common.store.upstreams(Some(&tenant.partner.id)).await?.len() as u64,
             Cap::Feeds => common.store.feeds(Some(&tenant.partner.id)).await?.len() as u64,
+            Cap::Rules => tenant.rules.len() as u64,
             Cap::IdempotencyKeys => {
                 let most = match self.limit(&common.settings) {
                     0 => i64::MAX as u64,

@@ -19,6 +19,7 @@
 //! The rule: **an opened value is [`Plain`]**: it is wiped after use and never printed.
 
 pub mod keyring;
+pub mod passwords;
 pub mod private_files;
 
 use std::fmt;

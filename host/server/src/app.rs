@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 use larder_egress::Client;
 use larder_egress::upstreams::Upstreams;
+use larder_platform::administrators::Administration;
 use larder_platform::common::{Common, Sealer};
 use larder_platform::execution::Executor;
 use larder_platform::idempotency_keys::Idempotency;
@@ -23,6 +24,7 @@ pub struct Parts {
     pub idempotency: Idempotency,
     pub identities: Identities,
     pub staging: Staging,
+    pub administration: Administration,
     /// SHA-256 of the operator key's text.
     pub operator_key_hash: [u8; 32],
 }
@@ -44,6 +46,7 @@ macro_rules! parts {
 }
 
 parts! {
+    Administration: administration;
     Client: egress;
     Common: common;
     Executor: executor;

@@ -1,7 +1,7 @@
 //! Authentication: credentials → caller, partner and scopes.
 //!
-//! [`Caller`], [`Operator`] and [`Author`] are extractors. A handler that takes one cannot be reached without valid
-//! credentials. What makes a key valid is in [`larder_platform::keys`].
+//! [`Caller`], [`Operator`], [`Author`] and [`Person`] are extractors. A handler that takes one cannot be reached without valid
+//! credentials. What makes a key valid is in [`larder_platform::keys`] and [`larder_platform::run_keys`].
 
 use std::str::Utf8Error;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use larder_model::EndUser;
 use larder_model::ids::{KeyId, PartnerId};
 use larder_model::time::Clock;
+use larder_platform::administrators::{self, SignedIn};
 use larder_platform::admission;
 use larder_platform::bodies::Account;
 use larder_platform::common::Owner;
@@ -19,6 +20,7 @@ use larder_platform::directory::Tenant;
 use larder_platform::identity::{self, Denied, IdentityView};
 use larder_platform::keys::{self, KeyText};
 use larder_platform::rates::Of;
+use larder_platform::run_keys;
 use larder_store::Changer;
 use larder_wire::scopes::Scope;
 use tokio::sync::OwnedSemaphorePermit;
@@ -32,15 +34,16 @@ const TOKEN_HEADER: &str = "x-appwrite-jwt";
 /// Below this path, operations are the operator's.
 pub const OPERATORS: &str = "/v1/operator/";
 
-/// The caller of a partner's API: a key of the partner, an end user, or a guest.
+/// The caller of a partner's API: a key of the partner, a function by the key of its run, an administrator of the partner who
+/// has signed in, an end user, or a guest.
 pub struct Caller {
     pub partner: PartnerId,
     pub tenant: Arc<Tenant>,
-    /// `None`: a guest.
+    /// Who it is in the history of changes: a key, or `run-…` and `admin-…`. `None`: a guest.
     pub key: Option<KeyId>,
     /// The end user that a token names, if there is no key.
     pub user: Option<EndUser>,
-    /// The key's; a guest has none.
+    /// A guest has none.
     scopes: Vec<String>,
     /// Of a read: held until its handler returns.
     _permit: Option<OwnedSemaphorePermit>,
@@ -84,6 +87,10 @@ impl FromRequestParts<App> for Caller {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Caller, Problem> {
         let partner = partner(parts)?;
         let text = key_text(&parts.headers)?;
+        if text.is_some_and(run_keys::is_text) {
+            // What a run may do is what its function may at this moment, whichever process changed it.
+            app.directory.refresh(&partner).await?;
+        }
         let known = |tenant: &Tenant| text.and_then(KeyText::id_of).is_none_or(|id| tenant.keys.contains_key(&id));
         let mut tenant = app.directory.tenant(&partner);
         if !tenant.as_deref().is_some_and(known) {
@@ -91,15 +98,32 @@ impl FromRequestParts<App> for Caller {
             tenant = app.directory.tenant(&partner);
         }
         let tenant = tenant.ok_or_else(|| Problem::not_found(Kind::PartnerNotFound, "Project"))?;
-        let key = text.map(|text| keys::verify(&tenant, text, app.clock.now_ms())).transpose()?;
-        app.rates.take_partner(&tenant.rate, partner.as_str()).await?;
-        if let Some(key) = key {
-            app.rates.take(Of::Key, &[partner.as_str(), key.id.as_str()]).await?;
-        }
+        let cookie = session_token(&parts.headers).filter(|_| is_admin_mode(&parts.headers));
+        let (key, scopes) = match text {
+            Some(text) if run_keys::is_text(text) => {
+                let run = run_keys::verify(&app.run_keys, app, &tenant, text).await?;
+                (Some(run.id), Some(run.scopes))
+            }
+            Some(text) => {
+                let key = keys::verify(&tenant, text, app.clock.now_ms())?;
+                (Some(key.id.clone()), Some(key.scopes.clone()))
+            }
+            None => match cookie {
+                Some(token) => {
+                    let by = administrators::find_session(app, token).await?.ok_or_else(no_session)?;
+                    let (key, scopes) = as_administrator(&by, &partner)?;
+                    (Some(key), Some(scopes))
+                }
+                None => (None, None),
+            },
+        };
         if let Some(account) = parts.extensions.get::<Account>() {
             account.belongs_to(&tenant.bodies, key.is_some());
         }
-        let (key, scopes) = key.map(|key| (key.id.clone(), key.scopes.clone())).unzip();
+        app.rates.take_partner(&tenant.rate, partner.as_str()).await?;
+        if let Some(key) = &key {
+            app.rates.take(Of::Key, &[partner.as_str(), key.as_str()]).await?;
+        }
         let user = match (&key, &tenant.identity) {
             (None, Some(identity)) => end_user(app, identity, &parts.headers).await?,
             _ => None,
@@ -193,7 +217,7 @@ fn partner(parts: &Parts) -> Result<PartnerId, Problem> {
                 crate::api::queries::pairs(query).find_map(|(name, value)| (name == "project").then_some(value));
             named.and_then(|id| id.parse().ok()).ok_or_else(none)
         }
-        Some(Endpoint::Web(_)) | None => Err(none()),
+        Some(Endpoint::Web(_) | Endpoint::Function(_)) | None => Err(none()),
     }
 }
 
@@ -218,7 +242,7 @@ pub async fn end_user(app: &App, identity: &IdentityView, headers: &HeaderMap) -
 }
 
 /// Other schemes of `Authorization` are the function's own matter.
-fn token(headers: &HeaderMap) -> Option<Result<&str, Denied>> {
+pub fn token(headers: &HeaderMap) -> Option<Result<&str, Denied>> {
     fn bearer(value: &HeaderValue) -> Option<Result<&str, Utf8Error>> {
         let (scheme, rest) = value.as_bytes().split_at_checked(6)?;
         let is_bearer = scheme.eq_ignore_ascii_case(b"bearer") && rest.first().is_none_or(|byte| *byte == b' ');
@@ -230,6 +254,66 @@ fn token(headers: &HeaderMap) -> Option<Result<&str, Denied>> {
     let first = all.next()?;
     // Two programs might take different ones of several.
     Some(if all.next().is_some() { Err(Denied::Token) } else { first.map_err(|_| Denied::Token) })
+}
+
+/// The cookie of a session. Functions never see it (`web/head`).
+pub const SESSION_COOKIE: &str = "a_session_console";
+/// The project of routes for people.
+const CONSOLE: &str = "console";
+const MODE_HEADER: &str = "x-appwrite-mode";
+
+/// The token of the session in the request's cookies.
+pub fn session_token(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get_all(http::header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.filter(|(name, value)| *name == SESSION_COOKIE && !value.is_empty()).map(|(_, value)| value).next()
+}
+
+/// Only with this header does a session count in a project: no page of another site can send it.
+fn is_admin_mode(headers: &HeaderMap) -> bool {
+    headers.get(MODE_HEADER).is_some_and(|mode| mode == "admin")
+}
+
+fn no_session() -> Problem {
+    Problem::new(Kind::Unauthorized, "The session has ended: sign in again")
+}
+
+/// An administrator holds all scopes of the partners that they administer, and nothing of others.
+fn as_administrator(by: &SignedIn, partner: &PartnerId) -> Result<(KeyId, Vec<String>), Problem> {
+    if !by.administrator.administers(partner) {
+        return Err(Problem::new(Kind::Unauthorized, "You do not administer this project"));
+    }
+    let id = format!("admin-{}", by.administrator.id).parse();
+    let id = id.map_err(|_| Problem::internal("the id of an administrator is too long"))?;
+    Ok((id, Scope::ALL.iter().map(|scope| scope.words()[0].to_owned()).collect()))
+}
+
+/// A request to a route for people, whose project is `console`. The header keeps pages of other sites out.
+pub struct OfConsole(());
+
+impl<S: Send + Sync> FromRequestParts<S> for OfConsole {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<OfConsole, Problem> {
+        if parts.headers.get(PARTNER_HEADERS[0]).is_some_and(|project| project == CONSOLE) {
+            return Ok(OfConsole(()));
+        }
+        Err(Problem::new(Kind::AccessForbidden, "This is for people: send X-Appwrite-Project: console"))
+    }
+}
+
+/// Somebody who has signed in.
+pub struct Person(pub SignedIn);
+
+impl FromRequestParts<App> for Person {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Person, Problem> {
+        OfConsole::from_request_parts(parts, app).await?;
+        let none = || Problem::new(Kind::Scope, "This needs somebody who has signed in");
+        let token = session_token(&parts.headers).ok_or_else(none)?;
+        Ok(Person(administrators::find_session(app, token).await?.ok_or_else(no_session)?))
+    }
 }
 
 /// The operator of the installation, who belongs to no partner.

@@ -165,10 +165,15 @@ async fn dispatch(
         Err(_) => Ok(()),
     };
     let checked = checked.and_then(|()| limited.map_err(Problem::from));
-    let mut response = match checked.map(|()| routing::endpoint(root, request.uri(), request.headers())) {
+    let functions = &app.settings.server.functions_domain;
+    let mut response = match checked.map(|()| routing::endpoint(root, functions, request.uri(), request.headers())) {
         Err(problem) => {
             drop(request);
-            web::refuse(problem)
+            let mut response = web::refuse(problem);
+            if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+                response.headers_mut().insert(header::ALLOW, request_head::ALLOW);
+            }
+            response
         }
         Ok(Ok(Endpoint::Web(partner))) => {
             is_web = true;
@@ -179,8 +184,12 @@ async fn dispatch(
                 in_a_task(app, Endpoint::Web(partner), peer, request, |app, request| me::serve(app, router, request))
                     .await
             } else {
-                web::serve(app, partner, peer, request).await
+                web::serve(app, web::At::Partner(partner), peer, request).await
             }
+        }
+        Ok(Ok(Endpoint::Function(domain))) => {
+            is_web = true;
+            web::serve(app, web::At::Domain(domain), peer, request).await
         }
         Ok(Ok(endpoint @ Endpoint::Api(_))) => {
             in_a_task(app, endpoint, peer, request, |_, request| async move {

@@ -9,7 +9,7 @@ use larder_model::ids::ExecutionId;
 use larder_platform::bodies::Fault;
 use larder_platform::quotas::{Exceeded, Refused};
 use larder_platform::rates::Limited;
-use larder_platform::{identity, key_rotation, keys, objects, uploads};
+use larder_platform::{identity, key_rotation, keys, objects, run_keys, uploads};
 use larder_wire::FORMAT_VERSION;
 use larder_wire::problem::Error;
 pub use larder_wire::problem::Kind;
@@ -107,11 +107,21 @@ impl From<larder_platform::Error> for Problem {
             Error::OutcomeUnknown(id) => return Problem::outcome_unknown(&id),
             Error::Invalid { .. } => Kind::ArgumentInvalid,
             Error::TooMany { .. } | Error::NoPush | Error::NoOwnGrants => Kind::BadRequest,
+            Error::TooManySignIns { retry_after_s } => {
+                return Problem { retry_after_s: Some(retry_after_s), ..Problem::new(Kind::TooManyCalls, message) };
+            }
+            Error::Unhashed(_) => return Problem::internal(message),
+            Error::AdministratorExists => Kind::AdministratorExists,
+            Error::InvalidCredentials => Kind::InvalidCredentials,
+            Error::MoreFactors => Kind::MoreFactors,
             Error::PartnerExists => Kind::PartnerExists,
             Error::FunctionExists => Kind::FunctionExists,
             Error::VariableExists => Kind::VariableExists,
             Error::FeedExists => Kind::FeedExists,
             Error::UpstreamExists | Error::OperatorsUpstream => Kind::UpstreamExists,
+            Error::RuleExists => Kind::RuleExists,
+            Error::RuleWithoutFunction => Kind::RuleResourceNotFound,
+            Error::PartnerAtFunctionsDomain => Kind::ArgumentInvalid,
             Error::EnrolmentExists => Kind::EnrolmentExists,
             Error::EnrolmentNotOpen => Kind::EnrolmentNotOpen,
             Error::EnrolmentPaused => Kind::EnrolmentPaused,
@@ -157,10 +167,20 @@ impl From<identity::Denied> for Problem {
     }
 }
 
+impl From<run_keys::Refused> for Problem {
+    fn from(why: run_keys::Refused) -> Problem {
+        match why {
+            run_keys::Refused::Denied(why) => why.into(),
+            run_keys::Refused::Store(err) => err.into(),
+        }
+    }
+}
+
 impl From<larder_store::Error> for Problem {
     fn from(err: larder_store::Error) -> Problem {
         match err {
             larder_store::Error::NotFound { what } => match what {
+                "administrator" => Problem::not_found(Kind::AdministratorNotFound, "Administrator"),
                 "cursor" => Problem::new(Kind::CursorNotFound, "Invalid `queries`: the cursor's row does not exist"),
                 "dead letter" => Problem::not_found(Kind::DeadLetterNotFound, "Dead letter"),
                 "deployment" => Problem::not_found(Kind::DeploymentNotFound, "Deployment"),
@@ -174,6 +194,8 @@ impl From<larder_store::Error> for Problem {
                     "The project does not say how its end users prove who they are: set it with PUT /v1/identity",
                 ),
                 "key" => Problem::not_found(Kind::KeyNotFound, "Key"),
+                "rule" => Problem::not_found(Kind::RuleNotFound, "Rule"),
+                "session" => Problem::not_found(Kind::SessionNotFound, "Session"),
                 "upstream" => Problem::not_found(Kind::UpstreamNotFound, "Upstream"),
                 "variable" => Problem::not_found(Kind::VariableNotFound, "Variable"),
                 other => Problem::internal(format!("{other} was not found")),

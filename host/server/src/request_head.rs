@@ -4,17 +4,20 @@
 //! that is not decoded, another protocol, a target that is not a path.
 
 use http::request::Parts;
-use http::{Method, header};
+use http::{HeaderValue, Method, header};
 use larder_model::fields::tokens;
 use larder_model::net::hop_by_hop::is_coded;
 
 use crate::problem::{Kind, Problem};
 
+/// The methods that are served somewhere, which an answer with 405 must name (RFC 9110, section 15.5.6).
+pub const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+
 /// After an error the connection must be closed: what follows on it cannot be distinguished from the body.
 pub fn check(head: &Parts) -> Result<(), Problem> {
     let not_offered = |what: &str| Problem::new(Kind::NotOffered, format!("{what} is not served here"));
     if [Method::CONNECT, Method::TRACE].contains(&head.method) {
-        return Err(not_offered(&format!("The method {}", head.method)));
+        return Err(Problem::new(Kind::NotImplemented, format!("The method {} is served nowhere here", head.method)));
     }
     if head.method == Method::OPTIONS && head.uri.path() == "*" {
         return Err(not_offered("OPTIONS of the whole server"));

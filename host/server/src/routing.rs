@@ -2,6 +2,7 @@
 //!
 //! | host | endpoint |
 //! |---|---|
+//! | `NAME.FUNCTIONS` | the function that has this domain (`FUNCTIONS` is `server.functions_domain`) |
 //! | `P-api.ROOT` | the API of partner P |
 //! | `P.ROOT` | the web endpoint of partner P |
 //! | `ROOT`, an IP address, `localhost` | bare: the API below `/v1`, else the web endpoint; the partner comes from a header |
@@ -11,11 +12,14 @@
 use http::uri::Authority;
 use http::{HeaderMap, Uri, header};
 use larder_model::ids::PartnerId;
+use larder_model::rules::label_below;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     Web(Option<PartnerId>),
     Api(Option<PartnerId>),
+    /// The domain of functions, or something below it.
+    Function(String),
 }
 
 /// Headers that name the partner on a bare address.
@@ -29,8 +33,11 @@ pub enum NoEndpoint {
     NotOurs,
 }
 
-pub fn endpoint(root: &str, uri: &Uri, headers: &HeaderMap) -> Result<Endpoint, NoEndpoint> {
+pub fn endpoint(root: &str, functions: &str, uri: &Uri, headers: &HeaderMap) -> Result<Endpoint, NoEndpoint> {
     let host = host(uri, headers).ok_or(NoEndpoint::NotOneHost)?;
+    if !functions.is_empty() && (host == functions || label_below(&host, functions).is_some()) {
+        return Ok(Endpoint::Function(host));
+    }
     if let Some(label) = host.strip_suffix(root).and_then(|rest| rest.strip_suffix('.')) {
         let (label, api) = label.strip_suffix("-api").map_or((label, false), |label| (label, true));
         let partner = Some(label.parse().ok().filter(PartnerId::is_label).ok_or(NoEndpoint::NotOurs)?);
@@ -75,7 +82,7 @@ mod tests {
         if let Some(partner) = partner {
             headers.insert("x-appwrite-project", partner.parse().unwrap());
         }
-        endpoint("larder.test", &path.parse().unwrap(), &headers)
+        endpoint("larder.test", "f.larder.test", &path.parse().unwrap(), &headers)
     }
 
     fn id(text: &str) -> Option<PartnerId> {
@@ -96,6 +103,12 @@ mod tests {
         assert_eq!(at("[::1]:8080", "/v1", None), Ok(Endpoint::Api(None)));
         assert_eq!(at("evil.test", "/v1", Some("acme")), Err(NoEndpoint::NotOurs));
         assert_eq!(at("evillarder.test", "/v1", Some("acme")), Err(NoEndpoint::NotOurs));
+        let function = |host: &str| Ok(Endpoint::Function(host.into()));
+        assert_eq!(at("Shop.F.larder.test:8080", "/v1", Some("acme")), function("shop.f.larder.test"));
+        assert_eq!(at("a.b.f.larder.test", "/", None), function("a.b.f.larder.test"));
+        assert_eq!(at("f.larder.test", "/v1", Some("acme")), function("f.larder.test"));
+        assert_eq!(at("shop.f.larder.test.", "/", None), Err(NoEndpoint::NotOurs));
+        assert_eq!(at("xf.larder.test", "/", None), Ok(Endpoint::Web(id("xf"))));
         for nobodys in ["larder.test.", "acme.larder.test.", "a.acme.larder.test", "-api.larder.test"] {
             assert_eq!(at(nobodys, "/", Some("acme")), Err(NoEndpoint::NotOurs), "{nobodys}");
         }
@@ -109,7 +122,7 @@ mod tests {
     fn requests_without_exactly_one_host_are_refused() {
         let endpoint = |uri: &str, hosts: &[&str]| {
             let hosts = hosts.iter().map(|host| (header::HOST, host.parse().unwrap()));
-            super::endpoint("larder.test", &uri.parse().unwrap(), &hosts.collect())
+            super::endpoint("larder.test", "", &uri.parse().unwrap(), &hosts.collect())
         };
         assert_eq!(endpoint("http://Acme.larder.test/", &["acme.larder.test"]), Ok(Endpoint::Web(id("acme"))));
         assert_eq!(endpoint("/", &[]), Err(NoEndpoint::NotOneHost));

@@ -89,7 +89,8 @@ impl Signals {
         }
     }
 
-    fn wake(&self, work: Work) {
+    /// The same in this process only.
+    pub fn wake(&self, work: Work) {
         self.0.local[work as usize].notify_one();
     }
 

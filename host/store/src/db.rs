@@ -36,8 +36,15 @@ pub(super) const SCHEMA: &[(i64, &str)] = &[
     (20, include_str!("schema/0020_deploys_and_deliveries.sql")),
     (21, include_str!("schema/0021_ranges.sql")),
     (22, include_str!("schema/0022_packs.sql")),
+    (23, include_str!("schema/0023_archives.sql")),
     (27, include_str!("schema/0027_identities.sql")),
     (28, include_str!("schema/0028_self_service.sql")),
+    (31, include_str!("schema/0031_rules.sql")),
+    (32, include_str!("schema/0032_run_keys.sql")),
+    (34, include_str!("schema/0034_administrators.sql")),
+    (35, include_str!("schema/0035_sessions.sql")),
+    (36, include_str!("schema/0036_sign_in_failures.sql")),
+    (40, include_str!("schema/0040_executions_of_enrolments.sql")),
 ];
 
 #[derive(Clone)]
@@ -463,4 +470,4 @@ macro_rules! value_from_id {
         }
     )*};
 }
-value_from_id! { PartnerId KeyId FunctionId DeploymentId VariableId EnrolmentId EventId ExecutionId FanoutId RangeId PackId }
+value_from_id! { PartnerId KeyId FunctionId DeploymentId VariableId EnrolmentId EventId ExecutionId FanoutId RangeId PackId RuleId AdministratorId SessionId }

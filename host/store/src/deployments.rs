@@ -5,14 +5,15 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use hex::FromHex;
 use larder_model::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
 use larder_model::time::{Clock, Millis};
-use larder_model::{Approval, BuildStatus, Deployment, Digest, json};
+use larder_model::{Approval, BuildStatus, Deployment, Digest, SourceFormat, json};
 
 use crate::db::{Lock, Row, Tx, Value, one_of};
 use crate::listing::{self, Column, Kind, Listing, Page, Source};
 use crate::{Error, Result, Store, args, grants, partners};
 
 const COLUMNS: &str = "partner_id, id, function_id, status, activate, kind, entrypoint, digest, source_bytes, build_bytes, build_ms, \
-    build_logs, exports, grants, uploader, approved_by, approved_at_ms, created_at_ms, updated_at_ms, build_lost, settings, origin";
+    build_logs, exports, grants, uploader, approved_by, approved_at_ms, created_at_ms, updated_at_ms, build_lost, settings, origin, \
+    format, source_digest, component_bytes";
 pub(super) const SOURCE: Source = Source {
     name: "deployments",
     table: "deployments",
@@ -121,7 +122,10 @@ impl Store {
                         d.updated_at_ms,
                         d.build_lost,
                         d.settings.as_ref().map(json),
-                        d.origin.as_ref()
+                        d.origin.as_ref(),
+                        d.source_format.word(),
+                        other_source(d),
+                        d.component_bytes
                     ];
                     tx.insert(&format!("-- insert_deployment\n INSERT INTO deployments ({COLUMNS})"), vec![row]).await
                 })
@@ -204,7 +208,8 @@ impl Store {
     /// another function, which its log then says.
     pub async fn update_build(&self, deployment: &Deployment, holder: Option<&str>, clock: &Clock) -> Result<bool> {
         const UPDATE: &str = "-- update_build
-            UPDATE deployments SET status = ?, build_bytes = ?, build_ms = ?, build_logs = ?, exports = ?, updated_at_ms = ?
+            UPDATE deployments SET status = ?, build_bytes = ?, build_ms = ?, build_logs = ?, exports = ?, entrypoint = ?,
+                digest = ?, source_digest = ?, component_bytes = ?, updated_at_ms = ?
             WHERE partner_id = ? AND id = ? AND (? IS NULL OR build_holder = ?) AND status IN ('waiting', 'processing', 'building')";
         const LOG: &str = "-- log_of_deployment
             UPDATE deployments SET build_logs = ? WHERE partner_id = ? AND id = ?";
@@ -218,9 +223,10 @@ impl Store {
                     }
                     let exports = d.exports.as_ref().map(json);
                     let logs = &d.build_logs;
-                    let state = args![d.status.word(), d.build_bytes, d.build_ms, logs, exports, d.updated_at_ms];
-                    let moved =
-                        tx.run(UPDATE, [state, args![&d.partner, &d.id, *holder, *holder]].concat()).await?.0 == 1;
+                    let state = args![d.status.word(), d.build_bytes, d.build_ms, logs, exports, &d.entrypoint];
+                    let found = args![hex::encode(d.digest.0), other_source(d), d.component_bytes, d.updated_at_ms];
+                    let row = args![&d.partner, &d.id, *holder, *holder];
+                    let moved = tx.run(UPDATE, [state, found, row].concat()).await?.0 == 1;
                     let activates = d.status == BuildStatus::Ready && d.activate;
                     if moved && activates && !newer_is_active(tx, d).await? {
                         match grants::activate(tx, d, None, clock).await {
@@ -268,8 +274,9 @@ impl Store {
     /// Does an upload with this digest belong to any deployment of any partner?
     pub async fn is_deployed(&self, digest: &Digest) -> Result<bool> {
         const FIND: &str = "-- find_digest
-            SELECT 1 FROM deployments WHERE digest = ? LIMIT 1";
-        Ok(self.db.row(FIND, args![hex::encode(digest.0)]).await?.is_some())
+            SELECT 1 FROM deployments WHERE digest = ? UNION ALL SELECT 1 FROM deployments WHERE source_digest = ? LIMIT 1";
+        let digest = hex::encode(digest.0);
+        Ok(self.db.row(FIND, args![&digest, &digest]).await?.is_some())
     }
 
     /// The active deployments of a partner's functions.
@@ -349,7 +356,14 @@ async fn claim_build_of(
     Ok(Some(deployment))
 }
 
+/// The digest of the upload, unless it is the component.
+fn other_source(d: &Deployment) -> Option<String> {
+    (d.source_digest != d.digest).then(|| hex::encode(d.source_digest.0))
+}
+
 fn deployment(row: &Row) -> Result<Deployment> {
+    let digest = Digest(row.parse(7, "deployments.digest", |text| FromHex::from_hex(text).ok())?);
+    let source = "deployments.source_digest";
     let approval = match (row.maybe_id(15, "deployments.approved_by")?, row.maybe_int(16)?) {
         (Some(by), Some(at_ms)) => Some(Approval { by, at_ms }),
         _ => None,
@@ -362,7 +376,13 @@ fn deployment(row: &Row) -> Result<Deployment> {
         activate: row.flag(4)?,
         kind: row.text(5)?,
         entrypoint: row.text(6)?,
-        digest: Digest(row.parse(7, "deployments.digest", |text| FromHex::from_hex(text).ok())?),
+        source_format: row.parse(22, "deployments.format", SourceFormat::from_word)?,
+        source_digest: match row.maybe_text(23)? {
+            Some(_) => Digest(row.parse(23, source, |text| FromHex::from_hex(text).ok())?),
+            None => digest,
+        },
+        digest,
+        component_bytes: row.int(24)? as u64,
         source_bytes: row.int(8)? as u64,
         build_bytes: row.int(9)? as u64,
         build_ms: row.int(10)? as u64,

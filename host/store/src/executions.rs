@@ -4,6 +4,8 @@
 //! runs, and NULL once it has ended. A claim raises `attempt`. An outcome is written only under the holder and attempt of
 //! its claim (see [`crate::ledger`]), so the late result of an expired claim is dropped.
 
+use std::collections::HashMap;
+
 use larder_model::ids::{EnrolmentId, EventId, ExecutionId, FunctionId, PartnerId};
 use larder_model::time::Millis;
 use larder_model::{Execution, ExecutionStatus, RequestRecord, Trigger, json};
@@ -23,7 +25,7 @@ pub(super) const SOURCE: Source = Source {
     table: "executions",
     columns: COLUMNS,
     id: "id",
-    indexed: &["event_row"],
+    indexed: &["event_row", "enrolment_id"],
     long: &["logs", "errors"],
 };
 
@@ -70,6 +72,18 @@ pub struct Claimed {
     /// The lease of an earlier claim expired before the execution ended.
     pub stolen: bool,
 }
+
+/// How many executions of a partner shall be claimed.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub partner: PartnerId,
+    pub count: u32,
+    /// Those among them under which a worker has died.
+    pub stolen: u32,
+}
+
+/// Bytes of the request bodies in one claim of a partner, unless one body alone has more.
+const CLAIMED_BYTES_MAX: i64 = 8 << 20;
 
 impl NewExecution {
     /// The execution in its waiting state.
@@ -125,11 +139,11 @@ impl Store {
         holder: &str,
         now: Millis,
         lease_until: Millis,
-        wanted: &[(PartnerId, u32)],
+        wanted: &[Wanted],
     ) -> Result<Vec<Claimed>> {
         let lookup = format!(
             "-- due_executions
-            SELECT {COLUMNS}, body FROM executions /*! FORCE INDEX (executions_by_status) */
+            SELECT {COLUMNS}, LENGTH(body) FROM executions /*! FORCE INDEX (executions_by_status) */
             WHERE partner_id = ? AND status = ? AND due_at_ms <= ? ORDER BY due_at_ms LIMIT ?"
         );
         self.db
@@ -139,35 +153,60 @@ impl Store {
                 |tx, (lookup, holder, now, lease_until, wanted)| {
                     Box::pin(async move {
                         let mut claimed = Vec::new();
-                        for (partner, most) in *wanted {
-                            let mut rows = Vec::new();
+                        for Wanted { partner, count, stolen } in *wanted {
+                            let (mut rows, mut bytes) = (Vec::new(), 0);
                             // An execution whose worker died was due before all waiting ones and keeps its position,
                             // however many there are.
-                            for status in
-                                [ExecutionStatus::Processing, ExecutionStatus::Scheduled, ExecutionStatus::Waiting]
-                            {
-                                let left = *most as usize - rows.len();
+                            for (status, most) in [
+                                (ExecutionStatus::Processing, stolen),
+                                (ExecutionStatus::Scheduled, count),
+                                (ExecutionStatus::Waiting, count),
+                            ] {
+                                let left = (*most as usize).saturating_sub(rows.len());
                                 if left > 0 {
                                     // Rows that another process is claiming at this moment are skipped.
                                     let args = args![partner, status.word(), *now, left];
-                                    rows.extend(tx.locked(Lock::Skip, lookup, args).await?);
+                                    for row in tx.locked(Lock::Skip, lookup, args).await? {
+                                        bytes += row.maybe_int(WIDTH)?.unwrap_or_default();
+                                        if rows.is_empty() || bytes <= CLAIMED_BYTES_MAX {
+                                            rows.push(row);
+                                        }
+                                    }
                                 }
                             }
-                            for row in rows {
-                                let mut execution = execution(&row)?;
-                                let stolen = execution.status == ExecutionStatus::Processing;
-                                execution.attempt += 1;
-                                execution.lost += 1;
-                                execution.status = ExecutionStatus::Processing;
-                                let body = row.maybe_bytes(WIDTH)?.unwrap_or_default();
-                                claimed.push(Claimed { execution, body, holder: (*holder).to_owned(), stolen });
-                            }
+                            claimed.extend(with_bodies(tx, partner, rows, holder).await?);
                         }
                         take(tx, &claimed, *lease_until, *now).await?;
                         Ok(claimed)
                     })
                 },
             )
+            .await
+    }
+
+    /// Returns executions that this holder has claimed and not begun, as if they had not been claimed.
+    pub async fn give_back_executions<'k>(
+        &self,
+        holder: &str,
+        keys: impl Iterator<Item = (&'k PartnerId, &'k ExecutionId)>,
+        now: Millis,
+    ) -> Result<()> {
+        // MariaDB assigns from left to right.
+        const GIVE_BACK: &str = "-- give_back_executions
+            UPDATE executions SET status = CASE WHEN lost > 1 THEN 'processing' ELSE 'waiting' END, attempt = attempt - 1, lost = lost - 1,
+                lease_holder = NULL, due_at_ms = COALESCE(scheduled_at_ms, created_at_ms), updated_at_ms = ?
+            WHERE partner_id = ? AND lease_holder = ? AND status = 'processing'";
+        self.db
+            .tx("give_back_executions", &(holder, by_partner(keys), now), |tx, (holder, keys, now)| {
+                Box::pin(async move {
+                    for (partner, ids) in keys {
+                        let ids = one_of(ids.iter().map(|id| Value::from(*id)));
+                        let sql = format!("{GIVE_BACK} AND id IN ({})", ids.marks);
+                        let _ = tx.run(&sql, [args![*now, *partner, *holder], ids.args].concat()).await?;
+                    }
+                    Ok(())
+                })
+            })
             .await
     }
 
@@ -313,6 +352,37 @@ impl Store {
             })
             .await
     }
+}
+
+/// Claims these rows, which are locked, with the bodies of their requests.
+async fn with_bodies(tx: &mut Tx<'_>, partner: &PartnerId, rows: Vec<Row>, holder: &str) -> Result<Vec<Claimed>> {
+    let mut claimed = Vec::with_capacity(rows.len());
+    let mut with_body = Vec::new();
+    for row in rows {
+        let mut execution = execution(&row)?;
+        if row.maybe_int(WIDTH)?.unwrap_or_default() > 0 {
+            with_body.push(execution.id.clone());
+        }
+        let stolen = execution.status == ExecutionStatus::Processing;
+        execution.attempt += 1;
+        execution.lost += 1;
+        execution.status = ExecutionStatus::Processing;
+        claimed.push(Claimed { execution, body: vec![], holder: holder.to_owned(), stolen });
+    }
+    if with_body.is_empty() {
+        return Ok(claimed);
+    }
+    let ids = one_of(with_body.iter().map(Value::from));
+    let sql =
+        format!("-- claimed_bodies\n SELECT id, body FROM executions WHERE partner_id = ? AND id IN ({})", ids.marks);
+    let mut bodies = HashMap::new();
+    for row in tx.rows(&sql, [args![partner], ids.args].concat()).await? {
+        bodies.insert(row.id::<ExecutionId>(0, "executions.id")?, row.maybe_bytes(1)?.unwrap_or_default());
+    }
+    for one in &mut claimed {
+        one.body = bodies.remove(&one.execution.id).unwrap_or_default();
+    }
+    Ok(claimed)
 }
 
 /// Writes the leases of claimed executions, whose rows are locked.

@@ -6,7 +6,7 @@ use larder_model::{EnrolBy, Enrolling, Function, Per, Topics, json};
 
 use crate::db::{Lock, Row, Tx, Value};
 use crate::listing::{self, Column, Kind, Listing, Page, Source};
-use crate::{Error, Removal, Removed, Result, Store, args, partners, removals};
+use crate::{Error, Removal, Removed, Result, Store, args, partners, removals, rules};
 
 const COLUMNS: &str = "partner_id, id, name, runtime, execute_roles, events, schedule, timezone, timeout_s, enabled, logging, entrypoint, \
     commands, scopes, specification, deployment_retention, per, topics, routes, limits, enrol, enrol_topics, settings_schema, grants, \
@@ -99,6 +99,7 @@ impl Store {
                     partners::touch(tx, partner).await?;
                     tx.run(FUNCTION, args![*partner, *id]).await?.exactly_one("function")?;
                     let _ = tx.run(SCHEDULE, args![*partner, *id]).await?;
+                    rules::delete_of_function(tx, partner, id).await?;
                     removals::mark(tx, removal, *now).await
                 })
             })

@@ -17,6 +17,7 @@ use larder_model::settings;
 
 use self::listing::Plan;
 
+mod administrators;
 pub mod db;
 mod dead_letters;
 mod deliveries;
@@ -41,8 +42,11 @@ mod partners;
 mod ranges;
 mod removals;
 pub mod retention;
+mod rules;
+mod run_keys;
 mod schedules;
 pub mod sealed;
+mod sessions;
 mod sqlite;
 pub mod state;
 mod stored;
@@ -56,7 +60,7 @@ pub use deliveries::{COUNTED_MAX, Delivery, EventHead, EventName};
 pub use deployments::Heads;
 pub use event_roots::Root;
 pub use events::{NewEvent, Routed, RoutedEvent, WaitingEvent};
-pub use executions::{Claimed, NewExecution};
+pub use executions::{Claimed, NewExecution, Wanted};
 pub use fairness::{Queue, Waiting};
 pub use feeds::{Moved, Received};
 pub use grants::{Approved, Changer};
@@ -64,7 +68,9 @@ pub use idempotency::{KeptAnswer, KeyHolder, KeyRequest, Taken};
 pub use master_keys::{Agreed, KeyUser, SealingKey};
 pub use ranges::{Claimant, ClaimedRange, RangeClaim, StateOf};
 pub use removals::{Removal, Removed, Swept};
+pub use rules::DeployedRule;
 pub use schedules::Firing;
+pub use sessions::AttemptKey;
 pub use stored::Counting;
 pub use transactions::Saved;
 pub use upstreams::OPERATORS;
@@ -79,6 +85,7 @@ pub mod filters {
     pub use super::fanouts::FILTERS as FANOUTS;
     pub use super::functions::FILTERS as FUNCTIONS;
     pub use super::grants::FILTERS as GRANT_CHANGES;
+    pub use super::rules::FILTERS as RULES;
     pub use super::transactions::FILTERS as TRANSACTIONS;
     pub use super::transactions::MY_FILTERS as MY_TRANSACTIONS;
     pub use super::variables::FILTERS as VARIABLES;
@@ -143,6 +150,7 @@ impl Store {
             (&enrolments::MINE, &of_end_user, vec![], enrolments::MY_FILTERS),
             (&transactions::MINE, &of_end_user, vec![], transactions::MY_FILTERS),
             (&grants::SOURCE, &of_partner, vec![], grants::FILTERS),
+            (&rules::SOURCE, &of_partner, vec![], rules::FILTERS),
         ] {
             all.extend(listing::plans(&self.lists, source, scope, &always, columns).await?);
         }

@@ -41,6 +41,9 @@ pub const PACKS: Aged = Aged { table: "execution_packs", id: "id", goes: "1 = 1"
 /// Fan-outs that have ended.
 pub const FANOUTS: Aged = Aged { table: "fanouts", id: "id", goes: "status IN ('completed', 'cancelled')" };
 
+/// Keys of runs that have ended.
+pub const RUN_KEYS: Aged = Aged { table: "run_keys", id: "id", goes: "1 = 1" };
+
 impl Store {
     /// Checks up to `limit` rows after `cursor`, across all partners, and deletes the older ones that may be deleted.
     /// Returns their number and the next cursor; `None` if there are no more.

@@ -69,6 +69,13 @@ pub const SEALED: &[SealedColumn] = &[
         context: &[Text("feed"), Column("partner_id"), Column("name")],
     },
     SealedColumn {
+        table: "administrators",
+        key: &["id"],
+        column: "sealed_totp",
+        encoding: Encoding::Bytes,
+        context: &[Text("second factor"), Column("id")],
+    },
+    SealedColumn {
         table: "idempotency_keys",
         key: &["partner_id", "key_hash"],
         column: "answer",

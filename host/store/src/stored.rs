@@ -19,7 +19,7 @@ struct Counted {
 }
 
 const COUNTED: &[Counted] = &[
-    Counted { table: "deployments", key: &["id"], bytes: "source_bytes + OCTET_LENGTH(build_logs)" },
+    Counted { table: "deployments", key: &["id"], bytes: "source_bytes + component_bytes + OCTET_LENGTH(build_logs)" },
     Counted { table: "events", key: &["row_id"], bytes: "OCTET_LENGTH(data)" },
     Counted {
         table: "executions",

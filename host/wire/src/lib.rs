@@ -8,6 +8,8 @@
 //! response ignores members that it does not know, so words are strings here. A member that is added to a response
 //! gets `#[serde(default)]`, for servers that do not send it yet. In a request, what is not given is not sent.
 
+pub mod administrators;
+pub mod console;
 pub mod dead_letters;
 pub mod deployments;
 pub mod enrolments;
@@ -27,6 +29,7 @@ pub mod pages;
 pub mod partners;
 pub mod problem;
 pub mod queries;
+pub mod rules;
 pub mod runtimes;
 pub mod schedules;
 pub mod scopes;

@@ -53,8 +53,8 @@ pub(crate) use page;
 mod tests {
     use super::*;
     use crate::{
-        dead_letters, deployments, enrolments, executions, fanouts, feeds, functions, grants, limits, partners,
-        runtimes,
+        administrators, console, dead_letters, deployments, enrolments, executions, fanouts, feeds, functions, grants,
+        limits, partners, rules, runtimes,
     };
     use crate::{transactions, upstreams, variables};
 
@@ -65,6 +65,10 @@ mod tests {
 
     #[test]
     fn rows_are_where_the_page_says() {
+        check::<administrators::AdministratorList>();
+        check::<administrators::SessionList>();
+        check::<console::ProjectList>();
+        check::<console::TeamList>();
         check::<dead_letters::DeadLetterList>();
         check::<deployments::DeploymentList>();
         check::<enrolments::EnrolmentList>();
@@ -76,6 +80,7 @@ mod tests {
         check::<limits::LimitList>();
         check::<partners::KeyList>();
         check::<partners::PartnerList>();
+        check::<rules::RuleList>();
         check::<runtimes::RuntimeList>();
         check::<runtimes::SpecificationList>();
         check::<transactions::TransactionList>();

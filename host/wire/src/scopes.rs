@@ -22,11 +22,13 @@ pub enum Scope {
     IdentityRead,
     /// Saying whose tokens are good: a key with it can become any end user.
     IdentityWrite,
+    RulesRead,
+    RulesWrite,
     HealthRead,
 }
 
 impl Scope {
-    pub const ALL: [Scope; 18] = [
+    pub const ALL: [Scope; 20] = [
         Scope::FunctionsRead,
         Scope::FunctionsWrite,
         Scope::ExecutionsRead,
@@ -44,6 +46,8 @@ impl Scope {
         Scope::UpstreamsWrite,
         Scope::IdentityRead,
         Scope::IdentityWrite,
+        Scope::RulesRead,
+        Scope::RulesWrite,
         Scope::HealthRead,
     ];
 
@@ -68,6 +72,8 @@ impl Scope {
             Scope::UpstreamsWrite => &["upstreams.write"],
             Scope::IdentityRead => &["identity.read"],
             Scope::IdentityWrite => &["identity.write"],
+            Scope::RulesRead => &["rules.read"],
+            Scope::RulesWrite => &["rules.write"],
             Scope::HealthRead => &["health.read"],
         }
     }

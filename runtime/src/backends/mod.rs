@@ -23,6 +23,7 @@
 mod nothing;
 mod system;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,9 @@ use larder_model::state::Version;
 
 pub use nothing::Nothing;
 pub use system::{SystemClocks, SystemRandom};
+
+/// An environment: names and values.
+pub type Variables = Vec<(Cow<'static, str>, Cow<'static, str>)>;
 
 /// What one run may ask. The default has clocks and randomness and nothing else: no state, no currencies, nobody to save
 /// for.
@@ -62,8 +66,8 @@ pub use system::{SystemClocks, SystemRandom};
 /// ```
 #[derive(Clone)]
 pub struct Backends {
-    /// The guest's whole environment: names and values.
-    pub variables: Arc<Vec<(String, String)>>,
+    /// The guest's whole environment.
+    pub variables: Arc<Variables>,
     /// Whom the run is for.
     pub enrolment: Option<Enrolment>,
     pub state: Arc<dyn State>,

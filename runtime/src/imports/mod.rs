@@ -11,6 +11,7 @@
 mod attributes;
 mod clocks;
 mod enrolment;
+mod environment;
 mod events;
 mod http;
 mod random;
@@ -72,6 +73,7 @@ pub(crate) struct State {
     pub allowance: Allowance,
     pub table: ResourceTable,
     wasi: WasiCtx,
+    environment: environment::Environment,
     random: random::Random,
     http: WasiHttpCtx,
     egress: http::Egress,
@@ -91,15 +93,13 @@ impl State {
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false);
-        if !backends.variables.is_empty() {
-            wasi.envs(&backends.variables);
-        }
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
         let mut fields = WasiHttpCtx::new();
         fields.set_field_size_limit(FIELDS_BYTES_MAX);
         let egress = http::Egress::new(backends.http.clone(), logs.clone());
         State {
+            environment: environment::Environment(backends.variables.clone()),
             random: random::Random::new(backends.random.clone(), meter.clone()),
             host: Host::new(run, meter.clone()),
             allowance: Allowance::new(meter.clone()),
@@ -137,6 +137,7 @@ pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     response::link(linker)?;
     random::link(linker)?;
+    environment::link(linker)?;
     function::event_types::add_to_linker::<_, HasSelf<Host>>(linker, host)?;
     function::savings::add_to_linker::<_, HasSelf<Host>>(linker, host)?;
     function::state::add_to_linker::<_, HasSelf<Host>>(linker, host)?;

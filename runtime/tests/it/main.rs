@@ -98,7 +98,7 @@ impl Source for Upload {
 }
 
 fn event(data: &[u8]) -> Call {
-    Call::Event(Event {
+    let event = Event {
         id: "1".into(),
         source: "/test".into(),
         kind: "test.happened".into(),
@@ -107,7 +107,8 @@ fn event(data: &[u8]) -> Call {
         data_content_type: "text/plain".into(),
         attributes: Default::default(),
         data: Bytes::copy_from_slice(data),
-    })
+    };
+    Call::Event { event, headers: Default::default() }
 }
 
 fn get(answer: Answer) -> Call {

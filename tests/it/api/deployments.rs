@@ -130,7 +130,7 @@ both!(invalid_uploads_are_refused_with_the_reason, async |on| {
     upload(file(500, "a.wasm"), Some("bytes 0-499/1001")).await.is_error(400, "deployment_invalid_file_size");
     upload(file(500, "a.wasm"), Some("bytes 0-999/1000")).await.is_error(400, "storage_invalid_content_range");
     upload(file(500, "a.wasm"), Some("500 of them")).await.is_error(400, "storage_invalid_content_range");
-    upload(file(5, "code.tar.gz"), None).await.is_error(400, "storage_file_type_unsupported");
+    upload(file(5, "code.zip"), None).await.is_error(400, "storage_file_type_unsupported");
     upload(Form::new().text("activate", "true"), None).await.is_error(400, "storage_file_empty");
     upload(file(0, "a.wasm"), None).await.is_error(400, "storage_file_empty");
     let said = upload(file(5, "a.wasm").text("activate", "yes"), None).await.is_error(400, "general_argument_invalid");

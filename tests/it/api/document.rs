@@ -1,8 +1,16 @@
 //! The document at `/v1/openapi.json` describes the API: each of its operations is tried.
 
-use larder_tests::{Api, Larder, both, guests};
+use larder_tests::{Api, Larder, PASSWORD, both, guests};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
+
+/// Somebody who has signed in; the cookie.
+async fn person(larder: &Larder) -> String {
+    let roles = json!([{ "partnerId": "demo", "role": "administrator" }, { "role": "operator" }]);
+    let body = json!({ "email": "walk@bank.example", "password": PASSWORD, "roles": roles });
+    larder.operator().post("/operator/administrators", body).await;
+    larder.sign_in("walk@bank.example").await
+}
 
 struct Operation {
     id: String,
@@ -35,9 +43,20 @@ impl Operation {
         self.spec["security"].as_array().is_some_and(|all| all.iter().any(|one| !one["operator"].is_null()))
     }
 
+    /// Is it for people who have signed in?
+    fn is_peoples(&self) -> bool {
+        let of_people =
+            self.spec["security"].as_array().is_some_and(|all| all.iter().any(|one| !one["session"].is_null()));
+        of_people || self.path.starts_with("/account/")
+    }
+
     async fn send(&self, larder: &Larder, body: &Value) -> (u16, Value) {
         let path: Vec<&str> = self.path.split('/').map(|part| if part.starts_with('{') { "x" } else { part }).collect();
-        let api = if self.is_the_operators() { larder.operator() } else { larder.api() };
+        let api = match (self.is_the_operators(), self.is_peoples()) {
+            (true, _) => larder.operator(),
+            (_, true) => larder.person(&person(larder).await),
+            _ => larder.api(),
+        };
         let answer = Api::send(api.request(self.method.clone(), &path.join("/")).json(body)).await;
         (answer.status, answer.body)
     }
@@ -135,6 +154,10 @@ fn sample(name: &str) -> Value {
         "audiences" => json!(["x"]),
         "jwksUrl" => json!("https://example.com"),
         "runtime" => json!("wasi-0.2"),
+        "roles" => json!([]),
+        "email" => json!("x@bank.example"),
+        "password" | "oldPassword" => json!("a password of twelve"),
+        "domain" => json!("x.functions.localhost"),
         _ => json!("x"),
     }
 }

@@ -7,5 +7,6 @@ mod functions;
 mod idempotency;
 mod lists;
 mod paging;
+mod schemathesis;
 mod tail;
 mod texts;

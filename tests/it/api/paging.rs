@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 /// Path, name of the rows, attributes.
 type List = (&'static str, &'static str, &'static [Column]);
 
-const LISTS: [List; 8] = [
+const LISTS: [List; 9] = [
     ("/functions", "functions", filters::FUNCTIONS),
     ("/functions/f/deployments", "deployments", filters::DEPLOYMENTS),
     ("/functions/f/executions", "executions", filters::EXECUTIONS),
@@ -22,6 +22,7 @@ const LISTS: [List; 8] = [
     ("/enrolments", "enrolments", filters::ENROLMENTS),
     ("/transactions", "transactions", filters::TRANSACTIONS),
     ("/grants/changes", "grantChanges", filters::GRANT_CHANGES),
+    ("/proxy/rules", "rules", filters::RULES),
 ];
 
 /// Rows in every list, of which some have no value and some have equal ones.
@@ -41,6 +42,10 @@ async fn fill(api: &Api) {
     for (key, secret) in [("ONE", true), ("TWO", false), ("THREE", true)] {
         let body = json!({ "variableId": "unique()", "key": key, "value": "v", "secret": secret });
         api.post("/functions/f/variables", body).await.is(201);
+    }
+    for (label, function) in [("x", "a"), ("y", "f"), ("z", "f")] {
+        let rule = json!({ "domain": format!("{label}.functions.localhost"), "functionId": function });
+        api.post("/proxy/rules/function", rule).await.is(201);
     }
     for at in 0..3 {
         api.execute("f", json!({ "body": json!({ "amount": "1.00", "memo": format!("m{at}") }).to_string() })).await;
@@ -126,7 +131,7 @@ both!(every_order_of_every_list_pages_over_each_row_once, async |on| {
 });
 
 /// What is looked up by an index of its own, of any number of rows: any of these names.
-const INDEXED: [(&str, &str, &[&str]); 20] = [
+const INDEXED: [(&str, &str, &[&str]); 22] = [
     ("functions", "$id", &["PRIMARY", "const"]),
     ("deployments", "$id", &["PRIMARY", "const"]),
     ("deployments", "$createdAt", &["deployments_by_function"]),
@@ -146,6 +151,8 @@ const INDEXED: [(&str, &str, &[&str]); 20] = [
     ("transactions", "functionId", &["transactions_by_function", "transactions_by_saver"]),
     ("transactions", "executionId", &["transactions_by_execution"]),
     ("transactions", "endUser", &["transactions_by_user"]),
+    ("rules", "$id", &["PRIMARY", "const"]),
+    ("rules", "domain", &["rules_domains"]),
     ("grant_changes", "functionId", &["grant_changes_by_function"]),
 ];
 

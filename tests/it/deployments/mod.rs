@@ -1,6 +1,7 @@
 //! From an upload to an active deployment.
 
 mod activation;
+mod archives;
 mod builds;
 mod toolchains;
 mod uploads;

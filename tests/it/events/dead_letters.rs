@@ -242,7 +242,7 @@ both!(an_event_stays_while_a_dead_letter_needs_it, async |on| {
     app.store.route_events(&[routed], &[]).await.unwrap();
     let claim = async || {
         let claimed =
-            app.store.claim_executions("worker", now, now + 60_000, &[(partner.clone(), 8)]).await.unwrap().pop();
+            app.store.claim_executions("worker", now, now + 60_000, &rows::wanted(&partner, 8)).await.unwrap().pop();
         claimed.expect("it is due")
     };
     let sweep = async || app.store.delete_aged(&retention::EVENTS, now + 1, &Default::default(), 100).await.unwrap().0;

@@ -295,7 +295,8 @@ both!(a_conflict_leaves_the_range_as_an_execution_of_its_own, async |on| {
     assert_eq!(world.counted().await, 2);
     // It is claimed like any other.
     let now = world.app.clock.now_ms();
-    let claimed = world.app.store.claim_executions("one", now, now + LEASE, &[(world.of.0.clone(), 8)]).await.unwrap();
+    let claimed =
+        world.app.store.claim_executions("one", now, now + LEASE, &rows::wanted(&world.of.0, 8)).await.unwrap();
     assert_eq!(claimed.len(), 1);
 });
 

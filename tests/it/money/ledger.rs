@@ -165,7 +165,7 @@ async fn result_of_a_commit_is_independent_of_concurrent_changes() {
         let new = rows::queued(&world.clock, &world.of, Trigger::Http);
         world.store.insert_execution(&new).await.unwrap();
         let claim = async |store: &Store, holder: &str, now: i64| {
-            store.claim_executions(holder, now, now + 1_000, &[(world.of.0.clone(), 8)]).await.unwrap().pop()
+            store.claim_executions(holder, now, now + 1_000, &rows::wanted(&world.of.0, 8)).await.unwrap().pop()
         };
         let claimed = claim(&world.store, "one", NOW).await.unwrap();
         let mut dead_letter = Ended { origin: Origin::Row("one".into()), ..world.outcome(vec![]) };

@@ -3,3 +3,4 @@
 mod canary;
 mod files;
 mod secrets;
+mod sign_in;

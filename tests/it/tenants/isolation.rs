@@ -30,6 +30,8 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
     owner.post("/upstreams", json!({ "name": "mine", "url": "https://mine.example" })).await.is(201);
     let mapping = larder_tests::aggregator::mapping();
     owner.post("/feeds", json!({ "name": "mine", "push": true, "mapping": mapping })).await.is(201);
+    let rule = json!({ "domain": "mine.functions.localhost", "functionId": "mine" });
+    let rule = owner.post("/proxy/rules/function", rule).await.is(201);
     let function = owner.get("/functions/mine").await.is(200);
     let fanout = larder_tests::eventually("a fan-out", fanouts).await;
     let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -43,7 +45,8 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
         "transactionId" => text(&transaction["$id"]),
         "eventId" => text(&event["events"][0]["$id"]),
         "partnerId" => "demo".to_owned(),
-        "keyId" => "any".to_owned(),
+        "keyId" | "administratorId" | "sessionId" | "projectId" => "any".to_owned(),
+        "ruleId" => text(&rule["$id"]),
         "name" => "mine".to_owned(),
         other => panic!("the walk does not know the path parameter {other}"),
     };
@@ -68,6 +71,8 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
             let answer = Api::try_send(request).await.unwrap();
             let expected: &[u16] = match path.as_str() {
                 path if path.contains("{partnerId}") || path.starts_with("/v1/operator/") => &[401],
+                // For people who have signed in.
+                path if path.starts_with("/v1/account/") || path.starts_with("/v1/projects/") => &[401],
                 // Without a signature it is not told whether there is such a feed.
                 path if path.ends_with("/push") => &[401],
                 // Not offered to anybody.
@@ -88,6 +93,7 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
         ("/grants/changes", "grantChanges"),
         ("/feeds", "feeds"),
         ("/fanouts", "fanouts"),
+        ("/proxy/rules", "rules"),
     ] {
         assert_eq!(stranger.get(path).await.is(200)[rows], json!([]), "{path}");
     }

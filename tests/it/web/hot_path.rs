@@ -12,23 +12,28 @@ both!(warm_calls_without_effects_make_no_statement, async |on| {
         .set("LARDER_SCHEDULER__POLL", "1h")
         .set("LARDER_RECORDS__ALL", "false");
     let larder = Larder::start_with(quiet).await;
-    larder.api().deploy("hello", &guests::guest("hello-http"), json!({ "routes": ["/hello"] })).await;
-    let call = async || {
-        let answer = larder.web("demo", Method::GET, "/hello").send().await.unwrap();
-        assert_eq!(answer.status(), 200);
-        answer.bytes().await.unwrap();
-    };
-    call().await;
-    // Retention looks once a minute, and a wake-up may still be on its way: the smallest of a few rounds counts.
-    let mut rounds = Vec::new();
-    for _ in 0..3 {
-        let before = statements(&larder).await;
-        for _ in 0..50 {
-            call().await;
+    let settings = json!({ "routes": ["/hello"], "execute": ["any"] });
+    larder.api().deploy("hello", &guests::guest("hello-http"), settings).await;
+    let rule = json!({ "domain": "hello.functions.localhost", "functionId": "hello" });
+    larder.api().post("/proxy/rules/function", rule).await.is(201);
+    for host in ["demo.localhost", "hello.functions.localhost"] {
+        let call = async || {
+            let answer = larder.at(host, Method::GET, "/hello").send().await.unwrap();
+            assert_eq!(answer.status(), 200);
+            answer.bytes().await.unwrap();
+        };
+        call().await;
+        // Retention looks once a minute, and a wake-up may still be on its way: the smallest of a few rounds counts.
+        let mut rounds = Vec::new();
+        for _ in 0..3 {
+            let before = statements(&larder).await;
+            for _ in 0..50 {
+                call().await;
+            }
+            rounds.push(statements(&larder).await - before);
         }
-        rounds.push(statements(&larder).await - before);
+        assert!(rounds.contains(&0), "statements in rounds of 50 calls at {host}: {rounds:?}");
     }
-    assert!(rounds.contains(&0), "statements in rounds of 50 calls: {rounds:?}");
     // The counter does count: a list call reads.
     let before = statements(&larder).await;
     larder.api().get("/functions").await.is(200);

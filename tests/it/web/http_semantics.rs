@@ -78,8 +78,8 @@ const REQUESTS: &[Asked] = &[
     ask("GET ftp://demo.localhost/hostile/told HTTP/1.1|@||", 400, "target"),
     ask("GET * HTTP/1.1|@||", 400, "target"),
     ask("OPTIONS * HTTP/1.1|@||", 501, "OPTIONS"),
-    ask("CONNECT demo.localhost:80 HTTP/1.1|@||", 501, "CONNECT"),
-    ask("TRACE /hostile/told HTTP/1.1|@||", 501, "TRACE"),
+    ask("CONNECT demo.localhost:80 HTTP/1.1|@||", 405, "CONNECT"),
+    ask("TRACE /hostile/told HTTP/1.1|@||", 405, "TRACE"),
     ask("PROPFIND /hostile/say?body=any HTTP/1.1|@|connection: close||", 200, "any"),
     // Expectations and upgrades.
     ask("POST /hostile/echo HTTP/1.1|@|expect: 200-ok|content-length: 5||hello", 417, "100-continue"),

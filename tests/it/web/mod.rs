@@ -2,9 +2,11 @@
 
 mod answers;
 mod bodies;
+mod domains;
 mod hot_path;
 mod http_semantics;
 mod idempotency;
 mod incoming;
 mod routes;
 mod streaming;
+mod told;

@@ -16,6 +16,7 @@ pub fn read<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> Grants {
         events: set(of.texts(reader, "events")),
         secrets: set(of.texts(reader, "secrets")),
         upstreams: set(of.texts(reader, "upstreams")),
+        api: set(of.texts(reader, "api")),
         transactions: match of.section(reader, "transactions") {
             Some(mut of) => {
                 of.keys().into_iter().filter_map(|currency| transaction(reader, &mut of, currency)).collect()

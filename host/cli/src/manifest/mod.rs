@@ -87,8 +87,19 @@ pub struct Variable {
 
 #[derive(Debug, Default)]
 pub struct Build {
+    /// What the project is written in; `command` says how it is built otherwise.
+    pub language: Language,
     pub command: Option<String>,
     pub component: Option<PathBuf>,
+}
+
+/// A language that `larder build` knows how to build.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Language {
+    #[default]
+    Rust,
+    Ts,
+    Js,
 }
 
 /// Parameters of the wire and the keys that they come from.
@@ -334,8 +345,13 @@ fn variables<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> BTreeMap<St
 
 fn build<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> Build {
     let Some(mut of) = root.section(reader, "build") else { return Build::default() };
-    let build =
-        Build { command: of.text(reader, "command"), component: of.text(reader, "component").map(PathBuf::from) };
+    let language = match of.choice(reader, "language", ["rust", "ts", "js"]).as_str() {
+        "ts" => Language::Ts,
+        "js" => Language::Js,
+        _ => Language::Rust,
+    };
+    let (command, component) = (of.text(reader, "command"), of.text(reader, "component").map(PathBuf::from));
+    let build = Build { language, command, component };
     of.finish(reader);
     build
 }

@@ -12,6 +12,7 @@ use larder_egress::upstreams::Upstreams;
 use larder_model::settings::Settings;
 use larder_model::time::{Clock, instant};
 use larder_model::zones::Zones;
+use larder_platform::administrators::{Administration, Passwords};
 use larder_platform::bodies::Bodies;
 use larder_platform::common::{self, Common, Sealer};
 use larder_platform::directory::Directory;
@@ -24,6 +25,7 @@ use larder_platform::key_rotation;
 use larder_platform::ledger::{self, Ledger};
 use larder_platform::objects::Objects;
 use larder_platform::rates::Rates;
+use larder_platform::run_keys::RunKeys;
 use larder_platform::uploads::Staging;
 use larder_platform::{admission, keys, stored};
 use larder_runtime::Runtime;
@@ -152,9 +154,23 @@ pub async fn start(
     });
     Ok(App::new(Parts {
         sealer: Sealer { common: common.clone(), secrets: secrets.clone() },
+        administration: Administration {
+            passwords: Passwords::new(common.settings.administrators.sign_ins_at_once),
+            common: common.clone(),
+        },
         idempotency: Idempotency { common: common.clone(), secrets: secrets.clone(), counts: Arc::default() },
         identities: Identities { common: common.clone(), egress: egress.clone() },
-        executor: Executor { common, runtime, objects, secrets, ledger, gates: Arc::default(), egress, upstreams },
+        executor: Executor {
+            common,
+            runtime,
+            objects,
+            secrets,
+            ledger,
+            gates: Arc::default(),
+            run_keys: RunKeys::default(),
+            egress,
+            upstreams,
+        },
         staging,
         operator_key_hash: keys::hash(operator_key),
     }))

@@ -11,7 +11,7 @@ use larder_server::app::App;
 pub fn start(app: &App) {
     let (life, common) = (&app.life, &app.common);
     let (held, ranges) = (HeldExecutions::default(), HeldRanges::default());
-    life.spawn("execute", drive(common.clone(), Executions::new(app.executor.clone(), held.clone())));
+    life.spawn("execute", Executions::new(app.executor.clone(), held.clone()).drive());
     life.spawn("route", drive(common.clone(), Events(common.clone())));
     life.spawn("fan-outs", drive(common.clone(), Fanouts::new(app.executor.clone(), ranges.clone())));
     life.spawn_last("renew", leases::renew(common.clone(), held, ranges));

@@ -21,6 +21,27 @@ const PATH_CHARS_MAX: usize = 256;
 /// reads JSON has the number exactly.
 const MINOR_UNITS_MAX: i64 = 1_000_000_000_000_000;
 
+/// Scopes that a run may have: all but the one that approves grants.
+pub const API_SCOPES: [&str; 17] = [
+    "functions.read",
+    "functions.write",
+    "executions.read",
+    "executions.write",
+    "events.read",
+    "events.write",
+    "enrolments.read",
+    "enrolments.write",
+    "feeds.read",
+    "feeds.write",
+    "transactions.read",
+    "grants.read",
+    "upstreams.read",
+    "upstreams.write",
+    "rules.read",
+    "rules.write",
+    "health.read",
+];
+
 /// Something to change, by its key: `grants.transactions.SEK.max`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Complaint {
@@ -64,6 +85,11 @@ pub fn check(mut grants: UncheckedGrants) -> Result<Grants, Vec<Complaint>> {
         None => check_pattern(text),
     });
     found.names("grants.secrets", &grants.secrets, check_variable);
+    found.names("grants.api", &grants.api, |scope| match scope {
+        scope if API_SCOPES.contains(&scope) => Ok(()),
+        "grants.write" => Err("is not for functions: they do not approve grants"),
+        _ => Err("is no scope of the API"),
+    });
     let transactions =
         grants.transactions.iter().filter_map(|(code, sent)| transaction(&mut found, code, sent)).collect();
     if !found.0.is_empty() {
@@ -76,6 +102,7 @@ pub fn check(mut grants: UncheckedGrants) -> Result<Grants, Vec<Complaint>> {
         transactions,
         events: grants.events,
         secrets: grants.secrets,
+        api: grants.api,
         // Where names lead is the host's to say.
         leads: BTreeMap::new(),
         moved: BTreeSet::new(),
@@ -267,6 +294,9 @@ mod tests {
         assert_eq!(wrong(r#"{"upstreams":["Bank"]}"#), ["grants.upstreams"]);
         assert_eq!(wrong(r#"{"events":["a..b","a.b*"]}"#), ["grants.events", "grants.events"]);
         assert_eq!(wrong(r#"{"secrets":[""]}"#), ["grants.secrets"]);
+        for scope in ["grants.write", "execution.write", "*", "", "partners.write"] {
+            assert_eq!(wrong(&format!(r#"{{"api":["{scope}"]}}"#)), ["grants.api"], "{scope}");
+        }
         let sek = |max: &str, sum: &str| {
             wrong(&format!(r#"{{"transactions":{{"SEK":{{"max":"{max}","sum":"{sum}","period":"day"}}}}}}"#))
         };

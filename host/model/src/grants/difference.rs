@@ -37,6 +37,9 @@ impl Difference {
         }
         found.events(&old.events, &new.events);
         found.names("read the secret", (old, &old.secrets), (new, &new.secrets), leads::secret_key);
+        let api = |how: &str, scope: &String| format!("{how} use the API by the scope {scope}");
+        found.extensions.extend(new.api.difference(&old.api).map(|scope| api("may now", scope)));
+        found.reductions.extend(old.api.difference(&new.api).map(|scope| api("may no longer", scope)));
         found
     }
 
@@ -256,7 +259,7 @@ mod tests {
     fn it_is_told_in_words() {
         let all = json!({
             "http": [{ "hosts": ["api.sports.example"] }], "upstreams": ["bank"], "state": true, "events": ["goal.*"],
-            "secrets": ["API_TOKEN"], "transactions": { "SEK": { "max": "500", "sum": "1000", "period": "day" } },
+            "secrets": ["API_TOKEN"], "api": ["functions.read"], "transactions": { "SEK": { "max": "500", "sum": "1000", "period": "day" } },
         });
         let (extensions, reductions) = between(json!({}), all.clone());
         assert_eq!(
@@ -268,6 +271,7 @@ mod tests {
                 "may now keep state",
                 "may now emit events goal.*",
                 "may now read the secret API_TOKEN",
+                "may now use the API by the scope functions.read",
             ]
         );
         assert_eq!(reductions, [] as [&str; 0]);
@@ -282,6 +286,7 @@ mod tests {
                 "may no longer keep state",
                 "may no longer emit events goal.*",
                 "may no longer read the secret API_TOKEN",
+                "may no longer use the API by the scope functions.read",
             ]
         );
         assert_eq!(
@@ -363,6 +368,9 @@ mod tests {
             (json!({ "events": ["*.*"] }), json!({ "events": ["a.b", "a.*"] }), true),
             (json!({ "events": ["a.b"] }), json!({ "events": ["a.*"] }), false),
             (json!({ "upstreams": ["a"] }), json!({ "upstreams": ["a", "b"] }), false),
+            (json!({ "api": ["functions.read", "rules.read"] }), json!({ "api": ["rules.read"] }), true),
+            // Each scope by its own name: who may write has not read before.
+            (json!({ "api": ["functions.write"] }), json!({ "api": ["functions.read"] }), false),
         ] {
             assert_eq!(covers(&grants(old.clone()), &grants(new.clone())), covered, "{old} {new}");
         }
@@ -393,7 +401,7 @@ mod tests {
         }
         grants(json!({
             "http": http, "upstreams": upstreams, "secrets": secrets, "events": events, "state": pick(2) == 0,
-            "transactions": transactions,
+            "transactions": transactions, "api": if pick(2) == 0 { vec!["functions.read"] } else { vec![] },
         }))
     }
 
@@ -423,8 +431,9 @@ mod tests {
     }
 
     /// What two grants that cover each other must have in common, however they are written.
-    fn reach(grants: &Grants) -> (bool, usize, BTreeSet<String>, BTreeSet<String>) {
-        (grants.state, grants.transactions.iter().count(), grants.upstreams.clone(), grants.secrets.clone())
+    fn reach(grants: &Grants) -> (bool, usize, [BTreeSet<String>; 3]) {
+        let names = [&grants.upstreams, &grants.secrets, &grants.api].map(Clone::clone);
+        (grants.state, grants.transactions.iter().count(), names)
     }
 
     #[test]

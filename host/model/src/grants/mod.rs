@@ -36,6 +36,9 @@ pub struct Grants<T = TransactionGrants> {
     pub events: BTreeSet<String>,
     /// Secret variables that stand in its environment.
     pub secrets: BTreeSet<String>,
+    /// Scopes that a run may use the API by, of those that the function has.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub api: BTreeSet<String>,
     /// What the names of upstreams and secrets led to when they were granted, in the host's words.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub leads: BTreeMap<String, String>,

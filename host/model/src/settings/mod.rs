@@ -37,6 +37,7 @@ section! { Settings {
     server: Server,
     partners: Partners,
     rates: Rates,
+    administrators: Administrators,
     functions: Functions,
     build: Build,
     runtime: Runtime,
@@ -74,11 +75,18 @@ section! { Objects {
 section! { Partners {
     #[serde(with = "humantime_serde")] poll: Duration,
 } }
+section! { Administrators {
+    #[serde(with = "humantime_serde")] session_idle: Duration,
+    #[serde(with = "humantime_serde")] session_max: Duration,
+    sign_ins_at_once: usize,
+} }
 section! { Server {
     listen: SocketAddr,
     internal: SocketAddr,
     root_url: String,
     bare_partner: String,
+    functions_domain: String,
+    rules_per_partner: usize,
     connections_max: usize,
     connections_per_address: usize,
     #[serde(with = "networks")] proxies: Vec<IpNet>,
@@ -104,6 +112,7 @@ section! { Functions {
 } }
 section! { Build {
     upload_bytes_max: usize,
+    unpacked_bytes_max: u64,
     #[serde(with = "humantime_serde")] deadline: Duration,
     memory_bytes: u64,
     cache_bytes_max: u64,
@@ -266,18 +275,24 @@ impl fmt::Display for Complaints {
 
 impl std::error::Error for Complaints {}
 
-/// What operators of the replaced platform know: its variable, our key, the unit to put behind the number.
-const ALIASES: [(&str, &str, &str); 6] = [
-    ("_APP_FUNCTIONS_TIMEOUT", "functions.timeout_max", "s"),
-    ("_APP_FUNCTIONS_SIZE_LIMIT", "build.upload_bytes_max", ""),
-    ("_APP_COMPUTE_SIZE_LIMIT", "build.upload_bytes_max", ""),
-    ("_APP_FUNCTIONS_BUILD_TIMEOUT", "build.deadline", "s"),
-    ("_APP_COMPUTE_BUILD_TIMEOUT", "build.deadline", "s"),
-    ("_APP_MAINTENANCE_RETENTION_EXECUTION", "records.retention", "s"),
+/// What operators of the replaced platform know: its variable, our key, and how its value becomes ours.
+const ALIASES: [(&str, &str, Alias); 7] = [
+    ("_APP_DOMAIN_FUNCTIONS", "server.functions_domain", Alias::Text),
+    ("_APP_FUNCTIONS_TIMEOUT", "functions.timeout_max", Alias::Number("s")),
+    ("_APP_FUNCTIONS_SIZE_LIMIT", "build.upload_bytes_max", Alias::Number("")),
+    ("_APP_COMPUTE_SIZE_LIMIT", "build.upload_bytes_max", Alias::Number("")),
+    ("_APP_FUNCTIONS_BUILD_TIMEOUT", "build.deadline", Alias::Number("s")),
+    ("_APP_COMPUTE_BUILD_TIMEOUT", "build.deadline", Alias::Number("s")),
+    ("_APP_MAINTENANCE_RETENTION_EXECUTION", "records.retention", Alias::Number("s")),
 ];
 
 /// The one of these that is no number: `enabled` or `disabled`.
 const ABUSE: (&str, &str) = ("_APP_OPTIONS_ABUSE", "rates.enabled");
+enum Alias {
+    Text,
+    /// A whole number, with this unit put behind it.
+    Number(&'static str),
+}
 
 impl Settings {
     /// Reads the settings. `overrides` are `key = value` pairs of the command line.
@@ -286,11 +301,16 @@ impl Settings {
         if let Some(file) = file {
             layers.file(file);
         }
-        for (variable, key, unit) in ALIASES {
-            if let Some(value) = std::env::var_os(variable) {
-                match value.to_str().map(|value| (value, value.parse::<u64>())) {
-                    Some((value, Ok(_))) => layers.text(key, &format!("{value}{unit}"), Some(variable)),
-                    _ => layers.complaints.add(format!("{variable} must be a whole number, not {value:?}")),
+        for (variable, key, alias) in ALIASES {
+            let Some(value) = std::env::var_os(variable) else { continue };
+            match (value.to_str(), alias) {
+                (Some(text), Alias::Text) => layers.text(key, text, Some(variable)),
+                (Some(number), Alias::Number(unit)) if number.parse::<u64>().is_ok() => {
+                    layers.text(key, &format!("{number}{unit}"), Some(variable));
+                }
+                (None, Alias::Text) => layers.complaints.add(format!("{variable} is no text in UTF-8")),
+                (_, Alias::Number(_)) => {
+                    layers.complaints.add(format!("{variable} must be a whole number, not {value:?}"));
                 }
             }
         }
@@ -327,6 +347,18 @@ impl Settings {
             bare.is_empty() || bare.parse::<crate::ids::PartnerId>().is_ok(),
             "server.bare_partner",
             "must be empty or the id of a partner",
+        );
+        let functions = &self.server.functions_domain;
+        let root = self.root_host().unwrap_or_default();
+        found.unless(
+            functions.is_empty() || (is_domain(functions) && !format!(".{root}").ends_with(&format!(".{functions}"))),
+            "server.functions_domain",
+            "must be empty or a domain in lower case, neither the host of server.root_url nor above it",
+        );
+        found.unless(
+            (1..=10_000).contains(&self.server.rules_per_partner),
+            "server.rules_per_partner",
+            "must be 1 to 10000",
         );
         let database = &self.database.url;
         found.unless(
@@ -371,6 +403,14 @@ impl Settings {
             "must be empty or begin with file:/// or s3://",
         );
         found.unless(!self.partners.poll.is_zero(), "partners.poll", "must be more than 0");
+        let people = &self.administrators;
+        found.unless(people.session_idle >= second, "administrators.session_idle", "must be at least 1s");
+        found.unless(
+            people.session_max >= people.session_idle,
+            "administrators.session_max",
+            "must be at least administrators.session_idle",
+        );
+        found.unless((1..=64).contains(&people.sign_ins_at_once), "administrators.sign_ins_at_once", "must be 1 to 64");
         found.unless(self.server.connections_max > 0, "server.connections_max", "must be at least 1");
         found.unless(self.server.reads_per_partner > 0, "server.reads_per_partner", "must be at least 1");
         let server = &self.server;
@@ -399,6 +439,11 @@ impl Settings {
             "must be 1s to 900s",
         );
         found.unless(self.build.memory_bytes >= 256 << 20, "build.memory_bytes", "must be at least 268435456");
+        found.unless(
+            self.build.unpacked_bytes_max >= self.build.upload_bytes_max as u64,
+            "build.unpacked_bytes_max",
+            "must be at least build.upload_bytes_max",
+        );
         found.unless(self.build.deadline >= second, "build.deadline", "must be at least 1s");
         found.unless((1..=1_000).contains(&self.runtime.instances_max), "runtime.instances_max", "must be 1 to 1000");
         let largest = crate::Limits::CEILING.memory_bytes;
@@ -520,15 +565,53 @@ impl Settings {
         matches!(url.scheme_str(), Some("http" | "https")).then(|| url.host().map(str::to_ascii_lowercase)).flatten()
     }
 
+    /// Is the domain of functions the host of a partner with this id, or of its API?
+    pub fn is_functions_domain_of(&self, partner: &str) -> bool {
+        let functions = &self.server.functions_domain;
+        let label = self.root_host().and_then(|root| crate::rules::label_below(functions, &root).map(str::to_owned));
+        label.is_some_and(|label| label.strip_suffix("-api").unwrap_or(&label) == partner)
+    }
+
     /// An address below the root: `acme` → `http://acme.localhost:8080`.
     pub fn url_of(&self, label: &str) -> String {
-        self.server.root_url.trim_end_matches('/').replacen("://", &format!("://{label}."), 1)
+        self.server.url_of(label)
     }
+}
+
+impl Server {
+    /// An address below the root: `acme` → `http://acme.localhost:8080`.
+    pub fn url_of(&self, label: &str) -> String {
+        self.root_url.trim_end_matches('/').replacen("://", &format!("://{label}."), 1)
+    }
+}
+
+/// Labels of a-z, 0-9 and `-`, with dots between them.
+fn is_domain(text: &str) -> bool {
+    text.len() <= 180 && text.split('.').all(crate::rules::is_label)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_domain_of_functions_is_not_above_the_root() {
+        let with = |root: &str, functions: &str| {
+            let overrides = [("server.root_url", root.to_owned()), ("server.functions_domain", functions.to_owned())];
+            Settings::load(None, &overrides).map_err(|found| found.to_string())
+        };
+        for functions in ["", "functions.localhost", "functions.example", "f.larder.example", "xlarder.example"] {
+            with("https://larder.example", functions).unwrap();
+        }
+        for functions in ["larder.example", "example", "Functions.Example", "a..b", ".a", "a.", "a b", "-a.example"] {
+            let found = with("https://larder.example", functions).unwrap_err();
+            assert!(found.contains("server.functions_domain"), "{functions}: {found}");
+        }
+        let settings = with("https://larder.example:8443", "acme.larder.example").unwrap();
+        assert!(settings.is_functions_domain_of("acme") && !settings.is_functions_domain_of("other"));
+        assert!(with("http://localhost", "acme-api.localhost").unwrap().is_functions_domain_of("acme"));
+        assert!(!with("http://localhost", "").unwrap().is_functions_domain_of(""));
+    }
 
     #[test]
     fn the_defaults_are_fine_and_complete() {

@@ -1,14 +1,16 @@
 //! An in-memory snapshot of the tenants: all that a call needs before it runs.
 //!
-//! [`Directory`] maps each partner to its [`Tenant`]. Reading takes no lock that cores share; a change swaps one tenant.
+//! [`Directory`] maps each partner to its [`Tenant`], and each domain of a function to its partner. Reading takes no lock that
+//! cores share; a change swaps one tenant.
 //!
-//! The rule: **code that changes a partner, key, function, deployment, variable or upstream reloads the tenant before it
+//! The rule: **code that changes a partner, key, function, deployment, variable, rule or upstream reloads the tenant before it
 //! answers**. The store counts these changes, so other processes detect them by comparing a number.
 //! [`watch`](Directory::watch) does so on each notification and every `partners.poll`. Work that must not use an outdated
 //! snapshot (routing an event, claiming, firing) calls [`refresh`](Directory::refresh) first.
 
 mod backlog;
 mod calls;
+mod environment;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use larder_model::{
     ApiKey, Deployment, Digest, Exports, Function, Grants, Limits, Partner, Upstream, Variable, settings,
 };
 use larder_runtime::Lane;
+use larder_runtime::backends::Variables;
 use larder_secrets::Secrets;
 use larder_secrets::keyring::MasterKeyId;
 use larder_signals::lifecycle::Lifecycle;
@@ -51,6 +54,8 @@ pub struct Tenant {
     pub upstreams: HashMap<String, Arc<UpstreamView>>,
     /// How its end users prove who they are, if it says so.
     pub identity: Option<Arc<IdentityView>>,
+    /// Its proxy rules: domain → function.
+    pub rules: Arc<HashMap<String, FunctionId>>,
     /// Sorted by prefix length, the longest first.
     routes: Vec<(String, Arc<FunctionView>)>,
     /// Permits for concurrent calls. Outlives reloads.
@@ -93,7 +98,7 @@ pub struct FunctionView {
     pub grants: Arc<Grants>,
     pub timezone: Zone,
     /// The guest's environment.
-    pub variables: Arc<Vec<(String, String)>>,
+    pub variables: Arc<Variables>,
     /// A variable that cannot be decrypted. The function is not run without it.
     pub undecryptable: Option<String>,
 }
@@ -134,13 +139,14 @@ pub struct Directory(Arc<Shared>);
 
 struct Shared {
     tenants: ArcSwap<HashMap<PartnerId, Arc<Tenant>>>,
+    /// The partners of all rules, by domain. A tenant's own rules say whether that is still so.
+    domains: ArcSwap<HashMap<String, PartnerId>>,
     store: Store,
     secrets: Secrets,
     signals: Signals,
     zones: Zones,
-    calls_max: usize,
-    reads_max: usize,
     end_users_max: usize,
+    server: settings::Server,
     /// One reload at a time, so that an older snapshot never replaces a newer one.
     reloading: tokio::sync::Mutex<()>,
     last_refresh: tokio::sync::Mutex<Option<Instant>>,
@@ -161,13 +167,13 @@ impl Directory {
     ) -> larder_store::Result<Directory> {
         let directory = Directory(Arc::new(Shared {
             tenants: ArcSwap::default(),
+            domains: ArcSwap::default(),
             store,
             secrets,
             signals,
             zones,
-            calls_max: settings.server.calls_per_partner,
-            reads_max: settings.server.reads_per_partner,
             end_users_max: settings.identity.requests_per_partner,
+            server: settings.server.clone(),
             reloading: tokio::sync::Mutex::new(()),
             last_refresh: tokio::sync::Mutex::default(),
         }));
@@ -177,6 +183,13 @@ impl Directory {
 
     pub fn tenant(&self, partner: &PartnerId) -> Option<Arc<Tenant>> {
         self.0.tenants.load().get(partner).cloned()
+    }
+
+    /// The partner that has a rule for this domain, and the rule's function.
+    pub fn at_domain(&self, domain: &str) -> Option<(Arc<Tenant>, FunctionId)> {
+        let tenant = self.tenant(self.0.domains.load().get(domain)?)?;
+        let function = tenant.rules.get(domain)?.clone();
+        Some((tenant, function))
     }
 
     /// The lane of a partner's runs. A partner that is not known has one of its own each time.
@@ -291,12 +304,21 @@ impl Directory {
             Some(partner) => Some(Arc::new(self.read(partner).await?)),
             None => None,
         };
+        let old = self.tenant(id).map(|tenant| tenant.rules.clone()).unwrap_or_default();
+        let new = tenant.as_ref().map(|tenant| tenant.rules.clone()).unwrap_or_default();
         let mut tenants = HashMap::clone(&self.0.tenants.load());
         match tenant {
             Some(tenant) => tenants.insert(id.clone(), tenant),
             None => tenants.remove(id),
         };
         self.0.tenants.store(Arc::new(tenants));
+        if old != new {
+            let mut domains = HashMap::clone(&self.0.domains.load());
+            // A domain that another partner has taken over stays its.
+            domains.retain(|domain, of| of != id || new.contains_key(domain));
+            domains.extend(new.keys().map(|domain| (domain.clone(), id.clone())));
+            self.0.domains.store(Arc::new(domains));
+        }
         Ok(())
     }
 
@@ -309,11 +331,14 @@ impl Directory {
         for variable in store.variables(&id, None).await? {
             variables.entry(variable.function.clone()).or_default().push(variable);
         }
+        let rules = Arc::new(store.rules(&id).await?.into_iter().collect());
         let known = self.0.secrets.known();
         let old = self.tenant(&id);
         let old = old.as_deref();
-        let permits = old.map_or_else(|| Arc::new(Semaphore::new(self.0.calls_max)), |old| old.permits.clone());
-        let reads = old.map_or_else(|| Arc::new(Semaphore::new(self.0.reads_max)), |old| old.reads.clone());
+        let permits =
+            old.map_or_else(|| Arc::new(Semaphore::new(self.0.server.calls_per_partner)), |old| old.permits.clone());
+        let reads =
+            old.map_or_else(|| Arc::new(Semaphore::new(self.0.server.reads_per_partner)), |old| old.reads.clone());
         let rate = old.map(|old| old.rate.clone()).unwrap_or_default();
         let end_users = old.map_or_else(|| Arc::new(EndUsers::new(self.0.end_users_max)), |old| old.end_users.clone());
         let stored = old.map(|old| old.stored.clone()).unwrap_or_default();
@@ -356,6 +381,7 @@ impl Directory {
             functions,
             upstreams,
             identity,
+            rules,
             routes,
             permits,
             reads,
@@ -381,9 +407,6 @@ impl Directory {
         lane: &Arc<Lane>,
         stored: &Arc<Stored>,
     ) -> FunctionView {
-        let active = active.and_then(|deployment| {
-            Some(Active { deployment: deployment.id, digest: deployment.digest, exports: deployment.exports? })
-        });
         let mut variables = Vec::new();
         let mut undecryptable = None;
         let grants = leads.of(&sealed).effective(&function.grants);
@@ -401,13 +424,21 @@ impl Directory {
                 }
             }
         }
+        let limits = function.limits.limits(function.timeout_s);
+        let of = |deployment: &Deployment| {
+            environment::of(&self.0.server, &function, deployment, &limits, std::mem::take(&mut variables))
+        };
+        let environment = active.as_ref().map(of).unwrap_or_default();
+        let active = active.and_then(|deployment| {
+            Some(Active { deployment: deployment.id, digest: deployment.digest, exports: deployment.exports? })
+        });
         FunctionView {
-            limits: function.limits.limits(function.timeout_s),
+            limits,
             lane: lane.clone(),
             stored: stored.clone(),
             grants: Arc::new(grants),
             timezone: self.0.zones.zone(&function.timezone).unwrap_or_else(|| self.0.zones.utc()),
-            variables: Arc::new(variables),
+            variables: Arc::new(environment),
             undecryptable,
             active,
             function,

@@ -24,7 +24,7 @@ pub fn from_queue(view: &FunctionView, execution: &Execution, event: Option<&Sto
             attributes: event.attributes.clone(),
         }),
         (None, Some(nominal)) => Input::Event(firing(view, nominal, execution.late_ms)),
-        (None, None) => crate::execution::request::from_request(view, execution, body.into()),
+        (None, None) => crate::execution::request::from_request(view, execution, body.into(), true),
     }
 }
 

@@ -10,11 +10,14 @@ pub mod input;
 mod outcome;
 pub mod ranges;
 pub mod request;
+mod slot;
+pub mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use larder_egress::upstreams::Upstreams;
@@ -40,8 +43,12 @@ use crate::directory::{Active, FunctionView};
 use crate::execution::backends::{Http, Savings, Signing, State};
 use crate::execution::gates::{Gates, RACES_MAX};
 use crate::execution::outcome::{count_dead_letter, measure};
+use crate::execution::told::Told;
 use crate::ledger::{Ledger, Unwritten};
 use crate::objects::Objects;
+use crate::run_keys::{Held, RunKeys};
+
+pub use self::slot::Slot;
 
 context! {
     /// The context of running functions.
@@ -51,6 +58,7 @@ context! {
         secrets: Secrets,
         ledger: Ledger,
         gates: Arc<Gates>,
+        run_keys: RunKeys,
         egress: Client,
         upstreams: Upstreams,
     }
@@ -71,6 +79,9 @@ impl Executor {
 
 /// The longest chain of events that cause events. A longer one is taken for a loop.
 pub const EVENT_DEPTH_MAX: u32 = 8;
+/// What an execution may occupy while its outcome is written and it no longer holds a slot. So many of them are bounded by
+/// memory too.
+const SLOTLESS_BYTES_MAX: usize = 16 << 10;
 /// Time for instantiating and for writing the outcome, on top of the run itself.
 const LOCK_MARGIN: Duration = Duration::from_secs(5);
 
@@ -94,6 +105,8 @@ pub struct Job {
     pub wall_max: Option<Duration>,
     /// The caller may repeat the call under the same id. So a failure of the host must not be stored as its record.
     pub keyed: bool,
+    /// Held while the guest runs. A run that is repeated because it lost a race holds none.
+    pub slot: Option<Slot>,
 }
 
 pub enum Input {
@@ -105,6 +118,17 @@ pub enum Body {
     Whole(Bytes),
     /// Can be read only once, so only for functions that cannot have effects: they are never run again.
     Stream(BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>),
+}
+
+impl Input {
+    /// Approximate bytes that it occupies.
+    fn bytes(&self) -> usize {
+        match self {
+            Input::Http { body: Body::Whole(bytes), .. } => bytes.len(),
+            Input::Http { body: Body::Stream(_), .. } => 0,
+            Input::Event(event) => event.data.len(),
+        }
+    }
 }
 
 /// A finished execution.
@@ -152,6 +176,7 @@ impl Job {
             sanitize: None,
             wall_max: None,
             keyed: false,
+            slot: None,
         }
     }
 
@@ -176,6 +201,15 @@ impl Job {
             sanitize: None,
             wall_max: None,
             keyed: false,
+            slot: None,
+        }
+    }
+
+    /// Does it go to a guest of `wasi:http`, which is told of its run in headers?
+    fn has_headers(&self) -> bool {
+        match &self.input {
+            Input::Http { .. } => true,
+            Input::Event(_) => self.view.active.as_ref().is_some_and(|active| !active.exports.handler),
         }
     }
 
@@ -225,6 +259,15 @@ impl Ready {
         Ok(Ready { program, deployment: active.deployment.clone(), effective_grants, signing })
     }
 
+    /// The key of the job's runs, if it goes to a guest that can see one and may have one.
+    async fn key(&self, executor: &Executor, job: &Job) -> Result<Option<Held>, Failure> {
+        if !job.has_headers() {
+            return Ok(None);
+        }
+        let key = executor.run_keys.begin(executor, &job.view, &job.execution.id).await;
+        key.map_err(|err| Failure::Host(format!("the key of the run could not be made: {err}")))
+    }
+
     /// One run of the job.
     fn run(
         &self,
@@ -261,6 +304,18 @@ pub async fn execute(executor: &Executor, mut job: Job) -> Finished {
         Ok(ready) => ready,
         Err(failure) => return end_unrun(executor, &job, failure, None).await,
     };
+    let key = match ready.key(executor, &job).await {
+        Ok(key) => key,
+        Err(failure) => return end_unrun(executor, &job, failure, None).await,
+    };
+    let done = execute_with(executor, &mut job, &ready, key.as_ref()).await;
+    if let Some(key) = key {
+        key.end(executor).await;
+    }
+    done
+}
+
+async fn execute_with(executor: &Executor, job: &mut Job, ready: &Ready, key: Option<&Held>) -> Finished {
     let scope = Arc::new(job.scope());
     let state = Arc::new(State::new(executor.common.clone(), scope.clone()));
     let savings = Arc::new(Savings::new(executor.common.clone(), scope.clone()));
@@ -271,12 +326,15 @@ pub async fn execute(executor: &Executor, mut job: Job) -> Finished {
         if may_have_effects && gate.is_none() {
             executor.gates.pass(&scope).await;
         }
-        let run = ready.run(executor, &job, state.clone(), savings.clone());
+        let run = ready.run(executor, job, state.clone(), savings.clone());
         let wall = run.limits.wall;
         let answer = job.stream.take().map_or(Answer::Buffered, Answer::Streamed);
-        let outcome = ready.program.run(call(&mut job.input, may_have_effects, answer, &job.sanitize), run).await;
+        let outcome = ready.program.run(call(job, may_have_effects, answer, key), run).await;
         crash::point(Point::Ran);
-        if let Some(done) = finish(executor, &job, Some(ready.deployment.clone()), outcome, None).await {
+        if job.input.bytes() + outcome.bytes() <= SLOTLESS_BYTES_MAX {
+            job.slot = None;
+        }
+        if let Some(done) = finish(executor, job, Some(ready.deployment.clone()), outcome, None).await {
             if races >= RACES_MAX
                 && let Err(err) = executor.store.unlock_state(&scope, &job.execution.id).await
             {
@@ -334,15 +392,20 @@ pub async fn refuse(executor: &Executor, job: Job, why: String, decision: RetryD
     end_unrun(executor, &job, Failure::NoExport(why), Some(decision)).await
 }
 
-/// Ends a job that could not be run.
-async fn end_unrun(executor: &Executor, job: &Job, failure: Failure, decision: Option<RetryDecision>) -> Finished {
-    let outcome = Outcome {
+/// The outcome of what could not be run.
+fn unrun(failure: Failure) -> Outcome {
+    Outcome {
         end: End::Failed(failure),
         effects: vec![],
         reads: vec![],
         logs: Default::default(),
         usage: Default::default(),
-    };
+    }
+}
+
+/// Ends a job that could not be run.
+async fn end_unrun(executor: &Executor, job: &Job, failure: Failure, decision: Option<RetryDecision>) -> Finished {
+    let outcome = unrun(failure);
     finish(executor, job, job.view.active.as_ref().map(|active| active.deployment.clone()), outcome, decision)
         .await
         .expect("without reads there is no conflict")
@@ -445,21 +508,34 @@ fn not_applied(execution: &Execution) -> Ended {
 }
 
 /// The call of one run. Without effects there is no other run, so its input is moved.
-fn call(input: &mut Input, may_run_again: bool, answer: Answer, sanitize: &Option<Sanitize>) -> Call {
-    match input {
-        Input::Event(event) => Call::Event(event.clone()),
+fn call(job: &mut Job, may_run_again: bool, answer: Answer, key: Option<&Held>) -> Call {
+    let has_headers = job.has_headers();
+    match &mut job.input {
+        Input::Event(event) => {
+            let mut headers = HeaderMap::new();
+            if has_headers {
+                let execution = &job.execution;
+                let kind = if execution.trigger == Trigger::Event { event.kind.as_str() } else { "" };
+                let (client, user) = (None, None);
+                Told { trigger: execution.trigger, execution: &execution.id, client, event: Some(kind), user }
+                    .put(&mut headers);
+                key.iter().for_each(|key| told::put_key(&mut headers, &key.text));
+            }
+            Call::Event { event: event.clone(), headers }
+        }
         Input::Http { head, body } => {
-            let head = match may_run_again {
+            let mut head = match may_run_again {
                 true => head.clone(),
                 false => std::mem::replace(head, http::Request::new(()).into_parts().0),
             };
+            key.iter().for_each(|key| told::put_key(&mut head.headers, &key.text));
             let body = match body {
                 Body::Whole(bytes) => Full::new(bytes.clone()).map_err(|never| match never {}).boxed_unsync(),
                 Body::Stream(stream) => {
                     std::mem::replace(stream, Full::default().map_err(|never| match never {}).boxed()).boxed_unsync()
                 }
             };
-            Call::Http { request: http::Request::from_parts(head, body), answer, sanitize: sanitize.clone() }
+            Call::Http { request: http::Request::from_parts(head, body), answer, sanitize: job.sanitize.clone() }
         }
     }
 }

@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use crate::directory::FunctionView;
 use crate::execution::backends::{Savings, State};
 use crate::execution::outcome::{self, count_dead_letter, measure};
-use crate::execution::{Executor, Job, Ready, call};
+use crate::execution::{Executor, Job, Ready, call, unrun};
 
 /// How long a range is run at a time.
 const SLICE: Duration = Duration::from_secs(1);
@@ -239,8 +239,18 @@ impl Page {
             Some(_) => Arc::new(StateOfPage { page: self.clone(), at }),
             None => Arc::new(State::new(executor.common.clone(), Arc::new(job.scope()))),
         };
-        let run = self.ready.run(executor, &job, state, self.savings.clone());
-        let outcome = self.ready.program.run(call(&mut job.input, false, Answer::Buffered, &None), run).await;
+        let outcome = match self.ready.key(executor, &job).await {
+            Ok(key) => {
+                let run = self.ready.run(executor, &job, state, self.savings.clone());
+                let call = call(&mut job, false, Answer::Buffered, key.as_ref());
+                let outcome = self.ready.program.run(call, run).await;
+                if let Some(key) = key {
+                    key.end(executor).await;
+                }
+                outcome
+            }
+            Err(failure) => unrun(failure),
+        };
         crash::point(Point::Ran);
         outcome::prepare(executor, &job, Some(self.ready.deployment.clone()), outcome, None).await.0
     }

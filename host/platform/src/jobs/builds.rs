@@ -5,9 +5,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use larder_model::deployments::WAITS;
 use larder_model::grants::Difference;
-use larder_model::{BuildStatus, Deployment};
+use larder_model::{BuildStatus, Deployment, Digest, Function, SourceFormat};
 use larder_runtime::{Artifact, CompileError, Found, Runtime};
 use larder_signals::Work;
 use larder_signals::crash::{self, Point};
@@ -15,7 +16,7 @@ use larder_signals::crash::{self, Point};
 use crate::common::context;
 use crate::jobs::driver::{Job, Next};
 use crate::objects::Objects;
-use crate::{deployments, needs};
+use crate::{archives, deployments, needs, stored};
 
 context! {
     /// The context of builds.
@@ -76,8 +77,7 @@ pub async fn step(builder: &Builder) -> larder_store::Result<bool> {
     let Some(mut deployment) = claimed else { return Ok(false) };
     crash::point(Point::BuildClaimed);
     deployment.status = BuildStatus::Building;
-    deployment.build_logs =
-        format!("upload: {} bytes, sha256 {}\n", deployment.source_bytes, hex::encode(deployment.digest.0));
+    deployment.build_logs = format!("upload: {} bytes, sha256 {}\n", deployment.source_bytes, deployment.source_digest);
     for _ in 0..deployment.build_lost {
         deployment.build_logs.push_str("an earlier build did not finish; it is started again\n");
     }
@@ -86,13 +86,14 @@ pub async fn step(builder: &Builder) -> larder_store::Result<bool> {
         return Ok(true);
     }
     let built = {
-        let mut building = pin!(build(builder, &deployment));
+        let claim = deployment.clone();
+        let mut building = pin!(build(builder, &mut deployment));
         loop {
             tokio::select! {
                 biased;
                 built = &mut building => break built?,
                 () = tokio::time::sleep(RENEW) => {
-                    if !builder.store.keep_build(&deployment, &builder.holder, until()).await? {
+                    if !builder.store.keep_build(&claim, &builder.holder, until()).await? {
                         break Built::Gone;
                     }
                 }
@@ -136,7 +137,7 @@ pub async fn step(builder: &Builder) -> larder_store::Result<bool> {
 }
 
 /// Checks from cheap to expensive: the format, then the grants, and only then the compilation.
-async fn build(builder: &Builder, deployment: &Deployment) -> larder_store::Result<Built> {
+async fn build(builder: &Builder, deployment: &mut Deployment) -> larder_store::Result<Built> {
     if deployment.build_lost > LOST_MAX {
         return Ok(Built::Refused(format!(
             "{} builds of it did not finish: their processes died, or the machine was too busy; \
@@ -144,24 +145,81 @@ async fn build(builder: &Builder, deployment: &Deployment) -> larder_store::Resu
             deployment.build_lost
         )));
     }
-    let wasm = match builder.objects.get(&deployment.digest).await {
+    let function = builder.store.function(&deployment.partner, &deployment.function).await?;
+    let wasm = match component(builder, deployment, function.as_ref()).await {
         Ok(wasm) => wasm,
-        Err(err) => return Ok(failed(deployment, CompileError::Host(err.to_string()))),
+        Err(err) => return Ok(failed(deployment, err)),
     };
     let found = match builder.runtime.inspect(wasm.clone()).await {
         Ok(found) => found,
         Err(err) => return Ok(failed(deployment, err)),
     };
-    let function = builder.store.function(&deployment.partner, &deployment.function).await?;
     let effective = function.map(|function| function.grants).unwrap_or_default();
     let asked = deployment.grants.clone().unwrap_or_else(|| effective.clone());
     if let Some(why) = needs::missing(&found, &asked, &deployment.function) {
         return Ok(Built::Refused(why));
     }
-    Ok(match builder.runtime.compile(wasm).await {
-        Ok(artifact) => Built::Ready(Box::new((found, artifact, Grants { effective, asked }))),
-        Err(err) => failed(deployment, err),
-    })
+    let artifact = match builder.runtime.compile(wasm.clone()).await {
+        Ok(artifact) => artifact,
+        Err(err) => return Ok(failed(deployment, err)),
+    };
+    if let Err(err) = keep(builder, deployment, wasm).await {
+        return Ok(failed(deployment, err));
+    }
+    Ok(Built::Ready(Box::new((found, artifact, Grants { effective, asked }))))
+}
+
+/// The component of the upload: the upload itself, or what is in the archive.
+async fn component(
+    builder: &Builder,
+    deployment: &mut Deployment,
+    function: Option<&Function>,
+) -> Result<Bytes, CompileError> {
+    let host = |err: &dyn std::fmt::Display| CompileError::Host(err.to_string());
+    let upload = builder.objects.get(&deployment.source_digest).await.map_err(|err| host(&err))?;
+    if function.is_some_and(|function| !function.commands.is_empty()) {
+        deployment.build_logs.push_str("the function's commands are not run: an upload is built already\n");
+    }
+    if deployment.source_format == SourceFormat::Wasm {
+        let why = "its name ends in .wasm, but its content is gzip: let the name of an archive end in .tar.gz";
+        return if archives::is_gzip(&upload) { Err(CompileError::Rejected(why.into())) } else { Ok(upload) };
+    }
+    let build = &builder.settings.build;
+    let bounds =
+        archives::Bounds { unpacked_bytes: build.unpacked_bytes_max, component_bytes: build.upload_bytes_max as u64 };
+    let entrypoint = deployment.entrypoint.clone();
+    let unpacked = tokio::task::spawn_blocking(move || archives::unpack(&upload, &entrypoint, &bounds)).await;
+    let unpacked = unpacked.map_err(|err| host(&err))?.map_err(CompileError::Rejected)?;
+    let _ = writeln!(
+        deployment.build_logs,
+        "archive: {} files, {} bytes unpacked; the component is {:?}, {} bytes; other files are not used",
+        unpacked.files,
+        unpacked.bytes,
+        unpacked.path,
+        unpacked.wasm.len()
+    );
+    if deployment.entrypoint.is_empty() {
+        deployment.entrypoint = unpacked.path;
+    }
+    Ok(unpacked.wasm.into())
+}
+
+/// Stores the component beside its archive.
+async fn keep(builder: &Builder, deployment: &mut Deployment, wasm: Bytes) -> Result<(), CompileError> {
+    if deployment.source_format == SourceFormat::Wasm {
+        return Ok(());
+    }
+    let bytes = wasm.len() as u64;
+    if let Some(tenant) = builder.directory.tenant(&deployment.partner) {
+        stored::admit(builder, &tenant.stored, bytes).map_err(|why| CompileError::Rejected(why.to_string()))?;
+        tenant.stored.add(bytes);
+    }
+    let hashed = wasm.clone();
+    let digest = tokio::task::spawn_blocking(move || Digest::of(&hashed)).await;
+    let digest = digest.map_err(|err| CompileError::Host(err.to_string()))?;
+    builder.objects.put(&digest, wasm).await.map_err(|err| CompileError::Host(err.to_string()))?;
+    (deployment.digest, deployment.component_bytes) = (digest, bytes);
+    Ok(())
 }
 
 fn failed(deployment: &Deployment, err: CompileError) -> Built {

@@ -1,10 +1,10 @@
-//! The worker: claims no more executions than may run at once, runs each, and renews the leases.
+//! The worker: claims executions, runs each in a slot of this process, and gives back what has waited too long for one.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder_model::ids::{EnrolmentId, EventId, PartnerId};
+use larder_model::ids::{EnrolmentId, EventId, ExecutionId, PartnerId};
 use larder_model::retries::RetryDecision;
 use larder_model::time::Millis;
 use larder_model::{Enrolment, EnrolmentStatus, StoredEvent, Trigger};
@@ -13,119 +13,171 @@ use larder_signals::Work;
 use larder_signals::crash::{self, Point};
 use larder_store::ledger::Origin;
 use larder_store::{Claimed, Queue, Waiting};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::backlog;
-use crate::execution::{self, Executor, Job as Run};
-use crate::jobs::driver::{Job, Next};
+use crate::execution::{self, Executor, Job as Run, Slot};
+use crate::jobs::driver::{self, Job, Next};
 use crate::jobs::fairness;
-use crate::jobs::leases::HeldExecutions;
-use crate::jobs::shares::Shares;
+use crate::jobs::leases::{HeldExecutions, Lease};
+use crate::jobs::slots::Slots;
 
-/// Claims and runs executions. Executions in progress may finish when the process drains.
+/// Executions that have waited in this process for so long are given back, so that others can run them.
+const WAITS_MAX: Duration = Duration::from_secs(1);
+
+/// Claims and runs executions. Those that have begun may finish when the process drains. Clones share their state.
+#[derive(Clone)]
 pub struct Executions {
     executor: Executor,
     held: HeldExecutions,
-    permits: Arc<Semaphore>,
+    slots: Arc<Slots<Ready>>,
 }
 
-impl Executions {
-    pub fn new(executor: Executor, held: HeldExecutions) -> Executions {
-        let permits = Arc::new(Semaphore::new(executor.settings.worker.executions_max as usize));
-        Executions { executor, held, permits }
-    }
+/// A claimed execution that waits for a slot.
+struct Ready {
+    claimed: Claimed,
+    context: Arc<Context>,
+    lease: Lease<ExecutionId>,
 }
 
 impl Job for Executions {
     const WORK: Work = Work::Executions;
-    type Permit = OwnedSemaphorePermit;
+    type Permit = ();
 
     fn poll(&self) -> Duration {
         self.executor.settings.worker.poll
     }
 
-    async fn acquire(&mut self) -> OwnedSemaphorePermit {
-        self.permits.clone().acquire_owned().await.expect("never closed")
-    }
+    async fn acquire(&mut self) {}
 
-    async fn step(&mut self, first: OwnedSemaphorePermit) -> larder_store::Result<Next> {
-        begin(&self.executor, &self.held, &self.permits, first).await
-    }
-}
-
-/// Begins as many executions as there are permits. `first` is the first of them.
-async fn begin(
-    executor: &Executor,
-    held: &HeldExecutions,
-    permits: &Arc<Semaphore>,
-    first: OwnedSemaphorePermit,
-) -> larder_store::Result<Next> {
-    let free = permits.available_permits() as u32 + 1;
-    let now = executor.clock.now_ms();
-    let claimed = claim(executor, held, free, now).await?;
-    if claimed.is_empty() {
-        drop(first);
-        return Ok(Next::Within(until_next(executor, now).await));
-    }
-    crash::point(Point::Claimed);
-    if claimed.len() == free as usize {
-        // There may be more than this process has permits for.
-        executor.signals.push(Work::Executions);
-    }
-    current(executor, &claimed).await;
-    let context = match Context::load(executor, &claimed).await {
-        Ok(context) => Arc::new(context),
-        Err(err) => {
-            tracing::error!(error = %err, "claimed executions could not be started; they are claimed again when their leases expire");
-            return Ok(Next::Now);
+    async fn step(&mut self, (): ()) -> larder_store::Result<Next> {
+        self.give_back(WAITS_MAX).await;
+        let executor = &self.executor;
+        let now = executor.clock.now_ms();
+        let claimed = self.claim(now).await?;
+        if claimed.is_empty() {
+            let next = until_next(executor, now).await;
+            return Ok(Next::Within(if self.slots.any_waits() { next.min(WAITS_MAX) } else { next }));
         }
-    };
-    let mut first = Some(first);
-    for claimed in claimed {
-        let permit = match first.take() {
-            Some(permit) => permit,
-            None => permits.clone().acquire_owned().await.expect("never closed"),
+        crash::point(Point::Claimed);
+        current(executor, &claimed).await;
+        let context = match Context::load(executor, &claimed).await {
+            Ok(context) => Arc::new(context),
+            Err(err) => {
+                tracing::error!(error = %err, "claimed executions could not be started; they are claimed again when their leases expire");
+                return Ok(Next::Now);
+            }
         };
-        let partner = &claimed.execution.partner;
-        let (lane, held) = (executor.directory.lane(partner), held.hold(&claimed.execution.id, partner));
-        let (own, context) = (executor.clone(), context.clone());
-        executor.spawn_batch("execution", &lane, Class::Queued, async move {
-            step(&own, &context, claimed).await;
-            drop((permit, held));
-            // Another execution of the same partner may start now.
-            own.signals.push(Work::Executions);
-        });
+        for claimed in claimed {
+            let (partner, stolen) = (claimed.execution.partner.clone(), claimed.stolen);
+            let lease = self.held.hold(&claimed.execution.id, &partner);
+            self.slots.add(&partner, stolen, Ready { claimed, context: context.clone(), lease }, Instant::now());
+        }
+        self.begin();
+        Ok(Next::Now)
     }
-    Ok(Next::Now)
 }
 
-/// Claims executions for the partners that are next, each its share. A partner whose functions emit events faster than they
-/// can be routed is skipped.
-async fn claim(
-    executor: &Executor,
-    held: &HeldExecutions,
-    free: u32,
-    now: Millis,
-) -> larder_store::Result<Vec<Claimed>> {
-    let worker = &executor.settings.worker;
-    let shares = Shares::new(free, worker.executions_per_partner, held.by_partner());
-    let rests = |waiting: &Waiting| backlog::emits_too_much(executor, waiting);
-    let partners = fairness::next(executor, Queue::Executions, shares.full(), free, rests).await?;
-    if partners.is_empty() {
-        return Ok(vec![]);
+impl Executions {
+    pub fn new(executor: Executor, held: HeldExecutions) -> Executions {
+        let worker = &executor.settings.worker;
+        let slots = Arc::new(Slots::new(worker.executions_max, worker.executions_per_partner));
+        Executions { executor, held, slots }
     }
-    let lease_until = now + worker.lease.as_millis() as Millis;
-    let claimed =
-        executor.store.claim_executions(&executor.holder, now, lease_until, &shares.share_out(&partners)).await?;
-    for claimed in &claimed {
-        if let Some(tenant) = executor.directory.tenant(&claimed.execution.partner) {
-            tenant.backlog.less();
+
+    /// Claims and runs executions until the process drains. What has not begun then is given back.
+    pub async fn drive(self) {
+        driver::drive(self.executor.common.clone(), self.clone()).await;
+        self.give_back(Duration::ZERO).await;
+    }
+
+    /// Claims executions for the partners that are next. A partner whose functions emit events faster than they can be routed
+    /// is skipped.
+    async fn claim(&self, now: Millis) -> larder_store::Result<Vec<Claimed>> {
+        let (executor, worker) = (&self.executor, &self.executor.settings.worker);
+        let rests = |waiting: &Waiting| backlog::emits_too_much(executor, waiting);
+        let full = self.slots.full(Instant::now());
+        let partners = fairness::next(executor, Queue::Executions, full, worker.executions_max, rests).await?;
+        let wanted = self.slots.wanted(&partners, Instant::now());
+        if wanted.is_empty() {
+            return Ok(vec![]);
+        }
+        let lease_until = now + worker.lease.as_millis() as Millis;
+        let claimed = executor.store.claim_executions(&executor.holder, now, lease_until, &wanted).await?;
+        for claimed in &claimed {
+            if let Some(tenant) = executor.directory.tenant(&claimed.execution.partner) {
+                tenant.backlog.less();
+            }
+        }
+        if !claimed.is_empty() {
+            executor.fairness.make_room(executor);
+        }
+        if claimed.len() as u32 == wanted.iter().map(|wanted| wanted.count).sum::<u32>() {
+            // There may be more than this process can run.
+            executor.signals.push(Work::Executions);
+        }
+        Ok(claimed)
+    }
+
+    /// Begins as many of the claimed executions as there are slots.
+    fn begin(&self) {
+        if self.executor.life.drain().is_cancelled() {
+            return;
+        }
+        for (partner, ready) in self.slots.begin() {
+            let lane = self.executor.directory.lane(&partner);
+            let slot = Slot::new({
+                let (own, partner) = (self.clone(), partner.clone());
+                move || own.ran(&partner)
+            });
+            let written = OnDrop(Some({
+                let (slots, partner) = (self.slots.clone(), partner.clone());
+                move || slots.written(&partner)
+            }));
+            let executor = self.executor.clone();
+            self.executor.spawn_batch("execution", &lane, Class::Queued, async move {
+                let Ready { claimed, context, lease } = ready;
+                step(&executor, &context, claimed, slot).await;
+                drop((lease, written));
+            });
         }
     }
-    if !claimed.is_empty() {
-        executor.fairness.make_room(executor);
+
+    /// A run has ended: others of its partner may be run and claimed.
+    fn ran(&self, partner: &PartnerId) {
+        let more = self.slots.ran(partner);
+        self.begin();
+        if more {
+            self.executor.signals.wake(Work::Executions);
+        }
     }
-    Ok(claimed)
+
+    /// Returns the claimed executions to the queue that have waited for so long. If that fails, their leases expire.
+    async fn give_back(&self, waited: Duration) {
+        let late = self.slots.take_back(waited, Instant::now());
+        if late.is_empty() {
+            return;
+        }
+        let ids = late.iter().map(|ready| (&ready.claimed.execution.partner, &ready.claimed.execution.id));
+        let now = self.executor.clock.now_ms();
+        match self.executor.store.give_back_executions(&self.executor.holder, ids, now).await {
+            Ok(()) => tracing::debug!(executions = late.len(), "claimed executions are given back"),
+            Err(err) => {
+                tracing::warn!(error = %err, executions = late.len(), "claimed executions could not be given back; their leases expire")
+            }
+        }
+    }
+}
+
+/// Calls this when it is dropped.
+struct OnDrop<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        if let Some(call) = self.0.take() {
+            call();
+        }
+    }
 }
 
 /// Refreshes the partners' snapshots, so that deployments made before the claim take effect. If the database does not answer,
@@ -158,9 +210,9 @@ async fn until_next(executor: &Executor, now: Millis) -> Duration {
 }
 
 /// Runs one claimed execution to its end.
-async fn step(executor: &Executor, context: &Context, claimed: Claimed) {
+async fn step(executor: &Executor, context: &Context, claimed: Claimed, slot: Slot) {
     let execution_id = claimed.execution.id.clone();
-    if let Err(err) = run(executor, context, claimed).await {
+    if let Err(err) = run(executor, context, claimed, slot).await {
         tracing::error!(execution.id = %execution_id, error = %err, "a claimed execution could not be started; it is claimed again when its lease expires");
     }
 }
@@ -184,7 +236,7 @@ impl Context {
     }
 }
 
-async fn run(executor: &Executor, context: &Context, claimed: Claimed) -> larder_store::Result<()> {
+async fn run(executor: &Executor, context: &Context, claimed: Claimed, slot: Slot) -> larder_store::Result<()> {
     let Claimed { execution, body, holder, stolen: _ } = &claimed;
     let (partner, function) = (&execution.partner, &execution.function);
     let Some(view) = executor.directory.function(partner, function) else {
@@ -207,7 +259,8 @@ async fn run(executor: &Executor, context: &Context, claimed: Claimed) -> larder
         None
     };
     let (execution, origin) = (execution.clone(), Origin::Row(holder.clone()));
-    let job = Run::queued(view, execution, origin, event, enrolment.cloned(), body.clone());
+    let mut job = Run::queued(view, execution, origin, event, enrolment.cloned(), body.clone());
+    job.slot = Some(slot);
     match refusal {
         Some((why, decision)) => execution::refuse(executor, job, why, decision).await,
         None => execution::execute(executor, job).await,

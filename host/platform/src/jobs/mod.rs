@@ -1,7 +1,7 @@
 //! Background jobs, one file per kind.
 //!
 //! * [`driver`]: the loop of all jobs that poll the database for work.
-//! * [`executions`] claims due executions. [`fairness`] decides which partner is next, [`shares`] how many slots each gets.
+//! * [`executions`] claims due executions. [`fairness`] decides which partner is next, [`slots`] which executions run now.
 //!   [`leases`] renews what this process has claimed.
 //! * [`events`] → executions and fan-outs. [`fanouts`] claims and runs ranges of enrolments. [`builds`]: uploads → artifacts.
 //! * [`schedules`] and [`feeds`]: work that is due by the clock. [`retention`] removes what was deleted or is too old.
@@ -16,4 +16,4 @@ pub mod feeds;
 pub mod leases;
 pub mod retention;
 pub mod schedules;
-pub mod shares;
+pub mod slots;

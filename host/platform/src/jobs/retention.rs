@@ -10,6 +10,7 @@ use larder_runtime::Runtime;
 use larder_signals::crash::{self, Point};
 use larder_store::Removal;
 use larder_store::retention::{self, Aged, Cursor};
+use tokio::time::Instant;
 
 use crate::common::{Common, context};
 use crate::objects::Objects;
@@ -27,12 +28,39 @@ const PERIOD: Duration = Duration::from_secs(60);
 const UPLOADS_PERIOD: Duration = Duration::from_secs(3_600);
 const UPLOAD_AGE_MIN: Duration = Duration::from_secs(24 * 3_600);
 /// Rows in one transaction, so that the writer is never blocked for long.
-const BATCH: u32 = 500;
+const BATCH: u32 = 200;
+/// After each batch a sweep rests so many times as long as the batch took, and leaves the database to calls.
+const RESTS: u32 = 3;
+/// A sweep that takes longer rests no more: rows get too old faster than they are removed.
+const RESTS_FOR: Duration = Duration::from_secs(3_600);
 /// The interval at which rows of deleted things are looked for.
 const REMOVALS_PERIOD: Duration = Duration::from_secs(2);
 const REMOVALS_MAX: u32 = 100;
 /// Batches that a deletion removes before it is answered. Most things are removed completely by then.
-const BATCHES_AT_ONCE: u32 = 8;
+const BATCHES_AT_ONCE: u32 = 20;
+
+/// The pace of a sweep in the background.
+struct Pace {
+    begun: Instant,
+    batch: Instant,
+}
+
+impl Pace {
+    fn new() -> Pace {
+        let now = Instant::now();
+        Pace { begun: now, batch: now }
+    }
+
+    /// Rests after a batch.
+    async fn rest(&mut self) {
+        if self.begun.elapsed() < RESTS_FOR {
+            tokio::time::sleep(self.batch.elapsed() * RESTS).await;
+        } else {
+            tokio::task::yield_now().await;
+        }
+        self.batch = Instant::now();
+    }
+}
 
 /// A periodic removal.
 struct Sweep {
@@ -97,6 +125,9 @@ where
 /// How long the mark of a process's last commit is stored: longer than any commit is looked up.
 const COMMITS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How long the key of a run is stored whose process died: longer than any run takes.
+const RUN_KEYS_KEPT: Duration = Duration::from_secs(60 * 60);
+
 /// Removes what is left of something that was just deleted, up to a few batches. The rest is removed in the background.
 pub async fn sweep_at_once(common: &Common, removal: &Removal) {
     for _ in 0..BATCHES_AT_ONCE {
@@ -113,7 +144,7 @@ pub async fn sweep_at_once(common: &Common, removal: &Removal) {
 
 /// Removes a batch of each removal in turn, so that a large one does not block a small one.
 async fn sweep_removals(retention: &Retention) -> larder_store::Result<u64> {
-    let mut rows = 0;
+    let (mut rows, mut pace) = (0, Pace::new());
     let mut left = retention.store.removals(REMOVALS_MAX).await?;
     while !left.is_empty() {
         let mut unfinished = Vec::new();
@@ -129,7 +160,7 @@ async fn sweep_removals(retention: &Retention) -> larder_store::Result<u64> {
             if !swept.done {
                 unfinished.push(removal);
             }
-            tokio::task::yield_now().await;
+            pace.rest().await;
         }
         left = unfinished;
     }
@@ -141,10 +172,12 @@ async fn sweep(retention: &Retention) -> larder_store::Result<u64> {
     let (now, records) = (retention.clock.now_ms(), &retention.settings.records);
     let before = |age: Duration| now - age.as_millis() as i64;
     let mut rows = retention.store.delete_old_commits(now - COMMITS_KEPT.as_millis() as i64).await?;
+    let mut pace = Pace::new();
     loop {
         let deleted = retention.store.delete_old_executions(before(records.retention), BATCH).await?
             + retention.store.delete_old_event_roots(before(records.events_kept()), BATCH).await?
             + retention.store.delete_old_idempotency_keys(before(records.idempotency_keys), BATCH).await?
+            + retention.store.delete_old_sessions(now, BATCH).await?
             + retention.store.delete_old_deployments(now, BATCH).await?;
         rows += deleted;
         if deleted > 0 {
@@ -153,17 +186,18 @@ async fn sweep(retention: &Retention) -> larder_store::Result<u64> {
         if deleted == 0 || retention.life.is_draining() {
             break;
         }
-        tokio::task::yield_now().await;
+        pace.rest().await;
     }
     let aged = before(records.events_kept());
     Ok(rows
         + sweep_aged(retention, &retention::PACKS, before(records.retention)).await?
+        + sweep_aged(retention, &retention::RUN_KEYS, before(RUN_KEYS_KEPT)).await?
         + sweep_aged(retention, &retention::FANOUTS, aged).await?
         + sweep_aged(retention, &retention::EVENTS, aged).await?)
 }
 
 async fn sweep_aged(retention: &Retention, aged: &Aged, before: i64) -> larder_store::Result<u64> {
-    let (mut rows, mut cursor) = (0, Some(Cursor::default()));
+    let (mut rows, mut cursor, mut pace) = (0, Some(Cursor::default()), Pace::new());
     while let Some(from) = cursor.take_if(|_| !retention.life.is_draining()) {
         let (gone, next) = retention.store.delete_aged(aged, before, &from, BATCH).await?;
         rows += gone;
@@ -171,7 +205,7 @@ async fn sweep_aged(retention: &Retention, aged: &Aged, before: i64) -> larder_s
             crash::point(Point::Swept);
         }
         cursor = next;
-        tokio::task::yield_now().await;
+        pace.rest().await;
     }
     Ok(rows)
 }

@@ -84,14 +84,16 @@ async fn check(State(ctx): State<Identities>, caller: Caller, body: Body) -> Res
     let body: TokenInput = requests::json(body, requests::BODY_MAX).await?;
     let token = requests::required("token", body.token)?;
     let view = identity::find(&caller.tenant)?;
-    Ok(Json(match identity::check(&ctx, view, token.trim()).await? {
-        Ok(user) => TokenCheck {
+    let refused = |reason: String| TokenCheck { reason, ..TokenCheck::default() };
+    Ok(Json(match identity::check(&ctx, view, token.trim()).await {
+        Ok(Ok(user)) => TokenCheck {
             valid: true,
             reason: String::new(),
             end_user: user.id,
             verified: user.verified,
             labels: user.labels,
         },
-        Err(why) => TokenCheck { reason: why.text().into(), ..TokenCheck::default() },
+        Ok(Err(why)) => refused(why.text().into()),
+        Err(why) => refused(why.to_string()),
     }))
 }

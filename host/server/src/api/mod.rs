@@ -10,7 +10,10 @@
 //! confined to this folder. The rule for handlers: **who, may they, is it valid, is it there, do it, say so**, in that
 //! order.
 
+mod account;
+mod administrators;
 mod by_name;
+mod console;
 mod dead_letters;
 mod deployments;
 mod document;
@@ -30,6 +33,7 @@ mod owners;
 mod partners;
 pub mod queries;
 pub mod requests;
+mod rules;
 mod runtimes;
 mod schedules;
 mod transactions;
@@ -91,7 +95,11 @@ fn parts() -> (Router<App>, Value) {
         .merge(identity::router())
         .merge(limits::router())
         .merge(upstreams::router())
+        .merge(rules::router())
         .merge(partners::router())
+        .merge(administrators::router())
+        .merge(account::router())
+        .merge(console::router())
         .merge(master_keys::router())
         .merge(crate::me::router())
         .split_for_parts();
@@ -121,10 +129,14 @@ mod tests {
             "/v1/enrolments",
             "/v1/identity",
             "/v1/limits",
+            "/v1/proxy/rules/{ruleId}",
             "/v1/transactions",
             "/v1/upstreams/{name}",
             "/v1/operator/upstreams/{name}",
             "/v1/partners/{partnerId}/keys",
+            "/v1/operator/administrators/{administratorId}",
+            "/v1/account/sessions/email",
+            "/v1/projects/{projectId}",
             "/v1/operator/master-keys/rotation",
         ] {
             assert!(paths.contains_key(path), "{path}");

@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use larder_model::Trigger;
 use larder_model::ids::ExecutionId;
 use larder_model::net::hop_by_hop;
-use larder_platform::execution::request;
+use larder_model::{EndUser, Trigger};
+use larder_platform::execution::told::{self, Told, User};
+
+use crate::auth;
 
 /// Headers that only the platform may set, because they affect more than this one answer: what a client stores for the whole
 /// host (`nel`, `accept-ch`), where it goes next (`refresh`), what a proxy in front of us does (`x-accel-redirect`).
@@ -46,12 +48,54 @@ const PLATFORM_PREFIXES: [&str; 5] = ["x-accel-", "x-appwrite-", "x-forwarded-",
 const ALLOWED: &str = "x-accel-buffering";
 
 /// Prepares a request's headers for the guest: hop-by-hop headers and forged platform headers are removed.
-pub fn prepare(headers: &mut HeaderMap, id: &ExecutionId, peer: SocketAddr) {
+/// The guest is told of the end user whom a role of the function let in, and is given their token.
+pub fn prepare(headers: &mut HeaderMap, id: &ExecutionId, peer: SocketAddr, user: Option<&EndUser>) {
+    let jwt = user.and_then(|_| auth::token(headers)?.ok()).unwrap_or_default().to_owned();
+    let user = user.map(told::user_id);
+    let user = user.as_deref().map(|id| User { id, jwt: &jwt });
     hop_by_hop::strip(headers);
     // The server has answered it.
     headers.remove(header::EXPECT);
-    remove(headers, |name| name.starts_with("x-appwrite-") || name.starts_with("x-larder-"));
-    request::platform_headers(headers, Trigger::Http, id, Some(peer.ip()));
+    remove(headers, is_the_platforms);
+    hide_sessions(headers);
+    let client = Some(peer.ip());
+    Told { trigger: Trigger::Http, execution: id, client, event: None, user }.put(headers);
+}
+
+/// Takes the cookies of people's sessions out of a request: at an address that the API shares with functions, browsers send them
+/// to both.
+fn hide_sessions(headers: &mut HeaderMap) {
+    if !headers.contains_key(header::COOKIE) {
+        return;
+    }
+    let is_ours = |pair: &&str| pair.trim().split('=').next().is_some_and(is_a_sessions);
+    let all: Vec<HeaderValue> = headers.get_all(header::COOKIE).iter().cloned().collect();
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    if !all.iter().any(|value| text(value).split(';').any(|pair| is_ours(&pair))) {
+        return;
+    }
+    headers.remove(header::COOKIE);
+    for value in all {
+        let kept: Vec<String> = text(&value).split(';').filter(|pair| !is_ours(pair)).map(str::to_owned).collect();
+        if let Ok(kept) = HeaderValue::from_str(kept.join(";").trim())
+            && !kept.is_empty()
+        {
+            headers.append(header::COOKIE, kept);
+        }
+    }
+}
+
+/// Is this the name of a cookie with a session of somebody who signs in here?
+fn is_a_sessions(name: &str) -> bool {
+    name.trim().starts_with("a_session_")
+}
+
+/// Only the platform says this of a run. Guests that read headers as variables cannot tell `_` from `-`.
+fn is_the_platforms(name: &str) -> bool {
+    let same = |(a, b): (u8, u8)| a == if b == b'_' { b'-' } else { b };
+    ["x-appwrite-", "x-larder-"]
+        .into_iter()
+        .any(|prefix| name.len() >= prefix.len() && prefix.bytes().zip(name.bytes()).all(same))
 }
 
 /// Removes from an answer the headers that a function must not set, and returns what was removed. `own_host` is the host of
@@ -79,7 +123,7 @@ pub fn sanitize_response(headers: &mut HeaderMap, own_host: impl FnOnce() -> Opt
         for cookie in wide {
             let name = cookie.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
             let name = String::from_utf8_lossy(&name[..name.len().min(64)]).into_owned();
-            report.push(format!("the cookie {name:?}, whose Domain is not this host alone"));
+            report.push(format!("the cookie {name:?}, which is a session's or whose Domain is not this host alone"));
         }
     }
     report
@@ -100,8 +144,12 @@ fn remove(headers: &mut HeaderMap, is: impl Fn(&str) -> bool) -> Vec<HeaderName>
     names
 }
 
-/// Does every Domain attribute name this host alone? An empty one is ignored (RFC 6265, section 5.2.3).
+/// Is it no session of ours, and does every Domain attribute name this host alone? An empty one is ignored (RFC 6265, section 5.2.3).
 fn is_for(cookie: &HeaderValue, own_host: Option<&str>) -> bool {
+    let name = cookie.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
+    if is_a_sessions(&String::from_utf8_lossy(name)) {
+        return false;
+    }
     cookie.as_bytes().split(|byte| *byte == b';').skip(1).all(|attribute| {
         let (name, value) = match attribute.iter().position(|byte| *byte == b'=') {
             Some(at) => (&attribute[..at], attribute[at + 1..].trim_ascii()),
@@ -117,6 +165,30 @@ fn is_for(cookie: &HeaderValue, own_host: Option<&str>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sessions_of_people_are_hidden() {
+        let hidden = |cookies: &[&str]| {
+            let all = cookies.iter().map(|value| (header::COOKIE, HeaderValue::from_str(value).unwrap()));
+            let mut headers: HeaderMap = all.collect();
+            hide_sessions(&mut headers);
+            headers.get_all(header::COOKIE).iter().map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(hidden(&["a=b; c=d"]), ["a=b; c=d"]);
+        assert_eq!(hidden(&["a=b; a_session_console=x; c=d", "a_session_console=y"]), ["a=b; c=d"]);
+        assert_eq!(hidden(&["a_session_console_legacy = x;b=a_session_console=x"]), ["b=a_session_console=x"]);
+        assert!(!is_for(&HeaderValue::from_static("a_session_console=x; Path=/"), Some("acme.larder.test")));
+    }
+
+    #[test]
+    fn nobody_else_speaks_for_the_platform() {
+        for name in ["x-appwrite-user-id", "x-larder-partner", "x_appwrite_user_id", "x-appwrite_key", "x_larder-x"] {
+            assert!(is_the_platforms(name), "{name}");
+        }
+        for name in ["x-appwrite", "x-appwritekey", "x-larders", "xx-appwrite-key", "appwrite-key"] {
+            assert!(!is_the_platforms(name), "{name}");
+        }
+    }
 
     #[test]
     fn a_cookie_stays_with_its_host_however_it_is_written() {

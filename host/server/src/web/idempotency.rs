@@ -104,6 +104,7 @@ pub async fn run(
     job: Job,
     permit: impl Send + 'static,
     ticket: Ticket,
+    late: Kind,
 ) -> Result<Response<AnswerBody>, Problem> {
     let (sender, receiver) = oneshot::channel();
     let (own, id) = (app.clone(), ticket.subject.clone());
@@ -111,7 +112,7 @@ pub async fn run(
         let done = execution::execute(&own.executor, job).await;
         drop(permit);
         let ours = done.is_ours();
-        let response = whole(done, &Default::default());
+        let response = whole(done, &Default::default(), late);
         let response = if ours {
             // No effect is known to have been applied, so the call may be repeated.
             ticket.let_go(&own.idempotency, StatusCode::SERVICE_UNAVAILABLE).await;

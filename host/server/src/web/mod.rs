@@ -1,8 +1,10 @@
 //! The web endpoint: end users' requests to a partner's HTTP functions.
 //!
-//! The longest route wins, and the function receives the original request. The answer of a function that may have effects is
+//! At a partner's host the longest route wins; at a domain of a function ([`by_domain`]) that function receives everything. The
+//! function receives the original request. The answer of a function that may have effects is
 //! buffered until they are committed. A function without effects may stream. A fault of the guest is never a 500.
 
+mod by_domain;
 mod head;
 mod idempotency;
 
@@ -23,7 +25,7 @@ use larder_model::{End, EndUser, Failure, LimitKind, RequestRecord, Trigger};
 use larder_platform::admission;
 use larder_platform::bodies::{self, Account, AnswerBody, Fault};
 use larder_platform::directory::{FunctionView, Tenant};
-use larder_platform::execution::{self, Body, Finished, Input, Job, request};
+use larder_platform::execution::{self, Body, Finished, Input, Job, told};
 use tokio::sync::oneshot;
 
 use crate::app::App;
@@ -41,30 +43,31 @@ const WHOLE_BODY_MAX: u64 = 64 * 1024;
 const RECORDED_HEADERS: [HeaderName; 4] =
     [header::CONTENT_TYPE, header::USER_AGENT, header::CONTENT_LENGTH, header::HOST];
 
-/// Answers one request at a partner's web endpoint; `None` for a host that names no partner.
-pub async fn serve(
-    app: &App,
-    partner: Option<PartnerId>,
-    peer: SocketAddr,
-    request: Request<ClientBody>,
-) -> Response<AnswerBody> {
-    match answer(app, partner, peer, request).await {
+/// Where a request arrives.
+pub enum At {
+    /// The web endpoint of a partner; `None`: the host names no partner.
+    Partner(Option<PartnerId>),
+    /// A domain of a function, or what could be one.
+    Domain(String),
+}
+
+/// Answers one request.
+pub async fn serve(app: &App, at: At, peer: SocketAddr, request: Request<ClientBody>) -> Response<AnswerBody> {
+    match answer(app, at, peer, request).await {
         Ok(response) => response,
         Err(problem) => refuse(problem),
     }
 }
 
-async fn answer(
-    app: &App,
-    partner: Option<PartnerId>,
-    peer: SocketAddr,
-    request: Request<ClientBody>,
-) -> Result<Response<AnswerBody>, Problem> {
+/// A function that serves a request, with its partner and the end user who calls.
+type Found = (Arc<Tenant>, Arc<FunctionView>, Option<EndUser>);
+
+/// The function whose route is the longest prefix of the path, if it lets the caller in.
+async fn by_route(app: &App, partner: Option<PartnerId>, path: &str, headers: &HeaderMap) -> Result<Found, Problem> {
     let partner = partner.ok_or_else(|| {
         let message = "this address names no partner: use P.ROOT, or the header X-Larder-Partner";
         Problem::new(Kind::PartnerNotFound, message)
     })?;
-    let path = request.uri().path();
     let mut tenant = app.directory.tenant(&partner);
     if tenant.as_ref().is_none_or(|tenant| tenant.route(path).is_none()) {
         // It may have been deployed a moment ago.
@@ -75,13 +78,31 @@ async fn answer(
     app.rates.take_partner(&tenant.rate, partner.as_str()).await?;
     let view =
         tenant.route(path).ok_or_else(|| Problem::new(Kind::RouteNotFound, "no function serves this path"))?.clone();
-    let user = caller(app, &tenant, &view, request.headers()).await?;
+    // Without roles it is open by its routes, and the credentials of its callers are its own matter.
+    let user = if view.function.execute.is_empty() { None } else { caller(app, &tenant, &view, headers).await? };
+    Ok((tenant, view, user))
+}
+
+async fn answer(
+    app: &App,
+    at: At,
+    peer: SocketAddr,
+    request: Request<ClientBody>,
+) -> Result<Response<AnswerBody>, Problem> {
+    let (uri, headers) = (request.uri(), request.headers());
+    let ((tenant, view, user), domain) = match at {
+        At::Partner(partner) => (by_route(app, partner, uri.path(), headers).await?, None),
+        At::Domain(domain) => (by_domain::find(app, &domain, headers).await?, Some(domain)),
+    };
+    // As the clients of the replaced platform know it.
+    let late = if domain.is_some() { Kind::SynchronousTimeout } else { Kind::FunctionTimeout };
     let may_have_effects = execution::may_have_effects(&app.executor, &view).await.map_err(Problem::unavailable)?;
 
     let (mut head, body) = request.into_parts();
     let keyed = idempotency::is_keyed(&head.headers, &view, may_have_effects);
     let streams = !may_have_effects && !keyed;
-    let record = record(&head, peer);
+    let mut record = record(&head, peer);
+    record.headers.extend(user.as_ref().map(|user| (told::USER_ID.as_str().to_owned(), told::user_id(user))));
     let broken = Arc::default();
     admission::check(app, &tenant)?;
     body.account().belongs_to(&tenant.bodies, false);
@@ -96,17 +117,16 @@ async fn answer(
         Body::Whole(_) | Body::Stream(_) => None,
     };
     let id = ticket.as_ref().map_or_else(|| ExecutionId::generate(&app.clock), |ticket| ticket.subject.clone());
-    head::prepare(&mut head.headers, &id, peer);
-    head.headers.extend(user.iter().filter_map(request::user_header));
+    head::prepare(&mut head.headers, &id, peer, user.as_ref());
     let (own, host) = (app.clone(), head.headers.get(header::HOST).cloned());
     let mut job = Job::new(app, id.clone(), view, Trigger::Http, record, Input::Http { head, body });
     job.wall_max = Some(app.settings.server.call_timeout);
     job.sanitize = Some(Arc::new(move |headers: &mut HeaderMap| {
-        head::sanitize_response(headers, || own_host(&own, host.as_ref()?))
+        head::sanitize_response(headers, || domain.clone().or_else(|| own_host(&own, host.as_ref()?)))
     }));
     if let Some(ticket) = ticket {
         job.keyed = true;
-        return idempotency::run(app, job, permit, ticket).await;
+        return idempotency::run(app, job, permit, ticket, late).await;
     }
     let head = streams.then(|| {
         let (stream, head) = oneshot::channel();
@@ -115,13 +135,13 @@ async fn answer(
     });
     let stream = job.view.limits.stream;
     let mut call = Call::begin(app, job, permit);
-    let Some(mut head) = head else { return Ok(whole(call.end().await, &broken)) };
+    let Some(mut head) = head else { return Ok(whole(call.end().await, &broken, late)) };
     let streamed = tokio::select! {
         biased;
         done = call.end() => match (&done.end, head.try_recv()) {
             // The guest ended in the same moment in which it handed over its head.
             (End::Streamed { .. }, Ok(response)) => response,
-            _ => return Ok(whole(done, &broken)),
+            _ => return Ok(whole(done, &broken, late)),
         },
         Ok(response) = &mut head => response,
     };
@@ -134,25 +154,27 @@ async fn answer(
     Ok(Response::from_parts(parts, body.boxed_unsync()))
 }
 
-/// The end user that calls a function with roles in `execute`, if these let them. A function without roles is open to everybody
-/// by its routes, and the credentials of its callers are its own matter.
+/// The end user that calls a function, if its `execute` lets them. `None`: a guest, whom it lets in, too.
 async fn caller(
     app: &App,
     tenant: &Tenant,
     view: &FunctionView,
     headers: &HeaderMap,
 ) -> Result<Option<EndUser>, Problem> {
-    let roles = &view.function.execute;
-    if roles.is_empty() {
-        return Ok(None);
-    }
     let user = match &tenant.identity {
         Some(identity) => auth::end_user(app, identity, headers).await?,
         None => None,
     };
-    match may_execute(roles, user.as_ref()) {
+    match may_execute(&view.function.execute, user.as_ref()) {
         true => Ok(user),
-        false => Err(Problem::new(Kind::ExecutePermission, "this function does not let you execute it")),
+        false => {
+            let whom = if user.is_some() {
+                "this end user"
+            } else {
+                "everybody: its execute roles hold neither any nor guests"
+            };
+            Err(Problem::new(Kind::ExecutePermission, format!("the function may not be called by {whom}")))
+        }
     }
 }
 
@@ -236,7 +258,7 @@ fn record(head: &http::request::Parts, peer: SocketAddr) -> RequestRecord {
         let value = head.headers.get(name)?.to_str().ok()?;
         Some((name.as_str().to_owned(), cut(value, 1_024)))
     });
-    let client = (request::CLIENT_IP.as_str().to_owned(), peer.ip().to_string());
+    let client = (told::CLIENT_IP.as_str().to_owned(), peer.ip().to_string());
     RequestRecord {
         method: head.method.to_string(),
         path: cut(head.uri.path_and_query().map_or("/", |path| path.as_str()), 2_048),
@@ -250,7 +272,8 @@ fn cut(text: &str, chars: usize) -> String {
     if text.len() <= chars { text.to_owned() } else { text.chars().take(chars).collect() }
 }
 
-fn whole(done: Finished, broken: &Broken) -> Response<AnswerBody> {
+/// The answer of a call that has ended. `late` is the kind of the problem if the time was up.
+fn whole(done: Finished, broken: &Broken, late: Kind) -> Response<AnswerBody> {
     let id = done.execution.id;
     if done.unknown {
         tracing::warn!(execution.id = %id, "it is not known whether a call was applied");
@@ -268,7 +291,7 @@ fn whole(done: Finished, broken: &Broken) -> Response<AnswerBody> {
         End::Failed(Failure::Host(why)) => Problem::unavailable(format!("execution {id}: {why}")),
         End::Failed(failure @ Failure::BadRequest(_)) => Problem::new(Kind::BadRequest, failure.to_string()),
         End::Failed(Failure::Limit(limit)) if matches!(limit.limit, LimitKind::WallMs | LimitKind::CpuMs) => {
-            Problem::new(Kind::FunctionTimeout, "the function did not answer in time")
+            Problem::new(late, "the function did not answer in time")
         }
         End::Failed(_) => Problem::new(Kind::FunctionFailed, "the function failed"),
         // Ends of events, and a streamed answer that was sent: an HTTP call does not end like this here.

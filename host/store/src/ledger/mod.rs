@@ -78,14 +78,7 @@ impl Ended {
 
     /// The approximate number of bytes that it writes.
     pub fn bytes(&self) -> usize {
-        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        let effect = |effect: &Effect| match effect {
-            Effect::SetState { key, value } => key.len() + value.len(),
-            Effect::DeleteState { key } | Effect::IncrementState { key, .. } => key.len(),
-            Effect::Transaction { id, end_user, memo, .. } => id.len() + text(end_user) + text(memo),
-            Effect::Emit(event) => event.data.len() + event.kind.len() + text(&event.subject),
-        };
-        self.effects.iter().map(effect).sum::<usize>() + self.execution.logs.len() + self.execution.errors.len()
+        self.effects.iter().map(Effect::bytes).sum::<usize>() + self.execution.logs.len() + self.execution.errors.len()
     }
 }
 

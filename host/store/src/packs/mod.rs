@@ -1,6 +1,6 @@
 //! Packs: the records of successful runs of a fan-out, many in one row.
 //!
-//! A row of its own in `executions` costs MariaDB more than everything else that a run writes: it is wide and has nine
+//! A row of its own in `executions` costs MariaDB more than everything else that a run writes: it is wide and has ten
 //! indexes. Nothing claims, retries or redrives a run that succeeded, so the ledger writes up to [`RUNS`] of them as one value
 //! ([`records`]). Runs that failed, runs with long logs, and fewer than [`RUNS_MIN`] are rows as ever.
 //!

@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
+use larder_model::SourceFormat;
 use larder_platform::common::Common;
 use larder_platform::objects::Objects;
 use larder_wire::scopes::Scope;
@@ -14,14 +15,16 @@ use crate::api::requests::Ids;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 
-/// The uploaded bytes. What is compiled from them is machine code of this installation and not given out, so `output`
-/// is the same component.
+/// `source`: the uploaded bytes. `output`: the component that runs, which of an archive is known once its build is ready. What is
+/// compiled from it is machine code of this installation and not given out.
 #[utoipa::path(get, path = "/v1/functions/{functionId}/deployments/{deploymentId}/download", tag = "deployments",
     operation_id = "getDeploymentDownload",
     params(("type" = Option<String>, Query, description = "`source` (default) or `output`"),
         ("range" = Option<String>, Header, description = "`bytes=a-b`")),
-    responses((status = 200, content_type = "application/wasm", body = Vec<u8>),
-        (status = 206, content_type = "application/wasm", body = Vec<u8>)))]
+    responses(
+        (status = 200, content((Vec<u8> = "application/wasm"), (Vec<u8> = "application/gzip"))),
+        (status = 206, content((Vec<u8> = "application/wasm"), (Vec<u8> = "application/gzip"))),
+    ))]
 pub(super) async fn download(
     State(common): State<Common>,
     State(objects): State<Objects>,
@@ -32,19 +35,31 @@ pub(super) async fn download(
 ) -> Result<Response<Body>, Problem> {
     caller.may(Scope::FunctionsRead)?;
     let kind = pairs(query.as_deref().unwrap_or_default()).find(|(name, _)| name == "type").map(|(_, value)| value);
-    if !matches!(kind.as_deref(), None | Some("source" | "output")) {
+    let kind = kind.as_deref().unwrap_or("source");
+    if !matches!(kind, "source" | "output") {
         return Err(Problem::argument("type", "must be source or output"));
     }
     let deployment = find_by_path(&common, &caller, &ids).await?;
-    let bytes = objects.get(&deployment.digest).await?;
-    let name = format!("attachment; filename=\"{}-source.wasm\"", deployment.id);
-    answer(bytes, headers.get(header::RANGE), &name)
+    let packed = deployment.source_format == SourceFormat::TarGz;
+    if packed && kind == "output" && deployment.component_bytes == 0 {
+        let status = deployment.status.word();
+        let message = format!("The build of this deployment is {status}: the component in its archive is not known");
+        return Err(Problem::new(Kind::BuildNotReady, message));
+    }
+    let (digest, media_type, ending) = match kind {
+        "source" if packed => (deployment.source_digest, "application/gzip", "tar.gz"),
+        "source" => (deployment.source_digest, "application/wasm", "wasm"),
+        _ => (deployment.digest, "application/wasm", "wasm"),
+    };
+    let bytes = objects.get(&digest).await?;
+    let name = format!("attachment; filename=\"{}-{kind}.{ending}\"", deployment.id);
+    answer(bytes, media_type, headers.get(header::RANGE), &name)
 }
 
-fn answer(bytes: Bytes, range: Option<&HeaderValue>, name: &str) -> Result<Response<Body>, Problem> {
+fn answer(bytes: Bytes, media_type: &str, range: Option<&HeaderValue>, name: &str) -> Result<Response<Body>, Problem> {
     let total = bytes.len();
     let response = Response::builder()
-        .header(header::CONTENT_TYPE, "application/wasm")
+        .header(header::CONTENT_TYPE, media_type)
         .header(header::CONTENT_DISPOSITION, name)
         .header(header::ACCEPT_RANGES, "bytes")
         .header(header::CACHE_CONTROL, "private, no-store");

@@ -1,4 +1,4 @@
-//! Taking an upload in: one multipart request with one `.wasm` file, counted while it streams.
+//! Taking an upload in: one multipart request with one `.wasm` or `.tar.gz` file, counted while it streams.
 //!
 //! The parts may come in any order; clients send `activate` behind the file.
 
@@ -8,7 +8,7 @@ use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use bytes::BytesMut;
 use http_body_util::Limited;
-use larder_model::Grants;
+use larder_model::{Grants, SourceFormat};
 use larder_platform::bodies::{Account, Fault};
 use larder_platform::common::Common;
 use larder_platform::objects::Objects;
@@ -35,7 +35,7 @@ const OVERHEAD_MAX: usize = 1 << 20;
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes what `read` reads")]
 pub(super) struct Upload {
-    /// A component, in a file whose name ends in `.wasm`.
+    /// A component, in a file whose name ends in `.wasm`, or an archive with one, in a file whose name ends in `.tar.gz`.
     #[schema(value_type = String, format = Binary)]
     code: Vec<u8>,
     activate: Option<bool>,
@@ -52,7 +52,7 @@ pub(super) struct Upload {
 
 #[derive(Default)]
 struct Parts {
-    file: Option<(String, Staged)>,
+    file: Option<(String, SourceFormat, Staged)>,
     /// Bytes of the file that were sent.
     sent: usize,
     activate: bool,
@@ -86,7 +86,8 @@ pub(super) async fn create(
     }
     let staged = staging.begin(&caller.tenant.uploads)?;
     let parts = read(request, staged, max, whole).await?;
-    let (name, file) = parts.file.ok_or_else(|| Problem::new(Kind::FileEmpty, "The part `code` is missing"))?;
+    let (name, source_format, file) =
+        parts.file.ok_or_else(|| Problem::new(Kind::FileEmpty, "The part `code` is missing"))?;
     if let Some(total) = whole
         && parts.sent < total
     {
@@ -111,9 +112,11 @@ pub(super) async fn create(
     let new = NewDeployment {
         activate: parts.activate,
         kind: kind.to_owned(),
-        entrypoint: if entrypoint.is_empty() { name } else { entrypoint },
+        // Of an archive, it is what the build finds.
+        entrypoint: if entrypoint.is_empty() && source_format == SourceFormat::Wasm { name } else { entrypoint },
+        source_format,
         source_bytes: size,
-        digest: file.store(&objects).await?,
+        source_digest: file.store(&objects).await?,
         grants: parts.grants,
         settings,
         origin: parts.origin.filter(|text| !text.is_empty()),
@@ -173,10 +176,12 @@ async fn read(request: Request, staged: Staged, max: usize, keep: Option<usize>)
         match name.as_str() {
             "code" => {
                 let file = field.file_name().unwrap_or_default().to_owned();
-                if !file.to_ascii_lowercase().ends_with(".wasm") {
-                    let message = format!("The file is named {file:?}: upload one component whose name ends in .wasm");
-                    return Err(Problem::new(Kind::FileType, message));
-                }
+                let format = format(&file).ok_or_else(|| {
+                    let message = format!(
+                        "The file is named {file:?}: upload a component (.wasm), or an archive that has one (.tar.gz)"
+                    );
+                    Problem::new(Kind::FileType, message)
+                })?;
                 let mut staged = staged.take().ok_or_else(|| Problem::argument("code", "occurs twice"))?;
                 while let Some(chunk) = field.chunk().await.map_err(broken)? {
                     let room = keep.unwrap_or(max).saturating_sub(parts.sent);
@@ -186,7 +191,7 @@ async fn read(request: Request, staged: Staged, max: usize, keep: Option<usize>)
                     }
                     staged.write(&chunk[..chunk.len().min(room)]).await?;
                 }
-                parts.file = Some((file, staged));
+                parts.file = Some((file, format, staged));
             }
             "activate" => parts.activate = flag("activate", &part_text(&mut field, "activate").await?)?,
             "entrypoint" => {
@@ -202,6 +207,17 @@ async fn read(request: Request, staged: Staged, max: usize, keep: Option<usize>)
         }
     }
     Ok(parts)
+}
+
+/// How a file of this name holds its component.
+fn format(name: &str) -> Option<SourceFormat> {
+    let name = name.to_ascii_lowercase();
+    let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+    match () {
+        () if ends(&[".wasm"]) => Some(SourceFormat::Wasm),
+        () if ends(&[".tar.gz", ".tgz", ".gz"]) => Some(SourceFormat::TarGz),
+        () => None,
+    }
 }
 
 fn is_too_long(err: &MultipartError) -> bool {
@@ -276,8 +292,8 @@ mod tests {
     async fn parts_come_in_any_order() {
         let parts =
             read(form(&[(FILE, "wasm"), (r#"name="activate""#, "true"), (r#"name="x""#, "y")]), 4).await.unwrap();
-        let (name, file) = parts.file.unwrap();
-        assert_eq!((name.as_str(), file.bytes(), parts.sent), ("a.WASM", 4, 4));
+        let (name, format, file) = parts.file.unwrap();
+        assert_eq!((name.as_str(), format, file.bytes(), parts.sent), ("a.WASM", SourceFormat::Wasm, 4, 4));
         assert!(parts.activate);
         let parts = read(form(&[(r#"name="entrypoint""#, "e"), (FILE, "")]), 4).await.unwrap();
         assert_eq!((parts.entrypoint.as_deref(), parts.activate), (Some("e"), false));
@@ -287,7 +303,7 @@ mod tests {
     async fn a_bad_upload_is_refused_by_what_is_wrong() {
         let kind = async |request| read(request, 4).await.err().unwrap().kind;
         assert_eq!(kind(form(&[(FILE, "12345")])).await, Kind::FileSize);
-        assert_eq!(kind(form(&[(r#"name="code"; filename="a.tar.gz""#, "1")])).await, Kind::FileType);
+        assert_eq!(kind(form(&[(r#"name="code"; filename="a.zip""#, "1")])).await, Kind::FileType);
         assert_eq!(kind(form(&[(r#"name="code""#, "1")])).await, Kind::FileType);
         assert_eq!(kind(form(&[(r#"name="activate""#, "yes")])).await, Kind::ArgumentInvalid);
         assert_eq!(kind(Request::new(Body::from("x"))).await, Kind::FileEmpty);

@@ -8,7 +8,7 @@ use larder_model::ids::EnrolmentId;
 use larder_model::time::Millis;
 use larder_model::{EndUser, RequestRecord};
 use larder_platform::common::Common;
-use larder_platform::execution::request::{self, CLIENT_IP, USER_ID};
+use larder_platform::execution::told::{self, CLIENT_IP, USER_ID};
 use larder_wire::executions::{ExecutionInput, Headers};
 
 use crate::api::requests;
@@ -38,7 +38,7 @@ pub fn check(
 ) -> Result<Wanted, Problem> {
     let host = common.settings.server.root_url.split("://").last().unwrap_or_default().trim_end_matches('/').to_owned();
     let mut wanted = check_at(input, common.clock.now_ms(), &host, peer)?;
-    wanted.request.headers.extend(user.map(|user| (USER_ID.as_str().to_owned(), request::user_id(user))));
+    wanted.request.headers.extend(user.map(|user| (USER_ID.as_str().to_owned(), told::user_id(user))));
     Ok(wanted)
 }
 

@@ -254,7 +254,7 @@ async fn run(
     let capped = view.limits.wall > call_timeout;
     let no_input = Input::Http { head: http::Request::new(()).into_parts().0, body: InputBody::Whole(Bytes::new()) };
     let mut job = Job::new(executor, ticket.subject.clone(), view, Trigger::Http, wanted.request, no_input);
-    job.input = request::from_request(&job.view, &job.execution, wanted.body);
+    job.input = request::from_request(&job.view, &job.execution, wanted.body, false);
     job.execution.request = job.execution.request.recorded();
     job.execution.enrolment = enrolment.as_ref().map(|enrolment| enrolment.id.clone());
     job.enrolment = enrolment;

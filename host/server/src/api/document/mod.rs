@@ -1,8 +1,14 @@
 //! The document at `/v1/openapi.json`: what the annotations of the handlers say, and what all operations share, so that no
-//! handler can forget it: path parameters and the form of ids, the project, errors, credentials, and required members.
+//! handler can forget it: path parameters and the form of ids, the project, errors, credentials, required members,
+//! [`examples`] and [`links`].
+
+mod examples;
+mod links;
 
 use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
+
+use crate::auth::SESSION_COOKIE;
 
 /// Ids that a caller may choose.
 const ID: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,35}$";
@@ -23,6 +29,7 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("redriveDeadLetters", &["functionId"]),
     ("createUpstream", &["name", "url"]),
     ("createOperatorUpstream", &["name", "url"]),
+    ("createFunctionRule", &["domain", "functionId"]),
     ("createFeed", &["name", "mapping"]),
     ("createOperatorFeed", &["name", "mapping"]),
     ("joinSavehack", &["functionId"]),
@@ -30,6 +37,10 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("checkToken", &["token"]),
     ("createPartner", &["partnerId", "name"]),
     ("createKey", &["scopes"]),
+    ("createAdministrator", &["email", "password", "roles"]),
+    ("createEmailPasswordSession", &["email", "password"]),
+    ("updatePassword", &["password", "oldPassword"]),
+    ("createProject", &["projectId"]),
 ];
 
 /// Inputs whose settings stand beside their other members.
@@ -41,6 +52,7 @@ const MEMBERS: &[(&str, &str, &str)] = &[
     ("VariableInput", "variableId", NEW_ID),
     ("NewEnrolment", "functionId", ID),
     ("JoinInput", "functionId", ID),
+    ("NewRule", "functionId", ID),
     ("Activation", "deploymentId", ID),
     ("Duplicate", "deploymentId", ID),
     ("RedriveInput", "functionId", ID),
@@ -59,16 +71,27 @@ pub fn complete(document: &OpenApi) -> Value {
     let mut document = serde_json::to_value(document).expect("plain values serialise");
     let key =
         |description| json!({ "type": "apiKey", "in": "header", "name": "X-Appwrite-Key", "description": description });
+    let session = json!({
+        "type": "apiKey", "in": "cookie", "name": SESSION_COOKIE,
+        "description": "The session of somebody who has signed in. The project of their routes is `console`.",
+    });
     document["components"]["securitySchemes"] = json!({
-        "key": key("A key of the project"), "operator": key("The operator key"),
+        "key": key("A key of the project"), "operator": key("The operator key"), "session": session,
         "token": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "A token of an end user" },
     });
     inputs(&mut document["components"]["schemas"]);
     for (path, item) in members(&mut document["paths"]) {
-        for (_, operation) in members(item) {
+        for (method, operation) in members(item) {
             if operation["operationId"].is_string() {
-                complete_operation(path, operation);
+                complete_operation(path, method, operation);
             }
+        }
+    }
+    let operations = links::operations(&document);
+    for from in &operations {
+        if let Some((status, links)) = links::of(from, &operations) {
+            let operation = &mut document["paths"][from.path()][from.method()];
+            operation["responses"][status]["links"] = links;
         }
     }
     document
@@ -120,7 +143,7 @@ fn properties(schemas: &Value, schema: &Value) -> Map<String, Value> {
     all
 }
 
-fn complete_operation(path: &str, operation: &mut Value) {
+fn complete_operation(path: &str, method: &str, operation: &mut Value) {
     let mut parameters = match operation["parameters"].take() {
         Value::Array(own) => own,
         _ => vec![],
@@ -133,6 +156,15 @@ fn complete_operation(path: &str, operation: &mut Value) {
         };
         let schema = json!({ "type": "string", "pattern": pattern });
         parameters.push(json!({ "name": name, "in": "path", "required": true, "schema": schema }));
+    }
+    for parameter in &mut parameters {
+        let name = parameter["name"].as_str().unwrap_or_default();
+        // What an example deletes is missing for the others.
+        match examples::parameter(path, name).filter(|_| method != "delete") {
+            Some(value) if name.ends_with("[]") => parameter["example"] = json!([value]),
+            Some(value) => parameter["example"] = value.into(),
+            None => {}
+        }
     }
     let is_the_operators =
         operation["security"].as_array().is_some_and(|all| all.iter().any(|one| !one["operator"].is_null()));
@@ -160,6 +192,15 @@ fn complete_operation(path: &str, operation: &mut Value) {
         body["required"] = true.into();
         let schema = &mut body["content"]["application/json"]["schema"];
         *schema = json!({ "allOf": [schema.take(), { "type": "object", "required": required }] });
+    }
+    if let Some(example) = examples::body(&id) {
+        for (kind, content) in members(&mut operation["requestBody"]["content"]) {
+            match kind.as_str() {
+                "application/cloudevents-batch+json" => content["example"] = json!([example]),
+                "application/json" | "application/cloudevents+json" => content["example"] = example.clone(),
+                _ => {}
+            }
+        }
     }
     let error = json!({
         "description": "What went wrong, by `type`",

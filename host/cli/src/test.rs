@@ -1,0 +1,35 @@
+//! `larder test`: the project's own tests, without Larder.
+
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use crate::build::Project;
+use crate::failure::{Failure, Result};
+use crate::manifest::Language;
+use crate::{Session, component, javascript};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Runs `cargo test` for Rust, and test/*.test.ts or test/*.test.js in node for TypeScript and JavaScript.
+
+Examples:
+  larder test
+  larder test --dir round-up")]
+pub struct Args {
+    #[command(flatten)]
+    project: Project,
+}
+
+pub async fn run(args: &Args, session: &Session) -> Result<()> {
+    let (folder, manifest) = args.project.open()?;
+    match manifest.build.language {
+        Language::Ts | Language::Js => javascript::test(&folder, &session.console).await,
+        Language::Rust => {
+            let mut cargo = Command::new("cargo");
+            cargo.arg("test").current_dir(&folder).stdout(Stdio::from(std::io::stderr()));
+            let status = cargo.status().await.map_err(|err| component::unstartable("cargo", &err))?;
+            if status.success() { Ok(()) } else { Err(Failure::failed(format!("`cargo test` failed ({status})"))) }
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! People who sign in: the administrators of partners and the operators of the installation.
+//!
+//! * [`create`], [`update`], [`delete`]: the operator's, who vouches for addresses.
+//! * [`sign_in`] begins a session, [`find_session`] knows its token again, [`sign_out`] ends it.
+//!
+//! The token is `session_<session>_<64 hex digits>_<8 hex digits>`, made like other keys ([`crate::keys`]); only its SHA-256 is
+//! stored. A session ends when it was not used for `administrators.session_idle`, and after `administrators.session_max` at the
+//! latest.
+//!
+//! The rule: **an answer does not tell whether an address has an account**. Each attempt takes the same steps, with a password
+//! that nobody has where there is no account, and is counted as failed before it is made.
+
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+
+use larder_model::administrators::{Administrator, Role, RoleIn, Session, check_email, check_password};
+use larder_model::ids::{AdministratorId, PartnerId, SessionId};
+use larder_model::time::Millis;
+use larder_secrets::passwords;
+use larder_store::AttemptKey;
+use tokio::sync::Semaphore;
+
+use crate::common::{Common, context};
+use crate::error::{Error, Result};
+use crate::keys;
+
+const PREFIX: &str = "session_";
+const ADMINISTRATORS_MAX: u64 = 1_000;
+const ROLES_MAX: usize = 100;
+/// Of one administrator; the oldest end.
+const SESSIONS_MAX: u32 = 50;
+const AGENT_CHARS_MAX: usize = 255;
+/// Attempts that wait for their turn to be hashed; further ones are refused.
+const WAITING_MAX: usize = 64;
+/// The end of a session is moved on in steps of this part of its idle time.
+const IDLE_STEPS: Millis = 20;
+/// Failures before the first delay: many people may share an address.
+const FREE_PER_ACCOUNT: u32 = 5;
+const FREE_PER_ADDRESS: u32 = 20;
+/// Shorter for an account, so that nobody can be kept out for long.
+const ACCOUNT_DELAY_MAX_MS: Millis = 60_000;
+const ADDRESS_DELAY_MAX_MS: Millis = 15 * 60_000;
+
+context! {
+    /// The context of signing in.
+    Administration {
+        passwords: Passwords,
+    }
+}
+
+/// Hashes few passwords at once: each takes 19 MiB and a core.
+#[derive(Clone)]
+pub struct Passwords(Arc<Hashing>);
+
+struct Hashing {
+    turns: Semaphore,
+    waiting: Semaphore,
+}
+
+impl Passwords {
+    pub fn new(at_once: usize) -> Passwords {
+        Passwords(Arc::new(Hashing { turns: Semaphore::new(at_once), waiting: Semaphore::new(WAITING_MAX) }))
+    }
+
+    async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        let _waiting = self.0.waiting.try_acquire().map_err(|_| Error::TooManySignIns { retry_after_s: 1 })?;
+        let _turn = self.0.turns.acquire().await.expect("never closed");
+        let done = tokio::task::spawn_blocking(work).await;
+        done.map_err(|err| Error::Unhashed(err.to_string()))
+    }
+
+    async fn hash(&self, password: String) -> Result<String> {
+        self.work(move || passwords::hash(&password)).await
+    }
+
+    /// Is this the password? Without a hash it takes as long, and is not.
+    async fn is(&self, password: String, hashed: Option<String>) -> Result<bool> {
+        static NOBODYS: OnceLock<String> = OnceLock::new();
+        self.work(move || {
+            let nobodys = NOBODYS.get_or_init(|| passwords::hash("nobody has this password"));
+            let is = passwords::is(&password, hashed.as_deref().unwrap_or(nobodys));
+            is && hashed.is_some()
+        })
+        .await
+    }
+}
+
+/// What a new administrator is given.
+pub struct NewAdministrator {
+    pub email: String,
+    pub name: String,
+    pub password: String,
+    pub roles: Vec<RoleIn>,
+}
+
+/// What changes of an administrator.
+#[derive(Default)]
+pub struct AdministratorChange {
+    pub email: Option<String>,
+    pub name: Option<String>,
+    pub password: Option<String>,
+    pub roles: Option<Vec<RoleIn>>,
+}
+
+/// Creates an administrator whose address the operator vouches for.
+pub async fn create(administration: &Administration, new: NewAdministrator) -> Result<Administrator> {
+    let has = administration.store.administrators().await?.len() as u64;
+    if has >= ADMINISTRATORS_MAX {
+        return Err(Error::TooMany { of: "installation", most: ADMINISTRATORS_MAX, what: "administrators" });
+    }
+    let email = check_email(&new.email).map_err(|why| Error::invalid("email", why))?;
+    check_roles(&new.roles)?;
+    let password_hash = hash(administration, new.password).await?;
+    let now = administration.clock.now_ms();
+    let administrator = Administrator {
+        id: AdministratorId::generate(&administration.clock),
+        email,
+        name: new.name,
+        password_hash,
+        email_verified_at_ms: Some(now),
+        second_factor: false,
+        roles: new.roles,
+        password_at_ms: now,
+        created_at_ms: now,
+        updated_at_ms: now,
+    };
+    administration.store.insert_administrator(&administrator).await.map_err(refused)?;
+    tracing::info!(administrator.id = %administrator.id, "the operator created administrator {}", administrator.id);
+    Ok(administrator)
+}
+
+/// Changes an administrator. A new password ends all sessions and lets the account sign in at once, whatever failed before.
+pub async fn update(
+    administration: &Administration,
+    administrator: &mut Administrator,
+    change: AdministratorChange,
+) -> Result<()> {
+    let now = administration.clock.now_ms();
+    if let Some(email) = change.email {
+        administrator.email = check_email(&email).map_err(|why| Error::invalid("email", why))?;
+        administrator.email_verified_at_ms = Some(now);
+    }
+    administrator.name = change.name.unwrap_or_else(|| administrator.name.clone());
+    if let Some(roles) = change.roles {
+        check_roles(&roles)?;
+        administrator.roles = roles;
+    }
+    let renewed = change.password.is_some();
+    if let Some(password) = change.password {
+        administrator.password_hash = hash(administration, password).await?;
+        administrator.password_at_ms = now;
+    }
+    administrator.updated_at_ms = now;
+    administration.store.update_administrator(administrator, None).await.map_err(refused)?;
+    if renewed {
+        let account = account_key(&administrator.email);
+        administration.store.end_attempt(&account, &account).await?;
+    }
+    tracing::info!(administrator.id = %administrator.id, "the operator changed administrator {}", administrator.id);
+    Ok(())
+}
+
+pub async fn delete(common: &Common, id: &AdministratorId) -> Result<()> {
+    common.store.delete_administrator(id).await?;
+    tracing::info!(administrator.id = %id, "the operator deleted administrator {id}");
+    Ok(())
+}
+
+fn refused(err: larder_store::Error) -> Error {
+    match err {
+        larder_store::Error::NotFound { what: "partner" } => {
+            Error::invalid("roles", "names a partner that does not exist")
+        }
+        err => Error::AdministratorExists.on_conflict()(err),
+    }
+}
+
+fn check_roles(roles: &[RoleIn]) -> Result<()> {
+    if roles.len() > ROLES_MAX {
+        return Err(Error::invalid("roles", format!("may have at most {ROLES_MAX} entries")));
+    }
+    for (at, role) in roles.iter().enumerate() {
+        let fits = match role.role {
+            Role::Administrator => role.partner.is_some(),
+            Role::Operator => role.partner.is_none(),
+        };
+        if !fits {
+            let why = "administrator is a role in a partner (`partnerId`), operator is one in the installation";
+            return Err(Error::invalid("roles", why));
+        }
+        if roles[..at].iter().any(|other| other.partner == role.partner) {
+            return Err(Error::invalid("roles", "names the same place twice"));
+        }
+    }
+    Ok(())
+}
+
+async fn hash(administration: &Administration, password: String) -> Result<String> {
+    check_password(&password).map_err(|why| Error::invalid("password", why))?;
+    administration.passwords.hash(password).await
+}
+
+/// A session with its administrator.
+pub struct SignedIn {
+    pub administrator: Administrator,
+    pub session: Session,
+}
+
+/// An attempt to sign in.
+pub struct Attempt {
+    pub email: String,
+    pub password: String,
+    pub address: IpAddr,
+    pub agent: String,
+    /// The token of a session that the client has already: it ends.
+    pub replaces: Option<String>,
+}
+
+/// Begins a session; returns its token too.
+pub async fn sign_in(administration: &Administration, attempt: Attempt) -> Result<(SignedIn, String)> {
+    let now = administration.clock.now_ms();
+    let email = check_email(&attempt.email).unwrap_or_else(|_| attempt.email.trim().to_ascii_lowercase());
+    let (account, address) = (account_key(&email), address_key(attempt.address));
+    let until = administration.store.begin_attempt(&[account.clone(), address.clone()], now).await?;
+    if until > 0 {
+        metrics::counter!("larder_sign_ins_total", "end" => "delayed").increment(1);
+        return Err(Error::TooManySignIns { retry_after_s: ((until - now) as u64).div_ceil(1_000) as u32 });
+    }
+    let (id, hashed) = administration.store.password_of_email(&email).await?.unzip();
+    let is = administration.passwords.is(attempt.password, hashed).await?;
+    let found = match id.filter(|_| is) {
+        Some(id) => administration.store.administrator(&id).await?,
+        None => None,
+    };
+    let Some(administrator) = found.filter(|found| found.email_verified_at_ms.is_some()) else {
+        metrics::counter!("larder_sign_ins_total", "end" => "refused").increment(1);
+        tracing::warn!(client.address = %attempt.address, "an attempt to sign in was refused");
+        return Err(Error::InvalidCredentials);
+    };
+    administration.store.end_attempt(&account, &address).await?;
+    if administrator.second_factor {
+        return Err(Error::MoreFactors);
+    }
+    if let Some(old) = attempt.replaces
+        && let Some(old) = find_session(administration, &old).await?
+    {
+        let _ = administration.store.delete_session(&old.session.id, &old.administrator.id).await;
+    }
+    let (session, token) = new_session(administration, &administrator, &attempt.address.to_string(), &attempt.agent);
+    administration.store.insert_session(&session, SESSIONS_MAX).await?;
+    metrics::counter!("larder_sign_ins_total", "end" => "done").increment(1);
+    tracing::info!(administrator.id = %administrator.id, session.id = %session.id, "administrator {} signed in", administrator.id);
+    Ok((SignedIn { administrator, session }, token))
+}
+
+fn new_session(common: &Common, of: &Administrator, address: &str, agent: &str) -> (Session, String) {
+    let id = SessionId::generate(&common.clock);
+    let token = keys::text(PREFIX, id.as_str());
+    let settings = &common.settings.administrators;
+    let now = common.clock.now_ms();
+    let expires_at_ms = now + settings.session_max.as_millis() as Millis;
+    let session = Session {
+        id,
+        administrator: of.id.clone(),
+        secret_hash: hex::encode(keys::hash(&token)),
+        address: address.to_owned(),
+        agent: agent.chars().filter(|c| !c.is_control()).take(AGENT_CHARS_MAX).collect(),
+        created_at_ms: now,
+        updated_at_ms: now,
+        ends_at_ms: expires_at_ms.min(now + settings.session_idle.as_millis() as Millis),
+        expires_at_ms,
+    };
+    (session, token)
+}
+
+/// The session with this token, unless it has ended. This is a use of it.
+pub async fn find_session(common: &Common, token: &str) -> Result<Option<SignedIn>> {
+    let Some(id) = keys::id_of(PREFIX, token).and_then(|id| id.parse::<SessionId>().ok()) else { return Ok(None) };
+    let Some(mut session) = common.store.session(&id).await? else { return Ok(None) };
+    let now = common.clock.now_ms();
+    let stored: [u8; 32] = match hex::FromHex::from_hex(&session.secret_hash) {
+        Ok(stored) => stored,
+        Err(_) => return Ok(None),
+    };
+    if !keys::is_text(token, &stored) || session.ends_at_ms <= now {
+        return Ok(None);
+    }
+    let Some(administrator) = common.store.administrator(&session.administrator).await? else { return Ok(None) };
+    let idle = common.settings.administrators.session_idle.as_millis() as Millis;
+    let ends_at_ms = session.expires_at_ms.min(now + idle);
+    if ends_at_ms - session.ends_at_ms >= idle / IDLE_STEPS {
+        (session.ends_at_ms, session.updated_at_ms) = (ends_at_ms, now);
+        common.store.update_session(&session).await?;
+    }
+    Ok(Some(SignedIn { administrator, session }))
+}
+
+/// Replaces the own password. The other sessions end, and this one has the returned token from now on.
+pub async fn change_password(
+    administration: &Administration,
+    by: &mut SignedIn,
+    old: String,
+    new: String,
+    address: IpAddr,
+) -> Result<String> {
+    check_password(&new).map_err(|why| Error::invalid("password", why))?;
+    let now = administration.clock.now_ms();
+    let (account, address) = (account_key(&by.administrator.email), address_key(address));
+    let until = administration.store.begin_attempt(&[account.clone(), address.clone()], now).await?;
+    if until > 0 {
+        return Err(Error::TooManySignIns { retry_after_s: ((until - now) as u64).div_ceil(1_000) as u32 });
+    }
+    if !administration.passwords.is(old, Some(by.administrator.password_hash.clone())).await? {
+        return Err(Error::InvalidCredentials);
+    }
+    administration.store.end_attempt(&account, &address).await?;
+    by.administrator.password_hash = administration.passwords.hash(new).await?;
+    (by.administrator.password_at_ms, by.administrator.updated_at_ms) = (now, now);
+    administration.store.update_administrator(&by.administrator, Some(by.session.id.as_str())).await?;
+    let token = keys::text(PREFIX, by.session.id.as_str());
+    by.session.secret_hash = hex::encode(keys::hash(&token));
+    by.session.updated_at_ms = now;
+    administration.store.update_session(&by.session).await?;
+    Ok(token)
+}
+
+/// Ends one of somebody's own sessions.
+pub async fn sign_out(common: &Common, by: &SignedIn, id: &SessionId) -> Result<()> {
+    Ok(common.store.delete_session(id, &by.administrator.id).await?)
+}
+
+/// Ends all of somebody's own sessions.
+pub async fn sign_out_everywhere(common: &Common, by: &SignedIn) -> Result<()> {
+    Ok(common.store.delete_sessions(&by.administrator.id).await?)
+}
+
+/// Makes an administrator of a partner that was just made.
+pub async fn join(common: &Common, administrator: &mut Administrator, partner: &PartnerId) -> Result<()> {
+    administrator.roles.push(RoleIn { partner: Some(partner.clone()), role: Role::Administrator });
+    administrator.updated_at_ms = common.clock.now_ms();
+    Ok(common.store.update_administrator(administrator, None).await?)
+}
+
+fn account_key(email: &str) -> AttemptKey {
+    attempt_key("account", email, FREE_PER_ACCOUNT, ACCOUNT_DELAY_MAX_MS)
+}
+
+/// IPv6 by its /64 network, which is one client's.
+fn address_key(address: IpAddr) -> AttemptKey {
+    let network = match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("{:x?}", &address.segments()[..4]),
+    };
+    attempt_key("address", &network, FREE_PER_ADDRESS, ADDRESS_DELAY_MAX_MS)
+}
+
+fn attempt_key(kind: &str, of: &str, free: u32, delay_max_ms: Millis) -> AttemptKey {
+    AttemptKey { id: hex::encode(keys::hash(&format!("{kind} {of}"))), free, delay_max_ms }
+}

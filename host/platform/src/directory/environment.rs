@@ -1,0 +1,66 @@
+//! A guest's environment: its variables, and over them what the platform says of the function.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use larder_model::settings::Server;
+use larder_model::{Deployment, Function, Limits};
+use larder_runtime::backends::Variables;
+
+/// What the replaced platform says of version control, which there is none of.
+const EMPTY: [&str; 12] = [
+    "APPWRITE_VCS_REPOSITORY_ID",
+    "APPWRITE_VCS_REPOSITORY_NAME",
+    "APPWRITE_VCS_REPOSITORY_OWNER",
+    "APPWRITE_VCS_REPOSITORY_URL",
+    "APPWRITE_VCS_REPOSITORY_BRANCH",
+    "APPWRITE_VCS_REPOSITORY_BRANCH_URL",
+    "APPWRITE_VCS_COMMIT_HASH",
+    "APPWRITE_VCS_COMMIT_MESSAGE",
+    "APPWRITE_VCS_COMMIT_URL",
+    "APPWRITE_VCS_COMMIT_AUTHOR_NAME",
+    "APPWRITE_VCS_COMMIT_AUTHOR_URL",
+    "APPWRITE_VCS_ROOT_DIRECTORY",
+];
+/// There is one.
+const REGION: &str = "default";
+
+/// The environment of a deployed function with these variables of its own. A name of the platform is the platform's.
+pub fn of(
+    server: &Server,
+    function: &Function,
+    deployment: &Deployment,
+    limits: &Limits,
+    own: Vec<(String, String)>,
+) -> Variables {
+    let (runtime, version) = function.runtime.rsplit_once('-').unwrap_or((&function.runtime, ""));
+    let endpoint = format!("{}/v1", server.url_of(&format!("{}-api", function.partner)));
+    let mebibytes = (limits.memory_bytes >> 20).to_string();
+    // `s-0.5vcpu-512mb`
+    let cpus = function.specification.split('-').find_map(|part| part.strip_suffix("vcpu")).unwrap_or("1");
+    let told: [(&'static str, &str); 18] = [
+        ("APPWRITE_FUNCTION_API_ENDPOINT", &endpoint),
+        ("APPWRITE_FUNCTION_ID", function.id.as_str()),
+        ("APPWRITE_FUNCTION_NAME", &function.name),
+        ("APPWRITE_FUNCTION_DEPLOYMENT", deployment.id.as_str()),
+        ("APPWRITE_FUNCTION_PROJECT_ID", function.partner.as_str()),
+        ("APPWRITE_FUNCTION_RUNTIME_NAME", runtime),
+        ("APPWRITE_FUNCTION_RUNTIME_VERSION", version),
+        ("APPWRITE_FUNCTION_CPUS", cpus),
+        ("APPWRITE_FUNCTION_MEMORY", &mebibytes),
+        ("APPWRITE_VERSION", larder_wire::FORMAT_VERSION),
+        ("APPWRITE_REGION", REGION),
+        ("APPWRITE_DEPLOYMENT_TYPE", &deployment.kind),
+        ("LARDER_API_ENDPOINT", &endpoint),
+        ("LARDER_PARTNER_ID", function.partner.as_str()),
+        ("LARDER_FUNCTION_ID", function.id.as_str()),
+        ("LARDER_FUNCTION_NAME", &function.name),
+        ("LARDER_DEPLOYMENT_ID", deployment.id.as_str()),
+        ("LARDER_VERSION", larder_model::VERSION),
+    ];
+    let taken: HashSet<&str> = told.iter().map(|(name, _)| *name).chain(EMPTY).collect();
+    let own = own.into_iter().filter(|(name, _)| !taken.contains(name.as_str()));
+    let own = own.map(|(name, value)| (Cow::Owned(name), Cow::Owned(value)));
+    let told = told.into_iter().map(|(name, value)| (Cow::Borrowed(name), Cow::Owned(value.to_owned())));
+    own.chain(told).chain(EMPTY.map(|name| (Cow::Borrowed(name), Cow::Borrowed("")))).collect()
+}

@@ -1,0 +1,37 @@
+// The interfaces of larder.wit that this component imports. The entry that `larder build` writes binds them; the test kit
+// binds its own.
+
+const NEEDS = {
+  savings: 'transactions.SEK = { max = "500.00", sum = "1000.00", period = "day" }',
+  state: "state = true",
+  events: 'events = ["my-function.*"]',
+  signing: 'upstreams = ["NAME"]',
+};
+
+let bound = {};
+
+/** Binds the interfaces by their names. */
+export function bind(interfaces) {
+  bound = interfaces;
+}
+
+/** An interface, or an error that says which grant is missing. */
+export function host(name) {
+  if (bound[name] !== undefined) return bound[name];
+  throw new Error(`${name} is not granted; add to larder.toml, below [grants]: ${NEEDS[name] ?? name}`);
+}
+
+/** An interface, or undefined where the component does not import it. */
+export function optional(name) {
+  return bound[name];
+}
+
+/** Calls the host. What it refuses becomes an Error with the host's text. */
+export function call(name, method, ...values) {
+  const from = host(name);
+  try {
+    return from[method](...values);
+  } catch (error) {
+    throw new Error(String(error?.payload ?? error?.val ?? error?.message ?? error));
+  }
+}

@@ -1,0 +1,38 @@
+import type { LarderFunction } from "./index.js";
+
+/** What a run did. */
+export interface Ended {
+  /** `["12.50 SEK"]`. */
+  saved: string[];
+  transactions: { endUser: string; amount: string; currency: string; memo: string | null }[];
+  events: { type: string; subject: string | null; data: unknown; attributes: Record<string, string> }[];
+  /** State after the run. */
+  state: Record<string, unknown>;
+  answer: string | null;
+  /** Why the function refused the event, or asked to be run again. */
+  rejected: string | null;
+  retry: string | null;
+  /** What the function threw, if that was neither. */
+  error: unknown;
+}
+
+export interface TestEvent {
+  type: string;
+  data?: unknown;
+  id?: string;
+  source?: string;
+  subject?: string;
+  time?: string;
+}
+
+/** Runs a function in a test as Larder would. */
+export class TestRun {
+  /** The run is for this end user. */
+  enrolment(endUser: string, topic: string, settings?: object): this;
+  env(variables: Record<string, string>): this;
+  /** A value that is in state before the run. */
+  state(key: string, value: unknown): this;
+  signing(upstream: string, hmac: (data: Uint8Array) => Uint8Array): this;
+  /** One run. State that it wrote is there in the next one, unless the run failed. */
+  handle(definition: LarderFunction, event: TestEvent): Ended;
+}
