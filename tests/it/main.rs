@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests spawn as they like and ask the real time")]
 
 mod api;
+mod clients;
 mod deployments;
 mod documentation;
 mod egress;

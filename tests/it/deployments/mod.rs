@@ -3,5 +3,6 @@
 mod activation;
 mod archives;
 mod builds;
+pub mod javascript;
 mod toolchains;
 mod uploads;

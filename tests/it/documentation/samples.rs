@@ -8,6 +8,8 @@ use reqwest::Method;
 
 use super::markdown::{Fence, fences, pages};
 
+use crate::deployments::javascript;
+
 /// Samples that nothing can check: page, first line, reason. Everything else is checked by the kind of its fence.
 const UNCHECKED: [(&str, &str, &str); 6] = [
     ("README.md", "http ──────┐", "a picture"),
@@ -33,12 +35,13 @@ fn of(language: &str, target: &str) -> Vec<Fence> {
     found
 }
 
-/// `sh` · `toml larder.toml` · `toml larder-server.toml` · `json METHOD /v1/PATH` · `rust FILE` · `wit` · `sql`
+/// `sh` · `toml larder.toml` · `toml larder-server.toml` · `json METHOD /v1/PATH` · `rust FILE` · `ts FILE` · `wit` · `sql`
 fn is_checked(fence: &Fence) -> bool {
     match (fence.language(), fence.target()) {
         ("sh" | "wit" | "sql", "") | ("toml", "larder.toml" | "larder-server.toml") => true,
         ("json", target) => target.contains(" /v1/"),
         ("rust", target) => target.ends_with(".rs"),
+        ("ts", target) => ["src/index.ts", "test/index.test.ts"].contains(&target),
         _ => false,
     }
 }
@@ -83,6 +86,23 @@ async fn manifests_can_be_deployed() {
         std::fs::write(folder.join("larder.toml"), manifest).unwrap();
         let (code, out, err) = larder.cli(&folder, &["deploy"]).await;
         assert_eq!(code, 0, "{}: {out}{err}", fence.place());
+    }
+}
+
+/// In a project: its tests run, and it is built.
+#[tokio::test(flavor = "multi_thread")]
+async fn typescript_samples_are_built() {
+    if !javascript::has_node() {
+        return;
+    }
+    let larder = Larder::start_on(Backend::Embedded).await;
+    let project = javascript::new(&larder, "ts").await;
+    for fence in of("ts", "*") {
+        std::fs::write(project.join(fence.target()), &fence.text).unwrap();
+    }
+    for command in ["test", "build"] {
+        let (code, out, err) = larder.cli(&project, &[command]).await;
+        assert_eq!(code, 0, "larder {command}: {out}{err}");
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::architecture::{files, read};
 
 /// Statements across partners.
-const ACROSS: [(&str, &str); 29] = [
+const ACROSS: [(&str, &str); 28] = [
     ("administrator_roles", "an administrator may have several partners"),
     ("all_feeds", "metrics of all feeds, for the operator"),
     ("all_functions_with_grants", "an upstream of the operator concerns the grants of all partners"),

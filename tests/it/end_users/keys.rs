@@ -51,8 +51,7 @@ both!(the_last_good_keys_are_used_while_the_issuer_is_away, async |on| {
     let check = other.post("/identity/checks", json!({ "token": token })).await.is(200);
     assert!(check["reason"].as_str().unwrap().contains("could not be fetched"), "{check}");
     issuer.serve();
-    larder_tests::eventually("keys", async || (me().await.status == 200).then_some(()))
-    .await;
+    larder_tests::eventually("keys", async || (me().await.status == 200).then_some(())).await;
 });
 
 both!(unknown_keys_are_looked_for_once_in_a_while, async |on| {

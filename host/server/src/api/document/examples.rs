@@ -41,6 +41,14 @@ pub fn body(operation: &str) -> Option<Value> {
         "checkToken" => json!({ "token": "eyJ0eXAiOiJKV1QifQ.e30.c2ln" }),
         "joinSavehack" => json!({ "functionId": "round-up", "settings": { "to": "20.00" } }),
         "updateMyEnrolment" => json!({ "status": "paused" }),
+        "createFunctionRule" => json!({ "domain": "round-up.functions.localhost", "functionId": "round-up" }),
+        "createAdministrator" => json!({
+            "email": "anna@bank.example", "name": "Anna", "password": "correct horse battery", "roles": []
+        }),
+        "updateAdministrator" => json!({ "name": "Anna B" }),
+        "createEmailPasswordSession" => json!({ "email": "anna@bank.example", "password": "correct horse battery" }),
+        "updatePassword" => json!({ "oldPassword": "correct horse battery", "password": "battery horse correct" }),
+        "createProject" => json!({ "projectId": "acme", "name": "Acme Bank" }),
         "createPartner" => json!({ "partnerId": "acme", "name": "Acme Bank" }),
         "updatePartner" => json!({ "name": "Acme Bank" }),
         "createKey" => json!({ "name": "backend", "scopes": ["functions.read", "events.write"] }),

@@ -1,0 +1,3 @@
+//! The clients of the replaced platform, unmodified, as their package registries have them.
+
+mod cli;
