@@ -5,7 +5,7 @@ CARGO ?= cargo
 # For the tests always the whole workspace: dependencies then have the same features every time.
 BUILD = $(CARGO) build --workspace --bins
 # What `make run` and `make demo` run, and nothing else: no tests, no benchmarks, no crash points.
-EXAMPLES = -p hello-http -p payday -p round-up -p save-league
+EXAMPLES = -p hello-http -p payday -p round-up -p save-league -p savings-app
 BUILD_DEMO = $(CARGO) build -p larder -p larder-demo -p aggregator --bins \
 	&& $(CARGO) build --release --target wasm32-wasip2 $(EXAMPLES)
 TARGET = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')

@@ -7,6 +7,7 @@ mod clients;
 mod deployments;
 mod documentation;
 mod egress;
+mod end_users;
 mod events;
 mod grants;
 mod money;

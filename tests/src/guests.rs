@@ -8,7 +8,7 @@ use crate::process::workspace;
 
 /// Every example that is a function; naming one that does not exist fails the tests. The other one is
 /// [`Aggregator`](crate::Aggregator).
-pub const EXAMPLES: [&str; 4] = ["hello-http", "round-up", "save-league", "payday"];
+pub const EXAMPLES: [&str; 5] = ["hello-http", "round-up", "save-league", "payday", "savings-app"];
 
 /// Guests that only tests and benchmarks run.
 const TEST_GUESTS: [&str; 8] = ["caller", "greedy", "hostile", "mirror", "probe", "raw-hello", "signer", "wstd-hello"];

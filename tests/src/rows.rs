@@ -47,6 +47,7 @@ pub fn enrolment(clock: &Clock, (partner, function): &Of, end_user: &str) -> Enr
         topic: "all".into(),
         settings: "{}".into(),
         status: EnrolmentStatus::Active,
+        paused_by: None,
         created_at_ms: clock.now_ms(),
         updated_at_ms: clock.now_ms(),
     }

@@ -6,12 +6,13 @@
 //! * `POST /goals`: something happens: one more item. With `--push` it is told to a webhook too.
 //! * `PUT /behaviour`: from now on it behaves like this, see [`Behaviour`]; `GET` tells that and what it was asked.
 //!
-//! Every request needs `Authorization: Bearer KEY`.
+//! Every request needs `Authorization: Bearer KEY`, but those to the identity provider beside it ([`sign_in`]).
 
 #![allow(clippy::disallowed_methods, reason = "a server beside Larder: it has a clock and tasks of its own")]
 
 mod league;
 mod push;
+mod sign_in;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -143,6 +144,7 @@ async fn main() -> anyhow::Result<()> {
         .layer(middleware::from_fn_with_state(server.clone(), authorise))
         .with_state(server);
     let listener = tokio::net::TcpListener::bind(arguments.listen).await?;
+    let router = router.merge(sign_in::router(listener.local_addr()?)?);
     println!("aggregator serves http://{}", listener.local_addr()?);
     Ok(axum::serve(listener, router).await?)
 }

@@ -24,6 +24,7 @@ mod fanouts;
 mod feeds;
 mod functions;
 mod grants;
+mod identity;
 mod input;
 mod invoke;
 mod javascript;
@@ -99,6 +100,9 @@ pub enum Command {
     /// Outside services that functions can be granted
     #[command(subcommand)]
     Upstream(upstreams::Command),
+    /// Whose tokens name the partner's end users: show, set, check, delete
+    #[command(subcommand)]
+    Identity(identity::Command),
     /// Partners of this installation: create, update, show, list (needs the operator key)
     #[command(subcommand)]
     Partner(operator::PartnerCommand),
@@ -157,6 +161,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<()> {
         Command::Fanouts(command) => fanouts::run(command, session).await,
         Command::Transactions(args) => transactions::run(&args, session).await,
         Command::Upstream(command) => upstreams::run(command, session).await,
+        Command::Identity(command) => identity::run(command, session).await,
         Command::Partner(command) => operator::run_partner(command, session).await,
         Command::Key(command) => operator::run_key(command, session).await,
         Command::Administrators(command) => administrators::run(command, session).await,

@@ -10,6 +10,11 @@ words! {
     EnrolmentStatus { Active = "active", Paused = "paused", }
 }
 
+words! {
+    /// Who has paused an enrolment. What the partner has paused, its end user cannot resume.
+    PausedBy { Partner = "partner", EndUser = "self", }
+}
+
 /// An end user's part in a function.
 #[derive(Clone, Debug)]
 pub struct Enrolment {
@@ -22,6 +27,8 @@ pub struct Enrolment {
     /// A JSON object as text.
     pub settings: String,
     pub status: EnrolmentStatus,
+    /// Of a paused one.
+    pub paused_by: Option<PausedBy>,
     pub created_at_ms: Millis,
     pub updated_at_ms: Millis,
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::grants::Grants;
 use crate::ids::{DeploymentId, FunctionId, PartnerId};
 use crate::limits::Limits;
+use crate::settings_schema::SettingsSchema;
 use crate::time::Millis;
 use crate::words::words;
 
@@ -26,6 +27,86 @@ words! {
         /// Those whose topic equals the event's subject.
         Subject = "subject",
         All = "all",
+    }
+}
+
+words! {
+    /// Who may enrol end users in a function.
+    EnrolBy {
+        /// The partner, by a key.
+        Partner = "partner",
+        /// End users themselves, too.
+        EndUsers = "self",
+    }
+}
+
+/// How end users come to take part in a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enrolling {
+    pub by: EnrolBy,
+    /// The topics that end users may choose. `{user}` stands for their id, `*` at the end for anything. None: their id.
+    pub topics: Vec<String>,
+    /// What settings must be, whoever enrols.
+    pub schema: SettingsSchema,
+}
+
+impl Default for Enrolling {
+    fn default() -> Enrolling {
+        Enrolling { by: EnrolBy::Partner, topics: vec![], schema: SettingsSchema::default() }
+    }
+}
+
+impl Enrolling {
+    const USER: &str = "{user}";
+
+    /// May end users join, and change what they have joined?
+    pub fn is_open(&self) -> bool {
+        self.by == EnrolBy::EndUsers
+    }
+
+    /// Is this a text of `topics`?
+    pub fn check_topic(text: &str) -> Result<(), &'static str> {
+        let before = text.strip_suffix('*').unwrap_or(text);
+        if !(1..=255).contains(&text.chars().count()) {
+            return Err("must have 1 to 255 characters");
+        }
+        if before.contains('*') {
+            return Err("may have a * at its end only");
+        }
+        // The id of one end user may begin with that of another.
+        if before != text && before.ends_with(Self::USER) {
+            return Err("must not have a * behind {user}");
+        }
+        crate::text::check(text)
+    }
+
+    /// The topics for this end user, as they are shown.
+    pub fn topics_of(&self, end_user: &str) -> Vec<String> {
+        match &self.topics[..] {
+            [] => vec![end_user.to_owned()],
+            topics => topics.iter().map(|topic| topic.replace(Self::USER, end_user)).collect(),
+        }
+    }
+
+    /// The topic under which this end user joins: the chosen one, if they may, or the only one that there is.
+    pub fn topic(&self, end_user: &str, chosen: Option<String>) -> Result<String, String> {
+        let own = [Self::USER.to_owned()];
+        let topics = if self.topics.is_empty() { &own[..] } else { &self.topics };
+        let may = |chosen: &str| {
+            topics.iter().any(|topic| match topic.strip_suffix('*') {
+                Some(before) => chosen.starts_with(&before.replace(Self::USER, end_user)),
+                None => *chosen == topic.replace(Self::USER, end_user),
+            })
+        };
+        match (chosen, topics) {
+            (None, [only]) if !only.ends_with('*') => Ok(only.replace(Self::USER, end_user)),
+            (Some(chosen), _) if may(&chosen) => Ok(chosen),
+            (chosen, _) => {
+                let all = self.topics_of(end_user).join(", ");
+                let what = if chosen.is_some() { "must be" } else { "is required:" };
+                Err(format!("{what} one of {all}"))
+            }
+        }
     }
 }
 
@@ -57,6 +138,7 @@ pub struct Function {
     /// Path prefixes that the web endpoint serves from this function.
     pub routes: Vec<String>,
     pub limits: LimitSettings,
+    pub enrolling: Enrolling,
     /// In force: those of the active deployment, as approved.
     pub grants: Grants,
     /// The active deployment.
@@ -89,6 +171,7 @@ impl Function {
             topics: Topics::Subject,
             routes: vec![],
             limits: LimitSettings::default(),
+            enrolling: Enrolling::default(),
             grants: Grants::default(),
             deployment: None,
             created_at_ms: now,
@@ -186,6 +269,17 @@ pub struct FunctionSettings {
     /// All of them at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitSettings>,
+    /// Who may execute it by a token or without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execute: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub enrol: Option<EnrolBy>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrol_topics: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub settings_schema: Option<SettingsSchema>,
 }
 
 impl FunctionSettings {
@@ -206,5 +300,46 @@ impl FunctionSettings {
         put(&mut function.enabled, self.enabled.as_ref());
         put(&mut function.logging, self.logging.as_ref());
         put(&mut function.limits, self.limits.as_ref());
+        put(&mut function.execute, self.execute.as_ref());
+        put(&mut function.enrolling.by, self.enrol.as_ref());
+        put(&mut function.enrolling.topics, self.enrol_topics.as_ref());
+        put(&mut function.enrolling.schema, self.settings_schema.as_ref());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn end_users_choose_among_the_topics_that_are_theirs() {
+        let of = |topics: &[&str]| Enrolling {
+            topics: topics.iter().map(|t| (*t).to_owned()).collect(),
+            ..Enrolling::default()
+        };
+        let topic = |topics: &[&str], chosen: Option<&str>| of(topics).topic("anna", chosen.map(str::to_owned)).ok();
+        for (topics, chosen, found) in [
+            (&[][..], None, Some("anna")),
+            (&[], Some("anna"), Some("anna")),
+            (&[], Some("bo"), None),
+            (&["card-{user}"], None, Some("card-anna")),
+            (&["card-{user}"], Some("card-bo"), None),
+            (&["team:*"], None, None),
+            (&["team:*"], Some("team:AIK"), Some("team:AIK")),
+            (&["team:*"], Some("card-bo"), None),
+            (&["a", "b"], Some("b"), Some("b")),
+            (&["a", "b"], None, None),
+            (&["{user}/*"], Some("anna/x"), Some("anna/x")),
+            (&["{user}/*"], Some("annabel/x"), None),
+        ] {
+            assert_eq!(topic(topics, chosen).as_deref(), found, "{topics:?} {chosen:?}");
+        }
+        // An id that looks like a pattern is none.
+        assert!(of(&[]).topic("*", Some("anyone".into())).is_err());
+        for (text, fine) in
+            [("a", true), ("{user}", true), ("a*", true), ("*", true), ("", false), ("a*b", false), ("x{user}*", false)]
+        {
+            assert_eq!(Enrolling::check_topic(text).is_ok(), fine, "{text}");
+        }
     }
 }

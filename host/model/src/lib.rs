@@ -1,11 +1,11 @@
 //! The plain types and rules of Larder, without I/O: no tokio, SQL, network or WebAssembly.
 //!
 //! * Entities as they are stored: [`partners`], [`functions`], [`deployments`], [`executions`], [`enrolments`], [`events`],
-//!   [`fanouts`], [`transactions`], [`variables`], [`feeds`], [`rules`], [`webhooks`], [`upstreams`] with their [`breakers`]; their [`ids`];
-//!   their keys ([`trigger_key`]). [`run_keys`]. [`administrators`] and their
-//!   sessions.
+//!   [`fanouts`], [`transactions`], [`variables`], [`feeds`], [`rules`], [`webhooks`], [`upstreams`] with their [`breakers`],
+//!   [`identities`]; their [`ids`]; their keys ([`trigger_key`]). [`run_keys`]. [`administrators`] and their sessions.
 //! * What a run may do and did: [`grants`], [`limits`], [`state`], [`outgoing`], [`outcome`], [`retries`], [`amount`].
-//! * Formats: [`cloudevents`], [`attributes`], [`feed_mapping`], [`cron`] with [`zones`], [`fields`], [`text`].
+//! * Formats: [`cloudevents`], [`attributes`], [`feed_mapping`], [`cron`] with [`zones`], [`fields`], [`text`], [`strict_json`],
+//!   [`settings_schema`].
 //! * The network as text: [`net`]. The operator's [`settings`]. The [`time`]. The rule of sharing: [`share`].
 
 pub mod administrators;
@@ -25,6 +25,7 @@ pub mod feeds;
 pub mod fields;
 pub mod functions;
 pub mod grants;
+pub mod identities;
 pub mod ids;
 mod json;
 pub mod limits;
@@ -36,8 +37,10 @@ pub mod retries;
 pub mod rules;
 pub mod run_keys;
 pub mod settings;
+pub mod settings_schema;
 pub mod share;
 pub mod state;
+pub mod strict_json;
 pub mod text;
 pub mod time;
 pub mod transactions;
@@ -54,15 +57,16 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub use amount::{Amount, Currency};
 pub use artifact::{Digest, Exports};
 pub use deployments::{Approval, BuildStatus, Deployment, SourceFormat};
-pub use enrolments::{Enrolment, EnrolmentStatus};
+pub use enrolments::{Enrolment, EnrolmentStatus, PausedBy};
 pub use events::{Event, StoredEvent};
 pub use executions::{Execution, ExecutionStatus, RequestRecord, Trigger};
 pub use fanouts::{Fanout, FanoutStatus};
 pub use feeds::{Feed, FeedSettings, Progress};
-pub use functions::{Function, FunctionSettings, LimitSettings, Per, Topics};
+pub use functions::{EnrolBy, Enrolling, Function, FunctionSettings, LimitSettings, Per, Topics};
 pub use grants::{
     GrantChange, GrantChangeKind, Grants, HttpGrant, Period, Scheme, TransactionGrant, TransactionGrants,
 };
+pub use identities::{EndUser, Identity, IdentitySettings};
 pub use json::json;
 pub use limits::{Exceeded, LimitKind, Limits, Usage};
 pub use outcome::{Effect, End, Failure, Logs, Outcome};

@@ -4,13 +4,15 @@
 //! few times a second they exchange their counts through Redis ([`share`]). So a call is admitted from memory. Without Redis
 //! each process has its own count.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use larder_model::EndUser;
 use larder_model::time::Millis;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::bodies::Fault;
 use crate::common::Common;
@@ -94,6 +96,74 @@ pub async fn admit_read(common: &Common, tenant: &Tenant) -> Result<OwnedSemapho
     let most = common.settings.server.reads_per_partner as u64;
     let permit = tokio::time::timeout(READ_WAIT, tenant.reads.clone().acquire_owned());
     permit.await.map(|permit| permit.expect("never closed")).map_err(|_| Exceeded::new(Cap::ReadsAtOnce, most, most))
+}
+
+/// Requests of a partner's end users for what is theirs, at once and in this process.
+pub struct EndUsers {
+    all: Arc<Semaphore>,
+    /// Of each end user that has some.
+    each: Mutex<HashMap<String, u32>>,
+}
+
+impl EndUsers {
+    pub fn new(at_once: usize) -> EndUsers {
+        EndUsers { all: Arc::new(Semaphore::new(at_once)), each: Mutex::default() }
+    }
+
+    /// How many of all permits are free.
+    pub fn free(&self) -> usize {
+        self.all.available_permits()
+    }
+
+    /// How many the end user has who has most.
+    pub fn most(&self) -> u32 {
+        self.each().values().copied().max().unwrap_or_default()
+    }
+
+    fn each(&self) -> MutexGuard<'_, HashMap<String, u32>> {
+        self.each.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The permit of one request of an end user, until it is dropped.
+pub struct EndUserPermit {
+    end_users: Arc<EndUsers>,
+    id: String,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for EndUserPermit {
+    fn drop(&mut self) {
+        let mut each = self.end_users.each();
+        if let Some(own) = each.get_mut(&self.id) {
+            *own -= 1;
+            if *own == 0 {
+                each.remove(&self.id);
+            }
+        }
+    }
+}
+
+/// Admits one request of an end user for what is theirs: some at once of each, so that nobody takes the place of others.
+pub async fn admit_end_user(common: &Common, tenant: &Tenant, user: &EndUser) -> Result<EndUserPermit, Exceeded> {
+    let settings = &common.settings.identity;
+    let end_users = tenant.end_users.clone();
+    {
+        let mut each = end_users.each();
+        let own = each.entry(user.id.clone()).or_default();
+        if *own >= settings.requests_per_end_user {
+            let most = settings.requests_per_end_user.into();
+            return Err(Exceeded::new(Cap::EndUserRequests, most, most));
+        }
+        *own += 1;
+    }
+    // From here on, dropping it releases what was counted.
+    let mut permit = EndUserPermit { end_users: end_users.clone(), id: user.id.clone(), _permit: None };
+    let most = settings.requests_per_partner as u64;
+    let wait = tokio::time::timeout(READ_WAIT, end_users.all.clone().acquire_owned());
+    let all = wait.await.map_err(|_| Exceeded::new(Cap::EndUsersRequests, most, most))?;
+    permit._permit = Some(all.expect("never closed"));
+    Ok(permit)
 }
 
 /// Exchanges counts with the other processes until this one drains.

@@ -14,6 +14,7 @@ use larder_store::Store;
 use crate::bodies::Bodies;
 use crate::directory::Directory;
 use crate::jobs::fairness::Fairness;
+use crate::rates::Rates;
 
 /// Whose something is: a partner's or, with `None`, the operator's.
 pub type Owner = Option<PartnerId>;
@@ -30,6 +31,7 @@ pub struct Parts {
     pub directory: Directory,
     pub signals: Signals,
     pub fairness: Fairness,
+    pub rates: Rates,
     pub bodies: Bodies,
     pub life: Lifecycle,
     /// The id under which this process holds leases.

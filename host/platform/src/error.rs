@@ -68,6 +68,10 @@ pub enum Error {
     PartnerAtFunctionsDomain,
     #[error("This end user is already enrolled in this function with this topic")]
     EnrolmentExists,
+    #[error("End users do not join or change this themselves: the project does")]
+    EnrolmentNotOpen,
+    #[error("The project has paused this enrolment: only it can resume or end it")]
+    EnrolmentPaused,
 
     /// The fan-out is not in a status from which this can be done.
     #[error("{0}")]

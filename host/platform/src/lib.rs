@@ -1,10 +1,10 @@
 //! The application layer: what Larder does, without HTTP servers and command lines.
 //!
-//! * [`directory`]: an in-memory snapshot of the tenants. [`admission`], [`backlog`], [`stored`], [`bodies`], [`uploads`] and
+//! * [`directory`]: an in-memory snapshot of the tenants. [`admission`], [`backlog`], [`stored`], [`rates`], [`bodies`], [`uploads`] and
 //!   [`idempotency_keys`] enforce each tenant's limits, which [`quotas`] lists.
 //! * Services, each the only place that changes the state of its subject: [`partners`], [`keys`], [`functions`], [`deployments`],
 //!   [`grants`], [`variables`], [`enrolments`], [`upstreams`], [`feeds`], [`events`], [`executions`], [`fanouts`], [`dead_letters`],
-//!   [`rules`], [`webhooks`], [`administrators`], [`key_rotation`]. A service checks
+//!   [`rules`], [`webhooks`], [`administrators`], [`identity`], [`key_rotation`]. A service checks
 //!   the change against the state, stores it, and notifies whom it concerns before it returns. It refuses by [`Error`].
 //! * [`execution`]: the one way to run a function. [`run_keys`]: by which it calls the API meanwhile. [`ledger`]: the only writer of outcomes.
 //! * [`jobs`]: background jobs, one file per kind.
@@ -30,6 +30,7 @@ pub mod feeds;
 pub mod functions;
 pub mod grants;
 pub mod idempotency_keys;
+pub mod identity;
 pub mod jobs;
 pub mod key_rotation;
 pub mod keys;
@@ -38,6 +39,7 @@ pub mod needs;
 pub mod objects;
 pub mod partners;
 pub mod quotas;
+pub mod rates;
 pub mod rules;
 pub mod run_keys;
 pub mod standard_webhooks;

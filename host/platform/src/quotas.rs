@@ -53,6 +53,12 @@ caps! {
     CallsAtOnce = "server.calls_per_partner", "calls in progress", Later;
     /// Of the API, at once, in this process.
     ReadsAtOnce = "server.reads_per_partner", "reads in progress", Later;
+    /// Of a burst, as far as this process knows.
+    Requests = "rates.per_partner", "requests of a burst", Later;
+    /// At once, in this process: of all end users of the partner for what is theirs.
+    EndUsersRequests = "identity.requests_per_partner", "requests of end users in progress", Later;
+    /// At once, in this process: the most that one end user may have.
+    EndUserRequests = "identity.requests_per_end_user", "requests of one end user in progress", Later;
     /// Over all processes.
     CallsPerMinute = "server.calls_per_minute", "calls in this minute", Later;
     /// At once, in this process.
@@ -86,6 +92,10 @@ impl Cap {
         match self {
             Cap::CallsAtOnce => settings.server.calls_per_partner as u64,
             Cap::ReadsAtOnce => settings.server.reads_per_partner as u64,
+            Cap::Requests if !settings.rates.enabled => 0,
+            Cap::Requests => settings.rates.per_partner,
+            Cap::EndUsersRequests => settings.identity.requests_per_partner as u64,
+            Cap::EndUserRequests => settings.identity.requests_per_end_user.into(),
             Cap::CallsPerMinute => settings.server.calls_per_minute,
             Cap::GuestMemory => settings.runtime.memory_bytes_per_partner,
             Cap::Uploads => settings.build.uploads_per_partner,
@@ -111,6 +121,9 @@ impl Cap {
                 let free = tenant.permits.available_permits() as u64;
                 self.limit(&common.settings).saturating_sub(free)
             }
+            Cap::Requests => common.rates.taken(&tenant.rate),
+            Cap::EndUsersRequests => self.limit(&common.settings).saturating_sub(tenant.end_users.free() as u64),
+            Cap::EndUserRequests => tenant.end_users.most().into(),
             Cap::GuestMemory => tenant.memory_reserved(),
             Cap::Uploads => tenant.uploads.count(),
             Cap::UploadBytes => tenant.uploads.bytes(),

@@ -9,6 +9,7 @@ use larder_platform::administrators::Administration;
 use larder_platform::common::{Common, Sealer};
 use larder_platform::execution::Executor;
 use larder_platform::idempotency_keys::Idempotency;
+use larder_platform::identity::Identities;
 use larder_platform::objects::Objects;
 use larder_platform::uploads::Staging;
 
@@ -23,6 +24,7 @@ pub struct Parts {
     pub executor: Executor,
     pub sealer: Sealer,
     pub idempotency: Idempotency,
+    pub identities: Identities,
     pub staging: Staging,
     pub administration: Administration,
     pub sockets: Sockets,
@@ -52,6 +54,7 @@ parts! {
     Common: common;
     Executor: executor;
     Idempotency: idempotency;
+    Identities: identities;
     Objects: objects;
     Sealer: sealer;
     Staging: staging;

@@ -3,11 +3,13 @@
 //! [`Caller`], [`Operator`], [`Author`] and [`Person`] are extractors. A handler that takes one cannot be reached without valid
 //! credentials. What makes a key valid is in [`larder_platform::keys`] and [`larder_platform::run_keys`].
 
+use std::str::Utf8Error;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method, header};
+use larder_model::EndUser;
 use larder_model::ids::{KeyId, PartnerId};
 use larder_model::time::Clock;
 use larder_platform::administrators::{self, SignedIn};
@@ -15,7 +17,9 @@ use larder_platform::admission;
 use larder_platform::bodies::Account;
 use larder_platform::common::Owner;
 use larder_platform::directory::Tenant;
-use larder_platform::keys::{self, Denied, KeyText};
+use larder_platform::identity::{self, Denied, IdentityView};
+use larder_platform::keys::{self, KeyText};
+use larder_platform::rates::Of;
 use larder_platform::run_keys;
 use larder_store::Changer;
 use larder_wire::scopes::Scope;
@@ -26,16 +30,19 @@ use crate::problem::{Kind, Problem};
 use crate::routing::{Endpoint, PARTNER_HEADERS};
 
 const KEY_HEADER: &str = "x-appwrite-key";
+const TOKEN_HEADER: &str = "x-appwrite-jwt";
 /// Below this path, operations are the operator's.
 pub const OPERATORS: &str = "/v1/operator/";
 
 /// The caller of a partner's API: a key of the partner, a function by the key of its run, an administrator of the partner who
-/// has signed in, or a guest.
+/// has signed in, an end user, or a guest.
 pub struct Caller {
     pub partner: PartnerId,
     pub tenant: Arc<Tenant>,
     /// Who it is in the history of changes: a key, or `run-…` and `admin-…`. `None`: a guest.
     pub key: Option<KeyId>,
+    /// The end user that a token names, if there is no key.
+    pub user: Option<EndUser>,
     /// A guest has none.
     scopes: Vec<String>,
     /// Of a read: held until its handler returns.
@@ -68,6 +75,7 @@ impl Caller {
         !self.is_guest() && (scope == Scope::HealthRead || named())
     }
 
+    /// Without a key. An end user is one, too, and may have a token.
     pub fn is_guest(&self) -> bool {
         self.key.is_none()
     }
@@ -112,11 +120,19 @@ impl FromRequestParts<App> for Caller {
         if let Some(account) = parts.extensions.get::<Account>() {
             account.belongs_to(&tenant.bodies, key.is_some());
         }
+        app.rates.take_partner(&tenant.rate, partner.as_str()).await?;
+        if let Some(key) = &key {
+            app.rates.take(Of::Key, &[partner.as_str(), key.as_str()]).await?;
+        }
+        let user = match (&key, &tenant.identity) {
+            (None, Some(identity)) => end_user(app, identity, &parts.headers).await?,
+            _ => None,
+        };
         let permit = match parts.method {
             Method::GET | Method::HEAD => Some(admission::admit_read(app, &tenant).await?),
             _ => None,
         };
-        Ok(Caller { partner, tenant, key, scopes: scopes.unwrap_or_default(), _permit: permit })
+        Ok(Caller { partner, tenant, key, user, scopes: scopes.unwrap_or_default(), _permit: permit })
     }
 }
 
@@ -209,8 +225,35 @@ fn key_text(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     match headers.get(KEY_HEADER).map(|text| text.to_str()) {
         None | Some(Ok("")) => Ok(None),
         Some(Ok(text)) => Ok(Some(text)),
-        Some(Err(_)) => Err(Denied::Unknown.into()),
+        Some(Err(_)) => Err(keys::Denied::Unknown.into()),
     }
+}
+
+/// The end user that the token of a request names; `None` without a token. The token is in `Authorization: Bearer`, or where
+/// clients of the replaced platform put it.
+pub async fn end_user(app: &App, identity: &IdentityView, headers: &HeaderMap) -> Result<Option<EndUser>, Problem> {
+    let token = match token(headers) {
+        Some(token) => token?,
+        None => return Ok(None),
+    };
+    let user = identity::authenticate(&app.identities, identity, token).await?;
+    app.rates.take(Of::EndUser, &[identity.identity.partner.as_str(), &user.id]).await?;
+    Ok(Some(user))
+}
+
+/// Other schemes of `Authorization` are the function's own matter.
+pub fn token(headers: &HeaderMap) -> Option<Result<&str, Denied>> {
+    fn bearer(value: &HeaderValue) -> Option<Result<&str, Utf8Error>> {
+        let (scheme, rest) = value.as_bytes().split_at_checked(6)?;
+        let is_bearer = scheme.eq_ignore_ascii_case(b"bearer") && rest.first().is_none_or(|byte| *byte == b' ');
+        is_bearer.then_some(std::str::from_utf8(rest).map(str::trim))
+    }
+    let tokens = headers.get_all(header::AUTHORIZATION).iter().filter_map(bearer);
+    let jwts = headers.get_all(TOKEN_HEADER).iter().filter(|value| !value.is_empty());
+    let mut all = tokens.chain(jwts.map(|value| std::str::from_utf8(value.as_bytes())));
+    let first = all.next()?;
+    // Two programs might take different ones of several.
+    Some(if all.next().is_some() { Err(Denied::Token) } else { first.map_err(|_| Denied::Token) })
 }
 
 /// The cookie of a session. Functions never see it (`web/head`).

@@ -4,7 +4,8 @@
 //!   client may send, how slowly, and how many connections it may have.
 //! * [`routing`]: the Host header → partner and endpoint. [`proxies`]: the client behind a proxy.
 //! * [`auth`]: credentials → caller. [`problem`]: errors → HTTP.
-//! * [`api`]: the management API, one file per resource. [`web`]: end users' requests to HTTP functions.
+//! * [`api`]: the management API, one file per resource. [`web`]: end users' requests to HTTP functions. [`me`]: end users'
+//!   requests for what is theirs.
 
 mod addresses;
 pub mod api;
@@ -12,6 +13,7 @@ pub mod app;
 pub mod auth;
 mod client_body;
 pub mod listener;
+mod me;
 pub mod problem;
 pub mod proxies;
 mod request_head;

@@ -17,11 +17,10 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use larder_model::settings::Server;
 use larder_platform::bodies::AnswerBody;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::Instant;
 use tower::ServiceExt;
 
@@ -31,7 +30,7 @@ use crate::client_body::{BodyLimits, ClientBody};
 use crate::problem::{Kind, Problem};
 use crate::routing::{self, Endpoint, NoEndpoint};
 use crate::write_timeout::{self, Deadline, WriteTimeout};
-use crate::{api, proxies, request_head, web};
+use crate::{api, me, proxies, request_head, web};
 
 /// Headers of one request: number and bytes.
 const HEADERS_MAX: usize = 100;
@@ -75,7 +74,7 @@ async fn accept(app: App, listener: TcpListener, router: Router, root: Arc<str>)
     let settings = &app.settings.server;
     let connections = Arc::new(Semaphore::new(settings.connections_max));
     let addresses = Addresses::new(settings.connections_per_address, settings.proxies.clone());
-    let graceful = GracefulShutdown::new();
+    let (close, closing_connections) = watch::channel(false);
     // HTTP/1.1 only: detecting HTTP/2 would wait for the first bytes without a deadline.
     let mut server = http1::Builder::new();
     server
@@ -123,9 +122,18 @@ async fn accept(app: App, listener: TcpListener, router: Router, root: Arc<str>)
                 async move { Ok::<_, Infallible>(dispatch(&app, router, &root, peer, deadline, request).await) }
             })
         };
-        let connection = graceful.watch(server.serve_connection(TokioIo::new(stream), service).with_upgrades());
+        let connection = server.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        let mut closing = closing_connections.clone();
         app.life.spawn_work("connection", async move {
-            if let Err(err) = connection.await {
+            let mut connection = std::pin::pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = async { drop(closing.wait_for(|closing| *closing).await) } => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(err) = ended {
                 tracing::debug!(error = %err, %peer, "a connection broke");
                 // A malformed head is answered at once, and its client may still be sending a body.
                 if err.is_parse()
@@ -138,7 +146,9 @@ async fn accept(app: App, listener: TcpListener, router: Router, root: Arc<str>)
         });
     }
     drop(listener);
-    graceful.shutdown().await;
+    let _ = close.send(true);
+    // Each connection holds a permit to its end.
+    let _ = connections.acquire_many(settings.connections_max.try_into().unwrap_or(u32::MAX)).await;
 }
 
 /// Routes a request to its endpoint, by the Host header.
@@ -157,9 +167,14 @@ async fn dispatch(
     let limits = BodyLimits::of(&app.settings.server);
     let peer = proxies::client(&app.settings.server.proxies, peer, &mut head.headers);
     let (body, mut unread) = ClientBody::new(body, &head.headers, limits, account.clone());
-    let mut request = Request::from_parts(head, body);
+    let request = Request::from_parts(head, body);
     let mut is_web = false;
     let mut is_refused = checked.is_err();
+    let limited = match &checked {
+        Ok(()) => app.rates.take_address(peer.ip()).await,
+        Err(_) => Ok(()),
+    };
+    let checked = checked.and_then(|()| limited.map_err(Problem::from));
     let functions = &app.settings.server.functions_domain;
     let is_socket = request_head::is_websocket(request.headers());
     let mut response = match checked.map(|()| routing::endpoint(root, functions, request.uri(), request.headers())) {
@@ -179,30 +194,23 @@ async fn dispatch(
             is_web = true;
             let named = routing::PARTNER_HEADERS.iter().any(|name| request.headers().contains_key(*name));
             let bare = || if named { None } else { app.settings.server.bare_partner.parse().ok() };
-            web::serve(app, web::At::Partner(partner.or_else(bare)), peer, request).await
+            let partner = partner.or_else(bare);
+            if me::is_reserved(request.uri().path()) {
+                in_a_task(app, Endpoint::Web(partner), peer, request, |app, request| me::serve(app, router, request))
+                    .await
+            } else {
+                web::serve(app, web::At::Partner(partner), peer, request).await
+            }
         }
         Ok(Ok(Endpoint::Function(domain))) => {
             is_web = true;
             web::serve(app, web::At::Domain(domain), peer, request).await
         }
         Ok(Ok(endpoint @ Endpoint::Api(_))) => {
-            request.extensions_mut().insert(endpoint);
-            request.extensions_mut().insert(peer);
-            request.extensions_mut().insert(account.clone());
-            let held = account.clone();
-            let request = request.map(axum::body::Body::new);
-            // In a task of its own: a change that has begun is finished even if the client disconnects.
-            let (sender, receiver) = oneshot::channel();
-            app.life.spawn_work("API request", async move {
-                let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
-                // The part of the body that was read is charged until here.
-                drop(held);
-                let _ = sender.send(response);
-            });
-            match receiver.await {
-                Ok(response) => response.map(|body| body.map_err(Into::into).boxed_unsync()),
-                Err(_) => web::refuse(Problem::unavailable("an API request was aborted")),
-            }
+            in_a_task(app, endpoint, peer, request, |_, request| async move {
+                router.oneshot(request).await.unwrap_or_else(|never| match never {})
+            })
+            .await
         }
         Ok(Err(no_endpoint)) => {
             drop(request);
@@ -240,6 +248,32 @@ async fn dispatch(
 fn not_a_socket(is_refused: &mut bool) -> Response<AnswerBody> {
     *is_refused = true;
     web::refuse(Problem::new(Kind::NotOffered, "WebSocket is not served here"))
+}
+
+/// Answers in a task of its own: a change that has begun is finished even if the client disconnects.
+async fn in_a_task<F: Future<Output = Response<axum::body::Body>> + Send>(
+    app: &App,
+    endpoint: Endpoint,
+    peer: SocketAddr,
+    mut request: Request<ClientBody>,
+    answer: impl FnOnce(App, Request<axum::body::Body>) -> F + Send + 'static,
+) -> Response<AnswerBody> {
+    let account = request.body().account().clone();
+    request.extensions_mut().insert(endpoint);
+    request.extensions_mut().insert(peer);
+    request.extensions_mut().insert(account.clone());
+    let (own, request) = (app.clone(), request.map(axum::body::Body::new));
+    let (sender, receiver) = oneshot::channel();
+    app.life.spawn_work("API request", async move {
+        let response = answer(own, request).await;
+        // The part of the body that was read is charged until here.
+        drop(account);
+        let _ = sender.send(response);
+    });
+    match receiver.await {
+        Ok(response) => response.map(|body| body.map_err(Into::into).boxed_unsync()),
+        Err(_) => web::refuse(Problem::unavailable("an API request was aborted")),
+    }
 }
 
 fn start_internal(app: &App, listener: TcpListener, metrics: Metrics) {

@@ -8,7 +8,8 @@ use axum::response::{IntoResponse, Response};
 use larder_model::ids::ExecutionId;
 use larder_platform::bodies::Fault;
 use larder_platform::quotas::{Exceeded, Refused};
-use larder_platform::{key_rotation, keys, objects, run_keys, uploads};
+use larder_platform::rates::Limited;
+use larder_platform::{identity, key_rotation, keys, objects, run_keys, uploads};
 use larder_wire::FORMAT_VERSION;
 use larder_wire::problem::Error;
 pub use larder_wire::problem::Kind;
@@ -26,12 +27,20 @@ pub struct Problem {
     pub retry_after_s: Option<u32>,
     /// The execution that it is about, for the caller to look up.
     pub execution: Option<ExecutionId>,
+    /// The rate that was exceeded.
+    pub rate: Option<Limited>,
 }
 
 impl Problem {
     pub fn new(kind: Kind, message: impl Into<String>) -> Problem {
         let retry = matches!(kind, Kind::IdempotencyInFlight | Kind::TooManyCalls | Kind::Unavailable);
-        Problem { kind, message: message.into(), retry_after_s: retry.then_some(RETRY_AFTER_S), execution: None }
+        Problem {
+            kind,
+            message: message.into(),
+            retry_after_s: retry.then_some(RETRY_AFTER_S),
+            execution: None,
+            rate: None,
+        }
     }
 
     pub fn status(&self) -> StatusCode {
@@ -115,6 +124,8 @@ impl From<larder_platform::Error> for Problem {
             Error::RuleWithoutFunction => Kind::RuleResourceNotFound,
             Error::PartnerAtFunctionsDomain => Kind::ArgumentInvalid,
             Error::EnrolmentExists => Kind::EnrolmentExists,
+            Error::EnrolmentNotOpen => Kind::EnrolmentNotOpen,
+            Error::EnrolmentPaused => Kind::EnrolmentPaused,
             Error::FanoutStatus(_) => Kind::FanoutStatus,
             Error::SecretVariable => Kind::UnsetSecret,
             Error::PushRefused => Kind::SignatureInvalid,
@@ -135,6 +146,23 @@ impl From<keys::Denied> for Problem {
             keys::Denied::OtherKind => Kind::Scope,
             keys::Denied::Unknown => Kind::Unauthorized,
             keys::Denied::Expired => Kind::KeyExpired,
+        };
+        Problem::new(kind, why.to_string())
+    }
+}
+
+impl From<Limited> for Problem {
+    fn from(why: Limited) -> Problem {
+        let problem = Problem::new(Kind::TooManyCalls, why.to_string());
+        Problem { retry_after_s: Some(why.retry_after_s), rate: Some(why), ..problem }
+    }
+}
+
+impl From<identity::Denied> for Problem {
+    fn from(why: identity::Denied) -> Problem {
+        let kind = match why {
+            identity::Denied::Token => Kind::TokenInvalid,
+            identity::Denied::NoKeys => Kind::Unavailable,
         };
         Problem::new(kind, why.to_string())
     }
@@ -162,6 +190,10 @@ impl From<larder_store::Error> for Problem {
                 "fan-out" => Problem::not_found(Kind::FanoutNotFound, "Fan-out"),
                 "feed" => Problem::not_found(Kind::FeedNotFound, "Feed"),
                 "function" => Problem::not_found(Kind::FunctionNotFound, "Function"),
+                "identity" => Problem::new(
+                    Kind::IdentityNotFound,
+                    "The project does not say how its end users prove who they are: set it with PUT /v1/identity",
+                ),
                 "key" => Problem::not_found(Kind::KeyNotFound, "Key"),
                 "rule" => Problem::not_found(Kind::RuleNotFound, "Rule"),
                 "session" => Problem::not_found(Kind::SessionNotFound, "Session"),
@@ -275,6 +307,18 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if let Some(rate) = self.rate {
+            headers.insert("x-ratelimit-limit", HeaderValue::from(rate.burst));
+            headers.insert("x-ratelimit-remaining", HeaderValue::from(0_u32));
+            headers.insert("x-ratelimit-reset", HeaderValue::from(rate.reset_at_s));
+        }
+        // RFC 6750, section 3.
+        let challenge = match self.kind {
+            Kind::TokenInvalid => Some("Bearer error=\"invalid_token\""),
+            Kind::TokenMissing => Some("Bearer"),
+            _ => None,
+        };
+        headers.extend(challenge.map(|text| (header::WWW_AUTHENTICATE, HeaderValue::from_static(text))));
         if let Some(id) = self.execution.and_then(|id| HeaderValue::from_str(id.as_str()).ok()) {
             headers.insert("x-appwrite-execution-id", id);
         }

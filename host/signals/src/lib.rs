@@ -25,7 +25,7 @@ use tokio::sync::{Notify, mpsc};
 use self::redis::Redis;
 use crate::lifecycle::Lifecycle;
 
-pub use self::redis::Error;
+pub use self::redis::{Error, Leased};
 pub use self::tail::{DeploymentNotice, LiveTail, TailEvent, Watch};
 
 /// The kinds of work that a notification announces.
@@ -116,6 +116,16 @@ impl Signals {
     /// Adds to a counter that all processes share and that expires after `ttl`. Returns the sum, or `None` without Redis.
     pub async fn increment(&self, key: &str, by: u64, ttl: Duration) -> Option<u64> {
         self.0.redis.as_ref()?.increment(key, by, ttl).await
+    }
+
+    /// Are counters shared with other processes at this moment?
+    pub fn has_shared(&self) -> bool {
+        self.0.redis.as_ref().is_some_and(Redis::is_up)
+    }
+
+    /// Takes up to `wanted` requests of a rate that all processes share; `None` without Redis.
+    pub async fn take_rate(&self, key: &str, interval_us: i64, burst: i64, wanted: i64) -> Option<Leased> {
+        self.0.redis.as_ref()?.take_rate(key, interval_us, burst, wanted).await
     }
 
     /// Stores a value for all processes until `ttl`. Without Redis it does nothing.

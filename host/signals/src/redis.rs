@@ -17,12 +17,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use fred::clients::{Client, SubscriberClient};
 use fred::prelude::{
-    Builder, ClientLike, Config, EventInterface, KeysInterface, PubsubInterface, ReconnectPolicy, StreamsInterface,
-    Value,
+    Builder, ClientLike, Config, EventInterface, KeysInterface, LuaInterface, PubsubInterface, ReconnectPolicy,
+    StreamsInterface, Value,
 };
 use fred::types::config::{Options, TlsConnector};
 use fred::types::{Expiration, InfoKind};
-use larder_model::ids::{FunctionId, PartnerId};
+use larder_model::ids::PartnerId;
 use larder_model::settings;
 use larder_secrets::read_private;
 use tokio::sync::broadcast::error::RecvError;
@@ -40,6 +40,23 @@ const BLOCK: Duration = Duration::from_secs(2);
 const OLDEST: (u32, u32) = (6, 2);
 /// The shortest and the longest delay between two connection attempts.
 const RECONNECT_MS: (u32, u32) = (100, 3_000);
+/// The generic cell rate algorithm over all processes: the value is the time at which everything that was taken is paid for. Times
+/// are microseconds, which a Lua number tells apart until the year 2255.
+const TAKE_RATE: &str = "
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local interval, burst, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local paid = tonumber(redis.call('GET', KEYS[1]) or '0')
+if paid < now then paid = now end
+local room = math.floor((now + interval * burst - paid) / interval)
+local granted = math.max(0, math.min(wanted, room))
+if granted > 0 then
+  paid = paid + granted * interval
+  redis.call('SET', KEYS[1], string.format('%.0f', paid), 'PX', math.ceil((paid - now) / 1000) + 1000)
+end
+local wait = 0
+if room < 1 then wait = paid + interval - now - interval * burst end
+return {granted, math.max(0, room - granted), wait, paid - now}";
 /// Received messages that wait to be processed.
 const MESSAGES_MAX: usize = 1_024;
 const PAUSE: Duration = Duration::from_millis(200);
@@ -50,6 +67,18 @@ pub enum Error {
     Settings { setting: &'static str, why: String },
     #[error("redis.url: Redis 6.2 or later is needed, this is {0}")]
     TooOld(String),
+}
+
+/// Requests that were taken of a rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leased {
+    pub granted: i64,
+    /// How many more there are.
+    pub left: i64,
+    /// Until there is one again, if none was granted.
+    pub wait_us: i64,
+    /// Until all are there again.
+    pub reset_us: i64,
 }
 
 pub struct Redis {
@@ -196,6 +225,18 @@ impl Redis {
         let sum: i64 = self.client.incr_by(&key, i64::try_from(by).ok()?).await.ok()?;
         let _ = self.client.expire::<(), _>(&key, ttl.as_secs() as i64, None).await;
         u64::try_from(sum).ok()
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.down_since.lock().expect("no panic under the lock").is_none()
+    }
+
+    pub async fn take_rate(&self, key: &str, interval_us: i64, burst: i64, wanted: i64) -> Option<Leased> {
+        self.if_up()?;
+        let key = format!("{}:rate:{key}", self.prefix);
+        let taken: Vec<i64> = self.client.eval(TAKE_RATE, vec![key], vec![interval_us, burst, wanted]).await.ok()?;
+        let [granted, left, wait_us, reset_us] = <[i64; 4]>::try_from(taken).ok()?;
+        Some(Leased { granted, left, wait_us, reset_us })
     }
 
     fn stream(&self, work: Work) -> String {

@@ -37,6 +37,8 @@ pub(super) const SCHEMA: &[(i64, &str)] = &[
     (21, include_str!("schema/0021_ranges.sql")),
     (22, include_str!("schema/0022_packs.sql")),
     (23, include_str!("schema/0023_archives.sql")),
+    (27, include_str!("schema/0027_identities.sql")),
+    (28, include_str!("schema/0028_self_service.sql")),
     (31, include_str!("schema/0031_rules.sql")),
     (32, include_str!("schema/0032_run_keys.sql")),
     (33, include_str!("schema/0033_webhooks.sql")),

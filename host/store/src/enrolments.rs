@@ -2,16 +2,18 @@
 
 use larder_model::ids::{EnrolmentId, FunctionId, PartnerId};
 use larder_model::time::Millis;
-use larder_model::{Enrolment, EnrolmentStatus};
+use larder_model::{Enrolment, EnrolmentStatus, PausedBy};
 
 use crate::db::{Row, Value, by_partner, one_of};
 use crate::listing::{self, Column, Kind, Listing, Page, Source};
 use crate::{Error, Removal, Removed, Result, Store, args, removals};
 
 pub(super) const COLUMNS: &str =
-    "partner_id, id, function_id, end_user, topic, settings, status, created_at_ms, updated_at_ms";
+    "partner_id, id, function_id, end_user, topic, settings, status, paused_by, created_at_ms, updated_at_ms";
 pub(super) const SOURCE: Source =
     Source { name: "enrolments", table: "enrolments", columns: COLUMNS, id: "id", indexed: &[], long: &[] };
+/// Of one end user, by the index `enrolments_by_end_user`.
+pub(super) const MINE: Source = Source { name: "my_enrolments", ..SOURCE };
 
 /// The columns by which lists of enrolments can be filtered.
 pub const FILTERS: &[Column] = &[
@@ -20,6 +22,16 @@ pub const FILTERS: &[Column] = &[
     Column { attribute: "$updatedAt", column: "updated_at_ms", kind: Kind::Time },
     Column { attribute: "functionId", column: "function_id", kind: Kind::Text },
     Column { attribute: "endUser", column: "end_user", kind: Kind::Text },
+    Column { attribute: "topic", column: "topic", kind: Kind::Text },
+    Column { attribute: "status", column: "status", kind: Kind::Text },
+];
+
+/// The same for end users, of their own.
+pub const MY_FILTERS: &[Column] = &[
+    Column { attribute: "$id", column: "id", kind: Kind::Text },
+    Column { attribute: "$createdAt", column: "created_at_ms", kind: Kind::Time },
+    Column { attribute: "$updatedAt", column: "updated_at_ms", kind: Kind::Time },
+    Column { attribute: "functionId", column: "function_id", kind: Kind::Text },
     Column { attribute: "topic", column: "topic", kind: Kind::Text },
     Column { attribute: "status", column: "status", kind: Kind::Text },
 ];
@@ -44,6 +56,7 @@ impl Store {
                         &e.topic,
                         &e.settings,
                         e.status.word(),
+                        e.paused_by.map_or("", PausedBy::word),
                         e.created_at_ms,
                         e.updated_at_ms
                     ];
@@ -53,35 +66,45 @@ impl Store {
             .await
     }
 
-    /// Changes only the given fields, so that a change of settings does not undo a concurrent pause.
+    /// Changes only the given fields, so that a change of settings does not undo a concurrent pause. An end user does not change
+    /// the status of what the partner has paused: `NotFound`.
     pub async fn update_enrolment(
         &self,
         partner: &PartnerId,
         id: &EnrolmentId,
         status: Option<EnrolmentStatus>,
         settings: Option<&str>,
+        by: PausedBy,
         now: Millis,
     ) -> Result<()> {
         const UPDATE: &str = "-- update_enrolment
-            UPDATE enrolments SET status = COALESCE(?, status), settings = COALESCE(?, settings), updated_at_ms = ?
-            WHERE partner_id = ? AND id = ?";
-        let args = args![status.map(EnrolmentStatus::word), settings, now, partner, id];
+            UPDATE enrolments SET paused_by = CASE WHEN ? = 'paused' THEN ? WHEN ? = 'active' THEN '' ELSE paused_by END,
+                status = COALESCE(?, status), settings = COALESCE(?, settings), updated_at_ms = ?
+            WHERE partner_id = ? AND id = ? AND (? = 'partner' OR ? IS NULL OR status = 'active' OR paused_by = 'self')";
+        let (word, by) = (status.map(EnrolmentStatus::word), by.word());
+        let args = args![word, by, word, word, settings, now, partner, id, by, word];
         self.db.run(UPDATE, args).await?.exactly_one("enrolment")
     }
 
     /// Deletes an enrolment. From then on it neither runs nor saves. Its transactions and executions remain; the given
-    /// removal deletes its state.
-    pub async fn delete_enrolment(&self, partner: &PartnerId, id: &EnrolmentId, now: Millis) -> Result<Removal> {
+    /// removal deletes its state. An end user does not delete what the partner has paused: `NotFound`.
+    pub async fn delete_enrolment(
+        &self,
+        partner: &PartnerId,
+        id: &EnrolmentId,
+        by: PausedBy,
+        now: Millis,
+    ) -> Result<Removal> {
         const DELETE: &str = "-- delete_enrolment
-            DELETE FROM enrolments WHERE partner_id = ? AND id = ?";
+            DELETE FROM enrolments WHERE partner_id = ? AND id = ? AND (? = 'partner' OR status = 'active' OR paused_by = 'self')";
         const FUNCTION: &str = "-- function_of_enrolment
             SELECT function_id FROM enrolments WHERE partner_id = ? AND id = ?";
         self.db
-            .tx("delete_enrolment", &(partner, id, now), |tx, (partner, id, now)| {
+            .tx("delete_enrolment", &(partner, id, by.word(), now), |tx, (partner, id, by, now)| {
                 Box::pin(async move {
                     let function = tx.row(FUNCTION, args![*partner, *id]).await?;
                     let function = function.ok_or(Error::NotFound { what: "enrolment" })?;
-                    tx.run(DELETE, args![*partner, *id]).await?.exactly_one("enrolment")?;
+                    tx.run(DELETE, args![*partner, *id, *by]).await?.exactly_one("enrolment")?;
                     let what = Removed::Enrolment(function.id(0, "enrolments.function_id")?, (*id).clone());
                     let removal = Removal { partner: (*partner).clone(), what };
                     removals::mark(tx, &removal, *now).await?;
@@ -92,10 +115,8 @@ impl Store {
     }
 
     pub async fn enrolment(&self, partner: &PartnerId, id: &EnrolmentId) -> Result<Option<Enrolment>> {
-        const FIND: &str = "-- find_enrolment
-            SELECT partner_id, id, function_id, end_user, topic, settings, status, created_at_ms, updated_at_ms
-            FROM enrolments WHERE partner_id = ? AND id = ?";
-        self.db.row(FIND, args![partner, id]).await?.as_ref().map(enrolment).transpose()
+        let sql = format!("-- find_enrolment\n SELECT {COLUMNS} FROM enrolments WHERE partner_id = ? AND id = ?");
+        self.db.row(&sql, args![partner, id]).await?.as_ref().map(enrolment).transpose()
     }
 
     /// Returns those of these enrolments that exist.
@@ -121,6 +142,25 @@ impl Store {
         listing::list(&self.lists, &SOURCE, vec![("partner_id", partner.into())], listing, enrolment).await
     }
 
+    /// The enrolments of one end user.
+    pub async fn list_enrolments_of(
+        &self,
+        partner: &PartnerId,
+        end_user: &str,
+        listing: &Listing,
+    ) -> Result<Page<Enrolment>> {
+        let scope = vec![("partner_id", partner.into()), ("end_user", end_user.into())];
+        listing::list(&self.lists, &MINE, scope, listing, enrolment).await
+    }
+
+    /// Has this end user so many enrolments?
+    pub async fn has_enrolments(&self, partner: &PartnerId, end_user: &str, most: u32) -> Result<bool> {
+        const COUNT: &str = "-- count_enrolments_of
+            SELECT COUNT(*) FROM (SELECT 1 FROM enrolments WHERE partner_id = ? AND end_user = ? LIMIT ?) AS counted";
+        let row = self.db.row(COUNT, args![partner, end_user, i64::from(most)]).await?;
+        Ok(row.map_or(Ok(0), |row| row.int(0))? >= i64::from(most))
+    }
+
     /// Is this end user enrolled in this function, with any topic?
     pub async fn is_enrolled(&self, partner: &PartnerId, function: &FunctionId, end_user: &str) -> Result<bool> {
         Ok(self.db.row(IS_ENROLLED, args![partner, function, end_user]).await?.is_some())
@@ -136,7 +176,8 @@ pub(super) fn enrolment(row: &Row) -> Result<Enrolment> {
         topic: row.text(4)?,
         settings: row.text(5)?,
         status: row.parse(6, "enrolments.status", EnrolmentStatus::from_word)?,
-        created_at_ms: row.int(7)?,
-        updated_at_ms: row.int(8)?,
+        paused_by: PausedBy::from_word(&row.text(7)?),
+        created_at_ms: row.int(8)?,
+        updated_at_ms: row.int(9)?,
     })
 }

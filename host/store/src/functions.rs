@@ -2,14 +2,15 @@
 
 use larder_model::ids::{FunctionId, PartnerId};
 use larder_model::time::Millis;
-use larder_model::{Function, Per, Topics, json};
+use larder_model::{EnrolBy, Enrolling, Function, Per, Topics, json};
 
 use crate::db::{Lock, Row, Tx, Value};
 use crate::listing::{self, Column, Kind, Listing, Page, Source};
 use crate::{Error, Removal, Removed, Result, Store, args, partners, removals, rules};
 
 const COLUMNS: &str = "partner_id, id, name, runtime, execute_roles, events, schedule, timezone, timeout_s, enabled, logging, entrypoint, \
-    commands, scopes, specification, deployment_retention, per, topics, routes, limits, grants, deployment_id, created_at_ms, updated_at_ms";
+    commands, scopes, specification, deployment_retention, per, topics, routes, limits, enrol, enrol_topics, settings_schema, grants, \
+    deployment_id, created_at_ms, updated_at_ms";
 pub(super) const SOURCE: Source =
     Source { name: "functions", table: "functions", columns: COLUMNS, id: "id", indexed: &[], long: &[] };
 
@@ -32,7 +33,7 @@ pub const FILTERS: &[Column] = &[
 const UPDATE: &str = "-- update_function
     UPDATE functions SET name = ?, runtime = ?, execute_roles = ?, events = ?, schedule = ?, timezone = ?, timeout_s = ?, enabled = ?,
         logging = ?, entrypoint = ?, commands = ?, scopes = ?, specification = ?, deployment_retention = ?, per = ?, topics = ?,
-        routes = ?, limits = ?, updated_at_ms = ? WHERE partner_id = ? AND id = ?";
+        routes = ?, limits = ?, enrol = ?, enrol_topics = ?, settings_schema = ?, updated_at_ms = ? WHERE partner_id = ? AND id = ?";
 
 impl Store {
     /// Inserts a function. `Conflict` if its id is taken, `RouteTaken` if one of its routes is, `BeingRemoved` while a
@@ -167,7 +168,10 @@ fn settings(f: &Function) -> Vec<Value> {
         f.per.word(),
         f.topics.word(),
         json(&f.routes),
-        json(&f.limits)
+        json(&f.limits),
+        f.enrolling.by.word(),
+        json(&f.enrolling.topics),
+        json(&f.enrolling.schema)
     ]
 }
 
@@ -193,10 +197,15 @@ fn function(row: &Row) -> Result<Function> {
         topics: row.parse(17, "functions.topics", Topics::from_word)?,
         routes: row.json(18, "functions.routes")?,
         limits: row.json(19, "functions.limits")?,
-        grants: row.json(20, "functions.grants")?,
-        deployment: row.maybe_id(21, "functions.deployment_id")?,
-        created_at_ms: row.int(22)?,
-        updated_at_ms: row.int(23)?,
+        enrolling: Enrolling {
+            by: row.parse(20, "functions.enrol", EnrolBy::from_word)?,
+            topics: row.json(21, "functions.enrol_topics")?,
+            schema: row.json(22, "functions.settings_schema")?,
+        },
+        grants: row.json(23, "functions.grants")?,
+        deployment: row.maybe_id(24, "functions.deployment_id")?,
+        created_at_ms: row.int(25)?,
+        updated_at_ms: row.int(26)?,
     })
 }
 

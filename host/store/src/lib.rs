@@ -32,6 +32,7 @@ mod feeds;
 mod functions;
 mod grants;
 mod idempotency;
+mod identities;
 pub mod ledger;
 pub mod listing;
 mod mariadb;
@@ -72,6 +73,7 @@ pub use rules::DeployedRule;
 pub use schedules::Firing;
 pub use sessions::AttemptKey;
 pub use stored::Counting;
+pub use transactions::Saved;
 pub use upstreams::OPERATORS;
 
 /// The filter columns of each entity's lists.
@@ -79,12 +81,14 @@ pub mod filters {
     pub use super::dead_letters::FILTERS as DEAD_LETTERS;
     pub use super::deployments::FILTERS as DEPLOYMENTS;
     pub use super::enrolments::FILTERS as ENROLMENTS;
+    pub use super::enrolments::MY_FILTERS as MY_ENROLMENTS;
     pub use super::executions::FILTERS as EXECUTIONS;
     pub use super::fanouts::FILTERS as FANOUTS;
     pub use super::functions::FILTERS as FUNCTIONS;
     pub use super::grants::FILTERS as GRANT_CHANGES;
     pub use super::rules::FILTERS as RULES;
     pub use super::transactions::FILTERS as TRANSACTIONS;
+    pub use super::transactions::MY_FILTERS as MY_TRANSACTIONS;
     pub use super::variables::FILTERS as VARIABLES;
     pub use super::webhooks::FILTERS as WEBHOOKS;
 }
@@ -133,6 +137,7 @@ impl Store {
     pub async fn list_plans(&self, partner: &PartnerId, function: &FunctionId) -> Result<Vec<Plan>> {
         let of_partner = [("partner_id", partner.into())];
         let of_function = [("partner_id", partner.into()), ("function_id", function.into())];
+        let of_end_user = [("partner_id", partner.into()), ("end_user", "anna".into())];
         let mut all = Vec::new();
         for (source, scope, always, columns) in [
             (&functions::SOURCE, &of_partner[..], vec![], functions::FILTERS),
@@ -144,6 +149,8 @@ impl Store {
             (&enrolments::SOURCE, &of_partner, vec![], enrolments::FILTERS),
             (&fanouts::SOURCE, &of_partner, vec![], fanouts::FILTERS),
             (&transactions::SOURCE, &of_partner, vec![], transactions::FILTERS),
+            (&enrolments::MINE, &of_end_user, vec![], enrolments::MY_FILTERS),
+            (&transactions::MINE, &of_end_user, vec![], transactions::MY_FILTERS),
             (&grants::SOURCE, &of_partner, vec![], grants::FILTERS),
             (&rules::SOURCE, &of_partner, vec![], rules::FILTERS),
             (&webhooks::SOURCE, &of_partner, vec![], webhooks::FILTERS),

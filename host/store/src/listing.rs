@@ -195,6 +195,22 @@ pub(super) async fn sum(
     Ok(db.row(&sql, args).await?.map_or(Ok(0), |row| row.int(0))? as u64)
 }
 
+/// Reads one row for each group of the matching rows, whatever the page, in the order of the groups.
+pub(super) async fn groups<T>(
+    db: &Db,
+    source: &Source,
+    scope: Vec<(&'static str, Value)>,
+    listing: &Listing,
+    columns: &str,
+    by: &str,
+    row: impl Fn(&Row) -> Result<T>,
+) -> Result<Vec<T>> {
+    let query = Query::new(source, scope, listing);
+    let (name, table, clause) = (source.name, source.table, query.clause.sql());
+    let sql = format!("-- groups_of_{name}\n SELECT {columns} FROM {table}{clause} GROUP BY {by} ORDER BY {by}");
+    db.page(&sql, query.clause.args, PAGE_BYTES_MAX).await?.iter().map(row).collect()
+}
+
 /// Reads the rows of a page that starts behind these values of the order's columns, in the order of [`orders`].
 pub(super) async fn page<T>(
     db: &Db,

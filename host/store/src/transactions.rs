@@ -1,6 +1,7 @@
 //! Transactions: the savings that functions created. They are read here and written only by [`crate::ledger`].
 
-use larder_model::ids::PartnerId;
+use larder_model::ids::{FunctionId, PartnerId};
+use larder_model::time::Millis;
 use larder_model::{Amount, Currency, Transaction};
 
 use crate::db::Row;
@@ -18,6 +19,9 @@ pub(super) const SOURCE: Source = Source {
     long: &[],
 };
 
+/// Of one end user, by the index `transactions_by_user`.
+pub(super) const MINE: Source = Source { name: "my_transactions", indexed: &[], ..SOURCE };
+
 /// The columns by which lists of transactions can be filtered.
 pub const FILTERS: &[Column] = &[
     Column { attribute: "$id", column: "id", kind: Kind::Text },
@@ -29,6 +33,23 @@ pub const FILTERS: &[Column] = &[
     Column { attribute: "currency", column: "currency", kind: Kind::Text },
 ];
 
+/// The same for end users, of their own.
+pub const MY_FILTERS: &[Column] = &[
+    Column { attribute: "$id", column: "id", kind: Kind::Text },
+    Column { attribute: "$createdAt", column: "created_at_ms", kind: Kind::Time },
+    Column { attribute: "functionId", column: "function_id", kind: Kind::Text },
+    Column { attribute: "enrolmentId", column: "enrolment_id", kind: Kind::Text },
+    Column { attribute: "currency", column: "currency", kind: Kind::Text },
+];
+
+/// What an end user has saved in one currency by one function.
+pub struct Saved {
+    pub function: FunctionId,
+    pub amount: Amount,
+    pub count: u64,
+    pub last_at_ms: Millis,
+}
+
 impl Store {
     pub async fn transaction(&self, partner: &PartnerId, id: &str) -> Result<Option<Transaction>> {
         listing::one(&self.db, &SOURCE, vec![("partner_id", partner.into())], id, transaction).await
@@ -36,6 +57,40 @@ impl Store {
 
     pub async fn list_transactions(&self, partner: &PartnerId, listing: &Listing) -> Result<Page<Transaction>> {
         listing::list(&self.lists, &SOURCE, vec![("partner_id", partner.into())], listing, transaction).await
+    }
+
+    /// The transactions of one end user.
+    pub async fn list_transactions_of(
+        &self,
+        partner: &PartnerId,
+        end_user: &str,
+        listing: &Listing,
+    ) -> Result<Page<Transaction>> {
+        let scope = vec![("partner_id", partner.into()), ("end_user", end_user.into())];
+        listing::list(&self.lists, &MINE, scope, listing, transaction).await
+    }
+
+    /// Sums over those transactions of one end user that a listing selects, whatever its page. It reads the end user's rows,
+    /// within the deadline of lists.
+    pub async fn sum_transactions_of(
+        &self,
+        partner: &PartnerId,
+        end_user: &str,
+        listing: &Listing,
+    ) -> Result<Vec<Saved>> {
+        const SUMS: &str =
+            "function_id, currency, CAST(SUM(amount_minor) AS SIGNED INTEGER), COUNT(*), MAX(created_at_ms)";
+        let scope = vec![("partner_id", partner.into()), ("end_user", end_user.into())];
+        let sum = |row: &Row| {
+            let currency = row.parse(1, "transactions.currency", Currency::known)?;
+            Ok(Saved {
+                function: row.id(0, "transactions.function_id")?,
+                amount: Amount::from_minor_units(row.int(2)?, currency),
+                count: row.int(3)? as u64,
+                last_at_ms: row.int(4)?,
+            })
+        };
+        listing::groups(&self.lists, &MINE, scope, listing, SUMS, "function_id, currency", sum).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! Enrolments: which end users take part in which functions.
 
-use larder_model::Enrolment;
+use larder_model::{Enrolment, EnrolmentStatus, PausedBy};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -27,6 +27,9 @@ pub struct EnrolmentObject {
     pub settings: Box<RawValue>,
     /// `active` or `paused`.
     pub status: String,
+    /// Who has paused it: `partner`, or `self` for its end user. Or empty.
+    #[serde(default)]
+    pub paused_by: String,
 }
 
 page!(EnrolmentList { total: u64, enrolments: EnrolmentObject });
@@ -47,6 +50,10 @@ impl From<Enrolment> for EnrolmentObject {
             end_user: e.end_user,
             topic: e.topic,
             settings: RawValue::from_string(e.settings).unwrap_or_default(),
+            paused_by: match e.status {
+                EnrolmentStatus::Paused => e.paused_by.unwrap_or(PausedBy::Partner).word().into(),
+                EnrolmentStatus::Active => String::new(),
+            },
             status: e.status.word().into(),
         }
     }

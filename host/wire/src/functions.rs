@@ -2,6 +2,7 @@
 
 use larder_model::LimitSettings;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::known::Known;
@@ -62,6 +63,16 @@ pub struct FunctionObject {
     pub routes: Vec<String>,
     #[schema(value_type = LimitSettings)]
     pub limits: Known<LimitSettings>,
+    /// `partner`: by a key; `self`: by end users, too.
+    #[serde(default)]
+    pub enrol: String,
+    /// The topics that end users may choose: `{user}` is their id, `*` at the end anything. None: their id.
+    #[serde(default)]
+    pub enrol_topics: Vec<String>,
+    /// A JSON Schema for the settings of enrolments; empty: any object.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub settings_schema: Value,
 }
 
 page!(FunctionList { total: u64, functions: FunctionObject });
@@ -73,8 +84,8 @@ impl Row for FunctionObject {
 }
 
 /// The body of create and update. An update replaces: what it leaves out goes back to its default, but for `runtime`,
-/// `entrypoint` and the specification, which stay, and so do `timezone`, `per`, `topics`, `routes` and `limits`, of which
-/// clients of the replaced platform know nothing.
+/// `entrypoint` and the specification, which stay, and so do `timezone`, `per`, `topics`, `routes`, `limits`, `enrol`,
+/// `enrolTopics` and `settingsSchema`, of which clients of the replaced platform know nothing.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FunctionInput {
@@ -128,6 +139,16 @@ pub struct FunctionInput {
     pub routes: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitSettings>,
+    /// `partner`: by a key; `self`: by end users, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enrol: Option<String>,
+    /// The topics that end users may choose: `{user}` is their id, `*` at the end anything. None: their id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enrol_topics: Option<Vec<String>>,
+    /// A JSON Schema for the settings of enrolments, `{}` for none: the guide says what of it is supported.
+    #[schema(value_type = Option<Object>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settings_schema: Option<Value>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]

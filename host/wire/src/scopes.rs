@@ -19,6 +19,9 @@ pub enum Scope {
     GrantsWrite,
     UpstreamsRead,
     UpstreamsWrite,
+    IdentityRead,
+    /// Saying whose tokens are good: a key with it can become any end user.
+    IdentityWrite,
     RulesRead,
     RulesWrite,
     WebhooksRead,
@@ -27,7 +30,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    pub const ALL: [Scope; 20] = [
+    pub const ALL: [Scope; 22] = [
         Scope::FunctionsRead,
         Scope::FunctionsWrite,
         Scope::ExecutionsRead,
@@ -43,6 +46,8 @@ impl Scope {
         Scope::GrantsWrite,
         Scope::UpstreamsRead,
         Scope::UpstreamsWrite,
+        Scope::IdentityRead,
+        Scope::IdentityWrite,
         Scope::RulesRead,
         Scope::RulesWrite,
         Scope::WebhooksRead,
@@ -69,6 +74,8 @@ impl Scope {
             Scope::GrantsWrite => &["grants.write"],
             Scope::UpstreamsRead => &["upstreams.read"],
             Scope::UpstreamsWrite => &["upstreams.write"],
+            Scope::IdentityRead => &["identity.read"],
+            Scope::IdentityWrite => &["identity.write"],
             Scope::RulesRead => &["rules.read"],
             Scope::RulesWrite => &["rules.write"],
             Scope::WebhooksRead => &["webhooks.read"],

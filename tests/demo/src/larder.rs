@@ -82,6 +82,11 @@ impl Larder {
         Ok(Larder { process, data, endpoint, internal, api, _temporary: temporary })
     }
 
+    /// The page of the example savings app, at the partner's own host.
+    pub fn app(&self) -> String {
+        format!("http://demo.localhost:{}/app/", self.address().rsplit(':').next().unwrap_or_default())
+    }
+
     /// `127.0.0.1:PORT` of the web endpoint and the API.
     pub fn address(&self) -> &str {
         self.endpoint.trim_start_matches("http://").trim_end_matches("/v1")

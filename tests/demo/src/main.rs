@@ -54,7 +54,7 @@ const EXPECTED: [(&str, usize, &[Sum]); 3] = [
     ("save-league", 450, &[("SEK", "11280.00")]),
 ];
 /// Every example that is a function.
-const EXAMPLES: [&str; 4] = ["hello-http", "round-up", "save-league", "payday"];
+const EXAMPLES: [&str; 5] = ["hello-http", "round-up", "save-league", "payday", "savings-app"];
 /// What the aggregator tells of its matchday.
 const ITEMS: u64 = 18;
 const WARM_CALLS: usize = 500;
@@ -77,6 +77,9 @@ async fn main() -> anyhow::Result<()> {
     let savers: Vec<Saver> = serde_json::from_str(&read("examples/events/savers.json")?)?;
     step(&format!("enrolling {} savers in three savehacks each", savers.len()));
     enrol(&larder.api, &savers).await?;
+
+    step(&format!("an identity provider at {}/identity, whose tokens name the savers", aggregator.url));
+    identity(&larder.api, &aggregator.url).await?;
 
     step(&format!("an API aggregator at {} as upstream and feed: its goals are events from now on", aggregator.url));
     feed(&larder, &aggregator).await?;
@@ -101,6 +104,7 @@ async fn main() -> anyhow::Result<()> {
     print_times(&larder).await?;
     println!();
     println!("  web         http://{}/hello?name=you", larder.address());
+    println!("  savings app {}   (sign in as saver-001)", larder.app());
     println!(
         "  API         http://{}/v1   (OpenAPI: /v1/openapi.json; keys: {})",
         larder.address(),
@@ -148,6 +152,28 @@ async fn enrol(api: &Api, savers: &[Saver]) -> anyhow::Result<()> {
         .buffer_unordered(8)
         .try_collect()
         .await
+}
+
+/// Says whose tokens name the savers, and tells the example page where they sign in.
+async fn identity(api: &Api, url: &str) -> anyhow::Result<()> {
+    let settings = json!({
+        "issuer": format!("{url}/identity"), "audiences": ["savings"], "algorithms": ["ES256"], "networks": ["127.0.0.0/8"],
+        "jwksUrl": format!("{url}/identity/jwks.json"),
+    });
+    let (status, said) = api.send(Method::PUT, "/identity", Some(settings)).await?;
+    ensure!(status == 200 && said["keys"]["error"] == "", "the identity provider was refused: {said}");
+    let path = "/functions/savings-app/variables";
+    let mut variable = json!({
+        "variableId": "sign-in", "key": "SIGN_IN_URL", "value": format!("{url}/identity/sign-in"), "secret": false,
+    });
+    let (mut status, mut said) = api.send(Method::POST, path, Some(variable.clone())).await?;
+    if status == 409 {
+        // By an earlier run on the same folder, when it had another port.
+        variable.as_object_mut().context("an object")?.remove("variableId");
+        (status, said) = api.send(Method::PUT, &format!("{path}/sign-in"), Some(variable)).await?;
+    }
+    ensure!(matches!(status, 200 | 201), "the variable was refused: {said}");
+    Ok(())
 }
 
 /// Names the aggregator to Larder and makes a feed of its goals, unless an earlier run on the same folder did.

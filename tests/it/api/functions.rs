@@ -273,6 +273,10 @@ both!(openapi_document_is_complete_and_its_routes_exist, async |on| {
             let Some(id) = operation["operationId"].as_str() else { continue };
             assert!(operations.insert(id.to_owned()), "{id} is there twice");
             assert!(!operation["responses"].as_object().unwrap().is_empty(), "{id} has no responses");
+            // Those of end users are at the web endpoint.
+            if path.starts_with("/_larder/") {
+                continue;
+            }
             let filled: Vec<&str> = path
                 .trim_start_matches("/v1")
                 .split('/')

@@ -418,7 +418,8 @@ both!(enrolments_that_are_paused_meanwhile_save_nothing, async |on| {
     let runs = world.outcomes(&range, 3).await;
     let paused = runs[2].execution.enrolment.clone().unwrap();
     let status = Some(larder_model::EnrolmentStatus::Paused);
-    world.app.store.update_enrolment(&world.of.0, &paused, status, None, NOW).await.unwrap();
+    let by = larder_model::PausedBy::Partner;
+    world.app.store.update_enrolment(&world.of.0, &paused, status, None, by, NOW).await.unwrap();
     // One that ran before it was paused, and one that was not run yet.
     let results = world.commit(&range, &runs, &range.until).await.unwrap();
     assert!(matches!(&results[2], CommitResult::Refused { dead_lettered: false, .. }), "{results:?}");

@@ -140,6 +140,7 @@ async fn next(watch: &mut Watch, within: Duration) -> Option<String> {
             assert!(execution.request.headers.is_empty(), "a credential went out: {execution:?}");
             Some(execution.id.to_string())
         }
+        TailEvent::Deployment(_) => panic!("nothing was deployed"),
         TailEvent::Dropped(count) => panic!("{count} were dropped"),
     }
 }

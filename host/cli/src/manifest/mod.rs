@@ -13,9 +13,10 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-use larder_model::Grants;
 use larder_model::cron::Cron;
+use larder_model::settings_schema::SettingsSchema;
 use larder_model::zones::Zones;
+use larder_model::{Enrolling, Grants};
 use larder_wire::problem::Kind;
 use serde_json::{Map, Value, json};
 
@@ -53,6 +54,11 @@ pub struct Function {
     /// `None`: as it is.
     pub enabled: Option<bool>,
     logging: bool,
+    /// `None`: as it is.
+    execute: Option<Vec<String>>,
+    enrol: String,
+    enrol_topics: Vec<String>,
+    settings_schema: SettingsSchema,
 }
 
 impl Function {
@@ -97,7 +103,7 @@ pub enum Language {
 }
 
 /// Parameters of the wire and the keys that they come from.
-const WIRE_KEYS: [(&str, &str); 18] = [
+const WIRE_KEYS: [(&str, &str); 22] = [
     ("functionId", "function.id"),
     ("name", "function.name"),
     ("per", "function.per"),
@@ -109,6 +115,10 @@ const WIRE_KEYS: [(&str, &str); 18] = [
     ("timeout", "function.timeout"),
     ("enabled", "function.enabled"),
     ("logging", "function.logging"),
+    ("execute", "function.execute"),
+    ("enrol", "function.enrol"),
+    ("enrolTopics", "function.enrol_topics"),
+    ("settingsSchema", "settings_schema"),
     ("memoryBytes", "limits.memory_bytes"),
     ("cpuMs", "limits.cpu_ms"),
     ("logBytes", "limits.log_bytes"),
@@ -161,8 +171,8 @@ impl Manifest {
 
     /// What a deployment asks of its function's settings: all that the manifest has a key for.
     pub fn settings(&self) -> Value {
-        let Function { id: _, name, per, topics, events, schedule, timezone, routes, timeout, enabled, logging } =
-            &self.function;
+        let Function { name, per, topics, events, schedule, timezone, routes, timeout, logging, .. } = &self.function;
+        let Function { enabled, execute, enrol, enrol_topics, settings_schema, .. } = &self.function;
         let mut limits = Map::new();
         for (key, value) in [
             ("memoryBytes", self.limits.memory_bytes),
@@ -177,11 +187,15 @@ impl Manifest {
         }
         let mut settings = json!({
             "name": name, "per": per, "topics": topics, "events": events, "schedule": schedule, "timezone": timezone,
-            "routes": routes, "timeout": timeout, "logging": logging, "limits": limits,
+            "routes": routes, "timeout": timeout, "logging": logging, "limits": limits, "enrol": enrol,
+            "enrolTopics": enrol_topics, "settingsSchema": settings_schema,
         });
         // Whoever switched the function off must not find it on after a deploy that does not speak of it.
         if let Some(enabled) = enabled {
             settings["enabled"] = (*enabled).into();
+        }
+        if let Some(execute) = execute {
+            settings["execute"] = json!(execute);
         }
         settings
     }
@@ -256,6 +270,16 @@ fn function<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> Option<Funct
     if let Some(route) = routes.iter().find(|route| !route.starts_with('/')) {
         reader.complain_at("function.routes", format!("must begin with \"/\", not {route:?}"));
     }
+    let schema = root.json(reader, "settings_schema").unwrap_or_else(|| json!({}));
+    let settings_schema = SettingsSchema::try_from(schema).unwrap_or_else(|why| {
+        reader.complain_at("settings_schema", why);
+        SettingsSchema::default()
+    });
+    let enrol_topics = of.texts(reader, "enrol_topics");
+    let wrong = enrol_topics.iter().find_map(|topic| Some((topic, Enrolling::check_topic(topic).err()?)));
+    if let Some((topic, why)) = wrong {
+        reader.complain_at("function.enrol_topics", format!("{why}, not {topic:?}"));
+    }
     let function = Function {
         name: of.text(reader, "name").or_else(|| id.clone()).unwrap_or_default(),
         per: of.choice(reader, "per", ["event", "enrolment"]),
@@ -267,6 +291,10 @@ fn function<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> Option<Funct
         timeout: of.number(reader, "timeout", 1, 900).unwrap_or(15),
         enabled: of.flag(reader, "enabled"),
         logging: of.flag(reader, "logging").unwrap_or(true),
+        execute: of.has("execute").then(|| of.texts(reader, "execute")),
+        enrol: of.choice(reader, "enrol", ["partner", "self"]),
+        enrol_topics,
+        settings_schema,
         id: id.unwrap_or_default(),
     };
     if function.name.is_empty() || function.name.chars().count() > 128 {

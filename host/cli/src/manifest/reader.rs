@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::Range;
 
+use serde_json::{Number, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -164,6 +165,21 @@ impl<'a> Section<'a> {
         texts
     }
 
+    /// A table as JSON.
+    pub fn json(&mut self, reader: &mut Reader<'a>, key: &str) -> Option<Value> {
+        let path = self.path_of(key);
+        match self.take(reader, key)? {
+            (line, table @ DeValue::Table(_)) => {
+                let value = as_json(table);
+                if value.is_none() {
+                    reader.complain(line, format!("{path} has a date or a number that JSON does not have"));
+                }
+                value
+            }
+            (line, other) => wrong(reader, line, &path, "a table", &other),
+        }
+    }
+
     /// One of the words, the first unless the key is there.
     pub fn choice<const N: usize>(&mut self, reader: &mut Reader<'a>, key: &str, words: [&str; N]) -> String {
         let default = words[0];
@@ -200,6 +216,23 @@ impl<'a> Section<'a> {
     pub fn path_of(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
+}
+
+fn as_json(value: DeValue) -> Option<Value> {
+    Some(match value {
+        DeValue::String(text) => Value::String(text.into_owned()),
+        DeValue::Boolean(flag) => Value::Bool(flag),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok()?.into(),
+        DeValue::Float(number) => Value::Number(Number::from_f64(number.as_str().parse().ok()?)?),
+        DeValue::Array(items) => items.into_iter().map(|item| as_json(item.into_inner())).collect::<Option<_>>()?,
+        DeValue::Table(table) => {
+            let members = table
+                .into_iter()
+                .map(|(key, value)| Some((key.into_inner().into_owned(), as_json(value.into_inner())?)));
+            Value::Object(members.collect::<Option<_>>()?)
+        }
+        DeValue::Datetime(_) => return None,
+    })
 }
 
 fn wrong<T>(reader: &mut Reader, line: usize, path: &str, wanted: &str, found: &DeValue) -> Option<T> {

@@ -16,6 +16,13 @@ routes = ["/hello"]
 timeout = 20
 enabled = false
 logging = false
+execute = ["users"]
+enrol = "self"
+enrol_topics = ["team:*"]
+
+[settings_schema]
+type = "object"
+properties.stake = { type = "number", minimum = 0.5, maximum = 500 }
 
 [limits]
 memory_bytes = 33_554_432
@@ -49,6 +56,8 @@ fn a_whole_manifest_becomes_the_wires_body() {
             "events": ["card.purchase", "card.*"], "schedule": "0 6 23-25 * *", "timezone": "Europe/Stockholm",
             "routes": ["/hello"], "timeout": 20, "enabled": false, "logging": false,
             "limits": { "memoryBytes": 33_554_432, "effects": 16, "attempts": 5 },
+            "execute": ["users"], "enrol": "self", "enrolTopics": ["team:*"],
+            "settingsSchema": { "type": "object", "properties": { "stake": { "type": "number", "minimum": 0.5, "maximum": 500 } } },
         })
     );
     assert_eq!(manifest.variables["CURRENCY"], Variable { value: "SEK".into(), secret: false });
@@ -64,7 +73,8 @@ fn an_id_is_enough() {
         manifest.settings(),
         json!({
             "name": "a", "per": "event", "topics": "subject", "events": [], "schedule": "", "timezone": "UTC",
-            "routes": [], "timeout": 15, "logging": true, "limits": {},
+            "routes": [], "timeout": 15, "logging": true, "limits": {}, "enrol": "partner", "enrolTopics": [],
+            "settingsSchema": {},
         })
     );
 }

@@ -18,11 +18,13 @@ use larder_platform::common::{self, Common, Sealer};
 use larder_platform::directory::Directory;
 use larder_platform::execution::Executor;
 use larder_platform::idempotency_keys::Idempotency;
+use larder_platform::identity::Identities;
 use larder_platform::jobs::fairness::Fairness;
 use larder_platform::jobs::retention::{self, Retention};
 use larder_platform::key_rotation;
 use larder_platform::ledger::{self, Ledger};
 use larder_platform::objects::Objects;
+use larder_platform::rates::Rates;
 use larder_platform::run_keys::RunKeys;
 use larder_platform::uploads::Staging;
 use larder_platform::{admission, keys, stored};
@@ -116,8 +118,7 @@ pub async fn start(
             "the time zone rules are old: {rules}; bring tzdata up to date, or name a folder in scheduler.zoneinfo"
         );
     }
-    let directory =
-        Directory::load(store.clone(), secrets.clone(), signals.clone(), zones.clone(), &settings.server).await?;
+    let directory = Directory::load(store.clone(), secrets.clone(), signals.clone(), zones.clone(), &settings).await?;
     let runtime = Runtime::new(larder_runtime::Settings {
         cache_dir: data.join("artifacts"),
         seal_key: secrets.artifact_key(),
@@ -138,6 +139,7 @@ pub async fn start(
     let (ledger, writer) = Ledger::new(store.clone(), clock.clone(), &ledger_settings);
     life.spawn_last("ledger", writer);
     let bodies = Bodies::new(&settings.server);
+    let rates = Rates::new(&settings.rates, clock.clone(), signals.clone());
     let common = Common::new(common::Parts {
         settings,
         clock,
@@ -146,6 +148,7 @@ pub async fn start(
         directory,
         signals,
         fairness: Fairness::default(),
+        rates,
         bodies,
         life: life.clone(),
         holder,
@@ -158,6 +161,7 @@ pub async fn start(
             common: common.clone(),
         },
         idempotency: Idempotency { common: common.clone(), secrets: secrets.clone(), counts: Arc::default() },
+        identities: Identities { common: common.clone(), egress: egress.clone() },
         executor: Executor {
             common,
             runtime,

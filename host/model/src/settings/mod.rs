@@ -36,6 +36,7 @@ section! { Settings {
     objects: Objects,
     server: Server,
     partners: Partners,
+    rates: Rates,
     administrators: Administrators,
     functions: Functions,
     build: Build,
@@ -43,6 +44,7 @@ section! { Settings {
     worker: Worker,
     scheduler: Scheduler,
     feeds: Feeds,
+    identity: Identity,
     egress: Egress,
     records: Records,
     secrets: Secrets,
@@ -153,6 +155,23 @@ section! { Feeds {
     items_max: usize,
     per_partner: usize,
     #[serde(with = "humantime_serde")] rest_max: Duration,
+} }
+section! { Identity {
+    #[serde(with = "humantime_serde")] keys_refresh: Duration,
+    #[serde(with = "humantime_serde")] keys_rest: Duration,
+    #[serde(with = "humantime_serde")] fetch_timeout: Duration,
+    enrolments_per_end_user: u32,
+    requests_per_partner: usize,
+    requests_per_end_user: u32,
+} }
+section! { Rates {
+    enabled: bool,
+    per_partner: u64,
+    per_key: u64,
+    per_end_user: u64,
+    per_address: u64,
+    #[serde(with = "humantime_serde")] burst: Duration,
+    exempt: Vec<IpNet>,
 } }
 section! { Egress {
     private_networks: Vec<String>,
@@ -268,6 +287,8 @@ const ALIASES: [(&str, &str, Alias); 7] = [
     ("_APP_MAINTENANCE_RETENTION_EXECUTION", "records.retention", Alias::Number("s")),
 ];
 
+/// The one of these that is no number: `enabled` or `disabled`.
+const ABUSE: (&str, &str) = ("_APP_OPTIONS_ABUSE", "rates.enabled");
 enum Alias {
     Text,
     /// A whole number, with this unit put behind it.
@@ -293,6 +314,13 @@ impl Settings {
                     layers.complaints.add(format!("{variable} must be a whole number, not {value:?}"));
                 }
             }
+        }
+        let (variable, key) = ABUSE;
+        match std::env::var_os(variable).as_deref().map(|value| value.to_str()) {
+            None | Some(Some("")) => {}
+            Some(Some("enabled")) => layers.text(key, "true", Some(variable)),
+            Some(Some("disabled")) => layers.text(key, "false", Some(variable)),
+            Some(_) => layers.complaints.add(format!("{variable} must be enabled or disabled")),
         }
         layers.environment();
         for (key, value) in overrides {
@@ -491,6 +519,16 @@ impl Settings {
         found.unless((1..=10_000).contains(&self.feeds.items_max), "feeds.items_max", "must be 1 to 10000");
         found.unless((1..=1_000).contains(&self.feeds.per_partner), "feeds.per_partner", "must be 1 to 1000");
         found.unless(self.feeds.rest_max >= second, "feeds.rest_max", "must be at least 1s");
+        let identity = &self.identity;
+        found.unless(identity.keys_refresh >= second, "identity.keys_refresh", "must be at least 1s");
+        found.unless(identity.keys_rest >= second, "identity.keys_rest", "must be at least 1s");
+        let timeouts = second..=Duration::from_secs(30);
+        found.unless(timeouts.contains(&identity.fetch_timeout), "identity.fetch_timeout", "must be 1s to 30s");
+        found.unless(identity.enrolments_per_end_user > 0, "identity.enrolments_per_end_user", "must be at least 1");
+        found.unless(identity.requests_per_partner > 0, "identity.requests_per_partner", "must be at least 1");
+        found.unless(identity.requests_per_end_user > 0, "identity.requests_per_end_user", "must be at least 1");
+        let bursts = second..=Duration::from_secs(3_600);
+        found.unless(bursts.contains(&self.rates.burst), "rates.burst", "must be 1s to 1h");
         let egress = &self.egress;
         for network in &egress.private_networks {
             if let Err(why) = crate::net::http_rule::network(network) {

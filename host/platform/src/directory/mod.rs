@@ -38,7 +38,10 @@ use larder_signals::{Signals, Work};
 use larder_store::Store;
 use tokio::sync::Semaphore;
 
+use crate::admission::EndUsers;
 use crate::bodies::TenantBytes;
+use crate::identity::IdentityView;
+use crate::rates::Limiter;
 use crate::stored::Stored;
 use crate::uploads::TenantUploads;
 
@@ -49,6 +52,8 @@ pub struct Tenant {
     pub functions: HashMap<FunctionId, Arc<FunctionView>>,
     /// Its own upstreams and the operator's, by the names that its functions use.
     pub upstreams: HashMap<String, Arc<UpstreamView>>,
+    /// How its end users prove who they are, if it says so.
+    pub identity: Option<Arc<IdentityView>>,
     /// Its proxy rules: domain → function.
     pub rules: Arc<HashMap<String, FunctionId>>,
     /// Sorted by prefix length, the longest first.
@@ -57,6 +62,10 @@ pub struct Tenant {
     pub permits: Arc<Semaphore>,
     /// Permits for concurrent reads through the API. Outlives reloads.
     pub reads: Arc<Semaphore>,
+    /// What it may send. Outlives reloads.
+    pub rate: Arc<Limiter>,
+    /// Requests of its end users for what is theirs. Outlives reloads.
+    pub end_users: Arc<EndUsers>,
     /// The number of calls in this minute. Outlives reloads.
     pub calls: Arc<Calls>,
     /// Bytes that its requests and answers hold. Outlives reloads.
@@ -136,6 +145,7 @@ struct Shared {
     secrets: Secrets,
     signals: Signals,
     zones: Zones,
+    end_users_max: usize,
     server: settings::Server,
     /// One reload at a time, so that an older snapshot never replaces a newer one.
     reloading: tokio::sync::Mutex<()>,
@@ -153,7 +163,7 @@ impl Directory {
         secrets: Secrets,
         signals: Signals,
         zones: Zones,
-        server: &settings::Server,
+        settings: &settings::Settings,
     ) -> larder_store::Result<Directory> {
         let directory = Directory(Arc::new(Shared {
             tenants: ArcSwap::default(),
@@ -162,7 +172,8 @@ impl Directory {
             secrets,
             signals,
             zones,
-            server: server.clone(),
+            end_users_max: settings.identity.requests_per_partner,
+            server: settings.server.clone(),
             reloading: tokio::sync::Mutex::new(()),
             last_refresh: tokio::sync::Mutex::default(),
         }));
@@ -328,6 +339,8 @@ impl Directory {
             old.map_or_else(|| Arc::new(Semaphore::new(self.0.server.calls_per_partner)), |old| old.permits.clone());
         let reads =
             old.map_or_else(|| Arc::new(Semaphore::new(self.0.server.reads_per_partner)), |old| old.reads.clone());
+        let rate = old.map(|old| old.rate.clone()).unwrap_or_default();
+        let end_users = old.map_or_else(|| Arc::new(EndUsers::new(self.0.end_users_max)), |old| old.end_users.clone());
         let stored = old.map(|old| old.stored.clone()).unwrap_or_default();
         let calls = old.map(|old| old.calls.clone()).unwrap_or_default();
         let backlog = old.map(|old| old.backlog.clone()).unwrap_or_default();
@@ -343,6 +356,9 @@ impl Directory {
             .into_iter()
             .map(|upstream| (upstream.name.clone(), Arc::new(self.0.upstream(upstream))))
             .collect();
+        let identity = store.identity(&id).await?;
+        let old_identity = old.and_then(|old| old.identity.as_deref());
+        let identity = identity.and_then(|identity| IdentityView::new(identity, old_identity)).map(Arc::new);
         let mut functions = HashMap::new();
         for function in store.functions(&id).await? {
             let active = function.deployment.as_ref().and_then(|id| deployments.remove(id));
@@ -364,10 +380,13 @@ impl Directory {
             keys,
             functions,
             upstreams,
+            identity,
             rules,
             routes,
             permits,
             reads,
+            rate,
+            end_users,
             stored,
             calls,
             backlog,

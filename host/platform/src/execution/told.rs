@@ -6,8 +6,8 @@
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use larder_model::Trigger;
 use larder_model::ids::ExecutionId;
+use larder_model::{EndUser, Trigger};
 
 /// Names that begin alike: the known one, and Larder's.
 type Names = [HeaderName; 2];
@@ -59,6 +59,18 @@ pub struct User<'a> {
     pub id: &'a str,
     /// The token that the user sent.
     pub jwt: &'a str,
+}
+
+/// The id of an end user as headers have it: what they cannot carry is percent-encoded.
+pub fn user_id(user: &EndUser) -> String {
+    let mut text = String::with_capacity(user.id.len());
+    for byte in user.id.bytes() {
+        match byte {
+            b'!'..=b'~' if byte != b'%' => text.push(char::from(byte)),
+            _ => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
 }
 
 impl Told<'_> {

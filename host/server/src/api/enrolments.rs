@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use larder_model::ids::EnrolmentId;
-use larder_model::{Enrolment, EnrolmentStatus};
+use larder_model::{Enrolment, EnrolmentStatus, PausedBy};
 use larder_platform::common::Common;
 use larder_platform::enrolments;
 use larder_store::filters;
@@ -28,7 +28,7 @@ pub fn router() -> OpenApiRouter<App> {
 }
 
 /// Settings as JSON text, which they are handed on as.
-fn settings(settings: Option<Box<RawValue>>) -> Result<String, Problem> {
+pub fn settings(settings: Option<Box<RawValue>>) -> Result<String, Problem> {
     let text = settings.map_or_else(|| "{}".to_owned(), |raw| String::from(Box::<str>::from(raw)));
     if !text.starts_with('{') {
         return Err(Problem::argument("settings", "must be an object"));
@@ -70,11 +70,21 @@ async fn create(
         topic: requests::text("topic", requests::required("topic", body.topic)?, 1..=255)?,
         settings: settings(body.settings)?,
         status: EnrolmentStatus::Active,
+        paused_by: None,
         created_at_ms: now,
         updated_at_ms: now,
     };
-    enrolments::create(&common, &enrolment).await?;
+    enrolments::create(&common, &caller.tenant, &enrolment).await?;
     Ok((StatusCode::CREATED, Json(enrolment.into())))
+}
+
+/// The status of this word.
+pub fn status(word: Option<String>) -> Result<Option<EnrolmentStatus>, Problem> {
+    let known = |word: String| {
+        EnrolmentStatus::from_word(&word)
+            .ok_or_else(|| Problem::argument("status", format!("must be one of {}", EnrolmentStatus::WORDS.join(", "))))
+    };
+    word.map(known).transpose()
 }
 
 async fn find(common: &Common, caller: &Caller, id: &EnrolmentId) -> Result<Enrolment, Problem> {
@@ -101,12 +111,9 @@ async fn update(
     caller.may(Scope::EnrolmentsWrite)?;
     let id = ids.get("enrolmentId")?;
     let change: EnrolmentChange = requests::json(body, requests::BODY_MAX).await?;
-    let status = change.status.map(|word| {
-        EnrolmentStatus::from_word(&word)
-            .ok_or_else(|| Problem::argument("status", format!("must be one of {}", EnrolmentStatus::WORDS.join(", "))))
-    });
-    let (status, settings) = (status.transpose()?, change.settings.map(|text| settings(Some(text))).transpose()?);
-    enrolments::update(&common, &caller.partner, &id, status, settings.as_deref()).await?;
+    let (status, settings) = (status(change.status)?, change.settings.map(|text| settings(Some(text))).transpose()?);
+    let old = find(&common, &caller, &id).await?;
+    enrolments::update(&common, &caller.tenant, &old, status, settings.as_deref(), PausedBy::Partner).await?;
     Ok(Json(find(&common, &caller, &id).await?.into()))
 }
 
@@ -115,6 +122,6 @@ async fn update(
     responses((status = 204)))]
 async fn delete(State(common): State<Common>, caller: Caller, ids: Ids) -> Result<Deleted, Problem> {
     caller.may(Scope::EnrolmentsWrite)?;
-    enrolments::delete(&common, &caller.partner, &ids.get("enrolmentId")?).await?;
+    enrolments::delete(&common, &caller.partner, &ids.get("enrolmentId")?, PausedBy::Partner).await?;
     Ok(Deleted)
 }

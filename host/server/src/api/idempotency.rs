@@ -9,7 +9,8 @@
 //!
 //! The web endpoint does the same (`web/idempotency`) by [`take`], [`Ticket::keep`] and [`Ticket::let_go`].
 //!
-//! A key belongs to the partner, or, of a caller without an API key, to their address: nobody else gets their answer.
+//! A key belongs to the partner, or, of a caller without an API key, to the end user or else to their address: nobody else gets
+//! their answer.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -102,12 +103,13 @@ pub async fn begin(
     headers: &HeaderMap,
     parts: &[&[u8]],
 ) -> Result<Begun, Problem> {
-    let Some(key) = key(headers, caller.is_guest())? else {
+    let Some(key) = key(headers, caller.is_guest() && caller.user.is_none())? else {
         return Ok(Begun::Go(Ticket::new(ExecutionId::generate(&keys.clock), None)));
     };
-    let who = match (caller.is_guest(), peer) {
-        (false, _) => "key".to_owned(),
-        (true, peer) => format!("guest {}", peer.map(|ip| ip.to_string()).unwrap_or_default()),
+    let who = match (caller.is_guest(), &caller.user, peer) {
+        (false, _, _) => "key".to_owned(),
+        (true, Some(user), _) => format!("user {}", user.id),
+        (true, None, peer) => format!("guest {}", peer.map(|ip| ip.to_string()).unwrap_or_default()),
     };
     Ok(match take(keys, &caller.partner, &[&who, key], parts).await? {
         Looked::Kept { status, body, .. } => Begun::Answered(response(status, body, Some("true"))),

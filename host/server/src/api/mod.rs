@@ -17,7 +17,7 @@ mod console;
 mod dead_letters;
 mod deployments;
 mod document;
-mod enrolments;
+pub mod enrolments;
 mod events;
 mod executions;
 mod fanouts;
@@ -26,13 +26,14 @@ mod functions;
 mod grants;
 mod health;
 pub mod idempotency;
+mod identity;
 mod limits;
 mod master_keys;
 mod owners;
 mod partners;
 pub mod queries;
 pub mod realtime;
-mod requests;
+pub mod requests;
 mod rules;
 mod runtimes;
 mod schedules;
@@ -93,6 +94,7 @@ fn parts() -> (Router<App>, Value) {
         .merge(feeds::router())
         .merge(enrolments::router())
         .merge(transactions::router())
+        .merge(identity::router())
         .merge(limits::router())
         .merge(upstreams::router())
         .merge(rules::router())
@@ -103,6 +105,7 @@ fn parts() -> (Router<App>, Value) {
         .merge(console::router())
         .merge(realtime::router())
         .merge(master_keys::router())
+        .merge(crate::me::router())
         .split_for_parts();
     (router, document::complete(&document))
 }
@@ -128,6 +131,7 @@ mod tests {
             "/v1/feeds/{name}/push",
             "/v1/operator/feeds/{name}",
             "/v1/enrolments",
+            "/v1/identity",
             "/v1/limits",
             "/v1/proxy/rules/{ruleId}",
             "/v1/transactions",

@@ -215,7 +215,7 @@ impl Socket {
     }
 
     /// Does its key or session still open the project?
-    async fn may_go_on(&self) -> bool {
+    async fn may_go_on(&mut self) -> bool {
         let Some(tenant) = self.app.directory.tenant(&self.partner) else { return false };
         match &self.by {
             By::Nobody => true,

@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use larder_model::Trigger;
 use larder_model::ids::ExecutionId;
 use larder_model::net::hop_by_hop;
-use larder_platform::execution::told::Told;
+use larder_model::{EndUser, Trigger};
+use larder_platform::execution::told::{self, Told, User};
+
+use crate::auth;
 
 /// Headers that only the platform may set, because they affect more than this one answer: what a client stores for the whole
 /// host (`nel`, `accept-ch`), where it goes next (`refresh`), what a proxy in front of us does (`x-accel-redirect`).
@@ -46,14 +48,18 @@ const PLATFORM_PREFIXES: [&str; 5] = ["x-accel-", "x-appwrite-", "x-forwarded-",
 const ALLOWED: &str = "x-accel-buffering";
 
 /// Prepares a request's headers for the guest: hop-by-hop headers and forged platform headers are removed.
-pub fn prepare(headers: &mut HeaderMap, id: &ExecutionId, peer: SocketAddr) {
+/// The guest is told of the end user whom a role of the function let in, and is given their token.
+pub fn prepare(headers: &mut HeaderMap, id: &ExecutionId, peer: SocketAddr, user: Option<&EndUser>) {
+    let jwt = user.and_then(|_| auth::token(headers)?.ok()).unwrap_or_default().to_owned();
+    let user = user.map(told::user_id);
+    let user = user.as_deref().map(|id| User { id, jwt: &jwt });
     hop_by_hop::strip(headers);
     // The server has answered it.
     headers.remove(header::EXPECT);
     remove(headers, is_the_platforms);
     hide_sessions(headers);
     let client = Some(peer.ip());
-    Told { trigger: Trigger::Http, execution: id, client, event: None, user: None }.put(headers);
+    Told { trigger: Trigger::Http, execution: id, client, event: None, user }.put(headers);
 }
 
 /// Takes the cookies of people's sessions out of a request: at an address that the API shares with functions, browsers send them

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt;
-use larder_model::ExecutionStatus;
 use larder_model::ids::ExecutionId;
+use larder_model::{EndUser, ExecutionStatus};
 use larder_platform::bodies::AnswerBody;
 use larder_platform::directory::FunctionView;
 use larder_platform::execution::{self, Job};
@@ -26,7 +26,7 @@ use crate::problem::{Kind, Problem};
 use crate::web::{answer_body, head as heads, refuse_of, whole};
 
 /// Headers that identify the caller.
-const CREDENTIALS: [&str; 2] = ["authorization", "cookie"];
+const CREDENTIALS: [&str; 3] = ["authorization", "cookie", "x-appwrite-jwt"];
 
 /// An answer as it is stored.
 #[derive(Serialize, Deserialize)]
@@ -50,12 +50,20 @@ pub fn is_keyed(headers: &HeaderMap, view: &FunctionView, may_have_effects: bool
 }
 
 /// Claims the call's key.
-pub async fn begin(app: &App, view: &FunctionView, head: &Parts, body: &Bytes) -> Result<Begun, Problem> {
+pub async fn begin(
+    app: &App,
+    view: &FunctionView,
+    head: &Parts,
+    user: Option<&EndUser>,
+    body: &Bytes,
+) -> Result<Begun, Problem> {
     let key = idempotency::key(&head.headers, true)?.unwrap_or_default();
     let (partner, function) = (&view.function.partner, &view.function.id);
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     let mut parts = vec![head.method.as_str().as_bytes(), target.as_bytes(), body];
-    for name in CREDENTIALS {
+    // A token that was renewed meanwhile is still theirs.
+    parts.extend(user.map(|user| user.id.as_bytes()));
+    for name in CREDENTIALS.into_iter().filter(|name| user.is_none() || *name == "cookie") {
         parts.push(name.as_bytes());
         parts.extend(head.headers.get_all(name).iter().map(HeaderValue::as_bytes));
     }

@@ -19,8 +19,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use larder_model::identities::may_execute;
 use larder_model::ids::{ExecutionId, PartnerId};
-use larder_model::{End, Failure, LimitKind, RequestRecord, Trigger};
+use larder_model::{End, EndUser, Failure, LimitKind, RequestRecord, Trigger};
 use larder_platform::admission;
 use larder_platform::bodies::{self, Account, AnswerBody, Fault};
 use larder_platform::directory::{FunctionView, Tenant};
@@ -28,6 +29,7 @@ use larder_platform::execution::{self, Body, Finished, Input, Job, told};
 use tokio::sync::oneshot;
 
 use crate::app::App;
+use crate::auth;
 use crate::client_body::ClientBody;
 use crate::problem::{Kind, Problem};
 
@@ -57,12 +59,11 @@ pub async fn serve(app: &App, at: At, peer: SocketAddr, request: Request<ClientB
     }
 }
 
-/// The function whose route is the longest prefix of the path.
-async fn by_route(
-    app: &App,
-    partner: Option<PartnerId>,
-    path: &str,
-) -> Result<(Arc<Tenant>, Arc<FunctionView>), Problem> {
+/// A function that serves a request, with its partner and the end user who calls.
+type Found = (Arc<Tenant>, Arc<FunctionView>, Option<EndUser>);
+
+/// The function whose route is the longest prefix of the path, if it lets the caller in.
+async fn by_route(app: &App, partner: Option<PartnerId>, path: &str, headers: &HeaderMap) -> Result<Found, Problem> {
     let partner = partner.ok_or_else(|| {
         let message = "this address names no partner: use P.ROOT, or the header X-Larder-Partner";
         Problem::new(Kind::PartnerNotFound, message)
@@ -74,9 +75,12 @@ async fn by_route(
         tenant = app.directory.tenant(&partner);
     }
     let tenant = tenant.ok_or_else(|| Problem::new(Kind::PartnerNotFound, "there is no such partner"))?;
+    app.rates.take_partner(&tenant.rate, partner.as_str()).await?;
     let view =
         tenant.route(path).ok_or_else(|| Problem::new(Kind::RouteNotFound, "no function serves this path"))?.clone();
-    Ok((tenant, view))
+    // Without roles it is open by its routes, and the credentials of its callers are its own matter.
+    let user = if view.function.execute.is_empty() { None } else { caller(app, &tenant, &view, headers).await? };
+    Ok((tenant, view, user))
 }
 
 async fn answer(
@@ -85,9 +89,10 @@ async fn answer(
     peer: SocketAddr,
     request: Request<ClientBody>,
 ) -> Result<Response<AnswerBody>, Problem> {
-    let ((tenant, view), domain) = match at {
-        At::Partner(partner) => (by_route(app, partner, request.uri().path()).await?, None),
-        At::Domain(domain) => (by_domain::find(app, &domain).await?, Some(domain)),
+    let (uri, headers) = (request.uri(), request.headers());
+    let ((tenant, view, user), domain) = match at {
+        At::Partner(partner) => (by_route(app, partner, uri.path(), headers).await?, None),
+        At::Domain(domain) => (by_domain::find(app, &domain, headers).await?, Some(domain)),
     };
     // As the clients of the replaced platform know it.
     let late = if domain.is_some() { Kind::SynchronousTimeout } else { Kind::FunctionTimeout };
@@ -96,7 +101,8 @@ async fn answer(
     let (mut head, body) = request.into_parts();
     let keyed = idempotency::is_keyed(&head.headers, &view, may_have_effects);
     let streams = !may_have_effects && !keyed;
-    let record = record(&head, peer);
+    let mut record = record(&head, peer);
+    record.headers.extend(user.as_ref().map(|user| (told::USER_ID.as_str().to_owned(), told::user_id(user))));
     let broken = Arc::default();
     admission::check(app, &tenant)?;
     body.account().belongs_to(&tenant.bodies, false);
@@ -104,14 +110,14 @@ async fn answer(
     // After the body: a slow client must not hold one of the partner's permits.
     let permit = admission::admit(app, &tenant, view.limits.memory_bytes)?;
     let ticket = match &body {
-        Body::Whole(body) if keyed => match idempotency::begin(app, &view, &head, body).await? {
+        Body::Whole(body) if keyed => match idempotency::begin(app, &view, &head, user.as_ref(), body).await? {
             idempotency::Begun::Answered(response) => return Ok(response),
             idempotency::Begun::Go(ticket) => Some(ticket),
         },
         Body::Whole(_) | Body::Stream(_) => None,
     };
     let id = ticket.as_ref().map_or_else(|| ExecutionId::generate(&app.clock), |ticket| ticket.subject.clone());
-    head::prepare(&mut head.headers, &id, peer);
+    head::prepare(&mut head.headers, &id, peer, user.as_ref());
     let (own, host) = (app.clone(), head.headers.get(header::HOST).cloned());
     let mut job = Job::new(app, id.clone(), view, Trigger::Http, record, Input::Http { head, body });
     job.wall_max = Some(app.settings.server.call_timeout);
@@ -146,6 +152,30 @@ async fn answer(
         parts.extensions.insert(Streams(most));
     }
     Ok(Response::from_parts(parts, body.boxed_unsync()))
+}
+
+/// The end user that calls a function, if its `execute` lets them. `None`: a guest, whom it lets in, too.
+async fn caller(
+    app: &App,
+    tenant: &Tenant,
+    view: &FunctionView,
+    headers: &HeaderMap,
+) -> Result<Option<EndUser>, Problem> {
+    let user = match &tenant.identity {
+        Some(identity) => auth::end_user(app, identity, headers).await?,
+        None => None,
+    };
+    match may_execute(&view.function.execute, user.as_ref()) {
+        true => Ok(user),
+        false => {
+            let whom = if user.is_some() {
+                "this end user"
+            } else {
+                "everybody: its execute roles hold neither any nor guests"
+            };
+            Err(Problem::new(Kind::ExecutePermission, format!("the function may not be called by {whom}")))
+        }
+    }
 }
 
 /// A call in progress. It always runs to its end: when it is dropped, because its head was sent or its client has

@@ -41,6 +41,12 @@ pub fn body(operation: &str) -> Option<Value> {
         "updateWebhook" => {
             json!({ "name": "Savings", "url": "https://hooks.bank.example/larder", "events": ["functions.*"] })
         }
+        "updateIdentity" => json!({
+            "issuer": "https://id.example", "audiences": ["savings"], "jwksUrl": "https://id.example/jwks.json"
+        }),
+        "checkToken" => json!({ "token": "eyJ0eXAiOiJKV1QifQ.e30.c2ln" }),
+        "joinSavehack" => json!({ "functionId": "round-up", "settings": { "to": "20.00" } }),
+        "updateMyEnrolment" => json!({ "status": "paused" }),
         "createFunctionRule" => json!({ "domain": "round-up.functions.localhost", "functionId": "round-up" }),
         "createAdministrator" => json!({
             "email": "anna@bank.example", "name": "Anna", "password": "correct horse battery", "roles": []

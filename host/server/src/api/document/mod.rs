@@ -34,6 +34,9 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("createFunctionRule", &["domain", "functionId"]),
     ("createFeed", &["name", "mapping"]),
     ("createOperatorFeed", &["name", "mapping"]),
+    ("joinSavehack", &["functionId"]),
+    ("updateIdentity", &["issuer", "audiences", "jwksUrl"]),
+    ("checkToken", &["token"]),
     ("createPartner", &["partnerId", "name"]),
     ("createKey", &["scopes"]),
     ("createAdministrator", &["email", "password", "roles"]),
@@ -50,6 +53,7 @@ const MEMBERS: &[(&str, &str, &str)] = &[
     ("FunctionInput", "functionId", NEW_ID),
     ("VariableInput", "variableId", NEW_ID),
     ("NewEnrolment", "functionId", ID),
+    ("JoinInput", "functionId", ID),
     ("NewRule", "functionId", ID),
     ("WebhookInput", "webhookId", NEW_ID),
     ("Activation", "deploymentId", ID),
@@ -61,7 +65,7 @@ const MEMBERS: &[(&str, &str, &str)] = &[
 ];
 
 /// Responses with members that only some callers see, flattened beside the rest.
-const PARTLY: &[&str] = &["Upstream", "Feed"];
+const PARTLY: &[&str] = &["Upstream", "Feed", "Identity"];
 
 /// Operations of no project; those of the operator have paths of their own.
 const OF_NO_PROJECT: &[&str] = &["ping", "getVersion", "listRuntimes"];
@@ -74,8 +78,10 @@ pub fn complete(document: &OpenApi) -> Value {
         "type": "apiKey", "in": "cookie", "name": SESSION_COOKIE,
         "description": "The session of somebody who has signed in. The project of their routes is `console`.",
     });
-    document["components"]["securitySchemes"] =
-        json!({ "key": key("A key of the project"), "operator": key("The operator key"), "session": session });
+    document["components"]["securitySchemes"] = json!({
+        "key": key("A key of the project"), "operator": key("The operator key"), "session": session,
+        "token": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "A token of an end user" },
+    });
     inputs(&mut document["components"]["schemas"]);
     for (path, item) in members(&mut document["paths"]) {
         for (method, operation) in members(item) {
@@ -166,7 +172,18 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
     let is_the_operators =
         operation["security"].as_array().is_some_and(|all| all.iter().any(|one| !one["operator"].is_null()));
     let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
-    if !is_the_operators && !OF_NO_PROJECT.contains(&id.as_str()) && !path.starts_with("/v1/operator/") {
+    let is_of_end_users = path.starts_with(crate::me::RESERVED);
+    if is_of_end_users {
+        operation["servers"] = json!([{
+            "url": "http://{project}.{root}", "description": "The project's web endpoint",
+            "variables": { "project": { "default": "demo" }, "root": { "default": "localhost:8080" } },
+        }]);
+    }
+    if !is_the_operators
+        && !is_of_end_users
+        && !OF_NO_PROJECT.contains(&id.as_str())
+        && !path.starts_with("/v1/operator/")
+    {
         parameters.push(json!({
             "name": "X-Appwrite-Project", "in": "header", "required": false, "schema": { "type": "string", "pattern": PARTNER },
             "description": "The project. Needed on the bare address; at the project's own API address it may be left out.",

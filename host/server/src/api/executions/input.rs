@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use larder_model::RequestRecord;
 use larder_model::ids::EnrolmentId;
 use larder_model::time::Millis;
+use larder_model::{EndUser, RequestRecord};
 use larder_platform::common::Common;
-use larder_platform::execution::told::CLIENT_IP;
+use larder_platform::execution::told::{self, CLIENT_IP, USER_ID};
 use larder_wire::executions::{ExecutionInput, Headers};
 
 use crate::api::requests;
@@ -30,9 +30,16 @@ pub struct Wanted {
     pub enrolment: Option<EnrolmentId>,
 }
 
-pub fn check(input: ExecutionInput, common: &Common, peer: Option<IpAddr>) -> Result<Wanted, Problem> {
+pub fn check(
+    input: ExecutionInput,
+    common: &Common,
+    peer: Option<IpAddr>,
+    user: Option<&EndUser>,
+) -> Result<Wanted, Problem> {
     let host = common.settings.server.root_url.split("://").last().unwrap_or_default().trim_end_matches('/').to_owned();
-    check_at(input, common.clock.now_ms(), &host, peer)
+    let mut wanted = check_at(input, common.clock.now_ms(), &host, peer)?;
+    wanted.request.headers.extend(user.map(|user| (USER_ID.as_str().to_owned(), told::user_id(user))));
+    Ok(wanted)
 }
 
 fn check_at(input: ExecutionInput, now: Millis, host: &str, peer: Option<IpAddr>) -> Result<Wanted, Problem> {

@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::{Extension, Json};
 use bytes::Bytes;
+use larder_model::identities::may_execute;
 use larder_model::ids::FunctionId;
 use larder_model::{End, Enrolment, EnrolmentStatus, Failure, LimitKind, Per, Trigger};
 use larder_platform::common::Common;
@@ -84,7 +85,7 @@ async fn delete(State(executor): State<Executor>, caller: Caller, ids: Ids) -> R
 
 /// Runs a function, at once or in the queue. A function that lets anyone execute it needs no key.
 #[utoipa::path(post, path = "/v1/functions/{functionId}/executions", tag = "executions", operation_id = "createExecution",
-    security((), ("key" = [])), request_body = ExecutionInput,
+    security((), ("key" = []), ("token" = [])), request_body = ExecutionInput,
     params(("Idempotency-Key" = Option<String>, Header, description = idempotency::DESCRIPTION)),
     responses((status = 201, description = "It ran, well or not", body = ExecutionObject),
         (status = 202, description = "It will run", body = ExecutionObject)))]
@@ -127,7 +128,7 @@ async fn make(
 ) -> Result<Made<ExecutionObject>, Problem> {
     let shown = |object: ExecutionObject| if caller.is_guest() { object.without_logs() } else { object };
     let input: ExecutionInput = requests::parse_json(body)?;
-    let wanted = input::check(input, executor, peer)?;
+    let wanted = input::check(input, executor, peer, caller.user.as_ref())?;
     let status = if wanted.asynchronous { StatusCode::ACCEPTED } else { StatusCode::CREATED };
     if ticket.again {
         match executions::find(executor, &caller.partner, function, &ticket.subject).await? {
@@ -173,8 +174,9 @@ fn executable(tenant: &Tenant, caller: &Caller, id: &FunctionId) -> Result<Arc<F
         if !function.enabled {
             return Err(not_found());
         }
-        if !function.execute.iter().any(|role| matches!(role.as_str(), "any" | "guests")) {
-            return Err(Problem::new(Kind::Unauthorized, "This function does not let guests execute it"));
+        if !may_execute(&function.execute, caller.user.as_ref()) {
+            let whom = if caller.user.is_some() { "this end user" } else { "guests" };
+            return Err(Problem::new(Kind::Unauthorized, format!("This function does not let {whom} execute it")));
         }
     }
     match (&view.active, &function.deployment) {

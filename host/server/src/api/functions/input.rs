@@ -3,7 +3,7 @@
 use larder_model::cron::Cron;
 use larder_model::grants::check::check_pattern;
 use larder_model::time::instant;
-use larder_model::{Function, FunctionSettings, Per, Topics};
+use larder_model::{EnrolBy, Enrolling, Function, FunctionSettings, Per, Topics};
 use larder_platform::common::Common;
 use larder_wire::functions::FunctionInput;
 use larder_wire::scopes::is_scope;
@@ -11,6 +11,7 @@ use larder_wire::scopes::is_scope;
 use crate::api::functions::scopes;
 use crate::api::requests::{self, required, text};
 use crate::api::runtimes;
+use crate::me;
 use crate::problem::{Kind, Problem};
 
 const TIMEOUT_DEFAULT_S: u32 = 15;
@@ -46,6 +47,9 @@ fn of(function: &Function) -> FunctionInput {
         topics: Some(f.topics.word().to_owned()),
         routes: Some(f.routes),
         limits: Some(f.limits),
+        enrol: Some(f.enrolling.by.word().to_owned()),
+        enrol_topics: Some(f.enrolling.topics),
+        settings_schema: Some(f.enrolling.schema.into()),
     }
 }
 
@@ -122,6 +126,16 @@ pub fn apply(input: FunctionInput, common: &Common, function: &mut Function) -> 
     if let Some(limits) = input.limits {
         limits.check().map_err(|why| Problem::argument("limits", why))?;
         function.limits = limits;
+    }
+    if let Some(enrol) = &input.enrol {
+        function.enrolling.by = word("enrol", enrol, EnrolBy::Partner, EnrolBy::WORDS, EnrolBy::from_word)?;
+    }
+    if input.enrol_topics.is_some() {
+        function.enrolling.topics = list("enrolTopics", input.enrol_topics, LIST_MAX, Enrolling::check_topic)?;
+    }
+    if let Some(schema) = input.settings_schema {
+        function.enrolling.schema =
+            schema.try_into().map_err(|why: String| Problem::argument("settingsSchema", why))?;
     }
     Ok(())
 }
@@ -207,6 +221,9 @@ fn route(text: &str) -> Result<(), &'static str> {
     if text.contains("//") {
         return Err("has an empty segment");
     }
+    if me::is_reserved(text) {
+        return Err("is Larder's: nothing below /_larder is a function's");
+    }
     if text.split('/').any(|segment| matches!(segment, "." | "..")) {
         return Err("must not have the segments . or ..");
     }
@@ -242,9 +259,20 @@ mod tests {
         for text in ["/", "/hello", "/hello/", "/a/b-c/%C3%A4", "/..a"] {
             assert_eq!(route(text), Ok(()), "{text}");
         }
-        for text in
-            ["", "hello", "/a?b", "/a#b", "/a/../b", "/..", "//a", "/ä", "/a b", &format!("/{}", "x".repeat(256))]
-        {
+        for text in [
+            "",
+            "hello",
+            "/a?b",
+            "/a#b",
+            "/a/../b",
+            "/..",
+            "//a",
+            "/ä",
+            "/a b",
+            "/_larder",
+            "/_larder/me",
+            &format!("/{}", "x".repeat(256)),
+        ] {
             assert!(route(text).is_err(), "{text}");
         }
     }

@@ -77,6 +77,9 @@ impl Context {
             topics: f.topics.word().into(),
             routes: f.routes,
             limits: Known::Known(f.limits),
+            enrol: f.enrolling.by.word().into(),
+            enrol_topics: f.enrolling.topics,
+            settings_schema: f.enrolling.schema.into(),
         }
     }
 }
