@@ -77,7 +77,7 @@ both!(sockets_tell_what_happens_in_their_project, async |on| {
     other.deploy("f", &guests::guest("hello-http"), json!({ "execute": ["any"] })).await;
     let key = [("x-appwrite-key", larder.key())];
     let query = "project=demo&channels[]=executions&channels[]=functions.f.update";
-    let mut socket = open(&larder, query, &key).await.ok().expect("a socket");
+    let mut socket = open(&larder, query, &key).await.expect("a socket");
     let connected = socket.next().await.unwrap();
     assert_eq!((&connected["type"], &connected["data"]["user"]), (&json!("connected"), &Value::Null));
     assert_eq!(connected["data"]["channels"], json!(["executions", "functions.f.update"]));
@@ -95,7 +95,7 @@ both!(sockets_tell_what_happens_in_their_project, async |on| {
     while socket.event(&kind).await["payload"]["status"] != "ready" {}
 
     // Subscriptions come and go.
-    let mut other_socket = open(&larder, "project=demo", &key).await.ok().expect("a socket");
+    let mut other_socket = open(&larder, "project=demo", &key).await.expect("a socket");
     assert_eq!(other_socket.next().await.unwrap()["data"]["channels"], json!([]));
     run(&api).await;
     other_socket.is_quiet().await;
@@ -128,7 +128,7 @@ both!(sockets_tell_nobody_what_they_may_not_know, async |on| {
     assert_eq!(open(&larder, &long, &[]).await.err(), Some(400));
     api.get("/realtime").await.is_error(400, "general_bad_request");
     // Whoever has no rights is told nothing.
-    let mut guest = open(&larder, query, &[]).await.ok().expect("a socket");
+    let mut guest = open(&larder, query, &[]).await.expect("a socket");
     guest.next().await.unwrap();
     run(&api).await;
     guest.is_quiet().await;
@@ -136,7 +136,7 @@ both!(sockets_tell_nobody_what_they_may_not_know, async |on| {
     let anna = larder.sign_in("anna@bank.example").await;
     let session =
         |cookie: &str| json!({ "type": "authentication", "data": { "session": cookie.split_once('=').unwrap().1 } });
-    let mut by_cookie = open(&larder, query, &[("cookie", &anna)]).await.ok().expect("a socket");
+    let mut by_cookie = open(&larder, query, &[("cookie", &anna)]).await.expect("a socket");
     by_cookie.next().await.unwrap();
     run(&api).await;
     by_cookie.is_quiet().await;
@@ -155,14 +155,14 @@ both!(sockets_tell_nobody_what_they_may_not_know, async |on| {
         (json!({ "type": "subscribe", "data": {} }), 1003),
         (json!({ "type": "subscribe", "data": [{ "channels": [""] }] }), 1003),
     ] {
-        let mut socket = open(&larder, query, &[]).await.ok().expect("a socket");
+        let mut socket = open(&larder, query, &[]).await.expect("a socket");
         socket.next().await.unwrap();
         let error = socket.ask(message.clone()).await;
         assert_eq!((&error["type"], &error["data"]["code"]), (&json!("error"), &json!(code)), "{message}: {error}");
         assert!(socket.next().await.is_none(), "{message}");
     }
     // A message that is too large ends the socket.
-    let mut socket = open(&larder, query, &[]).await.ok().expect("a socket");
+    let mut socket = open(&larder, query, &[]).await.expect("a socket");
     socket.next().await.unwrap();
     let large = Message::text("x".repeat(100 << 10));
     let _ = socket.0.send(large).await;
@@ -175,15 +175,15 @@ both!(sockets_are_bounded_by_partner_and_address, async |on| {
     let mut open_ones = Vec::new();
     for at in 0..32 {
         let from = format!("198.51.100.{}", at % 4);
-        open_ones.push(open(&larder, "project=demo", &[("x-forwarded-for", &from)]).await.ok().expect("a socket"));
+        open_ones.push(open(&larder, "project=demo", &[("x-forwarded-for", &from)]).await.expect("a socket"));
     }
     assert_eq!(open(&larder, "project=demo", &[("x-forwarded-for", "198.51.100.9")]).await.err(), Some(429));
     let mut others =
-        vec![open(&larder, "project=other", &[("x-forwarded-for", "198.51.100.9")]).await.ok().expect("a socket")];
+        vec![open(&larder, "project=other", &[("x-forwarded-for", "198.51.100.9")]).await.expect("a socket")];
     // One address: eight of its sockets are the other partner's above.
     for _ in 0..24 {
         others
-            .push(open(&larder, "project=other", &[("x-forwarded-for", "198.51.100.0")]).await.ok().expect("a socket"));
+            .push(open(&larder, "project=other", &[("x-forwarded-for", "198.51.100.0")]).await.expect("a socket"));
     }
     assert_eq!(open(&larder, "project=other", &[("x-forwarded-for", "198.51.100.0")]).await.err(), Some(429));
     open_ones.truncate(8);
@@ -202,7 +202,7 @@ async fn sockets_tell_of_other_processes() {
     larder.api().deploy("f", &guests::guest("hello-http"), json!({ "routes": ["/"], "execute": ["any"] })).await;
     let other = larder.start_beside(options()).await;
     let key = [("x-appwrite-key", larder.key())];
-    let mut socket = open(&larder, "project=demo&channels[]=executions", &key).await.ok().expect("a socket");
+    let mut socket = open(&larder, "project=demo&channels[]=executions", &key).await.expect("a socket");
     socket.next().await.unwrap();
     // Some calls may end before the other process has heard that somebody watches.
     let told = loop {
