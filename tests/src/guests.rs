@@ -27,6 +27,18 @@ pub fn guest(name: &str) -> Vec<u8> {
         .unwrap_or_else(|| panic!("there is no guest {name} in {}", folder.display()))
 }
 
+/// The component of `hello-http` with so many bytes: what is not code is in a section of its own.
+pub fn padded(bytes: usize) -> Vec<u8> {
+    let mut wasm = guest("hello-http");
+    let content = bytes - wasm.len() - 6;
+    wasm.push(0);
+    // Five bytes of LEB128, whatever the length.
+    wasm.extend((0..5).map(|at| (content >> (7 * at)) as u8 & 0x7f | if at < 4 { 0x80 } else { 0 }));
+    wasm.extend([1, b'n']);
+    wasm.extend((0..content - 2).map(|at| (at.wrapping_mul(2_654_435_761) >> 11) as u8));
+    wasm
+}
+
 /// So many bytes as the hostile guests write them: each letter 4,096 times.
 pub fn poured(bytes: usize) -> Vec<u8> {
     let mut all = Vec::with_capacity(bytes + 4096);

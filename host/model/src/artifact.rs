@@ -10,6 +10,9 @@ use sha2::{Digest as _, Sha256};
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
+    /// That of an upload whose chunks were not put together yet.
+    pub const UNKNOWN: Digest = Digest([0; 32]);
+
     pub fn of(wasm: &[u8]) -> Digest {
         Digest(Sha256::digest(wasm).into())
     }

@@ -21,6 +21,12 @@ words! {
     }
 }
 
+impl BuildStatus {
+    pub fn has_ended(self) -> bool {
+        matches!(self, BuildStatus::Ready | BuildStatus::Failed | BuildStatus::Canceled)
+    }
+}
+
 words! {
     /// How an upload holds its component.
     SourceFormat {
@@ -43,9 +49,11 @@ pub struct Deployment {
     pub kind: String,
     pub entrypoint: String,
     pub source_format: SourceFormat,
-    /// Of the uploaded bytes.
+    /// Of the uploaded bytes. Unknown until the build has put the chunks of an upload together.
     pub source_digest: Digest,
     pub source_bytes: u64,
+    /// Chunks of the upload are missing, so it is not built yet.
+    pub uploading: bool,
     /// Of the component, which is what runs. Until the build has found it, that of the upload.
     pub digest: Digest,
     /// Bytes of the component where it is not the upload itself.

@@ -22,6 +22,7 @@ pub struct NewDeployment {
     pub kind: String,
     pub entrypoint: String,
     pub source_format: SourceFormat,
+    /// Unknown where the upload comes in chunks.
     pub source_digest: Digest,
     pub source_bytes: u64,
     /// The grants that it requests; `None`: those that the function has.
@@ -32,7 +33,7 @@ pub struct NewDeployment {
     pub uploader: Option<KeyId>,
 }
 
-/// Stores a deployment of this function and queues its build.
+/// Stores a deployment of this function and queues its build, which waits for the chunks of its upload ([`crate::chunks`]).
 pub async fn begin(common: &Common, function: &Function, id: DeploymentId, new: NewDeployment) -> Result<Deployment> {
     let now = common.clock.now_ms();
     let deployment = Deployment {
@@ -48,6 +49,7 @@ pub async fn begin(common: &Common, function: &Function, id: DeploymentId, new: 
         source_bytes: new.source_bytes,
         digest: new.source_digest,
         component_bytes: 0,
+        uploading: new.source_digest == Digest::UNKNOWN,
         build_bytes: 0,
         build_ms: 0,
         build_logs: String::new(),

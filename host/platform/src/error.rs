@@ -22,6 +22,8 @@ pub enum Error {
     Exceeded(#[from] Exceeded),
     #[error(transparent)]
     Body(#[from] Fault),
+    #[error(transparent)]
+    Upload(#[from] crate::uploads::Error),
     /// A buffered record could not be written, so it cannot be read.
     #[error(transparent)]
     Unwritten(#[from] Unwritten),
@@ -50,7 +52,7 @@ pub enum Error {
     Unhashed(String),
     #[error("A function with this ID exists already")]
     FunctionExists,
-    #[error("A variable of this function has this ID or key already")]
+    #[error("A variable of this function or project has this ID or key already")]
     VariableExists,
     #[error("A feed with this name exists already")]
     FeedExists,
@@ -89,6 +91,8 @@ pub enum Error {
     BuildEnded(&'static str),
     #[error("The build has ended already")]
     BuildCompleted,
+    #[error("Chunk {number} of {of} was received before, with other bytes: begin the upload again")]
+    ChunkDiffers { number: u32, of: u32 },
     #[error("This deployment requests no grants of its own: it uses those of the function")]
     NoOwnGrants,
     #[error("The effective or the requested grants have changed since `digest` was read: read them again")]

@@ -9,13 +9,14 @@
 //! * [`execution`]: the one way to run a function. [`run_keys`]: by which it calls the API meanwhile. [`ledger`]: the only writer of outcomes.
 //! * [`jobs`]: background jobs, one file per kind.
 //! * [`standard_webhooks`]: authentication of pushes. [`needs`]: grants that an upload lacks. [`objects`]: uploaded bytes.
-//!   [`archives`]: the component in an upload that is an archive.
+//!   [`archives`]: the component in an upload that is an archive. [`chunks`]: uploads that come in several requests.
 
 pub mod administrators;
 pub mod admission;
 pub mod archives;
 pub mod backlog;
 pub mod bodies;
+pub mod chunks;
 pub mod common;
 pub mod dead_letters;
 pub mod deployments;

@@ -97,6 +97,15 @@ impl Objects {
 }
 
 impl Objects {
+    /// Asks the store for an object that need not be there.
+    pub async fn ping(&self) -> Result<(), Error> {
+        let key = key(&Digest::UNKNOWN);
+        match self.0.head(&Key::from(key.as_str())).await {
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(source) => Err(Error::Store { key, source }),
+        }
+    }
+
     /// The objects that were stored before this time, in no order.
     pub fn older(&self, before: Millis) -> impl Stream<Item = Result<Digest, Error>> + Send {
         let old = move |object: ObjectMeta| {

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -81,6 +82,7 @@ impl Staging {
             gathered: BytesMut::new(),
             written: Some(Written { file: None, hash: Sha256::new() }),
             bytes: 0,
+            kept: None,
         };
         if before >= self.per_tenant {
             return Err(Exceeded::new(Cap::Uploads, self.per_tenant, before).into());
@@ -97,6 +99,7 @@ pub struct Upload {
     /// `None` while a blocking thread has it, and after an error.
     written: Option<Written>,
     bytes: u64,
+    kept: Option<Range<u64>>,
 }
 
 struct Written {
@@ -105,8 +108,14 @@ struct Written {
 }
 
 impl Upload {
+    /// Those that are to be stored.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.kept.as_ref().map_or(self.bytes, |kept| kept.end - kept.start)
+    }
+
+    /// Only this part of it is to be stored.
+    pub fn keep(&mut self, part: Range<u64>) {
+        self.kept = (part != (0..self.bytes)).then_some(part);
     }
 
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
@@ -140,15 +149,20 @@ impl Upload {
     pub async fn store(mut self, objects: &Objects) -> Result<Digest, Error> {
         self.flush().await?;
         let Written { file, hash } = self.written.take().ok_or_else(lost)?;
-        let (digest, mut file, length) = (Digest(hash.finalize().into()), file.ok_or_else(lost)?, self.bytes as usize);
+        let (mut file, kept, length) = (file.ok_or_else(lost)?, self.kept.take(), self.bytes as usize);
         let _one = self.staging.stores.acquire().await.map_err(std::io::Error::other)?;
         let read = tokio::task::spawn_blocking(move || {
-            let mut bytes = Vec::with_capacity(length);
-            file.seek(SeekFrom::Start(0))?;
-            file.read_to_end(&mut bytes)?;
-            std::io::Result::Ok(Bytes::from(bytes))
+            let mut bytes = vec![0; kept.as_ref().map_or(length, |kept| (kept.end - kept.start) as usize)];
+            file.seek(SeekFrom::Start(kept.as_ref().map_or(0, |kept| kept.start)))?;
+            file.read_exact(&mut bytes)?;
+            let digest = match kept {
+                Some(_) => Digest::of(&bytes),
+                None => Digest(hash.finalize().into()),
+            };
+            std::io::Result::Ok((digest, Bytes::from(bytes)))
         });
-        objects.put(&digest, read.await.map_err(std::io::Error::other)??).await?;
+        let (digest, bytes) = read.await.map_err(std::io::Error::other)??;
+        objects.put(&digest, bytes).await?;
         Ok(digest)
     }
 }
@@ -197,6 +211,14 @@ mod tests {
         let digest = upload.store(&objects).await.unwrap();
         assert_eq!(digest, Digest::of(&bytes));
         assert_eq!(objects.get(&digest).await.unwrap(), bytes);
+        assert_eq!((tenant.count(), tenant.bytes()), (0, 0));
+        // A part of it.
+        let mut upload = staging.begin(&tenant).unwrap();
+        upload.write(&bytes).await.unwrap();
+        upload.keep(100..300_000);
+        assert_eq!(upload.bytes(), 299_900);
+        let digest = upload.store(&objects).await.unwrap();
+        assert_eq!(objects.get(&digest).await.unwrap(), bytes[100..300_000]);
         assert_eq!((tenant.count(), tenant.bytes()), (0, 0));
     }
 

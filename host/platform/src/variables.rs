@@ -1,4 +1,4 @@
-//! Variables of functions. A secret one can be replaced, but never read or made plain again.
+//! Variables of functions and of the project. A secret one can be replaced, but never read or made plain again.
 
 use larder_model::Variable;
 use larder_model::ids::{FunctionId, PartnerId, VariableId};
@@ -8,12 +8,13 @@ use crate::common::{Common, Sealer};
 use crate::deployments::changed;
 use crate::error::{Error, Result};
 
-/// Of one function; together they are the guest's environment.
+/// Of one function, and of the project; together they are the guest's environment.
 const VARIABLES_MAX: u64 = 100;
 
 pub struct NewVariable {
     pub partner: PartnerId,
-    pub function: FunctionId,
+    /// `None`: the project.
+    pub function: Option<FunctionId>,
     pub id: VariableId,
     pub name: String,
     pub value: String,
@@ -28,8 +29,9 @@ pub struct VariableChange {
 }
 
 pub async fn create(sealer: &Sealer, new: NewVariable, by: &Changer<'_>) -> Result<Variable> {
-    if sealer.store.variables(&new.partner, Some(&new.function)).await?.len() as u64 >= VARIABLES_MAX {
-        return Err(Error::TooMany { of: "function", most: VARIABLES_MAX, what: "variables" });
+    if sealer.store.variables_of(&new.partner, new.function.as_ref()).await?.len() as u64 >= VARIABLES_MAX {
+        let of = if new.function.is_some() { "function" } else { "project" };
+        return Err(Error::TooMany { of, most: VARIABLES_MAX, what: "variables" });
     }
     let now = sealer.clock.now_ms();
     let mut variable = Variable {
@@ -46,7 +48,7 @@ pub async fn create(sealer: &Sealer, new: NewVariable, by: &Changer<'_>) -> Resu
     variable.sealed = sealer.secrets.seal(&variable.place(), new.value.as_bytes());
     let inserted = sealer.store.insert_variable(&variable, by).await;
     inserted.map_err(Error::VariableExists.on_conflict())?;
-    changed(sealer, &variable.partner, &variable.function).await?;
+    take_effect(sealer, &variable).await?;
     Ok(variable)
 }
 
@@ -74,11 +76,18 @@ pub async fn update(sealer: &Sealer, old: &Variable, change: VariableChange, by:
     }
     let updated = sealer.store.update_variable(old, &new, by).await;
     updated.map_err(Error::VariableExists.on_conflict())?;
-    changed(sealer, &new.partner, &new.function).await?;
+    take_effect(sealer, &new).await?;
     Ok(new)
 }
 
 pub async fn delete(common: &Common, variable: &Variable, by: &Changer<'_>) -> Result<()> {
     common.store.delete_variable(variable, by).await?;
-    Ok(changed(common, &variable.partner, &variable.function).await?)
+    Ok(take_effect(common, variable).await?)
+}
+
+async fn take_effect(common: &Common, variable: &Variable) -> larder_store::Result<()> {
+    match &variable.function {
+        Some(function) => changed(common, &variable.partner, function).await,
+        None => common.directory.reload(&variable.partner).await,
+    }
 }

@@ -131,6 +131,8 @@ impl From<larder_platform::Error> for Problem {
             Error::PushRefused => Kind::SignatureInvalid,
             Error::BuildNotReady(_) | Error::BuildEnded(_) => Kind::BuildNotReady,
             Error::BuildCompleted => Kind::BuildCompleted,
+            Error::ChunkDiffers { .. } => Kind::ContentRange,
+            Error::Upload(err) => return err.into(),
             Error::GrantsChanged => Kind::GrantsChanged,
             Error::OwnUpload(_) => Kind::OwnUpload,
             Error::BodyOfQueued { .. } => Kind::PayloadTooLarge,

@@ -37,6 +37,9 @@ pub(super) const SCHEMA: &[(i64, &str)] = &[
     (21, include_str!("schema/0021_ranges.sql")),
     (22, include_str!("schema/0022_packs.sql")),
     (23, include_str!("schema/0023_archives.sql")),
+    (24, include_str!("schema/0024_chunks.sql")),
+    (25, include_str!("schema/0025_schedules.sql")),
+    (26, include_str!("schema/0026_usage.sql")),
     (27, include_str!("schema/0027_identities.sql")),
     (28, include_str!("schema/0028_self_service.sql")),
     (31, include_str!("schema/0031_rules.sql")),
@@ -171,6 +174,15 @@ impl Db {
         };
         let lines = rows.iter().map(|row| row.0.iter().map(words).collect::<Vec<_>>().join(" "));
         Ok(lines.collect::<Vec<_>>().join("\n"))
+    }
+
+    /// The database's own clock, in seconds since 1970.
+    pub(super) async fn time(&self) -> Result<i64> {
+        let now = match self {
+            Db::Sqlite(_) => "-- time\n SELECT CAST(STRFTIME('%s', 'now') AS INTEGER)",
+            Db::MariaDb(_) => "-- time\n SELECT CAST(UNIX_TIMESTAMP() AS SIGNED INTEGER)",
+        };
+        self.row(now, vec![]).await?.map_or(Ok(0), |row| row.int(0))
     }
 
     pub async fn row(&self, sql: &str, args: Vec<Value>) -> Result<Option<Row>> {

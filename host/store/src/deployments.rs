@@ -9,11 +9,11 @@ use larder_model::{Approval, BuildStatus, Deployment, Digest, SourceFormat, json
 
 use crate::db::{Lock, Row, Tx, Value, one_of};
 use crate::listing::{self, Column, Kind, Listing, Page, Source};
-use crate::{Error, Result, Store, args, grants, partners};
+use crate::{Error, Result, Store, args, grants, partners, upload_chunks};
 
 const COLUMNS: &str = "partner_id, id, function_id, status, activate, kind, entrypoint, digest, source_bytes, build_bytes, build_ms, \
     build_logs, exports, grants, uploader, approved_by, approved_at_ms, created_at_ms, updated_at_ms, build_lost, settings, origin, \
-    format, source_digest, component_bytes";
+    format, source_digest, component_bytes, uploading";
 pub(super) const SOURCE: Source = Source {
     name: "deployments",
     table: "deployments",
@@ -30,6 +30,7 @@ pub const FILTERS: &[Column] = &[
     Column { attribute: "$updatedAt", column: "updated_at_ms", kind: Kind::Time },
     Column { attribute: "buildSize", column: "build_bytes", kind: Kind::Int },
     Column { attribute: "sourceSize", column: "source_bytes", kind: Kind::Int },
+    Column { attribute: "totalSize", column: "(source_bytes + build_bytes)", kind: Kind::Int },
     Column { attribute: "buildDuration", column: "build_ms", kind: Kind::Seconds(1_000) },
     Column { attribute: "status", column: "status", kind: Kind::Text },
     Column { attribute: "activate", column: "activate", kind: Kind::Flag },
@@ -125,7 +126,8 @@ impl Store {
                         d.origin.as_ref(),
                         d.source_format.word(),
                         other_source(d),
-                        d.component_bytes
+                        d.component_bytes,
+                        d.uploading
                     ];
                     tx.insert(&format!("-- insert_deployment\n INSERT INTO deployments ({COLUMNS})"), vec![row]).await
                 })
@@ -159,7 +161,8 @@ impl Store {
     pub async fn claim_build(&self, holder: &str, now: Millis, until: Millis) -> Result<Option<Deployment>> {
         const NEXT: &str = "-- next_to_build
             SELECT w.partner_id FROM (SELECT partner_id, MIN(created_at_ms) AS since_ms FROM deployments
-                WHERE status IN ('waiting', 'processing', 'building') AND (build_until_ms IS NULL OR build_until_ms <= ?)
+                WHERE uploading = 0 AND status IN ('waiting', 'processing', 'building')
+                    AND (build_until_ms IS NULL OR build_until_ms <= ?)
                 GROUP BY partner_id) AS w
             WHERE NOT EXISTS (SELECT 1 FROM deployments b WHERE b.partner_id = w.partner_id
                 AND b.status IN ('waiting', 'processing', 'building', 'canceled') AND b.build_until_ms > ?)
@@ -175,6 +178,17 @@ impl Store {
             // Another builder claimed it first and moved the partner to the end of the queue.
         }
         Ok(None)
+    }
+
+    /// Counts the partner's builds that have not ended, up to [`Listing::COUNT_MAX`].
+    pub async fn count_builds(&self, partner: &PartnerId) -> Result<u64> {
+        let sql = format!(
+            "-- count_builds
+            SELECT COUNT(*) FROM (SELECT 1 FROM deployments WHERE partner_id = ? AND uploading = 0
+                AND status IN ('waiting', 'processing', 'building') LIMIT {}) AS counted",
+            Listing::COUNT_MAX
+        );
+        Ok(self.lists.row(&sql, args![partner]).await?.map_or(Ok(0), |row| row.int(0))? as u64)
     }
 
     /// Extends the claim of a build. Returns `false` if the build was cancelled or another builder has claimed it.
@@ -227,6 +241,10 @@ impl Store {
                     let found = args![hex::encode(d.digest.0), other_source(d), d.component_bytes, d.updated_at_ms];
                     let row = args![&d.partner, &d.id, *holder, *holder];
                     let moved = tx.run(UPDATE, [state, found, row].concat()).await?.0 == 1;
+                    let put_together = d.source_digest != Digest::UNKNOWN && d.status.has_ended();
+                    if moved && (put_together || d.status == BuildStatus::Canceled) {
+                        upload_chunks::delete(tx, &d.partner, &d.id).await?;
+                    }
                     let activates = d.status == BuildStatus::Ready && d.activate;
                     if moved && activates && !newer_is_active(tx, d).await? {
                         match grants::activate(tx, d, None, clock).await {
@@ -257,13 +275,17 @@ impl Store {
         );
         let mut deleted = 0;
         for row in self.db.rows(&sql, args![now]).await? {
-            let key = (row.id::<PartnerId>(0, "deployments.partner_id")?, row.text(1)?);
+            let key = (row.id::<PartnerId>(0, "deployments.partner_id")?, row.id::<DeploymentId>(1, "deployments.id")?);
             deleted += self
                 .db
                 .tx("delete_old_deployment", &key, |tx, (partner, id)| {
                     Box::pin(async move {
                         partners::touch(tx, partner).await?;
-                        Ok(tx.run(DELETE, args![partner, id, partner, id]).await?.0)
+                        let gone = tx.run(DELETE, args![partner, id, partner, id]).await?.0;
+                        if gone > 0 {
+                            upload_chunks::delete(tx, partner, id).await?;
+                        }
+                        Ok(gone)
                     })
                 })
                 .await?;
@@ -271,12 +293,13 @@ impl Store {
         Ok(deleted)
     }
 
-    /// Does an upload with this digest belong to any deployment of any partner?
+    /// Does an upload, a component or a chunk with this digest belong to any deployment of any partner?
     pub async fn is_deployed(&self, digest: &Digest) -> Result<bool> {
         const FIND: &str = "-- find_digest
-            SELECT 1 FROM deployments WHERE digest = ? UNION ALL SELECT 1 FROM deployments WHERE source_digest = ? LIMIT 1";
+            SELECT 1 FROM deployments WHERE digest = ? UNION ALL SELECT 1 FROM deployments WHERE source_digest = ?
+            UNION ALL SELECT 1 FROM upload_chunks WHERE digest = ? LIMIT 1";
         let digest = hex::encode(digest.0);
-        Ok(self.db.row(FIND, args![&digest, &digest]).await?.is_some())
+        Ok(self.db.row(FIND, args![&digest, &digest, &digest]).await?.is_some())
     }
 
     /// The active deployments of a partner's functions.
@@ -311,6 +334,7 @@ impl Store {
                 Box::pin(async move {
                     partners::touch(tx, &d.partner).await?;
                     tx.run(DELETE, args![&d.partner, &d.id]).await?.exactly_one("deployment")?;
+                    upload_chunks::delete(tx, &d.partner, &d.id).await?;
                     let _ = tx.run(DEACTIVATE, args![&d.partner, &d.function, &d.id]).await?;
                     Ok(())
                 })
@@ -339,7 +363,7 @@ async fn claim_build_of(
         UPDATE deployments SET build_holder = ?, build_until_ms = ?, build_lost = ? WHERE partner_id = ? AND id = ?";
     let unbuilt = format!(
         "-- unbuilt_deployment
-        SELECT {COLUMNS} FROM deployments WHERE partner_id = ? AND status IN ('waiting', 'processing', 'building')
+        SELECT {COLUMNS} FROM deployments WHERE partner_id = ? AND uploading = 0 AND status IN ('waiting', 'processing', 'building')
         AND (build_until_ms IS NULL OR build_until_ms <= ?) ORDER BY created_at_ms, id LIMIT 1"
     );
     // Builders that claim a build of this partner are serialized.
@@ -383,6 +407,7 @@ fn deployment(row: &Row) -> Result<Deployment> {
         },
         digest,
         component_bytes: row.int(24)? as u64,
+        uploading: row.flag(25)?,
         source_bytes: row.int(8)? as u64,
         build_bytes: row.int(9)? as u64,
         build_ms: row.int(10)? as u64,

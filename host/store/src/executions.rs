@@ -37,11 +37,19 @@ pub const FILTERS: &[Column] = &[
     Column { attribute: "trigger", column: "trigger_kind", kind: Kind::Text },
     Column { attribute: "status", column: "status", kind: Kind::Text },
     Column { attribute: "responseStatusCode", column: "response_status", kind: Kind::Int },
+    Column { attribute: "requestMethod", column: REQUEST_METHOD, kind: Kind::Text },
+    Column { attribute: "requestPath", column: REQUEST_PATH, kind: Kind::JsonText },
     Column { attribute: "duration", column: "wall_us", kind: Kind::Seconds(1_000_000) },
     Column { attribute: "deploymentId", column: "deployment_id", kind: Kind::Text },
     Column { attribute: "enrolmentId", column: "enrolment_id", kind: Kind::Text },
     Column { attribute: "eventId", column: "event_row", kind: Kind::Text },
 ];
+
+/// What `request` begins with, as JSON: `{"method":"GET","path":"/a?b","headers":[…]}`. A quote within the path is escaped, so
+/// the first `","headers":` is its end. These have no index and cost nothing to write.
+pub(super) const REQUEST_METHOD: &str = r#"SUBSTR(request, 12, INSTR(request, '","path":"') - 12)"#;
+pub(super) const REQUEST_PATH: &str = r#"SUBSTR(request, INSTR(request, '","path":"') + 10,
+    INSTR(request, '","headers":') - INSTR(request, '","path":"') - 10)"#;
 
 /// An execution to be run.
 #[derive(Clone, Debug)]

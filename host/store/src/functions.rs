@@ -24,11 +24,21 @@ pub const FILTERS: &[Column] = &[
     Column { attribute: "runtime", column: "runtime", kind: Kind::Text },
     Column { attribute: "deploymentId", column: "deployment_id", kind: Kind::Text },
     Column { attribute: "schedule", column: "schedule", kind: Kind::Text },
+    Column { attribute: "scheduleNext", column: SCHEDULE_NEXT, kind: Kind::Time },
+    Column { attribute: "schedulePrevious", column: SCHEDULE_PREVIOUS, kind: Kind::Time },
     Column { attribute: "timeout", column: "timeout_s", kind: Kind::Int },
     Column { attribute: "entrypoint", column: "entrypoint", kind: Kind::Text },
     Column { attribute: "commands", column: "commands", kind: Kind::Text },
     Column { attribute: "per", column: "per", kind: Kind::Text },
+    // There is no version control.
+    Column { attribute: "installationId", column: "''", kind: Kind::Text },
 ];
+
+/// By its primary key; a partner has few functions. NULL: it is not armed, or has not fired since it was.
+const SCHEDULE_NEXT: &str = "(SELECT schedules.next_at_ms FROM schedules
+    WHERE schedules.partner_id = functions.partner_id AND schedules.function_id = functions.id)";
+const SCHEDULE_PREVIOUS: &str = "(SELECT schedules.previous_at_ms FROM schedules
+    WHERE schedules.partner_id = functions.partner_id AND schedules.function_id = functions.id)";
 
 const UPDATE: &str = "-- update_function
     UPDATE functions SET name = ?, runtime = ?, execute_roles = ?, events = ?, schedule = ?, timezone = ?, timeout_s = ?, enabled = ?,

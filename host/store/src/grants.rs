@@ -11,6 +11,7 @@
 use larder_model::grants::{Leads, check, covers, leads as names};
 use larder_model::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
 use larder_model::time::Clock;
+use larder_model::variables::effective;
 use larder_model::{BuildStatus, Deployment, Feed, GrantChange, GrantChangeKind, Grants, Variable, json};
 
 use crate::db::{Lock, Row, Tx};
@@ -140,7 +141,9 @@ impl Store {
     pub async fn leads(&self, partner: &PartnerId, function: &FunctionId) -> Result<Leads> {
         let mut upstreams = self.upstreams(Some(partner)).await?;
         upstreams.extend(self.upstreams(None).await?);
-        Ok(Leads::new(&names::called(upstreams)).of(&self.variables(partner, Some(function)).await?))
+        let own = self.variables_of(partner, Some(function)).await?;
+        let variables = effective(own, &self.variables_of(partner, None).await?);
+        Ok(Leads::new(&names::called(upstreams)).of(&variables))
     }
 
     pub async fn list_grant_changes(&self, partner: &PartnerId, listing: &Listing) -> Result<Page<GrantChange>> {
@@ -192,7 +195,7 @@ async fn lead_of_upstream(tx: &mut Tx<'_>, partner: Option<&PartnerId>, name: &s
 /// Returns where the names of this function lead now.
 async fn leads(tx: &mut Tx<'_>, partner: &PartnerId, function: &FunctionId) -> Result<Leads> {
     let upstreams = upstreams::called(tx, partner).await?;
-    Ok(Leads::new(&upstreams).of(&variables::of_function(tx, partner, function).await?))
+    Ok(Leads::new(&upstreams).of(&variables::effective(tx, partner, function).await?))
 }
 
 /// Returns the function's effective grants, locked for this transaction.
@@ -272,10 +275,11 @@ impl Name {
     }
 }
 
+const OF_PARTNER: &str = "-- functions_with_grants
+    SELECT partner_id, id, grants FROM functions WHERE partner_id = ?";
+
 /// Reads the state before an upstream changes. Call it after `touch`.
 pub(super) async fn by_name(tx: &mut Tx<'_>, owner: Option<&PartnerId>, name: &str) -> Result<Before> {
-    const OF_PARTNER: &str = "-- functions_with_grants
-        SELECT partner_id, id, grants FROM functions WHERE partner_id = ?";
     const OF_ALL: &str = "-- all_functions_with_grants
         SELECT partner_id, id, grants FROM functions";
     let rows = match owner {
@@ -298,12 +302,21 @@ pub(super) async fn by_name(tx: &mut Tx<'_>, owner: Option<&PartnerId>, name: &s
 pub(super) async fn by_secret(tx: &mut Tx<'_>, v: &Variable, keys: &[&str]) -> Result<Before> {
     const OF_FUNCTION: &str = "-- function_with_grants
         SELECT partner_id, id, grants FROM functions WHERE partner_id = ? AND id = ?";
-    let rows = tx.locked(Lock::Exclusive, OF_FUNCTION, args![&v.partner, &v.function]).await?;
+    // One of the project concerns every function that does not have its own of that name: where the others lead stays the same.
+    let rows = match &v.function {
+        Some(function) => tx.locked(Lock::Exclusive, OF_FUNCTION, args![&v.partner, function]).await?,
+        None => tx.locked(Lock::Exclusive, OF_PARTNER, args![&v.partner]).await?,
+    };
     let before = Before {
         kind: GrantChangeKind::Variable,
-        what: format!("the {} {}", if v.secret { "secret" } else { "variable" }, keys[0]),
+        what: format!(
+            "the {}{} {}",
+            if v.function.is_some() { "" } else { "project's " },
+            if v.secret { "secret" } else { "variable" },
+            keys[0]
+        ),
         partner: Some(v.partner.clone()),
-        function: Some(v.function.clone()),
+        function: v.function.clone(),
         names: keys.iter().map(|key| Name::Secret((*key).to_owned())).collect(),
         granted: vec![],
         polling: vec![],

@@ -51,7 +51,9 @@ mod sqlite;
 pub mod state;
 mod stored;
 mod transactions;
+mod upload_chunks;
 mod upstreams;
+mod usage;
 mod variables;
 mod webhooks;
 
@@ -74,7 +76,9 @@ pub use schedules::Firing;
 pub use sessions::AttemptKey;
 pub use stored::Counting;
 pub use transactions::Saved;
+pub use upload_chunks::{Chunk, ChunkResult};
 pub use upstreams::OPERATORS;
+pub use usage::{Built, Steps, UsageSpan, Used};
 
 /// The filter columns of each entity's lists.
 pub mod filters {
@@ -178,6 +182,11 @@ impl Store {
             Db::Sqlite(_) => 512 << 20,
             Db::MariaDb(db) => db.packet_bytes().saturating_sub(ROW_BYTES_MAX),
         }
+    }
+
+    /// The database's own clock, in seconds since 1970.
+    pub async fn time(&self) -> Result<i64> {
+        self.db.time().await
     }
 
     /// Runs one cheap query to check that the database answers.

@@ -13,6 +13,7 @@ use crate::{Error, Result};
 pub struct Column {
     /// Its name on the wire.
     pub attribute: &'static str,
+    /// A column, or an expression of columns.
     pub column: &'static str,
     pub kind: Kind,
 }
@@ -20,6 +21,8 @@ pub struct Column {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Text,
+    /// Text that is part of a JSON text here: escaped.
+    JsonText,
     Int,
     Flag,
     /// Milliseconds here, ISO 8601 on the wire.
@@ -438,7 +441,8 @@ pub(super) async fn plans(
     let plain = Listing { filters: always.to_vec(), ..Listing::first(Listing::LIMIT_DEFAULT) };
     let mut asked = vec![("", false, plain.clone())];
     for column in columns {
-        let value = if column.kind == Kind::Text { Value::Text("x".into()) } else { Value::Int(7) };
+        let value =
+            if matches!(column.kind, Kind::Text | Kind::JsonText) { Value::Text("x".into()) } else { Value::Int(7) };
         let op = if column.kind == Kind::Time { Op::GreaterEqual } else { Op::Equal };
         let mut filtered = plain.clone();
         filtered.filters.push(Filter::Compare { column: column.column, op, values: vec![value] });

@@ -43,6 +43,7 @@ struct Part {
 
 const OF_FUNCTION: &[Part] = &[
     Part { table: "deployments", key: "id" },
+    Part { table: "upload_chunks", key: "deployment_id" },
     Part { table: "fanouts", key: "id" },
     Part { table: "fanout_ranges", key: "id" },
     Part { table: "executions", key: "id" },
@@ -99,6 +100,13 @@ impl Store {
             SELECT partner_id, kind, id, function_id FROM removals ORDER BY created_at_ms LIMIT {limit}"
         );
         self.db.rows(&sql, vec![]).await?.iter().map(removal).collect()
+    }
+
+    /// Counts the unfinished removals of a partner.
+    pub async fn count_removals(&self, partner: &PartnerId) -> Result<u64> {
+        const COUNT: &str = "-- count_removals
+            SELECT COUNT(*) FROM removals WHERE partner_id = ?";
+        Ok(self.db.row(COUNT, args![partner]).await?.map_or(Ok(0), |row| row.int(0))? as u64)
     }
 
     /// Deletes up to `limit` rows of it.

@@ -121,13 +121,13 @@ async fn lock(tx: &mut Tx<'_>, partner: &PartnerId, firings: &[Firing]) -> Resul
 /// Arms these schedules, which are locked, for their next times, or disarms them.
 async fn move_on(tx: &mut Tx<'_>, partner: &PartnerId, firings: impl Iterator<Item = &Firing>) -> Result<()> {
     let (mut moved, mut ended) = (Vec::new(), Vec::new());
-    for Firing { function, next, .. } in firings {
+    for Firing { function, at, next, .. } in firings {
         match next {
-            Some(next) => moved.push(args![partner, function, *next]),
+            Some(next) => moved.push(args![partner, function, *next, *at]),
             None => ended.push(Value::from(function)),
         }
     }
-    tx.upsert("schedules", &["partner_id", "function_id"], &["next_at_ms"], moved).await?;
+    tx.upsert("schedules", &["partner_id", "function_id"], &["next_at_ms", "previous_at_ms"], moved).await?;
     if ended.is_empty() {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! Variables of functions. `secrets` seals their values before they are stored.
+//! Variables of functions and of the project, which have an empty `function_id`. `secrets` seals their values before they are stored.
 
 use larder_model::Variable;
 use larder_model::ids::{FunctionId, PartnerId, VariableId};
@@ -20,7 +20,10 @@ pub const FILTERS: &[Column] = &[
     Column { attribute: "key", column: "name", kind: Kind::Text },
     Column { attribute: "secret", column: "secret", kind: Kind::Flag },
     Column { attribute: "resourceId", column: "function_id", kind: Kind::Text },
+    Column { attribute: "resourceType", column: RESOURCE_TYPE, kind: Kind::Text },
 ];
+
+const RESOURCE_TYPE: &str = "(CASE WHEN function_id = '' THEN 'project' ELSE 'function' END)";
 
 impl Store {
     pub async fn insert_variable(&self, variable: &Variable, by: &Changer<'_>) -> Result<()> {
@@ -28,14 +31,16 @@ impl Store {
             .tx("insert_variable", &(variable, by), |tx, (v, by)| {
                 Box::pin(async move {
                     partners::touch(tx, &v.partner).await?;
-                    if !crate::functions::exists(tx, &v.partner, &v.function).await? {
+                    if let Some(function) = &v.function
+                        && !crate::functions::exists(tx, &v.partner, function).await?
+                    {
                         return Err(Error::NotFound { what: "function" });
                     }
                     let before = grants::by_secret(tx, v, &[&v.name]).await?;
                     let row = args![
                         &v.partner,
                         &v.id,
-                        &v.function,
+                        owner(v.function.as_ref()),
                         &v.name,
                         v.sealed.clone(),
                         v.secret,
@@ -61,7 +66,7 @@ impl Store {
                     partners::touch(tx, &v.partner).await?;
                     let before = grants::by_secret(tx, v, &[&old.name, &v.name]).await?;
                     let mut args = args![&v.name, v.sealed.clone(), v.secret, &v.revision, v.updated_at_ms];
-                    args.extend(args![&v.partner, &v.function, &v.id, &old.revision]);
+                    args.extend(args![&v.partner, owner(v.function.as_ref()), &v.id, &old.revision]);
                     if tx.run(UPDATE, args).await?.exactly_one("variable").is_err() {
                         return Err(Error::Contended("the variable was changed meanwhile".into()));
                     }
@@ -83,56 +88,76 @@ impl Store {
                 Box::pin(async move {
                     partners::touch(tx, &v.partner).await?;
                     let before = grants::by_secret(tx, v, &[&v.name]).await?;
-                    tx.run(DELETE, args![&v.partner, &v.function, &v.id]).await?.exactly_one("variable")?;
+                    let id = args![&v.partner, owner(v.function.as_ref()), &v.id];
+                    tx.run(DELETE, id).await?.exactly_one("variable")?;
                     before.changed(tx, by, "was deleted").await
                 })
             })
             .await
     }
 
+    /// A variable of the function or, with `None`, of the project.
     pub async fn variable(
         &self,
         partner: &PartnerId,
-        function: &FunctionId,
+        function: Option<&FunctionId>,
         id: &VariableId,
     ) -> Result<Option<Variable>> {
-        let scope = vec![("partner_id", partner.into()), ("function_id", function.into())];
+        let scope = vec![("partner_id", partner.into()), ("function_id", owner(function).into())];
         listing::one(&self.db, &SOURCE, scope, id, variable).await
     }
 
-    /// All variables of this function, or of all the partner's functions.
-    pub async fn variables(&self, partner: &PartnerId, function: Option<&FunctionId>) -> Result<Vec<Variable>> {
-        let of = if function.is_some() { "AND function_id = ?" } else { "" };
+    /// All variables of the partner, of functions and of the project.
+    pub async fn variables(&self, partner: &PartnerId) -> Result<Vec<Variable>> {
         let sql = format!(
-            "-- all_variables\n SELECT {COLUMNS} FROM variables WHERE partner_id = ? {of} ORDER BY created_at_ms, id"
+            "-- all_variables\n SELECT {COLUMNS} FROM variables WHERE partner_id = ? ORDER BY created_at_ms, id"
         );
-        let mut args = args![partner];
-        args.extend(function.map(Into::into));
-        self.db.rows(&sql, args).await?.iter().map(variable).collect()
+        self.db.rows(&sql, args![partner]).await?.iter().map(variable).collect()
+    }
+
+    /// All variables of the function or, with `None`, of the project.
+    pub async fn variables_of(&self, partner: &PartnerId, function: Option<&FunctionId>) -> Result<Vec<Variable>> {
+        let sql = format!(
+            "-- variables_of\n SELECT {COLUMNS} FROM variables WHERE partner_id = ? AND function_id = ? ORDER BY created_at_ms, id"
+        );
+        self.db.rows(&sql, args![partner, owner(function)]).await?.iter().map(variable).collect()
     }
 
     pub async fn list_variables(
         &self,
         partner: &PartnerId,
-        function: &FunctionId,
+        function: Option<&FunctionId>,
         listing: &Listing,
     ) -> Result<Page<Variable>> {
-        let scope = vec![("partner_id", partner.into()), ("function_id", function.into())];
+        let scope = vec![("partner_id", partner.into()), ("function_id", owner(function).into())];
         listing::list(&self.lists, &SOURCE, scope, listing, variable).await
     }
 }
 
-pub(super) async fn of_function(tx: &mut Tx<'_>, partner: &PartnerId, function: &FunctionId) -> Result<Vec<Variable>> {
-    let sql =
-        format!("-- variables_of_function\n SELECT {COLUMNS} FROM variables WHERE partner_id = ? AND function_id = ?");
-    tx.rows(&sql, args![partner, function]).await?.iter().map(variable).collect()
+/// What the function has, the project's included.
+pub(super) async fn effective(tx: &mut Tx<'_>, partner: &PartnerId, function: &FunctionId) -> Result<Vec<Variable>> {
+    let sql = format!(
+        "-- variables_of_function\n SELECT {COLUMNS} FROM variables WHERE partner_id = ? AND function_id IN (?, '')"
+    );
+    let all: Vec<Variable> =
+        tx.rows(&sql, args![partner, function]).await?.iter().map(variable).collect::<Result<_>>()?;
+    let (own, of_project): (Vec<_>, Vec<_>) = all.into_iter().partition(|variable| variable.function.is_some());
+    Ok(larder_model::variables::effective(own, &of_project))
+}
+
+/// As the column has it.
+fn owner(function: Option<&FunctionId>) -> &str {
+    function.map_or("", FunctionId::as_str)
 }
 
 fn variable(row: &Row) -> Result<Variable> {
     Ok(Variable {
         partner: row.id(0, "variables.partner_id")?,
         id: row.id(1, "variables.id")?,
-        function: row.id(2, "variables.function_id")?,
+        function: match row.text(2)?.as_str() {
+            "" => None,
+            _ => Some(row.id(2, "variables.function_id")?),
+        },
         name: row.text(3)?,
         sealed: row.bytes(4)?,
         secret: row.flag(5)?,

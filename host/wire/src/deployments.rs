@@ -32,6 +32,11 @@ pub struct DeploymentObject {
     pub build_id: String,
     /// Becomes the active one when it is ready.
     pub activate: bool,
+    /// Of an upload in chunks, in the answer to each of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chunks_total: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chunks_uploaded: Option<u32>,
     pub screenshot_light: String,
     pub screenshot_dark: String,
     /// `waiting`, `processing`, `building`, `ready`, `failed` or `canceled`.
@@ -89,6 +94,8 @@ impl From<Deployment> for DeploymentObject {
             total_size: d.source_bytes + d.build_bytes,
             build_duration: d.build_ms.div_ceil(1_000),
             activate: d.activate,
+            chunks_total: None,
+            chunks_uploaded: None,
             screenshot_light: String::new(),
             screenshot_dark: String::new(),
             status: d.status.word().into(),
@@ -118,4 +125,38 @@ impl From<Deployment> for DeploymentObject {
 pub struct Duplicate {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deployment_id: Option<String>,
+}
+
+/// The build of a deployment, as older clients see it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Build)]
+pub struct BuildObject {
+    #[serde(rename = "$id")]
+    pub id: String,
+    pub deployment_id: String,
+    pub status: String,
+    pub stdout: String,
+    pub stderr: String,
+    pub start_time: String,
+    pub end_time: String,
+    /// Seconds.
+    pub duration: u64,
+    pub size: u64,
+}
+
+impl From<Deployment> for BuildObject {
+    fn from(d: Deployment) -> BuildObject {
+        BuildObject {
+            id: d.id.to_string(),
+            deployment_id: d.id.into(),
+            status: d.status.word().into(),
+            stdout: d.build_logs,
+            stderr: String::new(),
+            start_time: datetime(d.created_at_ms),
+            end_time: if d.status.has_ended() { datetime(d.updated_at_ms) } else { String::new() },
+            duration: d.build_ms.div_ceil(1_000),
+            size: d.build_bytes,
+        }
+    }
 }

@@ -52,3 +52,44 @@ pub struct Currencies {
     /// The day of the ISO 4217 list.
     pub as_of: String,
 }
+
+/// The state of something that Larder depends on. Clients of different ages read the one or the list.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct Dependency {
+    #[serde(flatten)]
+    pub worst: DependencyStatus,
+    pub total: u64,
+    pub statuses: Vec<DependencyStatus>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct DependencyStatus {
+    pub name: String,
+    /// Milliseconds that it took to answer.
+    pub ping: u64,
+    /// `pass` or `fail`.
+    pub status: String,
+}
+
+/// What waits in a queue, of the project.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct QueueSize {
+    pub size: u64,
+}
+
+/// The clocks of the database and of this process, in seconds.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Time {
+    pub remote_time: i64,
+    pub local_time: i64,
+    pub diff: i64,
+}
+
+/// There is no scanner of files.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct AntiVirus {
+    pub version: String,
+    /// `disabled`.
+    pub status: String,
+}

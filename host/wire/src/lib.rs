@@ -35,6 +35,7 @@ pub mod schedules;
 pub mod scopes;
 pub mod transactions;
 pub mod upstreams;
+pub mod usage;
 pub mod variables;
 pub mod webhooks;
 

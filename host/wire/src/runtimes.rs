@@ -42,3 +42,11 @@ impl Row for Specification {
         &self.slug
     }
 }
+
+/// There are no templates of functions.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct TemplateList {
+    pub total: usize,
+    #[schema(value_type = Vec<Object>)]
+    pub templates: Vec<serde_json::Value>,
+}

@@ -26,11 +26,14 @@ pub enum Scope {
     RulesWrite,
     WebhooksRead,
     WebhooksWrite,
+    /// Variables of the project.
+    ProjectRead,
+    ProjectWrite,
     HealthRead,
 }
 
 impl Scope {
-    pub const ALL: [Scope; 22] = [
+    pub const ALL: [Scope; 24] = [
         Scope::FunctionsRead,
         Scope::FunctionsWrite,
         Scope::ExecutionsRead,
@@ -52,6 +55,8 @@ impl Scope {
         Scope::RulesWrite,
         Scope::WebhooksRead,
         Scope::WebhooksWrite,
+        Scope::ProjectRead,
+        Scope::ProjectWrite,
         Scope::HealthRead,
     ];
 
@@ -80,6 +85,8 @@ impl Scope {
             Scope::RulesWrite => &["rules.write"],
             Scope::WebhooksRead => &["webhooks.read"],
             Scope::WebhooksWrite => &["webhooks.write"],
+            Scope::ProjectRead => &["project.read"],
+            Scope::ProjectWrite => &["project.write"],
             Scope::HealthRead => &["health.read"],
         }
     }

@@ -128,7 +128,7 @@ both!(invalid_function_settings_are_refused_by_name, async |on| {
     api.put("/functions/none", json!({ "name": "n", "timeout": 0 })).await.is_error(400, "general_argument_invalid");
     api.put("/functions/none", json!({ "name": "n" })).await.is_error(404, "function_not_found");
     api.get("/nothing").await.is_error(404, "general_route_not_found");
-    for path in ["/functions/usage", "/functions/usage?range=30d", "/functions/none/usage", "/functions/templates"] {
+    for path in ["/functions/none/nothing", "/functions/none/deployments/none/nothing", "/health/queues"] {
         api.get(path).await.is_error(404, "general_route_not_found");
     }
     api.post("/ping", json!({})).await.is_error(405, "general_not_implemented");

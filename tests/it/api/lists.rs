@@ -1,6 +1,6 @@
 //! The wire format of lists: filters, orders, pages.
 
-use larder_tests::{Api, Larder, both};
+use larder_tests::{Api, Larder, both, guests};
 use serde_json::{Value, json};
 
 fn text(value: &Value) -> &str {
@@ -124,6 +124,68 @@ both!(lists_are_filtered_ordered_and_paged, async |on| {
     }
     let many: Vec<Value> = (0..101).map(|_| query("equal", "enabled", json!([true]))).collect();
     api.list("/functions", &many).await.is_error(400, "general_argument_invalid");
+});
+
+both!(attributes_that_no_column_has_filter_and_order_too, async |on| {
+    let larder = Larder::start_on(on).await;
+    let api = larder.api();
+    api.deploy("a", &guests::guest("hello-http"), json!({ "schedule": "0 0 1 1 *" })).await;
+    api.create_function("b", json!({ "schedule": "0 0 1 1 *" })).await.is(201);
+    // Quotes and backslashes are escaped where the path is stored.
+    for (method, path) in [("GET", "/hello?name=Anna"), ("GET", "/a\"b\\c"), ("POST", "/hello")] {
+        api.execute("a", json!({ "method": method, "path": path })).await;
+    }
+    let paths = async |queries: &[Value]| {
+        let list = api.list("/functions/a/executions", queries).await.is(200);
+        let paths = list["executions"].as_array().expect("a list").iter();
+        let paths: Vec<&str> = paths.map(|e| e["requestPath"].as_str().expect("a path")).collect();
+        paths.join(" ")
+    };
+    for (queries, expected) in [
+        (vec![query("equal", "requestMethod", json!(["POST"]))], "/hello"),
+        (vec![query("notEqual", "requestMethod", json!(["GET"]))], "/hello"),
+        (vec![query("equal", "requestPath", json!(["/a\"b\\c"]))], "/a\"b\\c"),
+        (vec![query("startsWith", "requestPath", json!(["/hello"]))], "/hello?name=Anna /hello"),
+        (vec![query("endsWith", "requestPath", json!(["\\c"]))], "/a\"b\\c"),
+        (vec![query("contains", "requestPath", json!(["name", "b\\"]))], "/hello?name=Anna /a\"b\\c"),
+        (vec![query("equal", "requestPath", json!(["/hello\",\"headers\":"]))], ""),
+        (vec![query("orderDesc", "requestPath", json!([]))], "/hello?name=Anna /hello /a\"b\\c"),
+        (vec![query("orderDesc", "$sequence", json!([]))], "/hello /a\"b\\c /hello?name=Anna"),
+        (vec![query("greaterThan", "$sequence", json!([1]))], "/hello?name=Anna /a\"b\\c /hello"),
+        (vec![query("lessThan", "$sequence", json!([1]))], ""),
+    ] {
+        assert_eq!(paths(&queries).await, expected, "{}", json!(queries));
+    }
+    let size =
+        api.get("/functions/a/deployments").await.is(200)["deployments"][0]["totalSize"].as_u64().expect("bytes");
+    let sized = async |bytes: u64| {
+        let sized = query("equal", "totalSize", json!([bytes]));
+        api.list("/functions/a/deployments", &[sized]).await.is(200)["total"].clone()
+    };
+    assert_eq!((sized(size).await, sized(size + 1).await), (json!(1), json!(0)));
+    // Only a schedule with an active deployment is armed; neither has fired.
+    let now = "2026-01-01T00:00:00.000+00:00";
+    assert_eq!(ids(&api, &[query("greaterThan", "scheduleNext", json!([now]))]).await, "a");
+    assert_eq!(ids(&api, &[query("isNull", "scheduleNext", json!([]))]).await, "b");
+    assert_eq!(ids(&api, &[query("isNull", "schedulePrevious", json!([]))]).await, "ab");
+    assert_eq!(ids(&api, &[query("equal", "installationId", json!([""]))]).await, "ab");
+    let variable = json!({ "variableId": "v", "key": "A", "value": "b" });
+    api.post("/functions/a/variables", variable).await.is(201);
+    for (word, expected) in [("function", 1), ("project", 0)] {
+        let typed = query("equal", "resourceType", json!([word]));
+        assert_eq!(api.list("/functions/a/variables", &[typed]).await.is(200)["total"], expected, "{word}");
+    }
+    // Events of functions trigger no function, under no pattern.
+    for pattern in ["functions.*.executions.*.create", "functions.a", "functions"] {
+        let refused = api.create_function("c", json!({ "events": [pattern] })).await;
+        let said = refused.is_error(400, "general_argument_invalid");
+        assert!(said.contains("`events`") && said.contains(pattern), "{said}");
+    }
+    // A word that the closed lists of clients have is as good as ours, and is given back.
+    assert_eq!(api.create_function("c", json!({ "runtime": "static-1" })).await.is(201)["runtime"], "static-1");
+    api.create_function("d", json!({ "runtime": "node-22" })).await.is_error(400, "general_argument_invalid");
+    assert_eq!(api.get("/functions/templates?limit=1").await.is(200), json!({ "total": 0, "templates": [] }));
+    api.get("/functions/templates/starter").await.is_error(404, "function_template_not_found");
 });
 
 fn query(method: &str, attribute: &str, values: Value) -> Value {

@@ -182,8 +182,7 @@ both!(sockets_are_bounded_by_partner_and_address, async |on| {
         vec![open(&larder, "project=other", &[("x-forwarded-for", "198.51.100.9")]).await.expect("a socket")];
     // One address: eight of its sockets are the other partner's above.
     for _ in 0..24 {
-        others
-            .push(open(&larder, "project=other", &[("x-forwarded-for", "198.51.100.0")]).await.expect("a socket"));
+        others.push(open(&larder, "project=other", &[("x-forwarded-for", "198.51.100.0")]).await.expect("a socket"));
     }
     assert_eq!(open(&larder, "project=other", &[("x-forwarded-for", "198.51.100.0")]).await.err(), Some(429));
     open_ones.truncate(8);

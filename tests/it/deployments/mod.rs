@@ -3,6 +3,7 @@
 mod activation;
 mod archives;
 mod builds;
+mod chunks;
 pub mod javascript;
 mod toolchains;
 mod uploads;

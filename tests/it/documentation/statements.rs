@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::architecture::{files, read};
 
 /// Statements across partners.
-const ACROSS: [(&str, &str); 28] = [
+const ACROSS: [(&str, &str); 29] = [
     ("administrator_roles", "an administrator may have several partners"),
     ("all_feeds", "metrics of all feeds, for the operator"),
     ("all_functions_with_grants", "an upstream of the operator concerns the grants of all partners"),
@@ -34,6 +34,7 @@ const ACROSS: [(&str, &str); 28] = [
     ("old_idempotency_keys", "retention goes by age"),
     ("renew_leases", "a process renews its own leases"),
     ("renew_ranges", "a process renews its own leases"),
+    ("unfinished_uploads", "retention goes by age"),
     ("state_locks", "a group of the ledger has outcomes of any partner"),
 ];
 

@@ -82,6 +82,7 @@ pub async fn deployed(
         source_format: larder_model::SourceFormat::Wasm,
         source_digest: larder_model::Digest([0; 32]),
         source_bytes: 0,
+        uploading: false,
         digest: larder_model::Digest([0; 32]),
         component_bytes: 0,
         build_bytes: 0,

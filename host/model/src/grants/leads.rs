@@ -227,7 +227,7 @@ mod tests {
     fn variable(name: &str, secret: bool, revision: &str) -> Variable {
         Variable {
             partner: "acme".parse().unwrap(),
-            function: "f".parse().unwrap(),
+            function: Some("f".parse().unwrap()),
             id: "v-1".parse().unwrap(),
             name: name.into(),
             secret,

@@ -120,6 +120,7 @@ section! { Build {
     at_once: usize,
     uploads_per_partner: u64,
     staged_bytes_per_partner: u64,
+    #[serde(with = "humantime_serde")] unfinished_uploads: Duration,
 } }
 section! { Runtime {
     instances_max: u32,
@@ -445,6 +446,7 @@ impl Settings {
             "must be 1s to 900s",
         );
         found.unless(self.build.memory_bytes >= 256 << 20, "build.memory_bytes", "must be at least 268435456");
+        found.unless(self.build.unfinished_uploads >= second, "build.unfinished_uploads", "must be at least 1s");
         found.unless(
             self.build.unpacked_bytes_max >= self.build.upload_bytes_max as u64,
             "build.unpacked_bytes_max",

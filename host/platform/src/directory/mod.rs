@@ -25,6 +25,7 @@ use larder_egress::Tenants;
 use larder_egress::upstreams::UpstreamView;
 use larder_model::grants::{Leads, leads};
 use larder_model::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
+use larder_model::variables::effective;
 use larder_model::zones::{Zone, Zones};
 use larder_model::{
     ApiKey, Deployment, Digest, Exports, Function, Grants, Limits, Partner, Upstream, Variable, settings,
@@ -327,8 +328,9 @@ impl Directory {
         let keys = store.keys(&id).await?.into_iter().map(|key| (key.id.clone(), key)).collect();
         let deployments = store.active_deployments(&id).await?.into_iter().map(|d| (d.id.clone(), d));
         let mut deployments: HashMap<DeploymentId, Deployment> = deployments.collect();
-        let mut variables: HashMap<FunctionId, Vec<Variable>> = HashMap::new();
-        for variable in store.variables(&id, None).await? {
+        // Those of the project are under `None`.
+        let mut variables: HashMap<Option<FunctionId>, Vec<Variable>> = HashMap::new();
+        for variable in store.variables(&id).await? {
             variables.entry(variable.function.clone()).or_default().push(variable);
         }
         let rules = Arc::new(store.rules(&id).await?.into_iter().collect());
@@ -359,10 +361,12 @@ impl Directory {
         let identity = store.identity(&id).await?;
         let old_identity = old.and_then(|old| old.identity.as_deref());
         let identity = identity.and_then(|identity| IdentityView::new(identity, old_identity)).map(Arc::new);
+        let of_project = variables.remove(&None).unwrap_or_default();
         let mut functions = HashMap::new();
         for function in store.functions(&id).await? {
             let active = function.deployment.as_ref().and_then(|id| deployments.remove(id));
-            let variables = variables.remove(&function.id).unwrap_or_default();
+            let own = variables.remove(&Some(function.id.clone())).unwrap_or_default();
+            let variables = effective(own, &of_project);
             functions
                 .insert(function.id.clone(), Arc::new(self.view(function, active, variables, &leads, &lane, &stored)));
         }

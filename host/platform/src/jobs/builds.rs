@@ -16,7 +16,7 @@ use larder_signals::crash::{self, Point};
 use crate::common::context;
 use crate::jobs::driver::{Job, Next};
 use crate::objects::Objects;
-use crate::{archives, deployments, needs, stored};
+use crate::{archives, chunks, deployments, needs, stored};
 
 context! {
     /// The context of builds.
@@ -77,7 +77,10 @@ pub async fn step(builder: &Builder) -> larder_store::Result<bool> {
     let Some(mut deployment) = claimed else { return Ok(false) };
     crash::point(Point::BuildClaimed);
     deployment.status = BuildStatus::Building;
-    deployment.build_logs = format!("upload: {} bytes, sha256 {}\n", deployment.source_bytes, deployment.source_digest);
+    deployment.build_logs = match deployment.source_digest {
+        Digest::UNKNOWN => format!("upload: {} bytes in chunks\n", deployment.source_bytes),
+        digest => format!("upload: {} bytes, sha256 {digest}\n", deployment.source_bytes),
+    };
     for _ in 0..deployment.build_lost {
         deployment.build_logs.push_str("an earlier build did not finish; it is started again\n");
     }
@@ -177,7 +180,15 @@ async fn component(
     function: Option<&Function>,
 ) -> Result<Bytes, CompileError> {
     let host = |err: &dyn std::fmt::Display| CompileError::Host(err.to_string());
-    let upload = builder.objects.get(&deployment.source_digest).await.map_err(|err| host(&err))?;
+    let upload = chunks::source(&builder.store, &builder.objects, deployment).await.map_err(|err| host(&err))?;
+    let upload = upload.ok_or_else(|| CompileError::Host("chunks of a complete upload are missing".into()))?;
+    if deployment.source_digest == Digest::UNKNOWN {
+        let digest = hash(&upload).await?;
+        builder.objects.put(&digest, upload.clone()).await.map_err(|err| host(&err))?;
+        let count = chunks::count(deployment.source_bytes);
+        let _ = writeln!(deployment.build_logs, "put together of {count} chunks: sha256 {digest}");
+        (deployment.source_digest, deployment.digest) = (digest, digest);
+    }
     if function.is_some_and(|function| !function.commands.is_empty()) {
         deployment.build_logs.push_str("the function's commands are not run: an upload is built already\n");
     }
@@ -215,12 +226,16 @@ async fn keep(builder: &Builder, deployment: &mut Deployment, wasm: Bytes) -> Re
         stored::admit(builder, &tenant.stored, bytes).map_err(|why| CompileError::Rejected(why.to_string()))?;
         tenant.stored.add(bytes);
     }
-    let hashed = wasm.clone();
-    let digest = tokio::task::spawn_blocking(move || Digest::of(&hashed)).await;
-    let digest = digest.map_err(|err| CompileError::Host(err.to_string()))?;
+    let digest = hash(&wasm).await?;
     builder.objects.put(&digest, wasm).await.map_err(|err| CompileError::Host(err.to_string()))?;
     (deployment.digest, deployment.component_bytes) = (digest, bytes);
     Ok(())
+}
+
+async fn hash(bytes: &Bytes) -> Result<Digest, CompileError> {
+    let bytes = bytes.clone();
+    let hashed = tokio::task::spawn_blocking(move || Digest::of(&bytes)).await;
+    hashed.map_err(|err| CompileError::Host(err.to_string()))
 }
 
 fn failed(deployment: &Deployment, err: CompileError) -> Built {

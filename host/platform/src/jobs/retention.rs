@@ -1,5 +1,5 @@
 //! Retention: removes what was deleted or is too old, a batch at a time. That is the rest of deleted functions and
-//! enrolments; executions, events, stored answers, deployments and orphaned uploads; and, in every process, artifacts beyond
+//! enrolments; executions, events, stored answers, deployments, unfinished and orphaned uploads; and, in every process, artifacts beyond
 //! the size of its cache.
 
 use std::sync::Arc;
@@ -178,7 +178,11 @@ async fn sweep(retention: &Retention) -> larder_store::Result<u64> {
             + retention.store.delete_old_event_roots(before(records.events_kept()), BATCH).await?
             + retention.store.delete_old_idempotency_keys(before(records.idempotency_keys), BATCH).await?
             + retention.store.delete_old_sessions(now, BATCH).await?
-            + retention.store.delete_old_deployments(now, BATCH).await?;
+            + retention.store.delete_old_deployments(now, BATCH).await?
+            + retention
+                .store
+                .delete_unfinished_uploads(before(retention.settings.build.unfinished_uploads), BATCH)
+                .await?;
         rows += deleted;
         if deleted > 0 {
             crash::point(Point::Swept);

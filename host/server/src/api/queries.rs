@@ -28,7 +28,8 @@ const VALUES_MAX: usize = 100;
 pub struct ListParams {
     /// Queries as JSON texts: filters, orders, `limit` (default 25, at most 5000), `offset` and cursors. A page has at most
     /// 8 MiB, and long texts (logs, errors) are shortened in it; the object itself has the whole. Without an index for what
-    /// it is filtered or ordered by, a list reads row by row, for a few seconds at most.
+    /// it is filtered or ordered by, a list reads row by row, for a few seconds at most. `$sequence` is the order of creation, as
+    /// the milliseconds of `$createdAt`.
     /// Sent as `queries[]` or `queries[0]`, `queries[1]` and so on.
     #[param(rename = "queries[]")]
     queries: Option<Vec<String>>,
@@ -207,7 +208,7 @@ fn filter(query: Wire, columns: &'static [Column], depth: usize) -> Result<Filte
         op,
         Op::StartsWith | Op::NotStartsWith | Op::EndsWith | Op::NotEndsWith | Op::Contains | Op::NotContains
     );
-    if textual && column.kind != Type::Text {
+    if textual && !matches!(column.kind, Type::Text | Type::JsonText) {
         return Err(wrong(format!("{method} needs text, which {} is not", column.attribute)));
     }
     let values: Vec<Value> = query.values.iter().map(|value| typed(column, value)).collect::<Result<_, _>>()?;
@@ -217,10 +218,14 @@ fn filter(query: Wire, columns: &'static [Column], depth: usize) -> Result<Filte
     Ok(compare(column.column, op, values))
 }
 
+/// The order of creation as a number, which every list has.
+const SEQUENCE: Column = Column { attribute: "$sequence", column: "created_at_ms", kind: Type::Int };
+
 fn column(query: &Wire, columns: &'static [Column]) -> Result<&'static Column, Problem> {
     let name = query.attribute.as_deref().unwrap_or_default();
     columns
         .iter()
+        .chain([&SEQUENCE])
         .find(|column| column.attribute == name)
         .ok_or_else(|| wrong(format!("{} does not know the attribute {name:?}", query.method)))
 }
@@ -230,6 +235,10 @@ fn typed(column: &Column, value: &Json) -> Result<Value, Problem> {
     let of = |wanted: &str| wrong(format!("{} is compared with {wanted}, not {value}", column.attribute));
     match column.kind {
         Type::Text => value.as_str().map(|text| Value::Text(text.to_owned())).ok_or_else(|| of("text")),
+        Type::JsonText => {
+            let quoted = value.as_str().map(|text| larder_model::json(&text)).ok_or_else(|| of("text"))?;
+            Ok(Value::Text(quoted[1..quoted.len() - 1].to_owned()))
+        }
         Type::Int => value.as_i64().map(Value::Int).ok_or_else(|| of("a whole number")),
         Type::Flag => value.as_bool().map(|flag| Value::Int(flag.into())).ok_or_else(|| of("true or false")),
         Type::Time => {

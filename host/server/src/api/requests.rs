@@ -121,6 +121,11 @@ impl Ids {
         id(name, self.text(name)?)
     }
 
+    /// Does the path have this parameter?
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == name)
+    }
+
     pub fn text(&self, name: &'static str) -> Result<&str, Problem> {
         let found = self.0.iter().find(|(known, _)| known == name);
         found.map(|(_, text)| text.as_str()).ok_or_else(|| Problem::internal(format!("no path parameter {name}")))

@@ -1,11 +1,13 @@
-//! Runtimes and specifications: what a function may say of how it is built and run.
+//! Runtimes, specifications and templates: what a function may say of how it is built and run.
 //!
-//! There is one kind of function, a WebAssembly component. The ids are echoed as they were given. A specification is
-//! kept for the clients' sake; what an execution may use is `limits`.
+//! There is one kind of function, a WebAssembly component. The ids are echoed as they were given, synonyms too:
+//! [`SYNONYM`] is for clients that know only a closed list of runtimes. A specification is kept for the clients' sake; what an
+//! execution may use is `limits`.
 
 use axum::Json;
 use axum::extract::RawQuery;
-use larder_wire::runtimes::{Runtime, RuntimeList, Specification, SpecificationList};
+use larder_wire::problem;
+use larder_wire::runtimes::{Runtime, RuntimeList, Specification, SpecificationList, TemplateList};
 use larder_wire::scopes::Scope;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -32,19 +34,29 @@ const SPECIFICATIONS: [(&str, f64, u32); 10] = [
     ("s-8vcpu-8gb", 8.0, 8_192),
 ];
 
+/// A word for the same runtime in the closed lists of clients. No function of the replaced platform has it, as it is for sites.
+const SYNONYM: &str = "static-1";
+
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(runtimes)).routes(routes!(specifications))
+    OpenApiRouter::new()
+        .routes(routes!(runtimes))
+        .routes(routes!(specifications))
+        .routes(routes!(templates))
+        .routes(routes!(template))
 }
 
 /// A runtime's id, echoed.
 pub fn check(id: String) -> Result<String, Problem> {
     match id.as_str() {
-        "wasi-0.2" | "wasm-0.2" => Ok(id),
+        "wasi-0.2" | "wasm-0.2" | SYNONYM => Ok(id),
         "wasi-0.1" | "wasm-0.1" => {
             let message = format!("The runtime {id} is not offered: build a component for wasi-0.2");
             Err(Problem::new(Kind::RuntimeUnsupported, message))
         }
-        _ => Err(Problem::argument("runtime", format!("{id:?} is not known; use wasi-0.2"))),
+        _ => Err(Problem::argument(
+            "runtime",
+            format!("{id:?} is not known; use wasi-0.2, or {SYNONYM} where a client knows only a list of its own"),
+        )),
     }
 }
 
@@ -71,6 +83,20 @@ async fn runtimes() -> Json<RuntimeList> {
         supports: vec!["x86".into(), "arm64".into()],
     };
     Json(RuntimeList { total: 1, runtimes: vec![component] })
+}
+
+/// There are none: a function is uploaded built. Needs no key.
+#[utoipa::path(get, path = "/v1/functions/templates", tag = "functions", operation_id = "listTemplates", security(()),
+    responses((status = 200, body = TemplateList)))]
+async fn templates() -> Json<TemplateList> {
+    Json(TemplateList { total: 0, templates: vec![] })
+}
+
+/// There are none. Needs no key.
+#[utoipa::path(get, path = "/v1/functions/templates/{templateId}", tag = "functions", operation_id = "getTemplate",
+    security(()), responses((status = 404, body = problem::Error)))]
+async fn template() -> Problem {
+    Problem::not_found(Kind::TemplateNotFound, "Function template")
 }
 
 #[utoipa::path(get, path = "/v1/functions/specifications", tag = "functions", operation_id = "listSpecifications",

@@ -25,7 +25,7 @@ const RUNS_MIN: usize = 32;
 const TEXT_MAX: usize = 2_048;
 
 const COLUMNS: &str = "partner_id, id, function_id, deployment_id, trigger_kind, event_row, nominal_at_ms, late_ms, created_at_ms, \
-    updated_at_ms, runs, first_id, last_id, first_enrolment_id, last_enrolment_id, text_bytes, records";
+    updated_at_ms, runs, first_id, last_id, first_enrolment_id, last_enrolment_id, text_bytes, records, wall_us";
 pub(super) const SOURCE: Source = Source {
     name: "execution_packs",
     table: "execution_packs",
@@ -85,7 +85,8 @@ impl Pack {
             enrolments().min(),
             enrolments().max(),
             runs.iter().map(|e| e.logs.len() + e.errors.len()).sum::<usize>(),
-            records::encode(runs)
+            records::encode(runs),
+            runs.iter().map(|e| e.wall_us).sum::<u64>()
         ]
     }
 }

@@ -9,7 +9,7 @@ use larder_platform::common::Common;
 use larder_platform::objects::Objects;
 use larder_wire::scopes::Scope;
 
-use crate::api::deployments::find_by_path;
+use crate::api::deployments::{chunks, find_by_path};
 use crate::api::queries::pairs;
 use crate::api::requests::Ids;
 use crate::auth::Caller;
@@ -46,12 +46,14 @@ pub(super) async fn download(
         let message = format!("The build of this deployment is {status}: the component in its archive is not known");
         return Err(Problem::new(Kind::BuildNotReady, message));
     }
-    let (digest, media_type, ending) = match kind {
-        "source" if packed => (deployment.source_digest, "application/gzip", "tar.gz"),
-        "source" => (deployment.source_digest, "application/wasm", "wasm"),
-        _ => (deployment.digest, "application/wasm", "wasm"),
+    let (media_type, ending) = match packed && kind == "source" {
+        true => ("application/gzip", "tar.gz"),
+        false => ("application/wasm", "wasm"),
     };
-    let bytes = objects.get(&digest).await?;
+    let bytes = match packed && kind == "output" {
+        true => objects.get(&deployment.digest).await?,
+        false => chunks::source(&common, &objects, &deployment).await?,
+    };
     let name = format!("attachment; filename=\"{}-{kind}.{ending}\"", deployment.id);
     answer(bytes, media_type, headers.get(header::RANGE), &name)
 }

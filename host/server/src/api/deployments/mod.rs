@@ -1,5 +1,6 @@
-//! Deployments: `upload` takes them in, `download` gives them back.
+//! Deployments: `upload` takes them in, whole or in `chunks`, and `download` gives them back.
 
+mod chunks;
 mod download;
 mod upload;
 
@@ -8,11 +9,11 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use larder_model::ids::{DeploymentId, FunctionId, PartnerId};
-use larder_model::{Deployment, Function};
+use larder_model::{Deployment, Digest, Function};
 use larder_platform::common::Common;
 use larder_platform::deployments::{self, NewDeployment};
 use larder_store::filters;
-use larder_wire::deployments::{DeploymentList, DeploymentObject, Duplicate};
+use larder_wire::deployments::{BuildObject, DeploymentList, DeploymentObject, Duplicate};
 use larder_wire::problem;
 use larder_wire::scopes::Scope;
 use serde::Serialize;
@@ -36,6 +37,8 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(get, delete))
         .routes(routes!(download::download))
         .routes(routes!(cancel))
+        .routes(routes!(build, cancel_build))
+        .routes(routes!(build_again))
 }
 
 /// A [`DeploymentList`] whose objects may have only some of their members.
@@ -63,9 +66,9 @@ pub(super) async fn find_by_path(common: &Common, caller: &Caller, ids: &Ids) ->
 }
 
 /// Stores a deployment of these bytes and has it built.
-async fn begin(common: &Common, function: &Function, new: NewDeployment) -> Result<DeploymentObject, Problem> {
+async fn begin(common: &Common, function: &Function, new: NewDeployment) -> Result<Deployment, Problem> {
     let id = requests::new_id("deploymentId", larder_wire::UNIQUE, &common.clock)?;
-    Ok(deployments::begin(common, function, id, new).await?.into())
+    Ok(deployments::begin(common, function, id, new).await?)
 }
 
 #[utoipa::path(get, path = "/v1/functions/{functionId}/deployments", tag = "deployments", operation_id = "listDeployments",
@@ -136,8 +139,21 @@ async fn duplicate(
     let function = ids.get("functionId")?;
     let body: Duplicate = requests::json(body, requests::BODY_MAX).await?;
     let id = requests::id("deploymentId", &requests::required("deploymentId", body.deployment_id)?)?;
-    let function = functions::find(&common, &caller.partner, &function).await?;
-    let source = find(&common, &caller.partner, &function.id, &id).await?;
+    Ok((StatusCode::ACCEPTED, Json(rebuild(&common, &caller, &function, &id).await?.into())))
+}
+
+/// Begins another build of an upload.
+async fn rebuild(
+    common: &Common,
+    caller: &Caller,
+    function: &FunctionId,
+    id: &DeploymentId,
+) -> Result<Deployment, Problem> {
+    let function = functions::find(common, &caller.partner, function).await?;
+    let source = find(common, &caller.partner, &function.id, id).await?;
+    if source.source_digest == Digest::UNKNOWN {
+        return Err(chunks::unfinished());
+    }
     let new = NewDeployment {
         activate: true,
         kind: source.kind,
@@ -150,7 +166,37 @@ async fn duplicate(
         origin: source.origin,
         uploader: caller.key.clone(),
     };
-    Ok((StatusCode::ACCEPTED, Json(begin(&common, &function, new).await?)))
+    begin(common, &function, new).await
+}
+
+/// The same as a duplicate, as older clients ask for it.
+#[utoipa::path(post, path = "/v1/functions/{functionId}/deployments/{deploymentId}/build", tag = "deployments",
+    operation_id = "createBuild", responses((status = 204)))]
+async fn build(State(common): State<Common>, caller: Caller, ids: Ids) -> Result<Deleted, Problem> {
+    caller.may(Scope::FunctionsWrite)?;
+    rebuild(&common, &caller, &ids.get("functionId")?, &ids.get("deploymentId")?).await?;
+    Ok(Deleted)
+}
+
+/// The same as a duplicate, as still older clients ask for it. A deployment has one build, whatever its id.
+#[utoipa::path(post, path = "/v1/functions/{functionId}/deployments/{deploymentId}/builds/{buildId}", tag = "deployments",
+    operation_id = "retryBuild", responses((status = 204)))]
+async fn build_again(State(common): State<Common>, caller: Caller, ids: Ids) -> Result<Deleted, Problem> {
+    caller.may(Scope::FunctionsWrite)?;
+    let (function, deployment) = (ids.get("functionId")?, ids.get("deploymentId")?);
+    let _: DeploymentId = ids.get("buildId")?;
+    rebuild(&common, &caller, &function, &deployment).await?;
+    Ok(Deleted)
+}
+
+/// Ends a build that has not ended, as older clients ask for it.
+#[utoipa::path(patch, path = "/v1/functions/{functionId}/deployments/{deploymentId}/build", tag = "deployments",
+    operation_id = "updateDeploymentBuild", responses((status = 200, body = BuildObject)))]
+async fn cancel_build(State(common): State<Common>, caller: Caller, ids: Ids) -> Result<Json<BuildObject>, Problem> {
+    caller.may(Scope::FunctionsWrite)?;
+    let mut deployment = find_by_path(&common, &caller, &ids).await?;
+    deployments::cancel(&common, &mut deployment).await?;
+    Ok(Json(deployment.into()))
 }
 
 fn not_offered(caller: &Caller, what: &str) -> Result<(), Problem> {

@@ -1,14 +1,15 @@
 //! Taking an upload in: one multipart request with one `.wasm` or `.tar.gz` file, counted while it streams.
 //!
-//! The parts may come in any order; clients send `activate` behind the file.
+//! The parts may come in any order; clients send `activate` behind the file. A large file comes in several requests
+//! ([`chunks`]).
 
 use axum::Json;
 use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use bytes::BytesMut;
 use http_body_util::Limited;
-use larder_model::{Grants, SourceFormat};
+use larder_model::{Digest, Grants, SourceFormat};
 use larder_platform::bodies::{Account, Fault};
 use larder_platform::common::Common;
 use larder_platform::objects::Objects;
@@ -18,6 +19,7 @@ use larder_wire::deployments::DeploymentObject;
 use larder_wire::scopes::Scope;
 use utoipa::ToSchema;
 
+use crate::api::deployments::chunks::{self, Chunk, Range};
 use crate::api::deployments::{NewDeployment, begin};
 use crate::api::queries::flag;
 use crate::api::requests::{Ids, text};
@@ -53,8 +55,6 @@ pub(super) struct Upload {
 #[derive(Default)]
 struct Parts {
     file: Option<(String, SourceFormat, Staged)>,
-    /// Bytes of the file that were sent.
-    sent: usize,
     activate: bool,
     entrypoint: Option<String>,
     grants: Option<Grants>,
@@ -76,23 +76,29 @@ pub(super) async fn create(
     let function = ids.get("functionId")?;
     let max = common.settings.build.upload_bytes_max;
     let kind = if request.headers().get("x-sdk-language").is_some_and(|sdk| sdk == "cli") { "cli" } else { "manual" };
-    let whole = content_range(request.headers(), max)?;
+    let range = chunks::range(request.headers(), max)?;
+    let upload = chunks::upload_id(request.headers(), range.as_ref())?;
     // Before the body is read: nobody uploads megabytes to learn that the function is not there.
     let function = functions::find(&common, &caller.partner, &function).await?;
-    stored::admit(&common, &caller.tenant.stored, 1)?;
+    let chunk = match range.as_ref().and_then(Range::chunk) {
+        Some(range) => Some(chunks::find(&common, &function, upload, range).await?),
+        None => None,
+    };
+    let more = chunk.as_ref().map_or(1, Chunk::more_bytes);
+    stored::admit(&common, &caller.tenant.stored, more)?;
     // It goes to the staging folder as it comes.
     if let Some(account) = request.extensions().get::<Account>() {
         account.streams();
     }
     let staged = staging.begin(&caller.tenant.uploads)?;
-    let parts = read(request, staged, max, whole).await?;
-    let (name, source_format, file) =
+    let parts = read(request, staged, max).await?;
+    let (name, source_format, mut file) =
         parts.file.ok_or_else(|| Problem::new(Kind::FileEmpty, "The part `code` is missing"))?;
-    if let Some(total) = whole
-        && parts.sent < total
-    {
-        let message = format!("content-range says {total} bytes, but the file has {}", parts.sent);
-        return Err(Problem::new(Kind::ContentRange, message));
+    if let Some(range) = &range {
+        file.keep(range.part_of(file.bytes())?);
+    }
+    if file.bytes() > max as u64 {
+        return Err(too_large(max));
     }
     if file.bytes() == 0 {
         return Err(Problem::new(Kind::FileEmpty, "The file is empty"));
@@ -105,10 +111,21 @@ pub(super) async fn create(
         }
         None => None,
     };
-    let size = file.bytes();
+    if let Some(Chunk { of: Some(deployment), range }) = chunk {
+        let bytes = file.bytes();
+        let added = chunks::add(&common, &objects, &deployment, range.ordinal, file).await;
+        // The bytes of a refused chunk are stored until they are swept.
+        let object = added.inspect_err(|_| caller.tenant.stored.add(bytes))?;
+        return Ok((StatusCode::ACCEPTED, Json(object)));
+    }
+    let size = chunk.as_ref().map_or(file.bytes(), Chunk::more_bytes);
     stored::admit(&common, &caller.tenant.stored, size)?;
     caller.tenant.stored.add(size);
     let entrypoint = parts.entrypoint.filter(|text| !text.is_empty()).unwrap_or_else(|| function.entrypoint.clone());
+    let (source_digest, first) = match chunk {
+        Some(Chunk { range, .. }) => (Digest::UNKNOWN, Some((range.ordinal, file))),
+        None => (file.store(&objects).await?, None),
+    };
     let new = NewDeployment {
         activate: parts.activate,
         kind: kind.to_owned(),
@@ -116,43 +133,25 @@ pub(super) async fn create(
         entrypoint: if entrypoint.is_empty() && source_format == SourceFormat::Wasm { name } else { entrypoint },
         source_format,
         source_bytes: size,
-        source_digest: file.store(&objects).await?,
+        source_digest,
         grants: parts.grants,
         settings,
         origin: parts.origin.filter(|text| !text.is_empty()),
         uploader: caller.key.clone(),
     };
-    Ok((StatusCode::ACCEPTED, Json(begin(&common, &function, new).await?)))
+    let deployment = begin(&common, &function, new).await?;
+    let answer = match first {
+        Some((ordinal, file)) => chunks::add(&common, &objects, &deployment, ordinal, file).await?,
+        None => deployment.into(),
+    };
+    Ok((StatusCode::ACCEPTED, Json(answer)))
 }
 
-/// The size that `content-range: bytes 0-9/10` tells. Only a range that is the whole file is taken.
-fn content_range(headers: &HeaderMap, max: usize) -> Result<Option<usize>, Problem> {
-    let Some(range) = headers.get("content-range") else { return Ok(None) };
-    let wrong = || Problem::new(Kind::ContentRange, "Invalid content-range: must be bytes START-END/TOTAL");
-    let range = range.to_str().ok().and_then(|text| text.strip_prefix("bytes ")).ok_or_else(wrong)?;
-    let (ends, total) = range.split_once('/').ok_or_else(wrong)?;
-    let (start, end) = ends.split_once('-').ok_or_else(wrong)?;
-    let number = |text: &str| text.parse::<usize>().map_err(|_| wrong());
-    let (start, end, total) = (number(start)?, number(end)?, number(total)?);
-    if start > end || end >= total {
-        return Err(wrong());
-    }
-    if total > max {
-        return Err(too_large(max));
-    }
-    if start != 0 || end + 1 != total {
-        let message = "Uploads of several chunks are not offered yet: send the file in one request";
-        return Err(Problem::new(Kind::ContentRange, message));
-    }
-    Ok(Some(total))
-}
-
-fn too_large(max: usize) -> Problem {
+pub(super) fn too_large(max: usize) -> Problem {
     Problem::new(Kind::FileSize, format!("The file has more than {max} bytes"))
 }
 
-/// Of the file, `keep` bytes are kept: one client sends a byte more than its range tells.
-async fn read(request: Request, staged: Staged, max: usize, keep: Option<usize>) -> Result<Parts, Problem> {
+async fn read(request: Request, staged: Staged, max: usize) -> Result<Parts, Problem> {
     let mut staged = Some(staged);
     // The body as a whole is bounded too, or parts that nobody asked for would be read for ever.
     let mut request = request.map(|body| axum::body::Body::new(Limited::new(body, max.saturating_add(OVERHEAD_MAX))));
@@ -184,12 +183,11 @@ async fn read(request: Request, staged: Staged, max: usize, keep: Option<usize>)
                 })?;
                 let mut staged = staged.take().ok_or_else(|| Problem::argument("code", "occurs twice"))?;
                 while let Some(chunk) = field.chunk().await.map_err(broken)? {
-                    let room = keep.unwrap_or(max).saturating_sub(parts.sent);
-                    parts.sent += chunk.len();
-                    if parts.sent > max {
+                    // One client sends a byte more than its range tells.
+                    if staged.bytes() as usize + chunk.len() > max + 1 {
                         return Err(too_large(max));
                     }
-                    staged.write(&chunk[..chunk.len().min(room)]).await?;
+                    staged.write(&chunk).await?;
                 }
                 parts.file = Some((file, format, staged));
             }
@@ -254,21 +252,6 @@ mod tests {
     use super::*;
     use axum::body::Body;
 
-    fn range(text: &'static str) -> Result<Option<usize>, Problem> {
-        content_range(&HeaderMap::from_iter([("content-range".parse().unwrap(), text.parse().unwrap())]), 100)
-    }
-
-    #[test]
-    fn only_a_whole_file_may_have_a_range() {
-        assert_eq!(content_range(&HeaderMap::new(), 100).unwrap(), None);
-        assert_eq!(range("bytes 0-99/100").unwrap(), Some(100));
-        assert!(range("bytes 0-49/100").unwrap_err().message.contains("not offered yet"));
-        assert_eq!(range("bytes 0-99/101").unwrap_err().kind, Kind::FileSize);
-        for text in ["", "bytes", "bytes 0-9", "bytes 9-0/10", "bytes 0-10/10", "bytes a-b/c", "bytes -5-9/10"] {
-            assert_eq!(range(text).unwrap_err().kind, Kind::ContentRange, "{text}");
-        }
-    }
-
     fn form(parts: &[(&str, &str)]) -> Request {
         let mut body = String::new();
         for (head, content) in parts {
@@ -283,7 +266,7 @@ mod tests {
         settings.uploads_per_partner = 1;
         let folder = tempfile::tempdir().unwrap();
         let staging = Staging::open(&settings, folder.path()).unwrap();
-        super::read(request, staging.begin(&Default::default()).unwrap(), max, None).await
+        super::read(request, staging.begin(&Default::default()).unwrap(), max).await
     }
 
     const FILE: &str = r#"name="code"; filename="a.WASM""#;
@@ -293,7 +276,7 @@ mod tests {
         let parts =
             read(form(&[(FILE, "wasm"), (r#"name="activate""#, "true"), (r#"name="x""#, "y")]), 4).await.unwrap();
         let (name, format, file) = parts.file.unwrap();
-        assert_eq!((name.as_str(), format, file.bytes(), parts.sent), ("a.WASM", SourceFormat::Wasm, 4, 4));
+        assert_eq!((name.as_str(), format, file.bytes()), ("a.WASM", SourceFormat::Wasm, 4));
         assert!(parts.activate);
         let parts = read(form(&[(r#"name="entrypoint""#, "e"), (FILE, "")]), 4).await.unwrap();
         assert_eq!((parts.entrypoint.as_deref(), parts.activate), (Some("e"), false));
@@ -302,7 +285,7 @@ mod tests {
     #[tokio::test]
     async fn a_bad_upload_is_refused_by_what_is_wrong() {
         let kind = async |request| read(request, 4).await.err().unwrap().kind;
-        assert_eq!(kind(form(&[(FILE, "12345")])).await, Kind::FileSize);
+        assert_eq!(kind(form(&[(FILE, "123456")])).await, Kind::FileSize);
         assert_eq!(kind(form(&[(r#"name="code"; filename="a.zip""#, "1")])).await, Kind::FileType);
         assert_eq!(kind(form(&[(r#"name="code""#, "1")])).await, Kind::FileType);
         assert_eq!(kind(form(&[(r#"name="activate""#, "yes")])).await, Kind::ArgumentInvalid);

@@ -24,6 +24,7 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("updateFunctionDeployment", &["deploymentId"]),
     ("createDuplicateDeployment", &["deploymentId"]),
     ("createVariable", &["key", "value"]),
+    ("createProjectVariable", &["key", "value"]),
     ("createGrantApproval", &["digest"]),
     ("createEnrolment", &["functionId", "endUser", "topic"]),
     ("redriveDeadLetters", &["functionId"]),
@@ -68,7 +69,7 @@ const MEMBERS: &[(&str, &str, &str)] = &[
 const PARTLY: &[&str] = &["Upstream", "Feed", "Identity"];
 
 /// Operations of no project; those of the operator have paths of their own.
-const OF_NO_PROJECT: &[&str] = &["ping", "getVersion", "listRuntimes"];
+const OF_NO_PROJECT: &[&str] = &["ping", "getVersion", "listRuntimes", "listTemplates", "getTemplate"];
 
 pub fn complete(document: &OpenApi) -> Value {
     let mut document = serde_json::to_value(document).expect("plain values serialise");

@@ -70,7 +70,11 @@ pub fn apply(input: FunctionInput, common: &Common, function: &mut Function) -> 
     }
     function.execute =
         list("execute", input.execute, LIST_MAX, |role| is_role(role).then_some(()).ok_or("is not a role"))?;
-    function.events = list("events", input.events, LIST_MAX, check_pattern)?;
+    function.events = list("events", input.events, LIST_MAX, |pattern| match pattern.split('.').next() {
+        // As on the replaced platform: a function that its own events trigger would never come to rest.
+        Some("functions") => Err("is about functions themselves, whose events trigger no function"),
+        _ => check_pattern(pattern),
+    })?;
     function.scopes = list("scopes", input.scopes, SCOPES_MAX, |scope| {
         (scopes::is_known(scope) || is_scope(scope)).then_some(()).ok_or("is not a scope")
     })?;

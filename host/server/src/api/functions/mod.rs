@@ -3,6 +3,7 @@
 pub(super) mod input;
 mod object;
 mod scopes;
+mod usage;
 
 use axum::Json;
 use axum::body::Body;
@@ -31,6 +32,8 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(get, update, delete))
         .routes(routes!(activate))
         .routes(routes!(activate_by_path))
+        .routes(routes!(usage::all))
+        .routes(routes!(usage::one))
 }
 
 /// The function, or 404.

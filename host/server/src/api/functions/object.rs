@@ -25,8 +25,12 @@ impl Context {
         let heads = sealer.store.deployment_heads(partner, &ids).await?;
         let one = if let [only] = &ids[..] { Some(*only) } else { None };
         let mut variables: HashMap<FunctionId, Vec<VariableObject>> = HashMap::new();
-        for variable in sealer.store.variables(partner, one).await? {
-            let id = variable.function.clone();
+        let all = match one {
+            Some(one) => sealer.store.variables_of(partner, Some(one)).await?,
+            None => sealer.store.variables(partner).await?,
+        };
+        for variable in all {
+            let Some(id) = variable.function.clone() else { continue };
             variables.entry(id).or_default().push(variables::object(sealer, variable));
         }
         Ok(Context { heads, variables })
