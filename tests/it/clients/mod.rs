@@ -1,3 +1,4 @@
 //! The clients of the replaced platform, unmodified, as their package registries have them.
 
 mod cli;
+mod sdks;
