@@ -1,4 +1,4 @@
-// The newest release: every method of Functions, the variables of Project, and ping, as they succeed and as they are refused.
+// The newest release: every method of Functions and Proxy, the variables of Project, and ping, as they succeed and as they are refused.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -132,6 +132,27 @@ for (const [v, resourceType] of [[ofFunction, "function"], [ofProject, "project"
   await refused(404, "variable_not_found", () => v.delete({ variableId: "greeting" }));
 }
 
+// Domains.
+const r = watched(new ProxyRules(client()));
+const domain = "node.functions.localhost";
+const rule = await r.createFunctionRule({ domain, functionId });
+assert.deepEqual([rule.domain, rule.status, rule.deploymentResourceId], [domain, "verified", functionId]);
+await refused(409, "rule_already_exists", () => r.createFunctionRule({ domain, functionId }));
+await refused(404, "rule_resource_not_found", () => r.createFunctionRule({ domain: `x${domain}`, functionId: "none" }));
+await refused(400, "general_argument_invalid", () => r.createFunctionRule({ domain: "bank.example", functionId }), "domain");
+assert.equal((await r.listRules({ queries: [Query.equal("domain", [domain])] })).total, 1);
+assert.equal((await r.getRule({ ruleId: rule.$id })).domain, domain);
+assert.equal((await r.updateRuleStatus({ ruleId: rule.$id })).status, "verified");
+await refused(404, "rule_not_found", () => r.getRule({ ruleId: "none" }));
+await refused(405, "general_not_implemented", () => r.createAPIRule({ domain: "api.bank.example" }));
+await refused(405, "general_not_implemented", () => r.createSiteRule({ domain: "bank.example", siteId: "x" }));
+await refused(405, "general_not_implemented", () => r.createRedirectRule({
+  domain: "bank.example", url: "https://bank.example", statusCode: "301", resourceId: functionId, resourceType: "function",
+}));
+await r.deleteRule({ ruleId: rule.$id });
+await refused(404, "rule_not_found", () => r.deleteRule({ ruleId: rule.$id }));
+allCalled("Proxy");
+
 // Callers that may not.
 const wrong = new Functions(client(`${setting("LARDER_KEY").slice(0, -4)}0000`));
 await refused(401, "user_unauthorized", () => wrong.list());
@@ -146,5 +167,3 @@ await f.delete({ functionId: generated.$id });
 await f.delete({ functionId });
 await refused(404, "function_not_found", () => f.delete({ functionId }));
 allCalled("Functions");
-// The place of the service Proxy: its rules are driven here once they are served.
-void ProxyRules;

@@ -1,4 +1,4 @@
-"""The Python package: every method of Functions and the variables of Project, as they succeed and as they are refused.
+"""The Python package: every method of Functions and Proxy, and the variables of Project, as they succeed and as they are refused.
 
 Its models are strict: a null in a required member, or a word that an enum lacks, is an exception.
 """
@@ -9,7 +9,10 @@ import time
 
 from appwrite.client import Client
 from appwrite.enums.execution_method import ExecutionMethod
+from appwrite.enums.invalidation_type import InvalidationType
+from appwrite.enums.proxy_resource_type import ProxyResourceType
 from appwrite.enums.runtime import Runtime
+from appwrite.enums.status_code import StatusCode
 from appwrite.enums.template_reference_type import TemplateReferenceType
 from appwrite.enums.vcs_reference_type import VCSReferenceType
 from appwrite.exception import AppwriteException
@@ -18,6 +21,7 @@ from appwrite.input_file import InputFile
 from appwrite.query import Query
 from appwrite.services.functions import Functions
 from appwrite.services.project import Project
+from appwrite.services.proxy import Proxy
 
 
 class Watched:
@@ -172,6 +176,31 @@ for service, owner, kind in ((f, (id,), "function"), (p, (), "project")):
     service.delete_variable(*owner, "greeting")
     refused(404, "variable_not_found", lambda: service.delete_variable(*owner, "greeting"))
 
+# Domains.
+r = Watched(Proxy(client()))
+domain = "python.functions.localhost"
+rule = r.create_function_rule(domain, id)
+assert (rule.domain, word(rule.status), rule.deploymentresourceid) == (domain, "verified", id), rule
+refused(409, "rule_already_exists", lambda: r.create_function_rule(domain, id))
+refused(404, "rule_resource_not_found", lambda: r.create_function_rule(f"x{domain}", "none"))
+refused(400, "general_argument_invalid", lambda: r.create_function_rule("bank.example", id), "domain")
+assert r.list_rules([Query.equal("domain", [domain])]).total == 1
+assert r.get_rule(rule.id).domain == domain
+assert word(r.update_rule_status(rule.id).status) == "verified"
+refused(404, "rule_not_found", lambda: r.get_rule("none"))
+moved, function = next(iter(StatusCode)), next(kind for kind in ProxyResourceType if kind.value == "function")
+everything = next(iter(InvalidationType))
+for call in (
+    lambda: r.create_api_rule("api.bank.example"),
+    lambda: r.create_site_rule("bank.example", "x"),
+    lambda: r.create_smtp_rule("bank.example", id),
+    lambda: r.create_redirect_rule("bank.example", "https://bank.example", moved, id, function),
+):
+    refused(405, "general_not_implemented", call)
+refused(404, "general_route_not_found", lambda: r.create_invalidation(domain, everything))
+r.delete_rule(rule.id)
+refused(404, "rule_not_found", lambda: r.delete_rule(rule.id))
+
 # Callers that may not.
 wrong = os.environ["LARDER_KEY"][:-4] + "0000"
 refused(401, "user_unauthorized", lambda: Functions(client(wrong)).list())
@@ -182,4 +211,4 @@ f.delete(generated.id)
 f.delete(id)
 refused(404, "function_not_found", lambda: f.delete(id))
 f.all_called()
-# The place of the service Proxy: its rules are driven here once they are served.
+r.all_called()

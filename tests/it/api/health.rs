@@ -52,7 +52,10 @@ both!(dependencies_and_queues_tell_how_they_are, async |on| {
     let said = api.get("/health/queue/functions?threshold=2").await.is_error(503, "health_queue_size_exceeded");
     assert!(said.contains("functions") && said.contains('2'), "{said}");
     assert_eq!(api.get("/health/queue/functions?threshold=3").await.is(200)["size"], 2);
-    api.get("/health/queue/functions?threshold=many").await.is_error(400, "general_argument_invalid");
+    for wrong in ["many", "0", "-1"] {
+        let path = format!("/health/queue/functions?threshold={wrong}");
+        api.get(&path).await.is_error(400, "general_argument_invalid");
+    }
     for path in ["/health/queue/nothing", "/health/queue/failed/nothing"] {
         let said = api.get(path).await.is_error(400, "general_argument_invalid");
         assert!(said.contains("queueName") && said.contains("nothing"), "{said}");

@@ -98,7 +98,7 @@ fn says(printed: &str, lines: &[&str]) {
 async fn newest_release_for_node() {
     let Some(installed) = node() else { return };
     let printed = run(Path::new("node"), &["newest.mjs"], beside(&installed)).await;
-    says(&printed, &["Functions: 26 methods called"]);
+    says(&printed, &["Functions: 26 methods called", "Proxy: 8 methods called"]);
 }
 
 /// Those of the formats 1.5, 1.6, 1.7 and 1.8.
@@ -122,5 +122,5 @@ async fn newest_release_for_python() {
     let suite = clients().join("python/suite.py");
     let suite = suite.to_str().expect("a path in UTF-8");
     let printed = run(&installed.join("bin/python"), &[suite], |_| {}).await;
-    says(&printed, &["Functions: 26 methods called"]);
+    says(&printed, &["Functions: 26 methods called", "Proxy: 10 methods called"]);
 }

@@ -179,7 +179,7 @@ async fn certificate(caller: Caller, RawQuery(query): RawQuery) -> Result<(), Pr
 }
 
 #[utoipa::path(get, path = "/v1/health/queue/{queueName}", tag = "health", operation_id = "getQueueSize",
-    params(("threshold" = Option<u64>, Query, description = "As many or more are answered 503; default 5000")),
+    params(("threshold" = Option<i64>, Query, description = "As many or more are answered 503; default 5000")),
     responses((status = 200, body = QueueSize)))]
 async fn queue(
     State(common): State<Common>,
@@ -205,7 +205,7 @@ async fn queue(
 
 /// Dead letters are what failed of functions.
 #[utoipa::path(get, path = "/v1/health/queue/failed/{queueName}", tag = "health", operation_id = "getFailedJobs",
-    params(("threshold" = Option<u64>, Query, description = "As many or more are answered 503; default 5000")),
+    params(("threshold" = Option<i64>, Query, description = "As many or more are answered 503; default 5000")),
     responses((status = 200, body = QueueSize)))]
 async fn failed(
     State(common): State<Common>,
@@ -233,12 +233,12 @@ fn parameter(query: Option<&str>, wanted: &str) -> Option<String> {
 
 fn threshold(query: Option<&str>) -> Result<u64, Problem> {
     let text = parameter(query, "threshold").filter(|text| !text.is_empty());
-    let number = |text: String| text.parse().map_err(|_| Problem::argument("threshold", "must be a whole number"));
-    text.map_or(Ok(THRESHOLD), number)
+    let wrong = || Problem::argument("threshold", "must be a whole number from 1 on");
+    text.map_or(Ok(THRESHOLD), |text| text.parse().ok().filter(|number| *number > 0).ok_or_else(wrong))
 }
 
 fn within(name: &str, size: u64, threshold: u64) -> Result<Json<QueueSize>, Problem> {
-    if size >= threshold && size > 0 {
+    if size >= threshold {
         let message = format!("{size} wait in the queue {name}, and the threshold is {threshold}");
         return Err(Problem::new(Kind::QueueTooLong, message));
     }

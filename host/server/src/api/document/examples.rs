@@ -15,8 +15,10 @@ pub fn body(operation: &str) -> Option<Value> {
         "updateGrants" => json!({
             "state": true, "transactions": { "SEK": { "max": "500.00", "sum": "1000.00", "period": "day" } }
         }),
-        "createVariable" => json!({ "variableId": "unique()", "key": "STEP", "value": "10.00", "secret": false }),
-        "updateVariable" => json!({ "value": "20.00" }),
+        "createVariable" | "createProjectVariable" => {
+            json!({ "variableId": "unique()", "key": "STEP", "value": "10.00", "secret": false })
+        }
+        "updateVariable" | "updateProjectVariable" => json!({ "value": "20.00" }),
         "createExecution" => json!({ "path": "/", "method": "GET" }),
         "createEnrolment" => json!({ "functionId": "round-up", "endUser": "saver-1", "topic": "card-1" }),
         "updateEnrolment" => json!({ "settings": { "to": "20.00" } }),
@@ -69,6 +71,8 @@ pub fn parameter(path: &str, name: &str) -> Option<&'static str> {
         "partnerId" => "acme",
         "name" if path.contains("/upstreams/") => "bank",
         "name" => "purchases",
+        "queueName" => "functions",
+        "threshold" => "5000",
         "eventId" => "purchase-1",
         "source" => "/cards",
         "type" if path.ends_with("/specifications") => "runtimes",
