@@ -125,12 +125,15 @@ async fn accept(app: App, listener: TcpListener, router: Router, root: Arc<str>)
         let connection = server.serve_connection(TokioIo::new(stream), service).with_upgrades();
         let mut closing = closing_connections.clone();
         app.life.spawn_work("connection", async move {
-            let mut connection = std::pin::pin!(connection);
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = async { drop(closing.wait_for(|closing| *closing).await) } => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
+            // The connection hands its stream back when it is dropped at the end of this block.
+            let ended = {
+                let mut connection = std::pin::pin!(connection);
+                tokio::select! {
+                    ended = connection.as_mut() => ended,
+                    () = async { drop(closing.wait_for(|closing| *closing).await) } => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
                 }
             };
             if let Err(err) = ended {
