@@ -116,11 +116,13 @@ fn body(path: &str) -> Value {
     if path.ends_with("/grants") {
         return json!({ "state": true });
     }
+    // The platform's own events reach webhooks and no functions.
+    let events = if path.starts_with("/webhooks") { ["functions.*"] } else { ["card.purchase"] };
     json!({
         "digest": "d",
         "name": "x", "functionId": "mine", "deploymentId": "any", "status": "paused", "key": "K", "value": "v", "variableId": "v",
         "buildId": "", "scopes": [], "runtime": "wasi-0.2", "path": "/", "unused": path,
-        "url": "https://x.example", "events": ["functions.*"],
+        "url": "https://x.example", "events": events,
     })
 }
 
