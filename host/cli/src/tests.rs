@@ -255,7 +255,12 @@ async fn deploy_takes_the_steps_in_order() {
     assert!(parts.contains("name=\"code\"; filename=\"x.wasm\"") && parts.contains("\0asm\x0d\0\x01\0rest"));
     assert!(parts.contains("name=\"activate\"\r\n\r\ntrue"));
     assert!(parts.contains("name=\"grants\"\r\n\r\n{\"http\":[],\"upstreams\":[],\"state\":true,"), "{parts}");
-    assert!(parts.contains("name=\"settings\"\r\n\r\n{\"events\":[\"card.purchase\"],"), "{parts}");
+    assert!(
+        parts.contains(
+            "name=\"settings\"\r\n\r\n{\"enrol\":\"partner\",\"enrolTopics\":[],\"events\":[\"card.purchase\"],"
+        ),
+        "{parts}"
+    );
     assert!(!parts.contains("enabled"), "what is switched off stays so: {parts}");
     assert!(parts.contains("name=\"origin\"\r\n\r\n"), "{parts}");
     assert_eq!(server.asked("PATCH /v1/functions/round-up/deployment").json(), json!({ "deploymentId": "d1" }));

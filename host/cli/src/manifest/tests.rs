@@ -139,7 +139,7 @@ fn complaints_name_the_line_to_change() {
         ),
         (
             "[function]\nid = \"a\"\nbuild = 3",
-            "larder.toml:3: unknown key function.build; known are id, schedule, timezone, routes, name, per, topics, events, timeout, enabled, logging",
+            "larder.toml:3: unknown key function.build; known are id, schedule, timezone, routes, enrol_topics, name, per, topics, events, timeout, enabled, logging, enrol",
         ),
     ] {
         assert_eq!(complaints(text), complaint);
@@ -247,7 +247,7 @@ fn a_refused_argument_gets_its_line() {
     assert_eq!(explained(400, "timeout: too long"), "error: larder.toml:14: function.timeout: timeout: too long");
     assert_eq!(
         explained(400, "`limits.memoryBytes` is above the ceiling"),
-        "error: larder.toml:19: limits.memory_bytes: `limits.memoryBytes` is above the ceiling"
+        "error: larder.toml:26: limits.memory_bytes: `limits.memoryBytes` is above the ceiling"
     );
     assert_eq!(explained(400, "cpuMs too low"), "error: larder.toml: limits.cpu_ms: cpuMs too low");
     assert_eq!(explained(400, "no idea"), "error: no idea (400 general_argument_invalid)");

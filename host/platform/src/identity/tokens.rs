@@ -94,7 +94,10 @@ struct Header {
 
 impl Header {
     fn read(part: &str, allowed: &[SigningAlgorithm]) -> Result<Header, Why> {
-        let value = read(&decoded(part).ok_or(Why::Malformed)?).ok_or(Why::Header)?;
+        let bytes = decoded(part);
+        // Read whatever it is: a refusal must not be earlier than another.
+        let value = read(bytes.as_deref().unwrap_or_default());
+        let value = bytes.ok_or(Why::Malformed).and(value.ok_or(Why::Header))?;
         let member = |name: &str| value.get(name).and_then(Value::as_str).ok_or(Why::Header);
         let typ = value.get("typ").map_or(Some("JWT"), Value::as_str).unwrap_or_default();
         let typ = typ.strip_prefix("application/").unwrap_or(typ);
