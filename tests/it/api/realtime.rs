@@ -172,12 +172,26 @@ both!(sockets_tell_nobody_what_they_may_not_know, async |on| {
 both!(sockets_are_bounded_by_partner_and_address, async |on| {
     let larder = Larder::start_with(Options::on(on).set("LARDER_SERVER__PROXIES", r#"["127.0.0.0/8"]"#)).await;
     larder.partner("other").await;
+    let key = larder.key().to_owned();
+    // Strangers take none of the partner's places.
+    let mut strangers = Vec::new();
+    for at in 0..40 {
+        let from = format!("203.0.113.{at}");
+        strangers.push(open(&larder, "project=demo", &[("x-forwarded-for", &from)]).await.expect("a socket"));
+    }
     let mut open_ones = Vec::new();
     for at in 0..32 {
         let from = format!("198.51.100.{}", at % 4);
-        open_ones.push(open(&larder, "project=demo", &[("x-forwarded-for", &from)]).await.expect("a socket"));
+        let headers = [("x-forwarded-for", from.as_str()), ("x-appwrite-key", &key)];
+        open_ones.push(open(&larder, "project=demo", &headers).await.expect("a socket"));
     }
-    assert_eq!(open(&larder, "project=demo", &[("x-forwarded-for", "198.51.100.9")]).await.err(), Some(429));
+    let last = [("x-forwarded-for", "198.51.100.9"), ("x-appwrite-key", key.as_str())];
+    assert_eq!(open(&larder, "project=demo", &last).await.err(), Some(429));
+    larder.administrator("anna@bank.example", json!([{ "partnerId": "demo", "role": "administrator" }])).await;
+    let anna = larder.sign_in("anna@bank.example").await;
+    let session = json!({ "type": "authentication", "data": { "session": anna.split_once('=').unwrap().1 } });
+    strangers[0].next().await.unwrap();
+    assert_eq!(strangers[0].ask(session).await["data"]["code"], 1013);
     let mut others =
         vec![open(&larder, "project=other", &[("x-forwarded-for", "198.51.100.9")]).await.expect("a socket")];
     // One address: eight of its sockets are the other partner's above.
@@ -186,10 +200,7 @@ both!(sockets_are_bounded_by_partner_and_address, async |on| {
     }
     assert_eq!(open(&larder, "project=other", &[("x-forwarded-for", "198.51.100.0")]).await.err(), Some(429));
     open_ones.truncate(8);
-    larder_tests::eventually("a place", async || {
-        open(&larder, "project=demo", &[("x-forwarded-for", "198.51.100.7")]).await.ok().map(drop)
-    })
-    .await;
+    larder_tests::eventually("a place", async || open(&larder, "project=demo", &last).await.ok().map(drop)).await;
 });
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,10 +7,10 @@
 pub mod backends;
 pub mod gates;
 pub mod input;
+pub mod on_drop;
 mod outcome;
 pub mod ranges;
 pub mod request;
-mod slot;
 pub mod told;
 
 use std::sync::Arc;
@@ -42,13 +42,12 @@ use crate::common::{Common, context};
 use crate::directory::{Active, FunctionView};
 use crate::execution::backends::{Http, Savings, Signing, State};
 use crate::execution::gates::{Gates, RACES_MAX};
+use crate::execution::on_drop::OnDrop;
 use crate::execution::outcome::{count_dead_letter, measure};
 use crate::execution::told::Told;
 use crate::ledger::{Ledger, Unwritten};
 use crate::objects::Objects;
 use crate::run_keys::{Held, RunKeys};
-
-pub use self::slot::Slot;
 
 context! {
     /// The context of running functions.
@@ -105,8 +104,8 @@ pub struct Job {
     pub wall_max: Option<Duration>,
     /// The caller may repeat the call under the same id. So a failure of the host must not be stored as its record.
     pub keyed: bool,
-    /// Held while the guest runs. A run that is repeated because it lost a race holds none.
-    pub slot: Option<Slot>,
+    /// Frees the slot of the run; held while the guest runs. A run that is repeated because it lost a race holds none.
+    pub slot: Option<OnDrop>,
 }
 
 pub enum Input {

@@ -16,7 +16,8 @@ use larder_store::{Claimed, Queue, Waiting};
 use tokio::time::Instant;
 
 use crate::backlog;
-use crate::execution::{self, Executor, Job as Run, Slot};
+use crate::execution::on_drop::OnDrop;
+use crate::execution::{self, Executor, Job as Run};
 use crate::jobs::driver::{self, Job, Next};
 use crate::jobs::fairness;
 use crate::jobs::leases::{HeldExecutions, Lease};
@@ -51,7 +52,7 @@ impl Job for Executions {
     async fn acquire(&mut self) {}
 
     async fn step(&mut self, (): ()) -> larder_store::Result<Next> {
-        self.give_back(WAITS_MAX).await;
+        self.give_back_late(WAITS_MAX).await;
         let executor = &self.executor;
         let now = executor.clock.now_ms();
         let claimed = self.claim(now).await?;
@@ -64,8 +65,8 @@ impl Job for Executions {
         let context = match Context::load(executor, &claimed).await {
             Ok(context) => Arc::new(context),
             Err(err) => {
-                tracing::error!(error = %err, "claimed executions could not be started; they are claimed again when their leases expire");
-                return Ok(Next::Now);
+                self.give_back(claimed.iter()).await;
+                return Err(err);
             }
         };
         for claimed in claimed {
@@ -88,7 +89,7 @@ impl Executions {
     /// Claims and runs executions until the process drains. What has not begun then is given back.
     pub async fn drive(self) {
         driver::drive(self.executor.common.clone(), self.clone()).await;
-        self.give_back(Duration::ZERO).await;
+        self.give_back_late(Duration::ZERO).await;
     }
 
     /// Claims executions for the partners that are next. A partner whose functions emit events faster than they can be routed
@@ -126,14 +127,14 @@ impl Executions {
         }
         for (partner, ready) in self.slots.begin() {
             let lane = self.executor.directory.lane(&partner);
-            let slot = Slot::new({
+            let slot = OnDrop::new({
                 let (own, partner) = (self.clone(), partner.clone());
                 move || own.ran(&partner)
             });
-            let written = OnDrop(Some({
+            let written = OnDrop::new({
                 let (slots, partner) = (self.slots.clone(), partner.clone());
                 move || slots.written(&partner)
-            }));
+            });
             let executor = self.executor.clone();
             self.executor.spawn_batch("execution", &lane, Class::Queued, async move {
                 let Ready { claimed, context, lease } = ready;
@@ -152,30 +153,25 @@ impl Executions {
         }
     }
 
-    /// Returns the claimed executions to the queue that have waited for so long. If that fails, their leases expire.
-    async fn give_back(&self, waited: Duration) {
+    /// Returns the executions that have waited for so long.
+    async fn give_back_late(&self, waited: Duration) {
         let late = self.slots.take_back(waited, Instant::now());
-        if late.is_empty() {
+        self.give_back(late.iter().map(|ready| &ready.claimed)).await;
+    }
+
+    /// Returns claimed executions that have not begun to the queue. If that fails, their leases expire.
+    async fn give_back(&self, claimed: impl ExactSizeIterator<Item = &Claimed>) {
+        let count = claimed.len();
+        if count == 0 {
             return;
         }
-        let ids = late.iter().map(|ready| (&ready.claimed.execution.partner, &ready.claimed.execution.id));
+        let ids = claimed.map(|claimed| (&claimed.execution.partner, &claimed.execution.id));
         let now = self.executor.clock.now_ms();
         match self.executor.store.give_back_executions(&self.executor.holder, ids, now).await {
-            Ok(()) => tracing::debug!(executions = late.len(), "claimed executions are given back"),
+            Ok(()) => tracing::debug!(executions = count, "claimed executions are given back"),
             Err(err) => {
-                tracing::warn!(error = %err, executions = late.len(), "claimed executions could not be given back; their leases expire")
+                tracing::warn!(error = %err, executions = count, "claimed executions could not be given back; their leases expire")
             }
-        }
-    }
-}
-
-/// Calls this when it is dropped.
-struct OnDrop<F: FnOnce()>(Option<F>);
-
-impl<F: FnOnce()> Drop for OnDrop<F> {
-    fn drop(&mut self) {
-        if let Some(call) = self.0.take() {
-            call();
         }
     }
 }
@@ -210,7 +206,7 @@ async fn until_next(executor: &Executor, now: Millis) -> Duration {
 }
 
 /// Runs one claimed execution to its end.
-async fn step(executor: &Executor, context: &Context, claimed: Claimed, slot: Slot) {
+async fn step(executor: &Executor, context: &Context, claimed: Claimed, slot: OnDrop) {
     let execution_id = claimed.execution.id.clone();
     if let Err(err) = run(executor, context, claimed, slot).await {
         tracing::error!(execution.id = %execution_id, error = %err, "a claimed execution could not be started; it is claimed again when its lease expires");
@@ -236,7 +232,7 @@ impl Context {
     }
 }
 
-async fn run(executor: &Executor, context: &Context, claimed: Claimed, slot: Slot) -> larder_store::Result<()> {
+async fn run(executor: &Executor, context: &Context, claimed: Claimed, slot: OnDrop) -> larder_store::Result<()> {
     let Claimed { execution, body, holder, stolen: _ } = &claimed;
     let (partner, function) = (&execution.partner, &execution.function);
     let Some(view) = executor.directory.function(partner, function) else {

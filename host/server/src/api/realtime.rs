@@ -4,10 +4,12 @@
 //! they change, from all processes. Nothing is stored: who was away reads the lists.
 //!
 //! A socket receives the events of its channels if its caller may read executions and functions: with a key in the header, or
-//! with the session of an administrator in an `authentication` message. Anybody may connect and wait.
+//! with the session of an administrator in an `authentication` message. Only such a socket has one of the partner's places, so
+//! that strangers cannot take them. Anybody may connect, and is disconnected when they do not say who they are.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
@@ -24,6 +26,7 @@ use larder_wire::executions::ExecutionObject;
 use larder_wire::scopes::Scope;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -35,8 +38,12 @@ use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 
 pub const PATH: &str = "/v1/realtime";
-/// Sockets of one address (of IPv6: one /64 network). The live tail bounds those of a partner.
+/// Sockets of one address (of IPv6: one /64 network). The live tail bounds those of a partner that have rights.
 const PER_ADDRESS: usize = 32;
+/// Sockets that have not said whose they are.
+const STRANGERS_MAX: usize = 256;
+/// The time for that.
+const STRANGER_MAX: Duration = Duration::from_secs(30);
 const CHANNELS_MAX: usize = 100;
 const CHANNEL_CHARS_MAX: usize = 256;
 const SUBSCRIPTIONS_MAX: usize = 50;
@@ -57,13 +64,17 @@ enum Code {
     TooMany = 1013,
 }
 
-/// The sockets of this process, by address.
+/// The sockets of this process.
 #[derive(Clone)]
-pub struct Sockets(Addresses);
+pub struct Sockets {
+    by_address: Addresses,
+    strangers: Arc<Semaphore>,
+}
 
 impl Sockets {
     pub fn new(settings: &Server) -> Sockets {
-        Sockets(Addresses::new(PER_ADDRESS, settings.proxies.clone()))
+        let by_address = Addresses::new(PER_ADDRESS, settings.proxies.clone());
+        Sockets { by_address, strangers: Arc::new(Semaphore::new(STRANGERS_MAX)) }
     }
 }
 
@@ -93,32 +104,40 @@ async fn connect(
     let channels = check(channels).map_err(|why| Problem::argument("channels", why))?;
     let address = peer.map_or([0, 0, 0, 0].into(), |Extension(peer)| peer.ip());
     let too_many = |what: &str| Problem::new(Kind::TooManyCalls, format!("{what} has reached its limit of sockets"));
-    let permit = app.sockets.0.enter(address).ok_or_else(|| too_many("The address"))?;
+    let permit = app.sockets.by_address.enter(address).ok_or_else(|| too_many("The address"))?;
     let partner = caller.partner.clone();
-    let watch = app.signals.live_tail().watch_all(&partner).ok_or_else(|| too_many("The project"))?;
-    let by = match (&caller.key, caller.has(Scope::ExecutionsRead) && caller.has(Scope::FunctionsRead)) {
-        (Some(key), true) => By::Key(key.clone()),
-        _ => By::Nobody,
+    let (by, watch) = match (&caller.key, caller.has(Scope::ExecutionsRead) && caller.has(Scope::FunctionsRead)) {
+        (Some(key), true) => {
+            let watch = app.signals.live_tail().watch_all(&partner).ok_or_else(|| too_many("The project"))?;
+            (By::Key(key.clone()), Some(watch))
+        }
+        _ => {
+            let place = app.sockets.strangers.clone().try_acquire_owned();
+            let place = place.map_err(|_| too_many("The number of callers without rights"))?;
+            (By::Nobody { _place: place }, None)
+        }
     };
     // It holds a permit for reading.
     drop(caller);
     let upgrade = upgrade.max_message_size(MESSAGE_MAX).max_frame_size(MESSAGE_MAX);
     Ok(upgrade.on_upgrade(move |socket| async move {
-        let mut this = Socket { app, partner, by, socket, subscriptions: HashMap::new(), queried: None };
+        let mut this = Socket { app, partner, by, watch, socket, subscriptions: HashMap::new(), queried: None };
         if !channels.is_empty() {
             let id = this.app.clock.ulid();
             this.queried = Some(id.clone());
             this.subscriptions.insert(id, channels);
         }
-        this.serve(watch).await;
+        this.serve().await;
         drop(permit);
     }))
 }
 
 /// Whose rights a socket has.
 enum By {
-    /// It waits for an `authentication`.
-    Nobody,
+    /// It waits for an `authentication`, and has a place among those that do.
+    Nobody {
+        _place: OwnedSemaphorePermit,
+    },
     Key(KeyId),
     /// The token of a session.
     Session(String),
@@ -128,6 +147,8 @@ struct Socket {
     app: App,
     partner: PartnerId,
     by: By,
+    /// What happens in the project; only a socket with rights has one.
+    watch: Option<Watch>,
     socket: WebSocket,
     /// Id → channels.
     subscriptions: HashMap<String, BTreeSet<String>>,
@@ -154,16 +175,24 @@ struct Subscription {
 /// The socket is closed, or must be.
 struct Closed;
 
+/// What happens next in the project. Without a watch nothing ever does.
+async fn next(watch: &mut Option<Watch>) -> Option<TailEvent> {
+    match watch {
+        Some(watch) => watch.next().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Socket {
-    async fn serve(&mut self, mut watch: Watch) {
+    async fn serve(&mut self) {
         let (drain, mut beat) = (self.app.life.drain(), tokio::time::interval(BEAT));
-        let mut heard = Instant::now();
+        let (begun, mut heard) = (Instant::now(), Instant::now());
         if self.send(self.connected()).await.is_err() {
             return;
         }
         loop {
             let done = tokio::select! {
-                told = watch.next() => match told {
+                told = next(&mut self.watch) => match told {
                     Some(told) => self.tell(told).await,
                     None => Err(Closed),
                 },
@@ -176,7 +205,7 @@ impl Socket {
                         Some(Ok(Message::Close(_)) | Err(_)) | None => Err(Closed),
                     }
                 }
-                _ = beat.tick() => self.beat(heard).await,
+                _ = beat.tick() => self.beat(begun, heard).await,
                 () = drain.cancelled() => self.refuse(Code::TooMany, "This process stops: connect again").await,
             };
             if done.is_err() {
@@ -204,9 +233,13 @@ impl Socket {
         Err(Closed)
     }
 
-    async fn beat(&mut self, heard: Instant) -> Result<(), Closed> {
+    async fn beat(&mut self, begun: Instant, heard: Instant) -> Result<(), Closed> {
         if heard.elapsed() > SILENT_MAX {
             return Err(Closed);
+        }
+        if matches!(self.by, By::Nobody { .. }) && begun.elapsed() > STRANGER_MAX {
+            let why = "Send a key with executions.read and functions.read, or an authentication message, to stay";
+            return self.refuse(Code::Policy, why).await;
         }
         if !self.may_go_on().await {
             return self.refuse(Code::Policy, "The key or session of this socket has ended").await;
@@ -218,7 +251,7 @@ impl Socket {
     async fn may_go_on(&mut self) -> bool {
         let Some(tenant) = self.app.directory.tenant(&self.partner) else { return false };
         match &self.by {
-            By::Nobody => true,
+            By::Nobody { .. } => true,
             By::Key(id) => {
                 let now = self.app.clock.now_ms();
                 tenant.keys.get(id).is_some_and(|key| key.expires_at_ms.is_none_or(|at| at > now))
@@ -272,6 +305,12 @@ impl Socket {
         let Some(found) = found.filter(|found| found.administrator.administers(&self.partner)) else {
             return self.refuse(Code::Policy, "This is no session of an administrator of the project").await;
         };
+        if self.watch.is_none() {
+            self.watch = self.app.signals.live_tail().watch_all(&self.partner);
+        }
+        if self.watch.is_none() {
+            return self.refuse(Code::TooMany, "The project has reached its limit of sockets").await;
+        }
         self.by = By::Session(token);
         let user = AccountObject::new(found.administrator, &found.session);
         self.respond("authentication", json!({ "user": user })).await
@@ -298,7 +337,7 @@ impl Socket {
     }
 
     async fn tell(&mut self, told: TailEvent) -> Result<(), Closed> {
-        if matches!(self.by, By::Nobody) || self.subscriptions.is_empty() {
+        if self.subscriptions.is_empty() {
             return Ok(());
         }
         let (happened, payload) = match told {
