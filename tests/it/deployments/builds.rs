@@ -1,6 +1,6 @@
 //! Builds share their builders between partners, and one that kills its process does so a few times only.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use larder_tests::hostile::Arena;
 use larder_tests::hostile::bombs::slow_to_compile;
@@ -87,44 +87,53 @@ async fn refusal_says_which_imports_are_never_called() {
     assert!(log.contains("imports and never calls: larder:function/state\n"), "{log}");
 }
 
-/// The process that compiles, a child of this one.
-async fn compiler(larder: &Larder) -> Pid {
-    let children = format!("/proc/{pid}/task/{pid}/children", pid = larder.pid());
+/// Stops the next process that compiles, a child of this one's, as soon as it is seen. To be called before the upload: a
+/// compilation may be shorter than a request on a busy machine.
+fn stop_next_compiler(larder: &Larder) -> std::thread::JoinHandle<Pid> {
     let tasks = format!("/proc/{}/task", larder.pid());
-    eventually("the compiler", async || {
-        assert!(std::fs::exists(&children).expect("a process"), "the kernel does not tell children");
-        let tasks = std::fs::read_dir(&tasks).ok()?.flatten();
-        let all: String = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok()).collect();
-        Pid::from_raw(all.split_whitespace().next()?.parse().ok()?)
+    std::thread::spawn(move || {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(60) {
+            let threads = std::fs::read_dir(&tasks).expect("a process").flatten();
+            let mut children = threads.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+            let child = children.find_map(|all| Pid::from_raw(all.split_whitespace().next()?.parse().ok()?));
+            if let Some(child) = child {
+                kill_process(child, Signal::STOP).expect("a grandchild of ours");
+                return child;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        panic!("no compiler was started, or the kernel does not tell children")
     })
-    .await
 }
 
-/// A component whose compilation takes a moment, and long enough to be met in it.
-fn small() -> Vec<u8> {
-    slow_to_compile(&corpus::one("time-go-starts").wasm, 10, 20, 400)
+/// The process that [`stop_next_compiler`] stopped.
+async fn stopped(compiler: std::thread::JoinHandle<Pid>) -> Pid {
+    tokio::task::spawn_blocking(|| compiler.join().expect("a compiler")).await.expect("a thread")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn build_deadline_counts_cpu_time() {
-    let larder = Larder::start_with(Options::default().fresh().set("LARDER_BUILD__DEADLINE", "1s")).await;
+    let larder = Larder::start_with(Options::default().fresh().set("LARDER_BUILD__DEADLINE", "2s")).await;
     let api = larder.api();
+    let component = corpus::one("time-go-starts").wasm;
     // Others have the machine for longer than the deadline.
     api.create_function("patient", json!({})).await.is(201);
     api.grant("patient", larder_tests::wide()).await;
-    let deployment = api.upload("patient", &small(), true).await.is(202);
-    let compiling = compiler(&larder).await;
-    kill_process(compiling, Signal::STOP).expect("a grandchild of ours");
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
-    kill_process(compiling, Signal::CONT).expect("a grandchild of ours");
+    let compiler = stop_next_compiler(&larder);
+    let deployment = api.upload("patient", &component, true).await.is(202);
+    let compiler = stopped(compiler).await;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    kill_process(compiler, Signal::CONT).expect("a grandchild of ours");
     let deployment = api.built("patient", &deployment).await;
     assert_eq!(deployment["status"], "ready", "{deployment:#}");
     // And for so long that nothing is known of the upload at all: it is tried again.
     api.create_function("stopped", json!({})).await.is(201);
     api.grant("stopped", larder_tests::wide()).await;
-    let again = [small(), vec![0, 3, 1, b'x', b'y']].concat();
+    let again = [component, vec![0, 3, 1, b'x', b'y']].concat();
+    let compiler = stop_next_compiler(&larder);
     let deployment = api.upload("stopped", &again, true).await.is(202);
-    kill_process(compiler(&larder).await, Signal::STOP).expect("a grandchild of ours");
+    stopped(compiler).await;
     let deployment = api.built("stopped", &deployment).await;
     let log = deployment["buildLogs"].as_str().expect("logs");
     assert_eq!(deployment["status"], "ready", "{log}");
