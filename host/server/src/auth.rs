@@ -191,7 +191,7 @@ impl FromRequestParts<App> for Addressed {
 
 /// The partner of the request. The host decides; a header may repeat it but not change it. On a bare address, a header or
 /// `?project=` decides.
-fn partner(parts: &Parts) -> Result<PartnerId, Problem> {
+pub fn partner(parts: &Parts) -> Result<PartnerId, Problem> {
     let none = || {
         Problem::new(
             Kind::AccessForbidden,

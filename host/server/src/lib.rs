@@ -12,6 +12,7 @@ pub mod api;
 pub mod app;
 pub mod auth;
 mod client_body;
+mod cors;
 pub mod listener;
 mod me;
 pub mod problem;

@@ -22,7 +22,6 @@ use larder_platform::bodies::AnswerBody;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::Instant;
-use tower::ServiceExt;
 
 use crate::addresses::Addresses;
 use crate::app::App;
@@ -30,7 +29,7 @@ use crate::client_body::{BodyLimits, ClientBody};
 use crate::problem::{Kind, Problem};
 use crate::routing::{self, Endpoint, NoEndpoint};
 use crate::write_timeout::{self, Deadline, WriteTimeout};
-use crate::{api, me, proxies, request_head, web};
+use crate::{api, cors, me, proxies, request_head, web};
 
 /// Headers of one request: number and bytes.
 const HEADERS_MAX: usize = 100;
@@ -210,10 +209,7 @@ async fn dispatch(
             web::serve(app, web::At::Domain(domain), peer, request).await
         }
         Ok(Ok(endpoint @ Endpoint::Api(_))) => {
-            in_a_task(app, endpoint, peer, request, |_, request| async move {
-                router.oneshot(request).await.unwrap_or_else(|never| match never {})
-            })
-            .await
+            in_a_task(app, endpoint, peer, request, |app, request| cors::serve_api(app, router, request)).await
         }
         Ok(Err(no_endpoint)) => {
             drop(request);

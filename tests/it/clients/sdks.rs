@@ -37,7 +37,7 @@ fn installed(language: &str, tools: &[(&str, &str)]) -> Option<PathBuf> {
     Some(String::from_utf8(install.stdout).expect("a path").trim().into())
 }
 
-fn node() -> Option<PathBuf> {
+pub(super) fn node() -> Option<PathBuf> {
     installed("node", &[("node", "--version"), ("npm", "--version")])
 }
 

@@ -12,7 +12,7 @@ mod backlog;
 mod calls;
 mod environment;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -123,6 +123,11 @@ impl Tenant {
         self.memory_in_use().max(self.memory.load(Relaxed))
     }
 
+    /// The origins whose pages may call its end users' endpoints and its functions.
+    fn origins(&self) -> &[String] {
+        self.identity.as_deref().map_or(&[], |view| &view.identity.settings.origins)
+    }
+
     /// The enabled and deployed function whose route is the longest prefix of the path, by whole segments.
     pub fn route(&self, path: &str) -> Option<&Arc<FunctionView>> {
         self.routes.iter().find(|(prefix, _)| covers(prefix, path)).map(|(_, function)| function)
@@ -142,6 +147,8 @@ struct Shared {
     tenants: ArcSwap<HashMap<PartnerId, Arc<Tenant>>>,
     /// The partners of all rules, by domain. A tenant's own rules say whether that is still so.
     domains: ArcSwap<HashMap<String, PartnerId>>,
+    /// The origins of pages that any partner lists.
+    origins: ArcSwap<HashSet<String>>,
     store: Store,
     secrets: Secrets,
     signals: Signals,
@@ -169,6 +176,7 @@ impl Directory {
         let directory = Directory(Arc::new(Shared {
             tenants: ArcSwap::default(),
             domains: ArcSwap::default(),
+            origins: ArcSwap::default(),
             store,
             secrets,
             signals,
@@ -191,6 +199,11 @@ impl Directory {
         let tenant = self.tenant(self.0.domains.load().get(domain)?)?;
         let function = tenant.rules.get(domain)?.clone();
         Some((tenant, function))
+    }
+
+    /// Does any partner list this origin of pages?
+    pub fn knows_origin(&self, origin: &str) -> bool {
+        self.0.origins.load().contains(origin)
     }
 
     /// The lane of a partner's runs. A partner that is not known has one of its own each time.
@@ -305,13 +318,19 @@ impl Directory {
             Some(partner) => Some(Arc::new(self.read(partner).await?)),
             None => None,
         };
-        let old = self.tenant(id).map(|tenant| tenant.rules.clone()).unwrap_or_default();
+        let before = self.tenant(id);
+        let old = before.as_ref().map(|tenant| tenant.rules.clone()).unwrap_or_default();
         let new = tenant.as_ref().map(|tenant| tenant.rules.clone()).unwrap_or_default();
+        let are_other_origins = before.as_deref().map(Tenant::origins) != tenant.as_deref().map(Tenant::origins);
         let mut tenants = HashMap::clone(&self.0.tenants.load());
         match tenant {
             Some(tenant) => tenants.insert(id.clone(), tenant),
             None => tenants.remove(id),
         };
+        if are_other_origins {
+            let all = tenants.values().flat_map(|tenant| tenant.origins()).cloned();
+            self.0.origins.store(Arc::new(all.collect()));
+        }
         self.0.tenants.store(Arc::new(tenants));
         if old != new {
             let mut domains = HashMap::clone(&self.0.domains.load());

@@ -1,13 +1,12 @@
 //! `/_larder/me` at the web endpoint: what an end user reads and changes of their own, by their own token.
 //!
 //! * [`Me`] is the extractor: a handler that takes one has an end user, and asks the store for that one only.
-//! * [`serve`] answers a request below [`RESERVED`], with the headers that browsers need ([`cors`]).
+//! * [`serve`] answers a request below [`RESERVED`], with the headers that browsers need ([`crate::cors`]).
 //! * One file per resource. The routes are those of the API's router, so the document has them, too.
 //!
 //! The rules: **the partner comes from the host and the end user from the token, never from what is asked for**; what is
 //! another's is answered as what is not there.
 
-mod cors;
 mod enrolments;
 mod savings;
 
@@ -28,6 +27,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
 use crate::auth;
+use crate::cors::{self, Asked};
 use crate::problem::{Kind, Problem};
 use crate::routing::Endpoint;
 
@@ -53,13 +53,13 @@ pub async fn serve(app: App, router: Router, request: Request<axum::body::Body>)
         _ => None,
     };
     let identity = tenant.as_ref().and_then(|tenant| tenant.identity.as_deref());
-    let asked = cors::Asked::of(&request, identity.map(|view| &view.identity.settings));
-    let mut response = match asked.preflight() {
+    let asked = Asked::of(&request, |origin| identity.is_some_and(|view| view.identity.settings.allows(origin)));
+    let mut response = match asked.preflight(&cors::OF_END_USERS) {
         Some(answer) => answer,
         None => router.oneshot(request).await.unwrap_or_else(|never| match never {}),
     };
     let headers = response.headers_mut();
-    asked.mark(headers);
+    asked.mark(&cors::OF_END_USERS, headers);
     for (name, value) in [
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
