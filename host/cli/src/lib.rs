@@ -34,6 +34,7 @@ mod master_keys;
 mod new;
 mod operator;
 mod origin;
+mod rules;
 mod test;
 mod transactions;
 mod upstreams;
@@ -103,6 +104,9 @@ pub enum Command {
     /// Whose tokens name the partner's end users: show, set, check, delete
     #[command(subcommand)]
     Identity(identity::Command),
+    /// Domains by which functions are called: create, list, delete
+    #[command(subcommand, visible_alias = "rule")]
+    Rules(rules::Command),
     /// Partners of this installation: create, update, show, list (needs the operator key)
     #[command(subcommand)]
     Partner(operator::PartnerCommand),
@@ -162,6 +166,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<()> {
         Command::Transactions(args) => transactions::run(&args, session).await,
         Command::Upstream(command) => upstreams::run(command, session).await,
         Command::Identity(command) => identity::run(command, session).await,
+        Command::Rules(command) => rules::run(command, session).await,
         Command::Partner(command) => operator::run_partner(command, session).await,
         Command::Key(command) => operator::run_key(command, session).await,
         Command::Administrators(command) => administrators::run(command, session).await,

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use larder_tests::{Larder, Options, PASSWORD, both, guests, workspace};
+use larder_tests::{Backend, Larder, Options, PASSWORD, both, guests, workspace};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -316,3 +316,65 @@ both!(commands_of_functions_and_health_work_by_session_and_by_key, async |on| {
     wrong.run(&client).await.succeeds("Setting client");
     wrong.run(&["functions", "list"]).await.fails("not one of this project");
 });
+
+/// The transcript in the docs is what its commands print.
+#[tokio::test(flavor = "multi_thread")]
+async fn transcript_of_the_guide_is_true() {
+    let guide = std::fs::read_to_string(workspace().join("docs/coming-from-appwrite.md")).expect("the guide");
+    let transcript = guide.split("```text\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a transcript");
+    let larder = Larder::start_on(Backend::Embedded).await;
+    let operator = larder.operator();
+    operator.post("/partners", json!({ "partnerId": "acme", "name": "Acme Bank" })).await.is(201);
+    larder.administrator("anna@bank.example", json!([{ "partnerId": "acme", "role": "administrator" }])).await;
+    let desk = Desk::new(&larder, "guide");
+    let endpoint = format!("http://{}/v1", larder.address());
+    let mut tried = 0;
+    for part in transcript.split("$ appwrite ").skip(1) {
+        let (command, printed) = part.split_once('\n').expect("a line");
+        let command = command.replace("$(cat password.txt)", "PASSWORD");
+        let word = |word: &str| match word {
+            "\"PASSWORD\"" => PASSWORD.to_owned(),
+            word => word.replace("http://localhost:8080/v1", &endpoint),
+        };
+        let arguments: Vec<String> = command.split(' ').map(word).collect();
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        if arguments[0] == "push" {
+            desk.add_function("hello", &guests::guest("mirror"));
+        }
+        // Of a question the part before the answer, which is chosen by keys.
+        let answers: Vec<(&str, String)> = printed
+            .lines()
+            .filter_map(|line| line.strip_prefix("? "))
+            .map(|line| {
+                let at = line.find(['?', '.']).or(line.find(" Larder")).expect("the end of a question") + 1;
+                let (question, answer) = line.split_at(at);
+                (
+                    question.trim(),
+                    match answer.trim() {
+                        "Link directory to an existing project" => format!("{DOWN}\r"),
+                        "No" => "n\r".to_owned(),
+                        _ => "\r".to_owned(),
+                    },
+                )
+            })
+            .collect();
+        let answers: Vec<(&str, &str)> = answers.iter().map(|(question, keys)| (*question, keys.as_str())).collect();
+        let said = desk.answering(&arguments, &answers).await;
+        assert_eq!(said.code, Some(0), "{command}: {}", said.text);
+        let said = without_ids(&said.text);
+        for line in printed.lines().filter(|line| !line.starts_with("? ")) {
+            assert!(said.contains(&without_ids(line)), "{command}: {line:?} is not in\n{said}");
+        }
+        tried += 1;
+    }
+    assert!(tried >= 6, "{tried} commands");
+}
+
+/// Generated ids differ in each run.
+fn without_ids(text: &str) -> String {
+    let is_id = |word: &str| word.len() == 20 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    text.split('.')
+        .map(|word| if is_id(word.rsplit(' ').next().unwrap_or_default()) { "ID" } else { word })
+        .collect::<Vec<_>>()
+        .join(".")
+}

@@ -189,3 +189,23 @@ async fn rules_reach_other_processes() {
     assert_eq!(larder.api().delete(&format!("/proxy/rules/{id}")).await.status, 204);
     eventually("the rule to be gone", async || (ask(&beside, &host).await.status == 404).then_some(())).await;
 }
+
+both!(the_command_line_gives_and_takes_domains, async |on| {
+    let larder = Larder::start_on(on).await;
+    let (api, folder) = (larder.api(), larder.scratch().to_owned());
+    api.deploy("mirror", &guests::guest("mirror"), json!({ "execute": ["any"] })).await;
+    let domain = format!("shop.{PARENT}");
+    let (code, stdout, stderr) = larder.cli(&folder, &["rules", "create", &domain, "--function", "mirror"]).await;
+    assert!(code == 0 && stdout.trim() == domain && stderr.contains("calls mirror"), "{stdout}{stderr}");
+    let (code, _, stderr) = larder.cli(&folder, &["rules", "create", &domain, "--function", "mirror"]).await;
+    assert!(code == 1 && stderr.contains("belongs to a rule already"), "{stderr}");
+    let (_, stdout, _) = larder.cli(&folder, &["rules", "list"]).await;
+    assert!(stdout.contains(&domain) && stdout.contains("mirror") && stdout.contains("verified"), "{stdout}");
+    let (_, stdout, _) = larder.cli(&folder, &["rules", "list", "--json"]).await;
+    assert_eq!(serde_json::from_str::<Value>(&stdout).unwrap()["domain"], domain);
+    assert_eq!(ask(&larder, &domain).await.status, 200);
+    let (code, _, _) = larder.cli(&folder, &["rules", "delete", &domain.to_uppercase()]).await;
+    assert_eq!((code, ask(&larder, &domain).await.status), (0, 404));
+    let (code, _, stderr) = larder.cli(&folder, &["rules", "delete", &domain]).await;
+    assert!(code == 1 && stderr.contains("larder rules list"), "{stderr}");
+});
