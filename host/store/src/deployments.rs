@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use hex::FromHex;
 use larder_model::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
 use larder_model::time::{Clock, Millis};
-use larder_model::{Approval, BuildStatus, Deployment, Digest, SourceFormat, json};
+use larder_model::{Approval, BuildStatus, Deployment, Digest, Exports, SourceFormat, json};
 
 use crate::db::{Lock, Row, Tx, Value, one_of};
 use crate::listing::{self, Column, Kind, Listing, Page, Source};
@@ -43,6 +43,16 @@ pub struct Heads {
     pub active_created_at_ms: Option<Millis>,
     /// The newest deployment, active or not.
     pub latest: Option<(DeploymentId, BuildStatus, Millis)>,
+}
+
+/// What a call needs of an active deployment.
+#[derive(Clone, Debug)]
+pub struct ActiveDeployment {
+    pub id: DeploymentId,
+    /// `manual` or `cli`.
+    pub kind: String,
+    pub digest: Digest,
+    pub exports: Option<Exports>,
 }
 
 impl Store {
@@ -303,12 +313,20 @@ impl Store {
     }
 
     /// The active deployments of a partner's functions.
-    pub async fn active_deployments(&self, partner: &PartnerId) -> Result<Vec<Deployment>> {
-        let sql = format!(
-            "-- active_deployments\n SELECT {COLUMNS} FROM deployments WHERE partner_id = ?
-            AND id IN (SELECT deployment_id FROM functions WHERE partner_id = ?)"
-        );
-        self.db.rows(&sql, args![partner, partner]).await?.iter().map(deployment).collect()
+    pub async fn active_deployments(&self, partner: &PartnerId) -> Result<Vec<ActiveDeployment>> {
+        // Without what is long: logs and settings would be read for every function after each change of any.
+        const SQL: &str = "-- active_deployments
+            SELECT id, kind, digest, exports FROM deployments WHERE partner_id = ?
+            AND id IN (SELECT deployment_id FROM functions WHERE partner_id = ?)";
+        let active = |row: &Row| {
+            Ok(ActiveDeployment {
+                id: row.id(0, "deployments.id")?,
+                kind: row.text(1)?,
+                digest: Digest(row.parse(2, "deployments.digest", |text| FromHex::from_hex(text).ok())?),
+                exports: if row.maybe_text(3)?.is_some() { Some(row.json(3, "deployments.exports")?) } else { None },
+            })
+        };
+        self.db.rows(SQL, args![partner, partner]).await?.iter().map(active).collect()
     }
 
     /// Activates a ready deployment. Returns `false` if its grants need approval.

@@ -60,7 +60,7 @@ mod webhooks;
 pub use db::Db;
 pub use dead_letters::Redriven;
 pub use deliveries::{COUNTED_MAX, Delivery, EventHead, EventName};
-pub use deployments::Heads;
+pub use deployments::{ActiveDeployment, Heads};
 pub use event_roots::Root;
 pub use events::{NewEvent, Routed, RoutedEvent, WaitingEvent};
 pub use executions::{Claimed, NewExecution, Wanted};

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::sync::{Arc, OnceLock};
 
-use larder_model::settings::Server;
-use larder_model::{Deployment, Function, Limits};
+use larder_model::ids::DeploymentId;
+use larder_model::{Function, Limits};
 use larder_runtime::backends::Variables;
 
 /// What the replaced platform says of version control, which there is none of.
@@ -25,42 +26,57 @@ const EMPTY: [&str; 12] = [
 /// There is one.
 const REGION: &str = "default";
 
-/// The environment of a deployed function with these variables of its own. A name of the platform is the platform's.
-pub fn of(
-    server: &Server,
-    function: &Function,
-    deployment: &Deployment,
-    limits: &Limits,
+/// What environments are made of beside the function itself. They are made when they are first needed: most of many functions
+/// are not called.
+pub struct Parts {
+    /// The variables, decrypted.
     own: Vec<(String, String)>,
-) -> Variables {
-    let (runtime, version) = function.runtime.rsplit_once('-').unwrap_or((&function.runtime, ""));
-    let endpoint = format!("{}/v1", server.url_of(&format!("{}-api", function.partner)));
-    let mebibytes = (limits.memory_bytes >> 20).to_string();
-    // `s-0.5vcpu-512mb`
-    let cpus = function.specification.split('-').find_map(|part| part.strip_suffix("vcpu")).unwrap_or("1");
-    let told: [(&'static str, &str); 18] = [
-        ("APPWRITE_FUNCTION_API_ENDPOINT", &endpoint),
-        ("APPWRITE_FUNCTION_ID", function.id.as_str()),
-        ("APPWRITE_FUNCTION_NAME", &function.name),
-        ("APPWRITE_FUNCTION_DEPLOYMENT", deployment.id.as_str()),
-        ("APPWRITE_FUNCTION_PROJECT_ID", function.partner.as_str()),
-        ("APPWRITE_FUNCTION_RUNTIME_NAME", runtime),
-        ("APPWRITE_FUNCTION_RUNTIME_VERSION", version),
-        ("APPWRITE_FUNCTION_CPUS", cpus),
-        ("APPWRITE_FUNCTION_MEMORY", &mebibytes),
-        ("APPWRITE_VERSION", larder_wire::FORMAT_VERSION),
-        ("APPWRITE_REGION", REGION),
-        ("APPWRITE_DEPLOYMENT_TYPE", &deployment.kind),
-        ("LARDER_API_ENDPOINT", &endpoint),
-        ("LARDER_PARTNER_ID", function.partner.as_str()),
-        ("LARDER_FUNCTION_ID", function.id.as_str()),
-        ("LARDER_FUNCTION_NAME", &function.name),
-        ("LARDER_DEPLOYMENT_ID", deployment.id.as_str()),
-        ("LARDER_VERSION", larder_model::VERSION),
-    ];
-    let taken: HashSet<&str> = told.iter().map(|(name, _)| *name).chain(EMPTY).collect();
-    let own = own.into_iter().filter(|(name, _)| !taken.contains(name.as_str()));
-    let own = own.map(|(name, value)| (Cow::Owned(name), Cow::Owned(value)));
-    let told = told.into_iter().map(|(name, value)| (Cow::Borrowed(name), Cow::Owned(value.to_owned())));
-    own.chain(told).chain(EMPTY.map(|name| (Cow::Borrowed(name), Cow::Borrowed("")))).collect()
+    /// `manual` or `cli`.
+    kind: String,
+    endpoint: Arc<str>,
+    made: OnceLock<Arc<Variables>>,
+}
+
+impl Parts {
+    pub fn new(own: Vec<(String, String)>, kind: String, endpoint: Arc<str>) -> Parts {
+        Parts { own, kind, endpoint, made: OnceLock::new() }
+    }
+
+    /// The environment of the function with this active deployment.
+    pub fn get(&self, function: &Function, deployment: &DeploymentId, limits: &Limits) -> Arc<Variables> {
+        self.made.get_or_init(|| Arc::new(self.of(function, deployment, limits))).clone()
+    }
+
+    /// A name of the platform is the platform's.
+    fn of(&self, function: &Function, deployment: &DeploymentId, limits: &Limits) -> Variables {
+        let (runtime, version) = function.runtime.rsplit_once('-').unwrap_or((&function.runtime, ""));
+        let mebibytes = (limits.memory_bytes >> 20).to_string();
+        // `s-0.5vcpu-512mb`
+        let cpus = function.specification.split('-').find_map(|part| part.strip_suffix("vcpu")).unwrap_or("1");
+        let told: [(&'static str, &str); 18] = [
+            ("APPWRITE_FUNCTION_API_ENDPOINT", &self.endpoint),
+            ("APPWRITE_FUNCTION_ID", function.id.as_str()),
+            ("APPWRITE_FUNCTION_NAME", &function.name),
+            ("APPWRITE_FUNCTION_DEPLOYMENT", deployment.as_str()),
+            ("APPWRITE_FUNCTION_PROJECT_ID", function.partner.as_str()),
+            ("APPWRITE_FUNCTION_RUNTIME_NAME", runtime),
+            ("APPWRITE_FUNCTION_RUNTIME_VERSION", version),
+            ("APPWRITE_FUNCTION_CPUS", cpus),
+            ("APPWRITE_FUNCTION_MEMORY", &mebibytes),
+            ("APPWRITE_VERSION", larder_wire::FORMAT_VERSION),
+            ("APPWRITE_REGION", REGION),
+            ("APPWRITE_DEPLOYMENT_TYPE", &self.kind),
+            ("LARDER_API_ENDPOINT", &self.endpoint),
+            ("LARDER_PARTNER_ID", function.partner.as_str()),
+            ("LARDER_FUNCTION_ID", function.id.as_str()),
+            ("LARDER_FUNCTION_NAME", &function.name),
+            ("LARDER_DEPLOYMENT_ID", deployment.as_str()),
+            ("LARDER_VERSION", larder_model::VERSION),
+        ];
+        let taken: HashSet<&str> = told.iter().map(|(name, _)| *name).chain(EMPTY).collect();
+        let own = self.own.iter().filter(|(name, _)| !taken.contains(name.as_str()));
+        let own = own.map(|(name, value)| (Cow::Owned(name.clone()), Cow::Owned(value.clone())));
+        let told = told.into_iter().map(|(name, value)| (Cow::Borrowed(name), Cow::Owned(value.to_owned())));
+        own.chain(told).chain(EMPTY.map(|name| (Cow::Borrowed(name), Cow::Borrowed("")))).collect()
+    }
 }

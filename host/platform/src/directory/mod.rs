@@ -21,22 +21,21 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use backlog::Backlog;
 use calls::Calls;
+use futures::{StreamExt, TryStreamExt, stream};
 use larder_egress::Tenants;
 use larder_egress::upstreams::UpstreamView;
 use larder_model::grants::{Leads, leads};
 use larder_model::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
 use larder_model::variables::effective;
 use larder_model::zones::{Zone, Zones};
-use larder_model::{
-    ApiKey, Deployment, Digest, Exports, Function, Grants, Limits, Partner, Upstream, Variable, settings,
-};
+use larder_model::{ApiKey, Digest, Exports, Function, Grants, Limits, Partner, Upstream, Variable, settings};
 use larder_runtime::Lane;
 use larder_runtime::backends::Variables;
 use larder_secrets::Secrets;
 use larder_secrets::keyring::MasterKeyId;
 use larder_signals::lifecycle::Lifecycle;
 use larder_signals::{Signals, Work};
-use larder_store::Store;
+use larder_store::{ActiveDeployment, Store};
 use tokio::sync::Semaphore;
 
 use crate::admission::EndUsers;
@@ -98,10 +97,17 @@ pub struct FunctionView {
     /// The effective grants: without those whose names resolve to something other than was approved.
     pub grants: Arc<Grants>,
     pub timezone: Zone,
-    /// The guest's environment.
-    pub variables: Arc<Variables>,
+    environment: environment::Parts,
     /// A variable that cannot be decrypted. The function is not run without it.
     pub undecryptable: Option<String>,
+}
+
+impl FunctionView {
+    /// The guest's environment.
+    pub fn variables(&self) -> Arc<Variables> {
+        let deployment = self.active.as_ref().map(|active| &active.deployment);
+        deployment.map(|id| self.environment.get(&self.function, id, &self.limits)).unwrap_or_default()
+    }
 }
 
 /// The active deployment of a function.
@@ -163,6 +169,9 @@ struct Shared {
 /// The shortest time between two refreshes that callers cause by naming something unknown, so that callers cannot put load on
 /// the database.
 const REFRESH_INTERVAL_MIN: Duration = Duration::from_millis(50);
+/// Partners whose snapshots are exchanged together, because that copies the map of all; and how many of them are read at once.
+const RELOADED_TOGETHER: usize = 256;
+const READ_AT_ONCE: usize = 4;
 
 impl Directory {
     /// Reads all partners.
@@ -234,7 +243,7 @@ impl Directory {
 
     /// Reloads the partner after a change by this process and notifies the other processes.
     pub async fn reload(&self, id: &PartnerId) -> larder_store::Result<()> {
-        self.reload_one(id).await?;
+        self.reload_now(std::slice::from_ref(id)).await?;
         self.0.signals.push(Work::Tenants);
         Ok(())
     }
@@ -250,7 +259,7 @@ impl Directory {
     pub async fn refresh(&self, id: &PartnerId) -> larder_store::Result<()> {
         let now = self.0.store.partner(id).await?.map(|partner| partner.version);
         if now != self.version(id) {
-            self.reload_one(id).await?;
+            self.reload_now(std::slice::from_ref(id)).await?;
         }
         Ok(())
     }
@@ -260,10 +269,11 @@ impl Directory {
         let now: HashMap<PartnerId, i64> =
             self.0.store.partners().await?.into_iter().map(|partner| (partner.id, partner.version)).collect();
         let known = self.tenants();
-        for id in now.keys().chain(known.keys().filter(|id| !now.contains_key(id))) {
-            if now.get(id).copied() != self.version(id) || self.may_decrypt(id) {
-                self.reload_one(id).await?;
-            }
+        let all = now.keys().chain(known.keys().filter(|id| !now.contains_key(id)));
+        let is_stale = |id: &&PartnerId| now.get(*id).copied() != self.version(id) || self.may_decrypt(id);
+        let stale: Vec<PartnerId> = all.filter(is_stale).cloned().collect();
+        for some in stale.chunks(RELOADED_TOGETHER) {
+            self.reload_now(some).await?;
         }
         Ok(())
     }
@@ -311,32 +321,44 @@ impl Directory {
         self.tenant(id).map(|tenant| tenant.partner.version)
     }
 
-    async fn reload_one(&self, id: &PartnerId) -> larder_store::Result<()> {
+    async fn reload_now(&self, ids: &[PartnerId]) -> larder_store::Result<()> {
         let _one = self.0.reloading.lock().await;
-        // The version is read before the rest, so the next refresh detects changes made in the meantime.
-        let tenant = match self.0.store.partner(id).await? {
-            Some(partner) => Some(Arc::new(self.read(partner).await?)),
-            None => None,
+        let read = async |id: &PartnerId| {
+            // The version is read before the rest, so the next refresh detects changes made in the meantime.
+            let tenant = match self.0.store.partner(id).await? {
+                Some(partner) => Some(Arc::new(self.read(partner).await?)),
+                None => None,
+            };
+            larder_store::Result::Ok((id.clone(), tenant))
         };
-        let before = self.tenant(id);
-        let old = before.as_ref().map(|tenant| tenant.rules.clone()).unwrap_or_default();
-        let new = tenant.as_ref().map(|tenant| tenant.rules.clone()).unwrap_or_default();
-        let are_other_origins = before.as_deref().map(Tenant::origins) != tenant.as_deref().map(Tenant::origins);
+        let read = stream::iter(ids).map(read).buffer_unordered(READ_AT_ONCE);
+        let read: Vec<(PartnerId, Option<Arc<Tenant>>)> = read.try_collect().await?;
         let mut tenants = HashMap::clone(&self.0.tenants.load());
-        match tenant {
-            Some(tenant) => tenants.insert(id.clone(), tenant),
-            None => tenants.remove(id),
-        };
+        let (mut new_rules, mut are_other_origins) = (HashMap::new(), false);
+        for (id, tenant) in read {
+            let new = tenant.as_ref().map(|tenant| tenant.rules.clone()).unwrap_or_default();
+            let origins = tenant.as_deref().map(|tenant| tenant.origins().to_vec());
+            let before = match tenant {
+                Some(tenant) => tenants.insert(id.clone(), tenant),
+                None => tenants.remove(&id),
+            };
+            are_other_origins |= before.as_deref().map(Tenant::origins) != origins.as_deref();
+            if before.map(|tenant| tenant.rules.clone()).unwrap_or_default() != new {
+                new_rules.insert(id, new);
+            }
+        }
         if are_other_origins {
             let all = tenants.values().flat_map(|tenant| tenant.origins()).cloned();
             self.0.origins.store(Arc::new(all.collect()));
         }
         self.0.tenants.store(Arc::new(tenants));
-        if old != new {
+        if !new_rules.is_empty() {
             let mut domains = HashMap::clone(&self.0.domains.load());
             // A domain that another partner has taken over stays its.
-            domains.retain(|domain, of| of != id || new.contains_key(domain));
-            domains.extend(new.keys().map(|domain| (domain.clone(), id.clone())));
+            domains.retain(|domain, of| new_rules.get(of).is_none_or(|new| new.contains_key(domain)));
+            for (id, new) in &new_rules {
+                domains.extend(new.keys().map(|domain| (domain.clone(), id.clone())));
+            }
             self.0.domains.store(Arc::new(domains));
         }
         Ok(())
@@ -344,15 +366,25 @@ impl Directory {
 
     async fn read(&self, partner: Partner) -> larder_store::Result<Tenant> {
         let (store, id) = (&self.0.store, partner.id.clone());
-        let keys = store.keys(&id).await?.into_iter().map(|key| (key.id.clone(), key)).collect();
-        let deployments = store.active_deployments(&id).await?.into_iter().map(|d| (d.id.clone(), d));
-        let mut deployments: HashMap<DeploymentId, Deployment> = deployments.collect();
+        let (keys, deployments, functions, of_variables, rules, own_upstreams, operators_upstreams, identity) = tokio::try_join!(
+            store.keys(&id),
+            store.active_deployments(&id),
+            store.functions(&id),
+            store.variables(&id),
+            store.rules(&id),
+            store.upstreams(Some(&id)),
+            store.upstreams(None),
+            store.identity(&id),
+        )?;
+        let keys = keys.into_iter().map(|key| (key.id.clone(), key)).collect();
+        let deployments = deployments.into_iter().map(|d| (d.id.clone(), d));
+        let mut deployments: HashMap<DeploymentId, ActiveDeployment> = deployments.collect();
         // Those of the project are under `None`.
         let mut variables: HashMap<Option<FunctionId>, Vec<Variable>> = HashMap::new();
-        for variable in store.variables(&id).await? {
+        for variable in of_variables {
             variables.entry(variable.function.clone()).or_default().push(variable);
         }
-        let rules = Arc::new(store.rules(&id).await?.into_iter().collect());
+        let rules = Arc::new(rules.into_iter().collect());
         let known = self.0.secrets.known();
         let old = self.tenant(&id);
         let old = old.as_deref();
@@ -369,26 +401,25 @@ impl Directory {
         let uploads = old.map(|old| old.uploads.clone()).unwrap_or_default();
         let memory = old.map(|old| old.memory.clone()).unwrap_or_default();
         let lane = old.map(|old| old.lane.clone()).unwrap_or_default();
-        let mut upstreams = store.upstreams(Some(&id)).await?;
-        upstreams.extend(store.upstreams(None).await?);
-        let upstreams = leads::called(upstreams);
+        let upstreams = leads::called([own_upstreams, operators_upstreams].concat());
         let leads = Leads::new(&upstreams);
         let upstreams: HashMap<String, Arc<UpstreamView>> = upstreams
             .into_iter()
             .map(|upstream| (upstream.name.clone(), Arc::new(self.0.upstream(upstream))))
             .collect();
-        let identity = store.identity(&id).await?;
         let old_identity = old.and_then(|old| old.identity.as_deref());
         let identity = identity.and_then(|identity| IdentityView::new(identity, old_identity)).map(Arc::new);
         let of_project = variables.remove(&None).unwrap_or_default();
-        let mut functions = HashMap::new();
-        for function in store.functions(&id).await? {
+        let endpoint: Arc<str> = format!("{}/v1", self.0.server.url_of(&format!("{id}-api"))).into();
+        let mut views = HashMap::new();
+        for function in functions {
             let active = function.deployment.as_ref().and_then(|id| deployments.remove(id));
             let own = variables.remove(&Some(function.id.clone())).unwrap_or_default();
             let variables = effective(own, &of_project);
-            functions
-                .insert(function.id.clone(), Arc::new(self.view(function, active, variables, &leads, &lane, &stored)));
+            let view = self.view(function, active, variables, &leads, (&lane, &stored, &endpoint));
+            views.insert(view.function.id.clone(), Arc::new(view));
         }
+        let functions = views;
         let mut routes: Vec<(String, Arc<FunctionView>)> = functions
             .values()
             .filter(|view| view.function.enabled && view.active.as_ref().is_some_and(|active| active.exports.http))
@@ -424,11 +455,10 @@ impl Directory {
     fn view(
         &self,
         function: Function,
-        active: Option<Deployment>,
+        active: Option<ActiveDeployment>,
         sealed: Vec<Variable>,
         leads: &Leads,
-        lane: &Arc<Lane>,
-        stored: &Arc<Stored>,
+        (lane, stored, endpoint): (&Arc<Lane>, &Arc<Stored>, &Arc<str>),
     ) -> FunctionView {
         let mut variables = Vec::new();
         let mut undecryptable = None;
@@ -448,10 +478,7 @@ impl Directory {
             }
         }
         let limits = function.limits.limits(function.timeout_s);
-        let of = |deployment: &Deployment| {
-            environment::of(&self.0.server, &function, deployment, &limits, std::mem::take(&mut variables))
-        };
-        let environment = active.as_ref().map(of).unwrap_or_default();
+        let kind = active.as_ref().map(|deployment| deployment.kind.clone()).unwrap_or_default();
         let active = active.and_then(|deployment| {
             Some(Active { deployment: deployment.id, digest: deployment.digest, exports: deployment.exports? })
         });
@@ -461,7 +488,7 @@ impl Directory {
             stored: stored.clone(),
             grants: Arc::new(grants),
             timezone: self.0.zones.zone(&function.timezone).unwrap_or_else(|| self.0.zones.utc()),
-            variables: Arc::new(environment),
+            environment: environment::Parts::new(variables, kind, endpoint.clone()),
             undecryptable,
             active,
             function,

@@ -283,7 +283,7 @@ impl Ready {
             lane: job.view.lane.clone(),
             grants: job.view.grants.clone(),
             backends: Backends {
-                variables: job.view.variables.clone(),
+                variables: job.view.variables(),
                 enrolment: job.enrolment.as_ref().map(|e| runtime_backends::Enrolment {
                     end_user: executor.secrets.pseudonym(&e.partner, &e.function, &e.end_user),
                     topic: e.topic.clone(),
