@@ -1,10 +1,12 @@
 //! Enrolments: the end users that take part in functions.
 
+use std::collections::HashMap;
+
 use larder_model::ids::{EnrolmentId, FunctionId, PartnerId};
 use larder_model::time::Millis;
 use larder_model::{Enrolment, EnrolmentStatus, PausedBy};
 
-use crate::db::{Row, Value, by_partner, one_of};
+use crate::db::{Row, Value, by_partner, one_of, parts};
 use crate::listing::{self, Column, Kind, Listing, Page, Source};
 use crate::{Error, Removal, Removed, Result, Store, args, removals};
 
@@ -161,9 +163,30 @@ impl Store {
         Ok(row.map_or(Ok(0), |row| row.int(0))? >= i64::from(most))
     }
 
-    /// Is this end user enrolled in this function, with any topic?
-    pub async fn is_enrolled(&self, partner: &PartnerId, function: &FunctionId, end_user: &str) -> Result<bool> {
-        Ok(self.db.row(IS_ENROLLED, args![partner, function, end_user]).await?.is_some())
+    /// Those of the end users who are enrolled in this function, with any topic.
+    pub async fn enrolled(
+        &self,
+        partner: &PartnerId,
+        function: &FunctionId,
+        end_users: Vec<String>,
+    ) -> Result<HashMap<String, ()>> {
+        if let [end_user] = &*end_users {
+            let found = self.db.row(IS_ENROLLED, args![partner, function, end_user]).await?;
+            return Ok(found.map(|_| (end_user.clone(), ())).into_iter().collect());
+        }
+        let mut found = HashMap::new();
+        for end_users in parts(end_users.into_iter().map(Value::from)) {
+            let sql = format!(
+                "-- are_enrolled
+                SELECT DISTINCT end_user FROM enrolments /*! FORCE INDEX (enrolments_by_user) */
+                WHERE partner_id = ? AND function_id = ? AND end_user IN ({}) AND status = 'active'",
+                end_users.marks
+            );
+            for row in self.db.rows(&sql, [args![partner, function], end_users.args].concat()).await? {
+                found.insert(row.text(0)?, ());
+            }
+        }
+        Ok(found)
     }
 }
 

@@ -7,6 +7,7 @@ use larder_model::state::Version;
 use larder_model::time::Millis;
 
 use crate::db::{Lock, Row, Tx, Value, parts};
+use crate::ledger::{Neighbours, look_ups};
 use crate::{Result, Store, args, functions};
 
 /// The owner of state: a function, or one of its enrolments.
@@ -22,6 +23,9 @@ impl Scope {
         self.enrolment.as_ref().map_or("", EnrolmentId::as_str)
     }
 }
+
+/// A key of a function's state, and the enrolment that it belongs to, if it is not the function's own.
+pub type Place = (Option<EnrolmentId>, String);
 
 pub(super) const GET: &str = "-- get_state
     SELECT value, version FROM state WHERE partner_id = ? AND function_id = ? AND enrolment_id = ? AND name = ?";
@@ -39,6 +43,35 @@ impl Store {
     pub async fn get_state(&self, scope: &Scope, name: &str) -> Result<Option<(Vec<u8>, Version)>> {
         let row = self.db.row(GET, args![&scope.partner, &scope.function, scope.enrolment_text(), name]).await?;
         row.map(|row| Ok((row.bytes(0)?, row.text(1)?))).transpose()
+    }
+
+    /// Several keys of a function's state, each with the enrolment that it belongs to. One without a value is not among the
+    /// answers.
+    pub async fn get_states(
+        &self,
+        partner: &PartnerId,
+        function: &FunctionId,
+        mut places: Vec<Place>,
+    ) -> Result<HashMap<Place, (Vec<u8>, Version)>> {
+        if places.len() == 1
+            && let Some((enrolment, name)) = places.pop()
+        {
+            let scope = Scope { partner: partner.clone(), function: function.clone(), enrolment };
+            let found = self.get_state(&scope, &name).await?;
+            return Ok(found.map(|found| ((scope.enrolment, name), found)).into_iter().collect());
+        }
+        let entries: Vec<(&str, &str)> = places
+            .iter()
+            .map(|(enrolment, name)| (enrolment.as_ref().map_or("", EnrolmentId::as_str), name.as_str()))
+            .collect();
+        let mut found = HashMap::new();
+        for (sql, args) in look_ups("enrolment_id, name, value, version", &entries, Neighbours::Unknown) {
+            for row in self.db.rows(&sql, [args![partner, function], args].concat()).await? {
+                let enrolment = if row.text(0)?.is_empty() { None } else { Some(row.id(0, "state.enrolment_id")?) };
+                found.insert((enrolment, row.text(1)?), (row.bytes(2)?, row.text(3)?));
+            }
+        }
+        Ok(found)
     }
 
     pub async fn list_state(

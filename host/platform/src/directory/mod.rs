@@ -40,6 +40,7 @@ use tokio::sync::Semaphore;
 
 use crate::admission::EndUsers;
 use crate::bodies::TenantBytes;
+use crate::execution::reads::Reads;
 use crate::identity::IdentityView;
 use crate::rates::Limiter;
 use crate::stored::Stored;
@@ -98,6 +99,8 @@ pub struct FunctionView {
     pub grants: Arc<Grants>,
     pub timezone: Zone,
     environment: environment::Parts,
+    /// What its runs read at the same moment.
+    pub reads: Arc<Reads>,
     /// A variable that cannot be decrypted. The function is not run without it.
     pub undecryptable: Option<String>,
 }
@@ -489,6 +492,7 @@ impl Directory {
             grants: Arc::new(grants),
             timezone: self.0.zones.zone(&function.timezone).unwrap_or_else(|| self.0.zones.utc()),
             environment: environment::Parts::new(variables, kind, endpoint.clone()),
+            reads: Arc::default(),
             undecryptable,
             active,
             function,

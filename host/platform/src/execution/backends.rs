@@ -13,23 +13,26 @@ use larder_runtime::backends::{self, Error};
 use larder_store::state::Scope;
 
 use crate::common::Common;
+use crate::execution::reads::Reads;
 
 /// The state of one scope.
 pub struct State {
     common: Common,
     scope: Arc<Scope>,
+    /// The function's.
+    reads: Arc<Reads>,
 }
 
 impl State {
-    pub fn new(common: Common, scope: Arc<Scope>) -> State {
-        State { common, scope }
+    pub fn new(common: Common, scope: Arc<Scope>, reads: Arc<Reads>) -> State {
+        State { common, scope, reads }
     }
 }
 
 #[async_trait]
 impl backends::State for State {
     async fn get(&self, key: &str) -> Result<Option<(Vec<u8>, Version)>, Error> {
-        self.common.store.get_state(&self.scope, key).await.map_err(|err| Error(err.to_string()))
+        self.reads.state(&self.common.store, &self.scope, key).await.map_err(Error)
     }
 
     async fn list(
@@ -46,11 +49,13 @@ impl backends::State for State {
 pub struct Savings {
     common: Common,
     scope: Arc<Scope>,
+    /// The function's.
+    reads: Arc<Reads>,
 }
 
 impl Savings {
-    pub fn new(common: Common, scope: Arc<Scope>) -> Savings {
-        Savings { common, scope }
+    pub fn new(common: Common, scope: Arc<Scope>, reads: Arc<Reads>) -> Savings {
+        Savings { common, scope, reads }
     }
 }
 
@@ -61,9 +66,8 @@ impl backends::Savings for Savings {
     }
 
     async fn may_save_for(&self, end_user: &str) -> Result<Result<(), String>, Error> {
-        let enrolled = self.common.store.is_enrolled(&self.scope.partner, &self.scope.function, end_user).await;
-        let enrolled = enrolled.map_err(|err| Error(err.to_string()))?;
-        Ok(if enrolled {
+        let enrolled = self.reads.is_enrolled(&self.common.store, &self.scope, end_user).await;
+        Ok(if enrolled.map_err(Error)? {
             Ok(())
         } else {
             Err(format!("end user {end_user:?} has no active enrolment in this function"))

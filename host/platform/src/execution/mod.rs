@@ -10,6 +10,7 @@ pub mod input;
 pub mod on_drop;
 mod outcome;
 pub mod ranges;
+pub mod reads;
 pub mod request;
 pub mod told;
 
@@ -316,8 +317,8 @@ pub async fn execute(executor: &Executor, mut job: Job) -> Finished {
 
 async fn execute_with(executor: &Executor, job: &mut Job, ready: &Ready, key: Option<&Held>) -> Finished {
     let scope = Arc::new(job.scope());
-    let state = Arc::new(State::new(executor.common.clone(), scope.clone()));
-    let savings = Arc::new(Savings::new(executor.common.clone(), scope.clone()));
+    let state = Arc::new(State::new(executor.common.clone(), scope.clone(), job.view.reads.clone()));
+    let savings = Arc::new(Savings::new(executor.common.clone(), scope.clone(), job.view.reads.clone()));
     let may_have_effects = ready.program.artifact().may_have_effects;
     let mut races = 0;
     let mut gate = None;

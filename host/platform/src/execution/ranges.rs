@@ -106,7 +106,7 @@ pub async fn run(executor: &Executor, mut range: ClaimedRange, runs: usize) -> a
         }
     };
     let savings_scope = Scope { partner: fanout.partner.clone(), function: fanout.function.clone(), enrolment: None };
-    let savings = Arc::new(Savings::new(executor.common.clone(), Arc::new(savings_scope)));
+    let savings = Arc::new(Savings::new(executor.common.clone(), Arc::new(savings_scope), view.reads.clone()));
     loop {
         let enrolments = executor.store.enrolments_of_range(&range, PAGE, PAGE_BYTES).await?;
         let Some(last) = enrolments.last().map(|one| one.id.clone()) else {
@@ -237,7 +237,7 @@ impl Page {
         let mut job = Job::queued(self.view.clone(), execution, Origin::Range, event, enrolled, vec![]);
         let state: Arc<dyn backends::State> = match &self.state {
             Some(_) => Arc::new(StateOfPage { page: self.clone(), at }),
-            None => Arc::new(State::new(executor.common.clone(), Arc::new(job.scope()))),
+            None => Arc::new(State::new(executor.common.clone(), Arc::new(job.scope()), self.view.reads.clone())),
         };
         let outcome = match self.ready.key(executor, &job).await {
             Ok(key) => {

@@ -65,7 +65,7 @@ type Key<'a> = (&'a PartnerId, &'a ExecutionId);
 
 /// Are the enrolments of a group all that its function has between the first and the last of them?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Neighbours {
+pub enum Neighbours {
     Yes,
     Unknown,
 }
@@ -298,7 +298,7 @@ async fn state_of(
 
 /// The statements that look up these entries of a function's state. Keys of neighbours are a range of the primary key, which
 /// costs much less than so many single places.
-fn look_ups(columns: &str, entries: &[(&str, &str)], neighbours: Neighbours) -> Vec<(String, Vec<Value>)> {
+pub fn look_ups(columns: &str, entries: &[(&str, &str)], neighbours: Neighbours) -> Vec<(String, Vec<Value>)> {
     /// Names of a range.
     const NAMES: usize = 8;
     /// Entries from which a range is worth it.

@@ -23,7 +23,7 @@ use larder_model::{Effect, Execution};
 use larder_signals::crash::{self, Point};
 
 use self::decide::Commit;
-use self::load::Neighbours;
+pub(super) use self::load::{Neighbours, look_ups};
 pub use self::ranges::{RangePart, progress};
 use crate::event_roots::Root;
 use crate::{Error, Result, Store};
