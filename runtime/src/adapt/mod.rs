@@ -40,7 +40,10 @@ pub fn component(module: &[u8], found: &Found) -> Result<Vec<u8>, String> {
         true => WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
         false => WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
     };
-    let encoder = ComponentEncoder::default().module(&module).and_then(|encoder| encoder.adapter(PREVIEW1, adapter));
+    let encoder = ComponentEncoder::default()
+        .validate(true)
+        .module(&module)
+        .and_then(|encoder| encoder.adapter(PREVIEW1, adapter));
     encoder.and_then(|mut encoder| encoder.encode()).map_err(refusal)
 }
 

@@ -6,7 +6,6 @@ mod builds;
 mod chunks;
 pub mod javascript;
 mod languages;
-
 mod toolchains;
 mod uploads;
 mod wasip1;

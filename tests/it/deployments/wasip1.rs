@@ -63,7 +63,9 @@ both!(a_core_module_answers_as_a_cgi_program, async |on| {
     let larder = Larder::start_with(Options::on(on)).await;
     let api = larder.api();
     api.create_function("echo", json!({ "runtime": "wasi-0.1", "routes": ["/echo"] })).await.is(201);
-    api.post("/functions/echo/variables", json!({ "key": "HTTP_API_KEY", "value": "real" })).await.is(201);
+    api.post("/functions/echo/variables", json!({ "key": "HTTP_API_KEY", "value": "real", "secret": false }))
+        .await
+        .is(201);
     let built = api.build("echo", &module(ECHO, World::Cgi), true).await;
     let log = built["buildLogs"].as_str().expect("a log");
     assert!(log.contains("a core module") && log.contains("serves: HTTP requests as a CGI program"), "{log}");
@@ -135,7 +137,7 @@ both!(a_core_module_is_told_of_events_and_saves, async |on| {
     }
 
     api.deploy("echo", &module(ECHO, World::Cgi), settings).await;
-    api.enrol("echo", "anna", "card-1", json!({})).await;
+    let anna = api.enrol("echo", "anna", "card-1", json!({})).await;
     api.event("2", "card.refund", Some("card-1"), json!({ "amount": "1" })).await.is(202);
     let said = within(Duration::from_secs(60), "the event", async || {
         let executions = api.executions("echo").await;
@@ -143,7 +145,8 @@ both!(a_core_module_is_told_of_events_and_saves, async |on| {
     })
     .await;
     assert!(said.is_string());
-    let execution = api.execute("echo", json!({ "body": "{}", "method": "PUT", "path": "/there?a" })).await;
+    let execution =
+        api.execute("echo", json!({ "body": "{}", "method": "PUT", "path": "/there?a", "enrolmentId": anna })).await;
     let said = execution["responseBody"].as_str().expect("a body");
     for line in ["REQUEST_METHOD=PUT\n", "PATH_INFO=/there\n", "QUERY_STRING=a\n", "\n{}"] {
         assert!(said.contains(line), "{line} is not in {said}");
