@@ -1,5 +1,5 @@
 # What the README names. Everything installs what it needs, or says how.
-.PHONY: run demo test chaos hostile neighbours fuzz mutants check format licences bench bench-fanout setup setup-services
+.PHONY: run demo test languages chaos hostile neighbours fuzz mutants check format licences bench bench-fanout setup setup-services
 
 CARGO ?= cargo
 # For the tests always the whole workspace: dependencies then have the same features every time.
@@ -32,6 +32,11 @@ test: setup setup-services
 	@$(TARGET)/debug/corpus --short
 	@$(TARGET)/debug/neighbours --short
 	@$(TARGET)/debug/chaos --short
+
+# From an empty folder to a saving in the languages that `make test` leaves out. Their compilers come from PyPI.
+languages: setup
+	$(BUILD)
+	$(CARGO) test --workspace --test it -- deployments::languages --include-ignored
 
 # Minutes of kills, restarts and partitions of everything; prints its figures. The same run again: make chaos CHAOS="--seed 7"
 chaos: setup setup-services

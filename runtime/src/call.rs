@@ -28,9 +28,10 @@ pub type RequestBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + S
 /// # drop(call);
 /// ```
 pub enum Call {
-    /// The real request, for `wasi:http/incoming-handler`. It needs an authority or a Host header.
+    /// The real request, for `wasi:http/incoming-handler`, or for `wasi:cli/run` as CGI. It needs an authority or a Host header.
+    /// A CGI program learns the length of the body only if the body knows it, or a Content-Length says it.
     Http { request: http::Request<RequestBody>, answer: Answer, sanitize: Option<Sanitize> },
-    /// For `larder:function/handler`; a program that exports only `wasi:http/incoming-handler` receives it as
+    /// For `larder:function/handler`; a program without that export receives it as
     /// `POST /` in CloudEvents binary mode (CloudEvents HTTP binding 1.0.2, section 3.1), with these headers beside those of the
     /// event.
     Event { event: Event, headers: HeaderMap },

@@ -1,15 +1,19 @@
 //! The child's side of compiling: a process that does nothing else and may crash.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufRead, Read, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use larder_model::Exports;
 use larder_model::limits::Limits;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use wasmtime::component::{Component, Linker};
+use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
+use crate::adapt;
 use crate::bindings::EventFunctionPre;
 use crate::compile::{Order, Report, is_out_of_memory};
 use crate::engine::{self, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX};
@@ -68,12 +72,20 @@ fn work() -> Result<Report, String> {
 
 /// What was found and the artifact, or why the upload is refused. An error is the host's.
 pub(crate) fn compile(wasm: &[u8]) -> Result<Result<(Found, Vec<u8>), Report>, String> {
-    let found = match inspect(wasm) {
-        Ok(found) => found,
+    let looked = inspect(wasm).and_then(|found| {
+        if !found.is_module {
+            return Ok((found, Cow::Borrowed(wasm)));
+        }
+        let component = adapt::component(wasm, &found)?;
+        // The adapter's imports count as those of any other component.
+        Ok((inspect(&component)?, Cow::Owned(component)))
+    });
+    let (found, wasm) = match looked {
+        Ok(looked) => looked,
         Err(why) => return Ok(Err(Report::Rejected(why))),
     };
     let engine = engine::for_compiling().map_err(|err| format!("no engine: {err:#}"))?;
-    let component = match Component::from_binary(&engine, wasm) {
+    let component = match Component::from_binary(&engine, &wasm) {
         Ok(component) => component,
         Err(err) if is_out_of_memory(&format!("{err:#}")) => return Ok(Err(Report::OutOfMemory)),
         Err(err) => return Ok(Err(Report::Rejected(format!("it does not compile: {err:#}")))),
@@ -84,7 +96,9 @@ pub(crate) fn compile(wasm: &[u8]) -> Result<Result<(Found, Vec<u8>), Report>, S
     let mut linker = Linker::new(&engine);
     imports::link(&mut linker).map_err(|err| format!("cannot link: {err:#}"))?;
     let fits = linker.instantiate_pre(&component).and_then(|pre| {
-        found.exports.http.then(|| ProxyPre::new(pre.clone())).transpose()?;
+        let Exports { http, command, .. } = found.exports;
+        (http && !command).then(|| ProxyPre::new(pre.clone())).transpose()?;
+        command.then(|| CommandPre::new(pre.clone())).transpose()?;
         found.exports.handler.then(|| EventFunctionPre::new(pre)).transpose()
     });
     if let Err(err) = fits {

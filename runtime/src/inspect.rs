@@ -1,5 +1,5 @@
-//! A cheap look at an upload before anything is compiled: is it a component of ours, and of a shape that compiling
-//! can cope with?
+//! A cheap look at an upload before anything is compiled: is it a component of ours, or a core module that can become one,
+//! and of a shape that compiling can cope with?
 //!
 //! Every refusal says what the upload is and, where there is one, the way out. It parses and does not validate; what
 //! passes here is validated by compiling it.
@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use larder_model::Exports;
 use wasmparser::{ComponentExternalKind, ElementItems, Encoding, ExternalKind, Operator, Parser, Payload, TypeRef};
 
+use crate::adapt;
 use crate::toolchain::{self, Toolchain};
 
 /// One function's code. Compile time and memory grow faster than it: one function of 1.2 MB took the compiler past
@@ -25,6 +26,11 @@ const NESTING_MAX: usize = 16;
 
 /// What the cheap look found.
 pub struct Found {
+    /// A core module, which becomes a component before it is compiled.
+    pub is_module: bool,
+    /// A module with an allocator that takes all of the memory for its own, and does not give the adapter any.
+    pub shares_no_memory: bool,
+    /// Of a module: without WASI preview 1.
     pub imports: Vec<String>,
     pub exports: Exports,
     pub toolchain: Toolchain,
@@ -71,18 +77,47 @@ pub fn inspect(wasm: &[u8]) -> Result<Found, String> {
     }
     let mut shape = Shape::default();
     let mut found = Found {
+        is_module: false,
+        shares_no_memory: false,
         imports: Vec::new(),
-        exports: Exports { http: false, handler: false },
+        exports: Exports::default(),
         toolchain: Toolchain::of(wasm),
         uncalled: Vec::new(),
     };
     let mut calls = Calls::default();
-    let mut exported = Vec::new();
+    let (mut exported, mut unnamed, mut runs) = (Vec::new(), None, false);
+    // Of a core module.
+    let (mut calls_wasi, mut has_memory, mut has_allocator) = (false, false, false);
     for payload in Parser::new(0).parse_all(wasm) {
         let payload = payload.map_err(|err| malformed(wasm.len(), &err))?;
         match &payload {
-            Payload::Version { encoding: Encoding::Module, .. } if shape.depth == 0 => {
-                return Err(toolchain::core_module(wasm));
+            Payload::Version { encoding: Encoding::Module, .. } if shape.depth == 0 => found.is_module = true,
+            Payload::ImportSection(section) if shape.depth == 0 => {
+                for import in section.clone().into_imports() {
+                    let import = import.map_err(|err| malformed(wasm.len(), &err))?;
+                    // Resources of what a world exports.
+                    let name = import.module.strip_prefix("[export]").unwrap_or(import.module);
+                    calls_wasi |= name == adapt::PREVIEW1;
+                    if name != adapt::PREVIEW1 && !found.imports.iter().any(|known| known == name) {
+                        if !is_known(name) {
+                            unnamed.get_or_insert_with(|| format!("{}.{}", import.module, import.name));
+                        }
+                        found.imports.push(name.into());
+                    }
+                }
+            }
+            Payload::ExportSection(section) if shape.depth == 0 => {
+                for export in section.clone() {
+                    let export = export.map_err(|err| malformed(wasm.len(), &err))?;
+                    if export.kind == ExternalKind::Func {
+                        let interface = export.name.strip_suffix("#handle").unwrap_or_default();
+                        found.exports.http |= is(interface, "wasi:http/incoming-handler", "0.2");
+                        found.exports.handler |= is(interface, "larder:function/handler", "0.1");
+                        runs |= export.name == adapt::START;
+                        has_allocator |= ["cabi_realloc", "cabi_realloc_adapter"].contains(&export.name);
+                    }
+                    has_memory |= export.kind == ExternalKind::Memory && export.name == "memory";
+                }
             }
             Payload::ComponentImportSection(section) if shape.depth == 0 => {
                 for import in section.clone() {
@@ -96,6 +131,7 @@ pub fn inspect(wasm: &[u8]) -> Result<Found, String> {
                     if export.kind == ComponentExternalKind::Instance {
                         found.exports.http |= is(export.name.name, "wasi:http/incoming-handler", "0.2");
                         found.exports.handler |= is(export.name.name, "larder:function/handler", "0.1");
+                        runs |= is(export.name.name, "wasi:cli/run", "0.2");
                     }
                 }
             }
@@ -103,6 +139,9 @@ pub fn inspect(wasm: &[u8]) -> Result<Found, String> {
         }
         shape.count(&payload).map_err(|err| malformed(wasm.len(), &err))??;
         calls.look(&payload).map_err(|err| malformed(wasm.len(), &err))?;
+    }
+    if let Some(unknown) = unnamed {
+        return Err(toolchain::unknown_import(wasm, &unknown));
     }
     if let Some(unknown) = found.imports.iter().find(|import| !is_known(import)) {
         return Err(format!(
@@ -117,13 +156,23 @@ pub fn inspect(wasm: &[u8]) -> Result<Found, String> {
         .copied()
         .filter(|name| *name != "event-types" && imports(name) && !calls.called.contains(name))
         .collect();
-    if !found.exports.http && !found.exports.handler && exported.iter().any(|name| is(name, "wasi:cli/run", "0.2")) {
-        return Err(toolchain::command(wasm));
+    if found.is_module && (runs || found.exports.handler || found.exports.http) {
+        if !has_memory {
+            return Err("this core WebAssembly module exports no memory under the name `memory`".into());
+        }
+        found.shares_no_memory = calls_wasi && !has_allocator && found.toolchain.owns_memory();
+    }
+    // The last of the kinds: components for wasi:http may export a `run` that does nothing.
+    if runs && !found.exports.http && !found.exports.handler {
+        found.exports = Exports { http: true, handler: false, command: true };
     }
     if !found.exports.http && !found.exports.handler {
+        if found.is_module {
+            return Err(toolchain::core_module(wasm));
+        }
         return Err(format!(
             "it exports {}, and nothing that Larder can call: export wasi:http/incoming-handler@0.2.x to answer HTTP \
-             requests, or larder:function/handler@0.1.0 to handle events",
+             requests, larder:function/handler@0.1.0 to handle events, or wasi:cli/run@0.2.x to do both as a CGI program",
             if exported.is_empty() { "nothing".into() } else { exported.join(", ") }
         ));
     }

@@ -81,12 +81,14 @@
 //! }
 //! ```
 
+mod adapt;
 mod answer;
 pub mod backends;
 mod batch;
 mod bindings;
 mod cache;
 mod call;
+mod cgi;
 mod compile;
 mod compiler;
 mod cpu;

@@ -94,6 +94,12 @@ impl Toolchain {
         matches!(self, Toolchain::JavaScript | Toolchain::Python)
     }
 
+    /// Does its allocator take it that nobody else makes the memory of a module grow? The adapter for WASI preview 1 does,
+    /// unless the module allocates for it: then both would write to the same pages.
+    pub fn owns_memory(self) -> bool {
+        matches!(self, Toolchain::Go | Toolchain::TinyGo | Toolchain::AssemblyScript)
+    }
+
     /// The way from here to a component that is served.
     fn way(self) -> &'static str {
         match self {
@@ -101,19 +107,19 @@ impl Toolchain {
                 "build it with `cargo build --release --target wasm32-wasip2`, with wstd for HTTP or larder-sdk for events"
             }
             Toolchain::Go => {
-                "the Go compiler makes no components yet, and its modules for wasip1 are not run: build it with TinyGo for \
-                 -target=wasip2 and a world that exports wasi:http/incoming-handler or larder:function/handler"
+                "build a package main with `GOOS=wasip1 GOARCH=wasm go build -o app.wasm .`: its main() answers as a CGI program"
             }
             Toolchain::TinyGo => {
                 "build it with `tinygo build -target=wasip2 --wit-package wit --wit-world WORLD`, for a world that exports \
                  wasi:http/incoming-handler or larder:function/handler"
             }
             Toolchain::Zig | Toolchain::C => {
-                "bind the world with `wit-bindgen c`, build with -mexec-model=reactor and without a main(), and make a \
-                 component of it with `wasm-tools component new` and the reactor adapter"
+                "build it for wasm32-wasi with a main(), which answers as a CGI program, or bind the world with \
+                 `wit-bindgen c` and build with -mexec-model=reactor and without a main()"
             }
             Toolchain::AssemblyScript => {
-                "AssemblyScript makes no components, and its modules are not run: use another language"
+                "export `larder:function/handler@0.1.0#handle` or `_start`, and build with `--use abort=` and a function of \
+                 your own, as `larder new NAME --lang assemblyscript` does"
             }
             Toolchain::JavaScript => "build it with `jco componentize`",
             Toolchain::Python => "build it with `componentize-py componentize`",
@@ -126,23 +132,41 @@ impl Toolchain {
     }
 }
 
-/// Why a core module is not taken, and what its maker can do.
+/// Why a core module without anything to call is not taken, and what its maker can do.
 pub fn core_module(wasm: &[u8]) -> String {
-    let toolchain = Toolchain::of(wasm);
-    let made = match toolchain {
-        Toolchain::Unknown => String::new(),
-        known => format!(", made by {}", known.name()),
-    };
-    format!("this is a core WebAssembly module{made}, not a component; {}", toolchain.way())
+    let (toolchain, made) = made(wasm);
+    format!(
+        "this is a core WebAssembly module{made}, and it exports nothing that Larder can call: neither _start nor \
+         larder:function/handler@0.1.0#handle; {}",
+        toolchain.way()
+    )
 }
 
-/// The same of a component that only runs as a command.
-pub fn command(wasm: &[u8]) -> String {
+/// The same of one that imports something else than WASI and our interfaces.
+pub fn unknown_import(wasm: &[u8], import: &str) -> String {
+    let (toolchain, made) = made(wasm);
     format!(
-        "it exports wasi:cli/run: it is a program with a main(), and Larder calls a handler \
-         (wasi:http/incoming-handler or larder:function/handler); wrapping a module does not give it one. Instead, {}",
-        Toolchain::of(wasm).way()
+        "this is a core WebAssembly module{made}, and it imports {import}, which Larder does not have: such a module may \
+         import wasi_snapshot_preview1, and larder:function/savings@0.1.0 and its like; {}",
+        toolchain.way()
     )
+}
+
+/// Why a core module whose allocator would write to the adapter's memory is not taken.
+pub fn no_allocator(toolchain: Toolchain) -> String {
+    format!(
+        "this is a core WebAssembly module, made by {}, which keeps all of its memory for itself, and it is not known where \
+         another page fits: export `cabi_realloc`, from which the adapter for WASI preview 1 takes its own",
+        toolchain.name()
+    )
+}
+
+fn made(wasm: &[u8]) -> (Toolchain, String) {
+    let toolchain = Toolchain::of(wasm);
+    match toolchain {
+        Toolchain::Unknown => (toolchain, String::new()),
+        known => (toolchain, format!(", made by {}", known.name())),
+    }
 }
 
 #[cfg(test)]
@@ -196,7 +220,7 @@ mod tests {
     #[test]
     fn advice_fits_the_language() {
         let advice = |section| core_module(&module(&[section]));
-        assert!(advice(custom("go:buildid", b"x")).contains("TinyGo for -target=wasip2"));
+        assert!(advice(custom("go:buildid", b"x")).contains("GOOS=wasip1 GOARCH=wasm go build"));
         assert!(advice(producers("processed-by", "zig")).contains("wit-bindgen c"));
         assert!(advice(producers("processed-by", "rustc")).contains("--target wasm32-wasip2"));
         for section in

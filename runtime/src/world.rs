@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use http_body::Body;
 use http_body_util::BodyExt;
-use larder_model::Event;
 use larder_model::limits::{Exceeded, LimitKind, Limits};
 use larder_model::outcome::{End, Failure, Outcome};
+use larder_model::{Event, Exports};
 use tokio::sync::oneshot;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace};
+use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::{I32Exit, ResourceTableError};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
@@ -29,7 +31,7 @@ use crate::imports::{FIELDS_BYTES_MAX, HANDLES_MAX, HOSTCALL_BYTES_MAX, RESOURCE
 use crate::instances::Instances;
 use crate::logs::Collector;
 use crate::meter::Meter;
-use crate::{answer, event_http};
+use crate::{answer, cgi, event_http};
 
 /// How long a call may wait for an instance. It is the host's admission that keeps waiting short, not this.
 const ADMISSION_WAIT: Duration = Duration::from_secs(30);
@@ -37,11 +39,17 @@ const ADMISSION_WAIT: Duration = Duration::from_secs(30);
 /// A component that is ready to be called.
 pub struct Program {
     artifact: Artifact,
-    http: Option<ProxyPre<State>>,
+    http: Option<Http>,
     handler: Option<EventFunctionPre<State>>,
     instances: Arc<Instances>,
     /// When it was last asked for, on the cache's clock.
     pub(crate) last_used: AtomicU64,
+}
+
+/// What answers HTTP.
+enum Http {
+    Proxy(ProxyPre<State>),
+    Command(CommandPre<State>),
 }
 
 /// What one call has besides its store.
@@ -63,8 +71,13 @@ impl Program {
         instances: Arc<Instances>,
     ) -> wasmtime::Result<Program> {
         let pre = linker.instantiate_pre(component)?;
+        let http = match artifact.exports {
+            Exports { command: true, .. } => Some(Http::Command(CommandPre::new(pre.clone())?)),
+            Exports { http: true, .. } => Some(Http::Proxy(ProxyPre::new(pre.clone())?)),
+            Exports { http: false, .. } => None,
+        };
         Ok(Program {
-            http: artifact.exports.http.then(|| ProxyPre::new(pre.clone())).transpose()?,
+            http,
             handler: artifact.exports.handler.then(|| EventFunctionPre::new(pre)).transpose()?,
             artifact,
             instances,
@@ -113,7 +126,8 @@ impl Program {
                 Some(http) => running.answer(http, request, answer, sanitize, run).await,
                 None => (
                     failed(Failure::NoExport(
-                        "this program handles events: it does not export wasi:http/incoming-handler".into(),
+                        "this program handles events: it exports neither wasi:http/incoming-handler nor wasi:cli/run"
+                            .into(),
                     )),
                     None,
                 ),
@@ -137,8 +151,8 @@ impl Program {
 }
 
 impl Running {
-    fn store(&self, engine: &wasmtime::Engine, run: Run, hostcall_bytes: usize) -> Store<State> {
-        let mut store = Store::new(engine, State::new(run, &self.meter, &self.logs));
+    fn store(&self, engine: &wasmtime::Engine, data: State, hostcall_bytes: usize) -> Store<State> {
+        let mut store = Store::new(engine, data);
         store.limiter(|state| &mut state.allowance);
         store.set_hostcall_fuel(hostcall_bytes);
         store.set_max_component_handles(HANDLES_MAX);
@@ -169,7 +183,8 @@ impl Running {
         // What the handler returns comes out under this bound as well.
         let answer_bytes = usize::try_from(self.limits.response_bytes).unwrap_or(usize::MAX);
         let hostcall_bytes = HOSTCALL_BYTES_MAX.max(answer_bytes.saturating_add(CHUNK_SLACK_BYTES));
-        let mut store = self.store(handler.engine(), run, hostcall_bytes);
+        let data = State::new(run, &self.meter, &self.logs, None);
+        let mut store = self.store(handler.engine(), data, hostcall_bytes);
         store.data_mut().host.attributes = attributes;
         let guest = async move {
             let called = async {
@@ -201,7 +216,7 @@ impl Running {
 
     async fn answer(
         &self,
-        http: &ProxyPre<State>,
+        http: &Http,
         request: http::Request<RequestBody>,
         answer: Answer,
         sanitize: Option<Sanitize>,
@@ -214,6 +229,21 @@ impl Running {
             meter: self.meter.clone(),
             logs: self.logs.clone(),
         };
+        match http {
+            Http::Proxy(proxy) => self.proxy(proxy, request, answer, rules, run).await,
+            Http::Command(command) => self.command(command, request, answer, rules, run).await,
+        }
+    }
+
+    /// A guest of `wasi:http`.
+    async fn proxy(
+        &self,
+        http: &ProxyPre<State>,
+        request: http::Request<RequestBody>,
+        answer: Answer,
+        rules: answer::Rules,
+        run: Run,
+    ) -> CallEnd {
         let scheme = match request.uri().scheme_str() {
             Some("https") => Scheme::Https,
             _ => Scheme::Http,
@@ -221,7 +251,8 @@ impl Running {
         let request = request.map(|body| {
             body.map_err(|err| wasmtime_wasi_http::Error::InternalError(Some(err.to_string()))).boxed_unsync()
         });
-        let mut store = self.store(http.engine(), run, HOSTCALL_BYTES_MAX);
+        let data = State::new(run, &self.meter, &self.logs, None);
+        let mut store = self.store(http.engine(), data, HOSTCALL_BYTES_MAX);
         let (head_to, head) = oneshot::channel();
         let resources = store.data_mut().http().new_incoming_request(scheme, request).and_then(|request| {
             let out = store.data_mut().http().new_response_outparam(head_to)?;
@@ -245,15 +276,61 @@ impl Running {
             });
             match called.await {
                 Ok(Ok(store)) => Ok(store),
-                Ok(Err(err)) => match err.downcast_ref::<I32Exit>() {
-                    Some(I32Exit(code)) => Err(self.trap(format!("exited with code {code}"))),
-                    None => Err(self.failure(&err, HOSTCALL_BYTES_MAX)),
-                },
+                Ok(Err(err)) => Err(self.ended(&err)),
                 Err(exceeded) => Err(Failure::Limit(exceeded)),
             }
         };
         let (end, store) = answer::drive(guest, head, answer, rules).await;
         (end, store.map(Store::into_data))
+    }
+
+    /// A guest that is a command: CGI.
+    async fn command(
+        &self,
+        command: &CommandPre<State>,
+        request: http::Request<RequestBody>,
+        answer: Answer,
+        rules: answer::Rules,
+        mut run: Run,
+    ) -> CallEnd {
+        let (request, body) = request.into_parts();
+        run.backends.variables = match cgi::variables(&run.backends.variables, &request, body.size_hint().exact()) {
+            Ok(variables) => variables.into(),
+            Err(why) => return (failed(Failure::BadRequest(why)), None),
+        };
+        let (head_to, head) = oneshot::channel();
+        let (input, output) = (cgi::Input::new(body), cgi::Output::new(head_to));
+        let data = State::new(run, &self.meter, &self.logs, Some((input, output.clone())));
+        let mut store = self.store(command.engine(), data, HOSTCALL_BYTES_MAX);
+        let guest = async move {
+            let called = self.meter.watch(async move {
+                let called = async {
+                    let instance = command.instantiate_async(&mut store).await?;
+                    instance.wasi_cli_run().call_run(&mut store).await
+                };
+                match called.await {
+                    Ok(Ok(())) => Ok(store),
+                    Ok(Err(())) => Err(I32Exit(1).into()),
+                    Err(err) if matches!(err.downcast_ref(), Some(I32Exit(0))) => Ok(store),
+                    Err(err) => Err(err),
+                }
+            });
+            match called.await {
+                Ok(Ok(store)) => output.end().map(|()| store),
+                Ok(Err(err)) => Err(output.fault().unwrap_or_else(|| self.ended(&err))),
+                Err(exceeded) => Err(Failure::Limit(exceeded)),
+            }
+        };
+        let (end, store) = answer::drive(guest, head, answer, rules).await;
+        (end, store.map(Store::into_data))
+    }
+
+    /// What ended a guest that answers HTTP.
+    fn ended(&self, err: &wasmtime::Error) -> Failure {
+        match err.downcast_ref::<I32Exit>() {
+            Some(I32Exit(code)) => self.trap(format!("exited with code {code}")),
+            None => self.failure(err, HOSTCALL_BYTES_MAX),
+        }
     }
 
     /// What ended the guest. A limit that we enforced explains the trap that enforced it.

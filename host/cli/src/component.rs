@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use larder_runtime::toolchain;
 use serde_json::Value;
 
 use crate::failure::{Failure, Result};
@@ -26,7 +25,7 @@ pub async fn locate(folder: &Path, manifest: &Manifest) -> Result<PathBuf> {
     }
 }
 
-/// The bytes, if they begin as a component does. The platform checks the rest.
+/// The bytes, if they begin as a component or a core module does. The platform checks the rest.
 pub fn read(file: &Path) -> Result<Vec<u8>> {
     let bytes = std::fs::read(file).map_err(|err| match err.kind() {
         std::io::ErrorKind::NotFound => Failure::usage(format!("{} is not there; run `larder build`", file.display())),
@@ -34,10 +33,7 @@ pub fn read(file: &Path) -> Result<Vec<u8>> {
     })?;
     let wrong = |what: &str| Failure::usage(format!("{} is {what}", file.display()));
     match bytes.first_chunk() {
-        Some(b"\0asm\x0d\0\x01\0") => Ok(bytes),
-        Some(b"\0asm\x01\0\0\0") => {
-            Err(Failure::usage(format!("{}: {}", file.display(), toolchain::core_module(&bytes))))
-        }
+        Some(b"\0asm\x0d\0\x01\0" | b"\0asm\x01\0\0\0") => Ok(bytes),
         _ => Err(wrong("not WebAssembly")),
     }
 }
@@ -117,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_begins_as_a_component_is_uploaded() {
+    fn only_what_begins_as_webassembly_is_uploaded() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("x.wasm");
         let reason = |bytes: &[u8]| {
@@ -125,7 +121,7 @@ mod tests {
             read(&file).map_err(|failure| failure.text().unwrap())
         };
         assert_eq!(reason(b"\0asm\x0d\0\x01\0").unwrap().len(), 8);
-        assert!(reason(b"\0asm\x01\0\0\0").unwrap_err().contains("this is a core WebAssembly module"));
+        assert_eq!(reason(b"\0asm\x01\0\0\0").unwrap().len(), 8);
         assert!(reason(b"\0asm").unwrap_err().contains("not WebAssembly"));
         std::fs::remove_file(&file).unwrap();
         assert!(read(&file).unwrap_err().text().unwrap().contains("run `larder build`"));

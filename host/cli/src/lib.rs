@@ -40,6 +40,7 @@ mod transactions;
 mod upstreams;
 mod variables;
 mod world;
+mod zig;
 
 use std::process::ExitCode;
 

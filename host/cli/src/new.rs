@@ -7,13 +7,15 @@ use include_dir::{Dir, include_dir};
 use serde_json::json;
 
 use crate::failure::{Failure, Result};
-use crate::{Session, javascript};
+use crate::{Session, javascript, zig};
 
 static SAVEHACK: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/savehack");
 static HTTP: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/http");
 static TS: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/ts");
 static JS: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/js");
 static PYTHON: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/python");
+static C: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/c");
+static ZIG: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/zig");
 static SDK: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../sdk/rust/src");
 static SDK_MANIFEST: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/rust/Cargo.toml"));
 static WIT: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../sdk/wit");
@@ -46,6 +48,8 @@ enum Lang {
     Ts,
     Js,
     Python,
+    C,
+    Zig,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -109,6 +113,8 @@ fn files(name: &str, lang: Lang, template: Template) -> Vec<(PathBuf, Vec<u8>)> 
         (Lang::Ts, _) => &TS,
         (Lang::Js, _) => &JS,
         (Lang::Python, _) => &PYTHON,
+        (Lang::C, _) => &C,
+        (Lang::Zig, _) => &ZIG,
     };
     let mut files: Vec<_> =
         all(dir).map(|(path, content)| (renamed(path), render(content, name).into_bytes())).collect();
@@ -124,6 +130,7 @@ fn files(name: &str, lang: Lang, template: Template) -> Vec<(PathBuf, Vec<u8>)> 
         Lang::Ts | Lang::Js => {
             files.extend(javascript::sdk().map(|(path, content)| (path, content.as_bytes().to_vec())));
         }
+        Lang::C | Lang::Zig => files.extend(zig::sdk().map(|(path, content)| (path, content.as_bytes().to_vec()))),
         Lang::Python => files.extend(wit(Path::new("wit/deps/larder"))),
     }
     files
@@ -162,6 +169,8 @@ mod tests {
             (Lang::Rust, Template::Http, "src/lib.rs", ".larder/sdk/rust/Cargo.toml"),
             (Lang::Ts, Template::Savehack, "src/index.ts", ".larder/sdk/js/src/index.d.ts"),
             (Lang::Js, Template::Savehack, "src/index.js", ".larder/sdk/js/package.json"),
+            (Lang::C, Template::Savehack, "src/app.c", ".larder/sdk/c/larder.h"),
+            (Lang::Zig, Template::Savehack, "src/app.zig", ".larder/sdk/c/guide.c"),
             (Lang::Python, Template::Savehack, "app.py", "wit/deps/larder/larder.wit"),
         ] {
             let parent = tempfile::tempdir().unwrap();
@@ -178,6 +187,10 @@ mod tests {
             match lang {
                 Lang::Rust => assert!(read("Cargo.toml").contains("path = \".larder/sdk/rust\"")),
                 Lang::Ts | Lang::Js => assert!(read("package.json").contains("\"file:.larder/sdk/js\"")),
+                Lang::C | Lang::Zig => {
+                    let pins = read("requirements.txt");
+                    assert!(pins.starts_with("ziglang==") && pins.contains("--hash=sha256:"), "{pins}");
+                }
                 Lang::Python => {
                     // Its world imports nothing that it does not ask for.
                     let world = read("wit/world.wit");

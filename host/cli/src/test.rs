@@ -7,11 +7,12 @@ use tokio::process::Command;
 use crate::build::Project;
 use crate::failure::{Failure, Result};
 use crate::manifest::Language;
-use crate::{Session, component, javascript};
+use crate::{Session, component, javascript, zig};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Runs `cargo test` for Rust, and test/*.test.ts or test/*.test.js in node for TypeScript and JavaScript.
+Runs `cargo test` for Rust, and test/*.test.ts or test/*.test.js in node for TypeScript and JavaScript,
+and test/*.c or test/app_test.zig on this machine for C and Zig.
 
 Examples:
   larder test
@@ -24,6 +25,7 @@ pub struct Args {
 pub async fn run(args: &Args, session: &Session) -> Result<()> {
     let (folder, manifest) = args.project.open()?;
     match manifest.build.language {
+        Language::C | Language::Zig => zig::test(&folder, &manifest).await,
         Language::Ts | Language::Js => javascript::test(&folder, &session.console).await,
         Language::Rust => {
             let mut cargo = Command::new("cargo");

@@ -25,8 +25,11 @@ impl fmt::Display for Digest {
 }
 
 /// What triggers a component can serve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exports {
     pub http: bool,
     pub handler: bool,
+    /// It answers HTTP as a CGI program: it exports `wasi:cli/run` and nothing else that can be called.
+    #[serde(default)]
+    pub command: bool,
 }

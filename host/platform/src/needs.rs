@@ -85,7 +85,9 @@ mod tests {
     fn found(imports: &[&str], toolchain: Toolchain, uncalled: &[&'static str]) -> Found {
         Found {
             imports: imports.iter().map(|name| format!("larder:function/{name}@0.1.0")).collect(),
-            exports: Exports { http: false, handler: true },
+            exports: Exports { handler: true, ..Exports::default() },
+            is_module: false,
+            shares_no_memory: false,
             toolchain,
             uncalled: uncalled.to_vec(),
         }

@@ -35,6 +35,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use crate::backends::{self, Backends, Enrolment};
 use crate::bindings::larder::function;
 use crate::call::Run;
+use crate::cgi;
 use crate::logs::{Collector, Stream};
 use crate::meter::{Allowance, Meter};
 
@@ -82,7 +83,13 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub fn new(run: Run, meter: &Arc<Meter>, logs: &Arc<Collector>) -> State {
+    /// `command`: stdin and stdout of a run that is a command.
+    pub fn new(
+        run: Run,
+        meter: &Arc<Meter>,
+        logs: &Arc<Collector>,
+        command: Option<(cgi::Input, cgi::Output)>,
+    ) -> State {
         let backends = &run.backends;
         let clock = clocks::Clock::begin(backends.clocks.clone());
         let mut wasi = WasiCtx::builder();
@@ -93,6 +100,9 @@ impl State {
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false);
+        if let Some((stdin, stdout)) = command {
+            wasi.stdin(stdin).stdout(stdout);
+        }
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
         let mut fields = WasiHttpCtx::new();

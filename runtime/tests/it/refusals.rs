@@ -23,7 +23,7 @@ async fn uploads_that_are_no_components_are_refused() {
     contains!(t.rejection(b"").await, "empty");
     contains!(t.rejection(b"GIF89a").await, "not WebAssembly");
     contains!(t.rejection(b"\n (component)").await, "text", "wasm-tools parse");
-    contains!(t.rejection(&binary("(module)")).await, "core WebAssembly module", "wasm32-wasip2");
+    contains!(t.rejection(&binary("(module)")).await, "core WebAssembly module", "_start", "wasm32-wasip2");
     let whole = guests::typed(guests::ANSWERS);
     for cut in [3, 100, whole.len() / 2, whole.len() - 1] {
         contains!(t.rejection(&whole[..cut]).await, "cut off");
@@ -50,7 +50,9 @@ async fn unknown_imports_and_unusable_exports_are_named() {
         contains!(t.rejection(&importing(known)).await, "exports nothing", "wasi:http/incoming-handler");
     }
     let runs = r#"(component (instance $run) (export "wasi:cli/run@0.2.0" (instance $run)))"#;
-    contains!(t.rejection(&binary(runs)).await, "it exports wasi:cli/run", "larder:function/handler");
+    contains!(t.rejection(&binary(runs)).await, "does not fit its world", "run");
+    let aborts = r#"(module (import "env" "abort" (func)) (func (export "_start")))"#;
+    contains!(t.rejection(&binary(aborts)).await, "env.abort", "AssemblyScript", "--use abort=");
     let hollow = r#"(component (instance $it) (export "larder:function/handler@0.1.0" (instance $it)))"#;
     contains!(t.rejection(&binary(hollow)).await, "does not fit its world", "handle");
 }

@@ -116,7 +116,7 @@ both!(invalid_function_settings_are_refused_by_name, async |on| {
         assert!(said.contains(named), "{settings}: {said}");
     }
     api.create_function("f", json!({ "runtime": "node-22" })).await.is_error(400, "general_argument_invalid");
-    api.create_function("f", json!({ "runtime": "wasi-0.1" })).await.is_error(404, "function_runtime_unsupported");
+    api.create_function("f", json!({ "runtime": "wasi-0.3" })).await.is_error(404, "function_runtime_unsupported");
     // The shape of an error, and that nobody keeps it.
     let answer = api.request(Method::GET, "/functions/none").send().await.unwrap();
     assert!(answer.headers()["cache-control"].to_str().unwrap().contains("no-store"));

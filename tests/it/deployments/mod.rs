@@ -5,5 +5,7 @@ mod archives;
 mod builds;
 mod chunks;
 pub mod javascript;
+mod languages;
 mod toolchains;
 mod uploads;
+mod wasip1;

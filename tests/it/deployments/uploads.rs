@@ -48,7 +48,7 @@ both!(uploads_that_are_no_function_components_are_refused_with_the_reason, async
     contains(&refused(&guests::wat("(module)")).await, &["core WebAssembly module", "wasm32-wasip2"]);
     // Advice is for the language that made it.
     for (name, content, words) in [
-        ("go:buildid", &b"x"[..], &["made by Go", "TinyGo"][..]),
+        ("go:buildid", &b"x"[..], &["made by Go", "GOOS=wasip1"][..]),
         ("producers", b"\x01\x0cprocessed-by\x01\x03zig\x010", &["made by Zig", "wit-bindgen c"]),
         ("producers", b"\x01\x0cprocessed-by\x01\x05rustc\x010", &["made by Rust", "--target wasm32-wasip2"]),
     ] {
@@ -57,10 +57,7 @@ both!(uploads_that_are_no_function_components_are_refused_with_the_reason, async
         contains(&refused(&[guests::wat("(module)"), section].concat()).await, words);
     }
     let command = r#"(component (instance $run) (export "wasi:cli/run@0.2.6" (instance $run)))"#;
-    contains(
-        &refused(&guests::wat(command)).await,
-        &["a program with a main()", "wrapping a module does not give it one"],
-    );
+    contains(&refused(&guests::wat(command)).await, &["does not fit its world", "run"]);
     for cut in [2, good.len() / 2, good.len() - 1] {
         contains(&refused(&good[..cut]).await, &["cut off"]);
     }

@@ -89,7 +89,7 @@ pub async fn deployed(
         build_ms: 0,
         build_logs: String::new(),
         build_lost: 0,
-        exports: Some(Exports { http: false, handler: true }),
+        exports: Some(Exports { handler: true, ..Exports::default() }),
         grants: None,
         settings: None,
         origin: None,

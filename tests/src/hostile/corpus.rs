@@ -1,8 +1,9 @@
 //! The corpus: a file of `tests/hostile` for each attack, and uploads that are too large to write down.
 //!
 //! A file says in its head what it tries and how that must end; the rest is the inside of a core module, around which
-//! [`component`] puts what all need. `;; world:` is `typed` unless it says `http`, or `upload`: then the file is a whole
-//! core module that lies beside a good component, and must not get in.
+//! [`component`] puts what all need. `;; world:` is `typed` unless it says `http`; `cgi`: it stays a core module, a program for
+//! WASI preview 1; or `upload`, `module`: the file is a whole core module that must not get in, beside a good component or by
+//! itself.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -34,6 +35,7 @@ pub enum Ends {
 pub enum World {
     Typed,
     Http,
+    Cgi,
     Upload,
 }
 
@@ -72,7 +74,7 @@ pub fn one(name: &str) -> Entry {
 }
 
 /// Files around the entries.
-const PARTS: [&str; 4] = ["prelude", "typed", "http", "canary"];
+const PARTS: [&str; 5] = ["prelude", "typed", "http", "cgi", "canary"];
 
 fn name(file: &Path) -> String {
     file.file_stem().expect("a name").to_string_lossy().into_owned()
@@ -88,7 +90,8 @@ fn entry(file: &Path, good: &[u8]) -> Entry {
     let world = match said("world").as_deref() {
         None | Some("typed") => World::Typed,
         Some("http") => World::Http,
-        Some("upload") => World::Upload,
+        Some("cgi") => World::Cgi,
+        Some("upload" | "module") => World::Upload,
         Some(other) => panic!("{}: there is no world {other}", file.display()),
     };
     Entry {
@@ -97,6 +100,10 @@ fn entry(file: &Path, good: &[u8]) -> Entry {
         ends: Ends::parse(&head("ends")).unwrap_or_else(|| panic!("{}: how does it end?", file.display())),
         wasm: match world {
             World::Typed | World::Http => component(&text, world),
+            World::Cgi => module(&text, world),
+            World::Upload if said("world").as_deref() == Some("module") => {
+                wat::parse_str(format!("(module {text})")).expect("a core module")
+            }
             World::Upload => bombs::beside(good, &wat::parse_str(&text).expect("a core module")),
         },
         world,
@@ -105,22 +112,29 @@ fn entry(file: &Path, good: &[u8]) -> Entry {
 
 /// The component around an entry's text.
 pub fn component(text: &str, world: World) -> Vec<u8> {
-    let (frame, name) = match world {
-        World::Http => (include_str!("../../hostile/http.wat"), "http"),
-        World::Typed | World::Upload => (include_str!("../../hostile/typed.wat"), "typed"),
-    };
-    // Imports come first in a module, then its own things, in any order.
-    let parts = [frame, include_str!("../../hostile/prelude.wat"), text];
-    let (imports, own): (Vec<&str>, Vec<&str>) =
-        parts.iter().flat_map(|part| part.lines()).partition(|line| line.starts_with("(import"));
-    let module = format!("(module\n{}\n{}\n)", imports.join("\n"), own.join("\n"));
-    let mut module = wat::parse_str(&module).unwrap_or_else(|err| panic!("{err}\n{module}"));
+    let name = if world == World::Http { "http" } else { "typed" };
+    let mut module = module(text, world);
     let (resolve, package) = contract();
     let world = resolve.select_world(&[*package], Some(name)).expect("a world");
     embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8).expect("a module");
     let encoder = ComponentEncoder::default();
     let component = encoder.module(&module).and_then(|mut encoder| encoder.encode());
     component.unwrap_or_else(|err| panic!("{err:#}\n{text}"))
+}
+
+/// The core module around an entry's text.
+pub fn module(text: &str, world: World) -> Vec<u8> {
+    let frame = match world {
+        World::Http => include_str!("../../hostile/http.wat"),
+        World::Cgi => include_str!("../../hostile/cgi.wat"),
+        World::Typed | World::Upload => include_str!("../../hostile/typed.wat"),
+    };
+    // Imports come first in a module, then its own things, in any order.
+    let parts = [frame, include_str!("../../hostile/prelude.wat"), text];
+    let (imports, own): (Vec<&str>, Vec<&str>) =
+        parts.iter().flat_map(|part| part.lines()).partition(|line| line.starts_with("(import"));
+    let module = format!("(module\n{}\n{}\n)", imports.join("\n"), own.join("\n"));
+    wat::parse_str(&module).unwrap_or_else(|err| panic!("{err}\n{module}"))
 }
 
 /// The interfaces that the corpus imports.

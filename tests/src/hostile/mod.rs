@@ -83,11 +83,9 @@ impl Arena {
     /// Attacks once. A refused upload attacks by being called all the same.
     pub async fn attack(&self, entry: &Entry) -> Attacked {
         let execution = match entry.world {
-            World::Typed => {
-                let path = format!("/functions/{}/executions", entry.name);
-                self.api.post(&path, json!({ "body": "attack" })).await.is(201)
-            }
-            World::Http => {
+            World::Cgi if matches!(entry.ends, Ends::Answers(_)) => self.execution_of(entry).await,
+            World::Typed => self.execution_of(entry).await,
+            World::Http | World::Cgi => {
                 let call = self.larder.web("demo", Method::GET, &format!("/{}", entry.name));
                 let answer = call.send().await.expect("a head");
                 let id = answer.headers()["x-appwrite-execution-id"].to_str().expect("an id").to_owned();
@@ -97,6 +95,12 @@ impl Arena {
             World::Upload => unreachable!("it does not run"),
         };
         Attacked::of(entry, &execution)
+    }
+
+    /// What a synchronous execution ended with.
+    async fn execution_of(&self, entry: &Entry) -> Value {
+        let path = format!("/functions/{}/executions", entry.name);
+        self.api.post(&path, json!({ "body": "attack" })).await.is(201)
     }
 
     /// A record, which is written behind.

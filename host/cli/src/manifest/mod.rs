@@ -100,6 +100,8 @@ pub enum Language {
     Rust,
     Ts,
     Js,
+    C,
+    Zig,
 }
 
 /// Parameters of the wire and the keys that they come from.
@@ -345,9 +347,11 @@ fn variables<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> BTreeMap<St
 
 fn build<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> Build {
     let Some(mut of) = root.section(reader, "build") else { return Build::default() };
-    let language = match of.choice(reader, "language", ["rust", "ts", "js"]).as_str() {
+    let language = match of.choice(reader, "language", ["rust", "ts", "js", "c", "zig"]).as_str() {
         "ts" => Language::Ts,
         "js" => Language::Js,
+        "c" => Language::C,
+        "zig" => Language::Zig,
         _ => Language::Rust,
     };
     let (command, component) = (of.text(reader, "command"), of.text(reader, "component").map(PathBuf::from));

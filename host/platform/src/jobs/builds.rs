@@ -252,13 +252,18 @@ fn failed(deployment: &Deployment, err: CompileError) -> Built {
 fn ready(deployment: &mut Deployment, found: &Found, artifact: &Artifact, grants: &Grants) {
     let log = &mut deployment.build_logs;
     let mut kinds = Vec::new();
-    if artifact.exports.http {
+    if artifact.exports.command {
+        kinds.push("HTTP requests as a CGI program (wasi:cli/run)");
+    } else if artifact.exports.http {
         kinds.push("HTTP requests (wasi:http/incoming-handler)");
     }
     if artifact.exports.handler {
         kinds.push("events and schedules (larder:function/handler)");
     } else {
         kinds.push("events and schedules as POST in CloudEvents binary mode");
+    }
+    if found.is_module {
+        let _ = writeln!(log, "a core module: made a component with the adapter for WASI preview 1");
     }
     let _ = writeln!(log, "serves: {}", kinds.join("; "));
     if artifact.may_have_effects {

@@ -1,7 +1,7 @@
 //! Runtimes, specifications and templates: what a function may say of how it is built and run.
 //!
-//! There is one kind of function, a WebAssembly component. The ids are echoed as they were given, synonyms too:
-//! [`SYNONYM`] is for clients that know only a closed list of runtimes. A specification is kept for the clients' sake; what an
+//! What an upload is, a component or a core module for WASI preview 1, is seen in itself, whatever its function says. The ids
+//! are echoed as they were given, synonyms too: [`SYNONYM`] is for clients that know only a closed list of runtimes. A specification is kept for the clients' sake; what an
 //! execution may use is `limits`.
 
 use axum::Json;
@@ -48,14 +48,16 @@ pub fn router() -> OpenApiRouter<App> {
 /// A runtime's id, echoed.
 pub fn check(id: String) -> Result<String, Problem> {
     match id.as_str() {
-        "wasi-0.2" | "wasm-0.2" | SYNONYM => Ok(id),
-        "wasi-0.1" | "wasm-0.1" => {
+        "wasi-0.2" | "wasm-0.2" | "wasi-0.1" | "wasm-0.1" | SYNONYM => Ok(id),
+        "wasi-0.3" | "wasm-0.3" => {
             let message = format!("The runtime {id} is not offered: build a component for wasi-0.2");
             Err(Problem::new(Kind::RuntimeUnsupported, message))
         }
         _ => Err(Problem::argument(
             "runtime",
-            format!("{id:?} is not known; use wasi-0.2, or {SYNONYM} where a client knows only a list of its own"),
+            format!(
+                "{id:?} is not known; use wasi-0.2, wasi-0.1, or {SYNONYM} where a client knows only a list of its own"
+            ),
         )),
     }
 }
@@ -72,17 +74,18 @@ pub fn check_specification(slug: String) -> Result<String, Problem> {
 #[utoipa::path(get, path = "/v1/functions/runtimes", tag = "functions", operation_id = "listRuntimes", security(()),
     responses((status = 200, body = RuntimeList)))]
 async fn runtimes() -> Json<RuntimeList> {
-    let component = Runtime {
-        id: "wasi-0.2".into(),
+    let runtime = |version: &str, name: &str| Runtime {
+        id: format!("wasi-{version}"),
         key: "wasi".into(),
-        name: "WASI component".into(),
-        version: "0.2".into(),
+        name: name.into(),
+        version: version.into(),
         base: String::new(),
         image: String::new(),
         logo: "wasm.png".into(),
         supports: vec!["x86".into(), "arm64".into()],
     };
-    Json(RuntimeList { total: 1, runtimes: vec![component] })
+    let runtimes = vec![runtime("0.2", "WASI component"), runtime("0.1", "WASI preview 1 module")];
+    Json(RuntimeList { total: runtimes.len(), runtimes })
 }
 
 /// There are none: a function is uploaded built. Needs no key.

@@ -106,7 +106,10 @@ async fn answer(
     let broken = Arc::default();
     admission::check(app, &tenant)?;
     body.account().belongs_to(&tenant.bodies, false);
-    let body = read(app, body, streams, &broken).await?;
+    // A CGI program takes a body without a length for none.
+    let is_command = view.active.as_ref().is_some_and(|active| active.exports.command);
+    let body_streams = streams && !(is_command && body.size_hint().exact().is_none());
+    let body = read(app, body, body_streams, &broken).await?;
     // After the body: a slow client must not hold one of the partner's permits.
     let permit = admission::admit(app, &tenant, view.limits.memory_bytes)?;
     let ticket = match &body {

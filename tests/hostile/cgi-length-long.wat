@@ -1,0 +1,5 @@
+;; tries: promising fewer bytes than it sends
+;; ends: failed: content-length is 1
+;; world: cgi
+(data (i32.const 1024) "Status: 200\nContent-Length: 1\n\nhello")
+(func $run (call $say (i32.const 1024) (i32.const 36)))

@@ -1,0 +1,228 @@
+//! C, Zig and Go: from an empty folder to a saving, and what mistakes are answered with.
+//!
+//! `make test` has C; `make languages` has all of them. The compiler is installed as the template pins it, once, below the
+//! target folder.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use larder_tests::{Larder, Options, guests, within, workspace};
+use serde_json::json;
+
+/// An environment of Python with the tools that a file of pins names, made once.
+fn installed(pins: &str) -> PathBuf {
+    let pins = workspace().join(pins);
+    let digest = larder_model::Digest::of(&std::fs::read(&pins).expect("pins")).to_string();
+    let folder = guests::target_folder().join(format!("languages/{}", &digest[..16]));
+    if folder.join("done").exists() {
+        return folder;
+    }
+    let run = |program: &Path, arguments: &[&str]| {
+        let status = Command::new(program).args(arguments).status().expect("python3 runs: these tests need it");
+        assert!(status.success(), "{} {arguments:?} failed ({status})", program.display());
+    };
+    run(Path::new("python3"), &["-m", "venv", "--clear", folder.to_str().expect("UTF-8")]);
+    let pins = pins.to_str().expect("UTF-8");
+    run(&folder.join("bin/python"), &["-m", "pip", "install", "--quiet", "--require-hashes", "-r", pins]);
+    std::fs::write(folder.join("done"), "").expect("a file");
+    folder
+}
+
+/// What a project in C or Zig is built with.
+fn tools() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| installed("host/cli/templates/c/requirements.txt"))
+}
+
+async fn cli(larder: &Larder, folder: &Path, arguments: &[&str]) -> String {
+    let (code, out, err) = larder.cli(folder, arguments).await;
+    assert_eq!(code, 0, "larder {arguments:?}: {out}{err}");
+    format!("{out}{err}")
+}
+
+/// A project of this language, as `larder new` makes it, with its tools.
+async fn new(larder: &Larder, language: &str) -> PathBuf {
+    let name = format!("{language}-hack");
+    cli(larder, larder.scratch(), &["new", &name, "--lang", language]).await;
+    let project = larder.scratch().join(name);
+    std::os::unix::fs::symlink(tools(), project.join(".venv")).expect("a link");
+    project
+}
+
+/// From an empty folder to a saving.
+async fn saves(language: &str) {
+    let larder = Larder::start_with(Options::default()).await;
+    let project = new(&larder, language).await;
+    cli(&larder, &project, &["test"]).await;
+    cli(&larder, &project, &["build"]).await;
+    let said = cli(&larder, &project, &["deploy"]).await;
+    let name = format!("{language}-hack");
+    let enrol = ["enrolments", "create", "--function", &name, "--end-user", "anna", "--topic", "card-1"];
+    cli(&larder, &project, &enrol).await;
+    cli(&larder, &project, &["events", "send", "event.json"]).await;
+    let saved = within(Duration::from_secs(60), "the saving", async || {
+        let transactions = larder.api().transactions().await;
+        (!transactions.is_empty()).then_some(transactions)
+    })
+    .await;
+    assert_eq!((saved.len(), &saved[0]["amount"], &saved[0]["endUser"]), (1, &json!("7.50"), &json!("anna")));
+    let executions = larder.api().executions(&name).await;
+    assert_eq!(executions[0]["logs"], "saved 7.50 SEK\n");
+    // It imports what its code calls: of ours that is one interface.
+    assert!(!said.contains("larder:function/state"), "{said}");
+}
+
+/// A mistake in the project's code or manifest, and what `larder build` says of it.
+struct Mistake {
+    /// What is replaced in which file, and by what.
+    change: (&'static str, &'static str, &'static str),
+    says: &'static [&'static str],
+}
+
+const fn mistake(file: &'static str, from: &'static str, to: &'static str, says: &'static [&'static str]) -> Mistake {
+    Mistake { change: (file, from, to), says }
+}
+
+async fn refuses(language: &str, mistakes: &[Mistake]) {
+    let larder = Larder::start_with(Options::default()).await;
+    let project = new(&larder, language).await;
+    let mut wrong = Vec::new();
+    for Mistake { change: (file, from, to), says } in mistakes {
+        let file = project.join(file);
+        let good = std::fs::read_to_string(&file).expect("a file");
+        assert!(good.contains(from), "{from:?} is not in {}", file.display());
+        std::fs::write(&file, good.replacen(from, to, 1)).expect("a file");
+        let (status, out, err) = larder.cli(&project, &["build"]).await;
+        std::fs::write(&file, good).expect("a file");
+        let said = format!("{out}{err}");
+        if status == 0 || !says.iter().all(|part| said.contains(part)) {
+            wrong.push(format!("{to}\n→ {status}: {said}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+const IN_C: [Mistake; 6] = [
+    mistake(
+        "src/app.c",
+        "larder_save(saving, currency",
+        "larder_save(saving, 752",
+        &["src/app.c:", "752", "const char *"],
+    ),
+    mistake("src/app.c", "int64_t price, saving;", "int64_t price, saving", &["src/app.c:8:", "expected ';'"]),
+    mistake("src/app.c", "larder_save(", "larder_sav(", &["src/app.c:", "larder_sav"]),
+    mistake("src/app.c", "\"guide.h\"", "\"larder/guide.h\"", &["src/app.c:4:", "'larder/guide.h' file not found"]),
+    mistake("src/app.c", "exports_larder_handle", "handle", &["exports_larder_handle", "undefined symbol"]),
+    mistake("larder.toml", "language = \"c\"", "language = \"cc\"", &["larder.toml:12:", "build.language", "\"cc\""]),
+];
+
+const IN_ZIG: [Mistake; 5] = [
+    mistake("src/app.zig", "larder_save(saving, &currency", "larder_save(12.5, 752", &["src/app.zig:", "error:"]),
+    mistake(
+        "src/app.zig",
+        "var price: i64 = undefined;",
+        "var price: i64 = undefined",
+        &["src/app.zig:", "expected ';'"],
+    ),
+    mistake("src/app.zig", "larder.larder_save(", "larder.larder_sav(", &["src/app.zig:", "larder_sav"]),
+    mistake("src/app.zig", "@import(\"larder\")", "@import(\"ladder\")", &["src/app.zig:", "ladder"]),
+    mistake("src/app.zig", "export fn exports_larder_handle", "export fn handle", &["exports_larder_handle"]),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c_saves() {
+    saves("c").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mistakes_in_c_are_answered_with_their_place() {
+    refuses("c", &IN_C).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "make languages"]
+async fn zig_saves() {
+    saves("zig").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "make languages"]
+async fn mistakes_in_zig_are_answered_with_their_place() {
+    refuses("zig", &IN_ZIG).await;
+}
+
+/// Go's allocator takes all memory above the program's data for its own; the adapter's state is not there.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "make languages"]
+async fn a_program_of_go_uses_its_memory_to_the_last_byte() {
+    let larder = Larder::start_with(Options::default()).await;
+    let module = larder.scratch().join("go.wasm");
+    let status = Command::new(installed("tests/guests/go/requirements.txt").join("bin/go"))
+        .args(["build", "-trimpath", "-ldflags=-s -w", "-o", module.to_str().expect("UTF-8"), "."])
+        .envs([("GOOS", "wasip1"), ("GOARCH", "wasm"), ("GOTOOLCHAIN", "local"), ("GOFLAGS", "-buildvcs=false")])
+        .current_dir(workspace().join("tests/guests/go"))
+        .status();
+    assert!(status.expect("go runs").success());
+    let limits = json!({ "cpuMs": 10_000, "memoryBytes": 200 << 20 });
+    let wasm = std::fs::read(module).expect("a module");
+    larder.api().deploy("go", &wasm, json!({ "routes": ["/go"], "limits": limits })).await;
+    let answer = larder.web("demo", reqwest::Method::POST, "/go").body("hej").send().await.expect("an answer");
+    assert_eq!(answer.text().await.expect("a body"), "POST 40 hej");
+}
+
+/// Whoever has no compiler is told what to run.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_compiler_is_named_with_the_line_that_installs_it() {
+    let larder = Larder::start_with(Options::default()).await;
+    let project = new(&larder, "c").await;
+    std::fs::remove_file(project.join(".venv")).expect("the link");
+    // One that is too old counts as none.
+    let old = project.join(".venv/bin");
+    std::fs::create_dir_all(&old).expect("a folder");
+    let python = old.join("python");
+    std::fs::write(&python, "#!/bin/sh\necho 0.9.1\n").expect("a file");
+    std::fs::set_permissions(&python, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a program");
+    let (status, _, err) = larder.cli(&project, &["build"]).await;
+    assert_eq!(status, 2, "{err}");
+    assert!(err.contains("is 0.9.1, and this needs 0.17.0"), "{err}");
+    assert!(err.contains("python3 -m venv .venv && .venv/bin/pip install -r requirements.txt"), "{err}");
+}
+
+/// `sdk/c/larder.h` and `larder.c` are what wit-bindgen makes of `sdk/wit`. What is there is replaced by it with
+/// `LARDER_BINDINGS=write`.
+#[test]
+fn bindings_for_c_are_those_of_the_interfaces() {
+    let mut resolve = wit_bindgen_core::wit_parser::Resolve::default();
+    let wit = std::fs::read_to_string(workspace().join("sdk/wit/larder.wit")).expect("our interfaces");
+    let package = resolve.push_str("larder.wit", &wit).expect("WIT");
+    let world = resolve.select_world(&[package], Some("event-function")).expect("a world");
+    let own = |name: &str, short: &str| (format!("larder:function/{name}@0.1.0"), short.to_owned());
+    let options = wit_bindgen_c::Opts {
+        // Larder knows its own interfaces: nobody needs to describe them in an object.
+        no_object_file: true,
+        rename_world: Some("larder".into()),
+        rename: vec![
+            own("event-types", "larder"),
+            own("handler", "larder"),
+            own("savings", "larder_savings"),
+            own("state", "larder_state"),
+            own("attributes", "larder_attributes"),
+            own("events", "larder_events"),
+            own("enrolment", "larder_enrolment"),
+            own("signing", "larder_signing"),
+        ],
+        ..wit_bindgen_c::Opts::default()
+    };
+    let mut files = wit_bindgen_core::Files::default();
+    options.build().generate(&mut resolve, world, &mut files).expect("bindings");
+    let folder = workspace().join("sdk/c");
+    for (name, made) in files.iter() {
+        let file = folder.join(name);
+        if std::env::var("LARDER_BINDINGS").is_ok_and(|it| it == "write") {
+            std::fs::write(&file, made).expect("a file");
+        }
+        assert!(std::fs::read(&file).is_ok_and(|is| is == made), "{} is not what wit-bindgen makes", file.display());
+    }
+}
