@@ -10,13 +10,13 @@ use crate::component::{self, TARGET};
 use crate::console::size;
 use crate::failure::{Failure, Result};
 use crate::manifest::{FILE_NAME, Language, Manifest};
-use crate::{Session, javascript};
+use crate::{Session, javascript, python};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Builds the project as [build].language of larder.toml says: Rust by `cargo build --release --target \
-wasm32-wasip2`, TypeScript and JavaScript by tsc, esbuild and componentize-qjs from npm. [build].command \
-is run instead if it is set. Prints where the component is.
+wasm32-wasip2`, TypeScript and JavaScript by tsc, esbuild and componentize-qjs from npm, Python by mypy and \
+componentize-py. [build].command is run instead if it is set. Prints where the component is.
 
 Examples:
   larder build
@@ -55,7 +55,10 @@ impl Project {
 pub async fn run(args: &Args, session: &Session) -> Result<()> {
     let (folder, manifest) = args.project.open()?;
     if manifest.build.command.is_none() && manifest.build.language != Language::Rust {
-        javascript::build(&folder, &manifest, manifest.build.language, &session.console).await?;
+        match manifest.build.language {
+            Language::Python => python::build(&folder, &manifest, &session.console).await?,
+            language => javascript::build(&folder, &manifest, language, &session.console).await?,
+        }
         return built(&folder, &manifest, session).await;
     }
     let mut command = match &manifest.build.command {

@@ -35,6 +35,7 @@ mod new;
 mod operator;
 mod origin;
 mod rules;
+mod python;
 mod test;
 mod transactions;
 mod upstreams;

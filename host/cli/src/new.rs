@@ -7,13 +7,16 @@ use include_dir::{Dir, include_dir};
 use serde_json::json;
 
 use crate::failure::{Failure, Result};
-use crate::{Session, javascript};
+use crate::{Session, javascript, python};
 
 static SAVEHACK: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/savehack");
 static HTTP: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/http");
 static TS: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/ts");
 static JS: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/js");
 static PYTHON: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/python");
+static PYTHON_HTTP: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/python-http");
+/// What both templates of Python have.
+static PYTHON_ALL: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/python-all");
 static SDK: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../sdk/rust/src");
 static SDK_MANIFEST: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/rust/Cargo.toml"));
 static WIT: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../sdk/wit");
@@ -22,7 +25,7 @@ static WIT: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../sdk/wit");
 #[command(after_help = "\
 Templates:
   savehack  reacts to events for each enrolled saver and creates savings
-  http      answers HTTP requests through the standard wasi:http (Rust)
+  http      answers HTTP requests through the standard wasi:http (Rust and Python)
 
 The SDK of the language comes with the project.
 
@@ -56,9 +59,9 @@ enum Template {
 
 pub fn run(args: &Args, session: &Session) -> Result<()> {
     let folder = PathBuf::from(&args.name);
-    if args.template == Template::Http && args.lang != Lang::Rust {
+    if args.template == Template::Http && matches!(args.lang, Lang::Ts | Lang::Js) {
         return Err(Failure::usage(
-            "the template http is in Rust only: leave out --lang, or choose the template savehack",
+            "the template http is in Rust and Python only: leave out --lang, or choose the template savehack",
         ));
     }
     let files = create(&args.name, args.lang, args.template, &folder)?;
@@ -108,10 +111,12 @@ fn files(name: &str, lang: Lang, template: Template) -> Vec<(PathBuf, Vec<u8>)> 
         (Lang::Rust, Template::Http) => &HTTP,
         (Lang::Ts, _) => &TS,
         (Lang::Js, _) => &JS,
-        (Lang::Python, _) => &PYTHON,
+        (Lang::Python, Template::Savehack) => &PYTHON,
+        (Lang::Python, Template::Http) => &PYTHON_HTTP,
     };
+    let shared = (lang == Lang::Python).then(|| all(&PYTHON_ALL)).into_iter().flatten();
     let mut files: Vec<_> =
-        all(dir).map(|(path, content)| (renamed(path), render(content, name).into_bytes())).collect();
+        all(dir).chain(shared).map(|(path, content)| (renamed(path), render(content, name).into_bytes())).collect();
     let wit =
         |folder: &Path| all(&WIT).map(|(path, text)| (folder.join(path), text.as_bytes().to_vec())).collect::<Vec<_>>();
     match lang {
@@ -124,7 +129,7 @@ fn files(name: &str, lang: Lang, template: Template) -> Vec<(PathBuf, Vec<u8>)> 
         Lang::Ts | Lang::Js => {
             files.extend(javascript::sdk().map(|(path, content)| (path, content.as_bytes().to_vec())));
         }
-        Lang::Python => files.extend(wit(Path::new("wit/deps/larder"))),
+        Lang::Python => files.extend(python::sdk().map(|(path, content)| (path, content.as_bytes().to_vec()))),
     }
     files
 }
@@ -162,14 +167,15 @@ mod tests {
             (Lang::Rust, Template::Http, "src/lib.rs", ".larder/sdk/rust/Cargo.toml"),
             (Lang::Ts, Template::Savehack, "src/index.ts", ".larder/sdk/js/src/index.d.ts"),
             (Lang::Js, Template::Savehack, "src/index.js", ".larder/sdk/js/package.json"),
-            (Lang::Python, Template::Savehack, "app.py", "wit/deps/larder/larder.wit"),
+            (Lang::Python, Template::Savehack, "src/app.py", ".larder/sdk/python/src/larder_sdk/py.typed"),
+            (Lang::Python, Template::Http, "src/app.py", ".larder/sdk/python/src/larder_sdk/__init__.py"),
         ] {
             let parent = tempfile::tempdir().unwrap();
             let folder = parent.path().join("my-hack");
             create("my-hack", lang, template, &folder).unwrap();
             let read =
                 |path: &str| std::fs::read_to_string(folder.join(path)).unwrap_or_else(|err| panic!("{path}: {err}"));
-            assert!(!read(code).is_empty() && !read(sdk).is_empty());
+            assert!(!read(code).is_empty() && folder.join(sdk).is_file());
             assert!(read("README.md").starts_with("# my-hack\n") && !read(".gitignore").is_empty());
             let manifest = super::super::manifest::Manifest::read(&folder.join("larder.toml")).unwrap();
             assert_eq!(manifest.function.id, "my-hack");
@@ -179,11 +185,9 @@ mod tests {
                 Lang::Rust => assert!(read("Cargo.toml").contains("path = \".larder/sdk/rust\"")),
                 Lang::Ts | Lang::Js => assert!(read("package.json").contains("\"file:.larder/sdk/js\"")),
                 Lang::Python => {
-                    // Its world imports nothing that it does not ask for.
-                    let world = read("wit/world.wit");
-                    let imports: Vec<&str> = world.lines().filter(|line| line.trim().starts_with("import ")).collect();
-                    assert_eq!(imports, ["    import larder:function/savings@0.1.0;"]);
-                    assert!(manifest.build.command.is_some() && manifest.build.component.is_some());
+                    let pins = read("requirements.txt") + &read("requirements-dev.txt");
+                    assert!(pins.contains("componentize-py==") && pins.contains("--hash=sha256:"), "{pins}");
+                    assert!(!pins.contains("://"), "a registry is nobody's but the installation's: {pins}");
                 }
             }
             for (path, content) in files("my-hack", lang, template) {

@@ -7,11 +7,12 @@ use tokio::process::Command;
 use crate::build::Project;
 use crate::failure::{Failure, Result};
 use crate::manifest::Language;
-use crate::{Session, component, javascript};
+use crate::{Session, component, javascript, python};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Runs `cargo test` for Rust, and test/*.test.ts or test/*.test.js in node for TypeScript and JavaScript.
+Runs `cargo test` for Rust, and test/*.test.ts or test/*.test.js in node for TypeScript and JavaScript,
+and tests/test_*.py for Python: by pytest where that is installed, else by unittest.
 
 Examples:
   larder test
@@ -25,6 +26,7 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
     let (folder, manifest) = args.project.open()?;
     match manifest.build.language {
         Language::Ts | Language::Js => javascript::test(&folder, &session.console).await,
+        Language::Python => python::test(&folder, &session.console).await,
         Language::Rust => {
             let mut cargo = Command::new("cargo");
             cargo.arg("test").current_dir(&folder).stdout(Stdio::from(std::io::stderr()));

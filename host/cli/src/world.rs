@@ -46,10 +46,16 @@ pub fn imports(grants: &Grants) -> Vec<Import> {
     granted.into_iter().filter(|(granted, _)| *granted).map(|(_, import)| import).chain(FREE).collect()
 }
 
-/// Writes the world `app` of these imports, and the packages that it names, into a folder.
+/// Writes the world `app` of a function of events with these imports, and the packages that it names, into a folder.
 pub fn write(folder: &Path, imports: &[Import]) -> Result<()> {
-    let lines: String = imports.iter().map(|import| format!("    import {};\n", import.interface)).collect();
-    let world = format!("package local:app;\n\nworld app {{\n{lines}    export larder:function/handler@0.1.0;\n}}\n");
+    write_exporting(folder, imports, &["larder:function/handler@0.1.0"])
+}
+
+/// The same of a function that exports these interfaces.
+pub fn write_exporting(folder: &Path, imports: &[Import], exports: &[&str]) -> Result<()> {
+    let imports = imports.iter().map(|import| format!("    import {};\n", import.interface));
+    let lines: String = imports.chain(exports.iter().map(|export| format!("    export {export};\n"))).collect();
+    let world = format!("package local:app;\n\nworld app {{\n{lines}}}\n");
     let mut files: Vec<(PathBuf, &str)> = vec![("world.wit".into(), &world)];
     for file in WIT.files().chain(WASI.files()) {
         let name = file.path().file_stem().unwrap_or_default();

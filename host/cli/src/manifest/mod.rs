@@ -100,6 +100,7 @@ pub enum Language {
     Rust,
     Ts,
     Js,
+    Python,
 }
 
 /// Parameters of the wire and the keys that they come from.
@@ -345,9 +346,10 @@ fn variables<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> BTreeMap<St
 
 fn build<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> Build {
     let Some(mut of) = root.section(reader, "build") else { return Build::default() };
-    let language = match of.choice(reader, "language", ["rust", "ts", "js"]).as_str() {
+    let language = match of.choice(reader, "language", ["rust", "ts", "js", "python"]).as_str() {
         "ts" => Language::Ts,
         "js" => Language::Js,
+        "python" => Language::Python,
         _ => Language::Rust,
     };
     let (command, component) = (of.text(reader, "command"), of.text(reader, "component").map(PathBuf::from));
