@@ -5,5 +5,6 @@ mod archives;
 mod builds;
 mod chunks;
 pub mod javascript;
+pub mod python;
 mod toolchains;
 mod uploads;
