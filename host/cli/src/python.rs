@@ -56,7 +56,7 @@ pub async fn build(folder: &Path, manifest: &Manifest, console: &Console) -> Res
         Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
             return Err(Failure::failed(format!("cannot write {}: {err}", wit.display())));
         }
-        _ => world::write_exporting(&folder.join(&wit), &imports, &checked.exported())?,
+        _ => world::write(&folder.join(&wit), &imports, &checked.exported())?,
     }
     world::write_file(&folder.join(&entry).join("entry.py"), &entry_point(&imports, &checked))?;
     let output = component::of(manifest).expect("cargo builds no Python");
@@ -188,7 +188,9 @@ async fn prepare(folder: &Path, console: &Console) -> Result<Python> {
     let mut pip = Command::new(&python);
     started(pip.args(&options).current_dir(folder).stdin(Stdio::null()), "pip install").await.map_err(|_| {
         let files: String = files.iter().map(|file| format!(" -r {file}")).collect();
-        Failure::failed(format!("`pip` failed; the line is:\n  {VENV}/bin/python -m pip install --require-hashes{files}"))
+        Failure::failed(format!(
+            "`pip` failed; the line is:\n  {VENV}/bin/python -m pip install --require-hashes{files}"
+        ))
     })?;
     let installed = ask(folder, &python, &files).await?;
     Ok(Python { venv, tools: installed.tools })
@@ -236,7 +238,7 @@ impl Checked {
     }
 
     fn exported(&self) -> Vec<&'static str> {
-        let all = [("event", "larder:function/handler@0.1.0"), ("request", "wasi:http/incoming-handler@0.2.6")];
+        let all = [("event", world::HANDLER), ("request", "wasi:http/incoming-handler@0.2.6")];
         all.into_iter().filter(|(kind, _)| self.has(kind)).map(|(_, interface)| interface).collect()
     }
 }
@@ -289,10 +291,9 @@ fn entry_point(imports: &[Import], checked: &Checked) -> String {
     let modules: Vec<&str> = own.iter().map(|(_, module)| module.as_str()).collect();
     let bound: String = own.iter().map(|(name, module)| format!(", {name}={module}")).collect();
     // datetime.strptime reads its module at its first call, when there are no files.
-    let inner: String = std::iter::once("_strptime").chain(checked.imports.iter().map(String::as_str)).fold(
-        String::new(),
-        |lines, name| lines + &format!("import {name}\n"),
-    );
+    let inner: String = std::iter::once("_strptime")
+        .chain(checked.imports.iter().map(String::as_str))
+        .fold(String::new(), |lines, name| lines + &format!("import {name}\n"));
     let mut entry = format!(
         "# Written by `larder build`.\n{inner}import app\nfrom componentize_py_types import Err, Ok\n\
          from larder_sdk.component import Component\nfrom larder_sdk.function import EventFunction, RequestFunction\n\

@@ -46,16 +46,14 @@ pub fn imports(grants: &Grants) -> Vec<Import> {
     granted.into_iter().filter(|(granted, _)| *granted).map(|(_, import)| import).chain(FREE).collect()
 }
 
-/// Writes the world `app` of a function of events with these imports, and the packages that it names, into a folder.
-pub fn write(folder: &Path, imports: &[Import]) -> Result<()> {
-    write_exporting(folder, imports, &["larder:function/handler@0.1.0"])
-}
+/// What handles events.
+pub const HANDLER: &str = "larder:function/handler@0.1.0";
 
-/// The same of a function that exports these interfaces.
-pub fn write_exporting(folder: &Path, imports: &[Import], exports: &[&str]) -> Result<()> {
-    let imports = imports.iter().map(|import| format!("    import {};\n", import.interface));
-    let lines: String = imports.chain(exports.iter().map(|export| format!("    export {export};\n"))).collect();
-    let world = format!("package local:app;\n\nworld app {{\n{lines}}}\n");
+/// Writes the world `app` of these imports and exports, and the packages that it names, into a folder.
+pub fn write(folder: &Path, imports: &[Import], exports: &[&str]) -> Result<()> {
+    let imports: String = imports.iter().map(|import| format!("    import {};\n", import.interface)).collect();
+    let exports: String = exports.iter().map(|export| format!("    export {export};\n")).collect();
+    let world = format!("package local:app;\n\nworld app {{\n{imports}{exports}}}\n");
     let mut files: Vec<(PathBuf, &str)> = vec![("world.wit".into(), &world)];
     for file in WIT.files().chain(WASI.files()) {
         let name = file.path().file_stem().unwrap_or_default();
@@ -85,7 +83,7 @@ mod tests {
     fn a_world_imports_what_is_asked_for() {
         let folder = tempfile::tempdir().unwrap();
         let grants = Grants { state: true, ..Grants::default() };
-        write(folder.path(), &imports(&grants)).unwrap();
+        write(folder.path(), &imports(&grants), &[HANDLER]).unwrap();
         let mut resolve = wit_parser::Resolve::default();
         let (package, _) = resolve.push_dir(folder.path()).unwrap();
         let world = &resolve.worlds[resolve.select_world(&[package], Some("app")).unwrap()];
