@@ -47,7 +47,7 @@ pub async fn build(folder: &Path, manifest: &Manifest, language: Language, conso
         Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
             return Err(Failure::failed(format!("cannot write {}: {err}", wit.display())));
         }
-        _ => world::write(&folder.join(&wit), &imports)?,
+        _ => world::write(&folder.join(&wit), &imports, &[world::HANDLER])?,
     }
     let (entry, bundle) = (build.join("entry.js"), build.join("bundle.js"));
     world::write_file(&folder.join(&entry), &entry_point(&imports, language))?;

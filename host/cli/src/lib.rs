@@ -34,6 +34,7 @@ mod master_keys;
 mod new;
 mod operator;
 mod origin;
+mod python;
 mod rules;
 mod test;
 mod transactions;

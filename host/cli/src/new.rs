@@ -7,7 +7,7 @@ use include_dir::{Dir, include_dir};
 use serde_json::json;
 
 use crate::failure::{Failure, Result};
-use crate::{Session, javascript, zig};
+use crate::{Session, javascript, python, zig};
 
 static SAVEHACK: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/savehack");
 static HTTP: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/http");
@@ -16,6 +16,9 @@ static JS: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/js");
 static PYTHON: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/python");
 static C: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/c");
 static ZIG: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/zig");
+static PYTHON_HTTP: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/python-http");
+/// What both templates of Python have.
+static PYTHON_ALL: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/python-all");
 static SDK: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../sdk/rust/src");
 static SDK_MANIFEST: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/rust/Cargo.toml"));
 static WIT: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../sdk/wit");
@@ -24,7 +27,7 @@ static WIT: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../sdk/wit");
 #[command(after_help = "\
 Templates:
   savehack  reacts to events for each enrolled saver and creates savings
-  http      answers HTTP requests through the standard wasi:http (Rust)
+  http      answers HTTP requests through the standard wasi:http (Rust and Python)
 
 The SDK of the language comes with the project.
 
@@ -60,9 +63,9 @@ enum Template {
 
 pub fn run(args: &Args, session: &Session) -> Result<()> {
     let folder = PathBuf::from(&args.name);
-    if args.template == Template::Http && args.lang != Lang::Rust {
+    if args.template == Template::Http && matches!(args.lang, Lang::Ts | Lang::Js) {
         return Err(Failure::usage(
-            "the template http is in Rust only: leave out --lang, or choose the template savehack",
+            "the template http is in Rust and Python only: leave out --lang, or choose the template savehack",
         ));
     }
     let files = create(&args.name, args.lang, args.template, &folder)?;
@@ -112,12 +115,14 @@ fn files(name: &str, lang: Lang, template: Template) -> Vec<(PathBuf, Vec<u8>)> 
         (Lang::Rust, Template::Http) => &HTTP,
         (Lang::Ts, _) => &TS,
         (Lang::Js, _) => &JS,
-        (Lang::Python, _) => &PYTHON,
+        (Lang::Python, Template::Savehack) => &PYTHON,
+        (Lang::Python, Template::Http) => &PYTHON_HTTP,
         (Lang::C, _) => &C,
         (Lang::Zig, _) => &ZIG,
     };
+    let shared = (lang == Lang::Python).then(|| all(&PYTHON_ALL)).into_iter().flatten();
     let mut files: Vec<_> =
-        all(dir).map(|(path, content)| (renamed(path), render(content, name).into_bytes())).collect();
+        all(dir).chain(shared).map(|(path, content)| (renamed(path), render(content, name).into_bytes())).collect();
     let wit =
         |folder: &Path| all(&WIT).map(|(path, text)| (folder.join(path), text.as_bytes().to_vec())).collect::<Vec<_>>();
     match lang {
@@ -131,7 +136,7 @@ fn files(name: &str, lang: Lang, template: Template) -> Vec<(PathBuf, Vec<u8>)> 
             files.extend(javascript::sdk().map(|(path, content)| (path, content.as_bytes().to_vec())));
         }
         Lang::C | Lang::Zig => files.extend(zig::sdk().map(|(path, content)| (path, content.as_bytes().to_vec()))),
-        Lang::Python => files.extend(wit(Path::new("wit/deps/larder"))),
+        Lang::Python => files.extend(python::sdk().map(|(path, content)| (path, content.as_bytes().to_vec()))),
     }
     files
 }
@@ -171,14 +176,15 @@ mod tests {
             (Lang::Js, Template::Savehack, "src/index.js", ".larder/sdk/js/package.json"),
             (Lang::C, Template::Savehack, "src/app.c", ".larder/sdk/c/larder.h"),
             (Lang::Zig, Template::Savehack, "src/app.zig", ".larder/sdk/c/guide.c"),
-            (Lang::Python, Template::Savehack, "app.py", "wit/deps/larder/larder.wit"),
+            (Lang::Python, Template::Savehack, "src/app.py", ".larder/sdk/python/src/larder_sdk/py.typed"),
+            (Lang::Python, Template::Http, "src/app.py", ".larder/sdk/python/src/larder_sdk/__init__.py"),
         ] {
             let parent = tempfile::tempdir().unwrap();
             let folder = parent.path().join("my-hack");
             create("my-hack", lang, template, &folder).unwrap();
             let read =
                 |path: &str| std::fs::read_to_string(folder.join(path)).unwrap_or_else(|err| panic!("{path}: {err}"));
-            assert!(!read(code).is_empty() && !read(sdk).is_empty());
+            assert!(!read(code).is_empty() && folder.join(sdk).is_file());
             assert!(read("README.md").starts_with("# my-hack\n") && !read(".gitignore").is_empty());
             let manifest = super::super::manifest::Manifest::read(&folder.join("larder.toml")).unwrap();
             assert_eq!(manifest.function.id, "my-hack");
@@ -192,11 +198,9 @@ mod tests {
                     assert!(pins.starts_with("ziglang==") && pins.contains("--hash=sha256:"), "{pins}");
                 }
                 Lang::Python => {
-                    // Its world imports nothing that it does not ask for.
-                    let world = read("wit/world.wit");
-                    let imports: Vec<&str> = world.lines().filter(|line| line.trim().starts_with("import ")).collect();
-                    assert_eq!(imports, ["    import larder:function/savings@0.1.0;"]);
-                    assert!(manifest.build.command.is_some() && manifest.build.component.is_some());
+                    let pins = read("requirements.txt") + &read("requirements-dev.txt");
+                    assert!(pins.contains("componentize-py==") && pins.contains("--hash=sha256:"), "{pins}");
+                    assert!(!pins.contains("://"), "a registry is nobody's but the installation's: {pins}");
                 }
             }
             for (path, content) in files("my-hack", lang, template) {

@@ -7,12 +7,13 @@ use tokio::process::Command;
 use crate::build::Project;
 use crate::failure::{Failure, Result};
 use crate::manifest::Language;
-use crate::{Session, component, javascript, zig};
+use crate::{Session, component, javascript, python, zig};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Runs `cargo test` for Rust, and test/*.test.ts or test/*.test.js in node for TypeScript and JavaScript,
-and test/*.c or test/app_test.zig on this machine for C and Zig.
+tests/test_*.py for Python (by pytest where that is installed, else by unittest), and test/*.c or test/app_test.zig on this
+machine for C and Zig.
 
 Examples:
   larder test
@@ -27,6 +28,7 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
     match manifest.build.language {
         Language::C | Language::Zig => zig::test(&folder, &manifest).await,
         Language::Ts | Language::Js => javascript::test(&folder, &session.console).await,
+        Language::Python => python::test(&folder, &session.console).await,
         Language::Rust => {
             let mut cargo = Command::new("cargo");
             cargo.arg("test").current_dir(&folder).stdout(Stdio::from(std::io::stderr()));

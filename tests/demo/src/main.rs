@@ -5,6 +5,7 @@ mod larder;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -46,15 +47,17 @@ struct Saver {
 
 /// Currency and amount.
 type Sum = (&'static str, &'static str);
+/// A function, how many transactions it creates, and what they come to.
+type Expected = (&'static str, usize, &'static [Sum]);
 
 /// What the batch comes to, if every event took effect once; see `examples/events/README.md`.
-const EXPECTED: [(&str, usize, &[Sum]); 3] = [
-    ("payday", 300, &[("SEK", "707212.75")]),
-    ("round-up", 53, &[("DKK", "2.00"), ("EUR", "5.65"), ("SEK", "180.79")]),
-    ("save-league", 450, &[("SEK", "11280.00")]),
-];
-/// Every example that is a function.
+const EXPECTED: [Expected; 3] =
+    [("payday", 300, &[("SEK", "707212.75")]), ("round-up", 53, ROUNDED), ("save-league", 450, &[("SEK", "11280.00")])];
+const ROUNDED: &[Sum] = &[("DKK", "2.00"), ("EUR", "5.65"), ("SEK", "180.79")];
+/// Every example that is a function in Rust.
 const EXAMPLES: [&str; 5] = ["hello-http", "round-up", "save-league", "payday", "savings-app"];
+/// The one that node builds.
+const TYPESCRIPT: &str = "round-up-ts";
 /// What the aggregator tells of its matchday.
 const ITEMS: u64 = 18;
 const WARM_CALLS: usize = 500;
@@ -68,15 +71,20 @@ async fn main() -> anyhow::Result<()> {
     let mut larder = Larder::start(&arguments.listen, &arguments.internal, arguments.data).await?;
     let aggregator = Aggregator::start()?;
 
-    for example in EXAMPLES {
+    let (mut examples, mut expected) = (EXAMPLES.to_vec(), EXPECTED.to_vec());
+    if build_typescript(&larder).await? {
+        examples.push(TYPESCRIPT);
+        expected.insert(2, (TYPESCRIPT, 53, ROUNDED));
+    }
+    for example in &examples {
         step(&format!("larder deploy   in examples/{example}"));
         // A folder of an earlier version does not tell whose the functions are.
         larder.cli(&workspace().join("examples").join(example), &["deploy", "--force"]).await?;
     }
 
     let savers: Vec<Saver> = serde_json::from_str(&read("examples/events/savers.json")?)?;
-    step(&format!("enrolling {} savers in three savehacks each", savers.len()));
-    enrol(&larder.api, &savers).await?;
+    step(&format!("enrolling {} savers in {} savehacks each", savers.len(), expected.len()));
+    enrol(&larder.api, &savers, examples.contains(&TYPESCRIPT)).await?;
 
     step(&format!("an identity provider at {}/identity, whose tokens name the savers", aggregator.url));
     identity(&larder.api, &aggregator.url).await?;
@@ -89,7 +97,7 @@ async fn main() -> anyhow::Result<()> {
     }
     let begun = Instant::now();
     let items = all_items(&larder.api).await?;
-    let runs = settle(&larder.api).await?;
+    let runs = settle(&larder.api, &examples).await?;
     step(&format!(
         "{runs} runs, each in a sandbox of its own, came to rest {:.1} s after the last event was sent",
         begun.elapsed().as_secs_f64()
@@ -100,8 +108,8 @@ async fn main() -> anyhow::Result<()> {
         aggregator.standings_asked().await?
     ));
 
-    let fine = print_savings(&larder.api).await?;
-    print_times(&larder).await?;
+    let fine = print_savings(&larder.api, &expected).await?;
+    print_times(&larder, &expected).await?;
     println!();
     println!("  web         http://{}/hello?name=you", larder.address());
     println!("  savings app {}   (sign in as saver-001)", larder.app());
@@ -133,13 +141,40 @@ fn port(larder: &Larder) -> String {
     larder.address().rsplit(':').next().unwrap_or_default().to_owned()
 }
 
-async fn enrol(api: &Api, savers: &[Saver]) -> anyhow::Result<()> {
+/// Builds the example in TypeScript, and says why where it is left out.
+async fn build_typescript(larder: &Larder) -> anyhow::Result<bool> {
+    let works = |tool: &str| Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success());
+    if !works("node") || !works("npm") {
+        step("node or npm is not installed: examples/round-up-ts, which is in TypeScript, is left out");
+        return Ok(false);
+    }
+    let known =
+        async |id: &str| anyhow::Ok(larder.api.send(Method::GET, &format!("/functions/{id}"), None).await?.0 == 200);
+    if known("round-up").await? && !known(TYPESCRIPT).await? {
+        step("this folder's events were sent before examples/round-up-ts was there: it is left out");
+        return Ok(false);
+    }
+    step("larder build    in examples/round-up-ts, which is in TypeScript");
+    match larder.cli(&workspace().join("examples").join(TYPESCRIPT), &["build"]).await {
+        Ok(()) => Ok(true),
+        Err(err) => {
+            step(&format!("examples/round-up-ts is left out: {err:#}"));
+            Ok(false)
+        }
+    }
+}
+
+async fn enrol(api: &Api, savers: &[Saver], in_typescript: bool) -> anyhow::Result<()> {
     let wanted = savers.iter().flat_map(|saver| {
+        let round_up = || json!({ "monthlyCap": saver.monthly_cap });
+        let typescript = in_typescript.then(|| (TYPESCRIPT, &saver.card, round_up()));
         [
-            ("round-up", &saver.card, json!({ "monthlyCap": saver.monthly_cap })),
+            ("round-up", &saver.card, round_up()),
             ("save-league", &saver.team, json!({ "stake": saver.stake, "doubleWhenTop": saver.double_when_top })),
             ("payday", &saver.end_user, json!({ "salary": saver.salary, "percent": saver.percent })),
         ]
+        .into_iter()
+        .chain(typescript)
         .map(|(function, topic, settings)| json!({ "functionId": function, "endUser": saver.end_user, "topic": topic, "settings": settings }))
     });
     stream::iter(wanted)
@@ -205,13 +240,13 @@ async fn executions(api: &Api, function: &str) -> anyhow::Result<Vec<Value>> {
 }
 
 /// Waits until nothing waits or runs; gives how many executions there are.
-async fn settle(api: &Api) -> anyhow::Result<usize> {
+async fn settle(api: &Api, examples: &[&str]) -> anyhow::Result<usize> {
     let deadline = Instant::now() + Duration::from_secs(120);
     let mut before = 0;
     loop {
         tokio::time::sleep(Duration::from_millis(300)).await;
         let (mut all, mut open) = (0, 0);
-        for function in EXAMPLES {
+        for function in examples {
             let executions = executions(api, function).await?;
             all += executions.len();
             open +=
@@ -226,7 +261,7 @@ async fn settle(api: &Api) -> anyhow::Result<usize> {
 }
 
 /// The table of savings; gives whether it is what the events come to.
-async fn print_savings(api: &Api) -> anyhow::Result<bool> {
+async fn print_savings(api: &Api, expected: &[Expected]) -> anyhow::Result<bool> {
     let transactions = api.all("/transactions", "transactions").await?;
     let mut by_function: BTreeMap<String, (usize, BTreeMap<String, Decimal>)> = BTreeMap::new();
     let mut by_saver: BTreeMap<String, (usize, Decimal)> = BTreeMap::new();
@@ -244,7 +279,7 @@ async fn print_savings(api: &Api) -> anyhow::Result<bool> {
     }
     println!("\n  {:<14}{:>14}   total", "savehack", "transactions");
     let mut fine = true;
-    for (function, transactions, totals) in EXPECTED {
+    for &(function, transactions, totals) in expected {
         let (count, sums) = by_function.remove(function).unwrap_or_default();
         let sums: Vec<(String, String)> =
             sums.into_iter().map(|(currency, sum)| (currency, format!("{sum:.2}"))).collect();
@@ -262,7 +297,7 @@ async fn print_savings(api: &Api) -> anyhow::Result<bool> {
     Ok(fine)
 }
 
-async fn print_times(larder: &Larder) -> anyhow::Result<()> {
+async fn print_times(larder: &Larder, expected: &[Expected]) -> anyhow::Result<()> {
     println!("\n  {:<34}{:>10}{:>10}", "how long calls took (ms)", "median", "p99");
     let mut door = Vec::with_capacity(WARM_CALLS);
     let client = reqwest::Client::new();
@@ -278,7 +313,7 @@ async fn print_times(larder: &Larder) -> anyhow::Result<()> {
     let cold = door.remove(0);
     println!("  {:<34}{cold:>10.2}{:>10}", "hello-http, first call (cold)", "");
     row("hello-http, warm, over HTTP", door);
-    for (function, ..) in EXPECTED {
+    for &(function, ..) in expected {
         let took = executions(&larder.api, function)
             .await?
             .iter()

@@ -9,6 +9,8 @@ use std::time::Duration;
 use larder_tests::{Larder, Options, within, workspace};
 use serde_json::json;
 
+use super::python;
+
 /// Can projects be built here?
 pub fn has_node() -> bool {
     let works = |tool: &str| Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success());
@@ -65,6 +67,24 @@ async fn typescript_saves() {
 #[tokio::test(flavor = "multi_thread")]
 async fn javascript_saves() {
     saves("js").await;
+}
+
+/// The example passes its tests and is built, by the tools of new projects.
+#[tokio::test(flavor = "multi_thread")]
+async fn example_comes_to_the_same() {
+    if !has_node() {
+        return;
+    }
+    let larder = Larder::start_with(Options::default()).await;
+    let (example, project) = (python::example(&larder, "round-up-ts"), new(&larder, "ts").await);
+    for file in ["package.json", "package-lock.json", "tsconfig.json"] {
+        let read =
+            |folder: &Path, name: &str| std::fs::read_to_string(folder.join(file)).expect(file).replace(name, "NAME");
+        assert_eq!(read(&example, "round-up-ts"), read(&project, "ts-hack"), "{file} is the template's");
+    }
+    let said = cli(&larder, &example, &["test"]).await;
+    assert!(said.contains("pass 4"), "{said}");
+    cli(&larder, &example, &["build"]).await;
 }
 
 /// A mistake in `src/index.ts`, and what `larder build` says of it.

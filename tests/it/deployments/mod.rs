@@ -6,6 +6,7 @@ mod builds;
 mod chunks;
 pub mod javascript;
 mod languages;
+pub mod python;
 mod toolchains;
 mod uploads;
 mod wasip1;

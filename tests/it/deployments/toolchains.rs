@@ -106,18 +106,3 @@ async fn go_program_starts_with_the_clocks_of_the_host() {
     let attacked = arena.attack(&entry).await;
     assert!(attacked.fine, "{}", attacked.got);
 }
-
-// A project that `larder new` makes: what its world imports is what its manifest asks for, so nobody meets a refusal.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_new_project_of_another_language_binds_a_world_that_is_granted() {
-    let larder = Larder::start_with(Options::default()).await;
-    let (code, _, err) = larder.cli(larder.scratch(), &["new", "python", "--lang", "python"]).await;
-    assert_eq!(code, 0, "{err}");
-    let mut resolve = wit_parser::Resolve::default();
-    let (package, _) = resolve.push_dir(larder.scratch().join("python").join("wit")).expect("a package");
-    let world = resolve.select_world(&[package], Some("app")).expect("its world");
-    let world = &resolve.worlds[world];
-    assert_eq!((world.imports.len(), world.exports.len()), (2, 1), "savings, the types of events, and the handler");
-    let manifest = std::fs::read_to_string(larder.scratch().join("python/larder.toml")).expect("a manifest");
-    assert!(manifest.contains("transactions.SEK"), "{manifest}");
-}

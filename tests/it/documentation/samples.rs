@@ -8,7 +8,7 @@ use reqwest::Method;
 
 use super::markdown::{Fence, fences, pages};
 
-use crate::deployments::javascript;
+use crate::deployments::{javascript, python};
 
 /// Samples that nothing can check: page, first line, reason. Everything else is checked by the kind of its fence.
 const UNCHECKED: [(&str, &str, &str); 6] = [
@@ -35,13 +35,14 @@ fn of(language: &str, target: &str) -> Vec<Fence> {
     found
 }
 
-/// `sh` · `toml larder.toml` · `toml larder-server.toml` · `json METHOD /v1/PATH` · `rust FILE` · `ts FILE` · `wit` · `sql`
+/// `sh` · `toml larder.toml` · `toml larder-server.toml` · `json METHOD /v1/PATH` · `rust FILE` · `ts FILE` · `python FILE` · `wit` · `sql`
 fn is_checked(fence: &Fence) -> bool {
     match (fence.language(), fence.target()) {
         ("sh" | "wit" | "sql", "") | ("toml", "larder.toml" | "larder-server.toml") => true,
         ("json", target) => target.contains(" /v1/"),
         ("rust", target) => target.ends_with(".rs"),
         ("ts", target) => ["src/index.ts", "test/index.test.ts"].contains(&target),
+        ("python", target) => ["src/app.py", "tests/test_app.py"].contains(&target),
         _ => false,
     }
 }
@@ -98,6 +99,22 @@ async fn typescript_samples_are_built() {
     let larder = Larder::start_on(Backend::Embedded).await;
     let project = javascript::new(&larder, "ts").await;
     for fence in of("ts", "*") {
+        std::fs::write(project.join(fence.target()), &fence.text).unwrap();
+    }
+    for command in ["test", "build"] {
+        let (code, out, err) = larder.cli(&project, &[command]).await;
+        assert_eq!(code, 0, "larder {command}: {out}{err}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_samples_are_built() {
+    if !python::has_python() {
+        return;
+    }
+    let larder = Larder::start_on(Backend::Embedded).await;
+    let project = python::new(&larder, "savehack").await;
+    for fence in of("python", "*") {
         std::fs::write(project.join(fence.target()), &fence.text).unwrap();
     }
     for command in ["test", "build"] {

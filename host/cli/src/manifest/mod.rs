@@ -102,6 +102,7 @@ pub enum Language {
     Js,
     C,
     Zig,
+    Python,
 }
 
 /// Parameters of the wire and the keys that they come from.
@@ -347,9 +348,10 @@ fn variables<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> BTreeMap<St
 
 fn build<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> Build {
     let Some(mut of) = root.section(reader, "build") else { return Build::default() };
-    let language = match of.choice(reader, "language", ["rust", "ts", "js", "c", "zig"]).as_str() {
+    let language = match of.choice(reader, "language", ["rust", "ts", "js", "python", "c", "zig"]).as_str() {
         "ts" => Language::Ts,
         "js" => Language::Js,
+        "python" => Language::Python,
         "c" => Language::C,
         "zig" => Language::Zig,
         _ => Language::Rust,
