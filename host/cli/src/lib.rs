@@ -39,6 +39,7 @@ mod test;
 mod transactions;
 mod upstreams;
 mod variables;
+mod web;
 mod world;
 mod zig;
 

@@ -21,7 +21,7 @@ pub struct Import {
     pub interface: &'static str,
 }
 
-const fn import(name: &'static str, interface: &'static str) -> Import {
+pub const fn import(name: &'static str, interface: &'static str) -> Import {
     Import { name, interface }
 }
 
@@ -46,10 +46,14 @@ pub fn imports(grants: &Grants) -> Vec<Import> {
     granted.into_iter().filter(|(granted, _)| *granted).map(|(_, import)| import).chain(FREE).collect()
 }
 
-/// Writes the world `app` of these imports, and the packages that it names, into a folder.
-pub fn write(folder: &Path, imports: &[Import]) -> Result<()> {
-    let lines: String = imports.iter().map(|import| format!("    import {};\n", import.interface)).collect();
-    let world = format!("package local:app;\n\nworld app {{\n{lines}    export larder:function/handler@0.1.0;\n}}\n");
+/// What handles events.
+pub const HANDLER: &str = "larder:function/handler@0.1.0";
+
+/// Writes the world `app` of these imports and exports, and the packages that it names, into a folder.
+pub fn write(folder: &Path, imports: &[Import], exports: &[&str]) -> Result<()> {
+    let imports: String = imports.iter().map(|import| format!("    import {};\n", import.interface)).collect();
+    let exports: String = exports.iter().map(|export| format!("    export {export};\n")).collect();
+    let world = format!("package local:app;\n\nworld app {{\n{imports}{exports}}}\n");
     let mut files: Vec<(PathBuf, &str)> = vec![("world.wit".into(), &world)];
     for file in WIT.files().chain(WASI.files()) {
         let name = file.path().file_stem().unwrap_or_default();
@@ -79,7 +83,7 @@ mod tests {
     fn a_world_imports_what_is_asked_for() {
         let folder = tempfile::tempdir().unwrap();
         let grants = Grants { state: true, ..Grants::default() };
-        write(folder.path(), &imports(&grants)).unwrap();
+        write(folder.path(), &imports(&grants), &[HANDLER, crate::web::INCOMING]).unwrap();
         let mut resolve = wit_parser::Resolve::default();
         let (package, _) = resolve.push_dir(folder.path()).unwrap();
         let world = &resolve.worlds[resolve.select_world(&[package], Some("app")).unwrap()];

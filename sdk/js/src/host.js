@@ -5,6 +5,7 @@ const NEEDS = {
   savings: 'transactions.SEK = { max = "500.00", sum = "1000.00", period = "day" }',
   state: "state = true",
   events: 'events = ["my-function.*"]',
+  http: 'http = [{ hosts = ["api.example.com"] }], or upstreams = ["NAME"]',
   signing: 'upstreams = ["NAME"]',
 };
 
