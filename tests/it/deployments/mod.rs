@@ -6,6 +6,8 @@ mod builds;
 mod chunks;
 pub mod javascript;
 mod languages;
+mod javascript_mistakes;
+mod sandbox;
 mod toolchains;
 mod uploads;
 mod wasip1;
