@@ -90,7 +90,8 @@ async fn check(folder: &Path, manifest: &Manifest, language: Language) -> Result
     let handles: Handles =
         serde_json::from_slice(&handles).map_err(|err| Failure::failed(format!("{source}: {err}")))?;
     if !handles.request && !manifest.function.routes.is_empty() {
-        let missing = format!("{source} has no onRequest, so nothing answers there: add it to defineFunction, or remove this");
+        let missing =
+            format!("{source} has no onRequest, so nothing answers there: add it to defineFunction, or remove this");
         return Err(Failure::Usage(manifest.complaint("function.routes", missing)));
     }
     Ok(handles)

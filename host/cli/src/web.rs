@@ -20,7 +20,8 @@ const NAMES: [(&str, &str); 6] = [
 
 /// Imports and exports of the component itself; what is nested in it refers to them by number.
 pub fn rename(wasm: &[u8]) -> Result<Vec<u8>> {
-    renamed(wasm).map_err(|err| Failure::failed(format!("componentize-qjs made something else than a component: {err}")))
+    renamed(wasm)
+        .map_err(|err| Failure::failed(format!("componentize-qjs made something else than a component: {err}")))
 }
 
 fn renamed(wasm: &[u8]) -> std::result::Result<Vec<u8>, wasmparser::Error> {
@@ -93,7 +94,9 @@ mod tests {
         let import = |name: &str| format!("(import \"{name}\" (instance))");
         let text = |imports: &[&str], inner: &str| {
             let imports: String = imports.iter().map(|name| import(name)).collect();
-            format!("(component {imports} (component (import \"{inner}\" (instance))) (export \"{inner}\" (instance 0)))")
+            format!(
+                "(component {imports} (component (import \"{inner}\" (instance))) (export \"{inner}\" (instance 0)))"
+            )
         };
         let long = format!("larder:function/{}", "a".repeat(200));
         let made = wat::parse_str(text(&[TYPES, &long, OUTGOING], "a:b/c@1.0.0")).unwrap();

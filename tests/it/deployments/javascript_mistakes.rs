@@ -31,7 +31,10 @@ const IN_TYPESCRIPT: [Mistake; 22] = [
         "export default defineFunction({ onEvent: (_, run) => run.save(Money.of(12.5, \"SEK\")) });",
         &["src/index.ts(2,", "'number' is not assignable to parameter of type 'string'"],
     ),
-    mistake("export default defineFunction({ onEvent: (_, run) => run.save(\"12.50\") });", &["src/index.ts(2,", "Money"]),
+    mistake(
+        "export default defineFunction({ onEvent: (_, run) => run.save(\"12.50\") });",
+        &["src/index.ts(2,", "Money"],
+    ),
     mistake(
         "const one = Money.of(\"1\", \"SEK\");\nexport default defineFunction({ onEvent: () => one + one });",
         &["src/index.ts(3,", "Operator '+' cannot be applied"],
@@ -44,7 +47,10 @@ const IN_TYPESCRIPT: [Mistake; 22] = [
         "await Promise.resolve(1);\nexport default defineFunction({ onEvent() {} });",
         &["src/index.ts:2:", "op-level await"],
     ),
-    mistake("export default {};", &["src/index.ts: write `export default defineFunction({ onEvent(event, run) { … } })`"]),
+    mistake(
+        "export default {};",
+        &["src/index.ts: write `export default defineFunction({ onEvent(event, run) { … } })`"],
+    ),
     mistake("export const x = 1;", &["index.ts", "default"]),
     mistake("export default defineFunction({ onEvent( });", &["src/index.ts(2,"]),
     mistake(
@@ -119,10 +125,10 @@ const IN_JAVASCRIPT: [Mistake; 5] = [
         &["src/index.js:2:", "Buffer is not defined", "TextEncoder"],
     ),
     mistake("export default defineFunction({ onEvent: 1 });", &["src/index.js:2:", "onEvent is number"]),
-    mistake("import x from \"no-such-package\";\nexport default defineFunction({ onEvent: () => x });", &[
-        "src/index.js:2:",
-        "no-such-package",
-    ]),
+    mistake(
+        "import x from \"no-such-package\";\nexport default defineFunction({ onEvent: () => x });",
+        &["src/index.js:2:", "no-such-package"],
+    ),
 ];
 
 async fn refused(larder: &Larder, project: &Path, source: &str, mistakes: &[Mistake]) -> Vec<String> {

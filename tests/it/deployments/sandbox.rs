@@ -87,7 +87,8 @@ async fn nothing_leaves_the_sandbox_and_limits_end_a_run() {
     let asked = &said[0]["requests"][0];
     assert_eq!((asked["request"].as_str(), asked["status"].as_u64()), (Some(format!("GET {url}").as_str()), None));
     assert!(asked["error"].as_str().unwrap().contains("add an answer to answers.json"), "{asked}");
-    std::fs::write(folder.join("answers.json"), json!({ format!("GET {url}"): { "body": "canned" } }).to_string()).unwrap();
+    std::fs::write(folder.join("answers.json"), json!({ format!("GET {url}"): { "body": "canned" } }).to_string())
+        .unwrap();
     let (code, said, err) = tested(&larder, &folder, &call).await;
     assert_eq!((code, &said[0]["requests"][0]["status"]), (0, &json!(200)), "{said}{err}");
     assert!(said[0]["detail"].as_str().unwrap().contains("canned"), "{said}");

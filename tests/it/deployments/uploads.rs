@@ -70,7 +70,10 @@ both!(uploads_that_are_no_function_components_are_refused_with_the_reason, async
         r#"(component (import "wasi:http/types@0.3.0" (instance)))"#,
         r#"(component (instance $h) (export "wasi:http/handler@0.3.2" (instance $h)))"#,
     ] {
-        contains(&refused(&guests::wat(newer)).await, &["made for WASI 0.3 (wasi:http/", "build it for 0.2", "larder-sdk"]);
+        contains(
+            &refused(&guests::wat(newer)).await,
+            &["made for WASI 0.3 (wasi:http/", "build it for 0.2", "larder-sdk"],
+        );
     }
     contains(&refused(&guests::wat("(component)")).await, &["it exports nothing", "wasi:http/incoming-handler"]);
 

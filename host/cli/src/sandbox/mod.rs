@@ -16,7 +16,8 @@ use http_body_util::{BodyExt, Full};
 use larder_model::cloudevents;
 use larder_model::time::{Clock, instant};
 use larder_runtime::{
-    Answer, Backends, Call, CompileError, Digest, Enrolment, Event, Lane, Limits, Program, Run, Runtime, Settings, Source,
+    Answer, Backends, Call, CompileError, Digest, Enrolment, Event, Lane, Limits, Program, Run, Runtime, Settings,
+    Source,
 };
 use serde_json::json;
 
@@ -77,7 +78,9 @@ pub async fn run(args: &SandboxArgs, folder: &Path, manifest: &Manifest, console
             Input::Event(event) => {
                 let title = format!("{} {}", event.kind, event.id);
                 if !manifest.takes(&event.kind) {
-                    console.note(&format!("{title}: [function].events does not name this type, so it would not come here"));
+                    console.note(&format!(
+                        "{title}: [function].events does not name this type, so it would not come here"
+                    ));
                 }
                 let topic = event.subject.clone();
                 (title, Call::Event { event, headers: HeaderMap::new() }, topic)

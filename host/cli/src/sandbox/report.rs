@@ -137,7 +137,11 @@ fn milliseconds(duration: std::time::Duration) -> f64 {
 
 fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    if text.len() <= SHOWN_MAX { text.trim_end().to_owned() } else { format!("{}…", &text[..text.floor_char_boundary(SHOWN_MAX)]) }
+    if text.len() <= SHOWN_MAX {
+        text.trim_end().to_owned()
+    } else {
+        format!("{}…", &text[..text.floor_char_boundary(SHOWN_MAX)])
+    }
 }
 
 pub fn print(reports: &[Report], console: &Console) -> Result<()> {

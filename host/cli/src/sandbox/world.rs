@@ -88,17 +88,21 @@ impl World {
                 Effect::IncrementState { key, by } => {
                     let stored = state.get(key).map_or(Some(0), |value| std::str::from_utf8(value).ok()?.parse().ok());
                     let sum = stored.and_then(|stored: i64| stored.checked_add(*by));
-                    let sum = sum.ok_or_else(|| format!("state {key:?} is no whole number that {by} can be added to"))?;
+                    let sum =
+                        sum.ok_or_else(|| format!("state {key:?} is no whole number that {by} can be added to"))?;
                     state.insert(key.clone(), sum.to_string().into());
                 }
                 Effect::Transaction { end_user, amount, .. } => {
                     let grant = self.grants.allow_transaction(*amount)?;
-                    let (end_user, currency) = (end_user.as_deref().or(enrolled).unwrap_or_default(), amount.currency());
+                    let (end_user, currency) =
+                        (end_user.as_deref().or(enrolled).unwrap_or_default(), amount.currency());
                     let sum = saved.entry((end_user.to_owned(), currency.to_string()));
                     let sum = sum.and_modify(|sum| *sum = sum.checked_add(*amount).unwrap_or(*sum)).or_insert(*amount);
                     if *sum > grant.sum() {
                         let most = grant.sum();
-                        return Err(format!("{end_user} would have saved {sum} {currency}, and the grant is for {most} in all"));
+                        return Err(format!(
+                            "{end_user} would have saved {sum} {currency}, and the grant is for {most} in all"
+                        ));
                     }
                 }
                 Effect::Emit(_) => {}
@@ -118,7 +122,9 @@ impl World {
         let scheme = match uri.scheme_str() {
             Some("https") => Scheme::Https,
             Some("http") => Scheme::Http,
-            other => return Err(Error::BadUri(format!("the scheme {} is neither https nor http", other.unwrap_or("")))),
+            other => {
+                return Err(Error::BadUri(format!("the scheme {} is neither https nor http", other.unwrap_or(""))));
+            }
         };
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         let to: Authority = authority.parse().map_err(|err| Error::BadUri(format!("{err}")))?;
@@ -136,7 +142,9 @@ impl World {
         let away = || Error::Unreachable(format!("{name} has no answer (null) in answers.json"));
         let Some(answer) = self.answers.get(name) else {
             let line = format!("{{ \"{name}\": {{ \"status\": 200, \"body\": {{}} }} }}");
-            return Err(Error::Unreachable(format!("nothing leaves the sandbox; add an answer to answers.json: {line}")));
+            return Err(Error::Unreachable(format!(
+                "nothing leaves the sandbox; add an answer to answers.json: {line}"
+            )));
         };
         let CannedAnswer { status, headers, body } = answer.as_ref().ok_or_else(away)?;
         let mut response = Response::builder().status(*status);
@@ -185,7 +193,10 @@ impl backends::Savings for World {
         Currency::current(code)
     }
 
-    async fn may_save_for(&self, end_user: &str) -> std::result::Result<std::result::Result<(), String>, backends::Error> {
+    async fn may_save_for(
+        &self,
+        end_user: &str,
+    ) -> std::result::Result<std::result::Result<(), String>, backends::Error> {
         let is_enrolled = self.end_users.iter().any(|known| known == end_user);
         let refusal = || format!("end user {end_user:?} has no active enrolment in this function (--end-user)");
         Ok(if is_enrolled { Ok(()) } else { Err(refusal()) })
@@ -240,7 +251,8 @@ mod tests {
 
     #[test]
     fn what_the_ledger_would_refuse_is_not_applied() {
-        let world = world("state = true\ntransactions.SEK = { max = \"10.00\", sum = \"15.00\", period = \"day\" }", "{}");
+        let world =
+            world("state = true\ntransactions.SEK = { max = \"10.00\", sum = \"15.00\", period = \"day\" }", "{}");
         let amount = Amount::parse("10.00", Currency::current("SEK").unwrap()).unwrap();
         let effects = [
             Effect::IncrementState { key: "n".into(), by: 2 },
