@@ -21,7 +21,7 @@ fn project(larder: &Larder, component: &[u8], manifest: &str, event: Option<Valu
 
 fn purchase(id: &str, amount: &str) -> Value {
     json!({ "specversion": "1.0", "id": id, "source": "/cards", "type": "card.purchase", "subject": "card-1",
-            "data": { "amount": amount, "currency": "SEK" } })
+            "data": { "amount": amount, "currency": "SEK", "merchant": "Corner shop" } })
 }
 
 async fn tested(larder: &Larder, folder: &Path, more: &[&str]) -> (i32, Value, String) {
