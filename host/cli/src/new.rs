@@ -63,7 +63,7 @@ enum Template {
 
 pub fn run(args: &Args, session: &Session) -> Result<()> {
     let folder = PathBuf::from(&args.name);
-    if args.template == Template::Http && args.lang == Lang::Python {
+    if args.template == Template::Http && ![Lang::Rust, Lang::Ts, Lang::Js].contains(&args.lang) {
         return Err(Failure::usage(
             "the template http is in Rust, TypeScript and JavaScript: choose one by --lang, or the template savehack",
         ));
