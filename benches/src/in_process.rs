@@ -14,14 +14,11 @@ use crate::guests::{self, Around, Hellos};
 use crate::measure::{Kind, Line, Row};
 use crate::{Plan, say};
 
-/// A process with this argument compiles one component for a [`Runtime`].
-pub const COMPILE: &str = "__compile";
-
 fn runtime(cache: &Path) -> anyhow::Result<Arc<Runtime>> {
     Runtime::new(Settings {
         cache_dir: cache.into(),
         seal_key: [7; 32],
-        compiler: vec![std::env::current_exe()?.into(), COMPILE.into()],
+        compiler: vec![std::env::current_exe()?.into(), larder_runtime::COMPILE.into()],
         compile_deadline: Duration::from_secs(60),
         compile_memory_bytes: 4 << 30,
         instances_max: 64,

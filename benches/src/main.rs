@@ -226,7 +226,7 @@ impl Turn {
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     match arguments.next() {
-        Some(argument) if argument == in_process::COMPILE => return larder_runtime::compiler_main(),
+        Some(argument) if argument == larder_runtime::COMPILE => return larder_runtime::compiler_main(),
         Some(argument) if argument == bare_server::ARGUMENT => {
             let folder = arguments.next().expect("a folder");
             return exit(bare_server::main(Path::new(&folder)));

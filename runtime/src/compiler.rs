@@ -22,6 +22,9 @@ use crate::inspect::{Found, inspect, may_have_effects};
 
 const WASM_PAGE_BYTES: u64 = 64 << 10;
 
+/// The argument by which this project's own programs call [`compiler_main`].
+pub const COMPILE: &str = "__compile";
+
 /// The child's side of [`crate::Runtime::compile`]: call it in `main` for the hidden argument, before anything else
 /// starts, and exit with what it gives.
 pub fn compiler_main() -> ExitCode {

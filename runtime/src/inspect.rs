@@ -143,6 +143,12 @@ pub fn inspect(wasm: &[u8]) -> Result<Found, String> {
     if let Some(unknown) = unnamed {
         return Err(toolchain::unknown_import(wasm, &unknown));
     }
+    if let Some(newer) = found.imports.iter().chain(&exported).find(|name| is_wasi_0_3(name)) {
+        return Err(format!(
+            "it is made for WASI 0.3 ({newer}), and Larder serves WASI 0.2; build it for 0.2: in Rust with larder-sdk, wstd or wasip2 \
+             instead of wasip3, in Python for a world of wasi:http@0.2, in JavaScript with `larder build`"
+        ));
+    }
     if let Some(unknown) = found.imports.iter().find(|import| !is_known(import)) {
         return Err(format!(
             "it imports {unknown}, which Larder does not have; it has WASI 0.2 with wasi:http, and \
@@ -273,6 +279,11 @@ fn is_known(import: &str) -> bool {
     };
     WASI.iter().any(|(known, interfaces)| *known == package && interfaces.contains(&interface))
         && is(import, name, "0.2")
+}
+
+/// Its components need an engine with asynchronous calls, which makes every call of the others dearer.
+fn is_wasi_0_3(name: &str) -> bool {
+    name.starts_with("wasi:") && name.split_once('@').is_some_and(|(_, version)| version.starts_with("0.3."))
 }
 
 /// `wasi:http/types@0.2.6` is `wasi:http/types` of 0.2.

@@ -115,7 +115,7 @@ pub use backends::{Backends, Enrolment};
 pub use batch::{Batch, Class};
 pub use call::{Answer, Call, RequestBody, Run, Sanitize};
 pub use compile::{Artifact, CompileError, WALL_FACTOR};
-pub use compiler::compiler_main;
+pub use compiler::{COMPILE, compiler_main};
 pub use fairness::Lane;
 pub use inspect::Found;
 pub use larder_model::{

@@ -355,7 +355,8 @@ async fn post(client: &Client, batch: &[Box<RawValue>]) -> Result<Answer<Accepte
     client.post_as(&["events"], media_type, body.into_bytes()).await
 }
 
-fn from_file(path: &str) -> Result<Vec<Box<RawValue>>> {
+/// The CloudEvents of a file, as they are written.
+pub fn from_file(path: &str) -> Result<Vec<Box<RawValue>>> {
     let mut events = Vec::new();
     for value in input::raws(&input::file(path)?, path)? {
         match serde_json::from_str::<Vec<Box<RawValue>>>(value.get()) {

@@ -1,18 +1,21 @@
 //! Builds and tests projects in TypeScript and JavaScript: `src/index.ts` is checked by tsc where that is installed, bundled by
-//! esbuild with the SDK, and made a component with QuickJS by componentize-qjs. All of them come from npm, as the project's
-//! `package-lock.json` pins them. The SDK and the world come with this binary.
+//! esbuild with the SDK, loaded once in node to see what it handles, and made a component with QuickJS by componentize-qjs. All of
+//! them come from npm, as the project's `package-lock.json` pins them. The SDK and the world come with this binary.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use include_dir::{Dir, include_dir};
+use larder_model::Grants;
+use serde::Deserialize;
 use tokio::process::Command;
 
 use crate::component;
 use crate::console::Console;
 use crate::failure::{Failure, Result};
 use crate::manifest::{Language, Manifest};
-use crate::world;
+use crate::web;
+use crate::world::{self, Import};
 
 static SDK: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../sdk/js/src");
 static SDK_PACKAGE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/js/package.json"));
@@ -39,7 +42,10 @@ pub async fn build(folder: &Path, manifest: &Manifest, language: Language, conso
     if language == Language::Ts && folder.join("tsconfig.json").is_file() && tool(folder, "tsc").is_file() {
         run(folder, "tsc", &["--noEmit"]).await?;
     }
-    let imports = world::imports(&manifest.grants);
+    let handles = check(folder, manifest, language).await?;
+    let imports = imports(&manifest.grants, &handles);
+    let exports = [(handles.event, world::HANDLER), (handles.request, web::INCOMING)];
+    let exports: Vec<&str> = exports.into_iter().filter_map(|(handled, export)| handled.then_some(export)).collect();
     let build = Path::new(BUILD_FOLDER);
     let wit = build.join("wit");
     // What a build before has left may name what is no longer asked for.
@@ -47,19 +53,72 @@ pub async fn build(folder: &Path, manifest: &Manifest, language: Language, conso
         Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
             return Err(Failure::failed(format!("cannot write {}: {err}", wit.display())));
         }
-        _ => world::write(&folder.join(&wit), &imports, &[world::HANDLER])?,
+        _ => world::write(&folder.join(&wit), &imports, &exports)?,
     }
-    let (entry, bundle) = (build.join("entry.js"), build.join("bundle.js"));
-    world::write_file(&folder.join(&entry), &entry_point(&imports, language))?;
-    let (entry, bundle, wit) = (text(&entry), text(&bundle), text(&wit));
-    let outfile = format!("--outfile={bundle}");
+    let (entry, bundled, made) = (build.join("entry.js"), build.join("bundle.js"), build.join("app.wasm"));
+    world::write_file(&folder.join(&entry), &entry_point(&imports, &handles, language))?;
+    bundle(folder, &entry, &bundled, &[]).await?;
+    let (bundled, wit) = (text(&bundled), text(&wit));
+    let options = ["--sync", "--wit", &wit, "--world", "app", "--js", &bundled, "--output", &text(&made)];
+    run(folder, "componentize-qjs", &options).await?;
+    let output = folder.join(component::of(manifest).expect("cargo builds no JavaScript"));
+    let failed = |err: std::io::Error| Failure::failed(format!("cannot write {}: {err}", output.display()));
+    let component = std::fs::read(folder.join(&made)).map_err(failed)?;
+    std::fs::write(&output, web::rename(&component)?).map_err(failed)
+}
+
+/// What the project's function handles.
+#[derive(Deserialize)]
+struct Handles {
+    event: bool,
+    request: bool,
+}
+
+/// Loads the function in node as building the component does, where mistakes can be told with their places.
+async fn check(folder: &Path, manifest: &Manifest, language: Language) -> Result<Handles> {
+    let build = Path::new(BUILD_FOLDER);
+    let (entry, bundled, report) = (build.join("check.js"), build.join("check.mjs"), build.join("handles.json"));
+    let source = source(language);
+    let code = format!("import \"@larder/sdk/building\";\nexport {{ default }} from \"../../{source}\";\n");
+    world::write_file(&folder.join(&entry), &code)?;
+    bundle(folder, &entry, &bundled, &["--sourcemap"]).await?;
+    let mut node = Command::new("node");
+    node.args(["--enable-source-maps", "--no-warnings"]).arg(Path::new(SDK_FOLDER).join("src/check.js"));
+    node.args([&bundled, &report]).arg(&source);
+    started(folder, node, &source).await?;
+    let handles = std::fs::read(folder.join(&report)).map_err(|err| Failure::failed(format!("{source}: {err}")))?;
+    let handles: Handles =
+        serde_json::from_slice(&handles).map_err(|err| Failure::failed(format!("{source}: {err}")))?;
+    if !handles.request && !manifest.function.routes.is_empty() {
+        let missing =
+            format!("{source} has no onRequest, so nothing answers there: add it to defineFunction, or remove this");
+        return Err(Failure::Usage(manifest.complaint("function.routes", missing)));
+    }
+    Ok(handles)
+}
+
+/// Interfaces of the guide's world. All of it is imported, called or not.
+fn imports(grants: &Grants, handles: &Handles) -> Vec<Import> {
+    let fetches = !grants.http.is_empty() || !grants.upstreams.is_empty();
+    let web = [
+        (fetches || handles.request, world::import("types", web::TYPES)),
+        (fetches, world::import("outgoing", web::OUTGOING)),
+    ];
+    let web = web.into_iter().filter_map(|(used, import)| used.then_some(import));
+    world::imports(grants).into_iter().chain(web).collect()
+}
+
+fn source(language: Language) -> String {
+    format!("src/index.{}", if language == Language::Ts { "ts" } else { "js" })
+}
+
+async fn bundle(folder: &Path, entry: &Path, output: &Path, more: &[&str]) -> Result<()> {
+    let (entry, outfile) = (text(entry), format!("--outfile={}", text(output)));
     let mut options = vec![entry.as_str(), "--bundle", "--format=esm", "--target=es2022", "--log-level=warning"];
     // The engine runs a module from beginning to end when the component is built.
     options.extend(["--supported:top-level-await=false", "--external:larder:*", "--external:wasi:*", &outfile]);
-    run(folder, "esbuild", &options).await?;
-    let output = component::of(manifest).expect("cargo builds no JavaScript");
-    let options = ["--sync", "--wit", &wit, "--world", "app", "--js", &bundle, "--output", &text(&output)];
-    run(folder, "componentize-qjs", &options).await
+    options.extend(more);
+    run(folder, "esbuild", &options).await
 }
 
 /// Runs the project's tests in node.
@@ -95,17 +154,26 @@ fn text(path: &Path) -> String {
 }
 
 /// What the component runs: binds what the world imports to the SDK, and exports the project's function.
-fn entry_point(imports: &[world::Import], language: Language) -> String {
-    let extension = if language == Language::Ts { "ts" } else { "js" };
-    let names: Vec<&str> = imports.iter().map(|import| import.name).collect();
+fn entry_point(imports: &[Import], handles: &Handles, language: Language) -> String {
     let lines: String =
         imports.iter().map(|import| format!("import * as {} from {:?};\n", import.name, import.interface)).collect();
+    let is_web = |import: &&Import| [web::TYPES, web::OUTGOING].contains(&import.interface);
+    let mut names: Vec<&str> = imports.iter().filter(|import| !is_web(import)).map(|import| import.name).collect();
+    if imports.iter().any(|import| import.interface == web::OUTGOING) {
+        names.push("http: client(types, outgoing)");
+    }
+    let mut exports = String::new();
+    if handles.event {
+        exports += "export const handler = definition;\n";
+    }
+    if handles.request {
+        exports += "export const incomingHandler = server(types, definition.serve);\n";
+    }
     format!(
-        "import \"@larder/sdk/globals\";\nimport {{ bind }} from \"@larder/sdk/host\";\n{lines}\
-         import definition from \"../../src/index.{extension}\";\n\n\
-         if (typeof definition?.handle !== \"function\") {{\n  \
-         throw new Error(\"src/index.{extension}: write `export default defineFunction({{ onEvent(event, run) {{ … }} }})`\");\n}}\n\
-         bind({{ {} }});\nexport const handler = definition;\n",
+        "import \"@larder/sdk/globals\";\nimport {{ bind }} from \"@larder/sdk/host\";\n\
+         import {{ client, server }} from \"@larder/sdk/wasi-http\";\n{lines}\
+         import definition from \"../../{}\";\n\nbind({{ {} }});\n{exports}",
+        source(language),
         names.join(", ")
     )
 }

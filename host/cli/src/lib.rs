@@ -36,10 +36,12 @@ mod operator;
 mod origin;
 mod python;
 mod rules;
+mod sandbox;
 mod test;
 mod transactions;
 mod upstreams;
 mod variables;
+mod web;
 mod world;
 mod zig;
 
@@ -64,7 +66,7 @@ pub enum Command {
     New(new::Args),
     /// Build the project's component
     Build(build::Args),
-    /// Run the project's own tests, without Larder
+    /// Run the project's own tests, or its component in the sandbox, without Larder
     Test(test::Args),
     /// Upload the component with the settings of larder.toml, and activate it
     Deploy(deploy::Args),

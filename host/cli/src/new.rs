@@ -13,6 +13,9 @@ static SAVEHACK: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/savehack");
 static HTTP: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/http");
 static TS: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/ts");
 static JS: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/js");
+/// What differs from those two.
+static TS_HTTP: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/ts-http");
+static JS_HTTP: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/js-http");
 static PYTHON: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/python");
 static C: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/c");
 static ZIG: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/zig");
@@ -27,7 +30,7 @@ static WIT: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../sdk/wit");
 #[command(after_help = "\
 Templates:
   savehack  reacts to events for each enrolled saver and creates savings
-  http      answers HTTP requests through the standard wasi:http (Rust and Python)
+  http      answers HTTP requests through the standard wasi:http (Rust, TypeScript, JavaScript, Python)
 
 The SDK of the language comes with the project.
 
@@ -63,9 +66,9 @@ enum Template {
 
 pub fn run(args: &Args, session: &Session) -> Result<()> {
     let folder = PathBuf::from(&args.name);
-    if args.template == Template::Http && matches!(args.lang, Lang::Ts | Lang::Js) {
+    if args.template == Template::Http && matches!(args.lang, Lang::C | Lang::Zig) {
         return Err(Failure::usage(
-            "the template http is in Rust and Python only: leave out --lang, or choose the template savehack",
+            "the template http is in Rust, TypeScript, JavaScript and Python: choose one by --lang, or the template savehack",
         ));
     }
     let files = create(&args.name, args.lang, args.template, &folder)?;
@@ -120,9 +123,17 @@ fn files(name: &str, lang: Lang, template: Template) -> Vec<(PathBuf, Vec<u8>)> 
         (Lang::C, _) => &C,
         (Lang::Zig, _) => &ZIG,
     };
-    let shared = (lang == Lang::Python).then(|| all(&PYTHON_ALL)).into_iter().flatten();
-    let mut files: Vec<_> =
-        all(dir).chain(shared).map(|(path, content)| (renamed(path), render(content, name).into_bytes())).collect();
+    let own = match (lang, template) {
+        (Lang::Ts, Template::Http) => Some(&TS_HTTP),
+        (Lang::Js, Template::Http) => Some(&JS_HTTP),
+        (Lang::Python, _) => Some(&PYTHON_ALL),
+        _ => None,
+    };
+    let common = all(dir).filter(|(path, _)| own.is_none_or(|own| own.get_file(path).is_none()));
+    let mut files: Vec<_> = common
+        .chain(own.into_iter().flat_map(all))
+        .map(|(path, content)| (renamed(path), render(content, name).into_bytes()))
+        .collect();
     let wit =
         |folder: &Path| all(&WIT).map(|(path, text)| (folder.join(path), text.as_bytes().to_vec())).collect::<Vec<_>>();
     match lang {
@@ -176,6 +187,8 @@ mod tests {
             (Lang::Js, Template::Savehack, "src/index.js", ".larder/sdk/js/package.json"),
             (Lang::C, Template::Savehack, "src/app.c", ".larder/sdk/c/larder.h"),
             (Lang::Zig, Template::Savehack, "src/app.zig", ".larder/sdk/c/guide.c"),
+            (Lang::Ts, Template::Http, "src/index.ts", "package-lock.json"),
+            (Lang::Js, Template::Http, "src/index.js", "package-lock.json"),
             (Lang::Python, Template::Savehack, "src/app.py", ".larder/sdk/python/src/larder_sdk/py.typed"),
             (Lang::Python, Template::Http, "src/app.py", ".larder/sdk/python/src/larder_sdk/__init__.py"),
         ] {
@@ -203,9 +216,12 @@ mod tests {
                     assert!(!pins.contains("://"), "a registry is nobody's but the installation's: {pins}");
                 }
             }
-            for (path, content) in files("my-hack", lang, template) {
+            let files = files("my-hack", lang, template);
+            let paths: std::collections::HashSet<_> = files.iter().map(|(path, _)| path).collect();
+            assert_eq!(paths.len(), files.len());
+            for (path, content) in &files {
                 assert!(path.extension().is_none_or(|extension| extension != "tmpl"), "{}", path.display());
-                assert!(path.starts_with(".larder") || !String::from_utf8(content).unwrap().contains("{{name"));
+                assert!(path.starts_with(".larder") || !std::str::from_utf8(content).unwrap().contains("{{name"));
             }
         }
     }

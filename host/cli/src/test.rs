@@ -1,4 +1,4 @@
-//! `larder test`: the project's own tests, without Larder.
+//! `larder test`: the project's own tests without Larder, or its component in Larder's sandbox.
 
 use std::process::Stdio;
 
@@ -7,7 +7,7 @@ use tokio::process::Command;
 use crate::build::Project;
 use crate::failure::{Failure, Result};
 use crate::manifest::Language;
-use crate::{Session, component, javascript, python, zig};
+use crate::{Session, component, javascript, python, sandbox, zig};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -15,16 +15,28 @@ Runs `cargo test` for Rust, and test/*.test.ts or test/*.test.js in node for Typ
 tests/test_*.py for Python (by pytest where that is installed, else by unittest), and test/*.c or test/app_test.zig on this
 machine for C and Zig.
 
+With --sandbox the component that `larder build` made runs in the real sandbox, under the limits and grants of larder.toml. It \
+is shown what each event would save, emit, store and ask outside; nothing of it is applied and nothing leaves this machine. State goes \
+on from one event to the next. Exit code 1 if a run does not end well.
+
 Examples:
   larder test
-  larder test --dir round-up")]
+  larder test --dir round-up
+  larder build && larder test --sandbox
+  larder test --sandbox --event purchases.json --end-user anna --settings '{\"percent\":\"5\"}'
+  larder test --sandbox --request 'GET /hello?name=Anna' --json")]
 pub struct Args {
     #[command(flatten)]
     project: Project,
+    #[command(flatten)]
+    sandbox: sandbox::SandboxArgs,
 }
 
 pub async fn run(args: &Args, session: &Session) -> Result<()> {
     let (folder, manifest) = args.project.open()?;
+    if args.sandbox.sandbox {
+        return sandbox::run(&args.sandbox, &folder, &manifest, &session.console).await;
+    }
     match manifest.build.language {
         Language::C | Language::Zig => zig::test(&folder, &manifest).await,
         Language::Ts | Language::Js => javascript::test(&folder, &session.console).await,

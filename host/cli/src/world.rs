@@ -21,7 +21,7 @@ pub struct Import {
     pub interface: &'static str,
 }
 
-const fn import(name: &'static str, interface: &'static str) -> Import {
+pub const fn import(name: &'static str, interface: &'static str) -> Import {
     Import { name, interface }
 }
 
@@ -83,7 +83,7 @@ mod tests {
     fn a_world_imports_what_is_asked_for() {
         let folder = tempfile::tempdir().unwrap();
         let grants = Grants { state: true, ..Grants::default() };
-        write(folder.path(), &imports(&grants), &[HANDLER]).unwrap();
+        write(folder.path(), &imports(&grants), &[HANDLER, crate::web::INCOMING]).unwrap();
         let mut resolve = wit_parser::Resolve::default();
         let (package, _) = resolve.push_dir(folder.path()).unwrap();
         let world = &resolve.worlds[resolve.select_world(&[package], Some("app")).unwrap()];

@@ -89,7 +89,7 @@ const EVENT_INTERVAL: u32 = 8;
 
 fn main() -> ExitCode {
     // Before anything else: the compiler child must be small, and its memory is limited from here on.
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == roles::COMPILE) {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == larder_runtime::COMPILE) {
         return larder_runtime::compiler_main();
     }
     let arguments = Arguments::parse();

@@ -5,10 +5,11 @@ const NEEDS = {
   savings: 'transactions.SEK = { max = "500.00", sum = "1000.00", period = "day" }',
   state: "state = true",
   events: 'events = ["my-function.*"]',
+  http: 'http = [{ hosts = ["api.example.com"] }], or upstreams = ["NAME"]',
   signing: 'upstreams = ["NAME"]',
 };
 
-let bound = {};
+let bound = null;
 
 /** Binds the interfaces by their names. */
 export function bind(interfaces) {
@@ -17,13 +18,16 @@ export function bind(interfaces) {
 
 /** An interface, or an error that says which grant is missing. */
 export function host(name) {
+  if (bound === null) {
+    throw new Error(`${name} works in a run, and this runs when the component is built: move it into onEvent or onRequest`);
+  }
   if (bound[name] !== undefined) return bound[name];
   throw new Error(`${name} is not granted; add to larder.toml, below [grants]: ${NEEDS[name] ?? name}`);
 }
 
 /** An interface, or undefined where the component does not import it. */
 export function optional(name) {
-  return bound[name];
+  return bound?.[name];
 }
 
 /** Calls the host. What it refuses becomes an Error with the host's text. */

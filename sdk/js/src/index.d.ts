@@ -77,17 +77,100 @@ export interface Run<Settings = Record<string, unknown>> {
   retry(why: string): never;
   /** The HMAC-SHA256 of the data under the upstream's signing key, which stays with the host. */
   sign(upstream: string, data: string | Uint8Array): Uint8Array;
+  /**
+   * Sends a request to an outside service that is granted and gives the answer, read whole. It is sent at once, even if the run
+   * fails later. Without an answer the run ends: it is retried, or refused for good where asking again would not help.
+   */
+  fetch(url: string | URLLike, init?: RequestInit): Response;
   log(...values: unknown[]): void;
 }
 
-export interface Definition<Data, Settings> {
+/** A URL, of whatever library. */
+export interface URLLike {
+  readonly href: string;
+}
+
+export type HeadersInit = Record<string, string> | Iterable<readonly [string, string]>;
+
+export interface RequestInit {
+  /** GET if nothing is said. */
+  method?: string;
+  headers?: HeadersInit;
+  body?: string | Uint8Array;
+  /** A value to be sent as JSON, instead of `body`. */
+  json?: unknown;
+  /** Bytes of the answer that are read, 1 MiB if nothing is said; a longer one is refused. */
+  bytesMax?: number;
+}
+
+/** Headers by their names, in any case. */
+export class Headers implements Iterable<[string, string]> {
+  constructor(init?: HeadersInit);
+  append(name: string, value: string): void;
+  delete(name: string): void;
+  get(name: string): string | null;
+  has(name: string): boolean;
+  set(name: string, value: string): void;
+  [Symbol.iterator](): IterableIterator<[string, string]>;
+}
+
+interface Message {
+  readonly headers: Headers;
+  bytes(): Uint8Array;
+  text(): string;
+  json<Value = any>(): Value;
+}
+
+/** An answer. Unlike the web's own it is read without waiting. */
+export class Response implements Message {
+  constructor(body?: string | Uint8Array | null, init?: { status?: number; headers?: HeadersInit });
+  static json(value: unknown, init?: { status?: number; headers?: HeadersInit }): Response;
+  readonly status: number;
+  /** The status is 2xx. */
+  readonly ok: boolean;
+  readonly headers: Headers;
+  bytes(): Uint8Array;
+  text(): string;
+  json<Value = any>(): Value;
+  /** This answer if its status is 2xx. Otherwise the run ends: it is retried after 408, 425, 429 and 5xx, else refused for good. */
+  orThrow(): this;
+}
+
+/** A request that the function answers. */
+export interface Request extends Message {
+  readonly method: string;
+  readonly path: string;
+  /** The query, as URLSearchParams. */
+  readonly query: Query;
+}
+
+export interface Query extends Iterable<[string, string]> {
+  get(name: string): string | null;
+  getAll(name: string): string[];
+  has(name: string): boolean;
+}
+
+/** The same as `run.fetch`. */
+export function fetch(url: string | URLLike, init?: RequestInit): Response;
+
+interface OnEvent<Data, Settings> {
   /** Reacts to one event, for one enrolment if the function is `per = "enrolment"`. What it returns answers a synchronous run. */
   onEvent(event: Event<Data>, run: Run<Settings>): unknown;
 }
 
+interface OnRequest<Settings> {
+  /** Answers a request: a Response, or text, or a value to be sent as JSON; nothing is 204. */
+  onRequest(request: Request, run: Run<Settings>): unknown;
+}
+
+export type Definition<Data, Settings> =
+  | (OnEvent<Data, Settings> & Partial<OnRequest<Settings>>)
+  | (Partial<OnEvent<Data, Settings>> & OnRequest<Settings>);
+
 /** What a component exports. */
 export interface LarderFunction {
-  handle(event: object): Uint8Array | undefined;
+  handle?(event: object): Uint8Array | undefined;
+  serve?(request: object): object;
 }
 
 /** `export default defineFunction<Purchase>({ onEvent(event, run) { … } })`. */

@@ -1,8 +1,11 @@
 // Larder functions in JavaScript and TypeScript: `export default defineFunction({ onEvent(event, run) { … } })`.
 
 import "./globals.js";
-import { Run, Stop } from "./run.js";
+import { Request, answerOf, answerOfStop } from "./http.js";
+import { Run } from "./run.js";
+import { Stop } from "./stop.js";
 
+export { Headers, Response, fetch } from "./http.js";
 export { Money } from "./money.js";
 
 const decoder = new TextDecoder();
@@ -22,30 +25,64 @@ function opened(event) {
   return { id, source, type, subject: subject ?? null, time: new Date(time), dataContentType, data, bytes };
 }
 
+/** A function does not wait. */
+function notLater(answer, handler) {
+  if (typeof answer?.then === "function") throw new TypeError(late(handler));
+  return answer;
+}
+
+const late = (handler) =>
+  `${handler} is async; a function runs from beginning to end without waiting: remove async and await`;
+
 /** What the answer of `onEvent` becomes: text as it is, everything else JSON, nothing stays nothing. */
 function answered(answer) {
   if (answer === undefined || answer === null) return undefined;
   if (answer instanceof Uint8Array) return answer;
-  if (typeof answer.then === "function") {
-    throw new TypeError("onEvent is async; a function runs from beginning to end without waiting: remove async and await");
-  }
   return new TextEncoder().encode(typeof answer === "string" ? answer : JSON.stringify(answer));
+}
+
+/** Errors other than those of the contract are faults of the program. */
+function fault(error) {
+  console.error(error);
+  throw error;
 }
 
 /** Defines what the component exports. */
 export function defineFunction(definition) {
-  const { onEvent } = definition ?? {};
-  if (typeof onEvent !== "function") throw new TypeError("defineFunction needs { onEvent(event, run) { … } }");
-  return {
-    handle(event) {
+  const { onEvent, onRequest } = definition ?? {};
+  if (onEvent === undefined && onRequest === undefined) {
+    throw new TypeError("defineFunction needs { onEvent(event, run) { … } } or { onRequest(request, run) { … } }");
+  }
+  const defined = {};
+  for (const [name, handler] of Object.entries({ onEvent, onRequest })) {
+    if (handler === undefined) continue;
+    if (typeof handler !== "function") throw new TypeError(`${name} is ${typeof handler}, and must be a function`);
+    if (handler.constructor.name === "AsyncFunction") throw new TypeError(late(name));
+  }
+  if (onEvent !== undefined) {
+    defined.handle = (event) => {
       try {
-        return answered(onEvent(opened(event), new Run()));
+        return answered(notLater(onEvent(opened(event), new Run()), "onEvent"));
       } catch (error) {
-        // The contract's own errors are plain values; everything else is a fault of the program.
+        // The contract's own errors are plain values.
         if (error instanceof Stop) throw { tag: error.tag, val: error.message };
-        console.error(error);
-        throw error;
+        return fault(error);
       }
-    },
-  };
+    };
+  }
+  if (onRequest !== undefined) {
+    defined.serve = (incoming) => {
+      const request = new Request(incoming);
+      let answer;
+      try {
+        answer = answerOf(notLater(onRequest(request, new Run()), "onRequest"));
+      } catch (error) {
+        if (!(error instanceof Stop)) return fault(error);
+        console.error(error.message);
+        answer = answerOfStop(error, request.headers.has("ce-id"));
+      }
+      return { status: answer.status, headers: [...answer.headers], body: answer.bytes() };
+    };
+  }
+  return defined;
 }

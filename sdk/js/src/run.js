@@ -1,18 +1,12 @@
 // What a run may do. Nothing of it is applied unless the run ends well.
 
 import { call, host, optional } from "./host.js";
+import { fetch } from "./http.js";
 import { Money } from "./money.js";
+import { Stop } from "./stop.js";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
-
-/** Ends the run as the function wants. */
-export class Stop extends Error {
-  constructor(tag, why) {
-    super(why);
-    this.tag = tag;
-  }
-}
 
 const toBytes = (value) => (value instanceof Uint8Array ? value : encoder.encode(JSON.stringify(value)));
 
@@ -103,6 +97,11 @@ export class Run {
   /** The HMAC-SHA256 of the data under the upstream's signing key, which stays with the host. */
   sign(upstream, data) {
     return call("signing", "sign", upstream, typeof data === "string" ? encoder.encode(data) : data);
+  }
+
+  /** Sends a request to an outside service and gives the answer, read whole. It is sent at once, even if the run fails later. */
+  fetch(url, init) {
+    return fetch(url, init);
   }
 
   /** Writes a line to the execution's logs. */

@@ -2,6 +2,11 @@
 
 import { bind } from "./host.js";
 import "./globals.js";
+import { Headers, Response, fetch } from "./http.js";
+import { Stop } from "./stop.js";
+
+// node's own answer by promises, which a function cannot wait for.
+Object.assign(globalThis, { fetch, Headers, Response });
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -18,6 +23,7 @@ export class TestRun {
   #env = {};
   #state = new Map();
   #keys = new Map();
+  #answers = new Map();
   #runs = 0;
 
   /** The run is for this end user. */
@@ -43,28 +49,66 @@ export class TestRun {
     return this;
   }
 
+  /** The answer to a request such as `GET http://ledger.upstream/rates`: JSON, or text as it is. Others are refused. */
+  answers(request, status, body = "", headers = {}) {
+    const isText = typeof body === "string" || body instanceof Uint8Array;
+    const type = isText ? {} : { "content-type": "application/json" };
+    const bytes = body instanceof Uint8Array ? body : encoder.encode(isText ? body : JSON.stringify(body));
+    this.#answers.set(request, { status, headers: Object.entries({ ...type, ...headers }), body: bytes });
+    return this;
+  }
+
+  /** There is no answer to this request, as when the service is away. */
+  unanswered(request) {
+    this.#answers.set(request, null);
+    return this;
+  }
+
   /** One run. State that it wrote is there in the next one, unless the run failed. */
   handle(definition, event) {
-    const run = ++this.#runs;
-    const ended = { transactions: [], events: [], logs: [], answer: null, rejected: null, retry: null, error: null };
-    const state = new Map(this.#state);
-    bind(this.#host(ended, state, run));
     const data = event.data === undefined ? new Uint8Array() : encoder.encode(JSON.stringify(event.data));
     const envelope = {
-      id: `test-${run}`, source: "/test", subject: undefined, time: "2026-01-02T03:04:05Z",
+      id: `test-${this.#runs + 1}`, source: "/test", subject: undefined, time: "2026-01-02T03:04:05Z",
       dataContentType: event.data === undefined ? "" : "application/json", ...event, data,
     };
-    try {
+    return this.#run((ended) => {
       const answer = definition.handle(envelope);
       ended.answer = answer === undefined ? null : decoder.decode(answer);
-      this.#state = state;
+      return true;
+    });
+  }
+
+  /** One request: `serve(fn, "GET /path?query", { headers, body })`. The answer is in `response`. */
+  serve(definition, request, { headers = {}, body = "" } = {}) {
+    const [method, target] = request.split(" ");
+    const bytes = typeof body === "string" ? encoder.encode(body) : body instanceof Uint8Array ? body : encoder.encode(JSON.stringify(body));
+    return this.#run((ended) => {
+      const answer = definition.serve({ method, target, headers: Object.entries(headers), read: () => bytes });
+      ended.response = new Response(answer.body, { status: answer.status, headers: answer.headers });
+      ended.answer = decoder.decode(answer.body);
+      return answer.status < 500;
+    });
+  }
+
+  /** Applies what the run did if `work` gives true. */
+  #run(work) {
+    const run = ++this.#runs;
+    const ended = {
+      transactions: [], events: [], requests: [], logs: [], answer: null, response: null, rejected: null, retry: null, error: null,
+    };
+    const state = new Map(this.#state);
+    bind(this.#host(ended, state, run));
+    let applied = false;
+    try {
+      applied = work(ended);
+      if (applied) this.#state = state;
     } catch (error) {
-      // Nothing of a run that fails is applied.
-      Object.assign(ended, { transactions: [], events: [] });
       if (error?.tag === "reject") ended.rejected = error.val;
       else if (error?.tag === "retry") ended.retry = error.val;
       else ended.error = error;
     }
+    // Nothing of a run that fails is applied; requests are sent all the same.
+    if (!applied) Object.assign(ended, { transactions: [], events: [] });
     ended.saved = ended.transactions.map(({ amount, currency }) => `${amount} ${currency}`);
     ended.state = Object.fromEntries([...this.#state].map(([key, value]) => [key, JSON.parse(decoder.decode(value))]));
     return ended;
@@ -98,6 +142,16 @@ export class TestRun {
           const content = data.length > 0 ? JSON.parse(decoder.decode(data)) : null;
           ended.events.push({ type, subject: subject ?? null, data: content, attributes: extra });
           return `test-${run}-event-${ended.events.length}`;
+        },
+      },
+      http: {
+        send: ({ of, headers, body, bytesMax }) => {
+          const answer = this.#answers.get(of);
+          if (answer === undefined) throw new Stop("reject", `${of} was refused: it is not granted; TestRun.answers gives it an answer`);
+          ended.requests.push({ request: of, headers: Object.fromEntries(headers), body: decoder.decode(body) });
+          if (answer === null) throw new Stop("retry", `${of} failed: there is no answer`);
+          if (answer.body.length > bytesMax) throw new Stop("reject", `${of}: the answer has more than ${bytesMax} bytes`);
+          return answer;
         },
       },
       enrolment: { current: () => this.#enrolment ?? undefined },

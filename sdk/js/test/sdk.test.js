@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Money, defineFunction } from "@larder/sdk";
+import { Money, Response, defineFunction, fetch } from "@larder/sdk";
 import { TestRun } from "@larder/sdk/testing";
 
 const sek = (amount) => Money.of(amount, "SEK");
@@ -68,12 +68,77 @@ test("a run is applied as a whole or not at all", () => {
 
 test("mistakes are named", () => {
   assert.throws(() => defineFunction({}), /onEvent/);
-  const late = defineFunction({ async onEvent() {} });
-  assert.match(String(new TestRun().handle(late, { type: "a" }).error), /async/);
+  assert.throws(() => defineFunction({ async onEvent() {} }), /onEvent is async/);
+  assert.throws(() => defineFunction({ onRequest: 1 }), /onRequest is number/);
+  const late = defineFunction({ onEvent: () => Promise.resolve() });
+  assert.match(String(new TestRun().handle(late, { type: "a" }).error), /onEvent is async/);
   const plain = defineFunction({ onEvent: (_, run) => run.save("12.50") });
   assert.match(String(new TestRun().handle(plain, { type: "a" }).error), /Money.of/);
   const lost = defineFunction({ onEvent: (_, run) => run.state.set("a", undefined) });
   assert.match(String(new TestRun().handle(lost, { type: "a" }).error), /delete removes/);
   const half = defineFunction({ onEvent: (_, run) => run.state.increment("a", 0.5) });
   assert.match(String(new TestRun().handle(half, { type: "a" }).error), /whole number/);
+});
+
+const asking = defineFunction({
+  onEvent(event, run) {
+    if (event.data.post) return run.fetch("https://a.example/b", { method: "post", json: { c: 1 }, headers: { "X-D": "e" } }).status;
+    run.state.set("asked", true);
+    return fetch(`http://ledger.upstream/rates#top`).orThrow().json().rate;
+  },
+});
+
+test("outside services answer, and what they do not answer ends the run", () => {
+  const ask = (prepare, data = {}) => prepare(new TestRun()).handle(asking, { type: "a", data });
+  const rates = "GET http://ledger.upstream/rates";
+  assert.equal(ask((run) => run.answers(rates, 200, { rate: "1.5" })).answer, "1.5");
+  for (const status of [408, 425, 429, 500, 503]) {
+    const ended = ask((run) => run.answers(rates, status));
+    assert.deepEqual([ended.retry, ended.state], [`${rates} was answered ${status}`, {}]);
+    assert.equal(ended.requests.length, 1);
+  }
+  for (const status of [301, 400, 404]) assert.equal(ask((run) => run.answers(rates, status)).rejected, `${rates} was answered ${status}`);
+  assert.match(ask((run) => run.unanswered(rates)).retry, /there is no answer/);
+  assert.match(ask((run) => run).rejected, /it is not granted/);
+  assert.match(ask((run) => run.answers(rates, 200, "no")).rejected, /is not JSON/);
+  assert.match(ask((run) => run.answers(rates, 200, "x".repeat((1 << 20) + 1))).rejected, /more than 1048576 bytes/);
+  const posted = ask((run) => run.answers("POST https://a.example/b", 201), { post: true });
+  assert.deepEqual([posted.answer, posted.requests], [
+    "201",
+    [{ request: "POST https://a.example/b", headers: { "x-d": "e", "content-type": "application/json" }, body: '{"c":1}' }],
+  ]);
+  for (const [url, init, why] of [
+    ["ftp://a", {}, /no http or https/], ["/a", {}, /no http or https/], ["http://u:p@a/", {}, /no http or https/],
+    ["http://a/", { body: "b" }, /GET has no body/], ["http://a/", { method: "POST", body: {} }, /text or a Uint8Array/],
+    ["http://a/", { method: "POST", body: "b", json: 1 }, /not both/],
+  ]) {
+    assert.throws(() => fetch(url, init), why);
+  }
+});
+
+test("requests are answered", () => {
+  const hello = defineFunction({
+    onRequest(request, run) {
+      if (request.method === "POST") run.state.set("saved", request.json());
+      if (request.path === "/later") run.retry("later");
+      if (request.path === "/never") run.reject("never");
+      if (request.path === "/wrong") throw new RangeError("wrong");
+      if (request.path === "/none") return undefined;
+      if (request.path === "/json") return { name: request.query.get("name"), agent: request.headers.get("User-Agent") };
+      return new Response("hello", { status: 201, headers: { "x-a": "b" } });
+    },
+  });
+  const serve = (request, init) => new TestRun().serve(hello, request, init);
+  const ended = serve("POST /", { body: { a: 1 } });
+  assert.deepEqual([ended.response.status, ended.answer, ended.state], [201, "hello", { saved: { a: 1 } }]);
+  assert.deepEqual([...ended.response.headers], [["x-a", "b"], ["content-type", "text/plain; charset=utf-8"]]);
+  const json = serve("GET /json?name=Anna+B", { headers: { "user-agent": "curl" } });
+  assert.deepEqual(json.response.json(), { name: "Anna B", agent: "curl" });
+  assert.equal(serve("GET /none").response.status, 204);
+  assert.deepEqual([serve("POST /later", { body: "1" }).response.status, serve("POST /later", { body: "1" }).state], [503, {}]);
+  assert.deepEqual([serve("GET /never").response.status, serve("GET /never").answer], [500, ""]);
+  const event = serve("GET /never", { headers: { "ce-id": "1" } });
+  assert.deepEqual([event.response.status, event.answer], [422, "never"]);
+  assert.match(String(serve("GET /wrong").error), /RangeError/);
+  assert.throws(() => new Response("", { status: 99 }), /no status/);
 });

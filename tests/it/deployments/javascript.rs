@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use larder_tests::outside::Outside;
 use larder_tests::{Larder, Options, within, workspace};
+use reqwest::Method;
 use serde_json::json;
 
 use super::python;
@@ -87,68 +89,6 @@ async fn example_comes_to_the_same() {
     cli(&larder, &example, &["build"]).await;
 }
 
-/// A mistake in `src/index.ts`, and what `larder build` says of it.
-struct Mistake {
-    code: &'static str,
-    says: &'static [&'static str],
-}
-
-const fn mistake(code: &'static str, says: &'static [&'static str]) -> Mistake {
-    Mistake { code, says }
-}
-
-const MISTAKES: [Mistake; 9] = [
-    mistake(
-        "import { Money, defineFunction } from \"@larder/sdk\";\nexport default defineFunction({ onEvent: (_, run) => run.save(Money.of(12.5, \"SEK\")) });",
-        &["src/index.ts(2,", "'number' is not assignable to parameter of type 'string'"],
-    ),
-    mistake(
-        "import { defineFunction } from \"@larder/sdk\";\nexport default defineFunction({ onEvent: (_, run) => run.save(\"12.50\") });",
-        &["src/index.ts(2,", "Money"],
-    ),
-    mistake(
-        "import { readFileSync } from \"fs\";\nimport { defineFunction } from \"@larder/sdk\";\nexport default defineFunction({ onEvent: () => readFileSync(\"x\") });",
-        &["src/index.ts(1,", "'fs'"],
-    ),
-    mistake(
-        "import { defineFunction } from \"@larder/sdk\";\nawait Promise.resolve(1);\nexport default defineFunction({ onEvent() {} });",
-        &["src/index.ts:2:", "op-level await"],
-    ),
-    mistake(
-        "export default {};",
-        &["src/index.ts: write `export default defineFunction({ onEvent(event, run) { … } })`"],
-    ),
-    mistake("export const x = 1;", &["index.ts", "default"]),
-    mistake("export default defineFunction({ onEvent( });", &["src/index.ts(1,"]),
-    mistake(
-        "import { defineFunction } from \"@larder/sdk\";\nexport default defineFunction({ onEvent: (event, run) => run.sav(event) });",
-        &["src/index.ts(2,", "'sav' does not exist"],
-    ),
-    mistake(
-        "import { defineFunction } from \"larder\";\nexport default defineFunction({ onEvent() {} });",
-        &["src/index.ts(1,", "'larder'"],
-    ),
-];
-
-#[tokio::test(flavor = "multi_thread")]
-async fn mistakes_are_answered_with_their_place() {
-    if !has_node() {
-        return;
-    }
-    let larder = Larder::start_with(Options::default()).await;
-    let project = new(&larder, "ts").await;
-    let mut wrong = Vec::new();
-    for Mistake { code, says } in MISTAKES {
-        std::fs::write(project.join("src/index.ts"), code).unwrap();
-        let (status, out, err) = larder.cli(&project, &["build"]).await;
-        let said = format!("{out}{err}");
-        if status == 0 || !says.iter().all(|part| said.contains(part)) {
-            wrong.push(format!("{code}\n→ {status}: {said}"));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
-}
-
 /// What is not granted is missing in the world, and the error says which line to add.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_granted_is_named_with_its_line() {
@@ -166,6 +106,79 @@ async fn what_is_not_granted_is_named_with_its_line() {
     let execution = larder.api().execute("js-hack", json!({ "body": "{}", "enrolmentId": anna })).await;
     let errors = execution["errors"].as_str().expect("errors");
     assert!(errors.contains("events is not granted; add to larder.toml, below [grants]: events = ["), "{errors}");
+}
+
+/// An HTTP function of the template, and one that calls what it is granted.
+#[tokio::test(flavor = "multi_thread")]
+async fn http_functions_answer_and_call_outside_services() {
+    if !has_node() {
+        return;
+    }
+    let larder = Larder::start_with(Options::default().set("LARDER_BUILD__DEADLINE", "5m")).await;
+    cli(&larder, larder.scratch(), &["new", "hello", "--lang", "ts", "--template", "http"]).await;
+    let project = larder.scratch().join("hello");
+    let said = cli(&larder, &project, &["test"]).await;
+    assert!(said.contains("pass 2"), "{said}");
+    cli(&larder, &project, &["build"]).await;
+    let said = cli(&larder, &project, &["deploy"]).await;
+    assert!(!said.contains("outgoing-handler"), "it asks for what it does not use: {said}");
+    let answer = larder.web("demo", Method::GET, "/hello?name=Anna").send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (200, "Hello, Anna!\n"));
+    assert_eq!(larder.web("demo", Method::GET, "/hello/x").send().await.unwrap().status(), 404);
+    cli(&larder, &project, &["events", "send", "event.json"]).await;
+    within(Duration::from_secs(20), "the event's run", async || {
+        let executions = larder.api().executions("hello").await;
+        executions.iter().any(|run| run["logs"] == "an event with 18 bytes of data\n").then_some(())
+    })
+    .await;
+
+    let outside = Outside::start().await;
+    let code = "import { defineFunction } from \"@larder/sdk\";
+        export default defineFunction({
+          onRequest(request, run) {
+            if (request.path.endsWith(\"/random\")) return String(Math.random());
+            if (request.path.endsWith(\"/asked\")) return String(run.state.get(\"asked\"));
+            run.state.increment(\"asked\");
+            const url = request.query.get(\"url\") ?? \"\";
+            const body = request.method === \"POST\" ? request.bytes() : undefined;
+            const answer = run.fetch(url, { method: request.method, body, headers: { \"X-Own\": \"a\" } });
+            if (request.query.has(\"throw\")) answer.orThrow();
+            return { status: answer.status, text: answer.text(), size: answer.headers.get(\"Content-Length\") };
+          },
+        });";
+    std::fs::write(project.join("src/index.ts"), code).unwrap();
+    let manifest = std::fs::read_to_string(project.join("larder.toml")).unwrap();
+    let granted = format!(
+        "[grants]\nstate = true\n[[grants.http]]\nscheme = \"http\"\nhosts = [\"{}\"]\nmethods = [\"GET\", \"POST\"]\n\
+         network = \"127.0.0.0/8\"\nbytes = 4194304\n",
+        outside.address
+    );
+    std::fs::write(project.join("larder.toml"), format!("{manifest}\n{granted}")).unwrap();
+    cli(&larder, &project, &["build"]).await;
+    cli(&larder, &project, &["deploy"]).await;
+    let ask = async |method: Method, path: &str, more: &str, body: Vec<u8>| {
+        let target = format!("/hello?url=http://{}{path}{more}", outside.address);
+        let answer = larder.web("demo", method, &target).body(body).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let answered = ask(Method::GET, "/x", "", vec![]).await;
+    assert_eq!(answered, (200, "{\"status\":200,\"text\":\"hello\",\"size\":\"5\"}".into()));
+    let sent = vec![b'x'; 300_000];
+    assert_eq!(ask(Method::POST, "/x", "", sent.clone()).await.0, 200);
+    let asked = outside.asked();
+    assert_eq!((asked[0].header("x-own").as_str(), asked[1].body == sent), ("a", true));
+    // What the service answers, and what it does not.
+    assert_eq!(ask(Method::GET, "/missing", "", vec![]).await.0, 200);
+    assert_eq!(ask(Method::GET, "/missing", "&throw", vec![]).await.0, 500);
+    assert_eq!(ask(Method::GET, "/short", "", vec![]).await.0, 503);
+    // More than 1 MiB is not read.
+    assert_eq!(ask(Method::GET, "/big?bytes=2000000", "", vec![]).await.0, 500);
+    // Not granted.
+    assert_eq!(ask(Method::DELETE, "/x", "", vec![]).await.0, 500);
+    let asked = larder.web("demo", Method::GET, "/hello/asked").send().await.unwrap().text().await.unwrap();
+    assert_eq!(asked, "3", "what a run did that failed was applied");
+    let random = async || larder.web("demo", Method::GET, "/hello/random").send().await.unwrap().text().await.unwrap();
+    assert_ne!(random().await, random().await);
 }
 
 /// The SDK's own tests.

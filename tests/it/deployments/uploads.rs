@@ -65,6 +65,16 @@ both!(uploads_that_are_no_function_components_are_refused_with_the_reason, async
         let wasm = guests::wat(&format!(r#"(component (import "{unknown}" (instance)))"#));
         contains(&refused(&wasm).await, &[unknown, "which Larder does not have"]);
     }
+    // Both ways in which components for the next version show.
+    for newer in [
+        r#"(component (import "wasi:http/types@0.3.0" (instance)))"#,
+        r#"(component (instance $h) (export "wasi:http/handler@0.3.2" (instance $h)))"#,
+    ] {
+        contains(
+            &refused(&guests::wat(newer)).await,
+            &["made for WASI 0.3 (wasi:http/", "build it for 0.2", "larder-sdk"],
+        );
+    }
     contains(&refused(&guests::wat("(component)")).await, &["it exports nothing", "wasi:http/incoming-handler"]);
 
     // Machine code, made by this very installation: a component is the only thing that is taken.

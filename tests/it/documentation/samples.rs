@@ -41,7 +41,7 @@ fn is_checked(fence: &Fence) -> bool {
         ("sh" | "wit" | "sql", "") | ("toml", "larder.toml" | "larder-server.toml") => true,
         ("json", target) => target.contains(" /v1/"),
         ("rust", target) => target.ends_with(".rs"),
-        ("ts", target) => ["src/index.ts", "test/index.test.ts"].contains(&target),
+        ("ts", target) => target.starts_with("src/") || target == "test/index.test.ts",
         ("python", target) => ["src/app.py", "tests/test_app.py"].contains(&target),
         _ => false,
     }

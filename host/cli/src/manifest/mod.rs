@@ -12,8 +12,10 @@ mod reader;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use larder_model::cron::Cron;
+use larder_model::grants::covers_type;
 use larder_model::settings_schema::SettingsSchema;
 use larder_model::zones::Zones;
 use larder_model::{Enrolling, Grants};
@@ -170,6 +172,31 @@ impl Manifest {
                 Err(complaints.join("\n"))
             }
         }
+    }
+
+    /// The limits of a run, within those that Larder has by itself.
+    pub fn run_limits(&self) -> larder_model::Limits {
+        let (own, usual, most) = (&self.limits, larder_model::Limits::DEFAULT, larder_model::Limits::CEILING);
+        let of = |own: Option<u64>, usual: u64, most: u64| own.filter(|own| *own > 0).unwrap_or(usual).min(most);
+        let ms = |duration: Duration| duration.as_millis() as u64;
+        larder_model::Limits {
+            memory_bytes: of(own.memory_bytes, usual.memory_bytes, most.memory_bytes),
+            cpu: Duration::from_millis(of(own.cpu_ms, ms(usual.cpu), ms(most.cpu))),
+            wall: Duration::from_secs(of(Some(self.function.timeout), usual.wall.as_secs(), most.wall.as_secs())),
+            stream: usual.stream,
+            log_bytes: of(own.log_bytes, usual.log_bytes, most.log_bytes),
+            response_bytes: of(own.response_bytes, usual.response_bytes, most.response_bytes),
+            effects: of(own.effects, usual.effects.into(), most.effects.into()) as u32,
+        }
+    }
+
+    /// Do events of this type come to the function?
+    pub fn takes(&self, kind: &str) -> bool {
+        self.function.events.iter().any(|pattern| covers_type(pattern, kind))
+    }
+
+    pub fn is_per_enrolment(&self) -> bool {
+        self.function.per == "enrolment"
     }
 
     /// What a deployment asks of its function's settings: all that the manifest has a key for.

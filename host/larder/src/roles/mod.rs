@@ -122,7 +122,10 @@ pub async fn start(
     let runtime = Runtime::new(larder_runtime::Settings {
         cache_dir: data.join("artifacts"),
         seal_key: secrets.artifact_key(),
-        compiler: vec![std::env::current_exe().context("the path of this program")?.into(), COMPILE.into()],
+        compiler: vec![
+            std::env::current_exe().context("the path of this program")?.into(),
+            larder_runtime::COMPILE.into(),
+        ],
         compile_deadline: settings.build.deadline,
         compile_memory_bytes: settings.build.memory_bytes,
         instances_max: settings.runtime.instances_max,
@@ -177,9 +180,6 @@ pub async fn start(
         operator_key_hash: keys::hash(operator_key),
     }))
 }
-
-/// The hidden argument that makes this program the compiler child of [`Runtime::compile`].
-pub const COMPILE: &str = "__compile";
 
 /// Starts the tasks of these roles and those of every process.
 pub fn run(app: &App, roles: &[Role], listeners: Listeners) -> anyhow::Result<()> {
