@@ -2,8 +2,8 @@ import type { LarderFunction, Response } from "./index.js";
 
 /** What a run did. */
 export interface Ended {
-  /** `["12.50 SEK"]`. */
-  saved: string[];
+  /** `["12.50 SEK"]`. Throws if the run failed, was refused or is to be run again. */
+  readonly saved: string[];
   transactions: { endUser: string; amount: string; currency: string; memo: string | null }[];
   events: { type: string; subject: string | null; data: unknown; attributes: Record<string, string> }[];
   /** State after the run. */

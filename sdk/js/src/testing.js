@@ -109,7 +109,15 @@ export class TestRun {
     }
     // Nothing of a run that fails is applied; requests are sent all the same.
     if (!applied) Object.assign(ended, { transactions: [], events: [] });
-    ended.saved = ended.transactions.map(({ amount, currency }) => `${amount} ${currency}`);
+    // A test that expects no saving must not pass because the run failed.
+    Object.defineProperty(ended, "saved", {
+      get() {
+        if (ended.error !== null) throw new Error(`the run failed: ${ended.error?.message ?? ended.error}`, { cause: ended.error });
+        const why = ended.rejected ?? ended.retry;
+        if (why !== null) throw new Error(`the run ended with ${ended.retry === null ? "reject" : "retry"}: ${why}`);
+        return ended.transactions.map(({ amount, currency }) => `${amount} ${currency}`);
+      },
+    });
     ended.state = Object.fromEntries([...this.#state].map(([key, value]) => [key, JSON.parse(decoder.decode(value))]));
     return ended;
   }

@@ -58,8 +58,11 @@ test("a run is applied as a whole or not at all", () => {
   assert.deepEqual([first.answer, first.transactions[0].memo], ['{"count":1}', "for card-1"]);
   const number = run.handle(counting, purchase({ amount: 12.5 }));
   assert.match(String(number.error), /number 12.5/);
-  assert.deepEqual([number.saved, number.state.count], [[], 1]);
-  assert.equal(run.handle(counting, purchase({})).rejected, "no amount");
+  assert.deepEqual([number.transactions, number.state.count], [[], 1]);
+  assert.throws(() => number.saved, /the run failed: .*number 12.5/);
+  const rejected = run.handle(counting, purchase({}));
+  assert.equal(rejected.rejected, "no amount");
+  assert.throws(() => rejected.saved, /the run ended with reject: no amount/);
   assert.equal(run.handle(counting, purchase({ retry: true })).retry, "later");
   const host = run.handle(counting, purchase({ amount: "0" }));
   assert.match(String(host.error), /not more than zero/);
