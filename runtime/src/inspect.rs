@@ -114,7 +114,9 @@ pub fn inspect(wasm: &[u8]) -> Result<Found, String> {
                         found.exports.http |= is(interface, "wasi:http/incoming-handler", "0.2");
                         found.exports.handler |= is(interface, "larder:function/handler", "0.1");
                         runs |= export.name == adapt::START;
-                        has_allocator |= ["cabi_realloc", "cabi_realloc_adapter"].contains(&export.name);
+                        // Go's is not there yet when the adapter first asks, while the runtime starts.
+                        has_allocator |= export.name == "cabi_realloc_adapter"
+                            || export.name == "cabi_realloc" && found.toolchain != Toolchain::Go;
                     }
                     has_memory |= export.kind == ExternalKind::Memory && export.name == "memory";
                 }

@@ -119,7 +119,7 @@ impl Toolchain {
             }
             Toolchain::AssemblyScript => {
                 "export `larder:function/handler@0.1.0#handle` or `_start`, and build with `--use abort=` and a function of \
-                 your own, as `larder new NAME --lang assemblyscript` does"
+                 your own"
             }
             Toolchain::JavaScript => "build it with `jco componentize`",
             Toolchain::Python => "build it with `componentize-py componentize`",
@@ -154,9 +154,13 @@ pub fn unknown_import(wasm: &[u8], import: &str) -> String {
 
 /// Why a core module whose allocator would write to the adapter's memory is not taken.
 pub fn no_allocator(toolchain: Toolchain) -> String {
+    let way = match toolchain {
+        Toolchain::Go => "build it as it is made by `GOOS=wasip1 GOARCH=wasm go build` of Go 1.24 or later",
+        _ => "export `cabi_realloc`, from which the adapter for WASI preview 1 takes its own",
+    };
     format!(
         "this is a core WebAssembly module, made by {}, which keeps all of its memory for itself, and it is not known where \
-         another page fits: export `cabi_realloc`, from which the adapter for WASI preview 1 takes its own",
+         another page fits: {way}",
         toolchain.name()
     )
 }

@@ -23,6 +23,7 @@ mod failure;
 mod fanouts;
 mod feeds;
 mod functions;
+mod go;
 mod grants;
 mod identity;
 mod input;

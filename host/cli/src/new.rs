@@ -7,7 +7,7 @@ use include_dir::{Dir, include_dir};
 use serde_json::json;
 
 use crate::failure::{Failure, Result};
-use crate::{Session, javascript, python, zig};
+use crate::{Session, go, javascript, python, zig};
 
 static SAVEHACK: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/savehack");
 static HTTP: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/http");
@@ -22,6 +22,7 @@ static ZIG: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/zig");
 static PYTHON_HTTP: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/python-http");
 /// What both templates of Python have.
 static PYTHON_ALL: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/python-all");
+static GO: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/go");
 static SDK: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../sdk/rust/src");
 static SDK_MANIFEST: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/rust/Cargo.toml"));
 static WIT: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../sdk/wit");
@@ -56,6 +57,7 @@ enum Lang {
     Python,
     C,
     Zig,
+    Go,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -66,7 +68,7 @@ enum Template {
 
 pub fn run(args: &Args, session: &Session) -> Result<()> {
     let folder = PathBuf::from(&args.name);
-    if args.template == Template::Http && matches!(args.lang, Lang::C | Lang::Zig) {
+    if args.template == Template::Http && matches!(args.lang, Lang::C | Lang::Zig | Lang::Go) {
         return Err(Failure::usage(
             "the template http is in Rust, TypeScript, JavaScript and Python: choose one by --lang, or the template savehack",
         ));
@@ -122,6 +124,7 @@ fn files(name: &str, lang: Lang, template: Template) -> Vec<(PathBuf, Vec<u8>)> 
         (Lang::Python, Template::Http) => &PYTHON_HTTP,
         (Lang::C, _) => &C,
         (Lang::Zig, _) => &ZIG,
+        (Lang::Go, _) => &GO,
     };
     let own = match (lang, template) {
         (Lang::Ts, Template::Http) => Some(&TS_HTTP),
@@ -148,6 +151,7 @@ fn files(name: &str, lang: Lang, template: Template) -> Vec<(PathBuf, Vec<u8>)> 
         }
         Lang::C | Lang::Zig => files.extend(zig::sdk().map(|(path, content)| (path, content.as_bytes().to_vec()))),
         Lang::Python => files.extend(python::sdk().map(|(path, content)| (path, content.as_bytes().to_vec()))),
+        Lang::Go => files.extend(go::sdk().map(|(path, content)| (path, content.as_bytes().to_vec()))),
     }
     files
 }
@@ -191,6 +195,7 @@ mod tests {
             (Lang::Js, Template::Http, "src/index.js", "package-lock.json"),
             (Lang::Python, Template::Savehack, "src/app.py", ".larder/sdk/python/src/larder_sdk/py.typed"),
             (Lang::Python, Template::Http, "src/app.py", ".larder/sdk/python/src/larder_sdk/__init__.py"),
+            (Lang::Go, Template::Savehack, "main.go", ".larder/sdk/go/larder.go"),
         ] {
             let parent = tempfile::tempdir().unwrap();
             let folder = parent.path().join("my-hack");
@@ -206,6 +211,10 @@ mod tests {
             match lang {
                 Lang::Rust => assert!(read("Cargo.toml").contains("path = \".larder/sdk/rust\"")),
                 Lang::Ts | Lang::Js => assert!(read("package.json").contains("\"file:.larder/sdk/js\"")),
+                Lang::Go => {
+                    assert!(read("go.mod").contains("replace larder => ./.larder/sdk/go"));
+                    assert!(read("requirements.txt").contains("--hash=sha256:"));
+                }
                 Lang::C | Lang::Zig => {
                     let pins = read("requirements.txt");
                     assert!(pins.starts_with("ziglang==") && pins.contains("--hash=sha256:"), "{pins}");

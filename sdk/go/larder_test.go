@@ -1,0 +1,86 @@
+//go:build !wasip1
+
+package larder
+
+import (
+	"encoding/json"
+	"errors"
+	"math"
+	"testing"
+)
+
+func TestAmountsAreTextOfTwoDecimals(t *testing.T) {
+	for text, hundredths := range map[string]int64{"0": 0, "12": 1200, "12.5": 1250, "12.50": 1250, "007.01": 701} {
+		amount, err := ParseAmount(text)
+		if err != nil || amount.Hundredths() != hundredths {
+			t.Errorf("%s: %v, %v", text, amount, err)
+		}
+	}
+	for _, text := range []string{"", ".", "1.", ".5", "1.005", "-1", "+1", "1e3", "1,5", " 1", "1 ", "٣", "99999999999999999999"} {
+		if amount, err := ParseAmount(text); err == nil {
+			t.Errorf("%q is %v", text, amount)
+		}
+	}
+	for hundredths, text := range map[int64]string{
+		5: "0.05", -5: "-0.05", 1250: "12.50", math.MinInt64: "-92233720368547758.08",
+	} {
+		if is := Hundredths(hundredths).String(); is != text {
+			t.Errorf("%d: %s", hundredths, is)
+		}
+	}
+	for hundredths, missing := range map[int64]int64{0: 0, 1: 999, 1000: 0, 1001: 999, -1: 1, -999: 999, -1000: 0} {
+		if is := Hundredths(hundredths).ToNext(Hundredths(1000)); is.Hundredths() != missing {
+			t.Errorf("%d: %v", hundredths, is)
+		}
+	}
+}
+
+func TestAmountsInJSONAreText(t *testing.T) {
+	var amount Amount
+	if err := json.Unmarshal([]byte(`"12.50"`), &amount); err != nil || amount != Hundredths(1250) {
+		t.Error(amount, err)
+	}
+	for _, data := range []string{`12.50`, `12`, `""`, `"12.505"`, `{}`, `true`} {
+		var rejected rejection
+		if err := json.Unmarshal([]byte(data), &amount); !errors.As(err, &rejected) {
+			t.Errorf("%s: %v, %v", data, amount, err)
+		}
+	}
+	if data, _ := json.Marshal(amount); string(data) != `"12.50"` {
+		t.Errorf("%s", data)
+	}
+}
+
+func TestWhatAFailedRunDidIsNotThere(t *testing.T) {
+	var machine Machine
+	run := func(end error) Ran {
+		return machine.Run(func(Event) error {
+			if err := errors.Join(IncrementState("runs", "1"), SaveFor("anna", Hundredths(1), "SEK", "")); err != nil {
+				return err
+			}
+			return end
+		}, Event{}, nil)
+	}
+	if ran := run(nil); len(ran.Saved) != 1 || ran.Saved[0] != "0.01 SEK" {
+		t.Errorf("%+v", ran)
+	}
+	if ran := run(Reject("no")); ran.Rejected != "no" || ran.Saved != nil {
+		t.Errorf("%+v", ran)
+	}
+	if ran := run(errors.New("later")); ran.Retry != "later" || ran.Saved != nil {
+		t.Errorf("%+v", ran)
+	}
+	if runs := string(machine.State("runs")); runs != "1" {
+		t.Error(runs)
+	}
+	for _, save := range []func() error{
+		func() error { return Save(Hundredths(1), "SEK", "") },
+		func() error { return SaveFor("anna", Hundredths(0), "SEK", "") },
+		func() error { return SaveFor("anna", Hundredths(-1), "SEK", "") },
+		func() error { return SaveFor("anna", Hundredths(1), "kronor", "") },
+	} {
+		if ran := machine.Run(func(Event) error { return save() }, Event{}, nil); ran.Rejected == "" {
+			t.Errorf("%+v", ran)
+		}
+	}
+}
