@@ -108,8 +108,11 @@ fn source(name: &str) -> String {
     format!("{SDK_FOLDER}/{name}")
 }
 
-/// Writes the SDK of this version.
+/// Writes the SDK of this version, and makes the folder for what is built.
 pub fn prepare(folder: &Path) -> Result<()> {
+    let build = folder.join(BUILD_FOLDER);
+    std::fs::create_dir_all(&build)
+        .map_err(|err| Failure::failed(format!("cannot make the folder {}: {err}", build.display())))?;
     sdk().try_for_each(|(path, text)| world::write_file(&folder.join(path), text))
 }
 
