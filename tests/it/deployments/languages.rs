@@ -176,7 +176,7 @@ func roundUp(event larder.Event) error {
 			return err
 		}
 	}
-	for turn := range 2_000 {
+	for turn := range 900 {
 		read, err := larder.State("a")
 		if err != nil || !bytes.Equal(read, value) {
 			return larder.Reject("turn %d: %d bytes, %v", turn, len(read), err)
