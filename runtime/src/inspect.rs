@@ -283,7 +283,7 @@ fn is_known(import: &str) -> bool {
         && is(import, name, "0.2")
 }
 
-/// Its components need an engine with asynchronous calls, which makes every call of the others dearer.
+/// Security faults of wasmtime's implementation of 0.3 get no patch releases (docs/adr/0043).
 fn is_wasi_0_3(name: &str) -> bool {
     name.starts_with("wasi:") && name.split_once('@').is_some_and(|(_, version)| version.starts_with("0.3."))
 }

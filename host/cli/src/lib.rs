@@ -40,6 +40,7 @@ mod rules;
 mod sandbox;
 mod test;
 mod transactions;
+mod types;
 mod upstreams;
 mod variables;
 mod web;
@@ -69,6 +70,8 @@ pub enum Command {
     Build(build::Args),
     /// Run the project's own tests, or its component in the sandbox, without Larder
     Test(test::Args),
+    /// Write the SDK and the world that the project's types come from
+    Types(types::Args),
     /// Upload the component with the settings of larder.toml, and activate it
     Deploy(deploy::Args),
     /// Functions: list, show, delete
@@ -156,6 +159,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<()> {
         Command::New(args) => new::run(&args, session),
         Command::Build(args) => build::run(&args, session).await,
         Command::Test(args) => test::run(&args, session).await,
+        Command::Types(args) => types::run(&args, session),
         Command::Deploy(args) => deploy::run(&args, session).await,
         Command::Functions(command) => functions::run(command, session).await,
         Command::Deployments(command) => deployments::run(command, session).await,

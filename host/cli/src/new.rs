@@ -137,14 +137,9 @@ fn files(name: &str, lang: Lang, template: Template) -> Vec<(PathBuf, Vec<u8>)> 
         .chain(own.into_iter().flat_map(all))
         .map(|(path, content)| (renamed(path), render(content, name).into_bytes()))
         .collect();
-    let wit =
-        |folder: &Path| all(&WIT).map(|(path, text)| (folder.join(path), text.as_bytes().to_vec())).collect::<Vec<_>>();
     match lang {
         Lang::Rust => {
-            let sdk = Path::new(".larder/sdk");
-            let own = all(&SDK).map(|(path, content)| (sdk.join("rust/src").join(path), content.as_bytes().to_vec()));
-            files.push((sdk.join("rust/Cargo.toml"), SDK_MANIFEST.as_bytes().to_vec()));
-            files.extend(own.chain(wit(&sdk.join("wit"))));
+            files.extend(rust_sdk().map(|(path, content)| (path, content.as_bytes().to_vec())));
         }
         Lang::Ts | Lang::Js => {
             files.extend(javascript::sdk().map(|(path, content)| (path, content.as_bytes().to_vec())));
@@ -154,6 +149,14 @@ fn files(name: &str, lang: Lang, template: Template) -> Vec<(PathBuf, Vec<u8>)> 
         Lang::Go => files.extend(go::sdk().map(|(path, content)| (path, content.as_bytes().to_vec()))),
     }
     files
+}
+
+/// The files of the SDK for Rust, with their paths in a project.
+pub fn rust_sdk() -> impl Iterator<Item = (PathBuf, &'static str)> {
+    let sdk = Path::new(".larder/sdk");
+    let own = all(&SDK).map(|(path, text)| (sdk.join("rust/src").join(path), text));
+    let wit = all(&WIT).map(|(path, text)| (sdk.join("wit").join(path), text));
+    [(sdk.join("rust/Cargo.toml"), SDK_MANIFEST)].into_iter().chain(own).chain(wit)
 }
 
 /// Every file below the folder, with its path from there.
@@ -225,9 +228,15 @@ mod tests {
                     assert!(!pins.contains("://"), "a registry is nobody's but the installation's: {pins}");
                 }
             }
+            // What a checkout lacks, `larder types` brings back as it was.
+            std::fs::remove_dir_all(folder.join(".larder")).unwrap();
+            crate::types::write(&folder, &manifest).unwrap();
             let files = files("my-hack", lang, template);
             let paths: std::collections::HashSet<_> = files.iter().map(|(path, _)| path).collect();
             assert_eq!(paths.len(), files.len());
+            for (path, content) in files.iter().filter(|(path, _)| path.starts_with(".larder")) {
+                assert_eq!(&std::fs::read(folder.join(path)).unwrap(), content, "{}", path.display());
+            }
             for (path, content) in &files {
                 assert!(path.extension().is_none_or(|extension| extension != "tmpl"), "{}", path.display());
                 assert!(path.starts_with(".larder") || !std::str::from_utf8(content).unwrap().contains("{{name"));
