@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Request, Response};
 use larder_model::ids::ExecutionId;
-use larder_model::net::authority::{Authority, Host};
-use larder_model::net::http_rule::{METHODS, Rule, default_port};
-use larder_model::outgoing::{self, Body, Error};
-use larder_model::{Grants, Scheme, settings};
+use larder_model::net::http_rule::{Rule, default_port};
+use larder_model::outgoing::{self, Body, Error, Target};
+use larder_model::{Grants, settings};
 use metrics::counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use ulid::Ulid;
@@ -21,8 +20,6 @@ use crate::body::{Budget, bounded};
 use crate::upstreams::Upstreams;
 use crate::{Client, Destination, EffectiveGrants, Times};
 
-/// The host suffix of named upstreams.
-const UPSTREAM: &str = ".upstream";
 /// The total size of all request and response bodies of one execution's upstream calls.
 const UPSTREAM_BYTES_MAX: u64 = 32 << 20;
 const UPSTREAM_CALLS_MAX: u32 = 100;
@@ -102,23 +99,10 @@ impl Calls {
         times: outgoing::Times,
     ) -> Result<Response<Body>, Error> {
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        if !METHODS.contains(&method) {
-            return Err(Error::BadMethod(format!("{method} is none of the methods {METHODS:?}")));
-        }
-        let scheme = match uri.scheme_str() {
-            Some("https") => Scheme::Https,
-            Some("http") => Scheme::Http,
-            other => {
-                return Err(Error::BadUri(format!("the scheme {} is neither https nor http", other.unwrap_or(""))));
-            }
+        let (scheme, to) = match Target::of(&method, &uri)? {
+            Target::Upstream(name) => return self.to_upstream(&name, ordinal, request, times).await,
+            Target::Host(scheme, to) => (scheme, to),
         };
-        let authority = uri.authority().map_or("", |authority| authority.as_str());
-        let to: Authority = authority.parse().map_err(|err| Error::BadUri(format!("{err}")))?;
-        if let Host::Name(name) = &to.host
-            && let Some(name) = name.strip_suffix(UPSTREAM)
-        {
-            return self.to_upstream(name, ordinal, request, times).await;
-        }
         let port = to.port.unwrap_or(default_port(scheme));
         let covering = self.grants.iter().filter(|g| g.rule.covers(scheme, &to.host, port, &method, uri.path()));
         let mut granted = Err(Error::not_granted(&method, &uri));

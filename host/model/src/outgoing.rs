@@ -6,6 +6,10 @@ use bytes::Bytes;
 use http::{Method, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
 
+use crate::Scheme;
+use crate::net::authority::{Authority, Host};
+use crate::net::http_rule::METHODS;
+
 /// A body on its way out or in.
 pub type Body = UnsyncBoxBody<Bytes, Error>;
 
@@ -61,6 +65,39 @@ pub enum Error {
     /// The host's own fault.
     #[error("{0}")]
     Host(String),
+}
+
+/// Hosts below it are upstreams, by their names.
+const UPSTREAM: &str = ".upstream";
+
+/// Where a request goes, before any grant is looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// An upstream of this name.
+    Upstream(String),
+    Host(Scheme, Authority),
+}
+
+impl Target {
+    /// Errors: a method or an address that no grant can cover.
+    pub fn of(method: &Method, uri: &Uri) -> Result<Target, Error> {
+        if !METHODS.contains(method) {
+            return Err(Error::BadMethod(format!("{method} is none of the methods {METHODS:?}")));
+        }
+        let scheme = match uri.scheme_str() {
+            Some("https") => Scheme::Https,
+            Some("http") => Scheme::Http,
+            other => {
+                return Err(Error::BadUri(format!("the scheme {} is neither https nor http", other.unwrap_or(""))));
+            }
+        };
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let to: Authority = authority.parse().map_err(|err| Error::BadUri(format!("{err}")))?;
+        match &to.host {
+            Host::Name(name) if let Some(name) = name.strip_suffix(UPSTREAM) => Ok(Target::Upstream(name.to_owned())),
+            _ => Ok(Target::Host(scheme, to)),
+        }
+    }
 }
 
 impl Error {
@@ -119,5 +156,21 @@ impl Error {
         Error::Denied(format!(
             "no grant covers it; add to larder.toml: [[grants.http]]{scheme} hosts = [\"{authority}\"]{methods}"
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_goes_to_an_upstream_or_a_host() {
+        let of = |method: Method, uri: &str| Target::of(&method, &uri.parse().unwrap());
+        assert_eq!(of(Method::GET, "http://Rates.upstream/a"), Ok(Target::Upstream("rates".into())));
+        let host = Authority { host: Host::Name("a.example".into()), port: Some(8443) };
+        assert_eq!(of(Method::GET, "https://a.example:8443/"), Ok(Target::Host(Scheme::Https, host)));
+        assert!(matches!(of(Method::TRACE, "https://a.example/"), Err(Error::BadMethod(_))));
+        assert!(matches!(of(Method::GET, "ftp://a.example/"), Err(Error::BadUri(_))));
+        assert!(matches!(of(Method::GET, "/a"), Err(Error::BadUri(_))));
     }
 }

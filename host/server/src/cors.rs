@@ -102,8 +102,9 @@ pub async fn serve_api(app: App, router: Router, request: Request<Body>) -> Resp
     let (parts, body) = request.into_parts();
     let is_for_pages = is_for_pages(parts.uri.path());
     // A preflight on the bare address names no project: it is answered if any lists the origin, and the request after it by
-    // its own project.
-    let origins = is_for_pages.then(|| auth::partner(&parts).ok());
+    // its own project. Servers send no origin.
+    let is_of_page = is_for_pages && parts.headers.contains_key(header::ORIGIN);
+    let origins = is_of_page.then(|| auth::partner(&parts).ok());
     let request = Request::from_parts(parts, body);
     let asked = Asked::of(&request, |origin| match &origins {
         Some(Some(partner)) => {

@@ -11,7 +11,7 @@ use larder_tests::{Larder, Options, within, workspace};
 use reqwest::Method;
 use serde_json::json;
 
-use super::python;
+use super::{cli, python};
 
 /// Can projects be built here?
 pub fn has_node() -> bool {
@@ -21,12 +21,6 @@ pub fn has_node() -> bool {
         eprintln!("SKIPPED: node or npm is missing: no project in TypeScript or JavaScript was built");
     }
     found
-}
-
-async fn cli(larder: &Larder, folder: &Path, arguments: &[&str]) -> String {
-    let (code, out, err) = larder.cli(folder, arguments).await;
-    assert_eq!(code, 0, "larder {arguments:?}: {out}{err}");
-    format!("{out}{err}")
 }
 
 /// A project of this language, as `larder new` makes it.

@@ -11,6 +11,8 @@ use std::time::Duration;
 use larder_tests::{Larder, Options, guests, within, workspace};
 use serde_json::json;
 
+use super::cli;
+
 /// An environment of Python with the tools that a file of pins names, made once.
 fn installed(pins: &str) -> PathBuf {
     let pins = workspace().join(pins);
@@ -38,12 +40,6 @@ fn tools(language: &str) -> &'static Path {
         "go" => GO.get_or_init(|| installed("host/cli/templates/go/requirements.txt")),
         _ => ZIG.get_or_init(|| installed("host/cli/templates/c/requirements.txt")),
     }
-}
-
-async fn cli(larder: &Larder, folder: &Path, arguments: &[&str]) -> String {
-    let (code, out, err) = larder.cli(folder, arguments).await;
-    assert_eq!(code, 0, "larder {arguments:?}: {out}{err}");
-    format!("{out}{err}")
 }
 
 /// A project of this language, as `larder new` makes it.

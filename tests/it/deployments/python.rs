@@ -10,6 +10,8 @@ use larder_tests::outside::Outside;
 use larder_tests::{Larder, Options, within, workspace};
 use serde_json::json;
 
+use super::cli;
+
 /// Can projects be built here?
 pub fn has_python() -> bool {
     let probe = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))";
@@ -23,12 +25,6 @@ pub fn has_python() -> bool {
 async fn start() -> Larder {
     // 19 MB take more than ten seconds of CPU time, and this machine may have other things to do.
     Larder::start_with(Options::default().set("LARDER_BUILD__DEADLINE", "15m")).await
-}
-
-async fn cli(larder: &Larder, folder: &Path, arguments: &[&str]) -> String {
-    let (code, out, err) = larder.cli(folder, arguments).await;
-    assert_eq!(code, 0, "larder {arguments:?}: {out}{err}");
-    format!("{out}{err}")
 }
 
 /// A project of this template, as `larder new` makes it.

@@ -8,19 +8,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
-use larder_model::net::authority::{Authority, Host};
-use larder_model::net::http_rule::{METHODS, Rule, default_port};
-use larder_model::outgoing::{Body, Error, Times};
+use larder_model::net::http_rule::{Rule, default_port};
+use larder_model::outgoing::{Body, Error, Target, Times};
 use larder_model::state::Version;
-use larder_model::{Amount, Currency, Effect, Grants, Scheme};
+use larder_model::{Amount, Currency, Effect, Grants};
 use larder_runtime::backends;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::failure::{Failure, Result};
-
-/// The host suffix of named upstreams.
-const UPSTREAM: &str = ".upstream";
 
 /// `GET https://api.example.com/rates` → what is answered; `null`: nothing, as when the service is away.
 pub type Answers = BTreeMap<String, Option<CannedAnswer>>;
@@ -116,23 +112,10 @@ impl World {
     /// As the platform checks it, before anything is sent.
     fn check(&self, request: &Request<Body>) -> std::result::Result<(), Error> {
         let (method, uri) = (request.method(), request.uri());
-        if !METHODS.contains(method) {
-            return Err(Error::BadMethod(format!("{method} is none of the methods {METHODS:?}")));
-        }
-        let scheme = match uri.scheme_str() {
-            Some("https") => Scheme::Https,
-            Some("http") => Scheme::Http,
-            other => {
-                return Err(Error::BadUri(format!("the scheme {} is neither https nor http", other.unwrap_or(""))));
-            }
+        let (scheme, to) = match Target::of(method, uri)? {
+            Target::Upstream(name) => return self.grants.allow_upstream(&name).map_err(Error::Denied),
+            Target::Host(scheme, to) => (scheme, to),
         };
-        let authority = uri.authority().map_or("", |authority| authority.as_str());
-        let to: Authority = authority.parse().map_err(|err| Error::BadUri(format!("{err}")))?;
-        if let Host::Name(name) = &to.host
-            && let Some(name) = name.strip_suffix(UPSTREAM)
-        {
-            return self.grants.allow_upstream(name).map_err(Error::Denied);
-        }
         let port = to.port.unwrap_or(default_port(scheme));
         let is_covered = |rule: &Rule| rule.covers(scheme, &to.host, port, method, uri.path());
         if self.rules.iter().any(is_covered) { Ok(()) } else { Err(Error::not_granted(method, uri)) }
