@@ -169,8 +169,8 @@ impl Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        self.tenant.count.fetch_sub(1, Relaxed);
         self.tenant.bytes.fetch_sub(self.bytes, Relaxed);
+        self.tenant.count.fetch_sub(1, Relaxed);
     }
 }
 
