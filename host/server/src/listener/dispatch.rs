@@ -1,0 +1,143 @@
+//! One request → its endpoint → its answer.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use http::{HeaderValue, Request, Response, header};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use larder_platform::bodies::AnswerBody;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::Door;
+use crate::app::App;
+use crate::client_body::{BodyLimits, ClientBody};
+use crate::problem::{Kind, Problem};
+use crate::routing::{self, Endpoint, NoEndpoint};
+use crate::write_timeout::Deadline;
+use crate::{api, cors, me, proxies, request_head, web};
+
+/// Routes a request to its endpoint, by the Host header.
+pub async fn dispatch(
+    door: &Door,
+    peer: SocketAddr,
+    deadline: Deadline,
+    request: Request<Incoming>,
+) -> Response<AnswerBody> {
+    let (app, router) = (&door.app, door.router.clone());
+    deadline.set(None);
+    let (mut head, body) = request.into_parts();
+    let checked = request_head::check(&head);
+    let account = app.bodies.account();
+    let limits = BodyLimits::of(&app.settings.server);
+    let peer = proxies::client(&app.settings.server.proxies, peer, &mut head.headers);
+    let (body, mut unread) = ClientBody::new(body, &head.headers, limits, account.clone());
+    let request = Request::from_parts(head, body);
+    let mut is_web = false;
+    let mut is_refused = checked.is_err();
+    let limited = match &checked {
+        Ok(()) => app.rates.take_address(peer.ip()).await,
+        Err(_) => Ok(()),
+    };
+    let checked = checked.and_then(|()| limited.map_err(Problem::from));
+    let functions = &app.settings.server.functions_domain;
+    let is_socket = request_head::is_websocket(request.headers());
+    let mut response = match checked
+        .map(|()| routing::endpoint(&door.root, functions, request.uri(), request.headers()))
+    {
+        Ok(Ok(Endpoint::Web(_) | Endpoint::Function(_))) if is_socket => not_a_socket(&mut is_refused),
+        Ok(Ok(Endpoint::Api(_))) if is_socket && request.uri().path() != api::realtime::PATH => {
+            not_a_socket(&mut is_refused)
+        }
+        Err(problem) => {
+            drop(request);
+            let mut response = web::refuse(problem);
+            if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+                response.headers_mut().insert(header::ALLOW, request_head::ALLOW);
+            }
+            response
+        }
+        Ok(Ok(Endpoint::Web(partner))) => {
+            is_web = true;
+            let named = routing::PARTNER_HEADERS.iter().any(|name| request.headers().contains_key(*name));
+            let bare = || if named { None } else { app.settings.server.bare_partner.parse().ok() };
+            let partner = partner.or_else(bare);
+            if me::is_reserved(request.uri().path()) {
+                in_a_task(app, Endpoint::Web(partner), peer, request, |app, request| me::serve(app, router, request))
+                    .await
+            } else {
+                web::serve(app, web::At::Partner(partner), peer, request).await
+            }
+        }
+        Ok(Ok(Endpoint::Function(domain))) => {
+            is_web = true;
+            web::serve(app, web::At::Domain(domain), peer, request).await
+        }
+        Ok(Ok(endpoint @ Endpoint::Api(_))) => {
+            in_a_task(app, endpoint, peer, request, |app, request| cors::serve_api(app, router, request)).await
+        }
+        Ok(Err(no_endpoint)) => {
+            drop(request);
+            web::refuse(match no_endpoint {
+                NoEndpoint::NotOneHost => {
+                    is_refused = true;
+                    let message = "A request has exactly one Host header, and its target names no other host";
+                    Problem::new(Kind::BadRequest, message)
+                }
+                // RFC 9110, section 15.5.20.
+                NoEndpoint::NotOurs => Problem::new(Kind::Misdirected, "this host is not served here"),
+            })
+        }
+    };
+    if unread.is_read() {
+        app.life.spawn_work("unread body", unread.discard_later());
+    } else if !unread.discard().await {
+        // The client may still be sending. The connection is closed once the client has read the answer.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        deadline.linger();
+    }
+    if is_refused {
+        // What follows on the connection may belong to the refused request.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if is_web {
+        // A streamed answer may take longer. A client that stops reading it is disconnected all the same.
+        let streams = response.extensions().get().map_or(Duration::ZERO, |web::Streams(most)| *most);
+        deadline.set(Some(Instant::now() + streams.max(app.settings.server.answer_timeout)));
+    }
+    account.hold(response)
+}
+
+/// A WebSocket is wanted where there is none. The connection is closed: what follows on it may be no HTTP.
+fn not_a_socket(is_refused: &mut bool) -> Response<AnswerBody> {
+    *is_refused = true;
+    web::refuse(Problem::new(Kind::NotOffered, "WebSocket is not served here"))
+}
+
+/// Answers in a task of its own: a change that has begun is finished even if the client disconnects.
+async fn in_a_task<F: Future<Output = Response<axum::body::Body>> + Send>(
+    app: &App,
+    endpoint: Endpoint,
+    peer: SocketAddr,
+    mut request: Request<ClientBody>,
+    answer: impl FnOnce(App, Request<axum::body::Body>) -> F + Send + 'static,
+) -> Response<AnswerBody> {
+    let account = request.body().account().clone();
+    request.extensions_mut().insert(endpoint);
+    request.extensions_mut().insert(peer);
+    request.extensions_mut().insert(account.clone());
+    let (own, request) = (app.clone(), request.map(axum::body::Body::new));
+    let (sender, receiver) = oneshot::channel();
+    app.life.spawn_work("API request", async move {
+        let response = answer(own, request).await;
+        // The part of the body that was read is charged until here.
+        drop(account);
+        let _ = sender.send(response);
+    });
+    match receiver.await {
+        Ok(response) => response.map(|body| body.map_err(Into::into).boxed_unsync()),
+        Err(_) => web::refuse(Problem::unavailable("an API request was aborted")),
+    }
+}
