@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use larder::roles::{self, Role};
-use larder::{dev, telemetry};
+use larder::{dev, doors, telemetry};
 use larder_model::settings::{self, DEFAULTS, DEV_PARTNER, Settings};
 use larder_model::time::Clock;
 use larder_secrets::{Secrets, private_files};
@@ -35,6 +35,8 @@ enum Command {
     /// Print the server's settings with their defaults and meaning
     #[command(after_help = "Examples:\n  larder settings > larder-server.toml")]
     Settings,
+    /// Print who reaches what, or which door a request takes
+    Doors(Doors),
     #[command(flatten)]
     Client(larder_cli::Command),
 }
@@ -83,6 +85,22 @@ struct Serve {
     config: Option<PathBuf>,
 }
 
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  larder doors --config larder-server.toml
+  larder doors --config larder-server.toml https://acme-api.bank.example/v1/functions --from 203.0.113.9")]
+struct Doors {
+    /// Address of a request to explain
+    url: Option<String>,
+    /// The client that sends it
+    #[arg(long, default_value = "127.0.0.1", requires = "url")]
+    from: std::net::IpAddr,
+    /// File of settings, as for `serve`
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
 /// Polls of tasks between two looks at sockets and timers. A poll of a guest may compute for milliseconds, so tokio's own
 /// number would keep a request waiting for half a second.
 const EVENT_INTERVAL: u32 = 8;
@@ -110,6 +128,14 @@ fn main() -> ExitCode {
             Command::Client(command) => Ok(larder_cli::run(command, arguments.globals).await),
             Command::Settings => {
                 print!("{DEFAULTS}");
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Doors(options) => {
+                let settings = Settings::load(options.config.as_deref(), &[])?;
+                match &options.url {
+                    None => print!("{}", doors::table(&settings)),
+                    Some(url) => print!("{}", doors::explain(&settings, url, options.from)?),
+                }
                 Ok(ExitCode::SUCCESS)
             }
             Command::Dev(options) => run_dev(options).await,

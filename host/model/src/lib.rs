@@ -6,7 +6,7 @@
 //! * What a run may do and did: [`grants`], [`limits`], [`state`], [`outgoing`], [`outcome`], [`retries`], [`amount`].
 //! * Formats: [`cloudevents`], [`attributes`], [`feed_mapping`], [`cron`] with [`zones`], [`fields`], [`text`], [`strict_json`],
 //!   [`settings_schema`].
-//! * The network as text: [`net`]. The operator's [`settings`]. The [`time`]. The rule of sharing: [`share`].
+//! * Who reaches what: [`doors`]. The network as text: [`net`]. The operator's [`settings`]. The [`time`]. The rule of sharing: [`share`].
 
 pub mod administrators;
 pub mod amount;
@@ -16,6 +16,7 @@ pub mod breakers;
 pub mod cloudevents;
 pub mod cron;
 pub mod deployments;
+pub mod doors;
 pub mod enrolments;
 pub mod events;
 pub mod executions;

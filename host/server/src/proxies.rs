@@ -5,14 +5,16 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
-use ipnet::IpNet;
+use http::{HeaderMap, HeaderName, header};
+use larder_model::fields::{members, unquoted};
+use larder_model::settings::{ProxyHeader, Server};
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The peer, or if that is one of our proxies, the last address in `X-Forwarded-For` that is none of them.
-pub fn client(proxies: &[IpNet], peer: SocketAddr, headers: &mut HeaderMap) -> SocketAddr {
-    let ours = |address: IpAddr| proxies.iter().any(|network| network.contains(&address));
+/// The peer, or if that is one of our proxies, the last address that the hops name and that is none of them. The hops stand
+/// in the header that the proxies write; the other one may be the client's own and is removed.
+pub fn client(settings: &Server, peer: SocketAddr, headers: &mut HeaderMap) -> SocketAddr {
+    let ours = |address: IpAddr| settings.proxies.iter().any(|network| network.contains(&address));
     if !ours(peer.ip().to_canonical()) {
         let forged: Vec<HeaderName> = headers.keys().filter(|name| is_a_proxys(name.as_str())).cloned().collect();
         for name in forged {
@@ -20,14 +22,19 @@ pub fn client(proxies: &[IpNet], peer: SocketAddr, headers: &mut HeaderMap) -> S
         }
         return peer;
     }
-    let hops: Vec<&[u8]> = headers
-        .get_all(FORWARDED_FOR)
-        .iter()
-        .flat_map(|value: &HeaderValue| value.as_bytes().split(|byte| *byte == b','))
-        .collect();
+    let hops = match settings.proxy_header {
+        ProxyHeader::XForwardedFor => {
+            headers.remove(header::FORWARDED);
+            members(headers, FORWARDED_FOR)
+        }
+        ProxyHeader::Forwarded => {
+            headers.remove(FORWARDED_FOR);
+            members(headers, header::FORWARDED).iter().map(|hop| forwarded_for(hop).unwrap_or_default()).collect()
+        }
+    };
     let mut nearest = peer;
     // From the nearest hop to the farthest. Nothing beyond an unreadable hop is trusted.
-    for hop in hops.into_iter().rev() {
+    for hop in hops.iter().rev() {
         let Some(address) = address(hop) else { break };
         nearest = SocketAddr::new(address, 0);
         if !ours(address) {
@@ -37,13 +44,20 @@ pub fn client(proxies: &[IpNet], peer: SocketAddr, headers: &mut HeaderMap) -> S
     nearest
 }
 
+/// The node of `for=` in a hop (RFC 7239, section 4), if there is exactly one.
+fn forwarded_for(hop: &str) -> Option<String> {
+    let pairs = hop.split(';').filter_map(|pair| pair.split_once('='));
+    let mut nodes = pairs.filter(|(name, _)| name.trim().eq_ignore_ascii_case("for")).map(|(_, node)| node.trim());
+    let node = unquoted(nodes.next()?)?;
+    nodes.next().is_none().then_some(node)
+}
+
 fn is_a_proxys(name: &str) -> bool {
     name == "forwarded" || name == "x-real-ip" || name.starts_with("x-forwarded-")
 }
 
 /// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`.
-fn address(hop: &[u8]) -> Option<IpAddr> {
-    let hop = std::str::from_utf8(hop).ok()?.trim();
+fn address(hop: &str) -> Option<IpAddr> {
     let bare = hop.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(hop);
     let address = bare.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|socket| socket.ip()))?;
     Some(IpAddr::to_canonical(&address))
@@ -51,11 +65,23 @@ fn address(hop: &[u8]) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
+
+    fn server(header: ProxyHeader) -> Server {
+        let mut server = larder_model::settings::Settings::load(None, &[]).unwrap().server;
+        server.proxies = vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        server.proxy_header = header;
+        server
+    }
+
+    fn of(header: ProxyHeader, peer: &str, headers: &mut HeaderMap) -> String {
+        super::client(&server(header), peer.parse().unwrap(), headers).ip().to_canonical().to_string()
+    }
 
     #[test]
     fn forwarded_for_is_trusted_only_from_our_proxies() {
-        let proxies = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
         for (peer, forwarded, client) in [
             ("192.0.2.7:4000", &["198.51.100.1"][..], "192.0.2.7"),
             ("10.1.1.1:4000", &["198.51.100.1"], "198.51.100.1"),
@@ -71,8 +97,35 @@ mod tests {
                 .iter()
                 .map(|value| (HeaderName::from_static(FORWARDED_FOR), value.parse().unwrap()))
                 .collect();
-            let found = super::client(&proxies, peer.parse().unwrap(), &mut headers).ip().to_canonical();
-            assert_eq!(found.to_string(), client, "{peer} {forwarded:?}");
+            headers.insert(header::FORWARDED, "for=1.1.1.1".parse().unwrap());
+            let found = of(ProxyHeader::XForwardedFor, peer, &mut headers);
+            assert_eq!(
+                (found.as_str(), headers.contains_key(header::FORWARDED)),
+                (client, false),
+                "{peer} {forwarded:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn forwarded_is_read_where_the_proxies_write_it() {
+        for (peer, forwarded, client) in [
+            ("192.0.2.7:4000", "for=198.51.100.1", "192.0.2.7"),
+            ("10.1.1.1:4000", "for=198.51.100.1;proto=https;by=10.1.1.1", "198.51.100.1"),
+            ("10.1.1.1:4000", "For=1.1.1.1, proto=http; FOR=\"198.51.100.1:77\", for=\"[fd00::1]:80\"", "198.51.100.1"),
+            ("10.1.1.1:4000", "for=\"[2001:db8::9]\"", "2001:db8::9"),
+            // Whom the proxy hides or does not know, and what is no hop.
+            ("10.1.1.1:4000", "for=1.1.1.1, for=_hidden", "10.1.1.1"),
+            ("10.1.1.1:4000", "for=1.1.1.1, for=unknown, for=10.2.2.2", "10.2.2.2"),
+            ("10.1.1.1:4000", "for=1.1.1.1;for=2.2.2.2", "10.1.1.1"),
+            ("10.1.1.1:4000", "for=1.1.1.1, by=10.1.1.1", "10.1.1.1"),
+            ("10.1.1.1:4000", "for=\"1.1.1.1, for=198.51.100.1", "10.1.1.1"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::FORWARDED, forwarded.parse().unwrap());
+            headers.insert(FORWARDED_FOR, "1.1.1.1".parse().unwrap());
+            let found = of(ProxyHeader::Forwarded, peer, &mut headers);
+            assert_eq!((found.as_str(), headers.contains_key(FORWARDED_FOR)), (client, false), "{peer} {forwarded}");
         }
     }
 
@@ -81,7 +134,7 @@ mod tests {
         let names = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "x-other"];
         let mut headers: HeaderMap =
             names.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1.1.1.1"))).collect();
-        client(&[], "192.0.2.7:4000".parse().unwrap(), &mut headers);
+        of(ProxyHeader::XForwardedFor, "192.0.2.7:4000", &mut headers);
         assert_eq!(headers.keys().collect::<Vec<_>>(), ["x-other"]);
     }
 }

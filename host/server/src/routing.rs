@@ -1,18 +1,13 @@
-//! Host header → partner and endpoint. `ROOT` is the host of `root_url`.
-//!
-//! | host | endpoint |
-//! |---|---|
-//! | `NAME.FUNCTIONS` | the function that has this domain (`FUNCTIONS` is `server.functions_domain`) |
-//! | `P-api.ROOT` | the API of partner P |
-//! | `P.ROOT` | the web endpoint of partner P |
-//! | `ROOT`, an IP address, `localhost` | bare: the API below `/v1`, else the web endpoint; the partner comes from a header |
-//!
-//! Any other host is refused. On a bare address without a header, the web endpoint is that of `server.bare_partner`, if set.
+//! A request → the endpoint that answers it: its Host header, its path and its client against the table of doors
+//! ([`larder_model::doors`]). On a bare address the partner comes from a header.
+
+use std::net::IpAddr;
 
 use http::uri::Authority;
 use http::{HeaderMap, Uri, header};
+use larder_model::doors::{self, Host, Names, To};
 use larder_model::ids::PartnerId;
-use larder_model::rules::label_below;
+use larder_model::settings::Settings;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
@@ -31,26 +26,35 @@ pub enum NoEndpoint {
     NotOneHost,
     /// The host is not served here.
     NotOurs,
+    /// Nothing is served there, or not to this client. The door that decided.
+    Closed(u8),
 }
 
-pub fn endpoint(root: &str, functions: &str, uri: &Uri, headers: &HeaderMap) -> Result<Endpoint, NoEndpoint> {
-    let host = host(uri, headers).ok_or(NoEndpoint::NotOneHost)?;
-    if !functions.is_empty() && (host == functions || label_below(&host, functions).is_some()) {
-        return Ok(Endpoint::Function(host));
+pub fn endpoint(
+    settings: &Settings,
+    root: &str,
+    client: IpAddr,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Endpoint, NoEndpoint> {
+    let name = host(uri, headers).ok_or(NoEndpoint::NotOneHost)?;
+    let host = Names { root, functions: &settings.server.functions_domain }.host(&name);
+    let (row, is_open) = doors::find(&host, uri.path(), client, settings);
+    if !is_open {
+        return Err(if host == Host::Unknown { NoEndpoint::NotOurs } else { NoEndpoint::Closed(row.door) });
     }
-    if let Some(label) = host.strip_suffix(root).and_then(|rest| rest.strip_suffix('.')) {
-        let (label, api) = label.strip_suffix("-api").map_or((label, false), |label| (label, true));
-        let partner = Some(label.parse().ok().filter(PartnerId::is_label).ok_or(NoEndpoint::NotOurs)?);
-        return Ok(if api { Endpoint::Api(partner) } else { Endpoint::Web(partner) });
+    let partner = match host {
+        Host::Function(domain) => return Ok(Endpoint::Function(domain)),
+        Host::Api(partner) | Host::Partner(partner) | Host::Domain(partner) => Some(partner),
+        Host::Root | Host::Address | Host::Unknown => {
+            PARTNER_HEADERS.iter().find_map(|name| headers.get(*name)?.to_str().ok()?.parse().ok())
+        }
+    };
+    match row.to {
+        To::Api => Ok(Endpoint::Api(partner)),
+        To::Web => Ok(Endpoint::Web(partner)),
+        To::Function | To::Nothing | To::Console | To::MetaConsole => Err(NoEndpoint::Closed(row.door)),
     }
-    let bare =
-        host == root || host == "localhost" || host.parse::<std::net::Ipv4Addr>().is_ok() || host.starts_with('[');
-    if !bare {
-        return Err(NoEndpoint::NotOurs);
-    }
-    let partner = PARTNER_HEADERS.iter().find_map(|name| headers.get(*name)?.to_str().ok()?.parse().ok());
-    let api = uri.path() == "/v1" || uri.path().starts_with("/v1/");
-    Ok(if api { Endpoint::Api(partner) } else { Endpoint::Web(partner) })
 }
 
 /// The host without port, in lower case. There must be exactly one Host header, and an authority in the request line must
@@ -76,13 +80,10 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn at(host: &str, path: &str, partner: Option<&str>) -> Result<Endpoint, NoEndpoint> {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::HOST, host.parse().unwrap());
-        if let Some(partner) = partner {
-            headers.insert("x-appwrite-project", partner.parse().unwrap());
-        }
-        endpoint("larder.test", "f.larder.test", &path.parse().unwrap(), &headers)
+    fn endpoint(uri: &str, hosts: &[&str]) -> Result<Endpoint, NoEndpoint> {
+        let settings = Settings::load(None, &[]).unwrap();
+        let hosts = hosts.iter().map(|host| (header::HOST, host.parse().unwrap()));
+        super::endpoint(&settings, "larder.test", [10, 0, 0, 1].into(), &uri.parse().unwrap(), &hosts.collect())
     }
 
     fn id(text: &str) -> Option<PartnerId> {
@@ -90,44 +91,30 @@ mod tests {
     }
 
     #[test]
-    fn host_selects_endpoint_and_partner() {
-        assert_eq!(at("acme.larder.test", "/v1/x", None), Ok(Endpoint::Web(id("acme"))));
-        assert_eq!(at("ACME-api.larder.test:8080", "/v1", None), Ok(Endpoint::Api(id("acme"))));
-        assert_eq!(
-            at("acme.larder.test", "/", Some("other")),
-            Ok(Endpoint::Web(id("acme"))),
-            "a header never beats the host"
-        );
-        assert_eq!(at("larder.test", "/v1/functions", Some("acme")), Ok(Endpoint::Api(id("acme"))));
-        assert_eq!(at("127.0.0.1:8080", "/hello", Some("acme")), Ok(Endpoint::Web(id("acme"))));
-        assert_eq!(at("[::1]:8080", "/v1", None), Ok(Endpoint::Api(None)));
-        assert_eq!(at("evil.test", "/v1", Some("acme")), Err(NoEndpoint::NotOurs));
-        assert_eq!(at("evillarder.test", "/v1", Some("acme")), Err(NoEndpoint::NotOurs));
-        let function = |host: &str| Ok(Endpoint::Function(host.into()));
-        assert_eq!(at("Shop.F.larder.test:8080", "/v1", Some("acme")), function("shop.f.larder.test"));
-        assert_eq!(at("a.b.f.larder.test", "/", None), function("a.b.f.larder.test"));
-        assert_eq!(at("f.larder.test", "/v1", Some("acme")), function("f.larder.test"));
-        assert_eq!(at("shop.f.larder.test.", "/", None), Err(NoEndpoint::NotOurs));
-        assert_eq!(at("xf.larder.test", "/", None), Ok(Endpoint::Web(id("xf"))));
-        for nobodys in ["larder.test.", "acme.larder.test.", "a.acme.larder.test", "-api.larder.test"] {
-            assert_eq!(at(nobodys, "/", Some("acme")), Err(NoEndpoint::NotOurs), "{nobodys}");
-        }
-        for none in ["acme.larder.test@evil.test", "", "a b", "acme.larder.test/", "acme.larder.test,other.larder.test"]
-        {
-            assert_eq!(at(none, "/", Some("acme")), Err(NoEndpoint::NotOneHost), "{none}");
-        }
+    fn a_header_names_the_partner_of_a_bare_address_only() {
+        let settings = Settings::load(None, &[]).unwrap();
+        let at = |host: &str, path: &str| {
+            let headers = [(header::HOST, host), (http::HeaderName::from_static("x-appwrite-project"), "other")];
+            let headers = headers.map(|(name, value)| (name, value.parse().unwrap())).into_iter().collect();
+            super::endpoint(&settings, "larder.test", [10, 0, 0, 1].into(), &path.parse().unwrap(), &headers)
+        };
+        assert_eq!(at("acme.larder.test", "/"), Ok(Endpoint::Web(id("acme"))));
+        assert_eq!(at("ACME-api.larder.test:8080", "/v1"), Ok(Endpoint::Api(id("acme"))));
+        assert_eq!(at("larder.test", "/v1/functions"), Ok(Endpoint::Api(id("other"))));
+        assert_eq!(at("127.0.0.1:8080", "/hello"), Ok(Endpoint::Web(id("other"))));
+        assert_eq!(endpoint("/v1", &["[::1]:8080"]), Ok(Endpoint::Api(None)));
     }
 
     #[test]
     fn requests_without_exactly_one_host_are_refused() {
-        let endpoint = |uri: &str, hosts: &[&str]| {
-            let hosts = hosts.iter().map(|host| (header::HOST, host.parse().unwrap()));
-            super::endpoint("larder.test", "", &uri.parse().unwrap(), &hosts.collect())
-        };
         assert_eq!(endpoint("http://Acme.larder.test/", &["acme.larder.test"]), Ok(Endpoint::Web(id("acme"))));
         assert_eq!(endpoint("/", &[]), Err(NoEndpoint::NotOneHost));
         assert_eq!(endpoint("/", &["acme.larder.test", "acme.larder.test"]), Err(NoEndpoint::NotOneHost));
         assert_eq!(endpoint("http://acme.larder.test/", &["other.larder.test"]), Err(NoEndpoint::NotOneHost));
         assert_eq!(endpoint("http://acme.larder.test/", &[]), Err(NoEndpoint::NotOneHost));
+        for none in ["acme.larder.test@evil.test", "", "a b", "acme.larder.test/", "acme.larder.test,other.larder.test"]
+        {
+            assert_eq!(endpoint("/", &[none]), Err(NoEndpoint::NotOneHost), "{none}");
+        }
     }
 }

@@ -97,7 +97,12 @@ fn stop_next_compiler(larder: &Larder) -> std::thread::JoinHandle<Pid> {
             let threads = std::fs::read_dir(&tasks).expect("a process").flatten();
             let mut children = threads.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
             let child = children.find_map(|all| Pid::from_raw(all.split_whitespace().next()?.parse().ok()?));
-            if let Some(child) = child {
+            // Between its fork and its start it is no compiler yet, and the process waits for that start without a deadline.
+            let runs = |child: &Pid| {
+                let line = std::fs::read(format!("/proc/{}/cmdline", child.as_raw_nonzero())).unwrap_or_default();
+                String::from_utf8_lossy(&line).contains("__compile")
+            };
+            if let Some(child) = child.filter(runs) {
                 kill_process(child, Signal::STOP).expect("a grandchild of ours");
                 return child;
             }

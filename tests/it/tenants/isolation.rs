@@ -175,6 +175,6 @@ both!(endpoints_are_chosen_by_the_host, async |on| {
     assert_eq!(ask("demo-api.localhost", "/v1/health/version").await, 200);
     // The API is not at the web endpoint: its path is the function's.
     assert_eq!(ask("demo.localhost", "/v1/health/version").await, 404);
-    assert_eq!(ask("elsewhere.example", "/hello").await, 421);
+    assert_eq!(ask("elsewhere.example", "/hello").await, 404);
     assert_eq!(ask("other.localhost", "/hello").await, 404);
 });

@@ -57,7 +57,7 @@ fn refusals(larder: &Larder) -> Vec<Refusal> {
     let form = [("content-type", "multipart/form-data; boundary=x")];
     let push = [("webhook-id", "m"), ("webhook-timestamp", "1"), ("webhook-signature", "v1,AAAA")];
     vec![
-        ("POST", "/", vec![("host", "evil.example".into())], 421),
+        ("POST", "/", vec![("host", "evil.example".into())], 404),
         ("POST", "/", web("nobody"), 404),
         ("POST", "/nothing", web("demo"), 404),
         ("POST", "/hello", web("demo"), 413),

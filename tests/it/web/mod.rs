@@ -3,6 +3,7 @@
 mod answers;
 mod bodies;
 mod domains;
+mod doors;
 mod hot_path;
 mod http_semantics;
 mod idempotency;

@@ -35,6 +35,7 @@ section! { Settings {
     redis: Redis,
     objects: Objects,
     server: Server,
+    doors: Doors,
     partners: Partners,
     rates: Rates,
     administrators: Administrators,
@@ -91,6 +92,9 @@ section! { Server {
     connections_max: usize,
     connections_per_address: usize,
     #[serde(with = "networks")] proxies: Vec<IpNet>,
+    proxies_file: PathBuf,
+    proxy_header: ProxyHeader,
+    proxy_protocol: bool,
     #[serde(with = "humantime_serde")] client_timeout: Duration,
     #[serde(with = "humantime_serde")] answer_timeout: Duration,
     body_bytes_max: usize,
@@ -107,6 +111,12 @@ section! { Server {
     calls_per_minute: u64,
     #[serde(with = "humantime_serde")] drain_delay: Duration,
     #[serde(with = "humantime_serde")] grace: Duration,
+} }
+section! { Doors {
+    #[serde(with = "networks")] api: Vec<IpNet>,
+    #[serde(with = "networks")] admin: Vec<IpNet>,
+    #[serde(with = "networks")] operator: Vec<IpNet>,
+    #[serde(with = "networks")] bare: Vec<IpNet>,
 } }
 section! { Functions {
     #[serde(with = "humantime_serde")] timeout_max: Duration,
@@ -172,7 +182,7 @@ section! { Rates {
     per_end_user: u64,
     per_address: u64,
     #[serde(with = "humantime_serde")] burst: Duration,
-    exempt: Vec<IpNet>,
+    #[serde(with = "networks")] exempt: Vec<IpNet>,
 } }
 section! { Egress {
     private_networks: Vec<String>,
@@ -213,6 +223,7 @@ section! { Log {
 /// Networks as `10.0.0.0/8`, or single addresses.
 mod networks {
     use std::net::IpAddr;
+    use std::path::Path;
 
     use ipnet::IpNet;
     use serde::de::Error;
@@ -220,12 +231,34 @@ mod networks {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
         let texts = Vec::<String>::deserialize(from)?;
-        let network = |text: &String| match text.parse::<IpAddr>() {
-            Ok(address) => Ok(IpNet::from(address)),
-            Err(_) => text.parse().map_err(|_| D::Error::custom(format!("{text:?} is no network such as 10.0.0.0/8"))),
-        };
-        texts.iter().map(network).collect()
+        texts.iter().map(|text| network(text).map_err(D::Error::custom)).collect()
     }
+
+    pub fn network(text: &str) -> Result<IpNet, String> {
+        match text.parse::<IpAddr>() {
+            Ok(address) => Ok(IpNet::from(address)),
+            Err(_) => text.parse().map_err(|_| format!("{text:?} is no network such as 10.0.0.0/8")),
+        }
+    }
+
+    /// A network or address on each line; `#` begins a comment.
+    pub fn of_file(file: &Path) -> Result<Vec<IpNet>, String> {
+        let text = std::fs::read_to_string(file).map_err(|err| format!("{}: {err}", file.display()))?;
+        let line = |(at, line): (usize, &str)| match line.split('#').next().unwrap_or_default().trim() {
+            "" => None,
+            text => Some(network(text).map_err(|why| format!("{}:{}: {why}", file.display(), at + 1))),
+        };
+        text.lines().enumerate().filter_map(line).collect()
+    }
+}
+
+/// The header in which proxies name the client.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyHeader {
+    XForwardedFor,
+    /// RFC 7239.
+    Forwarded,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -327,7 +360,15 @@ impl Settings {
         for (key, value) in overrides {
             layers.text(key, value, None);
         }
-        let settings = layers.settings::<Settings>().map_err(|why| layers.complaints.add(why)).ok();
+        let mut settings = layers.settings::<Settings>().map_err(|why| layers.complaints.add(why)).ok();
+        if let Some(server) = settings.as_mut().map(|settings| &mut settings.server)
+            && !server.proxies_file.as_os_str().is_empty()
+        {
+            match networks::of_file(&server.proxies_file) {
+                Ok(more) => server.proxies.extend(more),
+                Err(why) => layers.complaints.add(format!("server.proxies_file {why}")),
+            }
+        }
         match settings {
             Some(settings) if layers.complaints.0.is_empty() => {
                 settings.check().map_err(|found| found.naming(&layers)).map(|()| settings)
@@ -349,6 +390,11 @@ impl Settings {
             bare.is_empty() || bare.parse::<crate::ids::PartnerId>().is_ok(),
             "server.bare_partner",
             "must be empty or the id of a partner",
+        );
+        found.unless(
+            !self.server.proxy_protocol || !self.server.proxies.is_empty(),
+            "server.proxy_protocol",
+            "needs the proxies in server.proxies: whoever is none of them cannot connect",
         );
         let functions = &self.server.functions_domain;
         let root = self.root_host().unwrap_or_default();

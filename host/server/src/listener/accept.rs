@@ -1,13 +1,14 @@
 //! Takes connections up to their limits, and closes them when the process drains.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-use super::{Door, connection};
-use crate::addresses::Addresses;
+use super::{Door, connection, proxy_protocol};
+use crate::addresses::{AddressPermit, Addresses};
 
 pub async fn accept(door: Door, listener: TcpListener) {
     let settings = &door.app.settings.server;
@@ -24,7 +25,7 @@ pub async fn accept(door: Door, listener: TcpListener) {
             let permit = connections.clone().acquire_owned().await.expect("never closed");
             (permit, listener.accept().await)
         };
-        let (permit, stream, peer) = tokio::select! {
+        let (permit, mut stream, peer) = tokio::select! {
             (permit, accepted) = next => match accepted {
                 Ok((stream, peer)) => (permit, stream, peer),
                 Err(err) => {
@@ -36,20 +37,56 @@ pub async fn accept(door: Door, listener: TcpListener) {
             },
             () = &mut closing => break,
         };
-        let Some(address_permit) = addresses.enter(peer.ip()) else {
-            metrics::counter!("larder_connections_refused_total").increment(1);
-            tracing::debug!(%peer, "an address has reached its limit of connections");
-            continue;
-        };
+        let Some(address_permit) = enter(&addresses, peer) else { continue };
         let _ = TcpStream::set_nodelay(&stream, true);
-        let served = connection::serve(door.clone(), stream, peer, closing_connections.clone());
-        door.app.life.spawn_work("connection", async move {
-            served.await;
-            drop((permit, address_permit));
+        let (door, addresses, closing) = (door.clone(), addresses.clone(), closing_connections.clone());
+        door.app.clone().life.spawn_work("connection", async move {
+            if let Some((peer, permit)) = client(&door, &mut stream, peer, &addresses, address_permit).await {
+                connection::serve(door, stream, peer, closing).await;
+                drop(permit);
+            }
+            drop(permit);
         });
     }
     drop(listener);
     let _ = close.send(true);
     // Each connection holds a permit to its end.
     let _ = connections.acquire_many(settings.connections_max.try_into().unwrap_or(u32::MAX)).await;
+}
+
+fn enter(addresses: &Addresses, peer: SocketAddr) -> Option<AddressPermit> {
+    let permit = addresses.enter(peer.ip());
+    if permit.is_none() {
+        metrics::counter!("larder_connections_refused_total").increment(1);
+        tracing::debug!(%peer, "an address has reached its limit of connections");
+    }
+    permit
+}
+
+/// The client of a connection: its peer, or whom a proxy in front names by the PROXY protocol. `None`: the connection is
+/// closed.
+async fn client(
+    door: &Door,
+    stream: &mut TcpStream,
+    peer: SocketAddr,
+    addresses: &Addresses,
+    permit: AddressPermit,
+) -> Option<(SocketAddr, AddressPermit)> {
+    let settings = &door.app.settings.server;
+    if !settings.proxy_protocol {
+        return Some((peer, permit));
+    }
+    if !settings.proxies.iter().any(|network| network.contains(&peer.ip().to_canonical())) {
+        tracing::debug!(%peer, "a connection is not of a proxy in server.proxies, and server.proxy_protocol is set");
+        return None;
+    }
+    match tokio::time::timeout(settings.client_timeout, proxy_protocol::client(stream)).await {
+        Ok(Ok(Some(client))) => Some((client, enter(addresses, client)?)),
+        Ok(Ok(None)) => Some((peer, permit)),
+        Ok(Err(err)) => {
+            tracing::warn!(error = %err, %peer, "a proxy's connection has no readable header of the PROXY protocol");
+            None
+        }
+        Err(_) => None,
+    }
 }

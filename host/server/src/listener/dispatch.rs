@@ -32,7 +32,7 @@ pub async fn dispatch(
     let checked = request_head::check(&head);
     let account = app.bodies.account();
     let limits = BodyLimits::of(&app.settings.server);
-    let peer = proxies::client(&app.settings.server.proxies, peer, &mut head.headers);
+    let peer = proxies::client(&app.settings.server, peer, &mut head.headers);
     let (body, mut unread) = ClientBody::new(body, &head.headers, limits, account.clone());
     let request = Request::from_parts(head, body);
     let mut is_web = false;
@@ -42,11 +42,10 @@ pub async fn dispatch(
         Err(_) => Ok(()),
     };
     let checked = checked.and_then(|()| limited.map_err(Problem::from));
-    let functions = &app.settings.server.functions_domain;
     let is_socket = request_head::is_websocket(request.headers());
-    let mut response = match checked
-        .map(|()| routing::endpoint(&door.root, functions, request.uri(), request.headers()))
-    {
+    let endpoint =
+        checked.map(|()| routing::endpoint(&app.settings, &door.root, peer.ip(), request.uri(), request.headers()));
+    let mut response = match endpoint {
         Ok(Ok(Endpoint::Web(_) | Endpoint::Function(_))) if is_socket => not_a_socket(&mut is_refused),
         Ok(Ok(Endpoint::Api(_))) if is_socket && request.uri().path() != api::realtime::PATH => {
             not_a_socket(&mut is_refused)
@@ -80,17 +79,23 @@ pub async fn dispatch(
         }
         Ok(Err(no_endpoint)) => {
             drop(request);
+            if let NoEndpoint::Closed(door) = no_endpoint {
+                metrics::counter!("larder_doors_closed_total", "door" => door.to_string()).increment(1);
+                tracing::debug!(door, client = %peer.ip(), "a door was closed to a request");
+            }
             web::refuse(match no_endpoint {
                 NoEndpoint::NotOneHost => {
                     is_refused = true;
                     let message = "A request has exactly one Host header, and its target names no other host";
                     Problem::new(Kind::BadRequest, message)
                 }
-                // RFC 9110, section 15.5.20.
-                NoEndpoint::NotOurs => Problem::new(Kind::Misdirected, "this host is not served here"),
+                // Where nothing is, and what this client may not reach, are answered alike.
+                NoEndpoint::NotOurs | NoEndpoint::Closed(_) => Problem::no_such_route(),
             })
         }
     };
+    // What is answered here concerns one client. A function whose answers may be kept says so.
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     if unread.is_read() {
         app.life.spawn_work("unread body", unread.discard_later());
     } else if !unread.discard().await {

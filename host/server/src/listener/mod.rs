@@ -3,12 +3,14 @@
 //! * [`accept`]: takes connections up to their limits, and closes them when the process drains.
 //! * [`connection`]: serves one connection.
 //! * [`dispatch`]: one request → its endpoint → its answer.
+//! * [`proxy_protocol`]: what a proxy says of a connection.
 //! * [`internal`]: probes and metrics.
 
 mod accept;
 mod connection;
 mod dispatch;
 mod internal;
+mod proxy_protocol;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! What callers set of a function, and the rules for it.
 
 use larder_model::cron::Cron;
+use larder_model::doors;
 use larder_model::grants::check::check_pattern;
 use larder_model::time::instant;
 use larder_model::{EnrolBy, Enrolling, Function, FunctionSettings, Per, Topics};
@@ -225,8 +226,11 @@ fn route(text: &str) -> Result<(), &'static str> {
     if text.contains("//") {
         return Err("has an empty segment");
     }
-    if me::is_reserved(text) {
-        return Err("is Larder's: nothing below /_larder is a function's");
+    if me::is_reserved(text) || doors::is_reserved(text) {
+        return Err(
+            "is Larder's: nothing below /_larder, /v1, /depo, /meta_depo, /internal, /flipper or /field_test is a \
+                    function's",
+        );
     }
     if text.split('/').any(|segment| matches!(segment, "." | "..")) {
         return Err("must not have the segments . or ..");
