@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use larder_tests::secure::Secure;
 use larder_tests::{Larder, Options};
 use serde_json::json;
 use tempfile::TempDir;
@@ -11,6 +13,7 @@ use tempfile::TempDir;
 use crate::bare_server::{NATIVE, RAW};
 use crate::guests::{HELLO, HELLO_PATH, Hellos};
 use crate::in_process::bare_files;
+use crate::load::Over;
 use crate::measure::{Kind, Line, Row, Side, median, microseconds, quantile, verdict};
 use crate::servers::Server;
 use crate::{Plan, load, machine, say};
@@ -36,6 +39,7 @@ const WASMTIME: &str = "not installed: cargo install --locked wasmtime-cli, or -
 struct Contender {
     address: SocketAddr,
     path: &'static str,
+    over: Over,
     pid: u32,
     rate: Side,
     cost: Side,
@@ -43,14 +47,18 @@ struct Contender {
 
 impl Contender {
     fn new(server: &Server, path: &'static str) -> Contender {
-        Contender { address: server.address, path, pid: server.pid(), rate: Side::default(), cost: Side::default() }
+        Contender::at(server.address, path, Over::Plain, server.pid())
+    }
+
+    fn at(address: SocketAddr, path: &'static str, over: Over, pid: u32) -> Contender {
+        Contender { address, path, over, pid, rate: Side::default(), cost: Side::default() }
     }
 
     async fn load(&mut self, time: Duration, counts: bool) -> anyhow::Result<()> {
-        let (address, requests) = (self.address, vec![load::get(self.path); CONNECTIONS]);
+        let (address, over, requests) = (self.address, self.over.clone(), vec![load::get(self.path); CONNECTIONS]);
         let before = machine::cpu_time(self.pid)?;
-        let done =
-            tokio::task::spawn_blocking(move || load::run(address, requests, CONNECTIONS, greets, time)).await??;
+        let load = move || load::run_over(&over, address, requests, CONNECTIONS, greets, time);
+        let done = tokio::task::spawn_blocking(load).await??;
         tokio::time::sleep(REST).await;
         if counts {
             let used = machine::cpu_time(self.pid)?.saturating_sub(before);
@@ -81,6 +89,9 @@ const GREETINGS: [(&str, &str, f64); 2] = [("hello-http (SDK)", HELLO_PATH, 1.2)
 /// Whether calls are recorded, and what is aimed at beside the bare embedding.
 const RECORDS: [(&str, &str, f64); 2] = [("records off", "false", 0.92), ("records on", "true", 0.8)];
 
+/// What is spoken with TLS, and its name in ALPN.
+const PROTOCOLS: [(&str, &str); 2] = [("TLS HTTP/1.1", "http/1.1"), ("TLS HTTP/2", "h2")];
+
 pub async fn door(plan: &Plan, hellos: &Hellos, others: &Others) -> anyhow::Result<Vec<Line>> {
     say(&format!("web endpoint, {CONNECTIONS} connections"));
     let folder = TempDir::new()?;
@@ -94,6 +105,8 @@ pub async fn door(plan: &Plan, hellos: &Hellos, others: &Others) -> anyhow::Resu
         api.deploy("raw", &hellos.raw, json!({ "routes": [RAW] })).await;
         larders.push(larder);
     }
+    let secure = Secure::start(Options::default().set("LARDER_RECORDS__ALL", "false")).await;
+    secure.larder.api().deploy("hello", &hellos.sdk, json!({ "routes": [HELLO_PATH] })).await;
     let workerd = Server::workerd(&others.workerd, folder.path())?;
     let mut wasmtimes = Vec::new();
     for (file, wasm) in [("hello.wasm", &hellos.sdk), ("raw.wasm", &hellos.raw)] {
@@ -105,8 +118,7 @@ pub async fn door(plan: &Plan, hellos: &Hellos, others: &Others) -> anyhow::Resu
     let mut all = vec![Contender::new(&bare, HELLO_PATH), Contender::new(&bare, RAW)];
     for larder in &larders {
         for (_, path, _) in GREETINGS {
-            let (rate, cost) = Default::default();
-            all.push(Contender { address: larder.address().parse()?, path, pid: larder.pid(), rate, cost });
+            all.push(Contender::at(larder.address().parse()?, path, Over::Plain, larder.pid()));
         }
     }
     all.push(Contender::new(&bare, NATIVE));
@@ -114,6 +126,12 @@ pub async fn door(plan: &Plan, hellos: &Hellos, others: &Others) -> anyhow::Resu
     all.extend(workerd.iter().map(|server| Contender::new(server, HELLO_PATH)));
     let wasmtime_at = all.len();
     all.extend(wasmtimes.iter().zip(GREETINGS).map(|(server, (_, path, _))| Contender::new(server, path)));
+
+    let secure_at = all.len();
+    for (_, protocol) in PROTOCOLS {
+        let over = Over::Tls(Arc::new(secure.authority.client(&[protocol], rustls::DEFAULT_VERSIONS)));
+        all.push(Contender::at(secure.address.parse()?, HELLO_PATH, over, secure.larder.pid()));
+    }
 
     let mut appends = Vec::new();
     // The first round only warms up.
@@ -159,6 +177,15 @@ pub async fn door(plan: &Plan, hellos: &Hellos, others: &Others) -> anyhow::Resu
                 None => Line::said(name, format!("{:<16}{WORKERD}", "workerd")),
             });
         }
+    }
+
+    for (contender, (name, _)) in all[secure_at..].iter().zip(PROTOCOLS) {
+        let mut row = Row::new(format!("web endpoint, hello-http (SDK), {name}"), Kind::Rate, None);
+        (row.bare, row.larder) = (all[2].rate.clone(), contender.rate.clone());
+        lines.push(row.against("plain HTTP/1.1").into());
+        let mut cost = Row::new("  CPU of the server per request", Kind::Latency, None);
+        (cost.bare, cost.larder) = (all[2].cost.clone(), contender.cost.clone());
+        lines.push(cost.against("plain HTTP/1.1").into());
     }
 
     say(&format!("web endpoint, at {:.0} % of what it can", 100.0 * SHARE));

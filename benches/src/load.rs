@@ -1,15 +1,22 @@
-//! A small HTTP/1.1 client that costs little beside what it measures: the request is bytes made beforehand, the
-//! answer is parsed in place, and all connections share one thread.
+//! A small client that costs little beside what it measures: the request is bytes made beforehand, the answer is parsed in
+//! place, and all connections share one thread. It speaks HTTP/1.1, with TLS if it is told to, and HTTP/2 with TLS.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use bytes::Bytes;
+use h2::client::SendRequest;
+use larder_tests::secure::{ask, http2};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// The largest answer that is expected.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -21,20 +28,72 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
+/// What is below HTTP, and which HTTP that is.
+#[derive(Clone, Default)]
+pub enum Over {
+    #[default]
+    Plain,
+    /// The client's protocols by ALPN say whether it is HTTP/1.1 or HTTP/2.
+    Tls(Arc<ClientConfig>),
+}
+
 /// One connection that is kept alive.
-pub struct Connection {
-    stream: TcpStream,
-    buffer: Vec<u8>,
+pub struct Connection(Speaks);
+
+enum Speaks {
+    Plain(Http1<TcpStream>),
+    Tls(Box<Http1<TlsStream<TcpStream>>>),
+    Http2(SendRequest<Bytes>),
 }
 
 impl Connection {
     pub async fn open(address: SocketAddr) -> anyhow::Result<Connection> {
+        Connection::open_over(address, &Over::Plain).await
+    }
+
+    pub async fn open_over(address: SocketAddr, over: &Over) -> anyhow::Result<Connection> {
         let stream = TcpStream::connect(address).await.with_context(|| address.to_string())?;
         stream.set_nodelay(true)?;
-        Ok(Connection { stream, buffer: Vec::with_capacity(4 << 10) })
+        let Over::Tls(config) = over else { return Ok(Connection(Speaks::Plain(Http1::new(stream)))) };
+        let name = ServerName::try_from("demo.localhost")?;
+        let stream = TlsConnector::from(config.clone()).connect(name, stream).await?;
+        Ok(Connection(match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => Speaks::Http2(http2(stream).await),
+            _ => Speaks::Tls(Box::new(Http1::new(stream))),
+        }))
     }
 
     pub async fn call(&mut self, request: &[u8]) -> anyhow::Result<Answer> {
+        match &mut self.0 {
+            Speaks::Plain(connection) => connection.call(request).await,
+            Speaks::Tls(connection) => connection.call(request).await,
+            Speaks::Http2(client) => {
+                let answer = ask(client, as_http2(request)?, "").await?;
+                Ok(Answer { status: answer.status().as_u16(), body: answer.into_body().into() })
+            }
+        }
+    }
+}
+
+/// A request without a body that was made for HTTP/1.1.
+fn as_http2(request: &[u8]) -> anyhow::Result<http::Request<()>> {
+    let text = std::str::from_utf8(request)?;
+    let path = text.strip_prefix("GET ").and_then(|rest| rest.split(' ').next()).context("no GET")?;
+    let host = text.lines().find_map(|line| line.strip_prefix("host: ")).context("no host")?;
+    Ok(http::Request::get(format!("https://{host}{path}")).body(())?)
+}
+
+struct Http1<S> {
+    stream: S,
+    buffer: Vec<u8>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Http1<S> {
+    fn new(stream: S) -> Http1<S> {
+        Http1 { stream, buffer: Vec::with_capacity(4 << 10) }
+    }
+
+    async fn call(&mut self, request: &[u8]) -> anyhow::Result<Answer> {
         self.stream.write_all(request).await?;
         self.buffer.clear();
         loop {
@@ -142,12 +201,24 @@ pub fn run(
     check: Check,
     time: Duration,
 ) -> anyhow::Result<Done> {
+    run_over(&Over::Plain, address, requests, connections, check, time)
+}
+
+/// The same over something else.
+pub fn run_over(
+    over: &Over,
+    address: SocketAddr,
+    requests: Vec<Vec<u8>>,
+    connections: usize,
+    check: Check,
+    time: Duration,
+) -> anyhow::Result<Done> {
     let loader = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     loader.block_on(async {
         let mut open = Vec::new();
         for at in 0..connections {
             let own: Vec<_> = requests.iter().skip(at).step_by(connections).cloned().collect();
-            open.push((Connection::open(address).await?, own));
+            open.push((Connection::open_over(address, over).await?, own));
         }
         let begun = Instant::now();
         let tasks: JoinSet<anyhow::Result<Vec<u64>>> = open

@@ -2,7 +2,7 @@
 //!
 //! * [`Larder`]: a `larder dev` of its own on free ports over a folder of its own; killed and restarted at will.
 //! * [`Api`]: the management API with one key. [`guests`]: components to deploy, built once per run.
-//! * [`Aggregator`]: an outside service that can be told to misbehave.
+//! * [`secure`]: a Larder that serves TLS, and clients of it. [`Aggregator`]: an outside service that can be told to misbehave.
 //!
 //! A test owns everything it touches, so all run in parallel. Dropping [`Larder`] kills the process and removes the folder.
 
@@ -28,6 +28,7 @@ pub mod proxy;
 mod random;
 pub mod rows;
 pub mod s3;
+pub mod secure;
 pub mod services;
 pub mod upstream;
 

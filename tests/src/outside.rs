@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::SupportedProtocolVersion;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use simple_dns::rdata::{A, AAAA, CNAME, RData};
 use simple_dns::{CLASS, Name, Packet, PacketFlag, QTYPE, RCODE, ResourceRecord, TYPE};
@@ -476,6 +477,29 @@ impl Authority {
         std::fs::write(&files.0, certificate.pem()).expect("a file");
         std::fs::write(&files.1, key.serialize_pem()).expect("a file");
         files
+    }
+
+    /// The same as texts in PEM, valid until the end of a year.
+    pub fn issue_until(&self, names: &[&str], year: i32) -> (String, String) {
+        let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(names).expect("parameters");
+        params.not_after = rcgen::date_time_ymd(year, 12, 31);
+        (params.signed_by(&key, &self.issuer).expect("a certificate").pem(), key.serialize_pem())
+    }
+
+    /// A client that trusts what it issues and offers these protocols by ALPN.
+    pub fn client(&self, protocols: &[&str], versions: &[&'static SupportedProtocolVersion]) -> rustls::ClientConfig {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.certificate.der().clone()).expect("a certificate");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        config
     }
 
     fn acceptor(&self, names: &[&str]) -> TlsAcceptor {

@@ -181,7 +181,7 @@ async fn run_serve(options: Serve) -> anyhow::Result<ExitCode> {
     let operator_key = roles::key_from(&settings.secrets.operator_key_file, "secrets.operator_key_file")?;
     let life = Lifecycle::default();
     let web = options.roles.contains(&Role::Web);
-    let listeners = roles::bind(&mut settings.server, web).await?;
+    let listeners = roles::bind(&mut settings, web).await?;
     let app = roles::start(settings, secrets, &operator_key, Clock::System, &life).await?;
     roles::run(&app, &options.roles, listeners)?;
     let (server, version) = (&app.settings.server, larder_model::VERSION);
@@ -232,7 +232,7 @@ async fn run_dev(options: Dev) -> anyhow::Result<ExitCode> {
     let operator_key = dev::operator_key(&settings.data)?;
     let secrets = Secrets::from_file_or_new(&settings.data.join("master.key"))?;
     let life = Lifecycle::default();
-    let listeners = roles::bind(&mut settings.server, true).await?;
+    let listeners = roles::bind(&mut settings, true).await?;
     settings.server.root_url = format!("http://localhost:{}", settings.server.listen.port());
     let app = roles::start(settings, secrets, &operator_key, Clock::System, &life).await?;
     let endpoint = dev::prepare(&app, &operator_key).await?;
@@ -245,6 +245,9 @@ async fn run_dev(options: Dev) -> anyhow::Result<ExitCode> {
         endpoint.trim_end_matches("/v1"),
         app.settings.url_of(DEV_PARTNER)
     );
+    if let Some(tls) = app.settings.tls.listen {
+        println!("  TLS        https://{tls}");
+    }
     println!("  internal   http://{}/health/ready, /metrics", app.settings.server.internal);
     println!("  keys       {}   (the other commands find it from this folder)", env.display());
     Ok(life.run(app.settings.server.grace, roles::close(&app)).await)

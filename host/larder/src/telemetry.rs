@@ -55,5 +55,11 @@ fn gauges(app: &App) {
     metrics::gauge!("larder_tasks").set(tokio::runtime::Handle::current().metrics().num_alive_tasks() as f64);
     metrics::gauge!("larder_pool_slots_used").set(app.runtime.slots_used() as f64);
     metrics::gauge!("larder_partners").set(app.directory.tenants().len() as f64);
+    for (name, certificate) in app.certificates.all() {
+        let name = name.unwrap_or_else(|| "default".into());
+        metrics::gauge!("larder_certificate_expires_timestamp_seconds", "name" => name)
+            .set(certificate.not_after_ms as f64 / 1_000.0);
+    }
+    metrics::gauge!("larder_certificate_refused").set(f64::from(u8::from(app.certificates.refused().is_some())));
     metrics::gauge!("larder_build_info", "version" => larder_model::VERSION).set(1.0);
 }

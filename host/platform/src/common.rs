@@ -15,6 +15,7 @@ use crate::bodies::Bodies;
 use crate::directory::Directory;
 use crate::jobs::fairness::Fairness;
 use crate::rates::Rates;
+use crate::tls::Certificates;
 
 /// Whose something is: a partner's or, with `None`, the operator's.
 pub type Owner = Option<PartnerId>;
@@ -33,6 +34,7 @@ pub struct Parts {
     pub fairness: Fairness,
     pub rates: Rates,
     pub bodies: Bodies,
+    pub certificates: Certificates,
     pub life: Lifecycle,
     /// The id under which this process holds leases.
     pub holder: String,

@@ -9,7 +9,7 @@
 //! * [`execution`]: the one way to run a function. [`run_keys`]: by which it calls the API meanwhile. [`ledger`]: the only writer of outcomes.
 //! * [`jobs`]: background jobs, one file per kind.
 //! * [`standard_webhooks`]: authentication of pushes. [`needs`]: grants that an upload lacks. [`objects`]: uploaded bytes.
-//!   [`archives`]: the component in an upload that is an archive. [`chunks`]: uploads that come in several requests.
+//!   [`tls`]: the certificates that are presented. [`archives`]: the component in an upload that is an archive. [`chunks`]: uploads that come in several requests.
 
 pub mod administrators;
 pub mod admission;
@@ -45,6 +45,7 @@ pub mod rules;
 pub mod run_keys;
 pub mod standard_webhooks;
 pub mod stored;
+pub mod tls;
 pub mod uploads;
 pub mod upstreams;
 pub mod variables;

@@ -14,6 +14,40 @@ use larder_platform::bodies::{Account, Fault};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
+use crate::listener::StreamBody;
+
+/// A body as the library of its protocol gives it.
+pub enum Received {
+    Http1(Incoming),
+    Http2(StreamBody),
+}
+
+impl Body for Received {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match self.get_mut() {
+            Received::Http1(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Received::Http2(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Received::Http1(body) => body.is_end_stream(),
+            Received::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Received::Http1(body) => body.size_hint(),
+            Received::Http2(body) => body.size_hint(),
+        }
+    }
+}
+
 /// A client that sends nothing for so long is taken to wait for the answer.
 const QUIET: Duration = Duration::from_secs(1);
 
@@ -49,7 +83,7 @@ impl BodyLimits {
 
 /// The body of a request. If it is dropped before its end, the listener gets the rest ([`UnreadBody`]).
 pub struct ClientBody {
-    body: Option<Incoming>,
+    body: Option<Received>,
     limits: BodyLimits,
     account: Account,
     begun: Option<Instant>,
@@ -61,14 +95,14 @@ pub struct ClientBody {
 
 /// The part of a body that was not read.
 struct Unread {
-    body: Incoming,
+    body: Received,
     /// Reading has begun, so the client no longer waits for `100 Continue`.
     begun: bool,
     slow: bool,
 }
 
 impl ClientBody {
-    pub fn new(body: Incoming, headers: &HeaderMap, limits: BodyLimits, account: Account) -> (ClientBody, UnreadBody) {
+    pub fn new(body: Received, headers: &HeaderMap, limits: BodyLimits, account: Account) -> (ClientBody, UnreadBody) {
         let waits = headers.get(header::EXPECT).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         // Most requests have no body.
         let (give, back) = (!body.is_end_stream()).then(oneshot::channel).unzip();
@@ -125,11 +159,11 @@ impl Body for ClientBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Incoming::is_end_stream)
+        self.body.as_ref().is_none_or(Received::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or(SizeHint::with_exact(0), Incoming::size_hint)
+        self.body.as_ref().map_or(SizeHint::with_exact(0), Received::size_hint)
     }
 }
 

@@ -37,7 +37,7 @@ impl Deadline {
         self.0.lingers.store(true, Relaxed);
     }
 
-    fn get(&self) -> Option<Instant> {
+    pub fn get(&self) -> Option<Instant> {
         *self.0.at.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

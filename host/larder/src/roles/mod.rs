@@ -26,6 +26,7 @@ use larder_platform::ledger::{self, Ledger};
 use larder_platform::objects::Objects;
 use larder_platform::rates::Rates;
 use larder_platform::run_keys::RunKeys;
+use larder_platform::tls::Certificates;
 use larder_platform::uploads::Staging;
 use larder_platform::{admission, keys, stored};
 use larder_runtime::Runtime;
@@ -153,6 +154,7 @@ pub async fn start(
         fairness: Fairness::default(),
         rates,
         bodies,
+        certificates: Certificates::default(),
         life: life.clone(),
         holder,
     });

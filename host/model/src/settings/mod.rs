@@ -36,6 +36,7 @@ section! { Settings {
     objects: Objects,
     server: Server,
     doors: Doors,
+    tls: Tls,
     partners: Partners,
     rates: Rates,
     administrators: Administrators,
@@ -91,6 +92,8 @@ section! { Server {
     webhooks_per_partner: usize,
     connections_max: usize,
     connections_per_address: usize,
+    http2_prior_knowledge: bool,
+    streams_per_connection: u32,
     #[serde(with = "networks")] proxies: Vec<IpNet>,
     proxies_file: PathBuf,
     proxy_header: ProxyHeader,
@@ -117,6 +120,14 @@ section! { Doors {
     #[serde(with = "networks")] admin: Vec<IpNet>,
     #[serde(with = "networks")] operator: Vec<IpNet>,
     #[serde(with = "networks")] bare: Vec<IpNet>,
+} }
+section! { Tls {
+    #[serde(with = "address")] listen: Option<SocketAddr>,
+    certificate_file: PathBuf,
+    key_file: PathBuf,
+    #[serde(with = "humantime_serde")] poll: Duration,
+    #[serde(with = "address")] redirect_listen: Option<SocketAddr>,
+    hsts: String,
 } }
 section! { Functions {
     #[serde(with = "humantime_serde")] timeout_max: Duration,
@@ -219,6 +230,20 @@ section! { Log {
     format: LogFormat,
     filter: String,
 } }
+
+/// An address to listen at; empty: none.
+mod address {
+    use std::net::SocketAddr;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer};
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
+        let text = String::deserialize(from)?;
+        let wrong = |_| D::Error::custom(format!("{text:?} is no address with a port such as 0.0.0.0:443"));
+        if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(wrong) }
+    }
+}
 
 /// Networks as `10.0.0.0/8`, or single addresses.
 mod networks {
@@ -468,6 +493,12 @@ impl Settings {
         found.unless(self.server.reads_per_partner > 0, "server.reads_per_partner", "must be at least 1");
         let server = &self.server;
         found.unless(server.connections_per_address > 0, "server.connections_per_address", "must be at least 1");
+        found.unless(
+            (1..=10_000).contains(&server.streams_per_connection),
+            "server.streams_per_connection",
+            "must be 1 to 10000",
+        );
+        self.tls.check(&mut found);
         found.unless(!server.body_timeout.is_zero(), "server.body_timeout", "must be more than 0");
         found.unless(server.body_rate_min > 0, "server.body_rate_min", "must be at least 1");
         found.unless(server.body_bytes_per_partner > 0, "server.body_bytes_per_partner", "must be at least 1");
@@ -630,6 +661,42 @@ impl Settings {
     pub fn url_of(&self, label: &str) -> String {
         self.server.url_of(label)
     }
+}
+
+impl Tls {
+    fn check(&self, found: &mut Complaints) {
+        for (file, key) in [(&self.certificate_file, "tls.certificate_file"), (&self.key_file, "tls.key_file")] {
+            found.unless(
+                self.listen.is_none() || !file.as_os_str().is_empty(),
+                key,
+                "must name a file, because tls.listen is set",
+            );
+        }
+        found.unless(
+            self.redirect_listen.is_none() || self.listen.is_some(),
+            "tls.redirect_listen",
+            "needs tls.listen, to which it sends",
+        );
+        found.unless(!self.poll.is_zero(), "tls.poll", "must be more than 0");
+        found.unless(
+            self.hsts.is_empty() || is_hsts(&self.hsts),
+            "tls.hsts",
+            "must be empty or a value such as max-age=31536000; includeSubDomains",
+        );
+    }
+}
+
+/// The value of `Strict-Transport-Security` (RFC 6797, section 6.1), with what preload lists add to it.
+fn is_hsts(value: &str) -> bool {
+    let mut seconds = 0;
+    let known = value.split(';').map(str::trim).all(|part| match part.split_once('=') {
+        Some((name, number)) if name.eq_ignore_ascii_case("max-age") && number.parse::<u32>().is_ok() => {
+            seconds += 1;
+            true
+        }
+        _ => ["includesubdomains", "preload"].contains(&part.to_ascii_lowercase().as_str()),
+    });
+    known && seconds == 1
 }
 
 impl Server {

@@ -1,19 +1,51 @@
 //! Takes connections up to their limits, and closes them when the process drains.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use larder_model::settings::Server;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::{Door, connection, proxy_protocol};
+use super::{Door, Speaks, connection, proxy_protocol};
 use crate::addresses::{AddressPermit, Addresses};
 
-pub async fn accept(door: Door, listener: TcpListener) {
+/// The limits of all outer listeners together. Cheap to clone.
+#[derive(Clone)]
+pub struct Limits {
+    connections: Arc<Semaphore>,
+    connections_max: usize,
+    addresses: Addresses,
+}
+
+impl Limits {
+    pub fn new(settings: &Server, listeners: usize) -> Limits {
+        // Each listener holds a permit while it waits for a connection.
+        let connections_max = settings.connections_max + listeners - 1;
+        Limits {
+            connections: Arc::new(Semaphore::new(connections_max)),
+            connections_max,
+            addresses: Addresses::new(settings.connections_per_address, settings.proxies.clone()),
+        }
+    }
+
+    /// A request of a connection that has many at once counts as one more connection. `None`: there is no room.
+    pub fn enter_stream(&self, peer: IpAddr) -> Option<Permit> {
+        let connection = self.connections.clone().try_acquire_owned().ok()?;
+        Some(Permit { _connection: connection, _address: self.addresses.enter(peer)? })
+    }
+}
+
+/// For one connection, until it is dropped.
+pub struct Permit {
+    _connection: OwnedSemaphorePermit,
+    _address: AddressPermit,
+}
+
+pub async fn accept(door: Door, speaks: Speaks, listener: TcpListener) {
     let settings = &door.app.settings.server;
-    let connections = Arc::new(Semaphore::new(settings.connections_max));
-    let addresses = Addresses::new(settings.connections_per_address, settings.proxies.clone());
+    let Limits { connections, connections_max, addresses } = door.limits.clone();
     let (close, closing_connections) = watch::channel(false);
     let closing = async {
         door.app.life.drain().cancelled().await;
@@ -42,7 +74,7 @@ pub async fn accept(door: Door, listener: TcpListener) {
         let (door, addresses, closing) = (door.clone(), addresses.clone(), closing_connections.clone());
         door.app.clone().life.spawn_work("connection", async move {
             if let Some((peer, permit)) = client(&door, &mut stream, peer, &addresses, address_permit).await {
-                connection::serve(door, stream, peer, closing).await;
+                connection::serve(door, speaks, stream, peer, closing).await;
                 drop(permit);
             }
             drop(permit);
@@ -51,7 +83,7 @@ pub async fn accept(door: Door, listener: TcpListener) {
     drop(listener);
     let _ = close.send(true);
     // Each connection holds a permit to its end.
-    let _ = connections.acquire_many(settings.connections_max.try_into().unwrap_or(u32::MAX)).await;
+    let _ = connections.acquire_many(connections_max.try_into().unwrap_or(u32::MAX)).await;
 }
 
 fn enter(addresses: &Addresses, peer: SocketAddr) -> Option<AddressPermit> {

@@ -2,43 +2,94 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use larder_platform::tls::Certificate;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::Door;
 use super::dispatch::dispatch;
+use super::{Door, Speaks, first_bytes, http2, redirect, tls};
+use crate::client_body::Received;
 use crate::write_timeout::{self, Deadline, WriteTimeout};
 
 /// Headers of one request: number and bytes.
-const HEADERS_MAX: usize = 100;
-const HEADER_BYTES_MAX: usize = 64 * 1024;
+pub const HEADERS_MAX: usize = 100;
+pub const HEADER_BYTES_MAX: usize = 64 * 1024;
 
-/// Serves the requests of a connection until it ends, or until it is idle after `closing` became true.
-pub async fn serve<S>(door: Door, stream: S, peer: SocketAddr, mut closing: watch::Receiver<bool>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let timeout = door.app.settings.server.client_timeout;
-    let deadline = Deadline::default();
-    let (stream, handed_back) = WriteTimeout::new(stream, timeout, deadline.clone()).handed_back();
-    let service = service_fn(move |request| {
-        let (door, deadline) = (door.clone(), deadline.clone());
-        async move { Ok::<_, Infallible>(dispatch(&door, peer, deadline, request).await) }
-    });
-    // HTTP/1.1 only: detecting HTTP/2 would wait for the first bytes without a deadline.
-    let connection = http1::Builder::new()
+/// How a request came.
+#[derive(Clone)]
+pub struct Via {
+    pub peer: SocketAddr,
+    /// What the client was shown, if it speaks TLS.
+    pub certificate: Option<Arc<Certificate>>,
+    /// Of the answer.
+    pub deadline: Deadline,
+}
+
+impl Via {
+    fn new(peer: SocketAddr, certificate: Option<Arc<Certificate>>) -> Via {
+        Via { peer, certificate, deadline: Deadline::default() }
+    }
+}
+
+/// Serves a connection until it ends, or until it is idle after `closing` became true.
+pub async fn serve(door: Door, speaks: Speaks, stream: TcpStream, peer: SocketAddr, closing: watch::Receiver<bool>) {
+    let settings = &door.app.settings.server;
+    match speaks {
+        Speaks::Http if settings.http2_prior_knowledge => {
+            let begun = first_bytes::begins_with(stream, http2::PREFACE, settings.client_timeout).await;
+            match begun {
+                Some((true, stream)) => http2::serve(door, stream, Via::new(peer, None), closing).await,
+                Some((false, stream)) => http1(door, stream, Via::new(peer, None), closing).await,
+                None => tracing::debug!(%peer, "a connection ended before it said what it speaks"),
+            }
+        }
+        Speaks::Http => http1(door, stream, Via::new(peer, None), closing).await,
+        Speaks::Tls => {
+            if let Some(tls::Secured { stream, certificate, is_http2 }) = tls::accept(&door, stream, peer).await {
+                let via = Via::new(peer, Some(certificate));
+                match is_http2 {
+                    true => http2::serve(door, stream, via, closing).await,
+                    false => http1(door, stream, via, closing).await,
+                }
+            }
+        }
+        Speaks::Redirect => redirect::serve(door, stream, peer).await,
+    }
+}
+
+/// Of HTTP/1.1, with the bounds of a head.
+pub fn builder(door: &Door) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
         .timer(TokioTimer::new())
-        .header_read_timeout(timeout)
+        .header_read_timeout(door.app.settings.server.client_timeout)
         .max_headers(HEADERS_MAX)
         // The head is parsed before the buffer is full.
         .max_header_size(HEADER_BYTES_MAX)
-        .max_buf_size(HEADER_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
+        .max_buf_size(HEADER_BYTES_MAX);
+    builder
+}
+
+async fn http1<S>(door: Door, stream: S, via: Via, mut closing: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (timeout, peer) = (door.app.settings.server.client_timeout, via.peer);
+    let (stream, handed_back) = WriteTimeout::new(stream, timeout, via.deadline.clone()).handed_back();
+    let builder = builder(&door);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (door, via) = (door.clone(), via.clone());
+        async move { Ok::<_, Infallible>(dispatch(&door, via, request.map(Received::Http1)).await) }
+    });
+    let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
     // The connection hands its stream back when it is dropped at the end of this block.
     let ended = {
         let mut connection = std::pin::pin!(connection);

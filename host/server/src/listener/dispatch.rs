@@ -1,35 +1,40 @@
 //! One request → its endpoint → its answer.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use http::{HeaderValue, Request, Response, header};
+use bytes::Bytes;
+use http::uri::Scheme;
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version, header};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use larder_platform::bodies::AnswerBody;
+use larder_platform::tls::Certificate;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::Door;
+use super::connection::Via;
+use super::{Door, redirect};
 use crate::app::App;
-use crate::client_body::{BodyLimits, ClientBody};
+use crate::client_body::{BodyLimits, ClientBody, Received, UnreadBody};
 use crate::problem::{Kind, Problem};
 use crate::routing::{self, Endpoint, NoEndpoint};
-use crate::write_timeout::Deadline;
 use crate::{api, cors, me, proxies, request_head, web};
 
 /// Routes a request to its endpoint, by the Host header.
-pub async fn dispatch(
-    door: &Door,
-    peer: SocketAddr,
-    deadline: Deadline,
-    request: Request<Incoming>,
-) -> Response<AnswerBody> {
+pub async fn dispatch(door: &Door, via: Via, request: Request<Received>) -> Response<AnswerBody> {
     let (app, router) = (&door.app, door.router.clone());
+    let Via { peer, certificate, deadline } = via;
     deadline.set(None);
     let (mut head, body) = request.into_parts();
+    let is_http2 = head.version == Version::HTTP_2;
     let checked = request_head::check(&head);
+    if certificate.is_some() {
+        secure(&mut head);
+    }
     let account = app.bodies.account();
     let limits = BodyLimits::of(&app.settings.server);
     let peer = proxies::client(&app.settings.server, peer, &mut head.headers);
@@ -41,7 +46,10 @@ pub async fn dispatch(
         Ok(()) => app.rates.take_address(peer.ip()).await,
         Err(_) => Ok(()),
     };
-    let checked = checked.and_then(|()| limited.map_err(Problem::from));
+    let checked = checked.and_then(|()| limited.map_err(Problem::from)).and_then(|()| match &certificate {
+        Some(certificate) => is_for(certificate, request.headers()),
+        None => Ok(()),
+    });
     let is_socket = request_head::is_websocket(request.headers());
     let endpoint =
         checked.map(|()| routing::endpoint(&app.settings, &door.root, peer.ip(), request.uri(), request.headers()));
@@ -89,6 +97,10 @@ pub async fn dispatch(
                     let message = "A request has exactly one Host header, and its target names no other host";
                     Problem::new(Kind::BadRequest, message)
                 }
+                // RFC 9110, section 15.5.20: by TLS a client has asked for somebody by name.
+                NoEndpoint::NotOurs if certificate.is_some() => {
+                    Problem::new(Kind::Misdirected, "this host is not served here")
+                }
                 // Where nothing is, and what this client may not reach, are answered alike.
                 NoEndpoint::NotOurs | NoEndpoint::Closed(_) => Problem::no_such_route(),
             })
@@ -96,14 +108,21 @@ pub async fn dispatch(
     };
     // What is answered here concerns one client. A function whose answers may be kept says so.
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    if unread.is_read() {
+    if let Some(hsts) = door.hsts.as_ref().filter(|_| certificate.is_some()) {
+        response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
+    }
+    let mut refused_later = None;
+    if is_http2 {
+        // What is not read of a request is refused once its answer is sent, and ends with its stream alone.
+        refused_later = Some(unread);
+    } else if unread.is_read() {
         app.life.spawn_work("unread body", unread.discard_later());
     } else if !unread.discard().await {
         // The client may still be sending. The connection is closed once the client has read the answer.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         deadline.linger();
     }
-    if is_refused {
+    if is_refused && !is_http2 {
         // What follows on the connection may belong to the refused request.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -112,7 +131,58 @@ pub async fn dispatch(
         let streams = response.extensions().get().map_or(Duration::ZERO, |web::Streams(most)| *most);
         deadline.set(Some(Instant::now() + streams.max(app.settings.server.answer_timeout)));
     }
-    account.hold(response)
+    let response = account.hold(response);
+    match refused_later {
+        Some(unread) => response.map(|body| Beside { body, _unread: unread }.boxed_unsync()),
+        None => response,
+    }
+}
+
+/// Is the host of a request one for which this certificate was shown? Else it is another server's (RFC 9110, section 15.5.20).
+/// Whether there is exactly one host is asked later.
+fn is_for(certificate: &Certificate, headers: &HeaderMap) -> Result<(), Problem> {
+    match redirect::host(headers) {
+        Some(host) if !certificate.covers(&host) => {
+            let message = "this host is not one of the certificate that this connection began with";
+            Err(Problem::new(Kind::Misdirected, message))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Writes into the target that the request came by TLS, for those who are told.
+fn secure(head: &mut http::request::Parts) {
+    let mut parts = head.uri.clone().into_parts();
+    parts.scheme = Some(Scheme::HTTPS);
+    if parts.authority.is_none() {
+        parts.authority = head.headers.get(header::HOST).and_then(|host| host.to_str().ok()?.parse().ok());
+    }
+    if let Ok(uri) = Uri::from_parts(parts) {
+        head.uri = uri;
+    }
+}
+
+/// An answer, and what was not read of its request: if that is dropped first, HTTP/2 ends both.
+struct Beside {
+    body: AnswerBody,
+    _unread: UnreadBody,
+}
+
+impl Body for Beside {
+    type Data = Bytes;
+    type Error = <AnswerBody as Body>::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// A WebSocket is wanted where there is none. The connection is closed: what follows on it may be no HTTP.

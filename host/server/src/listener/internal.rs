@@ -6,6 +6,7 @@ use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::routing::get;
+use larder_model::time::instant;
 use tokio::net::TcpListener;
 
 use super::Metrics;
@@ -43,6 +44,14 @@ async fn ready(State(app): State<App>, RawQuery(query): RawQuery) -> (StatusCode
         let _ = writeln!(text, "database ({kind}): {}", database.unwrap_or_else(|why| why));
         for warning in app.store.warnings() {
             let _ = writeln!(text, "warning: {warning}");
+        }
+        for (name, certificate) in app.certificates.all() {
+            let (name, until) =
+                (name.unwrap_or_else(|| "default".into()), instant(certificate.not_after_ms).to_rfc3339());
+            let _ = writeln!(text, "certificate {name} ({}): valid until {until}", certificate.names.join(" "));
+        }
+        if let Some(why) = app.certificates.refused() {
+            let _ = writeln!(text, "warning: the certificate is not exchanged: {why}");
         }
         let _ = writeln!(
             text,

@@ -1,23 +1,31 @@
 //! The listeners: one for the web endpoint and the API, one for probes and metrics.
 //!
 //! * [`accept`]: takes connections up to their limits, and closes them when the process drains.
-//! * [`connection`]: serves one connection.
+//! * [`connection`]: serves one connection; [`tls`] is how one begins that is encrypted, [`http2`] how one goes by which many
+//!   requests come at once, [`redirect`] one that should be encrypted. [`certificate_files`]: what is presented.
 //! * [`dispatch`]: one request → its endpoint → its answer.
 //! * [`proxy_protocol`]: what a proxy says of a connection.
 //! * [`internal`]: probes and metrics.
 
 mod accept;
+mod certificate_files;
 mod connection;
 mod dispatch;
+mod first_bytes;
+mod http2;
 mod internal;
 mod proxy_protocol;
+mod redirect;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
 use axum::Router;
-use larder_model::settings::Server;
+use http::{HeaderValue, Uri};
+pub(crate) use http2::StreamBody;
+use larder_model::settings::Settings;
 use tokio::net::TcpListener;
 
 use crate::api;
@@ -26,25 +34,41 @@ use crate::app::App;
 /// Renders the metrics of the process.
 pub type Metrics = Arc<dyn Fn(&App) -> String + Send + Sync>;
 
+/// What is spoken at a listener for clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speaks {
+    Http,
+    Tls,
+    /// HTTP that should be TLS.
+    Redirect,
+}
+
 /// The bound listeners. Connections that arrive before they are served wait in the operating system.
 pub struct Listeners {
     /// Only of a process with the web role.
-    outer: Option<TcpListener>,
+    outer: Vec<(Speaks, TcpListener)>,
     internal: TcpListener,
 }
 
-/// Binds the internal listener and, for the web role, the outer one. Writes the addresses back into the settings, because
+/// Binds the internal listener and, for the web role, the outer ones. Writes the addresses back into the settings, because
 /// the system chooses the port if it is 0.
-pub async fn bind(settings: &mut Server, outer: bool) -> anyhow::Result<Listeners> {
+pub async fn bind(settings: &mut Settings, outer: bool) -> anyhow::Result<Listeners> {
     let bind = async |key: &str, at: &mut SocketAddr| {
         let listener = TcpListener::bind(*at).await.with_context(|| format!("{key}: {at} cannot be bound"))?;
         *at = listener.local_addr()?;
         anyhow::Ok(listener)
     };
-    Ok(Listeners {
-        outer: if outer { Some(bind("server.listen", &mut settings.listen).await?) } else { None },
-        internal: bind("server.internal", &mut settings.internal).await?,
-    })
+    let mut listeners = Vec::new();
+    if outer {
+        listeners.push((Speaks::Http, bind("server.listen", &mut settings.server.listen).await?));
+        if let Some(at) = &mut settings.tls.listen {
+            listeners.push((Speaks::Tls, bind("tls.listen", at).await?));
+        }
+        if let Some(at) = &mut settings.tls.redirect_listen {
+            listeners.push((Speaks::Redirect, bind("tls.redirect_listen", at).await?));
+        }
+    }
+    Ok(Listeners { outer: listeners, internal: bind("server.internal", &mut settings.server.internal).await? })
 }
 
 /// What all outer connections share. Cheap to clone.
@@ -54,14 +78,45 @@ struct Door {
     router: Router,
     /// The host of `server.root_url`.
     root: Arc<str>,
+    /// What stands behind a host in addresses with TLS: `:8443`, or nothing.
+    tls_port: Arc<str>,
+    /// `Strict-Transport-Security` of answers by TLS.
+    hsts: Option<HeaderValue>,
+    limits: accept::Limits,
 }
 
 /// Serves the web endpoint and the API until the process drains, if it has the web role; and probes until it ends.
 pub fn start(app: &App, listeners: Listeners, metrics: Metrics) -> anyhow::Result<()> {
     internal::start(app, listeners.internal, metrics);
-    let Some(outer) = listeners.outer else { return Ok(()) };
-    let root = app.settings.root_host().context("server.root_url has no host")?.into();
-    let door = Door { router: api::router(app.clone()), root, app: app.clone() };
-    app.life.spawn("web", accept::accept(door, outer));
+    if listeners.outer.is_empty() {
+        return Ok(());
+    }
+    let door = Door {
+        router: api::router(app.clone()),
+        root: app.settings.root_host().context("server.root_url has no host")?.into(),
+        tls_port: tls_port(&app.settings).into(),
+        limits: accept::Limits::new(&app.settings.server, listeners.outer.len()),
+        hsts: HeaderValue::from_str(&app.settings.tls.hsts).ok().filter(|value| !value.is_empty()),
+        app: app.clone(),
+    };
+    if let Some(at) = app.settings.tls.listen {
+        let presented = certificate_files::load(&door)?;
+        app.life.spawn("certificate files", certificate_files::watch(door.clone(), presented));
+        let redirect = app.settings.tls.redirect_listen.map(tracing::field::display);
+        tracing::info!(tls = %at, redirect, "TLS is served");
+    }
+    for (speaks, listener) in listeners.outer {
+        app.life.spawn("web", accept::accept(door.clone(), speaks, listener));
+    }
     Ok(())
+}
+
+/// That of `server.root_url` if it is an address with TLS, for a proxy may stand before the listener; else the listener's.
+fn tls_port(settings: &Settings) -> String {
+    let root: Option<Uri> = settings.server.root_url.parse().ok().filter(|url: &Uri| url.scheme_str() == Some("https"));
+    let port = match root {
+        Some(root) => root.port_u16(),
+        None => settings.tls.listen.map(|at| at.port()),
+    };
+    port.filter(|port| *port != 443).map(|port| format!(":{port}")).unwrap_or_default()
 }

@@ -135,6 +135,11 @@ impl Guest for Hostile {
                 answer(out, 200, &told.join("\n"));
             }
 
+            "scheme" => {
+                let scheme = if matches!(request.scheme(), Some(Scheme::Https)) { "https" } else { "http" };
+                answer(out, 200, scheme);
+            }
+
             // Streaming.
             "echo" => {
                 let body = begin(out);

@@ -1,0 +1,86 @@
+//! Requests without TLS: they are sent on to the same address with it, except what an authority asks to see whether a name is
+//! ours. One request a connection.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use axum::body::Body;
+use axum::response::IntoResponse;
+use http::uri::Authority;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::{Body as _, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::{Door, connection};
+use crate::problem::{Kind, Problem};
+use crate::routing::{self, NoEndpoint};
+use crate::write_timeout::{Deadline, WriteTimeout};
+use crate::{proxies, request_head};
+
+/// Where an authority looks (RFC 8555, section 8.3).
+const CHALLENGES: &str = "/.well-known/acme-challenge/";
+
+pub async fn serve(door: Door, stream: TcpStream, peer: SocketAddr) {
+    let deadline = Deadline::default();
+    let stream = WriteTimeout::new(stream, door.app.settings.server.client_timeout, deadline.clone());
+    let builder = connection::builder(&door);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (door, deadline) = (door.clone(), deadline.clone());
+        async move {
+            if !request.body().is_end_stream() {
+                deadline.linger();
+            }
+            let mut answer = answer(&door, peer, request).await.unwrap_or_else(IntoResponse::into_response);
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    if let Err(err) = builder.serve_connection(TokioIo::new(stream), service).await {
+        tracing::debug!(error = %err, %peer, "a connection broke");
+    }
+}
+
+async fn answer(door: &Door, peer: SocketAddr, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
+    let (mut head, _) = request.into_parts();
+    request_head::check(&head)?;
+    let settings = &door.app.settings;
+    let peer = proxies::client(&settings.server, peer, &mut head.headers);
+    let endpoint = routing::endpoint(settings, &door.root, peer.ip(), &head.uri, &head.headers);
+    let host = match endpoint {
+        Err(NoEndpoint::NotOneHost) => None,
+        Ok(_) | Err(NoEndpoint::NotOurs | NoEndpoint::Closed(_)) => host(&head.headers),
+    };
+    let host = host.ok_or_else(|| Problem::new(Kind::BadRequest, "A request has exactly one Host header"))?;
+    if let Some(token) = head.uri.path().strip_prefix(CHALLENGES)
+        && [Method::GET, Method::HEAD].contains(&head.method)
+    {
+        let found = match door.app.certificates.challenges() {
+            Some(challenges) if is_token(token) => challenges.answer(&host, token).await,
+            _ => None,
+        };
+        let text = found.ok_or_else(Problem::no_such_route)?;
+        return Ok(([(header::CONTENT_TYPE, "application/octet-stream")], text).into_response());
+    }
+    door.app.rates.take_address(peer.ip()).await?;
+    // A door that is closed to this client is not shown.
+    if endpoint.is_err() {
+        return Err(Problem::no_such_route());
+    }
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    let location = HeaderValue::try_from(format!("https://{host}{}{path}", door.tls_port))
+        .map_err(|_| Problem::new(Kind::BadRequest, "The request's target is no path of this server"))?;
+    Ok((StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, location)]).into_response())
+}
+
+/// The host that a request is for, without its port.
+pub fn host(headers: &http::HeaderMap) -> Option<String> {
+    let authority: Authority = headers.get(header::HOST)?.to_str().ok()?.parse().ok()?;
+    Some(authority.host().to_ascii_lowercase())
+}
+
+/// base64url, as authorities make them.
+fn is_token(text: &str) -> bool {
+    (1..=256).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}
