@@ -95,12 +95,12 @@ setup:
 	@command -v cc >/dev/null || { echo "a C compiler is missing: apt-get install gcc, or xcode-select --install"; exit 1; }
 	@rustup target list --installed 2>/dev/null | grep -qx wasm32-wasip2 || rustup target add wasm32-wasip2
 
-# MariaDB and Redis, which the tests start for themselves, unless addresses of running ones are given.
+# MariaDB, Redis and the authority pebble, which the tests start for themselves, unless addresses of running ones are given.
 setup-services:
 	@PATH="$$PATH:/usr/sbin:/opt/homebrew/opt/mariadb/bin:/opt/homebrew/bin"; \
 	if [ -n "$$LARDER_TEST_MARIADB_URL" ] && [ -n "$$LARDER_TEST_REDIS_URL" ]; then exit 0; fi; \
-	if command -v mariadbd >/dev/null && command -v mariadb-install-db >/dev/null && command -v redis-server >/dev/null; then exit 0; fi; \
-	if command -v brew >/dev/null; then brew install mariadb redis; \
-	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then apt-get update -q && $(APT) mariadb-server redis-server; \
-	elif command -v apt-get >/dev/null && sudo -n true 2>/dev/null; then sudo apt-get update -q && sudo $(APT) mariadb-server redis-server; \
-	else echo "MariaDB and Redis are missing: apt-get install mariadb-server redis-server, or brew install mariadb redis"; exit 1; fi
+	if command -v mariadbd >/dev/null && command -v mariadb-install-db >/dev/null && command -v redis-server >/dev/null && command -v pebble >/dev/null; then exit 0; fi; \
+	if command -v brew >/dev/null; then brew install mariadb redis go && GOBIN=/usr/local/bin go install github.com/letsencrypt/pebble/v2/cmd/...@latest; \
+	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then apt-get update -q && $(APT) mariadb-server redis-server pebble; \
+	elif command -v apt-get >/dev/null && sudo -n true 2>/dev/null; then sudo apt-get update -q && sudo $(APT) mariadb-server redis-server pebble; \
+	else echo "MariaDB, Redis or pebble is missing: apt-get install mariadb-server redis-server pebble, or brew install mariadb redis go and go install github.com/letsencrypt/pebble/v2/cmd/...@latest"; exit 1; fi

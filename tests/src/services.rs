@@ -1,6 +1,6 @@
 //! MariaDB and Redis for tests.
 //!
-//! * [`MariaDb`], [`Redis`]: a private server in a folder, killed and restarted at will on the same port and data.
+//! * [`MariaDb`], [`Redis`], [`Pebble`]: a private server in a folder, killed and restarted at will on the same port and data.
 //! * [`Database`]: a database of one test's own, dropped at its end, on a MariaDB that all tests of this process share.
 //! * [`redis_url`]: the Redis that they share; each takes a prefix of its own.
 //!
@@ -21,8 +21,9 @@ use mysql_async::{Conn, Opts};
 
 use crate::Random;
 
-const INSTALL: &str = "MariaDB and Redis are needed and this was not found: ";
-const HOW: &str = "\n  Debian, Ubuntu: apt-get install --no-install-recommends mariadb-server redis-server\n  macOS: brew install mariadb redis\n  \
+const INSTALL: &str = "MariaDB, Redis and pebble are needed and this was not found: ";
+const HOW: &str = "\n  Debian, Ubuntu: apt-get install --no-install-recommends mariadb-server redis-server pebble\n  macOS: brew install mariadb redis go, \
+     GOBIN=/usr/local/bin go install github.com/letsencrypt/pebble/v2/cmd/...@latest\n  \
      or set LARDER_TEST_MARIADB_URL (mysql://root@127.0.0.1:3306) and LARDER_TEST_REDIS_URL (redis://127.0.0.1:6379)";
 /// Besides those of PATH.
 const FOLDERS: [&str; 8] = [
@@ -266,6 +267,91 @@ impl Redis {
         let mut said = [0; 65_536];
         let length = stream.read(&mut said)?;
         Ok(String::from_utf8_lossy(&said[..length]).into_owned())
+    }
+}
+
+/// An authority that gives certificates by ACME (Let's Encrypt's pebble), and the names that it knows: all lead to 127.0.0.1.
+/// It refuses half of all nonces, as a test of its clients.
+pub struct Pebble {
+    authority: Server,
+    names: Server,
+    /// Port of DNS.
+    dns: u16,
+    management: u16,
+}
+
+impl Pebble {
+    /// It checks names at these ports, and its certificates are valid for so many seconds. `certificate` is its own, with its key.
+    pub fn start(folder: &Path, (http, tls): (u16, u16), seconds: u32, certificate: &(PathBuf, PathBuf)) -> Pebble {
+        let (dns, management) = (free_port(), free_port());
+        let mut names = Server {
+            folder: folder.join("names"),
+            port: free_port(),
+            keeper: None,
+            command: Pebble::names_command,
+            arguments: vec!["-dns01".into(), format!("127.0.0.1:{dns}")],
+            hello: (b"GET / HTTP/1.0\r\n\r\n", |said| said.starts_with(b"HTTP/")),
+        };
+        let mut authority = Server {
+            folder: folder.join("authority"),
+            port: free_port(),
+            keeper: None,
+            command: Pebble::command,
+            arguments: vec!["-dnsserver".into(), format!("127.0.0.1:{dns}")],
+            // To plain HTTP.
+            hello: (b"GET / HTTP/1.0\r\n\r\n", |said| said.starts_with(b"HTTP/1.0 400")),
+        };
+        for folder in [&names.folder, &authority.folder] {
+            std::fs::create_dir_all(folder).expect("a folder");
+        }
+        let config = serde_json::json!({ "pebble": {
+            "listenAddress": format!("127.0.0.1:{}", authority.port),
+            "managementListenAddress": format!("127.0.0.1:{management}"),
+            "certificate": certificate.0, "privateKey": certificate.1,
+            "httpPort": http, "tlsPort": tls, "ocspResponderURL": "", "externalAccountBindingRequired": false,
+            "certificateValidityPeriod": seconds,
+        }});
+        std::fs::write(authority.folder.join("pebble.json"), config.to_string()).expect("a file");
+        names.restart();
+        authority.restart();
+        Pebble { authority, names, dns, management }
+    }
+
+    fn names_command(_: &Path, port: u16) -> Command {
+        let mut command = Command::new(program(&["pebble-challtestsrv"]));
+        command.args(["-management", &format!("127.0.0.1:{port}"), "-defaultIPv6", ""]);
+        command.args(["-http01", "", "-https01", "", "-tlsalpn01", ""]);
+        command
+    }
+
+    fn command(folder: &Path, _: u16) -> Command {
+        let mut command = Command::new("env");
+        command.args(["PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=50"]).arg(program(&["pebble"]));
+        command.arg("-config").arg(folder.join("pebble.json"));
+        command
+    }
+
+    pub fn directory(&self) -> String {
+        format!("https://127.0.0.1:{}/dir", self.authority.port)
+    }
+
+    pub fn dns_server(&self) -> String {
+        format!("127.0.0.1:{}", self.dns)
+    }
+
+    /// Where its root certificate is.
+    pub fn root(&self) -> String {
+        format!("https://127.0.0.1:{}/roots/0", self.management)
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.authority.folder.join("log")).unwrap_or_default()
+    }
+
+    pub fn kill(&mut self) {
+        self.authority.end("kill");
+        self.names.end("kill");
     }
 }
 

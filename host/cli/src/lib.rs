@@ -9,6 +9,7 @@
 
 mod administrators;
 mod build;
+mod certificates;
 mod client;
 mod component;
 mod connection;
@@ -124,6 +125,9 @@ pub enum Command {
     /// People who sign in: create, update, list, delete (needs the operator key)
     #[command(subcommand, visible_alias = "admin")]
     Administrators(administrators::Command),
+    /// Certificates of this installation's names: list, show, renew (needs the operator key)
+    #[command(subcommand, visible_alias = "certificate")]
+    Certificates(certificates::Command),
     /// Master keys of this installation (needs the operator key)
     #[command(subcommand)]
     Keys(master_keys::MasterKeysCommand),
@@ -178,6 +182,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<()> {
         Command::Rules(command) => rules::run(command, session).await,
         Command::Partner(command) => operator::run_partner(command, session).await,
         Command::Key(command) => operator::run_key(command, session).await,
+        Command::Certificates(command) => certificates::run(command, session).await,
         Command::Administrators(command) => administrators::run(command, session).await,
         Command::Keys(command) => master_keys::run(command, session).await,
     }

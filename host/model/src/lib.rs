@@ -6,13 +6,14 @@
 //! * What a run may do and did: [`grants`], [`limits`], [`state`], [`outgoing`], [`outcome`], [`retries`], [`amount`].
 //! * Formats: [`cloudevents`], [`attributes`], [`feed_mapping`], [`cron`] with [`zones`], [`fields`], [`text`], [`strict_json`],
 //!   [`settings_schema`].
-//! * Who reaches what: [`doors`]. The network as text: [`net`]. The operator's [`settings`]. The [`time`]. The rule of sharing: [`share`].
+//! * Who reaches what: [`doors`]; by which [`certificates`]. The network as text: [`net`]. The operator's [`settings`]. The [`time`]. The rule of sharing: [`share`].
 
 pub mod administrators;
 pub mod amount;
 pub mod artifact;
 pub mod attributes;
 pub mod breakers;
+pub mod certificates;
 pub mod cloudevents;
 pub mod cron;
 pub mod deployments;

@@ -16,6 +16,7 @@ pub mod admission;
 pub mod archives;
 pub mod backlog;
 pub mod bodies;
+pub mod certificates;
 pub mod chunks;
 pub mod common;
 pub mod dead_letters;

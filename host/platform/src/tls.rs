@@ -12,12 +12,14 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use larder_model::Digest;
 use larder_model::time::{Millis, instant};
+use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use rustls::ServerConfig;
 use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::server::{ParsedCertificate, ServerSessionMemoryCache, StoresServerSessions};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use x509_parser::extensions::GeneralName;
@@ -50,6 +52,7 @@ pub enum Unfit {
 pub struct Certificate {
     /// The names and addresses that it is for, in lower case.
     pub names: Vec<String>,
+    pub not_before_ms: Millis,
     pub not_after_ms: Millis,
     chain: Vec<CertificateDer<'static>>,
     config: Arc<ServerConfig>,
@@ -90,7 +93,7 @@ impl Certificate {
         let names = alternative.iter().flat_map(|names| &names.value.general_names).filter_map(name).collect();
         let chain = certified.cert.clone();
         let config = config(certified, &[b"h2", b"http/1.1"])?;
-        Ok(Certificate { names, not_after_ms, chain, config })
+        Ok(Certificate { names, not_before_ms, not_after_ms, chain, config })
     }
 
     /// Is it for this host? Its port is not part of it.
@@ -152,6 +155,31 @@ fn config(certified: CertifiedKey, protocols: &[&[u8]]) -> Result<Arc<ServerConf
 pub trait Challenges: Send + Sync {
     /// The key authorization, if this token was given out for this host.
     async fn answer(&self, host: &str, token: &str) -> Option<String>;
+
+    /// What an authority is shown that checks this host by TLS-ALPN-01, if one was asked to.
+    async fn proof(&self, host: &str) -> Option<Proof>;
+}
+
+/// What an authority is shown that checks a name by TLS-ALPN-01 (RFC 8737). Nobody else is shown it.
+pub struct Proof(Arc<ServerConfig>);
+
+impl Proof {
+    /// By a certificate that only has the digest of the key authorization. Nobody else takes it: its extension is critical.
+    pub fn of(name: &str, key_authorization: &str) -> Result<Proof, Unfit> {
+        let unreadable = |err: rcgen::Error| Unfit::Unreadable(err.to_string());
+        let mut params = CertificateParams::new(vec![name.to_owned()]).map_err(unreadable)?;
+        params.custom_extensions =
+            vec![CustomExtension::new_acme_identifier(&Digest::of(key_authorization.as_bytes()).0)];
+        let key = KeyPair::generate().map_err(unreadable)?;
+        let der = params.self_signed(&key).map_err(unreadable)?.der().clone();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let key = provider().key_provider.load_private_key(key).map_err(|err| Unfit::Unreadable(err.to_string()))?;
+        Ok(Proof(config(CertifiedKey::new(vec![der], key), &[ACME_PROTOCOL])?))
+    }
+
+    pub fn config(&self) -> Arc<ServerConfig> {
+        self.0.clone()
+    }
 }
 
 /// Cheap to clone.
@@ -170,14 +198,13 @@ struct Shared {
 struct Set {
     default: Option<Arc<Certificate>>,
     named: HashMap<String, Arc<Certificate>>,
-    proofs: HashMap<String, Arc<ServerConfig>>,
 }
 
 /// What a client is shown.
 pub enum Shown {
     Certificate(Arc<Certificate>),
-    /// An authority that asks for a proof. Nothing is served by this connection.
-    Proof(Arc<ServerConfig>),
+    /// The [`Proof`] that this name is ours, if there is one. Nothing is served by this connection.
+    Proof(String),
 }
 
 impl Certificates {
@@ -204,26 +231,6 @@ impl Certificates {
         self.change(|set| drop(set.named.remove(&name)));
     }
 
-    /// Shows it to an authority that asks for a proof of this name by TLS-ALPN-01. The certificate is not looked at: what makes
-    /// it a proof is a critical extension, which nobody else knows.
-    pub fn set_challenge(
-        &self,
-        name: &str,
-        certificate: CertificateDer<'static>,
-        key: PrivateKeyDer<'static>,
-    ) -> Result<(), Unfit> {
-        let key = provider().key_provider.load_private_key(key).map_err(|err| Unfit::Unreadable(err.to_string()))?;
-        let config = config(CertifiedKey::new(vec![certificate], key), &[ACME_PROTOCOL])?;
-        let name = name.to_ascii_lowercase();
-        self.change(|set| drop(set.proofs.insert(name.clone(), config.clone())));
-        Ok(())
-    }
-
-    pub fn remove_challenge(&self, name: &str) {
-        let name = name.to_ascii_lowercase();
-        self.change(|set| drop(set.proofs.remove(&name)));
-    }
-
     /// Only the first has an effect.
     pub fn answer_by(&self, challenges: Arc<dyn Challenges>) {
         let _ = self.0.challenges.set(challenges);
@@ -238,13 +245,18 @@ impl Certificates {
         let set = self.0.set.load();
         let name = name.map(str::to_ascii_lowercase);
         if protocols.any(|protocol| protocol == ACME_PROTOCOL) {
-            return set.proofs.get(&name?).cloned().map(Shown::Proof);
+            return name.map(Shown::Proof);
         }
         let named = name.and_then(|name| {
             let wildcard = || set.named.get(&format!("*.{}", name.split_once('.')?.1));
             set.named.get(&name).or_else(wildcard)
         });
         named.or(set.default.as_ref()).cloned().map(Shown::Certificate)
+    }
+
+    /// The certificate that was set for exactly this name.
+    pub fn named(&self, name: &str) -> Option<Arc<Certificate>> {
+        self.0.set.load().named.get(name).cloned()
     }
 
     /// All of them: the name under which each is presented, `None` for the default.
@@ -270,9 +282,8 @@ impl Certificates {
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{CertificateParams, CustomExtension, KeyPair};
     use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-    use rustls::pki_types::{PrivatePkcs8KeyDer, UnixTime};
+    use rustls::pki_types::UnixTime;
     use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, ServerConnection, SignatureScheme};
 
     use super::*;
@@ -421,11 +432,7 @@ mod tests {
     }
 
     /// A handshake as an authority begins it that checks a name: what it is shown, and the protocol.
-    fn proof(certificates: &Certificates, name: &str) -> Option<(Vec<u8>, Vec<u8>)> {
-        let config = match certificates.shown(Some(name), [ACME_PROTOCOL].into_iter())? {
-            Shown::Proof(config) => config,
-            Shown::Certificate(_) => panic!("that proves nothing"),
-        };
+    fn shake_hands(proof: &Proof, name: &str) -> (Vec<u8>, Vec<u8>) {
         let mut trusting = ClientConfig::builder_with_provider(provider().clone())
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -435,7 +442,7 @@ mod tests {
         trusting.alpn_protocols = vec![ACME_PROTOCOL.to_vec()];
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let mut client = ClientConnection::new(Arc::new(trusting), name).unwrap();
-        let mut server = ServerConnection::new(config).unwrap();
+        let mut server = ServerConnection::new(proof.config()).unwrap();
         while client.is_handshaking() || server.is_handshaking() {
             let mut bytes = Vec::new();
             client.write_tls(&mut bytes).unwrap();
@@ -446,26 +453,25 @@ mod tests {
             client.read_tls(&mut &bytes[..]).unwrap();
             client.process_new_packets().unwrap();
         }
-        let shown = client.peer_certificates().unwrap()[0].to_vec();
-        Some((shown, client.alpn_protocol().unwrap().to_vec()))
+        (client.peer_certificates().unwrap()[0].to_vec(), client.alpn_protocol().unwrap().to_vec())
     }
 
     #[test]
-    fn an_authority_is_shown_the_proof_of_its_name_and_nobody_else_is() {
+    fn an_authority_is_shown_the_proof_of_its_name() {
+        let (der, protocol) = shake_hands(&Proof::of("bank.test", "token.thumbprint").unwrap(), "bank.test");
+        assert_eq!(protocol, ACME_PROTOCOL);
+        let (_, parsed) = x509_parser::parse_x509_certificate(&der).unwrap();
+        let names = parsed.subject_alternative_name().unwrap().unwrap();
+        assert!(matches!(names.value.general_names[..], [GeneralName::DNSName("bank.test")]));
+        // RFC 8737, section 3: id-pe-acmeIdentifier, critical, the digest as an octet string.
+        let extension =
+            parsed.extensions().iter().find(|found| found.oid.to_id_string() == "1.3.6.1.5.5.7.1.31").unwrap();
+        assert!(extension.critical);
+        assert_eq!(extension.value, [&[4, 32][..], &Digest::of(b"token.thumbprint").0].concat());
         let certificates = Certificates::default();
         certificates.set_default(certificate(&["bank.test"]));
-        assert!(proof(&certificates, "bank.test").is_none(), "there is none yet");
-        let mut params = named(&["bank.test"]);
-        params.custom_extensions = vec![CustomExtension::new_acme_identifier(&[7; 32])];
-        let key = KeyPair::generate().unwrap();
-        let der = params.self_signed(&key).unwrap().der().clone();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        certificates.set_challenge("Bank.test", der.clone(), key).unwrap();
-        assert_eq!(proof(&certificates, "bank.test"), Some((der.to_vec(), ACME_PROTOCOL.to_vec())));
-        assert!(proof(&certificates, "other.test").is_none());
-        assert!(certificates.shown(None, [ACME_PROTOCOL].into_iter()).is_none());
-        assert_eq!(shown(&certificates, Some("bank.test")).as_deref(), Some("bank.test"), "others see nothing of it");
-        certificates.remove_challenge("bank.test");
-        assert!(proof(&certificates, "bank.test").is_none());
+        let asked = |name| certificates.shown(name, [ACME_PROTOCOL].into_iter());
+        assert!(matches!(asked(Some("Bank.test")), Some(Shown::Proof(name)) if name == "bank.test"));
+        assert!(asked(None).is_none());
     }
 }

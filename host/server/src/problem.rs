@@ -184,6 +184,7 @@ impl From<larder_store::Error> for Problem {
         match err {
             larder_store::Error::NotFound { what } => match what {
                 "administrator" => Problem::not_found(Kind::AdministratorNotFound, "Administrator"),
+                "certificate" => Problem::not_found(Kind::CertificateNotFound, "Certificate"),
                 "cursor" => Problem::new(Kind::CursorNotFound, "Invalid `queries`: the cursor's row does not exist"),
                 "dead letter" => Problem::not_found(Kind::DeadLetterNotFound, "Dead letter"),
                 "deployment" => Problem::not_found(Kind::DeploymentNotFound, "Deployment"),

@@ -18,6 +18,7 @@ use larder_model::settings;
 use self::listing::Plan;
 
 mod administrators;
+mod certificates;
 pub mod db;
 mod dead_letters;
 mod deliveries;
@@ -57,6 +58,7 @@ mod usage;
 mod variables;
 mod webhooks;
 
+pub use certificates::OrderClaim;
 pub use db::Db;
 pub use dead_letters::Redriven;
 pub use deliveries::{COUNTED_MAX, Delivery, EventHead, EventName};

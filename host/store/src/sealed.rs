@@ -83,6 +83,20 @@ pub const SEALED: &[SealedColumn] = &[
         context: &[Text("second factor"), Column("id")],
     },
     SealedColumn {
+        table: "certificates",
+        key: &["name"],
+        column: "sealed_key",
+        encoding: Encoding::Bytes,
+        context: &[Text("certificate"), Column("name")],
+    },
+    SealedColumn {
+        table: "acme_accounts",
+        key: &["directory"],
+        column: "sealed_credentials",
+        encoding: Encoding::Bytes,
+        context: &[Text("acme account"), Column("directory")],
+    },
+    SealedColumn {
         table: "idempotency_keys",
         key: &["partner_id", "key_hash"],
         column: "answer",

@@ -2,6 +2,7 @@
 
 mod answers;
 mod bodies;
+mod certificates;
 mod domains;
 mod doors;
 mod hot_path;

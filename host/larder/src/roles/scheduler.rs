@@ -1,5 +1,6 @@
-//! Schedules and feeds.
+//! Schedules, feeds, and certificates.
 
+use larder_platform::certificates::{self, Issuer};
 use larder_platform::jobs::driver::drive;
 use larder_platform::jobs::feeds::{Feeds, Poller};
 use larder_platform::jobs::schedules::Schedules;
@@ -10,4 +11,8 @@ pub fn start(app: &App) {
     let poller = Poller { common: common.clone(), upstreams: app.upstreams.clone() };
     life.spawn("schedule", drive(common.clone(), Schedules::new(common.clone())));
     life.spawn("feeds", drive(common.clone(), Feeds::new(poller)));
+    if !common.settings.acme.directory.is_empty() {
+        let issuer = Issuer { common: common.clone(), sealer: app.sealer.clone(), egress: app.egress.clone() };
+        life.spawn("certificates", certificates::issue(issuer));
+    }
 }

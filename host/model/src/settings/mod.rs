@@ -3,6 +3,7 @@
 //! They are read once, in `main`. Wrong ones stop the process with all complaints, each naming its key.
 
 mod layers;
+mod tls;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,6 +14,8 @@ use ipnet::IpNet;
 use layers::Layers;
 pub use layers::left_alone;
 use serde::Deserialize;
+
+use crate::certificates::ChallengeKind;
 
 /// The partner that `larder dev` makes.
 pub const DEV_PARTNER: &str = "demo";
@@ -37,6 +40,7 @@ section! { Settings {
     server: Server,
     doors: Doors,
     tls: Tls,
+    acme: Acme,
     partners: Partners,
     rates: Rates,
     administrators: Administrators,
@@ -128,6 +132,16 @@ section! { Tls {
     #[serde(with = "humantime_serde")] poll: Duration,
     #[serde(with = "address")] redirect_listen: Option<SocketAddr>,
     hsts: String,
+} }
+section! { Acme {
+    directory: String,
+    contact: String,
+    terms_of_service_agreed: bool,
+    challenge: ChallengeKind,
+    http_port: u16,
+    external_account: String,
+    external_account_key_file: PathBuf,
+    #[serde(with = "humantime_serde")] poll: Duration,
 } }
 section! { Functions {
     #[serde(with = "humantime_serde")] timeout_max: Duration,
@@ -498,7 +512,8 @@ impl Settings {
             "server.streams_per_connection",
             "must be 1 to 10000",
         );
-        self.tls.check(&mut found);
+        self.tls.check(&self.acme, &mut found);
+        self.acme.check(&mut found);
         found.unless(!server.body_timeout.is_zero(), "server.body_timeout", "must be more than 0");
         found.unless(server.body_rate_min > 0, "server.body_rate_min", "must be at least 1");
         found.unless(server.body_bytes_per_partner > 0, "server.body_bytes_per_partner", "must be at least 1");
@@ -661,42 +676,6 @@ impl Settings {
     pub fn url_of(&self, label: &str) -> String {
         self.server.url_of(label)
     }
-}
-
-impl Tls {
-    fn check(&self, found: &mut Complaints) {
-        for (file, key) in [(&self.certificate_file, "tls.certificate_file"), (&self.key_file, "tls.key_file")] {
-            found.unless(
-                self.listen.is_none() || !file.as_os_str().is_empty(),
-                key,
-                "must name a file, because tls.listen is set",
-            );
-        }
-        found.unless(
-            self.redirect_listen.is_none() || self.listen.is_some(),
-            "tls.redirect_listen",
-            "needs tls.listen, to which it sends",
-        );
-        found.unless(!self.poll.is_zero(), "tls.poll", "must be more than 0");
-        found.unless(
-            self.hsts.is_empty() || is_hsts(&self.hsts),
-            "tls.hsts",
-            "must be empty or a value such as max-age=31536000; includeSubDomains",
-        );
-    }
-}
-
-/// The value of `Strict-Transport-Security` (RFC 6797, section 6.1), with what preload lists add to it.
-fn is_hsts(value: &str) -> bool {
-    let mut seconds = 0;
-    let known = value.split(';').map(str::trim).all(|part| match part.split_once('=') {
-        Some((name, number)) if name.eq_ignore_ascii_case("max-age") && number.parse::<u32>().is_ok() => {
-            seconds += 1;
-            true
-        }
-        _ => ["includesubdomains", "preload"].contains(&part.to_ascii_lowercase().as_str()),
-    });
-    known && seconds == 1
 }
 
 impl Server {

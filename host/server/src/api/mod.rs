@@ -13,6 +13,7 @@
 mod account;
 mod administrators;
 mod by_name;
+mod certificates;
 mod console;
 mod dead_letters;
 mod deployments;
@@ -101,6 +102,7 @@ fn parts() -> (Router<App>, Value) {
         .merge(webhooks::router())
         .merge(partners::router())
         .merge(administrators::router())
+        .merge(certificates::router())
         .merge(account::router())
         .merge(console::router())
         .merge(realtime::router())
@@ -139,6 +141,7 @@ mod tests {
             "/v1/operator/upstreams/{name}",
             "/v1/partners/{partnerId}/keys",
             "/v1/operator/administrators/{administratorId}",
+            "/v1/operator/certificates/{name}/renewal",
             "/v1/account/sessions/email",
             "/v1/projects/{projectId}",
             "/v1/operator/master-keys/rotation",

@@ -26,6 +26,7 @@ use axum::Router;
 use http::{HeaderValue, Uri};
 pub(crate) use http2::StreamBody;
 use larder_model::settings::Settings;
+use larder_platform::certificates;
 use tokio::net::TcpListener;
 
 use crate::api;
@@ -100,8 +101,14 @@ pub fn start(app: &App, listeners: Listeners, metrics: Metrics) -> anyhow::Resul
         app: app.clone(),
     };
     if let Some(at) = app.settings.tls.listen {
-        let presented = certificate_files::load(&door)?;
-        app.life.spawn("certificate files", certificate_files::watch(door.clone(), presented));
+        if !app.settings.tls.certificate_file.as_os_str().is_empty() {
+            let presented = certificate_files::load(&door)?;
+            app.life.spawn("certificate files", certificate_files::watch(door.clone(), presented));
+        }
+        if !app.settings.acme.directory.is_empty() {
+            certificates::answer(app);
+            app.life.spawn("stored certificates", certificates::present(app.sealer.clone()));
+        }
         let redirect = app.settings.tls.redirect_listen.map(tracing::field::display);
         tracing::info!(tls = %at, redirect, "TLS is served");
     }

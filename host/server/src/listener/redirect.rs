@@ -53,17 +53,20 @@ async fn answer(door: &Door, peer: SocketAddr, request: Request<Incoming>) -> Re
         Ok(_) | Err(NoEndpoint::NotOurs | NoEndpoint::Closed(_)) => host(&head.headers),
     };
     let host = host.ok_or_else(|| Problem::new(Kind::BadRequest, "A request has exactly one Host header"))?;
+    door.app.rates.take_address(peer.ip()).await?;
     if let Some(token) = head.uri.path().strip_prefix(CHALLENGES)
         && [Method::GET, Method::HEAD].contains(&head.method)
     {
         let found = match door.app.certificates.challenges() {
-            Some(challenges) if is_token(token) => challenges.answer(&host, token).await,
+            // Nothing is looked up for a name that is not ours.
+            Some(challenges) if is_token(token) && endpoint != Err(NoEndpoint::NotOurs) => {
+                challenges.answer(&host, token).await
+            }
             _ => None,
         };
         let text = found.ok_or_else(Problem::no_such_route)?;
         return Ok(([(header::CONTENT_TYPE, "application/octet-stream")], text).into_response());
     }
-    door.app.rates.take_address(peer.ip()).await?;
     // A door that is closed to this client is not shown.
     if endpoint.is_err() {
         return Err(Problem::no_such_route());

@@ -6,7 +6,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use larder_platform::tls::{Certificate, Shown};
+use larder_model::doors::{Host, Names};
+use larder_platform::tls::{Certificate, Proof, Shown};
 use rustls::server::{Acceptor, ClientHello};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -62,8 +63,12 @@ async fn shake_hands(door: &Door, stream: TcpStream) -> (&'static str, Option<Se
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             ("ok", Some(Secured { stream, certificate, is_http2 }))
         }
-        Some(Shown::Proof(config)) => {
-            if let Ok(mut stream) = start.into_stream(config).await {
+        Some(Shown::Proof(name)) => {
+            let Some(proof) = proof(door, &name).await else {
+                refuse(start).await;
+                return ("no proof", None);
+            };
+            if let Ok(mut stream) = start.into_stream(proof.config()).await {
                 let _ = stream.shutdown().await;
             }
             ("proof", None)
@@ -77,6 +82,15 @@ async fn shake_hands(door: &Door, stream: TcpStream) -> (&'static str, Option<Se
 
 fn choose(door: &Door, hello: &ClientHello<'_>) -> Option<Shown> {
     door.app.certificates.shown(hello.server_name(), hello.alpn().into_iter().flatten())
+}
+
+/// The proof of a name of ours that an authority was asked to check.
+async fn proof(door: &Door, name: &str) -> Option<Proof> {
+    let names = Names { root: &door.root, functions: &door.app.settings.server.functions_domain };
+    match door.app.certificates.challenges() {
+        Some(challenges) if names.host(name) != Host::Unknown => challenges.proof(name).await,
+        _ => None,
+    }
 }
 
 /// Says by an alert of TLS that there is no certificate for this client.
