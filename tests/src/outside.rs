@@ -485,6 +485,8 @@ impl Authority {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(names).expect("parameters");
         params.not_after = rcgen::date_time_ymd(year, 12, 31);
+        // With the authority's own name it would be taken for self-signed.
+        params.distinguished_name = rcgen::DistinguishedName::new();
         (params.signed_by(&key, &self.issuer).expect("a certificate").pem(), key.serialize_pem())
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Elsewhere: `server.listen`, `server.internal`, `server.root_url`, `data` and `secrets` in `serve`, `server.grace` in
 //! `lifecycle`, TLS and passwords of MariaDB and Redis in `connections`, `scheduler.catch_up` in `schedules`, `worker.lease`
-//! and `worker.attempts_lost` in `crash`, `egress` in `egress`.
+//! and `worker.attempts_lost` in `crash`, `egress` in `egress`, `tls` and `server.http2_prior_knowledge` in `web/tls` and
+//! `web/http2`.
 
 use std::time::{Duration, Instant};
 

@@ -127,3 +127,27 @@ fn tls_port(settings: &Settings) -> String {
     };
     port.filter(|port| *port != 443).map(|port| format!(":{port}")).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_of_tls_is_the_one_that_users_know() {
+        for (root, listen, expected) in [
+            ("https://bank.test", "0.0.0.0:8443", ""),
+            ("https://bank.test:444", "0.0.0.0:8443", ":444"),
+            ("https://bank.test:443", "0.0.0.0:8443", ""),
+            ("http://bank.test:8080", "0.0.0.0:8443", ":8443"),
+            ("http://bank.test:8080", "[::]:443", ""),
+        ] {
+            let overrides = [
+                ("server.root_url", root.to_owned()),
+                ("tls.listen", listen.to_owned()),
+                ("tls.certificate_file", "server.pem".to_owned()),
+                ("tls.key_file", "server.key".to_owned()),
+            ];
+            assert_eq!(tls_port(&Settings::load(None, &overrides).unwrap()), expected, "{root} {listen}");
+        }
+    }
+}
