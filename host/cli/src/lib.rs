@@ -8,6 +8,7 @@
 //! a script reads does not change when our words do.
 
 mod administrators;
+mod assemblyscript;
 mod build;
 mod client;
 mod component;
@@ -33,6 +34,7 @@ mod logs;
 pub mod manifest;
 mod master_keys;
 mod new;
+mod npm;
 mod operator;
 mod origin;
 mod python;

@@ -106,6 +106,7 @@ pub enum Language {
     Zig,
     Python,
     Go,
+    AssemblyScript,
 }
 
 /// Parameters of the wire and the keys that they come from.
@@ -376,13 +377,15 @@ fn variables<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> BTreeMap<St
 
 fn build<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> Build {
     let Some(mut of) = root.section(reader, "build") else { return Build::default() };
-    let language = match of.choice(reader, "language", ["rust", "ts", "js", "python", "c", "zig", "go"]).as_str() {
+    let languages = ["rust", "ts", "js", "python", "c", "zig", "go", "assemblyscript"];
+    let language = match of.choice(reader, "language", languages).as_str() {
         "ts" => Language::Ts,
         "js" => Language::Js,
         "python" => Language::Python,
         "c" => Language::C,
         "zig" => Language::Zig,
         "go" => Language::Go,
+        "assemblyscript" => Language::AssemblyScript,
         _ => Language::Rust,
     };
     let (command, component) = (of.text(reader, "command"), of.text(reader, "component").map(PathBuf::from));
