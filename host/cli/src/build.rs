@@ -15,7 +15,7 @@ use crate::{Session, assemblyscript, go, javascript, python, zig};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Builds the project as [build].language of larder.toml says: Rust by `cargo build --release --target \
-wasm32-wasip2`, TypeScript and JavaScript by tsc, esbuild and componentize-qjs from npm, Python by mypy and \
+wasm32-wasip2`, TypeScript and JavaScript by tsc, esbuild and componentize-qjs from npm (`engine = \"starling\"`: by jco), Python by mypy and \
 componentize-py, C and Zig by zig (`ziglang` from PyPI), Go by its stock compiler, AssemblyScript by asc from npm. [build].command is run instead if it \
 is set. Prints where the component is.
 

@@ -12,8 +12,9 @@ use tokio::process::Command;
 use crate::component;
 use crate::console::Console;
 use crate::failure::{Failure, Result};
-use crate::manifest::{Language, Manifest};
+use crate::manifest::{Engine, Language, Manifest};
 use crate::npm::{self, run, started};
+use crate::starling;
 use crate::web;
 use crate::world::{self, Import};
 
@@ -39,14 +40,15 @@ pub fn sdk() -> impl Iterator<Item = (PathBuf, &'static str)> {
 
 /// Builds the project's component.
 pub async fn build(folder: &Path, manifest: &Manifest, language: Language, console: &Console) -> Result<()> {
+    let starling = manifest.build.engine == Engine::Starling;
     prepare(folder, console).await?;
+    if starling {
+        starling::find(folder)?;
+    }
     if language == Language::Ts && folder.join("tsconfig.json").is_file() && npm::tool(folder, "tsc").is_file() {
         run(folder, "tsc", &["--noEmit"]).await?;
     }
     let handles = check(folder, manifest, language).await?;
-    let imports = imports(&manifest.grants, &handles);
-    let exports = [(handles.event, world::HANDLER), (handles.request, web::INCOMING)];
-    let exports: Vec<&str> = exports.into_iter().filter_map(|(handled, export)| handled.then_some(export)).collect();
     let build = Path::new(BUILD_FOLDER);
     let wit = build.join("wit");
     // What a build before has left may name what is no longer asked for.
@@ -54,25 +56,38 @@ pub async fn build(folder: &Path, manifest: &Manifest, language: Language, conso
         Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
             return Err(Failure::failed(format!("cannot write {}: {err}", wit.display())));
         }
-        _ => world::write(&folder.join(&wit), &imports, &exports)?,
+        _ => {}
     }
     let (entry, bundled, made) = (build.join("entry.js"), build.join("bundle.js"), build.join("app.wasm"));
+    let output = folder.join(component::of(manifest).expect("cargo builds no JavaScript"));
+    let failed = |err: std::io::Error| Failure::failed(format!("cannot write {}: {err}", output.display()));
+    if starling {
+        world::write_file(&folder.join(&entry), &starling::entry_point(&manifest.grants, &handles, &source(language)))?;
+        starling::write_world(folder, &wit, &manifest.grants, &handles)?;
+        bundle(folder, &entry, &bundled, &[]).await?;
+        starling::componentize(folder, &wit, &bundled, &made, fetches(&manifest.grants)).await?;
+        return std::fs::copy(folder.join(&made), &output).map(drop).map_err(failed);
+    }
+    let imports = imports(&manifest.grants, &handles);
+    let exports = [(handles.event, world::HANDLER), (handles.request, web::INCOMING)];
+    let exports: Vec<&str> = exports.into_iter().filter_map(|(handled, export)| handled.then_some(export)).collect();
+    world::write(&folder.join(&wit), &imports, &exports)?;
     world::write_file(&folder.join(&entry), &entry_point(&imports, &handles, language))?;
     bundle(folder, &entry, &bundled, &[]).await?;
     let (bundled, wit) = (text(&bundled), text(&wit));
     let options = ["--sync", "--wit", &wit, "--world", "app", "--js", &bundled, "--output", &text(&made)];
     run(folder, "componentize-qjs", &options).await?;
-    let output = folder.join(component::of(manifest).expect("cargo builds no JavaScript"));
-    let failed = |err: std::io::Error| Failure::failed(format!("cannot write {}: {err}", output.display()));
     let component = std::fs::read(folder.join(&made)).map_err(failed)?;
     std::fs::write(&output, web::rename(&component)?).map_err(failed)
 }
 
 /// What the project's function handles.
 #[derive(Deserialize)]
-struct Handles {
-    event: bool,
-    request: bool,
+pub struct Handles {
+    pub event: bool,
+    pub request: bool,
+    /// It listens for `fetch` by itself, without the SDK.
+    pub listens: bool,
 }
 
 /// Loads the function in node as building the component does, where mistakes can be told with their places.
@@ -80,7 +95,12 @@ async fn check(folder: &Path, manifest: &Manifest, language: Language) -> Result
     let build = Path::new(BUILD_FOLDER);
     let (entry, bundled, report) = (build.join("check.js"), build.join("check.mjs"), build.join("handles.json"));
     let source = source(language);
-    let code = format!("import \"@larder/sdk/building\";\nexport {{ default }} from \"../../{source}\";\n");
+    let code = match manifest.build.engine {
+        Engine::QuickJs => {
+            format!("import \"@larder/sdk/building\";\nexport {{ default }} from \"../../{source}\";\n")
+        }
+        Engine::Starling => starling::check(&source),
+    };
     world::write_file(&folder.join(&entry), &code)?;
     bundle(folder, &entry, &bundled, &["--sourcemap"]).await?;
     let mut node = Command::new("node");
@@ -98,9 +118,14 @@ async fn check(folder: &Path, manifest: &Manifest, language: Language) -> Result
     Ok(handles)
 }
 
+/// Does it call outside services?
+fn fetches(grants: &Grants) -> bool {
+    !grants.http.is_empty() || !grants.upstreams.is_empty()
+}
+
 /// Interfaces of the guide's world. All of it is imported, called or not.
 fn imports(grants: &Grants, handles: &Handles) -> Vec<Import> {
-    let fetches = !grants.http.is_empty() || !grants.upstreams.is_empty();
+    let fetches = fetches(grants);
     let web = [
         (fetches || handles.request, world::import("types", web::TYPES)),
         (fetches, world::import("outgoing", web::OUTGOING)),
@@ -123,7 +148,7 @@ async fn bundle(folder: &Path, entry: &Path, output: &Path, more: &[&str]) -> Re
 }
 
 /// Runs the project's tests in node.
-pub async fn test(folder: &Path, console: &Console) -> Result<()> {
+pub async fn test(folder: &Path, manifest: &Manifest, console: &Console) -> Result<()> {
     prepare(folder, console).await?;
     let tests = npm::files_of_tests(&folder.join("test"), &TESTS);
     if tests.is_empty() {
@@ -135,6 +160,10 @@ pub async fn test(folder: &Path, console: &Console) -> Result<()> {
     let mut options: Vec<&str> = tests.iter().map(String::as_str).collect();
     options.extend(["--bundle", "--platform=node", "--format=esm", "--log-level=warning", "--out-extension:.js=.mjs"]);
     options.extend(["--sourcemap", &outdir]);
+    let waits = format!("--inject:{SDK_FOLDER}/src/waiting.js");
+    if manifest.build.engine == Engine::Starling {
+        options.push(&waits);
+    }
     run(folder, "esbuild", &options).await?;
     let built = npm::files_of_tests(&folder.join(&out), &TESTS).into_iter().map(|file| text(&out.join(file)));
     let mut node = Command::new("node");

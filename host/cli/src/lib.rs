@@ -40,6 +40,7 @@ mod origin;
 mod python;
 mod rules;
 mod sandbox;
+mod starling;
 mod test;
 mod transactions;
 mod types;

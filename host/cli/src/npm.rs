@@ -58,19 +58,30 @@ fn package_of(tool: &str) -> &str {
     match tool {
         "asc" => "assemblyscript",
         "tsc" => "typescript",
+        // With the preview2-shim 0.26.1 that jco would take, its builds end with "No such file or directory (os error 44)".
+        "jco" => "--save-exact @bytecodealliance/jco@1.35.0 @bytecodealliance/preview2-shim@0.26.0",
         tool => tool,
     }
 }
 
-/// Runs a tool that the project has installed.
-pub async fn run(folder: &Path, name: &str, options: &[&str]) -> Result<()> {
+/// The line that installs a tool in a project.
+pub fn install_line(tool: &str) -> String {
+    format!("npm install --save-dev {}", package_of(tool))
+}
+
+/// The program of a tool that the project has installed.
+pub fn installed(folder: &Path, name: &str) -> Result<PathBuf> {
     // The program's path must not depend on the folder in which it runs.
     let program = std::path::absolute(tool(folder, name)).unwrap_or_else(|_| tool(folder, name));
-    if !program.is_file() {
-        let package = package_of(name);
-        return Err(Failure::usage(format!("{name} is not installed here; add it: npm install --save-dev {package}")));
+    if program.is_file() {
+        return Ok(program);
     }
-    let mut command = Command::new(program);
+    Err(Failure::usage(format!("{name} is not installed here; add it: {}", install_line(name))))
+}
+
+/// Runs a tool that the project has installed.
+pub async fn run(folder: &Path, name: &str, options: &[&str]) -> Result<()> {
+    let mut command = Command::new(installed(folder, name)?);
     command.args(options);
     started(folder, command, name).await
 }

@@ -24,6 +24,7 @@ Examples:
   larder test --dir round-up
   larder build && larder test --sandbox
   larder test --sandbox --event purchases.json --end-user anna --settings '{\"percent\":\"5\"}'
+  larder test --sandbox --recorded 01KB9M6QX5T4Z1R0A3C7D8E9FG
   larder test --sandbox --request 'GET /hello?name=Anna' --json")]
 pub struct Args {
     #[command(flatten)]
@@ -35,13 +36,13 @@ pub struct Args {
 pub async fn run(args: &Args, session: &Session) -> Result<()> {
     let (folder, manifest) = args.project.open()?;
     if args.sandbox.sandbox {
-        return sandbox::run(&args.sandbox, &folder, &manifest, &session.console).await;
+        return sandbox::run(&args.sandbox, &folder, &manifest, session).await;
     }
     match manifest.build.language {
         Language::C | Language::Zig => zig::test(&folder, &manifest).await,
         Language::AssemblyScript => assemblyscript::test(&folder, &session.console).await,
         Language::Go => go::test(&folder).await,
-        Language::Ts | Language::Js => javascript::test(&folder, &session.console).await,
+        Language::Ts | Language::Js => javascript::test(&folder, &manifest, &session.console).await,
         Language::Python => python::test(&folder, &session.console).await,
         Language::Rust => {
             let mut cargo = Command::new("cargo");

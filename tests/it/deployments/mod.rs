@@ -10,6 +10,7 @@ mod javascript_mistakes;
 mod languages;
 pub mod python;
 mod sandbox;
+mod starling;
 mod toolchains;
 mod uploads;
 mod wasip1;

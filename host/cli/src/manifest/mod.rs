@@ -91,6 +91,7 @@ pub struct Variable {
 pub struct Build {
     /// What the project is written in; `command` says how it is built otherwise.
     pub language: Language,
+    pub engine: Engine,
     pub command: Option<String>,
     pub component: Option<PathBuf>,
 }
@@ -107,6 +108,15 @@ pub enum Language {
     Python,
     Go,
     AssemblyScript,
+}
+
+/// What runs a function in TypeScript or JavaScript.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Engine {
+    #[default]
+    QuickJs,
+    /// StarlingMonkey: web APIs, promises, and the standard guests of wasi:http.
+    Starling,
 }
 
 /// Parameters of the wire and the keys that they come from.
@@ -388,8 +398,15 @@ fn build<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> Build {
         "assemblyscript" => Language::AssemblyScript,
         _ => Language::Rust,
     };
+    let engine = match of.choice(reader, "engine", ["quickjs", "starling"]).as_str() {
+        "starling" => Engine::Starling,
+        _ => Engine::QuickJs,
+    };
+    if reader.lines.contains_key("build.engine") && !matches!(language, Language::Ts | Language::Js) {
+        reader.complain_at("build.engine", "is for TypeScript and JavaScript: set language = \"ts\" or \"js\"");
+    }
     let (command, component) = (of.text(reader, "command"), of.text(reader, "component").map(PathBuf::from));
-    let build = Build { language, command, component };
+    let build = Build { language, engine, command, component };
     of.finish(reader);
     build
 }
