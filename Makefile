@@ -1,5 +1,5 @@
 # What the README names. Everything installs what it needs, or says how.
-.PHONY: run demo test languages chaos hostile neighbours fuzz mutants check format licences bench bench-fanout setup setup-services
+.PHONY: run demo test languages chaos hostile neighbours fuzz mutants check format licences bench bench-fanout bench-languages setup setup-services
 
 CARGO ?= cargo
 # For the tests always the whole workspace: dependencies then have the same features every time.
@@ -89,6 +89,11 @@ bench: setup setup-services
 bench-fanout: setup setup-services
 	$(BUILD) --release
 	@$(ON_DISK) $(TARGET)/release/larder-benches --only fan-out $(BENCH)
+
+# What the template of each language weighs, how long it compiles, and what its calls cost.
+bench-languages: setup
+	$(BUILD) --release
+	@$(TARGET)/release/larder-benches --only languages $(BENCH)
 
 setup:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing: install Rust with rustup (https://rustup.rs)"; exit 1; }

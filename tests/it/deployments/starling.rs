@@ -60,8 +60,8 @@ async fn what_the_engine_needs_is_named_and_functions_that_wait_are_tested() {
     let (status, out, err) = larder.cli(&project, &["build"]).await;
     assert!(status != 0 && err.contains("remove async and await, or set engine = \"starling\""), "{out}{err}");
     for (engine, language, says) in [
-        ("starling", "c", "build.engine: is for TypeScript and JavaScript"),
-        ("v8", "ts", "build.engine: must be \"quickjs\" or \"starling\""),
+        ("starling", "c", "build.engine is for TypeScript and JavaScript"),
+        ("v8", "ts", "build.engine must be \"quickjs\" or \"starling\""),
     ] {
         let text = format!("[function]\nid = \"a\"\n[build]\nlanguage = \"{language}\"\nengine = \"{engine}\"\n");
         std::fs::write(project.join("larder.toml"), text).unwrap();
