@@ -23,6 +23,8 @@ const HTTP: [&str; 3] = ["larder.c", "guide.c", "http.c"];
 /// A CGI program exports no handler, which the bindings would. The host takes memory from it all the same.
 const NO_HANDLER: [&str; 2] = ["-DLARDER_HTTP", "-D__export_name__(name)=__unused__"];
 const TARGET: &str = "wasm32-wasi";
+/// As Rust has it. The compiler would take sixteen times as much, of the memory of each run.
+const STACK_BYTES: u32 = 1 << 20;
 /// Where a project's own tools are installed.
 const VENV: &str = ".venv/bin/python";
 /// The lowest version that the SDK and the templates are tried with.
@@ -51,6 +53,7 @@ pub async fn build(folder: &Path, manifest: &Manifest) -> Result<()> {
             true => line.extend(NO_HANDLER.into_iter().chain(["-Wl,--export=cabi_realloc"]).map(String::from)),
             false => line.push("-mexec-model=reactor".into()),
         }
+        line.push(format!("-Wl,-z,stack-size={STACK_BYTES}"));
         line.extend(own(folder, "src", "c")?);
         line.extend(guide(http));
         return run(folder, &line).await;
@@ -58,7 +61,7 @@ pub async fn build(folder: &Path, manifest: &Manifest) -> Result<()> {
     let bindings = translate(folder, make("translate-c"), http, false).await?;
     let mut line = make("build-exe");
     line.extend(["-O", "ReleaseSmall", "-rdynamic", "-lc", &include].map(String::from));
-    line.push(format!("-femit-bin={}", text(&output)));
+    line.extend([format!("-femit-bin={}", text(&output)), "--stack".into(), STACK_BYTES.to_string()]);
     if http {
         line.extend(["--export=cabi_realloc", "-cflags"].into_iter().chain(NO_HANDLER).chain(["--"]).map(String::from));
     } else {
