@@ -1,5 +1,5 @@
 # What the README names. Everything installs what it needs, or says how.
-.PHONY: run demo test languages chaos hostile neighbours fuzz mutants check format licences bench bench-fanout setup setup-services
+.PHONY: run demo test languages chaos hostile neighbours fuzz mutants check format licences bench bench-fanout bench-languages setup setup-services
 
 CARGO ?= cargo
 # For the tests always the whole workspace: dependencies then have the same features every time.
@@ -36,7 +36,7 @@ test: setup setup-services
 # From an empty folder to a saving in the languages that `make test` leaves out. Their compilers come from PyPI.
 languages: setup
 	$(BUILD)
-	$(CARGO) test --workspace --test it -- deployments::languages --include-ignored
+	$(CARGO) test --workspace --test it -- deployments::languages deployments::assemblyscript deployments::starling --include-ignored
 
 # Minutes of kills, restarts and partitions of everything; prints its figures. The same run again: make chaos CHAOS="--seed 7"
 chaos: setup setup-services
@@ -89,6 +89,11 @@ bench: setup setup-services
 bench-fanout: setup setup-services
 	$(BUILD) --release
 	@$(ON_DISK) $(TARGET)/release/larder-benches --only fan-out $(BENCH)
+
+# What the template of each language weighs, how long it compiles, and what its calls cost.
+bench-languages: setup
+	$(BUILD) --release
+	@$(TARGET)/release/larder-benches --only languages $(BENCH)
 
 setup:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing: install Rust with rustup (https://rustup.rs)"; exit 1; }

@@ -7,7 +7,7 @@ use http::Request;
 use http_body_util::{BodyExt, Full};
 use larder_model::grants::{Grants, Period, TransactionGrant};
 use larder_model::state::Version;
-use larder_model::{Amount, Currency, Digest, Event, Limits};
+use larder_model::{Amount, Currency, Digest, Event, Limits, Usage};
 use larder_runtime::backends::{self, Backends, Error, Variables};
 use larder_runtime::{Answer, Call, Enrolment, LoadError, Program, Run, Runtime, Source};
 
@@ -84,7 +84,8 @@ impl Around {
     }
 }
 
-pub async fn larder_hello(program: &Program, around: &Around) {
+/// Gives what the call used.
+pub async fn larder_hello(program: &Program, around: &Around) -> Usage {
     let request = hello_request().map(|body| body.map_err(|never| match never {}).boxed_unsync());
     let outcome = program.run(Call::Http { request, answer: Answer::Buffered, sanitize: None }, around.run(None)).await;
     match outcome.end {
@@ -92,6 +93,7 @@ pub async fn larder_hello(program: &Program, around: &Around) {
         larder_model::End::Failed(failure) => panic!("the greeting failed: {failure}"),
         _ => panic!("nobody greeted"),
     }
+    outcome.usage
 }
 
 pub async fn bare_hello(component: &bare::Http) {

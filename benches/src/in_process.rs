@@ -14,7 +14,8 @@ use crate::guests::{self, Around, Hellos};
 use crate::measure::{Kind, Line, Row};
 use crate::{Plan, say};
 
-fn runtime(cache: &Path) -> anyhow::Result<Arc<Runtime>> {
+/// A runtime by itself, with its artifacts there.
+pub fn runtime(cache: &Path) -> anyhow::Result<Arc<Runtime>> {
     Runtime::new(Settings {
         cache_dir: cache.into(),
         seal_key: [7; 32],
@@ -30,7 +31,7 @@ fn runtime(cache: &Path) -> anyhow::Result<Arc<Runtime>> {
 }
 
 /// Nanoseconds of each of so many calls, one after the other.
-async fn time<F: Future<Output = ()>>(calls: usize, call: impl Fn() -> F) -> Vec<u64> {
+async fn time<F: Future>(calls: usize, call: impl Fn() -> F) -> Vec<u64> {
     let mut nanos = Vec::with_capacity(calls);
     for _ in 0..calls {
         let begun = Instant::now();

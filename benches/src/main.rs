@@ -4,6 +4,7 @@
 //! * [`in_process`]: warm calls and cold starts of the runtime, and a guest that computes. [`over_http`]: cold starts of the whole.
 //! * [`door`]: the web endpoint. [`durable`]: calls with an effect and the queue. [`starts`]: start, density and deploys.
 //! * [`mixed`]: one partner floods the others. [`growth`]: lists, schedules and retention over many rows.
+//! * [`languages`]: the template of each language (`make bench-languages`).
 //! * [`fan_out`]: fan-outs beside bare inserts of the same rows (`make bench-fanout`).
 //!
 //! A missed aim is marked, not an error: on a machine that others use at the time it says little.
@@ -16,6 +17,7 @@ mod fan_out;
 mod growth;
 mod guests;
 mod in_process;
+mod languages;
 mod load;
 mod machine;
 mod measure;
@@ -89,9 +91,11 @@ enum Part {
     Retention,
     /// Fan-outs, only if it is named
     FanOut,
+    /// The template of each language, only if it is named
+    Languages,
 }
 
-/// All but fan-outs, in the order of the table.
+/// All but fan-outs and languages, in the order of the table.
 const PARTS: [Part; 14] = [
     Part::Warm,
     Part::Cpu,
@@ -256,6 +260,9 @@ fn bench(arguments: Arguments) -> anyhow::Result<()> {
     if arguments.only == [Part::FanOut] {
         return runtime.block_on(fan_out::run(arguments.quick, arguments.rounds));
     }
+    if arguments.only == [Part::Languages] {
+        return runtime.block_on(languages::run(arguments.quick, arguments.rounds));
+    }
     let mut plan = if arguments.quick { Plan::quick(arguments.rounds) } else { Plan::whole(arguments.rounds) };
     if arguments.large {
         (plan.listed, plan.expired, plan.dense) = (&[10_000, 1_000_000, 10_000_000], 10_000_000, 10_000);
@@ -286,7 +293,7 @@ fn bench(arguments: Arguments) -> anyhow::Result<()> {
                 Part::Lists => growth::lists(&plan, &hellos).await?,
                 Part::Schedules => growth::schedules(&plan).await?,
                 Part::Retention => growth::retention(&plan, &hellos).await?,
-                Part::FanOut => continue,
+                Part::FanOut | Part::Languages => continue,
             };
             // What is measured is not lost if a later part fails.
             lines.iter().for_each(|line| println!("{line}"));

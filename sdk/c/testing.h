@@ -23,6 +23,17 @@ typedef struct {
 // Runs the handler for an event of this type with this JSON. `topic`: of the enrolment that the run is for, or NULL.
 larder_test_run_t larder_test(const char *type, const char *json, const char *topic);
 
+#ifdef LARDER_HTTP
+#include "http.h"
+
+// The answer of the project to a request: `target` is a path and what is asked for, `body` may be NULL. `body` of the response
+// ends with a zero, and is NULL where nothing was answered. The test does not free it.
+larder_response_t larder_test_serve(const char *method, const char *target, const char *body);
+
+// A header of the requests from here on.
+void larder_test_header(const char *name, const char *value);
+#endif
+
 // What a run before has left under a key, or NULL.
 const char *larder_test_state(const char *key);
 

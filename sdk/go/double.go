@@ -56,6 +56,23 @@ func (it *Machine) Run(handle func(Event) error, event Event, enrolment *Enrolme
 	}
 }
 
+// Serve has a request answered. Nothing of the run is there if the status is 500 or above.
+func (it *Machine) Serve(handle func(Request) Response, request Request) (Response, Ran) {
+	current = &run{state: maps.Clone(it.state)}
+	if current.state == nil {
+		current.state = map[string][]byte{}
+	}
+	defer func() { current = nil }()
+	response := handle(request)
+	// What no answer can be is found here as well.
+	response.bytes()
+	if response.Status >= 500 {
+		return response, Ran{}
+	}
+	it.state = current.state
+	return response, current.ran
+}
+
 // State is what a run has left under a key; nil if nothing.
 func (it *Machine) State(key string) []byte { return it.state[key] }
 

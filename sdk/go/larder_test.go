@@ -84,3 +84,35 @@ func TestWhatAFailedRunDidIsNotThere(t *testing.T) {
 		}
 	}
 }
+
+func TestAnswersAreWhatCGIHas(t *testing.T) {
+	var machine Machine
+	handle := func(request Request) Response {
+		if err := IncrementState("asked", "1"); err != nil {
+			panic(err)
+		}
+		if request.Method == "PUT" {
+			return Text(503, "later")
+		}
+		response := JSON(201, request.Query().Get("q"))
+		response.Headers = map[string]string{"X-B": "2", "X-A": "1"}
+		return response
+	}
+	response, _ := machine.Serve(handle, Request{Method: "GET", RawQuery: "q=%C3%A5+1"})
+	if said := string(response.bytes()); said != "Status: 201\nContent-Type: application/json\nX-A: 1\nX-B: 2\n\n\"å 1\"" {
+		t.Errorf("%q", said)
+	}
+	machine.Serve(handle, Request{Method: "PUT"})
+	if asked := string(machine.State("asked")); asked != "1" {
+		t.Error(asked)
+	}
+	if said := string(Response{}.bytes()); said != "Status: 204\n\n" {
+		t.Errorf("%q", said)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("a header with a line break is taken")
+		}
+	}()
+	Response{Headers: map[string]string{"X": "a\r\nSet-Cookie: b"}}.bytes()
+}

@@ -10,13 +10,13 @@ use crate::component::{self, TARGET};
 use crate::console::size;
 use crate::failure::{Failure, Result};
 use crate::manifest::{FILE_NAME, Language, Manifest};
-use crate::{Session, go, javascript, python, zig};
+use crate::{Session, assemblyscript, go, javascript, python, zig};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Builds the project as [build].language of larder.toml says: Rust by `cargo build --release --target \
-wasm32-wasip2`, TypeScript and JavaScript by tsc, esbuild and componentize-qjs from npm, Python by mypy and \
-componentize-py, C and Zig by zig (`ziglang` from PyPI), Go by its stock compiler. [build].command is run instead if it \
+wasm32-wasip2`, TypeScript and JavaScript by tsc, esbuild and componentize-qjs from npm (`engine = \"starling\"`: by jco), Python by mypy and \
+componentize-py, C and Zig by zig (`ziglang` from PyPI), Go by its stock compiler, AssemblyScript by asc from npm. [build].command is run instead if it \
 is set. Prints where the component is.
 
 Examples:
@@ -59,6 +59,7 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
         match manifest.build.language {
             Language::C | Language::Zig => zig::build(&folder, &manifest).await?,
             Language::Python => python::build(&folder, &manifest, &session.console).await?,
+            Language::AssemblyScript => assemblyscript::build(&folder, &manifest, &session.console).await?,
             Language::Go => go::build(&folder, &manifest).await?,
             language => javascript::build(&folder, &manifest, language, &session.console).await?,
         }

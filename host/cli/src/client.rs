@@ -138,6 +138,13 @@ impl Client {
         self.send(self.http.get(url)).await
     }
 
+    /// The text of an answer, as it is.
+    pub async fn text(&self, url: Url) -> Result<String> {
+        let (status, body) = self.sent(self.http.get(url)).await?;
+        String::from_utf8(body.into())
+            .map_err(|err| Failure::failed(format!("{} answered {status}, but not text: {err}", self.base)))
+    }
+
     pub async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -206,21 +213,26 @@ impl Client {
     }
 
     async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Answer<T>> {
+        let (status, body) = self.sent(request).await?;
+        let sent = match serde_json::from_slice::<Value>(&body) {
+            Ok(sent) => sent,
+            Err(_) if body.is_empty() => Value::Null,
+            Err(err) => {
+                return Err(Failure::failed(format!("{} answered {status}, but not JSON: {err}", self.base)));
+            }
+        };
+        let other = |err| format!("{} answered {status}, but not what this version of larder reads: {err}", self.base);
+        Answer::read(sent).map_err(|err| Failure::failed(other(err)))
+    }
+
+    /// The body of an answer that is no refusal.
+    async fn sent(&self, request: RequestBuilder) -> Result<(reqwest::StatusCode, bytes::Bytes)> {
         let lost = |err: reqwest::Error| Failure::Unreachable(format!("cannot reach {}: {}", self.base, chain(&err)));
         let answer = request.send().await.map_err(lost)?;
         let status = answer.status();
         let body = answer.bytes().await.map_err(lost)?;
         if status.is_success() {
-            let sent = match serde_json::from_slice::<Value>(&body) {
-                Ok(sent) => sent,
-                Err(_) if body.is_empty() => Value::Null,
-                Err(err) => {
-                    return Err(Failure::failed(format!("{} answered {status}, but not JSON: {err}", self.base)));
-                }
-            };
-            let other =
-                |err| format!("{} answered {status}, but not what this version of larder reads: {err}", self.base);
-            return Answer::read(sent).map_err(|err| Failure::failed(other(err)));
+            return Ok((status, body));
         }
         Err(Failure::Refused(match serde_json::from_slice::<Error>(&body) {
             Ok(error) => Refusal { status: status.as_u16(), kind: error.r#type, message: error.message },

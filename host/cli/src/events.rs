@@ -27,7 +27,22 @@ pub enum Command {
     /// Send one event or many, and wait for what becomes of them
     Send(Send),
     /// Show what became of an event
-    Show(Show),
+    Show(Named),
+    /// Print an event as it was accepted, with its data; needs a key with events.data
+    Content(Content),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A CloudEvent in its JSON format, as `larder events send` and `larder test --sandbox --event` read it. It may say who bought what: reading it \
+needs a key with the scope events.data, and Larder's log has who read it.
+
+Examples:
+  larder events content purchase-1 --source /cards > event.json
+  larder test --sandbox --recorded purchase-1 --source /cards")]
+pub struct Content {
+    #[command(flatten)]
+    named: Named,
 }
 
 #[derive(Debug, clap::Args)]
@@ -72,7 +87,7 @@ Examples:
   larder events show 01KB9M6QX5T4Z1R0A3C7D8E9FG
   larder events show purchase-1 --source /cards
   larder events show purchase-1 --source /cards --json | jq .deliveries")]
-pub struct Show {
+pub struct Named {
     /// The id that Larder gave it; with --source its own
     id: String,
     /// Where it comes from
@@ -99,7 +114,11 @@ struct Event<'a> {
 pub async fn run(command: Command, session: &Session) -> Result<()> {
     match command {
         Command::Send(args) => send(&args, session).await,
-        Command::Show(Show { id, source }) => {
+        Command::Content(Content { named: Named { id, source } }) => {
+            let content = content(&session.client()?, &id, source.as_deref()).await?;
+            session.console.line(&content)
+        }
+        Command::Show(Named { id, source }) => {
             let client = session.client()?;
             let mut url = client.url(&["events", &id])?;
             if let Some(source) = source {
@@ -112,6 +131,15 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
             show(&event, &client, &session.console).await
         }
     }
+}
+
+/// An accepted event in its JSON format. Numbers keep their digits.
+pub async fn content(client: &Client, id: &str, source: Option<&str>) -> Result<String> {
+    let mut url = client.url(&["events", id, "content"])?;
+    if let Some(source) = source {
+        url.query_pairs_mut().append_pair("source", source);
+    }
+    client.text(url).await
 }
 
 async fn send(send: &Send, session: &Session) -> Result<()> {

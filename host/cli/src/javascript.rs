@@ -3,7 +3,6 @@
 //! them come from npm, as the project's `package-lock.json` pins them. The SDK and the world come with this binary.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use include_dir::{Dir, include_dir};
 use larder_model::Grants;
@@ -13,7 +12,9 @@ use tokio::process::Command;
 use crate::component;
 use crate::console::Console;
 use crate::failure::{Failure, Result};
-use crate::manifest::{Language, Manifest};
+use crate::manifest::{Engine, Language, Manifest};
+use crate::npm::{self, run, started};
+use crate::starling;
 use crate::web;
 use crate::world::{self, Import};
 
@@ -25,7 +26,8 @@ const SDK_FOLDER: &str = ".larder/sdk/js";
 /// What a build makes.
 const BUILD_FOLDER: &str = ".larder/build";
 pub const COMPONENT: &str = "app.wasm";
-const NODE_MIN: u32 = 20;
+/// How files with tests end.
+const TESTS: [&str; 3] = [".test.ts", ".test.js", ".test.mjs"];
 
 /// The files of the SDK, with their paths in a project.
 pub fn sdk() -> impl Iterator<Item = (PathBuf, &'static str)> {
@@ -38,14 +40,15 @@ pub fn sdk() -> impl Iterator<Item = (PathBuf, &'static str)> {
 
 /// Builds the project's component.
 pub async fn build(folder: &Path, manifest: &Manifest, language: Language, console: &Console) -> Result<()> {
+    let starling = manifest.build.engine == Engine::Starling;
     prepare(folder, console).await?;
-    if language == Language::Ts && folder.join("tsconfig.json").is_file() && tool(folder, "tsc").is_file() {
+    if starling {
+        starling::find(folder)?;
+    }
+    if language == Language::Ts && folder.join("tsconfig.json").is_file() && npm::tool(folder, "tsc").is_file() {
         run(folder, "tsc", &["--noEmit"]).await?;
     }
     let handles = check(folder, manifest, language).await?;
-    let imports = imports(&manifest.grants, &handles);
-    let exports = [(handles.event, world::HANDLER), (handles.request, web::INCOMING)];
-    let exports: Vec<&str> = exports.into_iter().filter_map(|(handled, export)| handled.then_some(export)).collect();
     let build = Path::new(BUILD_FOLDER);
     let wit = build.join("wit");
     // What a build before has left may name what is no longer asked for.
@@ -53,25 +56,38 @@ pub async fn build(folder: &Path, manifest: &Manifest, language: Language, conso
         Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
             return Err(Failure::failed(format!("cannot write {}: {err}", wit.display())));
         }
-        _ => world::write(&folder.join(&wit), &imports, &exports)?,
+        _ => {}
     }
     let (entry, bundled, made) = (build.join("entry.js"), build.join("bundle.js"), build.join("app.wasm"));
+    let output = folder.join(component::of(manifest).expect("cargo builds no JavaScript"));
+    let failed = |err: std::io::Error| Failure::failed(format!("cannot write {}: {err}", output.display()));
+    if starling {
+        world::write_file(&folder.join(&entry), &starling::entry_point(&manifest.grants, &handles, &source(language)))?;
+        starling::write_world(folder, &wit, &manifest.grants, &handles)?;
+        bundle(folder, &entry, &bundled, &[]).await?;
+        starling::componentize(folder, &wit, &bundled, &made, fetches(&manifest.grants)).await?;
+        return std::fs::copy(folder.join(&made), &output).map(drop).map_err(failed);
+    }
+    let imports = imports(&manifest.grants, &handles);
+    let exports = [(handles.event, world::HANDLER), (handles.request, web::INCOMING)];
+    let exports: Vec<&str> = exports.into_iter().filter_map(|(handled, export)| handled.then_some(export)).collect();
+    world::write(&folder.join(&wit), &imports, &exports)?;
     world::write_file(&folder.join(&entry), &entry_point(&imports, &handles, language))?;
     bundle(folder, &entry, &bundled, &[]).await?;
     let (bundled, wit) = (text(&bundled), text(&wit));
     let options = ["--sync", "--wit", &wit, "--world", "app", "--js", &bundled, "--output", &text(&made)];
     run(folder, "componentize-qjs", &options).await?;
-    let output = folder.join(component::of(manifest).expect("cargo builds no JavaScript"));
-    let failed = |err: std::io::Error| Failure::failed(format!("cannot write {}: {err}", output.display()));
     let component = std::fs::read(folder.join(&made)).map_err(failed)?;
     std::fs::write(&output, web::rename(&component)?).map_err(failed)
 }
 
 /// What the project's function handles.
 #[derive(Deserialize)]
-struct Handles {
-    event: bool,
-    request: bool,
+pub struct Handles {
+    pub event: bool,
+    pub request: bool,
+    /// It listens for `fetch` by itself, without the SDK.
+    pub listens: bool,
 }
 
 /// Loads the function in node as building the component does, where mistakes can be told with their places.
@@ -79,7 +95,12 @@ async fn check(folder: &Path, manifest: &Manifest, language: Language) -> Result
     let build = Path::new(BUILD_FOLDER);
     let (entry, bundled, report) = (build.join("check.js"), build.join("check.mjs"), build.join("handles.json"));
     let source = source(language);
-    let code = format!("import \"@larder/sdk/building\";\nexport {{ default }} from \"../../{source}\";\n");
+    let code = match manifest.build.engine {
+        Engine::QuickJs => {
+            format!("import \"@larder/sdk/building\";\nexport {{ default }} from \"../../{source}\";\n")
+        }
+        Engine::Starling => starling::check(&source),
+    };
     world::write_file(&folder.join(&entry), &code)?;
     bundle(folder, &entry, &bundled, &["--sourcemap"]).await?;
     let mut node = Command::new("node");
@@ -97,9 +118,14 @@ async fn check(folder: &Path, manifest: &Manifest, language: Language) -> Result
     Ok(handles)
 }
 
+/// Does it call outside services?
+fn fetches(grants: &Grants) -> bool {
+    !grants.http.is_empty() || !grants.upstreams.is_empty()
+}
+
 /// Interfaces of the guide's world. All of it is imported, called or not.
 fn imports(grants: &Grants, handles: &Handles) -> Vec<Import> {
-    let fetches = !grants.http.is_empty() || !grants.upstreams.is_empty();
+    let fetches = fetches(grants);
     let web = [
         (fetches || handles.request, world::import("types", web::TYPES)),
         (fetches, world::import("outgoing", web::OUTGOING)),
@@ -122,9 +148,9 @@ async fn bundle(folder: &Path, entry: &Path, output: &Path, more: &[&str]) -> Re
 }
 
 /// Runs the project's tests in node.
-pub async fn test(folder: &Path, console: &Console) -> Result<()> {
+pub async fn test(folder: &Path, manifest: &Manifest, console: &Console) -> Result<()> {
     prepare(folder, console).await?;
-    let tests = files_of_tests(&folder.join("test"));
+    let tests = npm::files_of_tests(&folder.join("test"), &TESTS);
     if tests.is_empty() {
         return Err(Failure::usage("there is no test/*.test.ts or test/*.test.js"));
     }
@@ -134,19 +160,15 @@ pub async fn test(folder: &Path, console: &Console) -> Result<()> {
     let mut options: Vec<&str> = tests.iter().map(String::as_str).collect();
     options.extend(["--bundle", "--platform=node", "--format=esm", "--log-level=warning", "--out-extension:.js=.mjs"]);
     options.extend(["--sourcemap", &outdir]);
+    let waits = format!("--inject:{SDK_FOLDER}/src/waiting.js");
+    if manifest.build.engine == Engine::Starling {
+        options.push(&waits);
+    }
     run(folder, "esbuild", &options).await?;
-    let built = files_of_tests(&folder.join(&out)).into_iter().map(|file| text(&out.join(file)));
+    let built = npm::files_of_tests(&folder.join(&out), &TESTS).into_iter().map(|file| text(&out.join(file)));
     let mut node = Command::new("node");
     node.args(["--enable-source-maps", "--test"]).args(built);
     started(folder, node, "node --test").await
-}
-
-fn files_of_tests(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> = entries.map(|entry| PathBuf::from(entry.file_name())).collect();
-    found.retain(|name| [".test.ts", ".test.js", ".test.mjs"].iter().any(|end| text(name).ends_with(end)));
-    found.sort();
-    found
 }
 
 fn text(path: &Path) -> String {
@@ -178,70 +200,11 @@ fn entry_point(imports: &[Import], handles: &Handles, language: Language) -> Str
     )
 }
 
-/// Writes the SDK of this version, and installs what the project's lock file pins, unless it is there.
+/// Writes the SDK of this version, and installs the project's tools.
 async fn prepare(folder: &Path, console: &Console) -> Result<()> {
-    check_node(folder).await?;
+    npm::check_node().await?;
     for (path, text) in sdk() {
         world::write_file(&folder.join(path), text)?;
     }
-    let lock = folder.join("package-lock.json");
-    // npm writes this file when it has installed what the lock file says.
-    let installed = std::fs::metadata(folder.join("node_modules/.package-lock.json")).and_then(|file| file.modified());
-    let package = folder.join("package.json");
-    let wanted = std::fs::metadata(if lock.is_file() { &lock } else { &package })
-        .and_then(|file| file.modified())
-        .map_err(|err| Failure::usage(format!("package.json: {err}; `larder new --lang ts` makes a project")))?;
-    if installed.is_ok_and(|installed| installed >= wanted) && tool(folder, "esbuild").is_file() {
-        return Ok(());
-    }
-    console.note("installing what package-lock.json pins");
-    let mut npm = Command::new("npm");
-    npm.arg(if lock.is_file() { "ci" } else { "install" });
-    npm.args(["--no-audit", "--no-fund", "--loglevel=error"]);
-    started(folder, npm, "npm").await
-}
-
-async fn check_node(folder: &Path) -> Result<()> {
-    const INSTALL: &str =
-        "install node 20 or newer with npm: apt-get install nodejs npm, brew install node, or https://nodejs.org";
-    for program in ["node", "npm"] {
-        let asked = Command::new(program).arg("--version").current_dir(folder).stdin(Stdio::null()).output().await;
-        let version = match asked {
-            Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-            _ => return Err(Failure::usage(format!("{program} is not installed; {INSTALL}"))),
-        };
-        let major = version.trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());
-        if program == "node" && major.is_some_and(|major| major < NODE_MIN) {
-            return Err(Failure::usage(format!("node is {version}, and this needs {NODE_MIN}; {INSTALL}")));
-        }
-    }
-    Ok(())
-}
-
-fn tool(folder: &Path, name: &str) -> PathBuf {
-    folder.join("node_modules/.bin").join(name)
-}
-
-/// Runs a tool that the project has installed.
-async fn run(folder: &Path, name: &str, options: &[&str]) -> Result<()> {
-    // The program's path must not depend on the folder in which it runs.
-    let program = std::path::absolute(tool(folder, name)).unwrap_or_else(|_| tool(folder, name));
-    if !program.is_file() {
-        return Err(Failure::usage(format!("{name} is not installed here; add it: npm install --save-dev {name}")));
-    }
-    let mut command = Command::new(program);
-    command.args(options);
-    started(folder, command, name).await
-}
-
-async fn started(folder: &Path, mut command: Command, name: &str) -> Result<()> {
-    // What tools print is progress, not our data.
-    let status = command
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stdout(Stdio::from(std::io::stderr()))
-        .status()
-        .await
-        .map_err(|err| component::unstartable(name, &err))?;
-    if status.success() { Ok(()) } else { Err(Failure::failed(format!("`{name}` failed ({status})"))) }
+    npm::install(folder, "esbuild", "ts", console).await
 }

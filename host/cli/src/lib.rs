@@ -8,6 +8,7 @@
 //! a script reads does not change when our words do.
 
 mod administrators;
+mod assemblyscript;
 mod build;
 mod certificates;
 mod client;
@@ -34,11 +35,13 @@ mod logs;
 pub mod manifest;
 mod master_keys;
 mod new;
+mod npm;
 mod operator;
 mod origin;
 mod python;
 mod rules;
 mod sandbox;
+mod starling;
 mod test;
 mod transactions;
 mod types;

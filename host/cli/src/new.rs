@@ -7,22 +7,27 @@ use include_dir::{Dir, include_dir};
 use serde_json::json;
 
 use crate::failure::{Failure, Result};
-use crate::{Session, go, javascript, python, zig};
+use crate::{Session, assemblyscript, go, javascript, python, zig};
 
 static SAVEHACK: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/savehack");
 static HTTP: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/http");
 static TS: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/ts");
 static JS: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/js");
-/// What differs from those two.
-static TS_HTTP: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/ts-http");
-static JS_HTTP: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/js-http");
-static PYTHON: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/python");
 static C: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/c");
 static ZIG: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/zig");
+static GO: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/go");
+static ASSEMBLYSCRIPT: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/assemblyscript");
+/// What differs from those.
+static TS_HTTP: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/ts-http");
+static JS_HTTP: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/js-http");
+static C_HTTP: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/c-http");
+static ZIG_HTTP: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/zig-http");
+static GO_HTTP: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/go-http");
+static ASSEMBLYSCRIPT_HTTP: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/assemblyscript-http");
+static PYTHON: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/python");
 static PYTHON_HTTP: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/python-http");
 /// What both templates of Python have.
 static PYTHON_ALL: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/python-all");
-static GO: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/go");
 static SDK: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../sdk/rust/src");
 static SDK_MANIFEST: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/rust/Cargo.toml"));
 static WIT: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../sdk/wit");
@@ -31,7 +36,7 @@ static WIT: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../sdk/wit");
 #[command(after_help = "\
 Templates:
   savehack  reacts to events for each enrolled saver and creates savings
-  http      answers HTTP requests through the standard wasi:http (Rust, TypeScript, JavaScript, Python)
+  http      answers HTTP requests: through the standard wasi:http, in C, Zig, Go and AssemblyScript as a CGI program
 
 The SDK of the language comes with the project.
 
@@ -58,6 +63,8 @@ enum Lang {
     C,
     Zig,
     Go,
+    #[value(name = "assemblyscript")]
+    AssemblyScript,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -68,11 +75,6 @@ enum Template {
 
 pub fn run(args: &Args, session: &Session) -> Result<()> {
     let folder = PathBuf::from(&args.name);
-    if args.template == Template::Http && matches!(args.lang, Lang::C | Lang::Zig | Lang::Go) {
-        return Err(Failure::usage(
-            "the template http is in Rust, TypeScript, JavaScript and Python: choose one by --lang, or the template savehack",
-        ));
-    }
     let files = create(&args.name, args.lang, args.template, &folder)?;
     let console = &session.console;
     if console.json {
@@ -125,14 +127,21 @@ fn files(name: &str, lang: Lang, template: Template) -> Vec<(PathBuf, Vec<u8>)> 
         (Lang::C, _) => &C,
         (Lang::Zig, _) => &ZIG,
         (Lang::Go, _) => &GO,
+        (Lang::AssemblyScript, _) => &ASSEMBLYSCRIPT,
     };
     let own = match (lang, template) {
         (Lang::Ts, Template::Http) => Some(&TS_HTTP),
         (Lang::Js, Template::Http) => Some(&JS_HTTP),
+        (Lang::C, Template::Http) => Some(&C_HTTP),
+        (Lang::Zig, Template::Http) => Some(&ZIG_HTTP),
+        (Lang::Go, Template::Http) => Some(&GO_HTTP),
+        (Lang::AssemblyScript, Template::Http) => Some(&ASSEMBLYSCRIPT_HTTP),
         (Lang::Python, _) => Some(&PYTHON_ALL),
         _ => None,
     };
-    let common = all(dir).filter(|(path, _)| own.is_none_or(|own| own.get_file(path).is_none()));
+    // The same file may be rendered in one template and not in the other.
+    let overridden = |path: &Path| own.is_some_and(|own| all(own).any(|(it, _)| renamed(it) == renamed(path)));
+    let common = all(dir).filter(|(path, _)| !overridden(path));
     let mut files: Vec<_> = common
         .chain(own.into_iter().flat_map(all))
         .map(|(path, content)| (renamed(path), render(content, name).into_bytes()))
@@ -147,6 +156,9 @@ fn files(name: &str, lang: Lang, template: Template) -> Vec<(PathBuf, Vec<u8>)> 
         Lang::C | Lang::Zig => files.extend(zig::sdk().map(|(path, content)| (path, content.as_bytes().to_vec()))),
         Lang::Python => files.extend(python::sdk().map(|(path, content)| (path, content.as_bytes().to_vec()))),
         Lang::Go => files.extend(go::sdk().map(|(path, content)| (path, content.as_bytes().to_vec()))),
+        Lang::AssemblyScript => {
+            files.extend(assemblyscript::sdk().map(|(path, content)| (path, content.as_bytes().to_vec())));
+        }
     }
     files
 }
@@ -199,6 +211,11 @@ mod tests {
             (Lang::Python, Template::Savehack, "src/app.py", ".larder/sdk/python/src/larder_sdk/py.typed"),
             (Lang::Python, Template::Http, "src/app.py", ".larder/sdk/python/src/larder_sdk/__init__.py"),
             (Lang::Go, Template::Savehack, "main.go", ".larder/sdk/go/larder.go"),
+            (Lang::AssemblyScript, Template::Savehack, "src/index.ts", ".larder/sdk/assemblyscript/index.ts"),
+            (Lang::C, Template::Http, "src/app.c", ".larder/sdk/c/http.c"),
+            (Lang::Zig, Template::Http, "src/app.zig", ".larder/sdk/c/http.h"),
+            (Lang::Go, Template::Http, "main.go", ".larder/sdk/go/http.go"),
+            (Lang::AssemblyScript, Template::Http, "src/index.ts", "package-lock.json"),
         ] {
             let parent = tempfile::tempdir().unwrap();
             let folder = parent.path().join("my-hack");
@@ -214,6 +231,13 @@ mod tests {
             match lang {
                 Lang::Rust => assert!(read("Cargo.toml").contains("path = \".larder/sdk/rust\"")),
                 Lang::Ts | Lang::Js => assert!(read("package.json").contains("\"file:.larder/sdk/js\"")),
+                Lang::AssemblyScript => {
+                    assert!(read("package.json").contains("\"file:.larder/sdk/assemblyscript\""));
+                    assert!(
+                        !read("package-lock.json").contains("://"),
+                        "a registry is nobody's but the installation's"
+                    );
+                }
                 Lang::Go => {
                     assert!(read("go.mod").contains("replace larder => ./.larder/sdk/go"));
                     assert!(read("requirements.txt").contains("--hash=sha256:"));

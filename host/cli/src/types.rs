@@ -9,7 +9,7 @@ use crate::build::Project;
 use crate::console::count;
 use crate::failure::Result;
 use crate::manifest::{Language, Manifest};
-use crate::{Session, go, javascript, new, python, world, zig};
+use crate::{Session, assemblyscript, go, javascript, new, python, world, zig};
 
 /// Where the world is. A build makes its own.
 const WORLD: &str = ".larder/wit";
@@ -47,6 +47,7 @@ pub fn write(folder: &Path, manifest: &Manifest) -> Result<Vec<PathBuf>> {
         Language::Python => python::sdk().collect(),
         Language::C | Language::Zig => zig::sdk().collect(),
         Language::Go => go::sdk().collect(),
+        Language::AssemblyScript => assemblyscript::sdk().collect(),
     };
     for (path, text) in &sdk {
         world::write_file(&folder.join(path), text)?;

@@ -3,7 +3,7 @@
 //! Toolchains of these languages import all of the world that they build for, called or not. Somebody who approves a
 //! deployment would then read rights that the function does not use.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use include_dir::{Dir, include_dir};
 use larder_model::Grants;
@@ -51,17 +51,25 @@ pub const HANDLER: &str = "larder:function/handler@0.1.0";
 
 /// Writes the world `app` of these imports and exports, and the packages that it names, into a folder.
 pub fn write(folder: &Path, imports: &[Import], exports: &[&str]) -> Result<()> {
-    let imports: String = imports.iter().map(|import| format!("    import {};\n", import.interface)).collect();
+    let imports: Vec<&str> = imports.iter().map(|import| import.interface).collect();
+    write_own(folder, &imports, exports)?;
+    write_packages(folder, &WASI)
+}
+
+/// The same without the packages of WASI.
+pub fn write_own(folder: &Path, imports: &[&str], exports: &[&str]) -> Result<()> {
+    let imports: String = imports.iter().map(|import| format!("    import {import};\n")).collect();
     let exports: String = exports.iter().map(|export| format!("    export {export};\n")).collect();
     let world = format!("package local:app;\n\nworld app {{\n{imports}{exports}}}\n");
-    let mut files: Vec<(PathBuf, &str)> = vec![("world.wit".into(), &world)];
-    for file in WIT.files().chain(WASI.files()) {
+    write_file(&folder.join("world.wit"), &world)?;
+    write_packages(folder, &WIT)
+}
+
+fn write_packages(folder: &Path, packages: &Dir) -> Result<()> {
+    for file in packages.files() {
         let name = file.path().file_stem().unwrap_or_default();
         let text = file.contents_utf8().expect("WIT is text, as a test checks");
-        files.push((Path::new("deps").join(name).join(file.path()), text));
-    }
-    for (path, text) in files {
-        write_file(&folder.join(path), text)?;
+        write_file(&folder.join("deps").join(name).join(file.path()), text)?;
     }
     Ok(())
 }

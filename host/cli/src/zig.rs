@@ -17,9 +17,14 @@ static SDK: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../sdk/c");
 /// Where the SDK lies in a project.
 const SDK_FOLDER: &str = ".larder/sdk/c";
 const BUILD_FOLDER: &str = ".larder/build";
-/// The sources of the SDK that are part of a function.
+/// The sources of the SDK that are part of a function, and of one that answers HTTP.
 const GUIDE: [&str; 2] = ["larder.c", "guide.c"];
+const HTTP: [&str; 3] = ["larder.c", "guide.c", "http.c"];
+/// A CGI program exports no handler, which the bindings would. The host takes memory from it all the same.
+const NO_HANDLER: [&str; 2] = ["-DLARDER_HTTP", "-D__export_name__(name)=__unused__"];
 const TARGET: &str = "wasm32-wasi";
+/// As Rust has it. The compiler would take sixteen times as much, of the memory of each run.
+const STACK_BYTES: u32 = 1 << 20;
 /// Where a project's own tools are installed.
 const VENV: &str = ".venv/bin/python";
 /// The lowest version that the SDK and the templates are tried with.
@@ -38,21 +43,31 @@ pub async fn build(folder: &Path, manifest: &Manifest) -> Result<()> {
     let zig = find(folder).await?;
     prepare(folder)?;
     let output = component::of(manifest).expect("cargo builds no C");
+    let http = answers(manifest);
     let make = |of: &str| [zig.clone(), vec![of.into(), "-target".into(), TARGET.into()]].concat();
     let include = format!("-I{SDK_FOLDER}");
     if manifest.build.language == Language::C {
         let mut line = make("cc");
-        line.extend(["-mexec-model=reactor", "-Os", "-Wall", "-Wextra", &include, "-o"].map(String::from));
-        line.push(text(&output));
+        line.extend(["-Os", "-Wall", "-Wextra", &include, "-o", &text(&output)].map(String::from));
+        match http {
+            true => line.extend(NO_HANDLER.into_iter().chain(["-Wl,--export=cabi_realloc"]).map(String::from)),
+            false => line.push("-mexec-model=reactor".into()),
+        }
+        line.push(format!("-Wl,-z,stack-size={STACK_BYTES}"));
         line.extend(own(folder, "src", "c")?);
-        line.extend(GUIDE.map(source));
+        line.extend(guide(http));
         return run(folder, &line).await;
     }
-    let bindings = translate(folder, make("translate-c"), "guide.h").await?;
+    let bindings = translate(folder, make("translate-c"), http, false).await?;
     let mut line = make("build-exe");
-    line.extend(["-mexec-model=reactor", "-O", "ReleaseSmall", "-rdynamic", "-lc", &include].map(String::from));
-    line.push(format!("-femit-bin={}", text(&output)));
-    line.extend(GUIDE.map(source));
+    line.extend(["-O", "ReleaseSmall", "-rdynamic", "-lc", &include].map(String::from));
+    line.extend([format!("-femit-bin={}", text(&output)), "--stack".into(), STACK_BYTES.to_string()]);
+    if http {
+        line.extend(["--export=cabi_realloc", "-cflags"].into_iter().chain(NO_HANDLER).chain(["--"]).map(String::from));
+    } else {
+        line.push("-mexec-model=reactor".into());
+    }
+    line.extend(guide(http));
     line.extend(["--dep", "larder", "-Mroot=src/app.zig"].map(String::from));
     line.push(format!("-Mlarder={bindings}"));
     run(folder, &line).await
@@ -64,14 +79,16 @@ pub async fn test(folder: &Path, manifest: &Manifest) -> Result<()> {
     prepare(folder)?;
     let make = |of: &str| [zig.clone(), vec![of.into()]].concat();
     let include = format!("-I{SDK_FOLDER}");
-    let kit = GUIDE.into_iter().chain(["testing.c"]).map(source);
+    let http = answers(manifest);
+    let kit = guide(http).chain([source("testing.c")]);
     // What the bindings say of imports and exports is for another machine.
-    let quiet = ["-Wno-unknown-attributes", "-Wno-ignored-attributes"];
+    let mut flags = vec!["-Wno-unknown-attributes", "-Wno-ignored-attributes", "-DLARDER_TEST"];
+    flags.extend(http.then_some(NO_HANDLER[0]));
     if manifest.build.language == Language::C {
         let program = Path::new(BUILD_FOLDER).join("test");
         let mut line = make("cc");
         line.extend(["-g", "-Wall", "-Wextra", &include, "-o", &text(&program)].map(String::from));
-        line.extend(quiet.map(String::from));
+        line.extend(flags.into_iter().map(String::from));
         line.extend([own(folder, "test", "c")?, own(folder, "src", "c")?].concat());
         line.extend(kit);
         run(folder, &line).await?;
@@ -80,10 +97,10 @@ pub async fn test(folder: &Path, manifest: &Manifest) -> Result<()> {
         eprintln!("the tests pass");
         return Ok(());
     }
-    let bindings = translate(folder, make("translate-c"), "testing.h").await?;
+    let bindings = translate(folder, make("translate-c"), http, true).await?;
     let mut line = make("test");
     line.extend(["-lc".into(), include, "-cflags".into()]);
-    line.extend(quiet.map(String::from));
+    line.extend(flags.into_iter().map(String::from));
     line.push("--".into());
     line.extend(kit);
     let modules =
@@ -93,12 +110,27 @@ pub async fn test(folder: &Path, manifest: &Manifest) -> Result<()> {
     run(folder, &line).await
 }
 
+/// Does the project define `larder_serve` in place of the handler? It does if requests come to it.
+fn answers(manifest: &Manifest) -> bool {
+    !manifest.function.routes.is_empty()
+}
+
+/// The sources of the SDK in a function.
+fn guide(http: bool) -> impl Iterator<Item = String> {
+    let files: &[&str] = if http { &HTTP } else { &GUIDE };
+    files.iter().map(|name| source(name))
+}
+
 /// Headers of the SDK as a module of Zig.
-async fn translate(folder: &Path, mut line: Vec<String>, header: &str) -> Result<String> {
+async fn translate(folder: &Path, mut line: Vec<String>, http: bool, testing: bool) -> Result<String> {
     let all = Path::new(BUILD_FOLDER).join("larder.h");
-    world::write_file(&folder.join(&all), &format!("#include \"guide.h\"\n#include \"{header}\"\n"))?;
+    let headers = [(true, "guide.h"), (http, "http.h"), (testing, "testing.h")];
+    let headers = headers.into_iter().filter(|(is_there, _)| *is_there);
+    let text_of_all: String = headers.map(|(_, header)| format!("#include \"{header}\"\n")).collect();
+    world::write_file(&folder.join(&all), &text_of_all)?;
     let bindings = Path::new(BUILD_FOLDER).join("larder.zig");
     line.extend(["-lc".into(), format!("-I{SDK_FOLDER}"), text(&all)]);
+    line.extend(http.then(|| NO_HANDLER[0].into()));
     let translated = started(folder, &line, Stdio::piped()).await?;
     world::write_file(&folder.join(&bindings), &String::from_utf8_lossy(&translated))?;
     Ok(text(&bindings))

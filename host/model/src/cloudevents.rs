@@ -15,7 +15,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use http::{HeaderMap, header};
 use serde_json::value::RawValue;
 
-use crate::attributes;
+use crate::{StoredEvent, attributes};
 
 /// Events of one batch.
 pub const BATCH_MAX: usize = 1_000;
@@ -86,6 +86,44 @@ pub fn parse(headers: &HeaderMap, body: &[u8], now: DateTime<Utc>) -> Result<Vec
     }
 }
 
+/// Reads an event that was accepted before, as [`written`] gives it, or as it was sent. It may be one of a function's.
+pub fn recorded(envelope: &[u8], now: DateTime<Utc>) -> Result<CloudEvent, Invalid> {
+    let (attributes, content_type, data) = members(json(envelope)?)?;
+    let without_data = content_type.is_none() && data.is_empty();
+    let mut event = attributes.complete(content_type, data, now)?;
+    if without_data {
+        event.data_content_type.clear();
+    }
+    Ok(event)
+}
+
+/// An accepted event in structured mode, with its data as they were sent.
+pub fn written(event: &StoredEvent) -> String {
+    let text = |text: &str| RawValue::from_string(serde_json::Value::from(text).to_string()).expect("a string is JSON");
+    let attributes = [
+        ("specversion", Some("1.0")),
+        ("id", Some(&*event.id)),
+        ("source", Some(&*event.source)),
+        ("type", Some(&*event.kind)),
+        ("subject", event.subject.as_deref()),
+        ("time", Some(&*event.time)),
+        ("datacontenttype", Some(&*event.data_content_type).filter(|of| !of.is_empty())),
+    ];
+    let known = attributes.into_iter().filter_map(|(name, value)| Some((name, text(value?))));
+    let others = event.attributes.iter().map(|(name, value)| (&**name, text(value)));
+    let is_json = is_json(&event.data_content_type);
+    let raw = || serde_json::from_slice::<&RawValue>(&event.data).ok().map(ToOwned::to_owned);
+    let plain = || std::str::from_utf8(&event.data).ok().map(text);
+    let data = match if is_json { raw() } else { plain() } {
+        _ if event.data.is_empty() => None,
+        Some(data) => Some(("data", data)),
+        None => Some(("data_base64", text(&BASE64_STANDARD.encode(&event.data)))),
+    };
+    let members = known.chain(others).chain(data);
+    let members: Vec<String> = members.map(|(name, value)| format!("{}:{value}", text(name))).collect();
+    format!("{{{}}}", members.join(","))
+}
+
 fn media_type(content_type: &str) -> String {
     content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
@@ -104,7 +142,16 @@ impl Attributes {
         self.0.remove(name)
     }
 
-    fn finish(
+    /// Of an event from outside.
+    fn finish(self, content_type: Option<String>, data: Vec<u8>, now: DateTime<Utc>) -> Result<CloudEvent, Invalid> {
+        let event = self.complete(content_type, data, now)?;
+        if !is_reserved(&event.source) {
+            return Ok(event);
+        }
+        Err(invalid("source", "is reserved: what begins with /functions names what functions of Larder emit"))
+    }
+
+    fn complete(
         mut self,
         data_content_type: Option<String>,
         data: Vec<u8>,
@@ -117,12 +164,6 @@ impl Attributes {
         let source = required("source", self.take("source"), 1_024)?;
         if source.contains(|c: char| c.is_whitespace() || "<>\"{}|\\^`".contains(c)) {
             return Err(invalid("source", "is not a URI reference"));
-        }
-        if is_reserved(&source) {
-            return Err(invalid(
-                "source",
-                "is reserved: what begins with /functions names what functions of Larder emit",
-            ));
         }
         let time = match self.take("time") {
             None => now,
@@ -256,6 +297,12 @@ fn unescape(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn structured(envelope: &RawValue, now: DateTime<Utc>) -> Result<CloudEvent, Invalid> {
+    let (attributes, content_type, data) = members(envelope)?;
+    attributes.finish(content_type, data, now)
+}
+
+/// Attributes, content type and data.
+fn members(envelope: &RawValue) -> Result<(Attributes, Option<String>, Vec<u8>), Invalid> {
     let mut members: BTreeMap<String, &RawValue> =
         serde_json::from_str(envelope.get()).map_err(|_| invalid("body", "is not an object"))?;
     let data = members.remove("data");
@@ -284,7 +331,7 @@ fn structured(envelope: &RawValue, now: DateTime<Utc>) -> Result<CloudEvent, Inv
                 .ok_or_else(|| invalid("data_base64", "is not base64"))?
         }
     };
-    attributes.finish(content_type, data, now)
+    Ok((attributes, content_type, data))
 }
 
 /// An attribute's value as text: strings, booleans and integers are the types that the JSON format has.
@@ -389,6 +436,46 @@ mod tests {
             super::tests::structured(&format!(r#"{{{base},"count":3,"flag":true,"none":null,"dataschema":"/s"}}"#));
         let expected = [("count", "3"), ("dataschema", "/s"), ("flag", "true")];
         assert_eq!(other.unwrap().attributes, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+    }
+
+    #[test]
+    fn a_written_event_is_read_as_it_was() {
+        let now = instant(1_767_323_045_000);
+        for (content_type, data, member) in [
+            (JSON, &br#"{"amount": 12.10,  "big": 98765432109876543210987}"#[..], r#""data":{"amount": 12.10,  "big""#),
+            (JSON, b"not JSON", "data_base64"),
+            (JSON, b"", "\"datacontenttype\""),
+            ("", b"", "\"time\""),
+            ("text/plain", "p\u{e5}se \"x\"\n".as_bytes(), r#""data":"p"#),
+            ("image/png", &[0, 159, 146, 150], r#""data_base64":"AJ+Slg==""#),
+            ("application/x+json", b"[1]", r#""data":[1]"#),
+        ] {
+            let event = StoredEvent {
+                partner: "demo".parse().unwrap(),
+                row: "01KB9M6QX5T4Z1R0A3C7D8E9FG".parse().unwrap(),
+                id: "1 \"\u{e5}\"".into(),
+                source: "/functions/round-up".into(),
+                kind: "card.purchase".into(),
+                subject: Some("anna".into()),
+                time: "2026-01-02T03:04:05Z".into(),
+                data_content_type: content_type.into(),
+                data: data.to_vec().into(),
+                attributes: [("traceparent".into(), "00-1".into())].into(),
+                depth: 1,
+                root: None,
+                created_at_ms: 1,
+            };
+            let text = written(&event);
+            assert!(text.contains(member), "{text}");
+            let read = recorded(text.as_bytes(), now).unwrap();
+            assert_eq!((&read.id, &read.source, &read.kind), (&event.id, &event.source, &event.kind));
+            assert_eq!((&read.subject, &read.time), (&event.subject, &event.time));
+            assert_eq!((&read.data_content_type[..], &read.data[..]), (content_type, data));
+            assert_eq!(read.attributes, event.attributes);
+            // From outside it is no function's.
+            let headers = [("content-type", "application/cloudevents+json")];
+            assert_eq!(send(&headers, &text).unwrap_err().attribute, "source");
+        }
     }
 
     #[test]

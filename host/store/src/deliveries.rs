@@ -56,6 +56,12 @@ impl Store {
         self.db.row(&sql, args![partner, value]).await?.as_ref().map(head).transpose()
     }
 
+    /// An event with its data.
+    pub async fn event(&self, partner: &PartnerId, name: EventName<'_>) -> Result<Option<StoredEvent>> {
+        let Some(head) = self.event_head(partner, name).await? else { return Ok(None) };
+        Ok(self.events([(partner, &head.row)]).await?.pop())
+    }
+
     /// Grouped by function.
     pub async fn deliveries(&self, partner: &PartnerId, event: &EventId) -> Result<BTreeMap<FunctionId, Delivery>> {
         const FANOUTS: &str = "-- fanouts_of_event

@@ -9,6 +9,8 @@ pub enum Scope {
     ExecutionsWrite,
     EventsRead,
     EventsWrite,
+    /// Reading what events say, and not only what became of them.
+    EventsData,
     EnrolmentsRead,
     EnrolmentsWrite,
     FeedsRead,
@@ -33,13 +35,14 @@ pub enum Scope {
 }
 
 impl Scope {
-    pub const ALL: [Scope; 24] = [
+    pub const ALL: [Scope; 25] = [
         Scope::FunctionsRead,
         Scope::FunctionsWrite,
         Scope::ExecutionsRead,
         Scope::ExecutionsWrite,
         Scope::EventsRead,
         Scope::EventsWrite,
+        Scope::EventsData,
         Scope::EnrolmentsRead,
         Scope::EnrolmentsWrite,
         Scope::FeedsRead,
@@ -70,6 +73,7 @@ impl Scope {
             // Who may send an event may see what became of it.
             Scope::EventsRead => &["events.read", "events.write"],
             Scope::EventsWrite => &["events.write"],
+            Scope::EventsData => &["events.data"],
             Scope::EnrolmentsRead => &["enrolments.read"],
             Scope::EnrolmentsWrite => &["enrolments.write"],
             Scope::FeedsRead => &["feeds.read"],

@@ -30,10 +30,16 @@ function fail(error) {
 
 try {
   const { default: definition } = await import(pathToFileURL(bundle));
-  if (typeof definition?.handle !== "function" && typeof definition?.serve !== "function") {
+  // A standard guest of wasi:http, where the engine has `fetch` events.
+  const listens = globalThis.larderListens === true;
+  if (listens && definition !== undefined) {
+    throw new Error("it listens for fetch and exports a function: onRequest of defineFunction answers requests, too");
+  }
+  if (!listens && typeof definition?.handle !== "function" && typeof definition?.serve !== "function") {
     throw new Error("write `export default defineFunction({ onEvent(event, run) { … } })`");
   }
-  writeFileSync(report, JSON.stringify({ event: definition.handle !== undefined, request: definition.serve !== undefined }));
+  const handles = { event: definition?.handle !== undefined, request: listens || definition?.serve !== undefined, listens };
+  writeFileSync(report, JSON.stringify(handles));
 } catch (error) {
   fail(error);
 }

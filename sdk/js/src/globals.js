@@ -141,12 +141,18 @@ function clone(value, seen) {
   return copy;
 }
 
+/** Of a query. What is no encoding stays as it is, and what is no UTF-8 becomes U+FFFD: it comes from anybody. */
+function decode(text) {
+  const parts = text.replaceAll("+", " ").split(/((?:%[0-9a-f]{2})+)/i);
+  const decoded = (part) => new TextDecoder("utf-8", { ignoreBOM: true }).decode(Uint8Array.from(part.slice(1).split("%"), (byte) => parseInt(byte, 16)));
+  return parts.map((part, at) => (at % 2 === 1 ? decoded(part) : part)).join("");
+}
+
 class Parameters {
   #pairs = [];
 
   constructor(init = "") {
     if (typeof init === "string") {
-      const decode = (text) => decodeURIComponent(text.replaceAll("+", " "));
       for (const pair of init.replace(/^\?/, "").split("&").filter(Boolean)) {
         const at = pair.indexOf("=");
         this.#pairs.push(at < 0 ? [decode(pair), ""] : [decode(pair.slice(0, at)), decode(pair.slice(at + 1))]);

@@ -10,6 +10,14 @@ const NEEDS = {
 };
 
 let bound = null;
+let waits = false;
+
+/** The engine runs a function until its promise has ended. */
+export function allowWaiting() {
+  waits = true;
+}
+
+export const mayWait = () => waits;
 
 /** Binds the interfaces by their names. */
 export function bind(interfaces) {

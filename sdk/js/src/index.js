@@ -1,6 +1,7 @@
 // Larder functions in JavaScript and TypeScript: `export default defineFunction({ onEvent(event, run) { … } })`.
 
 import "./globals.js";
+import { mayWait } from "./host.js";
 import { Request, answerOf, answerOfStop } from "./http.js";
 import { Run } from "./run.js";
 import { Stop } from "./stop.js";
@@ -25,14 +26,20 @@ function opened(event) {
   return { id, source, type, subject: subject ?? null, time: new Date(time), dataContentType, data, bytes };
 }
 
-/** A function does not wait. */
-function notLater(answer, handler) {
-  if (typeof answer?.then === "function") throw new TypeError(late(handler));
-  return answer;
+/** What a handler comes to: at once, or later where the engine waits. */
+function settled(work, handler, done, failed) {
+  try {
+    const answer = work();
+    if (typeof answer?.then !== "function") return done(answer);
+    if (!mayWait()) throw new TypeError(late(handler));
+    return answer.then(done).catch(failed);
+  } catch (error) {
+    return failed(error);
+  }
 }
 
 const late = (handler) =>
-  `${handler} is async; a function runs from beginning to end without waiting: remove async and await`;
+  `${handler} is async; a function runs from beginning to end without waiting: remove async and await, or set engine = "starling"`;
 
 /** What the answer of `onEvent` becomes: text as it is, everything else JSON, nothing stays nothing. */
 function answered(answer) {
@@ -57,31 +64,25 @@ export function defineFunction(definition) {
   for (const [name, handler] of Object.entries({ onEvent, onRequest })) {
     if (handler === undefined) continue;
     if (typeof handler !== "function") throw new TypeError(`${name} is ${typeof handler}, and must be a function`);
-    if (handler.constructor.name === "AsyncFunction") throw new TypeError(late(name));
+    if (handler.constructor.name === "AsyncFunction" && !mayWait()) throw new TypeError(late(name));
   }
   if (onEvent !== undefined) {
-    defined.handle = (event) => {
-      try {
-        return answered(notLater(onEvent(opened(event), new Run()), "onEvent"));
-      } catch (error) {
+    defined.handle = (event) =>
+      settled(() => onEvent(opened(event), new Run()), "onEvent", answered, (error) => {
         // The contract's own errors are plain values.
         if (error instanceof Stop) throw { tag: error.tag, val: error.message };
         return fault(error);
-      }
-    };
+      });
   }
   if (onRequest !== undefined) {
     defined.serve = (incoming) => {
       const request = new Request(incoming);
-      let answer;
-      try {
-        answer = answerOf(notLater(onRequest(request, new Run()), "onRequest"));
-      } catch (error) {
+      const told = (answer) => ({ status: answer.status, headers: [...answer.headers], body: answer.bytes() });
+      return settled(() => onRequest(request, new Run()), "onRequest", (answer) => told(answerOf(answer)), (error) => {
         if (!(error instanceof Stop)) return fault(error);
         console.error(error.message);
-        answer = answerOfStop(error, request.headers.has("ce-id"));
-      }
-      return { status: answer.status, headers: [...answer.headers], body: answer.bytes() };
+        return told(answerOfStop(error, request.headers.has("ce-id")));
+      });
     };
   }
   return defined;

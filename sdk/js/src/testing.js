@@ -1,12 +1,13 @@
 // Runs a function in a test as Larder would: fake state, enrolment and clock of the event; what the run did is in the result.
 
-import { bind } from "./host.js";
+import { bind, mayWait } from "./host.js";
 import "./globals.js";
 import { Headers, Response, fetch } from "./http.js";
 import { Stop } from "./stop.js";
 
-// node's own answer by promises, which a function cannot wait for.
-Object.assign(globalThis, { fetch, Headers, Response });
+// node's own answer by promises, which a function waits for on StarlingMonkey only.
+if (mayWait()) globalThis.fetch = async (url, init) => fetch(url, init);
+else Object.assign(globalThis, { fetch, Headers, Response });
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -17,6 +18,9 @@ function refused(text) {
   error.payload = text;
   return error;
 }
+
+/** What is told of an answer, at once or when it is there. */
+const later = (answer, told) => (typeof answer?.then === "function" ? answer.then(told) : told(answer));
 
 export class TestRun {
   #enrolment = null;
@@ -72,9 +76,11 @@ export class TestRun {
       dataContentType: event.data === undefined ? "" : "application/json", ...event, data,
     };
     return this.#run((ended) => {
-      const answer = definition.handle(envelope);
-      ended.answer = answer === undefined ? null : decoder.decode(answer);
-      return true;
+      const told = (answer) => {
+        ended.answer = answer === undefined ? null : decoder.decode(answer);
+        return true;
+      };
+      return later(definition.handle(envelope), told);
     });
   }
 
@@ -83,14 +89,16 @@ export class TestRun {
     const [method, target] = request.split(" ");
     const bytes = typeof body === "string" ? encoder.encode(body) : body instanceof Uint8Array ? body : encoder.encode(JSON.stringify(body));
     return this.#run((ended) => {
-      const answer = definition.serve({ method, target, headers: Object.entries(headers), read: () => bytes });
-      ended.response = new Response(answer.body, { status: answer.status, headers: answer.headers });
-      ended.answer = decoder.decode(answer.body);
-      return answer.status < 500;
+      const told = (answer) => {
+        ended.response = new Response(answer.body, { status: answer.status, headers: answer.headers });
+        ended.answer = decoder.decode(answer.body);
+        return answer.status < 500;
+      };
+      return later(definition.serve({ method, target, headers: Object.entries(headers), read: () => bytes }), told);
     });
   }
 
-  /** Applies what the run did if `work` gives true. */
+  /** Applies what the run did if `work` gives true. What it gives is a promise if `work` gives one. */
   #run(work) {
     const run = ++this.#runs;
     const ended = {
@@ -98,15 +106,24 @@ export class TestRun {
     };
     const state = new Map(this.#state);
     bind(this.#host(ended, state, run));
-    let applied = false;
-    try {
-      applied = work(ended);
-      if (applied) this.#state = state;
-    } catch (error) {
+    const failed = (error) => {
       if (error?.tag === "reject") ended.rejected = error.val;
       else if (error?.tag === "retry") ended.retry = error.val;
       else ended.error = error;
+      return false;
+    };
+    let applied;
+    try {
+      applied = work(ended);
+    } catch (error) {
+      applied = failed(error);
     }
+    const finish = (applied) => this.#finish(applied, ended, state);
+    return typeof applied?.then === "function" ? applied.catch(failed).then(finish) : finish(applied);
+  }
+
+  #finish(applied, ended, state) {
+    if (applied) this.#state = state;
     // Nothing of a run that fails is applied; requests are sent all the same.
     if (!applied) Object.assign(ended, { transactions: [], events: [] });
     // A test that expects no saving must not pass because the run failed.

@@ -58,5 +58,9 @@ test("addresses are taken apart like a browser does", () => {
     const url = new URL(text, base);
     assert.equal(ours, [url.href, url.host, url.pathname, url.origin].join(" "));
   }
+  for (const query of ["x=%zz&a=%C3%A5+b", "%", "a=%ff&b=%e2%82", "a=%EF%BB%BFb", "=%41&c", "%26=%3D"]) {
+    const ours = run(`JSON.stringify([...new URLSearchParams(${JSON.stringify(query)})])`);
+    assert.equal(ours, JSON.stringify([...new URLSearchParams(query)]), query);
+  }
   assert.throws(() => run("new URL('nowhere')"), /no http or https address/);
 });

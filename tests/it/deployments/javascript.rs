@@ -4,14 +4,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use larder_tests::outside::Outside;
-use larder_tests::{Larder, Options, within, workspace};
+use larder_tests::{Larder, Options, workspace};
 use reqwest::Method;
 use serde_json::json;
 
-use super::{cli, python};
+use super::{cli, deployed_greets, deployed_saves, python};
 
 /// Can projects be built here?
 pub fn has_node() -> bool {
@@ -40,19 +39,8 @@ async fn saves(language: &str) {
     let said = cli(&larder, &project, &["test"]).await;
     assert!(said.contains("pass 2"), "{said}");
     cli(&larder, &project, &["build"]).await;
-    cli(&larder, &project, &["deploy"]).await;
-    let name = format!("{language}-hack");
-    let enrol = ["enrolments", "create", "--function", &name, "--end-user", "anna", "--topic", "card-1"];
-    cli(&larder, &project, &enrol).await;
-    cli(&larder, &project, &["events", "send", "event.json"]).await;
-    let saved = within(Duration::from_secs(60), "the saving", async || {
-        let transactions = larder.api().transactions().await;
-        (!transactions.is_empty()).then_some(transactions)
-    })
-    .await;
-    assert_eq!((saved.len(), &saved[0]["amount"], &saved[0]["endUser"]), (1, &json!("20.00"), &json!("anna")));
-    let executions = larder.api().executions(&name).await;
-    assert_eq!(executions[0]["logs"], "saved 20.00 SEK\n");
+    let (_, run) = deployed_saves(&larder, &project, "20.00").await;
+    assert_eq!(run["logs"], "saved 20.00 SEK\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,17 +102,8 @@ async fn http_functions_answer_and_call_outside_services() {
     let said = cli(&larder, &project, &["test"]).await;
     assert!(said.contains("pass 2"), "{said}");
     cli(&larder, &project, &["build"]).await;
-    let said = cli(&larder, &project, &["deploy"]).await;
+    let said = deployed_greets(&larder, &project).await;
     assert!(!said.contains("outgoing-handler"), "it asks for what it does not use: {said}");
-    let answer = larder.web("demo", Method::GET, "/hello?name=Anna").send().await.unwrap();
-    assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (200, "Hello, Anna!\n"));
-    assert_eq!(larder.web("demo", Method::GET, "/hello/x").send().await.unwrap().status(), 404);
-    cli(&larder, &project, &["events", "send", "event.json"]).await;
-    within(Duration::from_secs(20), "the event's run", async || {
-        let executions = larder.api().executions("hello").await;
-        executions.iter().any(|run| run["logs"] == "an event with 18 bytes of data\n").then_some(())
-    })
-    .await;
 
     let outside = Outside::start().await;
     let code = "import { defineFunction } from \"@larder/sdk\";

@@ -11,7 +11,7 @@ use std::time::Duration;
 use larder_tests::{Larder, Options, guests, within, workspace};
 use serde_json::json;
 
-use super::cli;
+use super::{Mistake, cli, deployed_greets, deployed_saves, mistake, refuses};
 
 /// An environment of Python with the tools that a file of pins names, made once.
 fn installed(pins: &str) -> PathBuf {
@@ -43,15 +43,15 @@ fn tools(language: &str) -> &'static Path {
 }
 
 /// A project of this language, as `larder new` makes it.
-async fn untooled(larder: &Larder, language: &str) -> PathBuf {
-    let name = format!("{language}-hack");
-    cli(larder, larder.scratch(), &["new", &name, "--lang", language]).await;
+async fn untooled(larder: &Larder, language: &str, template: &str) -> PathBuf {
+    let name = format!("{language}-{template}");
+    cli(larder, larder.scratch(), &["new", &name, "--lang", language, "--template", template]).await;
     larder.scratch().join(name)
 }
 
 /// The same with its tools.
-async fn new(larder: &Larder, language: &str) -> PathBuf {
-    let project = untooled(larder, language).await;
+async fn new(larder: &Larder, language: &str, template: &str) -> PathBuf {
+    let project = untooled(larder, language, template).await;
     std::os::unix::fs::symlink(tools(language), project.join(".venv")).expect("a link");
     project
 }
@@ -59,56 +59,31 @@ async fn new(larder: &Larder, language: &str) -> PathBuf {
 /// From an empty folder to a saving.
 async fn saves(language: &str) {
     let larder = Larder::start_with(Options::default()).await;
-    let project = new(&larder, language).await;
+    let project = new(&larder, language, "savehack").await;
     cli(&larder, &project, &["test"]).await;
     cli(&larder, &project, &["build"]).await;
-    let said = cli(&larder, &project, &["deploy"]).await;
-    let name = format!("{language}-hack");
-    let enrol = ["enrolments", "create", "--function", &name, "--end-user", "anna", "--topic", "card-1"];
-    cli(&larder, &project, &enrol).await;
-    cli(&larder, &project, &["events", "send", "event.json"]).await;
-    let saved = within(Duration::from_secs(60), "the saving", async || {
-        let transactions = larder.api().transactions().await;
-        (!transactions.is_empty()).then_some(transactions)
-    })
-    .await;
-    assert_eq!((saved.len(), &saved[0]["amount"], &saved[0]["endUser"]), (1, &json!("7.50"), &json!("anna")));
-    let executions = larder.api().executions(&name).await;
+    let (said, run) = deployed_saves(&larder, &project, "7.50").await;
     // stdout of a CGI program is its answer.
     let log = if language == "go" { "errors" } else { "logs" };
-    assert_eq!(executions[0][log], "saved 7.50 SEK\n");
+    assert_eq!(run[log], "saved 7.50 SEK\n");
     // It imports what its code calls: of ours that is one interface.
     assert!(!said.contains("larder:function/state"), "{said}");
 }
 
-/// A mistake in the project's code or manifest, and what `larder build` says of it.
-struct Mistake {
-    /// What is replaced in which file, and by what.
-    change: (&'static str, &'static str, &'static str),
-    says: &'static [&'static str],
-}
-
-const fn mistake(file: &'static str, from: &'static str, to: &'static str, says: &'static [&'static str]) -> Mistake {
-    Mistake { change: (file, from, to), says }
-}
-
-async fn refuses(language: &str, mistakes: &[Mistake]) {
+/// From an empty folder to an answer.
+async fn greets(language: &str) {
     let larder = Larder::start_with(Options::default()).await;
-    let project = new(&larder, language).await;
-    let mut wrong = Vec::new();
-    for Mistake { change: (file, from, to), says } in mistakes {
-        let file = project.join(file);
-        let good = std::fs::read_to_string(&file).expect("a file");
-        assert!(good.contains(from), "{from:?} is not in {}", file.display());
-        std::fs::write(&file, good.replacen(from, to, 1)).expect("a file");
-        let (status, out, err) = larder.cli(&project, &["build"]).await;
-        std::fs::write(&file, good).expect("a file");
-        let said = format!("{out}{err}");
-        if status == 0 || !says.iter().all(|part| said.contains(part)) {
-            wrong.push(format!("{to}\n→ {status}: {said}"));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    let project = new(&larder, language, "http").await;
+    cli(&larder, &project, &["test"]).await;
+    cli(&larder, &project, &["build"]).await;
+    let said = deployed_greets(&larder, &project).await;
+    assert!(!said.contains("larder:function/"), "{said}");
+}
+
+async fn refused(language: &str, mistakes: &[Mistake]) {
+    let larder = Larder::start_with(Options::default()).await;
+    let project = new(&larder, language, "savehack").await;
+    refuses(&larder, &project, mistakes).await;
 }
 
 const IN_C: [Mistake; 6] = [
@@ -202,9 +177,14 @@ async fn c_saves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn c_answers() {
+    greets("c").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 #[ignore = "make languages"]
 async fn mistakes_in_c_are_answered_with_their_place() {
-    refuses("c", &IN_C).await;
+    refused("c", &IN_C).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,14 +195,26 @@ async fn zig_saves() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "make languages"]
+async fn zig_answers() {
+    greets("zig").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "make languages"]
 async fn mistakes_in_zig_are_answered_with_their_place() {
-    refuses("zig", &IN_ZIG).await;
+    refused("zig", &IN_ZIG).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "make languages"]
 async fn go_saves() {
     saves("go").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "make languages"]
+async fn go_answers() {
+    greets("go").await;
 }
 
 #[test]
@@ -236,14 +228,14 @@ fn the_sdk_for_go_passes_its_own_tests() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "make languages"]
 async fn mistakes_in_go_are_answered_with_their_place() {
-    refuses("go", &IN_GO).await;
+    refused("go", &IN_GO).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "make languages"]
 async fn a_busy_program_of_go_reads_what_the_host_gives() {
     let larder = Larder::start_with(Options::default()).await;
-    let project = new(&larder, "go").await;
+    let project = new(&larder, "go", "savehack").await;
     std::fs::write(project.join("main.go"), BUSY).expect("a file");
     cli(&larder, &project, &["build"]).await;
     let wasm = std::fs::read(project.join("app.wasm")).expect("a module");
@@ -287,7 +279,7 @@ async fn a_program_of_go_uses_its_memory_to_the_last_byte() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_compiler_is_named_with_the_line_that_installs_it() {
     let larder = Larder::start_with(Options::default()).await;
-    let project = untooled(&larder, "c").await;
+    let project = untooled(&larder, "c", "savehack").await;
     // One that is too old counts as none.
     let old = project.join(".venv/bin");
     std::fs::create_dir_all(&old).expect("a folder");

@@ -10,7 +10,7 @@ use larder_tests::outside::Outside;
 use larder_tests::{Larder, Options, within, workspace};
 use serde_json::json;
 
-use super::cli;
+use super::{cli, deployed_saves};
 
 /// Can projects be built here?
 pub fn has_python() -> bool {
@@ -59,18 +59,8 @@ async fn python_saves() {
     assert!(granted("savings") && granted("state") && !granted("events") && !granted("signing"), "{imports:?}");
     assert!(!imports.iter().any(|import| import.starts_with("wasi:")), "{imports:?}");
 
-    cli(&larder, &project, &["deploy"]).await;
-    let enrol = ["enrolments", "create", "--function", "python-savehack", "--end-user", "anna", "--topic", "card-1"];
-    cli(&larder, &project, &enrol).await;
-    cli(&larder, &project, &["events", "send", "event.json"]).await;
-    let saved = within(Duration::from_secs(60), "the saving", async || {
-        let transactions = larder.api().transactions().await;
-        (!transactions.is_empty()).then_some(transactions)
-    })
-    .await;
-    assert_eq!((saved.len(), &saved[0]["amount"], &saved[0]["endUser"]), (1, &json!("20.00"), &json!("anna")));
-    let executions = larder.api().executions("python-savehack").await;
-    assert_eq!(executions[0]["logs"], "saved 20.00 SEK\n");
+    let (_, run) = deployed_saves(&larder, &project, "20.00").await;
+    assert_eq!(run["logs"], "saved 20.00 SEK\n");
 
     // Data of another shape, and a program that is built for another version of the interfaces.
     let enrolments = larder.api().get("/enrolments").await.is(200);

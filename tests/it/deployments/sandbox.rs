@@ -63,6 +63,25 @@ async fn a_component_is_tried_under_its_grants_and_nothing_is_applied() {
     let (code, said, _) = tested(&larder, &folder, &[]).await;
     assert_eq!(code, 1, "{said}");
     assert!(said.to_string().contains("the grant transactions.SEK is for up to 5.00 SEK each"), "{said}");
+    // An event that happened, with its data as they were sent.
+    project(&larder, &component, ROUND_UP, None);
+    let data = json!({ "amount": "42.50", "currency": "SEK", "merchant": "Corner shop" });
+    let accepted = larder.api().event("7", "card.purchase", Some("card-1"), data).await.is(202);
+    let row = accepted["events"][0]["$id"].as_str().unwrap().to_owned();
+    let (code, said, err) = tested(&larder, &folder, &["--recorded", &row]).await;
+    assert_eq!(
+        (code, &said[0]["transactions"][0]["amount"], said.as_array().unwrap().len()),
+        (0, &json!("7.50"), 1),
+        "{err}"
+    );
+    let (code, out, err) = larder.cli(&folder, &["events", "content", "7", "--source", "/tests"]).await;
+    assert_eq!(code, 0, "{out}{err}");
+    std::fs::write(folder.join("recorded.json"), out).unwrap();
+    let both = ["--event", "recorded.json", "--recorded", "7", "--source", "/tests"];
+    let (code, said, err) = tested(&larder, &folder, &both).await;
+    assert_eq!((code, said.as_array().unwrap().len(), &said[0]["status"]), (1, 2, &json!("completed")), "{said}{err}");
+    let (code, _, err) = tested(&larder, &folder, &["--recorded", "nothing"]).await;
+    assert!(code != 0 && err.contains("Event"), "{err}");
     // Nothing of it is anywhere.
     assert_eq!(larder.api().transactions().await, Vec::<Value>::new());
     assert!(larder.api().all("/functions", "functions").await.is_empty());

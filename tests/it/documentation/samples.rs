@@ -8,7 +8,7 @@ use reqwest::Method;
 
 use super::markdown::{Fence, fences, pages};
 
-use crate::deployments::{javascript, python};
+use crate::deployments::{assemblyscript, javascript, python};
 
 /// Samples that nothing can check: page, first line, reason. Everything else is checked by the kind of its fence.
 const UNCHECKED: [(&str, &str, &str); 6] = [
@@ -28,6 +28,9 @@ const UNCHECKED: [(&str, &str, &str); 6] = [
     ),
 ];
 
+/// The guide whose samples are written in AssemblyScript.
+const ASSEMBLYSCRIPT: &str = "docs/assemblyscript.md";
+
 fn of(language: &str, target: &str) -> Vec<Fence> {
     let fits = |fence: &Fence| fence.language() == language && (target == "*" || fence.target() == target);
     let found: Vec<Fence> = fences().into_iter().filter(fits).collect();
@@ -35,7 +38,7 @@ fn of(language: &str, target: &str) -> Vec<Fence> {
     found
 }
 
-/// `sh` · `text larder doors` · `text curl` · `toml larder.toml` · `toml larder-server.toml` · `json METHOD /v1/PATH` · `rust FILE` · `ts FILE` · `python FILE` · `wit` · `sql`
+/// `sh` · `text larder doors` · `text curl` · `toml larder.toml` · `toml larder-server.toml` · `json METHOD /v1/PATH` · `rust FILE` · `ts FILE` · `js FILE` · `python FILE` · `wit` · `sql`
 fn is_checked(fence: &Fence) -> bool {
     match (fence.language(), fence.target()) {
         ("sh" | "wit" | "sql", "") | ("toml", "larder.toml" | "larder-server.toml") => true,
@@ -46,6 +49,7 @@ fn is_checked(fence: &Fence) -> bool {
         ("text", "curl") => true,
         ("rust", target) => target.ends_with(".rs"),
         ("ts", target) => target.starts_with("src/") || target == "test/index.test.ts",
+        ("js", "test/index.test.js") => true,
         ("python", target) => ["src/app.py", "tests/test_app.py"].contains(&target),
         _ => false,
     }
@@ -102,13 +106,30 @@ async fn typescript_samples_are_built() {
     }
     let larder = Larder::start_on(Backend::Embedded).await;
     let project = javascript::new(&larder, "ts").await;
-    for fence in of("ts", "*") {
+    for fence in of("ts", "*").into_iter().filter(|fence| fence.page != ASSEMBLYSCRIPT) {
         std::fs::write(project.join(fence.target()), &fence.text).unwrap();
     }
     for command in ["test", "build"] {
         let (code, out, err) = larder.cli(&project, &[command]).await;
         assert_eq!(code, 0, "larder {command}: {out}{err}");
     }
+}
+
+/// The same of AssemblyScript. Its compiler looks at what the entry reaches.
+#[tokio::test(flavor = "multi_thread")]
+async fn assemblyscript_samples_are_built() {
+    if !javascript::has_node() {
+        return;
+    }
+    let larder = Larder::start_on(Backend::Embedded).await;
+    let project = assemblyscript::new(&larder, "savehack").await;
+    let samples = of("ts", "*").into_iter().filter(|fence| fence.page == ASSEMBLYSCRIPT).chain(of("js", "*"));
+    for fence in samples {
+        let other = if fence.target() == "src/index.ts" { "import \"./hello\";\n" } else { "" };
+        std::fs::write(project.join(fence.target()), format!("{other}{}", fence.text)).unwrap();
+    }
+    let (code, out, err) = larder.cli(&project, &["test"]).await;
+    assert_eq!(code, 0, "{out}{err}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! Events: taking them in, deduplication, patterns, enrolled runs, what functions make of them.
 
-use larder_tests::{Larder, both, eventually, guests};
+use larder_tests::{Api, Larder, both, eventually, guests};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -341,6 +341,40 @@ both!(event_shows_its_executions_and_their_progress, async |on| {
         let other = larder.api_of(Some(partner), key["secret"].as_str());
         let path = format!("/events/{}", reached["$id"].as_str().unwrap());
         assert_eq!(other.get(&path).await.status, status, "{partner} {scopes:?}");
+    }
+});
+
+both!(what_an_event_says_is_read_as_it_was_sent_under_a_scope_of_its_own, async |on| {
+    let larder = Larder::start_on(on).await;
+    let sent = r#"{"specversion":"1.0","id":"p/1","source":"/cards","type":"card.purchase","subject":"card-1",
+        "traceparent":"00-1-2-01","data":{"amount": 12.10,"big":98765432109876543210987}}"#;
+    let api = larder.api();
+    let request = api.request(Method::POST, "/events").header("content-type", "application/cloudevents+json");
+    let accepted = Api::send(request.body(sent)).await.is(202);
+    let row = accepted["events"][0]["$id"].as_str().unwrap().to_owned();
+    for path in [format!("/events/{row}/content"), "/events/p%2F1/content?source=%2Fcards".to_owned()] {
+        let answer = api.request(Method::GET, &path).send().await.unwrap();
+        assert_eq!(answer.headers()["content-type"], "application/cloudevents+json");
+        let text = answer.text().await.unwrap();
+        assert!(text.contains(r#""data":{"amount": 12.10,"big":98765432109876543210987}"#), "{text}");
+        assert!(text.contains(r#""id":"p/1""#) && text.contains(r#""traceparent":"00-1-2-01""#), "{text}");
+        // Sent again it is the same event.
+        let request = api.request(Method::POST, "/events").header("content-type", "application/cloudevents+json");
+        let again = &Api::send(request.body(text)).await.is(202)["events"][0];
+        assert_eq!((&again["duplicate"], &again["differs"]), (&json!(true), &json!(false)));
+    }
+    api.get("/events/p1/content").await.is_error(404, "event_not_found");
+    let operator = larder.operator();
+    operator.post("/partners", json!({ "partnerId": "acme", "name": "Acme" })).await.is(201);
+    for (partner, scopes, status) in [
+        ("demo", json!(["events.data"]), 200),
+        ("demo", json!(["events.read", "events.write", "executions.read"]), 401),
+        ("acme", json!(["events.data"]), 404),
+    ] {
+        let key = json!({ "name": "k", "scopes": scopes });
+        let key = operator.post(&format!("/partners/{partner}/keys"), key).await.is(201);
+        let other = larder.api_of(Some(partner), key["secret"].as_str());
+        assert_eq!(other.get(&format!("/events/{row}/content")).await.status, status, "{partner} {scopes}");
     }
 });
 

@@ -91,6 +91,7 @@ pub struct Variable {
 pub struct Build {
     /// What the project is written in; `command` says how it is built otherwise.
     pub language: Language,
+    pub engine: Engine,
     pub command: Option<String>,
     pub component: Option<PathBuf>,
 }
@@ -106,6 +107,16 @@ pub enum Language {
     Zig,
     Python,
     Go,
+    AssemblyScript,
+}
+
+/// What runs a function in TypeScript or JavaScript.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Engine {
+    #[default]
+    QuickJs,
+    /// StarlingMonkey: web APIs, promises, and the standard guests of wasi:http.
+    Starling,
 }
 
 /// Parameters of the wire and the keys that they come from.
@@ -376,17 +387,26 @@ fn variables<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> BTreeMap<St
 
 fn build<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> Build {
     let Some(mut of) = root.section(reader, "build") else { return Build::default() };
-    let language = match of.choice(reader, "language", ["rust", "ts", "js", "python", "c", "zig", "go"]).as_str() {
+    let languages = ["rust", "ts", "js", "python", "c", "zig", "go", "assemblyscript"];
+    let language = match of.choice(reader, "language", languages).as_str() {
         "ts" => Language::Ts,
         "js" => Language::Js,
         "python" => Language::Python,
         "c" => Language::C,
         "zig" => Language::Zig,
         "go" => Language::Go,
+        "assemblyscript" => Language::AssemblyScript,
         _ => Language::Rust,
     };
+    let engine = match of.choice(reader, "engine", ["quickjs", "starling"]).as_str() {
+        "starling" => Engine::Starling,
+        _ => Engine::QuickJs,
+    };
+    if reader.lines.contains_key("build.engine") && !matches!(language, Language::Ts | Language::Js) {
+        reader.complain_at("build.engine", "is for TypeScript and JavaScript: set language = \"ts\" or \"js\"");
+    }
     let (command, component) = (of.text(reader, "command"), of.text(reader, "component").map(PathBuf::from));
-    let build = Build { language, command, component };
+    let build = Build { language, engine, command, component };
     of.finish(reader);
     build
 }

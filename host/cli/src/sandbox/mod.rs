@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request};
+use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
 use larder_model::cloudevents;
 use larder_model::time::{Clock, instant};
@@ -22,10 +22,9 @@ use larder_runtime::{
 use serde_json::json;
 
 use self::world::{Answers, World};
-use crate::console::Console;
 use crate::failure::{Failure, Result};
 use crate::manifest::Manifest;
-use crate::{component, events, input};
+use crate::{Session, component, events, input};
 
 /// CPU time of the compiler. Python takes 15 s where it is slow.
 const COMPILE_DEADLINE: std::time::Duration = std::time::Duration::from_secs(300);
@@ -39,8 +38,14 @@ pub struct SandboxArgs {
     /// File of CloudEvents to run, one after the other; may be given several times [default: event.json]
     #[arg(long, value_name = "FILE", requires = "sandbox")]
     event: Vec<String>,
+    /// Event that Larder has accepted, by its id there, to run as well; may be given several times. Needs a key with events.data
+    #[arg(long, value_name = "ID", requires = "sandbox")]
+    recorded: Vec<String>,
+    /// Where recorded events come from: their ids are their own then
+    #[arg(long, value_name = "URI", requires = "recorded")]
+    source: Option<String>,
     /// A request to run instead, `GET /path`
-    #[arg(long, value_name = "REQUEST", requires = "sandbox", conflicts_with = "event")]
+    #[arg(long, value_name = "REQUEST", requires = "sandbox", conflicts_with_all = ["event", "recorded"])]
     request: Option<String>,
     /// The request's body: text, @FILE, or - for stdin
     #[arg(long, value_name = "DATA", requires = "request")]
@@ -62,8 +67,13 @@ enum Input {
     Request { line: String, call: Call },
 }
 
-pub async fn run(args: &SandboxArgs, folder: &Path, manifest: &Manifest, console: &Console) -> Result<()> {
-    let inputs = inputs(args, folder, manifest)?;
+pub async fn run(args: &SandboxArgs, folder: &Path, manifest: &Manifest, session: &Session) -> Result<()> {
+    let console = &session.console;
+    let mut inputs = inputs(args, folder, manifest)?;
+    for id in &args.recorded {
+        let text = events::content(&session.client()?, id, args.source.as_deref()).await?;
+        inputs.push(Input::Event(checked(&text, id)?));
+    }
     input::json(&args.settings, "--settings")?;
     let world = World::new(&manifest.grants, answers(args, folder)?, vec![args.end_user.clone()])?;
     let world = Arc::new(world);
@@ -139,6 +149,7 @@ fn inputs(args: &SandboxArgs, folder: &Path, manifest: &Manifest) -> Result<Vec<
     }
     let usual = folder.join("event.json");
     let files = match args.event.is_empty() {
+        true if !args.recorded.is_empty() => vec![],
         true if usual.is_file() => vec![usual.display().to_string()],
         true => {
             let first = manifest.function.routes.first().map_or("/", String::as_str);
@@ -156,12 +167,10 @@ fn inputs(args: &SandboxArgs, folder: &Path, manifest: &Manifest) -> Result<Vec<
     Ok(all)
 }
 
-/// A CloudEvent as the platform takes it in.
+/// A CloudEvent as the platform takes it in, or has it from a function.
 fn checked(text: &str, file: &str) -> Result<Event> {
-    let mut headers = HeaderMap::new();
-    headers.insert("content-type", HeaderValue::from_static("application/cloudevents+json"));
-    let parsed = cloudevents::parse(&headers, text.as_bytes(), instant(Clock::System.now_ms()));
-    let event = parsed.map_err(|wrong| Failure::usage(format!("{file}: {}: {}", wrong.name(), wrong.why)))?.remove(0);
+    let parsed = cloudevents::recorded(text.as_bytes(), instant(Clock::System.now_ms()));
+    let event = parsed.map_err(|wrong| Failure::usage(format!("{file}: {}: {}", wrong.name(), wrong.why)))?;
     Ok(Event {
         id: event.id,
         source: event.source,

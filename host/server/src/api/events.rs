@@ -4,7 +4,8 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use larder_model::ids::EventId;
 use larder_model::time::instant;
 use larder_model::{ExecutionStatus, Per, cloudevents};
 use larder_platform::common::Common;
@@ -25,7 +26,7 @@ use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(create)).routes(routes!(get))
+    OpenApiRouter::new().routes(routes!(create)).routes(routes!(get)).routes(routes!(content))
 }
 
 /// Accepts CloudEvents 1.0: one in binary or structured mode, or a batch of up to 1000, all or none.
@@ -104,17 +105,8 @@ async fn get(
     RawQuery(query): RawQuery,
 ) -> Result<Json<EventObject>, Problem> {
     caller.may(Scope::EventsRead)?;
-    let source =
-        pairs(query.as_deref().unwrap_or_default()).find(|(name, _)| name == "source").map(|(_, source)| source);
-    let row;
-    let name = match &source {
-        Some(source) => EventName::SourceAndId(source, ids.text("eventId")?),
-        None => {
-            row = ids.get("eventId")?;
-            EventName::Row(&row)
-        }
-    };
-    let head = common.store.event_head(&caller.partner, name).await?;
+    let named = Named::of(&ids, query.as_deref())?;
+    let head = common.store.event_head(&caller.partner, named.name()).await?;
     let head = head.ok_or_else(|| Problem::not_found(Kind::EventNotFound, "Event"))?;
     let deliveries = common.store.deliveries(&caller.partner, &head.row).await?;
     let expanding = deliveries.values().any(|delivery| delivery.expanding);
@@ -128,6 +120,50 @@ async fn get(
         }
     });
     Ok(Json(event(head, expanding, deliveries.collect())))
+}
+
+/// An event as it was accepted: a CloudEvent in structured mode, with its data as they were sent. Needs `events.data`, which no
+/// other scope includes. Each read is logged with the key that made it.
+#[utoipa::path(get, path = "/v1/events/{eventId}/content", tag = "events", operation_id = "getEventContent",
+    params(("source" = Option<String>, Query,
+        description = "With it, `eventId` is the event's own id at this source; without, its `$id`")),
+    responses((status = 200, content_type = "application/cloudevents+json", body = serde_json::Value)))]
+async fn content(
+    State(common): State<Common>,
+    caller: Caller,
+    ids: Ids,
+    RawQuery(query): RawQuery,
+) -> Result<impl IntoResponse, Problem> {
+    caller.may(Scope::EventsData)?;
+    let named = Named::of(&ids, query.as_deref())?;
+    let event = common.store.event(&caller.partner, named.name()).await?;
+    let event = event.ok_or_else(|| Problem::not_found(Kind::EventNotFound, "Event"))?;
+    let key = caller.key.as_ref().map_or("", |key| key.as_str());
+    tracing::info!(partner.id = %caller.partner, event.row = %event.row, key.id = key, "the data of event {} were read", event.row);
+    Ok(([(header::CONTENT_TYPE, "application/cloudevents+json")], cloudevents::written(&event)))
+}
+
+/// How a request names an event.
+enum Named {
+    Row(EventId),
+    SourceAndId(String, String),
+}
+
+impl Named {
+    fn of(ids: &Ids, query: Option<&str>) -> Result<Named, Problem> {
+        let source = pairs(query.unwrap_or_default()).find(|(name, _)| name == "source").map(|(_, source)| source);
+        Ok(match source {
+            Some(source) => Named::SourceAndId(source, ids.text("eventId")?.to_owned()),
+            None => Named::Row(ids.get("eventId")?),
+        })
+    }
+
+    fn name(&self) -> EventName<'_> {
+        match self {
+            Named::Row(row) => EventName::Row(row),
+            Named::SourceAndId(source, id) => EventName::SourceAndId(source, id),
+        }
+    }
 }
 
 fn event(head: EventHead, expanding: bool, deliveries: Vec<DeliveryObject>) -> EventObject {

@@ -1,0 +1,4 @@
+import "./all";
+import { serve } from "../index";
+export { cabi_realloc } from "../abi";
+serve();
