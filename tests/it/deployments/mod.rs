@@ -4,6 +4,7 @@ mod activation;
 mod archives;
 mod builds;
 mod chunks;
+mod engines;
 pub mod javascript;
 mod javascript_mistakes;
 mod languages;

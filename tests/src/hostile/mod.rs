@@ -1,6 +1,7 @@
 //! Hostile guests, many times side by side: each ends as it must, when it must, and leaves nothing behind.
 //!
 //! * [`corpus`]: the attacks, one file each in `tests/hostile`, and how each must end. [`bombs`]: uploads made by code.
+//!   [`javascript`]: programs on an engine.
 //! * [`Arena`]: a Larder with a partner that attacks it and a neighbour. [`measures`]: what the attacks cost everyone else.
 //!
 //! What is measured is the process that they attack, from outside: its clocks in the records, its memory, descriptors and
@@ -8,6 +9,7 @@
 
 pub mod bombs;
 pub mod corpus;
+mod javascript;
 pub mod measures;
 pub mod process;
 
@@ -84,7 +86,7 @@ impl Arena {
     pub async fn attack(&self, entry: &Entry) -> Attacked {
         let execution = match entry.world {
             World::Cgi if matches!(entry.ends, Ends::Answers(_)) => self.execution_of(entry).await,
-            World::Typed => self.execution_of(entry).await,
+            World::Typed | World::Js => self.execution_of(entry).await,
             World::Http | World::Cgi => {
                 let call = self.larder.web("demo", Method::GET, &format!("/{}", entry.name));
                 let answer = call.send().await.expect("a head");
@@ -100,7 +102,7 @@ impl Arena {
     /// What a synchronous execution ended with.
     async fn execution_of(&self, entry: &Entry) -> Value {
         let path = format!("/functions/{}/executions", entry.name);
-        self.api.post(&path, json!({ "body": "attack" })).await.is(201)
+        self.api.post(&path, json!({ "body": "attack", "path": format!("/{}", entry.name) })).await.is(201)
     }
 
     /// A record, which is written behind.
