@@ -1,6 +1,7 @@
 // Larder functions in JavaScript and TypeScript: `export default defineFunction({ onEvent(event, run) { … } })`.
 
 import "./globals.js";
+import { wellFormed } from "./host.js";
 import { Request, answerOf, answerOfStop } from "./http.js";
 import { Run } from "./run.js";
 import { Stop } from "./stop.js";
@@ -65,7 +66,7 @@ export function defineFunction(definition) {
         return answered(notLater(onEvent(opened(event), new Run()), "onEvent"));
       } catch (error) {
         // The contract's own errors are plain values.
-        if (error instanceof Stop) throw { tag: error.tag, val: error.message };
+        if (error instanceof Stop) throw { tag: error.tag, val: wellFormed(error.message) };
         return fault(error);
       }
     };

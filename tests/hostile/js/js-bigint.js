@@ -1,3 +1,5 @@
-// tries: a number of millions of digits, in one operation
-// ends: failed: limit
-export default () => String(7n ** 3_000_000n * 7n ** 3_000_000n).length;
+// tries: numbers of hundreds of thousands of digits, each in one operation
+// ends: failed: limit cpu_ms
+export default () => {
+  for (;;) String(7n ** 300_000n);
+};

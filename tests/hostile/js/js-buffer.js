@@ -1,3 +1,3 @@
-// tries: one buffer of two gigabytes
+// tries: one buffer of a gigabyte
 // ends: failed: limit memory_bytes
-export default () => new ArrayBuffer(2 ** 31 - 1).byteLength;
+export default () => new ArrayBuffer(2 ** 30).byteLength;

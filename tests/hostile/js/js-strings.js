@@ -1,6 +1,3 @@
-// tries: a string that doubles for ever
+// tries: a string of half a gigabyte
 // ends: failed: limit memory_bytes
-export default () => {
-  let text = "ab";
-  for (;;) text = `${text}${text}${text.length}`;
-};
+export default () => "x".repeat(2 ** 29).length;

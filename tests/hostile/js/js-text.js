@@ -2,7 +2,11 @@
 // ends: answers: "whole":true
 export default (request, run) => {
   const half = "\ud83d";
-  console.log(half, `${half}a`);
-  run.state.set(`key-${half}`, half);
-  return { whole: run.state.list("key-").length === 1, half };
+  try {
+    console.log(half, `${half}a`);
+    run.state.set(`key-${half}`, half);
+    return { whole: run.state.list("key-").length === 1, half };
+  } catch (error) {
+    return error.message;
+  }
 };

@@ -42,6 +42,18 @@ pub enum World {
     Upload,
 }
 
+impl Entry {
+    /// The function that makes this attack.
+    pub fn function(&self) -> &str {
+        if self.world == World::Js { "js" } else { &self.name }
+    }
+
+    /// Where it is called. Those in JavaScript are told apart by their paths.
+    pub fn route(&self) -> String {
+        if self.world == World::Js { "/".into() } else { format!("/{}", self.name) }
+    }
+}
+
 impl Ends {
     fn parse(text: &str) -> Option<Ends> {
         let (kind, words) = text.split_once(':')?;

@@ -13,6 +13,7 @@ mod javascript;
 pub mod measures;
 pub mod process;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use corpus::{Ends, Entry, World};
@@ -32,6 +33,7 @@ pub struct Arena {
     /// The attackers' partner.
     pub api: Api,
     pub neighbour: Api,
+    js_is_deployed: AtomicBool,
     pid: u32,
 }
 
@@ -58,17 +60,20 @@ impl Arena {
         let neighbour = larder.partner("neighbour").await;
         neighbour.deploy("hello", &guests::guest("hello-http"), json!({ "routes": ["/hello"] })).await;
         neighbour.enrol("hello", "evil", "everyone", json!({})).await;
-        Arena { pid: larder.pid(), api: larder.api(), neighbour, larder }
+        Arena { pid: larder.pid(), api: larder.api(), neighbour, js_is_deployed: AtomicBool::new(false), larder }
     }
 
-    /// Deploys an attack; gives the build's words if it is refused.
+    /// Deploys an attack; gives the build's words if it is refused. Those in JavaScript are one function.
     pub async fn deploy(&self, entry: &Entry) -> Option<String> {
+        if entry.world == World::Js && self.js_is_deployed.swap(true, Ordering::Relaxed) {
+            return None;
+        }
         let timeout = timeout(entry).as_secs();
         let settings = json!({
-            "routes": [format!("/{}", entry.name)], "timeout": timeout, "limits": { "cpuMs": CPU.as_millis() as u64 },
+            "routes": [entry.route()], "timeout": timeout, "limits": { "cpuMs": CPU.as_millis() as u64 },
         });
         if entry.world != World::Upload {
-            self.api.deploy(&entry.name, &entry.wasm, settings).await;
+            self.api.deploy(entry.function(), &entry.wasm, settings).await;
             return None;
         }
         self.api.create_function(&entry.name, settings).await.is(201);
@@ -101,7 +106,7 @@ impl Arena {
 
     /// What a synchronous execution ended with.
     async fn execution_of(&self, entry: &Entry) -> Value {
-        let path = format!("/functions/{}/executions", entry.name);
+        let path = format!("/functions/{}/executions", entry.function());
         self.api.post(&path, json!({ "body": "attack", "path": format!("/{}", entry.name) })).await.is(201)
     }
 
