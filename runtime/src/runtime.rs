@@ -1,6 +1,7 @@
 //! [`Runtime`], the crate's entry point: it ties engine, compiler, cache folder and programs together.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use larder_model::Digest;
@@ -103,6 +104,12 @@ impl Runtime {
     pub fn slots_used(&self) -> u64 {
         let Some(pool) = self.engine.pooling_allocator_metrics() else { return 0 };
         pool.component_instances() + pool.core_instances() + (pool.memories() + pool.tables() + pool.stacks()) as u64
+    }
+
+    /// Gives back the memory of programs that were not called for so long, and returns how many. They are loaded again when they
+    /// are called again.
+    pub fn forget_programs(&self, idle: Duration) -> u64 {
+        self.cache.forget(idle)
     }
 
     /// Removes the least recently loaded artifacts until the others have no more than `bytes_max` in the cache folder, and

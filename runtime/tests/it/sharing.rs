@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use futures::future::join_all;
 use larder_model::{End, Limits};
@@ -120,6 +121,25 @@ async fn a_shared_module_that_is_lost_damaged_or_another_is_made_again() {
 }
 
 #[tokio::test]
+async fn idle_programs_are_given_back_and_loaded_again() {
+    let t = Bench::new();
+    let (one, two) = (Upload::of(guests::with_engine(5)), Upload::of(guests::with_engine(7)));
+    for upload in [&one, &two] {
+        t.runtime.compile(upload.bytes.clone()).await.unwrap();
+        t.runtime.load(&upload.digest, upload).await.unwrap();
+    }
+    let engine = shared(&t);
+    assert_eq!((t.runtime.forget_programs(Duration::from_secs(60)), mapped(&engine)), (0, 1));
+    let held = t.runtime.load(&one.digest, &one).await.unwrap();
+    assert_eq!((t.runtime.forget_programs(Duration::ZERO), mapped(&engine)), (2, 1));
+    assert!(t.runtime.loaded(&one.digest).is_none() && t.runtime.loaded(&two.digest).is_none());
+    drop(held);
+    assert_eq!(mapped(&engine), 0);
+    assert_eq!((answer(&t, &one).await, answer(&t, &two).await), (15, 21));
+    assert_eq!(one.asked() + two.asked(), 0);
+}
+
+#[tokio::test]
 async fn a_module_is_given_back_after_its_programs() {
     let t = Bench::new();
     let (one, two) = (Upload::of(guests::with_engine(5)), Upload::of(guests::with_engine(7)));
@@ -127,7 +147,7 @@ async fn a_module_is_given_back_after_its_programs() {
     for upload in [&one, &two, &alone] {
         t.runtime.compile(upload.bytes.clone()).await.unwrap();
         // Times of files are apart.
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let size = |file: PathBuf| fs::metadata(file).unwrap().len();
     let all: u64 = files(&t, "cwasm").into_iter().map(size).sum();

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use larder_tests::outside::Outside;
-use larder_tests::{Larder, Options, within, workspace};
+use larder_tests::{Larder, Options, quickjs, within, workspace};
 use reqwest::Method;
 use serde_json::json;
 
@@ -15,8 +15,7 @@ use super::{cli, python};
 
 /// Can projects be built here?
 pub fn has_node() -> bool {
-    let works = |tool: &str| Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success());
-    let found = works("node") && works("npm");
+    let found = quickjs::has_node();
     if !found {
         eprintln!("SKIPPED: node or npm is missing: no project in TypeScript or JavaScript was built");
     }

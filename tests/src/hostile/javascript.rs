@@ -1,56 +1,42 @@
-//! Attacks written in JavaScript (`tests/hostile/js`): all of them are one program on QuickJS, built by `larder build`, and the
-//! path of a request says which one it makes.
+//! Attacks written in JavaScript (`tests/hostile/js`): all of them are one program on QuickJS, and the path of a request says which
+//! one it makes.
 
-use std::path::Path;
-use std::process::Command;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use super::corpus::{self, Entry, World};
-use crate::{Larder, workspace};
+use crate::{quickjs, workspace};
 
 const MANIFEST: &str = "[function]\nid = \"attacks\"\nname = \"attacks\"\nroutes = [\"/\"]\n[grants]\nstate = true\n\
     events = [\"attack.*\"]\ntransactions.SEK = { max = \"10.00\", sum = \"10.00\", period = \"day\" }\n[build]\nlanguage = \"js\"\n";
 
 /// All of them; none, and a line that says so, where node or npm is missing.
 pub fn all() -> Vec<Entry> {
-    let works = |tool: &str| Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success());
-    if !works("node") || !works("npm") {
+    if !quickjs::has_node() {
         eprintln!("SKIPPED: node or npm is missing: no attack in JavaScript was made");
         return vec![];
     }
-    let files = corpus::files(&folder(), "js");
-    let wasm = built(&files.iter().map(|file| corpus::name(file)).collect::<Vec<_>>());
-    files.iter().map(|file| corpus::described(file, "// ", World::Js, wasm.to_vec())).collect()
-}
-
-fn folder() -> std::path::PathBuf {
-    workspace().join("tests/hostile/js")
-}
-
-/// The program, built once.
-fn built(names: &[String]) -> &'static [u8] {
     static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let scratch = crate::folder("larder-attacks-");
-        larder(scratch.path(), &["new", "attacks", "--lang", "js"]);
-        let project = scratch.path().join("attacks");
-        let mut index = String::from("import { defineFunction } from \"@larder/sdk\";\n");
-        for name in names {
-            std::fs::copy(folder().join(format!("{name}.js")), project.join(format!("src/{name}.js"))).expect("a copy");
-            index.push_str(&format!("import {} from \"./{name}.js\";\n", name.replace('-', "_")));
-        }
-        let attacks: Vec<String> = names.iter().map(|name| format!("\"/{name}\": {}", name.replace('-', "_"))).collect();
-        index.push_str(&format!("const attacks = {{ {} }};\n", attacks.join(", ")));
-        index.push_str("export default defineFunction({ onRequest: (request, run) => attacks[request.path](request, run) });\n");
-        std::fs::write(project.join("src/index.js"), index).expect("a file");
-        std::fs::write(project.join("larder.toml"), MANIFEST).expect("a file");
-        larder(&project, &["build"]);
-        std::fs::read(project.join("app.wasm")).expect("the component")
-    })
+    let files = corpus::files(&workspace().join("tests/hostile/js"), "js");
+    let wasm = BUILT.get_or_init(|| build(&files));
+    files.iter().map(|file| corpus::described(file, "// ", World::Js, wasm.clone())).collect()
 }
 
-fn larder(folder: &Path, arguments: &[&str]) {
-    let output = Command::new(Larder::binary()).args(arguments).current_dir(folder).output().expect("larder runs");
-    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "larder {arguments:?}: {}{}", said(&output.stdout), said(&output.stderr));
+/// The program of these files, and one that calls them.
+fn build(files: &[PathBuf]) -> Vec<u8> {
+    let (mut imports, mut attacks) = (String::new(), String::new());
+    let mut sources = Vec::new();
+    for file in files {
+        let name = corpus::name(file);
+        let variable = name.replace('-', "_");
+        imports.push_str(&format!("import {variable} from \"./{name}.js\";\n"));
+        attacks.push_str(&format!("  \"/{name}\": {variable},\n"));
+        sources.push((format!("{name}.js"), std::fs::read_to_string(file).expect("a file")));
+    }
+    let index = format!(
+        "import {{ defineFunction }} from \"@larder/sdk\";\n{imports}const attacks = {{\n{attacks}}};\n\
+         export default defineFunction({{ onRequest: (request, run) => attacks[request.path](request, run) }});\n"
+    );
+    sources.push(("index.js".into(), index));
+    quickjs::build(MANIFEST, &sources)
 }
