@@ -141,15 +141,22 @@ impl Runtime {
         let (folder, engine, digest) = (self.folder.clone(), self.engine.clone(), *digest);
         let (linker, instances, modules) = (self.linker.clone(), self.instances.clone(), self.modules.clone());
         let is_small = folder.code_bytes(Name::Program(digest)) <= LOADED_HERE_BYTES_MAX;
-        let load = move || {
-            let (component, artifact) = folder.load(&engine, &digest)?;
+        let (from, with) = (folder.clone(), engine.clone());
+        let load = move || from.load(&with, &digest);
+        let (component, artifact) = match if is_small { load() } else { blocking(load).await? } {
+            Ok(loaded) => loaded,
+            Err(unusable) => return Ok(Err(unusable)),
+        };
+        // What it shares is large, and there already but for the first time.
+        let is_there = artifact.shares.iter().all(|shared| modules.loaded(&shared.digest).is_some());
+        let link = move || {
             let shares = artifact.shares.iter().map(|shared| modules.load(&folder, &engine, &shared.digest));
             let shares = shares.collect::<Result<Vec<_>, _>>()?;
             Program::link(&linker, &component, artifact, shares, instances)
                 .map(Arc::new)
                 .map_err(|err| Unusable::Unfit(format!("{err:#}")))
         };
-        if is_small { Ok(load()) } else { blocking(load).await }
+        if is_small && is_there { Ok(link()) } else { blocking(link).await }
     }
 }
 

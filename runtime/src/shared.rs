@@ -21,8 +21,7 @@ pub struct Modules {
 impl Modules {
     /// From memory, else from its sealed artifact.
     pub fn load(&self, folder: &Folder, engine: &Engine, digest: &Digest) -> Result<Arc<Module>, Unusable> {
-        let mut loaded = lock(&self.loaded);
-        if let Some(module) = loaded.get(digest).and_then(Weak::upgrade) {
+        if let Some(module) = self.loaded(digest) {
             folder.module_is_used(digest);
             return Ok(module);
         }
@@ -30,10 +29,20 @@ impl Modules {
             Unusable::Unfit(why) => Unusable::Unfit(format!("its module {digest}: {why}")),
             Unusable::Missing | Unusable::Foreign(_) => Unusable::Foreign(format!("its module {digest}: {err}")),
         })?;
+        let mut loaded = lock(&self.loaded);
+        // Another program may have loaded it meanwhile.
+        if let Some(module) = loaded.get(digest).and_then(Weak::upgrade) {
+            return Ok(module);
+        }
         let module = Arc::new(module);
         loaded.retain(|_, module| module.strong_count() > 0);
         loaded.insert(*digest, Arc::downgrade(&module));
         Ok(module)
+    }
+
+    /// Only if it is in memory.
+    pub fn loaded(&self, digest: &Digest) -> Option<Arc<Module>> {
+        lock(&self.loaded).get(digest)?.upgrade()
     }
 
     /// Who builds a module holds the lock of its digest.
