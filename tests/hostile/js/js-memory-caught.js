@@ -1,5 +1,5 @@
 // tries: going on whenever there is no memory left
-// ends: failed: limit
+// ends: failed: limit cpu_ms
 export default () => {
   for (;;) {
     try {

@@ -1,5 +1,5 @@
 // tries: calling itself for ever, again and again
-// ends: failed: limit
+// ends: failed: limit stack_bytes
 export default () => {
   const again = () => {
     try {

@@ -1,5 +1,5 @@
 // tries: a function that calls itself for ever
-// ends: failed: stack
+// ends: failed: limit stack_bytes
 export default () => {
   const again = () => again() + 1;
   return again();
