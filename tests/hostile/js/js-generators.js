@@ -1,5 +1,5 @@
 // tries: an iterator without an end, taken whole
-// ends: failed: limit cpu_ms
+// ends: failed: limit
 export default () => {
   function* endless() {
     for (;;) yield 1;
