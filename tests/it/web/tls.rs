@@ -99,7 +99,7 @@ async fn what_the_page_of_tls_shows_is_what_curl_says() {
     for part in transcript.split("$ curl ").skip(1) {
         let (command, expected) = part.split_once('\n').unwrap();
         let command = format!("curl -s {} --cacert {}", here(command), authority.display());
-        let at = |from: u16, to: &str| format!(" --connect-to ::{from}".to_owned() + ":" + to);
+        let at = |from: u16, to: &str| format!(" --connect-to ::{from}:{to}");
         let command = command.clone() + &at(443, &secure.address) + &at(80, &secure.redirect);
         let output = tokio::process::Command::new("sh").args(["-c", &command]).output().await.unwrap();
         let said = [output.stderr, output.stdout].concat();
