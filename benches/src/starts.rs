@@ -101,22 +101,40 @@ fn first_answer(address: SocketAddr, path: &str) -> anyhow::Result<Instant> {
     Ok(Instant::now())
 }
 
-/// The memory of a process that has called many functions once, each of another program.
+/// The memory of a process that has called many functions once, each of another program: of Rust, and of JavaScript on one engine.
 pub async fn density(plan: &Plan, hellos: &Hellos) -> anyhow::Result<Vec<Line>> {
+    let mut lines = vec![dense(plan, "functions", plan.dense, &hellos.raw).await?];
+    lines.push(match quickjs() {
+        Some(wasm) => dense(plan, "functions in JavaScript", plan.dense / 5, &wasm).await?,
+        None => Line::said("memory, functions in JavaScript", "needs node and npm"),
+    });
+    Ok(lines)
+}
+
+/// A function in JavaScript that greets.
+fn quickjs() -> Option<Vec<u8>> {
+    let manifest = "[function]\nid = \"greet\"\nname = \"greet\"\nroutes = [\"/\"]\n[build]\nlanguage = \"js\"\n";
+    let code = "import { defineFunction } from \"@larder/sdk\";
+        export default defineFunction({ onRequest: () => \"Hello, world!\\n\" });";
+    larder_tests::quickjs::has_node()
+        .then(|| larder_tests::quickjs::build(manifest, &[("index.js".into(), code.into())]))
+}
+
+async fn dense(plan: &Plan, what: &str, count: u32, wasm: &[u8]) -> anyhow::Result<Line> {
     const MOST: u64 = 300 << 20;
-    say(&format!("density: deploying {} functions", plan.dense));
+    say(&format!("density: deploying {count} {what}"));
     let mut larder = Larder::start_with(Options::default()).await;
     let api = larder.api();
-    for n in 0..plan.dense {
+    for n in 0..count {
         let routes = json!({ "routes": [route(n.into())] });
-        api.deploy(&format!("hello-{n}"), &guests::distinct(&hellos.raw, n), routes).await;
+        api.deploy(&format!("hello-{n}"), &guests::distinct(wasm, n), routes).await;
     }
     larder.kill();
     larder.restart().await;
     say("density: calls and rest");
     let started = machine::memory(larder.pid())?;
     let mut connection = Connection::open(larder.address().parse()?).await?;
-    for n in 0..plan.dense {
+    for n in 0..count {
         let answer = connection.call(&load::get(&route(n.into()))).await?;
         anyhow::ensure!(answer.status == 200 && answer.body == HELLO, "answered {}", answer.status);
     }
@@ -129,7 +147,7 @@ pub async fn density(plan: &Plan, hellos: &Hellos) -> anyhow::Result<Vec<Line>> 
         plan.idle,
         MOST >> 20
     );
-    Ok(vec![Line::said(format!("memory, {} functions called once", plan.dense), text)])
+    Ok(Line::said(format!("memory, {count} {what} called once"), text))
 }
 
 /// From the upload until it is ready, beside the compiler alone with the same settings.
@@ -140,8 +158,12 @@ pub async fn deploys(plan: &Plan, hellos: &Hellos) -> anyhow::Result<Vec<Line>> 
     let folder = TempDir::new()?;
     let mut programs = vec![("Rust", hellos.sdk.clone(), plan.rounds * 2)];
     let mut lines = vec![];
+    if let Some(wasm) = quickjs() {
+        // The first one has its engine compiled.
+        programs.push(("JavaScript on QuickJS", wasm, 5));
+    }
     match javascript(plan) {
-        Ok(wasm) => programs.push(("JavaScript", wasm, 2)),
+        Ok(wasm) => programs.push(("JavaScript on StarlingMonkey", wasm, 2)),
         Err(why) => lines.push(Line::said("deploy, JavaScript", why)),
     }
     for (at, (language, wasm, rounds)) in programs.into_iter().enumerate() {

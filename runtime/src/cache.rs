@@ -1,12 +1,13 @@
 //! Programs in memory: digest → ready [`Program`], a bounded number of them.
 //!
 //! Looking one up is what every call does, so it takes no lock: the whole map is replaced when it changes, which is
-//! rare. Concurrent loads of one digest are coalesced: the first one loads, the others wait for its result.
+//! rare. Concurrent loads of one digest are coalesced: the first one loads, the others wait for its result. What nobody has asked for
+//! for a while is given back ([`Cache::forget`]).
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use larder_model::Digest;
@@ -65,6 +66,21 @@ impl Cache {
         loads.remove(digest);
         *result = Some(loaded.clone());
         loaded
+    }
+
+    /// Gives back the programs that nobody has asked for since then; gives how many. Those that run go on.
+    pub fn forget(&self, idle: Duration) -> u64 {
+        let _one_writer = self.loads();
+        let now = self.started.elapsed().as_secs();
+        let is_used = |program: &Program| now.saturating_sub(program.last_used.load(Relaxed)) < idle.as_secs();
+        let programs = self.programs.load();
+        let used: HashMap<Digest, Arc<Program>> =
+            programs.iter().filter(|(_, program)| is_used(program)).map(|(digest, it)| (*digest, it.clone())).collect();
+        let gone = (programs.len() - used.len()) as u64;
+        if gone > 0 {
+            self.programs.store(Arc::new(used));
+        }
+        gone
     }
 
     /// Called with `loads` locked: one writer at a time.

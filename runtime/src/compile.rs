@@ -5,18 +5,19 @@
 //! a byte of the upload; the parent kills it when that takes far too long. Any other failure of the child is the upload's
 //! fault, and the text says what happened.
 //!
-//! The protocol: one line of JSON ([`Order`]) and then the component go in on stdin, one [`Report`] comes out on
-//! stdout, the artifact goes to the file that the order names.
+//! The protocol: one line of JSON ([`Order`]) and then the bytes go in on stdin, one [`Done`] comes out on stdout, the artifact
+//! goes to the file that the order names.
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use larder_model::Exports;
+use larder_model::{Digest, Exports};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
+use crate::inspect::{Found, may_have_effects};
 use crate::settings::Settings;
 
 /// The deadline counts CPU time. How much longer than that a compile may last on a machine that has other things to do.
@@ -37,8 +38,19 @@ pub struct Artifact {
     /// It imports a capability that can change something.
     pub may_have_effects: bool,
     pub wasm_bytes: u64,
+    /// Without the modules that it shares.
     pub artifact_bytes: u64,
     pub compile_ms: u64,
+    /// Core modules that have artifacts of their own, which all programs with them share.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shares: Vec<Shared>,
+}
+
+/// A core module that a program shares.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Shared {
+    pub digest: Digest,
+    pub wasm_bytes: u64,
 }
 
 #[derive(Clone, Debug, thiserror::Error)]
@@ -56,6 +68,7 @@ pub enum CompileError {
 /// The first line to the child.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Order {
+    pub what: What,
     /// The process that wants it; the child ends when that process is gone.
     pub parent: u32,
     pub artifact: PathBuf,
@@ -63,26 +76,58 @@ pub(crate) struct Order {
     pub cpu_seconds: u64,
 }
 
-/// The result that the child reports.
+/// What is compiled.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum What {
+    Upload,
+    /// A component whose modules were cut out ([`crate::split`]).
+    Rest,
+    /// One of those modules.
+    Module,
+}
+
+/// What the child tells at its end.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Done {
+    pub report: Report,
+    /// CPU time that it has used.
+    pub cpu: Duration,
+}
+
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Report {
-    Compiled { exports: Exports, imports: Vec<String>, may_have_effects: bool },
+    Compiled(Facts),
     Rejected(String),
     OutOfMemory,
     Host(String),
 }
 
-/// What is known of a compiled component; the artifact is in the file.
-pub(crate) struct Compiled {
+/// What is known of a compiled component; nothing of its parts.
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct Facts {
     pub exports: Exports,
     pub imports: Vec<String>,
     pub may_have_effects: bool,
-    pub took: Duration,
 }
 
-/// Compiles into `artifact`. The child is gone when this returns, and when its future is dropped.
-pub(crate) async fn compile(settings: &Settings, wasm: &[u8], artifact: &Path) -> Result<Compiled, CompileError> {
-    let started = Instant::now();
+impl From<Found> for Facts {
+    fn from(found: Found) -> Facts {
+        let may_have_effects = may_have_effects(&found.imports);
+        Facts { exports: found.exports, imports: found.imports, may_have_effects }
+    }
+}
+
+/// Compiles into `artifact`. The child is gone when this returns, and when its future is dropped. `cpu` is the CPU time that
+/// it may use; what it has used is taken off.
+pub(crate) async fn compile(
+    settings: &Settings,
+    what: What,
+    wasm: &[u8],
+    artifact: &Path,
+    cpu: &mut Duration,
+) -> Result<Facts, CompileError> {
+    // A child that ends without a word may have used all of it.
+    let allotted = std::mem::take(cpu);
     let (program, arguments) =
         settings.compiler.split_first().ok_or_else(|| CompileError::Host("no compiler command is set".into()))?;
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(THREADS_MAX));
@@ -101,11 +146,12 @@ pub(crate) async fn compile(settings: &Settings, wasm: &[u8], artifact: &Path) -
         .spawn()
         .map_err(|err| CompileError::Host(format!("cannot start the compiler {}: {err}", program.display())))?;
     let order = Order {
+        what,
         parent: std::process::id(),
         artifact: artifact.into(),
         memory_bytes: settings.compile_memory_bytes,
         // All threads together.
-        cpu_seconds: settings.compile_deadline.as_secs().max(1),
+        cpu_seconds: allotted.as_secs().max(1),
     };
     let wall = settings.compile_deadline * WALL_FACTOR;
     let talked = tokio::time::timeout(wall, talk(&mut child, &order, wasm)).await;
@@ -119,14 +165,16 @@ pub(crate) async fn compile(settings: &Settings, wasm: &[u8], artifact: &Path) -
         )));
     };
     let (status, stdout, stderr) = talked.map_err(host)?;
-    match serde_json::from_slice(&stdout) {
-        Ok(Report::Compiled { exports, imports, may_have_effects }) if status.success() => {
-            Ok(Compiled { exports, imports, may_have_effects, took: started.elapsed() })
-        }
-        Ok(Report::Rejected(why)) => Err(CompileError::Rejected(why)),
-        Ok(Report::OutOfMemory) => Err(out_of_memory(settings)),
-        Ok(Report::Host(why)) => Err(CompileError::Host(why)),
-        Ok(Report::Compiled { .. }) | Err(_) => Err(crashed(settings, status, &stderr)),
+    let Ok(Done { report, cpu: used }) = serde_json::from_slice(&stdout) else {
+        return Err(crashed(settings, status, &stderr));
+    };
+    *cpu = allotted.saturating_sub(used);
+    match report {
+        Report::Compiled(facts) if status.success() => Ok(facts),
+        Report::Rejected(why) => Err(CompileError::Rejected(why)),
+        Report::OutOfMemory => Err(out_of_memory(settings)),
+        Report::Host(why) => Err(CompileError::Host(why)),
+        Report::Compiled(_) => Err(crashed(settings, status, &stderr)),
     }
 }
 

@@ -9,16 +9,18 @@ use std::time::Duration;
 use larder_model::Exports;
 use larder_model::limits::Limits;
 use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::time::{ClockId, clock_gettime};
 use wasmtime::component::{Component, Linker};
+use wasmtime::{Engine, Module};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::adapt;
 use crate::bindings::EventFunctionPre;
-use crate::compile::{Order, Report, is_out_of_memory};
+use crate::compile::{Done, Facts, Order, Report, What, is_out_of_memory};
 use crate::engine::{self, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX};
 use crate::imports;
-use crate::inspect::{Found, inspect, may_have_effects};
+use crate::inspect::inspect;
 
 const WASM_PAGE_BYTES: u64 = 64 << 10;
 
@@ -33,8 +35,10 @@ pub fn compiler_main() -> ExitCode {
         Err(err) if is_out_of_memory(&err) => Report::OutOfMemory,
         Err(err) => Report::Host(err),
     };
-    let said = serde_json::to_writer(std::io::stdout().lock(), &report).is_ok();
-    if said && matches!(report, Report::Compiled { .. }) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let used = clock_gettime(ClockId::ProcessCPUTime);
+    let done = Done { report, cpu: Duration::new(used.tv_sec as u64, used.tv_nsec as u32) };
+    let said = serde_json::to_writer(std::io::stdout().lock(), &done).is_ok();
+    if said && matches!(done.report, Report::Compiled(_)) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Beyond the limit of CPU time, so that the signal which names it comes first.
@@ -62,19 +66,39 @@ fn work() -> Result<Report, String> {
     let mut wasm = Vec::new();
     stdin.read_to_end(&mut wasm).map_err(|err| format!("cannot read the component: {err}"))?;
 
-    let (found, artifact) = match compile(&wasm)? {
+    let compiled = match order.what {
+        What::Upload => compile(&wasm)?,
+        What::Rest => compile_alone(|engine| Component::from_binary(engine, &wasm)?.serialize())?,
+        What::Module => compile_alone(|engine| Module::from_binary(engine, &wasm)?.serialize())?,
+    };
+    let (facts, artifact) = match compiled {
         Ok(compiled) => compiled,
         Err(refusal) => return Ok(refusal),
     };
     File::create(&order.artifact)
         .and_then(|mut file| file.write_all(&artifact))
         .map_err(|err| format!("cannot write the artifact: {err}"))?;
-    let may_have_effects = may_have_effects(&found.imports);
-    Ok(Report::Compiled { exports: found.exports, imports: found.imports, may_have_effects })
+    Ok(Report::Compiled(facts))
 }
 
-/// What was found and the artifact, or why the upload is refused. An error is the host's.
-pub(crate) fn compile(wasm: &[u8]) -> Result<Result<(Found, Vec<u8>), Report>, String> {
+/// What is known and the artifact, or why it is refused. An error is the host's.
+type Compiled = Result<Result<(Facts, Vec<u8>), Report>, String>;
+
+/// A part of an upload. Whether the parts fit each other is seen where they are linked.
+pub(crate) fn compile_alone(compile: impl FnOnce(&Engine) -> wasmtime::Result<Vec<u8>>) -> Compiled {
+    let engine = engine::for_compiling().map_err(|err| format!("no engine: {err:#}"))?;
+    Ok(match compile(&engine) {
+        Ok(artifact) => Ok((Facts::default(), artifact)),
+        Err(err) => Err(refused(&err)),
+    })
+}
+
+fn refused(err: &wasmtime::Error) -> Report {
+    let why = format!("{err:#}");
+    if is_out_of_memory(&why) { Report::OutOfMemory } else { Report::Rejected(format!("it does not compile: {why}")) }
+}
+
+pub(crate) fn compile(wasm: &[u8]) -> Compiled {
     let looked = inspect(wasm).and_then(|found| {
         if !found.is_module {
             return Ok((found, Cow::Borrowed(wasm)));
@@ -90,8 +114,7 @@ pub(crate) fn compile(wasm: &[u8]) -> Result<Result<(Found, Vec<u8>), Report>, S
     let engine = engine::for_compiling().map_err(|err| format!("no engine: {err:#}"))?;
     let component = match Component::from_binary(&engine, &wasm) {
         Ok(component) => component,
-        Err(err) if is_out_of_memory(&format!("{err:#}")) => return Ok(Err(Report::OutOfMemory)),
-        Err(err) => return Ok(Err(Report::Rejected(format!("it does not compile: {err:#}")))),
+        Err(err) => return Ok(Err(refused(&err))),
     };
     if let Err(why) = check_needs(&component) {
         return Ok(Err(Report::Rejected(why)));
@@ -108,7 +131,7 @@ pub(crate) fn compile(wasm: &[u8]) -> Result<Result<(Found, Vec<u8>), Report>, S
         return Ok(Err(Report::Rejected(format!("it does not fit its world: {err:#}"))));
     }
     let artifact = component.serialize().map_err(|err| format!("cannot serialize: {err:#}"))?;
-    Ok(Ok((found, artifact)))
+    Ok(Ok((found.into(), artifact)))
 }
 
 /// Ends this process soon after its parent, which may have been killed. (The kernel could do it, but it goes by the thread

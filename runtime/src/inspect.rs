@@ -22,7 +22,7 @@ const SEGMENTS_MAX: u64 = 100_000;
 const NAMED_MAX: u64 = 100_000;
 const GLOBALS_MAX: u64 = 100_000;
 const MODULES_MAX: u64 = 200;
-const NESTING_MAX: usize = 16;
+pub const NESTING_MAX: usize = 16;
 
 /// What the cheap look found.
 pub struct Found {

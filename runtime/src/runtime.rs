@@ -1,6 +1,7 @@
 //! [`Runtime`], the crate's entry point: it ties engine, compiler, cache folder and programs together.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use larder_model::Digest;
@@ -11,13 +12,14 @@ use wasmtime::component::Linker;
 
 use crate::batch::Batch;
 use crate::cache::Cache;
-use crate::compile::{self, Artifact, CompileError};
+use crate::compile::{Artifact, CompileError};
 use crate::engine;
 use crate::imports::{self, State};
 use crate::inspect::{Found, inspect};
 use crate::instances::{Capacity, Instances};
-use crate::seal::{Folder, Unusable};
+use crate::seal::{Folder, Name, Unusable};
 use crate::settings::Settings;
+use crate::shared::Modules;
 use crate::source::{LoadError, Source};
 use crate::world::Program;
 
@@ -26,12 +28,13 @@ use crate::world::Program;
 const LOADED_HERE_BYTES_MAX: u64 = 1 << 20;
 
 pub struct Runtime {
-    settings: Settings,
-    engine: Engine,
+    pub(crate) settings: Settings,
+    pub(crate) engine: Engine,
     linker: Arc<Linker<State>>,
-    folder: Arc<Folder>,
+    pub(crate) folder: Arc<Folder>,
+    pub(crate) modules: Arc<Modules>,
     cache: Cache,
-    compiles: Semaphore,
+    pub(crate) compiles: Semaphore,
     instances: Arc<Instances>,
     batch: Batch,
 }
@@ -60,6 +63,7 @@ impl Runtime {
             engine,
             linker: Arc::new(linker),
             folder: Arc::new(folder),
+            modules: Arc::default(),
             cache: Cache::new(),
             compiles: Semaphore::new(compiles),
             batch: Batch::new(),
@@ -102,6 +106,12 @@ impl Runtime {
         pool.component_instances() + pool.core_instances() + (pool.memories() + pool.tables() + pool.stacks()) as u64
     }
 
+    /// Gives back the memory of programs that were not called for so long, and returns how many. They are loaded again when they
+    /// are called again.
+    pub fn forget_programs(&self, idle: Duration) -> u64 {
+        self.cache.forget(idle)
+    }
+
     /// Removes the least recently loaded artifacts until the others have no more than `bytes_max` in the cache folder, and
     /// returns how many. They are compiled again when they are needed again.
     pub async fn evict_artifacts(&self, bytes_max: u64) -> Result<u64, CompileError> {
@@ -127,48 +137,34 @@ impl Runtime {
         Ok(program.map_err(|err| CompileError::Host(format!("the artifact just made cannot be loaded: {err}")))?)
     }
 
-    async fn load_sealed(&self, digest: &Digest) -> Result<Result<Arc<Program>, Unusable>, CompileError> {
+    pub(crate) async fn load_sealed(&self, digest: &Digest) -> Result<Result<Arc<Program>, Unusable>, CompileError> {
         let (folder, engine, digest) = (self.folder.clone(), self.engine.clone(), *digest);
-        let (linker, instances) = (self.linker.clone(), self.instances.clone());
-        let is_small = folder.code_bytes(&digest) <= LOADED_HERE_BYTES_MAX;
-        let load = move || {
-            let (component, artifact) = folder.load(&engine, &digest)?;
-            Program::link(&linker, &component, artifact, instances)
+        let (linker, instances, modules) = (self.linker.clone(), self.instances.clone(), self.modules.clone());
+        let is_small = folder.code_bytes(Name::Program(digest)) <= LOADED_HERE_BYTES_MAX;
+        let (from, with) = (folder.clone(), engine.clone());
+        let load = move || from.load(&with, &digest);
+        let (component, artifact) = match if is_small { load() } else { blocking(load).await? } {
+            Ok(loaded) => loaded,
+            Err(unusable) => return Ok(Err(unusable)),
+        };
+        // What it shares is large, and there already but for the first time.
+        let is_there = artifact.shares.iter().all(|shared| modules.loaded(&shared.digest).is_some());
+        let link = move || {
+            let shares = artifact.shares.iter().map(|shared| modules.load(&folder, &engine, &shared.digest));
+            let shares = shares.collect::<Result<Vec<_>, _>>()?;
+            Program::link(&linker, &component, artifact, shares, instances)
                 .map(Arc::new)
                 .map_err(|err| Unusable::Unfit(format!("{err:#}")))
         };
-        if is_small { Ok(load()) } else { blocking(load).await }
-    }
-
-    async fn compile_uncached(&self, digest: &Digest, wasm: &Bytes) -> Result<Artifact, CompileError> {
-        let _permit = self.compiles.acquire().await.map_err(|err| CompileError::Host(err.to_string()))?;
-        let code = self.folder.temporary().map_err(cache_folder)?;
-        let compiled = compile::compile(&self.settings, wasm, code.path()).await?;
-        let artifact = Artifact {
-            digest: digest.to_string(),
-            exports: compiled.exports,
-            imports: compiled.imports,
-            may_have_effects: compiled.may_have_effects,
-            wasm_bytes: wasm.len() as u64,
-            artifact_bytes: code.as_file().metadata().map_err(cache_folder)?.len(),
-            compile_ms: compiled.took.as_millis() as u64,
-        };
-        let (folder, digest, kept) = (self.folder.clone(), *digest, artifact.clone());
-        blocking(move || folder.keep(&digest, code, &kept)).await?.map_err(cache_folder)?;
-        // Only this engine knows the pool's bounds: a component beyond them is refused now, not at its first call.
-        match self.load_sealed(&digest).await? {
-            Ok(_) => Ok(artifact),
-            Err(Unusable::Unfit(why)) => Err(CompileError::Rejected(format!("it cannot be run: {why}"))),
-            Err(err) => Err(CompileError::Host(format!("the artifact just made is gone: {err}"))),
-        }
+        if is_small && is_there { Ok(link()) } else { blocking(link).await }
     }
 }
 
 /// File work and hashing, off the async threads.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, CompileError> {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, CompileError> {
     tokio::task::spawn_blocking(work).await.map_err(|err| CompileError::Host(err.to_string()))
 }
 
-fn cache_folder(err: std::io::Error) -> CompileError {
+pub(crate) fn cache_folder(err: std::io::Error) -> CompileError {
     CompileError::Host(format!("the cache folder: {err}"))
 }

@@ -14,7 +14,7 @@ use larder_model::outcome::{End, Failure, Outcome};
 use larder_model::{Event, Exports};
 use tokio::sync::oneshot;
 use wasmtime::component::{Component, Linker};
-use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace};
+use wasmtime::{Module, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::{I32Exit, ResourceTableError};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -31,6 +31,7 @@ use crate::imports::{FIELDS_BYTES_MAX, HANDLES_MAX, HOSTCALL_BYTES_MAX, RESOURCE
 use crate::instances::Instances;
 use crate::logs::Collector;
 use crate::meter::Meter;
+use crate::split::import_name;
 use crate::{answer, cgi, event_http};
 
 /// How long a call may wait for an instance. It is the host's admission that keeps waiting short, not this.
@@ -42,6 +43,8 @@ pub struct Program {
     http: Option<Http>,
     handler: Option<EventFunctionPre<State>>,
     instances: Arc<Instances>,
+    /// They are in memory as long as a program has them.
+    _shares: Vec<Arc<Module>>,
     /// When it was last asked for, on the cache's clock.
     pub(crate) last_used: AtomicU64,
 }
@@ -63,14 +66,23 @@ struct Running {
 type CallEnd = (End, Option<State>);
 
 impl Program {
-    /// Fails if the component does not fit what is linked, or exceeds the pool's bounds.
+    /// Fails if the component does not fit what is linked and what it shares, or exceeds the pool's bounds.
     pub(crate) fn link(
         linker: &Linker<State>,
         component: &Component,
         artifact: Artifact,
+        shares: Vec<Arc<Module>>,
         instances: Arc<Instances>,
     ) -> wasmtime::Result<Program> {
-        let pre = linker.instantiate_pre(component)?;
+        let pre = if shares.is_empty() {
+            linker.instantiate_pre(component)?
+        } else {
+            let mut linker = linker.clone();
+            for (shared, module) in artifact.shares.iter().zip(&shares) {
+                linker.root().module(&import_name(&shared.digest), module)?;
+            }
+            linker.instantiate_pre(component)?
+        };
         let http = match artifact.exports {
             Exports { command: true, .. } => Some(Http::Command(CommandPre::new(pre.clone())?)),
             Exports { http: true, .. } => Some(Http::Proxy(ProxyPre::new(pre.clone())?)),
@@ -81,6 +93,7 @@ impl Program {
             handler: artifact.exports.handler.then(|| EventFunctionPre::new(pre)).transpose()?,
             artifact,
             instances,
+            _shares: shares,
             last_used: AtomicU64::new(0),
         })
     }

@@ -119,7 +119,7 @@ impl Api {
     }
 
     /// As the operator: makes a partner, and gives the text of a key of it that may do everything.
-    pub(crate) async fn make_partner(&self, id: &str) -> String {
+    pub async fn make_partner(&self, id: &str) -> String {
         self.post("/partners", json!({ "partnerId": id, "name": id })).await.is(201);
         let key = json!({ "name": "tests", "scopes": Api::every_scope() });
         let key = self.post(&format!("/partners/{id}/keys"), key).await.is(201);

@@ -2,7 +2,8 @@
 //!
 //! Larder loads machine code only under the seal of the installation that made it, and the key of the seal comes from the
 //! master key. So the installations of the tests share one master key, and each begins with links to the same artifacts;
-//! everything else is its own. Larder checks each artifact as always, and compiles whatever is not among them. A test of
+//! everything else is its own. Larder checks each artifact as always, and compiles whatever is not among them. Modules that programs
+//! share, such as the engines of JavaScript and Python, are added to these when a test has had them compiled. A test of
 //! builds, artifacts or master keys starts with [`Options::fresh`], which has neither.
 
 use std::fs::{DirBuilder, create_dir_all, read_dir};
@@ -31,9 +32,10 @@ fn folder() -> PathBuf {
     process::profile().join("compiled-guests").join(name)
 }
 
+static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+
 /// Gives the data folder of a new installation the master key and the artifacts.
 pub(crate) fn give(data: &Path) {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     // In a runtime of its own: the test's may be ending before it is done.
     let compiling = || std::thread::spawn(compile).join().expect("the guests compile");
     let folder = FOLDER.get_or_init(compiling);
@@ -42,9 +44,30 @@ pub(crate) fn give(data: &Path) {
     DirBuilder::new().mode(0o700).create(&artifacts).expect("a folder");
     for artifact in read_dir(folder).expect("the artifacts").flatten() {
         let place = artifacts.join(artifact.file_name());
+        if artifact.path().extension().is_none() {
+            continue; // an unfinished copy of another test
+        }
         // Larder replaces and removes artifacts and never changes one. A link is refused where the folders lie on different disks.
         if std::fs::hard_link(artifact.path(), &place).is_err() {
             std::fs::copy(artifact.path(), &place).expect("a copy");
+        }
+    }
+}
+
+/// Keeps the modules that an installation has made for the ones after it.
+pub(crate) fn take(data: &Path) {
+    let (Some(folder), Ok(artifacts)) = (FOLDER.get(), read_dir(data.join("artifacts"))) else { return };
+    for artifact in artifacts.flatten() {
+        if artifact.file_name().to_string_lossy().contains(".module.") {
+            let place = folder.join(artifact.file_name());
+            // Under another name first: whoever looks finds all of it.
+            let copy = tempfile::Builder::new().prefix("unfinished-").tempfile_in(folder).map(|file| file.into_temp_path());
+            if let Ok(copy) = copy
+                && !place.exists()
+                && std::fs::copy(artifact.path(), &copy).is_ok()
+            {
+                let _ = copy.persist(place);
+            }
         }
     }
 }

@@ -39,6 +39,44 @@ pub fn padded(bytes: usize) -> Vec<u8> {
     wasm
 }
 
+/// A program like [`padded`], one for each number, that has an engine beside it which is the same for all: a module of the size and
+/// shape of those that toolchains put beside programs in other languages.
+pub fn with_engine(number: usize) -> Vec<u8> {
+    let mut wasm = padded(guest("hello-http").len() + 100 + number);
+    // In front of these, in the spaces of their numbers.
+    let (mut modules, mut instances, mut at) = (0, 0, 8);
+    while let Some(id) = wasm.get(at) {
+        let (length, content) = leb(&wasm, at + 1);
+        match id {
+            1 => modules += 1,
+            2 => instances += leb(&wasm, content).0,
+            _ => {}
+        }
+        at = content + length;
+    }
+    let memory = wat("(module (memory (export \"m\") 1))");
+    let large = "x".repeat(200 << 10);
+    let code = "(func (export \"f\") (param i32) (result i32) (i32.load (local.get 0)))";
+    let engine = wat(&format!("(module (import \"e\" \"m\" (memory 1)) {code} (data \"{large}\"))"));
+    // Both are instantiated, the engine with the memory: each number takes a byte.
+    assert!(modules < 100 && instances < 100, "the example has grown");
+    let (modules, instances) = (modules as u8, instances as u8);
+    let made = [2, 0, modules, 0, 0, modules + 1, 1, 1, b'e', 0x12, instances];
+    for (id, content) in [(1, memory.as_slice()), (1, &engine), (2, &made)] {
+        wasm.push(id);
+        wasm.extend((0..5).map(|at| (content.len() >> (7 * at)) as u8 & 0x7f | if at < 4 { 0x80 } else { 0 }));
+        wasm.extend_from_slice(content);
+    }
+    wasm
+}
+
+/// A number in LEB128, and where what follows it begins.
+fn leb(bytes: &[u8], at: usize) -> (usize, usize) {
+    let length = bytes[at..].iter().position(|byte| byte & 0x80 == 0).expect("an end") + 1;
+    let value = (0..length).map(|digit| usize::from(bytes[at + digit] & 0x7f) << (7 * digit)).sum();
+    (value, at + length)
+}
+
 /// So many bytes as the hostile guests write them: each letter 4,096 times.
 pub fn poured(bytes: usize) -> Vec<u8> {
     let mut all = Vec::with_capacity(bytes + 4096);

@@ -25,6 +25,7 @@ pub mod neighbours;
 pub mod outside;
 mod process;
 pub mod proxy;
+pub mod quickjs;
 mod random;
 pub mod rows;
 pub mod s3;

@@ -428,6 +428,9 @@ impl Drop for Larder {
             let _ = process.kill();
             let _ = process.wait();
         }
+        if self.options.shares() {
+            compiled::take(&self.data());
+        }
         if std::thread::panicking() {
             eprintln!("--- what larder logged ---\n{}", self.log());
         }

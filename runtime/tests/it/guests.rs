@@ -373,3 +373,28 @@ const ERROR_CODE: &str = r#"(type $dns' (record (field "rcode" (option string)) 
       (case "HTTP-response-timeout") (case "HTTP-upgrade-failed") (case "HTTP-protocol-error") (case "loop-detected")
       (case "configuration-error") (case "internal-error" (option string))))
     (export "error-code" (type $code (eq $code')))"#;
+
+/// A typed guest that has an engine beside its own module, byte for byte the same for every program: it answers with
+/// `factor` times 3.
+pub fn with_engine(factor: u8) -> Vec<u8> {
+    let engine = format!(
+        r#"(core module $engine
+          (import "libc" "memory" (memory 2))
+          (func (export "triple") (param i32) (result i32) (i32.mul (local.get 0) (i32.const 3)))
+          (data "{}"))"#,
+        "x".repeat(200 << 10)
+    );
+    let more = More {
+        component: &engine,
+        lowered: r#"(core instance $engine (instantiate $engine (with "libc" (instance $libc))))
+          (alias core export $engine "triple" (core func $triple))"#,
+        imports: r#"(import "more" "triple" (func $triple (param i32) (result i32)))"#,
+        exports: r#"(export "triple" (func $triple))"#,
+    };
+    let run = format!(
+        "(func $run (param i32 i32) (result i32)
+           (i32.store8 (i32.const 600) (call $triple (i32.const {factor})))
+           (call $answer (i32.const 600) (i32.const 1)))"
+    );
+    typed_from(&more, &run)
+}

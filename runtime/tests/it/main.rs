@@ -10,6 +10,7 @@ mod effects;
 mod guests;
 mod refusals;
 mod seam;
+mod sharing;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -38,11 +38,22 @@ export function optional(name) {
   return bound?.[name];
 }
 
+/**
+ * The same with U+FFFD for halves of letters, as text is sent anywhere on the web: QuickJS' bindings end the run at the first one,
+ * which `text.slice(0, 20)` makes of an emoji.
+ */
+export function wellFormed(value) {
+  if (typeof value === "string") return value.toWellFormed();
+  if (Array.isArray(value)) return value.map(wellFormed);
+  if (value === null || typeof value !== "object" || ArrayBuffer.isView(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, wellFormed(inner)]));
+}
+
 /** Calls the host. What it refuses becomes an Error with the host's text. */
 export function call(name, method, ...values) {
   const from = host(name);
   try {
-    return from[method](...values);
+    return from[method](...values.map(wellFormed));
   } catch (error) {
     throw new Error(String(error?.payload ?? error?.val ?? error?.message ?? error));
   }

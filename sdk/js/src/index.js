@@ -1,7 +1,7 @@
 // Larder functions in JavaScript and TypeScript: `export default defineFunction({ onEvent(event, run) { … } })`.
 
 import "./globals.js";
-import { mayWait } from "./host.js";
+import { mayWait, wellFormed } from "./host.js";
 import { Request, answerOf, answerOfStop } from "./http.js";
 import { Run } from "./run.js";
 import { Stop } from "./stop.js";
@@ -70,7 +70,7 @@ export function defineFunction(definition) {
     defined.handle = (event) =>
       settled(() => onEvent(opened(event), new Run()), "onEvent", answered, (error) => {
         // The contract's own errors are plain values.
-        if (error instanceof Stop) throw { tag: error.tag, val: error.message };
+        if (error instanceof Stop) throw { tag: error.tag, val: wellFormed(error.message) };
         return fault(error);
       });
   }

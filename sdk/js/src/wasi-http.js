@@ -1,6 +1,7 @@
 // The standard wasi:http, as components import and export it. The entry that `larder build` writes uses this where the
 // function calls outside services or answers requests.
 
+import { wellFormed } from "./host.js";
 import { Stop } from "./stop.js";
 
 const encoder = new TextEncoder();
@@ -22,7 +23,7 @@ function fieldsOf(types, headers, refused) {
   const fields = new types.Fields();
   for (const [name, value] of headers) {
     try {
-      fields.append(name, encoder.encode(value));
+      fields.append(wellFormed(name), encoder.encode(value));
     } catch (error) {
       throw refused(`the header ${JSON.stringify(name)} is not allowed: ${payload(error)?.tag ?? payload(error)}`);
     }
@@ -85,7 +86,7 @@ export function client(types, handler) {
       const request = new types.OutgoingRequest(fieldsOf(types, headers, refused));
       const set = (part, name, value) => {
         try {
-          request[name](value);
+          request[name](wellFormed(value));
         } catch {
           throw refused(`its ${part} cannot be sent`);
         }
@@ -134,7 +135,7 @@ export function server(types, serve) {
         headers: headersOf(incoming.headers()),
         read: () => read(incoming.consume(), unreadable, Infinity),
       });
-      const fail = (why) => types.ResponseOutparam.set(out, { tag: "err", val: { tag: "internal-error", val: why } });
+      const fail = (why) => types.ResponseOutparam.set(out, { tag: "err", val: { tag: "internal-error", val: wellFormed(why) } });
       // Larder knows what is wrong with the body, and tells the client.
       if (unread !== null && answer.status >= 400) return fail(unread.message);
       let response;

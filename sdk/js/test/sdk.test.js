@@ -23,6 +23,20 @@ test("amounts are decimal text of their currency", () => {
   assert.throws(() => sek("1") + sek("1"), /plus, minus and compare/);
 });
 
+test("halves of letters do not reach the host", () => {
+  const cut = defineFunction({
+    onEvent(event, run) {
+      run.save(sek("1"), { memo: "Coffee \u{1f600}".slice(0, 8) });
+      run.emit("cut", {}, { subject: "\ude00" });
+      if (event.data.bad) run.reject("\ud83d");
+    },
+  });
+  const run = new TestRun().enrolment("anna", "card-1", {});
+  const ended = run.handle(cut, { type: "a", data: {} });
+  assert.deepEqual([ended.transactions[0].memo, ended.events[0].subject], ["Coffee \ufffd", "\ufffd"]);
+  assert.equal(run.handle(cut, { type: "a", data: { bad: true } }).rejected, "\ufffd");
+});
+
 test("calculations round down and never lose a digit", () => {
   assert.equal(sek("42.50").roundUpTo("10").minus(sek("42.50")).amount, "7.50");
   assert.equal(sek("40").roundUpTo("10").amount, "40.00");

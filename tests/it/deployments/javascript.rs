@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use larder_tests::outside::Outside;
-use larder_tests::{Larder, Options, workspace};
+use larder_tests::{Larder, Options, quickjs, workspace};
 use reqwest::Method;
 use serde_json::json;
 
@@ -14,8 +14,7 @@ use super::{cli, deployed_greets, deployed_saves, python};
 
 /// Can projects be built here?
 pub fn has_node() -> bool {
-    let works = |tool: &str| Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success());
-    let found = works("node") && works("npm");
+    let found = quickjs::has_node();
     if !found {
         eprintln!("SKIPPED: node or npm is missing: no project in TypeScript or JavaScript was built");
     }

@@ -5,6 +5,7 @@ mod archives;
 pub mod assemblyscript;
 mod builds;
 mod chunks;
+mod engines;
 pub mod javascript;
 mod javascript_mistakes;
 mod languages;

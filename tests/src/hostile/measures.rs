@@ -115,15 +115,14 @@ pub async fn beside(names: &[String], plan: Plan) -> String {
     table
 }
 
-pub async fn run(plan: Plan) -> Outcome {
+/// With the attacks whose names begin so.
+pub async fn run(plan: Plan, names: &str) -> Outcome {
     let begun = Instant::now();
     let arena = Arena::new(Backend::Embedded).await;
     let mut unwell = Vec::new();
     let mut rows = Vec::new();
-    for entry in corpus::all() {
-        if plan.rounds == 0 {
-            break;
-        }
+    let entries = if plan.rounds == 0 { vec![] } else { corpus::all() };
+    for entry in entries.into_iter().filter(|entry| entry.name.starts_with(names)) {
         rows.push(arena.row(entry, plan.rounds).await);
         if let Err(why) = arena.is_well().await {
             unwell.push(format!("after {}: {why}", rows.last().expect("a row").entry.name));

@@ -1,6 +1,7 @@
 //! Hostile guests, many times side by side: each ends as it must, when it must, and leaves nothing behind.
 //!
 //! * [`corpus`]: the attacks, one file each in `tests/hostile`, and how each must end. [`bombs`]: uploads made by code.
+//!   [`javascript`]: programs on an engine.
 //! * [`Arena`]: a Larder with a partner that attacks it and a neighbour. [`measures`]: what the attacks cost everyone else.
 //!
 //! What is measured is the process that they attack, from outside: its clocks in the records, its memory, descriptors and
@@ -8,9 +9,11 @@
 
 pub mod bombs;
 pub mod corpus;
+mod javascript;
 pub mod measures;
 pub mod process;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use corpus::{Ends, Entry, World};
@@ -30,6 +33,7 @@ pub struct Arena {
     /// The attackers' partner.
     pub api: Api,
     pub neighbour: Api,
+    js_is_deployed: AtomicBool,
     pid: u32,
 }
 
@@ -56,17 +60,20 @@ impl Arena {
         let neighbour = larder.partner("neighbour").await;
         neighbour.deploy("hello", &guests::guest("hello-http"), json!({ "routes": ["/hello"] })).await;
         neighbour.enrol("hello", "evil", "everyone", json!({})).await;
-        Arena { pid: larder.pid(), api: larder.api(), neighbour, larder }
+        Arena { pid: larder.pid(), api: larder.api(), neighbour, js_is_deployed: AtomicBool::new(false), larder }
     }
 
-    /// Deploys an attack; gives the build's words if it is refused.
+    /// Deploys an attack; gives the build's words if it is refused. Those in JavaScript are one function.
     pub async fn deploy(&self, entry: &Entry) -> Option<String> {
+        if entry.world == World::Js && self.js_is_deployed.swap(true, Ordering::Relaxed) {
+            return None;
+        }
         let timeout = timeout(entry).as_secs();
         let settings = json!({
-            "routes": [format!("/{}", entry.name)], "timeout": timeout, "limits": { "cpuMs": CPU.as_millis() as u64 },
+            "routes": [entry.route()], "timeout": timeout, "limits": { "cpuMs": CPU.as_millis() as u64 },
         });
         if entry.world != World::Upload {
-            self.api.deploy(&entry.name, &entry.wasm, settings).await;
+            self.api.deploy(entry.function(), &entry.wasm, settings).await;
             return None;
         }
         self.api.create_function(&entry.name, settings).await.is(201);
@@ -84,7 +91,7 @@ impl Arena {
     pub async fn attack(&self, entry: &Entry) -> Attacked {
         let execution = match entry.world {
             World::Cgi if matches!(entry.ends, Ends::Answers(_)) => self.execution_of(entry).await,
-            World::Typed => self.execution_of(entry).await,
+            World::Typed | World::Js => self.execution_of(entry).await,
             World::Http | World::Cgi => {
                 let call = self.larder.web("demo", Method::GET, &format!("/{}", entry.name));
                 let answer = call.send().await.expect("a head");
@@ -99,8 +106,8 @@ impl Arena {
 
     /// What a synchronous execution ended with.
     async fn execution_of(&self, entry: &Entry) -> Value {
-        let path = format!("/functions/{}/executions", entry.name);
-        self.api.post(&path, json!({ "body": "attack" })).await.is(201)
+        let path = format!("/functions/{}/executions", entry.function());
+        self.api.post(&path, json!({ "body": "attack", "path": format!("/{}", entry.name) })).await.is(201)
     }
 
     /// A record, which is written behind.

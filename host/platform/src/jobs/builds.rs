@@ -283,6 +283,13 @@ fn ready(deployment: &mut Deployment, found: &Found, artifact: &Artifact, grants
         "compiled in {} ms: {} bytes of code from {} bytes",
         artifact.compile_ms, artifact.artifact_bytes, artifact.wasm_bytes
     );
+    for shared in &artifact.shares {
+        let _ = writeln!(
+            log,
+            "and a core module of {} bytes, which is compiled once for all functions that have it",
+            shared.wasm_bytes
+        );
+    }
     let extensions = Difference::between(&grants.effective, &grants.asked).extensions;
     if !extensions.is_empty() && deployment.approval.is_none() {
         let _ = writeln!(log, "{WAITS}");

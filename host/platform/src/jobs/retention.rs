@@ -1,6 +1,6 @@
 //! Retention: removes what was deleted or is too old, a batch at a time. That is the rest of deleted functions and
 //! enrolments; executions, events, stored answers, deployments, unfinished and orphaned uploads; and, in every process, artifacts beyond
-//! the size of its cache.
+//! the size of its cache, and programs in memory that are not called.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +27,9 @@ context! {
 const PERIOD: Duration = Duration::from_secs(60);
 const UPLOADS_PERIOD: Duration = Duration::from_secs(3_600);
 const UPLOAD_AGE_MIN: Duration = Duration::from_secs(24 * 3_600);
+/// The memory of a program is given back within a minute of its last call.
+const PROGRAMS_PERIOD: Duration = Duration::from_secs(15);
+const PROGRAM_IDLE: Duration = Duration::from_secs(40);
 /// Rows in one transaction, so that the writer is never blocked for long.
 const BATCH: u32 = 200;
 /// After each batch a sweep rests so many times as long as the batch took, and leaves the database to calls.
@@ -87,7 +90,8 @@ pub fn start(retention: &Retention) {
     retention.life.spawn("uploads", every(retention.clone(), uploads, sweep_uploads));
 }
 
-/// Starts what every process does: evicting artifacts beyond `build.cache_bytes_max` from its data folder.
+/// Starts what every process does: evicting artifacts beyond `build.cache_bytes_max` from its data folder, and programs that are
+/// not called from its memory.
 pub fn start_own(retention: &Retention) {
     let artifacts = Sweep {
         what: "artifacts beyond build.cache_bytes_max",
@@ -98,6 +102,13 @@ pub fn start_own(retention: &Retention) {
         Ok(retention.runtime.evict_artifacts(retention.settings.build.cache_bytes_max).await?)
     };
     retention.life.spawn("artifacts", every(retention.clone(), artifacts, evict));
+    let (idle, drain) = (retention.clone(), retention.life.drain());
+    retention.life.spawn("idle programs", async move {
+        while drain.run_until_cancelled(tokio::time::sleep(PROGRAMS_PERIOD)).await.is_some() {
+            let gone = idle.runtime.forget_programs(PROGRAM_IDLE);
+            metrics::counter!("larder_idle_programs_total").increment(gone);
+        }
+    });
 }
 
 /// Sweeps at once and then once in each period, until the process drains.

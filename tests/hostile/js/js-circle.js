@@ -1,0 +1,7 @@
+// tries: an answer that contains itself
+// ends: failed: circular
+export default () => {
+  const circle = {};
+  circle.self = circle;
+  return circle;
+};

@@ -1,0 +1,5 @@
+// tries: throwing nothing at all
+// ends: failed: undefined
+export default () => {
+  throw undefined;
+};
