@@ -63,7 +63,9 @@ impl Runtime {
         let (folder, engine, digest) = (self.folder.clone(), self.engine.clone(), module.digest);
         match blocking(move || folder.load_module(&engine, &digest).map(drop)).await? {
             Ok(()) => return Ok(()),
-            Err(Unusable::Missing) => tracing::info!(digest = %digest, "module {digest} is compiled for all programs that have it"),
+            Err(Unusable::Missing) => {
+                tracing::info!(digest = %digest, "module {digest} is compiled for all programs that have it")
+            }
             Err(Unusable::Foreign(why) | Unusable::Unfit(why)) => {
                 tracing::warn!(digest = %digest, why, "the artifact of module {digest} is compiled again: {why}");
             }

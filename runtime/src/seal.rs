@@ -17,11 +17,11 @@ use std::time::Duration;
 
 use larder_model::Digest;
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW};
-use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
-use wasmtime::{Engine, Module};
 use wasmtime::component::Component;
+use wasmtime::{Engine, Module};
 
 use crate::compile::Artifact;
 

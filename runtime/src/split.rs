@@ -15,8 +15,8 @@ use wasm_encoder::{
     CoreTypeSection, EntityType, ModuleType,
 };
 use wasmparser::{
-    Chunk, ComponentAlias, ComponentExternalKind, ComponentInstance, CompositeInnerType, Encoding, ExternalKind, Instance, Parser,
-    Payload, TypeRef,
+    Chunk, ComponentAlias, ComponentExternalKind, ComponentInstance, CompositeInnerType, Encoding, ExternalKind,
+    Instance, Parser, Payload, TypeRef,
 };
 
 use crate::inspect::NESTING_MAX;
@@ -159,7 +159,10 @@ impl Uses {
                 Payload::ComponentImportSection(imports) => {
                     for import in imports.clone() {
                         let ty = import.ok()?.ty;
-                        if matches!(ty, wasmparser::ComponentTypeRef::Module(_) | wasmparser::ComponentTypeRef::Component(_)) {
+                        if matches!(
+                            ty,
+                            wasmparser::ComponentTypeRef::Module(_) | wasmparser::ComponentTypeRef::Component(_)
+                        ) {
                             return None;
                         }
                     }
@@ -175,7 +178,9 @@ impl Uses {
                     for alias in aliases.clone() {
                         match alias.ok()? {
                             ComponentAlias::InstanceExport { kind: Module | Component, .. } => return None,
-                            ComponentAlias::Outer { kind, .. } if kind != wasmparser::ComponentOuterAliasKind::Type => return None,
+                            ComponentAlias::Outer { kind, .. } if kind != wasmparser::ComponentOuterAliasKind::Type => {
+                                return None;
+                            }
                             _ => {}
                         }
                     }
@@ -395,7 +400,10 @@ mod tests {
         let globals = "(global i32 (i32.const 0))".repeat(ITEMS_MAX as usize);
         for (why, text) in [
             ("small", flat().replace(&"x".repeat(MODULE_BYTES_MIN), "")),
-            ("a memory", format!("{LIBC} (core module $engine (memory 1) (data \"{}\"))", "x".repeat(MODULE_BYTES_MIN))),
+            (
+                "a memory",
+                format!("{LIBC} (core module $engine (memory 1) (data \"{}\"))", "x".repeat(MODULE_BYTES_MIN)),
+            ),
             ("a table", format!("{LIBC} {} {INSTANCE} {MAIN}", engine_module("(table 1 funcref)"))),
             ("instantiated twice", format!("{LIBC} {large} {twice}")),
             ("never instantiated", format!("{LIBC} {large}")),

@@ -61,7 +61,8 @@ pub(crate) fn take(data: &Path) {
         if artifact.file_name().to_string_lossy().contains(".module.") {
             let place = folder.join(artifact.file_name());
             // Under another name first: whoever looks finds all of it.
-            let copy = tempfile::Builder::new().prefix("unfinished-").tempfile_in(folder).map(|file| file.into_temp_path());
+            let copy =
+                tempfile::Builder::new().prefix("unfinished-").tempfile_in(folder).map(|file| file.into_temp_path());
             if let Ok(copy) = copy
                 && !place.exists()
                 && std::fs::copy(artifact.path(), &copy).is_ok()

@@ -90,7 +90,9 @@ async fn quickjs_is_compiled_once() {
              export default defineFunction({{ onRequest: () => \"this is {name}\" }});"
         );
         std::fs::write(project.join("src/index.js"), code).unwrap();
-        let manifest = format!("[function]\nid = \"{name}\"\nname = \"{name}\"\nroutes = [\"/{name}\"]\n[build]\nlanguage = \"js\"\n");
+        let manifest = format!(
+            "[function]\nid = \"{name}\"\nname = \"{name}\"\nroutes = [\"/{name}\"]\n[build]\nlanguage = \"js\"\n"
+        );
         std::fs::write(project.join("larder.toml"), manifest).unwrap();
         cli(&larder, &project, &["build"]).await;
         let said = cli(&larder, &project, &["deploy"]).await;

@@ -714,18 +714,6 @@ mod tests {
     }
 
     #[test]
-    fn hsts_is_a_header_of_its_grammar() {
-        for value in ["max-age=0", "max-age=31536000; includeSubDomains; preload", "Max-Age=1;includesubdomains"] {
-            assert!(is_hsts(value), "{value}");
-        }
-        for value in ["includeSubDomains", "max-age", "max-age=x", "max-age=-1", "max-age=1; max-age=2", "max-age=1; x"]
-        {
-            assert!(!is_hsts(value), "{value}");
-        }
-        assert!(!is_hsts("max-age=1\r\nx: y") && !is_hsts("max-age=1;"));
-    }
-
-    #[test]
     fn the_defaults_are_fine_and_complete() {
         let settings = Settings::load(None, &[]).unwrap();
         assert_eq!(settings.build.upload_bytes_max, 30_000_000);

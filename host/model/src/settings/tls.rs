@@ -61,3 +61,20 @@ impl Acme {
         found.unless(!self.poll.is_zero(), "acme.poll", "must be more than 0");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hsts_is_a_header_of_its_grammar() {
+        for value in ["max-age=0", "max-age=31536000; includeSubDomains; preload", "Max-Age=1;includesubdomains"] {
+            assert!(is_hsts(value), "{value}");
+        }
+        for value in ["includeSubDomains", "max-age", "max-age=x", "max-age=-1", "max-age=1; max-age=2", "max-age=1; x"]
+        {
+            assert!(!is_hsts(value), "{value}");
+        }
+        assert!(!is_hsts("max-age=1\r\nx: y") && !is_hsts("max-age=1;"));
+    }
+}
