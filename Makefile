@@ -1,5 +1,5 @@
 # What the README names. Everything installs what it needs, or says how.
-.PHONY: run demo test languages chaos hostile neighbours fuzz mutants check format licences bench bench-fanout bench-languages setup setup-services
+.PHONY: run demo test certificates languages chaos hostile neighbours fuzz mutants check format licences bench bench-fanout bench-languages setup setup-services setup-authority
 
 CARGO ?= cargo
 # For the tests always the whole workspace: dependencies then have the same features every time.
@@ -32,6 +32,11 @@ test: setup setup-services
 	@$(TARGET)/debug/corpus --short
 	@$(TARGET)/debug/neighbours --short
 	@$(TARGET)/debug/chaos --short
+
+# Certificates of two minutes are renewed while processes die, for five minutes.
+certificates: setup setup-services
+	$(BUILD)
+	$(CARGO) test --workspace --test it -- web::certificates --include-ignored --nocapture
 
 # From an empty folder to a saving in the languages that `make test` leaves out. Their compilers come from PyPI.
 languages: setup
@@ -100,12 +105,22 @@ setup:
 	@command -v cc >/dev/null || { echo "a C compiler is missing: apt-get install gcc, or xcode-select --install"; exit 1; }
 	@rustup target list --installed 2>/dev/null | grep -qx wasm32-wasip2 || rustup target add wasm32-wasip2
 
-# MariaDB, Redis and the authority pebble, which the tests start for themselves, unless addresses of running ones are given.
-setup-services:
+# MariaDB and Redis, which the tests start for themselves, unless addresses of running ones are given.
+setup-services: setup-authority
 	@PATH="$$PATH:/usr/sbin:/opt/homebrew/opt/mariadb/bin:/opt/homebrew/bin"; \
 	if [ -n "$$LARDER_TEST_MARIADB_URL" ] && [ -n "$$LARDER_TEST_REDIS_URL" ]; then exit 0; fi; \
-	if command -v mariadbd >/dev/null && command -v mariadb-install-db >/dev/null && command -v redis-server >/dev/null && command -v pebble >/dev/null; then exit 0; fi; \
-	if command -v brew >/dev/null; then brew install mariadb redis go && GOBIN=/usr/local/bin go install github.com/letsencrypt/pebble/v2/cmd/...@latest; \
-	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then apt-get update -q && $(APT) mariadb-server redis-server pebble; \
-	elif command -v apt-get >/dev/null && sudo -n true 2>/dev/null; then sudo apt-get update -q && sudo $(APT) mariadb-server redis-server pebble; \
-	else echo "MariaDB, Redis or pebble is missing: apt-get install mariadb-server redis-server pebble, or brew install mariadb redis go and go install github.com/letsencrypt/pebble/v2/cmd/...@latest"; exit 1; fi
+	if command -v mariadbd >/dev/null && command -v mariadb-install-db >/dev/null && command -v redis-server >/dev/null; then exit 0; fi; \
+	if command -v brew >/dev/null; then brew install mariadb redis; \
+	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then apt-get update -q && $(APT) mariadb-server redis-server; \
+	elif command -v apt-get >/dev/null && sudo -n true 2>/dev/null; then sudo apt-get update -q && sudo $(APT) mariadb-server redis-server; \
+	else echo "MariaDB and Redis are missing: apt-get install mariadb-server redis-server, or brew install mariadb redis"; exit 1; fi
+
+# The authority that gives certificates to the tests. A Mac's package manager has the compiler that it is built with.
+PEBBLE = github.com/letsencrypt/pebble/v2/cmd
+setup-authority:
+	@PATH="$$PATH:/usr/local/bin:/opt/homebrew/bin"; \
+	if command -v pebble >/dev/null && command -v pebble-challtestsrv >/dev/null; then exit 0; fi; \
+	if command -v brew >/dev/null; then brew install go && GOBIN=/usr/local/bin go install $(PEBBLE)/pebble@latest $(PEBBLE)/pebble-challtestsrv@latest; \
+	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then apt-get update -q && $(APT) pebble; \
+	elif command -v apt-get >/dev/null && sudo -n true 2>/dev/null; then sudo apt-get update -q && sudo $(APT) pebble; \
+	else echo "pebble is missing: apt-get install pebble, or brew install go and go install $(PEBBLE)/pebble@latest $(PEBBLE)/pebble-challtestsrv@latest"; exit 1; fi

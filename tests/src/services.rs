@@ -22,8 +22,8 @@ use mysql_async::{Conn, Opts};
 use crate::Random;
 
 const INSTALL: &str = "MariaDB, Redis and pebble are needed and this was not found: ";
-const HOW: &str = "\n  Debian, Ubuntu: apt-get install --no-install-recommends mariadb-server redis-server pebble\n  macOS: brew install mariadb redis go, \
-     GOBIN=/usr/local/bin go install github.com/letsencrypt/pebble/v2/cmd/...@latest\n  \
+const HOW: &str = "\n  Debian, Ubuntu: apt-get install --no-install-recommends mariadb-server redis-server pebble\n  macOS: brew install mariadb redis; \
+     make setup-authority\n  \
      or set LARDER_TEST_MARIADB_URL (mysql://root@127.0.0.1:3306) and LARDER_TEST_REDIS_URL (redis://127.0.0.1:6379)";
 /// Besides those of PATH.
 const FOLDERS: [&str; 8] = [

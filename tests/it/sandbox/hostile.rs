@@ -285,9 +285,9 @@ both!(incomplete_response_never_looks_complete, async |on| {
 
 both!(failed_execution_discards_its_effects, async |on| {
     let arena = Arena::new(on).await;
-    arena.deploy("hostile-saver", json!({ "responseBytes": 100_000, "effects": 50, "cpuMs": 500 }), 3).await;
+    arena.deploy("hostile-saver", json!({ "responseBytes": 100_000, "effects": 50, "cpuMs": 500 }), 10).await;
     let listens = json!({
-        "name": "hostile-saver", "routes": ["/hostile-saver"], "events": ["hostile.event"], "timeout": 3,
+        "name": "hostile-saver", "routes": ["/hostile-saver"], "events": ["hostile.event"], "timeout": 10,
         "limits": { "responseBytes": 100_000, "effects": 50, "cpuMs": 500, "attempts": 1 },
     });
     arena.api.put("/functions/hostile-saver", listens).await.is(200);
@@ -309,7 +309,7 @@ both!(failed_execution_discards_its_effects, async |on| {
         ("spin", "limit cpu_ms of 500 exceeded: used "),
         ("grow", "limit memory_bytes of 67108864 exceeded: used "),
         ("recurse", "limit stack_bytes of 524288 exceeded"),
-        ("sleep", "limit wall_ms of 3000 exceeded: used "),
+        ("sleep", "limit wall_ms of 10000 exceeded: used "),
         ("large-answer", "limit response_bytes of 100000 exceeded: used 200000"),
         ("save-and-trap", "trapped: "),
         ("save-and-exit", "exited with code 1"),

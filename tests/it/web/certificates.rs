@@ -209,3 +209,56 @@ both!(nothing_is_ordered_for_a_name_that_leads_elsewhere, async |on| {
         assert_eq!(answer.status(), 404, "{host} {token}");
     }
 });
+
+/// Certificates of two minutes, three processes of which one is killed each half minute, and calls to all of them meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "five minutes: make certificates"]
+async fn certificates_are_renewed_while_processes_die() {
+    const LASTS: Duration = Duration::from_secs(300);
+    let mut installation = Installation::start(Options::on(Backend::Services), 120, None).await;
+    installation.deploy().await;
+    installation.becomes("valid").await;
+    let mut others = Vec::new();
+    for port in [free_port(), free_port()] {
+        let options = installation.options.clone().set("LARDER_TLS__LISTEN", format!("127.0.0.1:{port}"));
+        others.push((installation.larder.start_beside(options).await, port));
+    }
+    let ports = [installation.tls, others[0].1, others[1].1];
+    for port in ports {
+        eventually("all to serve", async || installation.call(port).await.ok()).await;
+    }
+    let (begun, mut killed, mut calls, mut shown) = (std::time::Instant::now(), 0, 0, std::collections::HashSet::new());
+    while begun.elapsed() < LASTS {
+        if begun.elapsed().as_secs() / 30 > killed {
+            let victim = match killed % 3 {
+                0 => &mut installation.larder,
+                other => &mut others[other as usize - 1].0,
+            };
+            victim.kill();
+            victim.restart().await;
+            killed += 1;
+        }
+        for port in ports {
+            // One that was killed reads its certificate again before it is called.
+            let call = async || match installation.call(port).await {
+                Ok(answered) => Some(answered),
+                Err(err)
+                    if err.kind() == std::io::ErrorKind::InvalidData
+                        && !err.to_string().contains("UnrecognisedName") =>
+                {
+                    panic!("a certificate that is not good: {err}")
+                }
+                Err(_) => None,
+            };
+            let (body, certificate) = eventually("an answer", call).await;
+            assert_eq!(body, "Hello, Anna!\n");
+            calls += 1;
+            shown.insert(certificate);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // Every 80 s: two orders of which one was not needed would show.
+    let issued = installation.issued();
+    println!("{calls} calls, {killed} kills, {issued} certificates, {} of them seen", shown.len());
+    assert!(killed >= 9 && (4..=5).contains(&issued) && shown.len() == issued, "{}", installation.pebble.log());
+}

@@ -42,7 +42,7 @@ async fn list(
     Ok(Json(CertificateList { total, certificates }))
 }
 
-#[utoipa::path(get, path = "/v1/operator/certificates/{name}", tag = "certificates", operation_id = "getCertificate",
+#[utoipa::path(get, path = "/v1/operator/certificates/{name}", tag = "certificates", operation_id = "getCertificateOfName",
     security(("operator" = [])), responses((status = 200, body = CertificateObject)))]
 async fn get(State(common): State<Common>, _: Operator, ids: Ids) -> Result<Json<CertificateObject>, Problem> {
     let found = common.store.certificate_order(ids.text("name")?).await?.ok_or_else(unknown)?;
