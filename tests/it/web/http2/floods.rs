@@ -10,7 +10,7 @@ use super::*;
 /// What a flood may cost in memory at most, on a process that measures nothing else.
 const GROWTH_MAX: u64 = 32 << 20;
 /// The longest that a neighbour may wait for its answer meanwhile.
-const NEIGHBOUR_MAX: Duration = Duration::from_secs(3);
+const NEIGHBOUR_MAX: Duration = Duration::from_secs(10);
 
 /// Floods until the connection ends, with a neighbour who is served meanwhile. Gives the code of the GOAWAY, if one came through.
 async fn flood(larder: &Larder, what: &str, settings: &[u8], bytes: &[u8], times: usize) -> Option<u32> {
@@ -127,7 +127,7 @@ async fn requests_that_are_given_up_one_by_one_end_the_connection_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_streams_end_without_their_neighbours() {
-    let larder = start(Options::default().set("LARDER_SERVER__CLIENT_TIMEOUT", "1s")).await;
+    let larder = start(Options::default().set("LARDER_SERVER__CLIENT_TIMEOUT", "2s")).await;
     // No window for anybody, but for stream 3.
     let mut wire = Wire::begin(&larder, &setting(4, 0)).await;
     for (stream, guest) in [(1, "hostile"), (3, "hostile"), (5, "hostile-saver")] {
@@ -182,7 +182,7 @@ async fn slow_streams_end_without_their_neighbours() {
         let away = wire.until(|frame| frame.kind == GOAWAY).await.unwrap();
         assert_eq!(away.code(), NO_ERROR, "{what}");
         wire.until(|_| false).await;
-        assert!(begun.elapsed() < Duration::from_secs(8), "{what}: {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(15), "{what}: {:?}", begun.elapsed());
     }
     let (_, metrics) = larder.internal("/metrics").await;
     assert!(metrics.contains("larder_http2_streams_cut_total 2"), "{metrics}");

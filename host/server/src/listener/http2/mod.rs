@@ -2,9 +2,10 @@
 //!
 //! * this module: a connection. [`stream`]: one request of it and its answer. [`body`]: a request's body.
 //!
-//! The rule: **what bounds an HTTP/1.1 connection bounds a stream**, which counts as one in the limits of connections; and what the streams of a connection share is bounded per
-//! connection: how many are open, how many were given up by the client, the bytes of bodies that nobody reads. The library
-//! (h2) bounds heads, resets of its own, and frames that have no effect. No extended CONNECT, no push.
+//! The rule: **what bounds an HTTP/1.1 connection bounds a stream**, which counts as one in the limits of connections; and what
+//! the streams of a connection share is bounded per connection: how many are open, how many were given up by the client, the
+//! bytes of bodies that nobody reads. The library (h2) bounds heads, resets of its own, and frames that have no effect. No
+//! extended CONNECT, no push.
 
 mod body;
 mod stream;
