@@ -17,6 +17,11 @@ use crate::jobs::fairness::Fairness;
 use crate::rates::Rates;
 use crate::tls::Certificates;
 
+/// On whose behalf the installation itself calls out. No partner can have this id.
+pub fn operator() -> PartnerId {
+    "OPERATOR".parse().expect("an id")
+}
+
 /// Whose something is: a partner's or, with `None`, the operator's.
 pub type Owner = Option<PartnerId>;
 

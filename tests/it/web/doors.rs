@@ -95,6 +95,13 @@ both!(each_door_lets_in_whom_its_networks_name, async |on| {
         assert_eq!(ask(&larder, INSIDE, host, path).await, inside, "{host}{path} from inside");
         assert_eq!(ask(&larder, OUTSIDE, host, path).await, outside, "{host}{path} from outside");
     }
+    // What has a door of its own is no function's.
+    for route in ["/v1", "/Depo/x", "/meta_depo", "/internal/x", "/%66lipper", "/field_test;x"] {
+        let refused = larder.api().create_function("reserved", json!({ "routes": [route] })).await;
+        let why = refused.is_error(400, "general_argument_invalid");
+        assert!(why.contains("routes") && why.contains("/depo"), "{route}: {why}");
+    }
+    larder.api().create_function("deposit", json!({ "routes": ["/deposit"] })).await.is(201);
 });
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ pub fn start(app: &App) {
     life.spawn("schedule", drive(common.clone(), Schedules::new(common.clone())));
     life.spawn("feeds", drive(common.clone(), Feeds::new(poller)));
     if !common.settings.acme.directory.is_empty() {
-        let issuer = Issuer { common: common.clone(), sealer: app.sealer.clone(), egress: app.egress.clone() };
+        let issuer = Issuer { common: common.clone(), secrets: app.secrets.clone(), egress: app.egress.clone() };
         life.spawn("certificates", certificates::issue(issuer));
     }
 }

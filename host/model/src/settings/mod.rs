@@ -2,6 +2,7 @@
 //!
 //! They are read once, in `main`. Wrong ones stop the process with all complaints, each naming its key.
 
+mod addresses;
 mod layers;
 mod tls;
 
@@ -10,6 +11,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use addresses::{address, networks};
 use ipnet::IpNet;
 use layers::Layers;
 pub use layers::left_alone;
@@ -244,52 +246,6 @@ section! { Log {
     format: LogFormat,
     filter: String,
 } }
-
-/// An address to listen at; empty: none.
-mod address {
-    use std::net::SocketAddr;
-
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer};
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
-        let text = String::deserialize(from)?;
-        let wrong = |_| D::Error::custom(format!("{text:?} is no address with a port such as 0.0.0.0:443"));
-        if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(wrong) }
-    }
-}
-
-/// Networks as `10.0.0.0/8`, or single addresses.
-mod networks {
-    use std::net::IpAddr;
-    use std::path::Path;
-
-    use ipnet::IpNet;
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer};
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
-        let texts = Vec::<String>::deserialize(from)?;
-        texts.iter().map(|text| network(text).map_err(D::Error::custom)).collect()
-    }
-
-    pub fn network(text: &str) -> Result<IpNet, String> {
-        match text.parse::<IpAddr>() {
-            Ok(address) => Ok(IpNet::from(address)),
-            Err(_) => text.parse().map_err(|_| format!("{text:?} is no network such as 10.0.0.0/8")),
-        }
-    }
-
-    /// A network or address on each line; `#` begins a comment.
-    pub fn of_file(file: &Path) -> Result<Vec<IpNet>, String> {
-        let text = std::fs::read_to_string(file).map_err(|err| format!("{}: {err}", file.display()))?;
-        let line = |(at, line): (usize, &str)| match line.split('#').next().unwrap_or_default().trim() {
-            "" => None,
-            text => Some(network(text).map_err(|why| format!("{}:{}: {why}", file.display(), at + 1))),
-        };
-        text.lines().enumerate().filter_map(line).collect()
-    }
-}
 
 /// The header in which proxies name the client.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]

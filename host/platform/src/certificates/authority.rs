@@ -17,17 +17,15 @@ use instant_acme::{
 use larder_egress::{Client, Destination, Times};
 use larder_model::Scheme;
 use larder_model::fields;
-use larder_model::ids::PartnerId;
 use larder_model::net::authority::Authority;
 use larder_model::time::{Clock, Millis};
 
 use super::Issuer;
 use super::order::Failed;
+use crate::common::operator;
 
 /// An answer of an authority is a few kilobytes.
 const ANSWER_BYTES_MAX: usize = 256 << 10;
-/// On whose behalf: no partner can have this id.
-const OPERATOR: &str = "OPERATOR";
 
 /// What an authority said in its answers besides their bodies.
 #[derive(Clone, Default)]
@@ -56,9 +54,8 @@ impl HttpClient for Http {
         Box::pin(async move {
             let to = destination(request.uri()).map_err(|why| Error::Other(why.into()))?;
             let request = request.map(|body| body.map_err(|never| match never {}).boxed_unsync());
-            let partner: PartnerId = OPERATOR.parse().expect("an id");
             let answer =
-                egress.send(&partner, &to, request, &times).await.map_err(|err| Error::Other(Box::new(err)))?;
+                egress.send(&operator(), &to, request, &times).await.map_err(|err| Error::Other(Box::new(err)))?;
             let (head, body) = answer.into_parts();
             if matches!(head.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
                 let now = clock.now_ms();
@@ -96,7 +93,7 @@ pub async fn account(issuer: &Issuer, said: &Said) -> Result<Account, Failed> {
     let context = ["acme account", settings.directory.as_str()];
     for _ in 0..2 {
         if let Some(sealed) = store.acme_account(&settings.directory).await? {
-            let plain = issuer.sealer.secrets.open(&context, &sealed)?;
+            let plain = issuer.secrets.open(&context, &sealed)?;
             let credentials: AccountCredentials =
                 serde_json::from_str(&plain.text()).map_err(|err| Failed::new(format!("the stored account: {err}")))?;
             return Ok(Account::builder_with_http(http()).from_credentials(credentials).await?);
@@ -114,7 +111,7 @@ pub async fn account(issuer: &Issuer, said: &Said) -> Result<Account, Failed> {
             builder.create(&new, settings.directory.clone(), bound.as_ref())
         })?;
         let plain = serde_json::to_vec(&credentials).map_err(|err| Failed::new(err.to_string()))?;
-        let sealed = issuer.sealer.secrets.seal(&context, &plain);
+        let sealed = issuer.secrets.seal(&context, &plain);
         match store.insert_acme_account(&settings.directory, &sealed, issuer.clock.now_ms()).await {
             Ok(()) => return Ok(account),
             // Another process has made one in the meantime, which all use.

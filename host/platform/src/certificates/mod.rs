@@ -34,6 +34,7 @@ use async_trait::async_trait;
 use larder_egress::Client;
 use larder_model::certificates::{ChallengeKind, Order};
 use larder_model::time::Millis;
+use larder_secrets::Secrets;
 use larder_store::OrderClaim;
 
 use crate::common::{Common, Sealer, context};
@@ -50,7 +51,7 @@ const NAMES_EVERY_MS: Millis = 60_000;
 context! {
     /// The context of the job that orders certificates.
     Issuer {
-        sealer: Sealer,
+        secrets: Secrets,
         egress: Client,
     }
 }
@@ -78,8 +79,10 @@ pub async fn issue(issuer: Issuer) {
 /// Orders one certificate; `false` if none is due.
 async fn step(issuer: &Issuer, wanted: &mut (BTreeSet<String>, Millis)) -> larder_store::Result<bool> {
     let now = issuer.clock.now_ms();
-    let names = names::wanted(issuer);
-    if names != wanted.0 || now >= wanted.1 + NAMES_EVERY_MS {
+    if names::wanted(issuer) != wanted.0 || now >= wanted.1 + NAMES_EVERY_MS {
+        // What this process has not heard of yet must not be forgotten: another one may just have ordered it.
+        issuer.directory.refresh_all().await?;
+        let names = names::wanted(issuer);
         issuer.store.want_certificates(&names, now).await?;
         *wanted = (names, now);
     }

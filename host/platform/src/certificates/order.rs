@@ -11,7 +11,6 @@ use instant_acme::{
 };
 use larder_egress::{Destination, Times};
 use larder_model::certificates::{self, Certificate, Challenge, ChallengeKind};
-use larder_model::ids::PartnerId;
 use larder_model::net::authority::Authority;
 use larder_model::time::Millis;
 use larder_model::{Digest, Scheme};
@@ -21,6 +20,7 @@ use rustls::pki_types::pem::PemObject;
 
 use super::Issuer;
 use super::authority::{self, Said};
+use crate::common::operator;
 use crate::tls;
 
 /// How long an authority may take for each of the two things that it is waited for.
@@ -192,9 +192,8 @@ async fn leads_here(issuer: &Issuer, name: &str) -> Result<(), Failed> {
         .header(header::CACHE_CONTROL, "no-cache")
         .body(Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync())
         .map_err(|err| why(&err.to_string()))?;
-    let operator: PartnerId = "OPERATOR".parse().expect("an id");
     let times = Times::of(&issuer.settings.egress);
-    let found = issuer.egress.send(&operator, &to, request, &times).await.map_err(|err| why(&err.to_string()))?;
+    let found = issuer.egress.send(&operator(), &to, request, &times).await.map_err(|err| why(&err.to_string()))?;
     if found.status() != StatusCode::OK {
         return Err(why(&format!("it answered {}", found.status())));
     }
@@ -273,7 +272,7 @@ fn checked(issuer: &Issuer, name: &str, chain: String, key: &str) -> Result<Cert
     if !read.covers(name) {
         return Err(unfit(format!("it is for {}", read.names.join(", "))));
     }
-    let sealed_key = issuer.sealer.secrets.seal(&["certificate", name], key.as_bytes());
+    let sealed_key = issuer.secrets.seal(&["certificate", name], key.as_bytes());
     let (not_before_ms, not_after_ms) = (read.not_before_ms, read.not_after_ms);
     Ok(Certificate { name: name.to_owned(), chain, sealed_key, not_before_ms, not_after_ms, changed_at_ms: now })
 }

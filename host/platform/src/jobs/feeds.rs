@@ -26,7 +26,7 @@ use larder_store::Moved;
 use metrics::{counter, gauge};
 
 use crate::backlog;
-use crate::common::context;
+use crate::common::{context, operator};
 use crate::feeds::{items, owner};
 use crate::jobs::driver::{Job, Next};
 
@@ -38,7 +38,6 @@ const LEASE_SPARE: Duration = Duration::from_secs(5);
 const FIGURES: Duration = Duration::from_secs(5);
 /// Between two pages of one feed.
 const AGAIN_MS: Millis = 50;
-const OPERATOR: &str = "OPERATOR";
 const WHY_CHARS_MAX: usize = 500;
 /// The longest delay that a service may ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
@@ -269,7 +268,7 @@ async fn upstream(poller: &Poller, feed: &Feed, name: &str) -> Result<(PartnerId
         }
         None => {
             let found = poller.directory.operators_upstream(name).await.map_err(|err| err.to_string())?;
-            (OPERATOR.parse().expect("an id"), found)
+            (operator(), found)
         }
     };
     Ok((partner, found.ok_or_else(|| format!("there is no upstream {name:?}"))?))
