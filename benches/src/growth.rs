@@ -48,6 +48,8 @@ pub async fn lists(plan: &Plan, hellos: &Hellos) -> anyhow::Result<Vec<Line>> {
             ("status, 1 of 1000", equal("status", "failed".into())),
             ("responseStatusCode, 1 of 1000", equal("responseStatusCode", 500.into())),
             ("duration, 1 of 1000", json!({ "method": "greaterThan", "attribute": "duration", "values": [5.0] })),
+            ("newest update first", json!({ "method": "orderDesc", "attribute": "$updatedAt" })),
+            ("longest first", json!({ "method": "orderDesc", "attribute": "duration" })),
             ("deploymentId, all", equal("deploymentId", deployment.as_str().into())),
             ("enrolmentId, 1 of 1000", equal("enrolmentId", "enrolment-500".into())),
             ("eventId, 10 rows", equal("eventId", format!("event-{:020}", middle / 10).into())),

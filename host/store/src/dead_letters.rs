@@ -16,6 +16,7 @@ pub(super) const SOURCE: Source = Source {
     columns: COLUMNS,
     id: "id",
     indexed: &["event_row"],
+    by_time: true,
     long: &["logs", "errors"],
 };
 

@@ -20,6 +20,7 @@ pub(super) const SOURCE: Source = Source {
     columns: COLUMNS,
     id: "id",
     indexed: &[],
+    by_time: false,
     long: &["build_logs"],
 };
 

@@ -12,8 +12,15 @@ use crate::{Error, Removal, Removed, Result, Store, args, removals};
 
 pub(super) const COLUMNS: &str =
     "partner_id, id, function_id, end_user, topic, settings, status, paused_by, created_at_ms, updated_at_ms";
-pub(super) const SOURCE: Source =
-    Source { name: "enrolments", table: "enrolments", columns: COLUMNS, id: "id", indexed: &[], long: &[] };
+pub(super) const SOURCE: Source = Source {
+    name: "enrolments",
+    table: "enrolments",
+    columns: COLUMNS,
+    id: "id",
+    indexed: &[],
+    by_time: true,
+    long: &[],
+};
 /// Of one end user, by the index `enrolments_by_end_user`.
 pub(super) const MINE: Source = Source { name: "my_enrolments", ..SOURCE };
 

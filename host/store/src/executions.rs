@@ -26,6 +26,7 @@ pub(super) const SOURCE: Source = Source {
     columns: COLUMNS,
     id: "id",
     indexed: &["event_row", "enrolment_id"],
+    by_time: true,
     long: &["logs", "errors"],
 };
 

@@ -11,8 +11,15 @@ use crate::{Error, Redriven, Result, Store, args};
 
 const COLUMNS: &str = "partner_id, id, function_id, trigger_kind, event_row, nominal_at_ms, late_ms, topic, cursor_id, status, reason, \
     expected, done, failed, conflicts, created_at_ms, updated_at_ms";
-pub(super) const SOURCE: Source =
-    Source { name: "fanouts", table: "fanouts", columns: COLUMNS, id: "id", indexed: &["event_row"], long: &[] };
+pub(super) const SOURCE: Source = Source {
+    name: "fanouts",
+    table: "fanouts",
+    columns: COLUMNS,
+    id: "id",
+    indexed: &["event_row"],
+    by_time: false,
+    long: &[],
+};
 
 /// The columns by which lists of fan-outs can be filtered.
 pub const FILTERS: &[Column] = &[

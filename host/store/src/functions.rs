@@ -11,8 +11,15 @@ use crate::{Error, Removal, Removed, Result, Store, args, partners, removals, ru
 const COLUMNS: &str = "partner_id, id, name, runtime, execute_roles, events, schedule, timezone, timeout_s, enabled, logging, entrypoint, \
     commands, scopes, specification, deployment_retention, per, topics, routes, limits, enrol, enrol_topics, settings_schema, grants, \
     deployment_id, created_at_ms, updated_at_ms";
-pub(super) const SOURCE: Source =
-    Source { name: "functions", table: "functions", columns: COLUMNS, id: "id", indexed: &[], long: &[] };
+pub(super) const SOURCE: Source = Source {
+    name: "functions",
+    table: "functions",
+    columns: COLUMNS,
+    id: "id",
+    indexed: &[],
+    by_time: false,
+    long: &[],
+};
 
 /// The columns by which lists of functions can be filtered.
 pub const FILTERS: &[Column] = &[

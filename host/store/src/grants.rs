@@ -20,8 +20,15 @@ use crate::{Error, Result, Store, args, deployments, feeds, functions, partners,
 
 const COLUMNS: &str =
     "partner_id, id, function_id, kind, deployment_id, key_id, old_grants, new_grants, created_at_ms, note";
-pub(super) const SOURCE: Source =
-    Source { name: "grant_changes", table: "grant_changes", columns: COLUMNS, id: "id", indexed: &[], long: &[] };
+pub(super) const SOURCE: Source = Source {
+    name: "grant_changes",
+    table: "grant_changes",
+    columns: COLUMNS,
+    id: "id",
+    indexed: &[],
+    by_time: false,
+    long: &[],
+};
 
 /// The columns by which lists of grant changes can be filtered.
 pub const FILTERS: &[Column] = &[

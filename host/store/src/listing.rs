@@ -121,6 +121,9 @@ pub(super) struct Source {
     /// Columns that have an index of their own after the partner, and find few rows. An equality filter on one of them uses
     /// that index, whatever else filters or orders the list.
     pub indexed: &'static [&'static str],
+    /// Has it an index over the rows of a scope in the order of creation? MariaDB prefers to walk the primary key, to which no
+    /// filter and no order but that by id belongs.
+    pub by_time: bool,
     /// Long texts, of which a list contains only the beginning.
     pub long: &'static [&'static str],
 }
@@ -209,8 +212,8 @@ pub(super) async fn groups<T>(
     row: impl Fn(&Row) -> Result<T>,
 ) -> Result<Vec<T>> {
     let query = Query::new(source, scope, listing);
-    let (name, table, clause) = (source.name, source.table, query.clause.sql());
-    let sql = format!("-- groups_of_{name}\n SELECT {columns} FROM {table}{clause} GROUP BY {by} ORDER BY {by}");
+    let (name, from, clause) = (source.name, query.from(), query.clause.sql());
+    let sql = format!("-- groups_of_{name}\n SELECT {columns} FROM {from}{clause} GROUP BY {by} ORDER BY {by}");
     db.page(&sql, query.clause.args, PAGE_BYTES_MAX).await?.iter().map(row).collect()
 }
 
@@ -240,10 +243,12 @@ pub(super) async fn page<T>(
 /// The columns by which a list is ordered, up to one that is unique. Backwards, if its page ends before the cursor.
 pub(super) fn orders(source: &Source, listing: &Listing) -> Vec<Order> {
     let mut orders = listing.orders.clone();
-    let newest_first = orders.last().is_some_and(|order| order.column == "created_at_ms" && order.descending);
+    // Of many rows all in one direction, so that an index serves the order.
+    let same = |order: &Order| order.column == "created_at_ms" || source.by_time;
+    let descending = orders.last().is_some_and(|order| order.descending && same(order));
     for column in ["created_at_ms", source.id] {
         if !orders.iter().any(|order| order.column == column) {
-            orders.push(Order { column, descending: newest_first });
+            orders.push(Order { column, descending });
         }
     }
     if matches!(&listing.cursor, Some((_, true))) {
@@ -308,12 +313,19 @@ impl<'l> Query<'l> {
         Query { source, listing, clause, orders, before, chars, sign }
     }
 
+    /// The table, and the indexes from which MariaDB may choose.
+    fn from(&self) -> String {
+        let by_id = self.listing.filters.iter().any(|filter| concerns(filter, self.source.id));
+        let hint = if self.source.by_time && !by_id { " /*! IGNORE INDEX (PRIMARY) */" } else { "" };
+        format!("{}{hint}", self.source.table)
+    }
+
     /// Counts the matching rows, up to [`Listing::COUNT_MAX`].
     fn count(&self) -> (String, Vec<Value>) {
         let sql = format!(
             "-- count_{}\n SELECT COUNT(*) FROM (SELECT 1 FROM {}{} LIMIT {}) AS counted",
             self.source.name,
-            self.source.table,
+            self.from(),
             self.clause.sql(),
             Listing::COUNT_MAX
         );
@@ -325,7 +337,7 @@ impl<'l> Query<'l> {
         let sql = format!(
             "-- sum_{}\n SELECT CAST(COALESCE(SUM({column}), 0) AS SIGNED INTEGER) FROM (SELECT {column} FROM {}{} LIMIT {}) AS counted",
             self.source.name,
-            self.source.table,
+            self.from(),
             self.clause.sql(),
             Listing::COUNT_MAX
         );
@@ -348,7 +360,7 @@ impl<'l> Query<'l> {
 
     /// Reads the rows after a row that has these values in the order's columns.
     fn page(&self, behind_values: Option<Vec<Value>>) -> (String, Vec<Value>) {
-        let Source { name, table, columns, long, .. } = self.source;
+        let Source { name, columns, long, .. } = self.source;
         let columns: Vec<String> = columns
             .split(", ")
             .map(|column| match long.contains(&column) {
@@ -368,8 +380,9 @@ impl<'l> Query<'l> {
             .map(|order| format!("{}{} {}", self.sign, order.column, if order.descending { "DESC" } else { "ASC" }))
             .collect();
         let sql = format!(
-            "-- list_{name}\n SELECT {} FROM {table}{} ORDER BY {} LIMIT {} OFFSET {}",
+            "-- list_{name}\n SELECT {} FROM {}{} ORDER BY {} LIMIT {} OFFSET {}",
             columns.join(", "),
+            self.from(),
             clause.sql(),
             ordered.join(", "),
             self.listing.limit,
@@ -482,6 +495,14 @@ impl Clause {
 struct Part {
     text: String,
     args: Vec<Value>,
+}
+
+/// Does the filter look at this column?
+fn concerns(filter: &Filter, column: &str) -> bool {
+    match filter {
+        Filter::And(filters) | Filter::Or(filters) => filters.iter().any(|filter| concerns(filter, column)),
+        Filter::Compare { column: compared, .. } => *compared == column,
+    }
 }
 
 fn text(filter: &Filter) -> Part {

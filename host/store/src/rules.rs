@@ -19,6 +19,7 @@ pub(super) const SOURCE: Source = Source {
               (SELECT f.deployment_id FROM functions f WHERE f.partner_id = rules.partner_id AND f.id = rules.function_id)",
     id: "id",
     indexed: &[],
+    by_time: false,
     long: &[],
 };
 

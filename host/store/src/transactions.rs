@@ -16,6 +16,7 @@ pub(super) const SOURCE: Source = Source {
     columns: COLUMNS,
     id: "id",
     indexed: &["execution_id"],
+    by_time: true,
     long: &[],
 };
 

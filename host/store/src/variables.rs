@@ -9,8 +9,15 @@ use crate::listing::{self, Column, Kind, Listing, Page, Source};
 use crate::{Error, Result, Store, args, partners};
 
 const COLUMNS: &str = "partner_id, id, function_id, name, sealed, secret, revision, created_at_ms, updated_at_ms";
-pub(super) const SOURCE: Source =
-    Source { name: "variables", table: "variables", columns: COLUMNS, id: "id", indexed: &[], long: &[] };
+pub(super) const SOURCE: Source = Source {
+    name: "variables",
+    table: "variables",
+    columns: COLUMNS,
+    id: "id",
+    indexed: &[],
+    by_time: false,
+    long: &[],
+};
 
 /// The columns by which lists of variables can be filtered.
 pub const FILTERS: &[Column] = &[

@@ -10,7 +10,7 @@ use crate::{Error, Result, Store, args};
 const COLUMNS: &str =
     "partner_id, id, name, url, events, enabled, tls, auth_username, sealed, created_at_ms, updated_at_ms";
 pub(super) const SOURCE: Source =
-    Source { name: "webhooks", table: "webhooks", columns: COLUMNS, id: "id", indexed: &[], long: &[] };
+    Source { name: "webhooks", table: "webhooks", columns: COLUMNS, id: "id", indexed: &[], by_time: false, long: &[] };
 
 /// The columns by which lists of webhooks can be filtered.
 pub const FILTERS: &[Column] = &[

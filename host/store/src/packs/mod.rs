@@ -32,6 +32,7 @@ pub(super) const SOURCE: Source = Source {
     columns: COLUMNS,
     id: "id",
     indexed: &["event_row"],
+    by_time: false,
     long: &[],
 };
 
