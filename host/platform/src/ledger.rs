@@ -1,6 +1,6 @@
 //! The only writer of outcomes.
 //!
-//! * [`Ledger::commit`] writes an outcome and waits for its result. Outcomes that arrive while a group is being written form
+//! * [`Ledger::commit`] writes an outcome and waits for its result. Outcomes that arrive while groups are being written form
 //!   the next group: no outcome waits for others, and there is no fsync per outcome.
 //! * [`Ledger::record`] buffers the record of a call that has answered and has no effects. Records are written in the
 //!   background. A full buffer slows callers down and never drops records.
@@ -22,8 +22,9 @@ use larder_model::time::Clock;
 use larder_store::Store;
 use larder_store::ledger::{CommitResult, Ended};
 use metrics::histogram;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// Outcomes in one database transaction.
 const GROUP_MAX: usize = 512;
@@ -33,6 +34,9 @@ const GROUP_KEYS_MAX: usize = 20_000;
 const GROUP_BYTES_MAX: usize = 16 << 20;
 /// Outcomes that may wait to be written.
 const AWAITED_MAX: usize = 1_024;
+/// Groups that are written at once: while the disk takes one, the statements of another run. A group reads and locks what it
+/// depends on, like the groups of other processes. SQLite has one writer.
+const GROUPS_AT_ONCE: usize = 2;
 /// Between two tries to write records.
 const PAUSE: Duration = Duration::from_millis(200);
 const TRIES_AT_THE_END: u32 = 25;
@@ -53,12 +57,15 @@ pub struct Ledger {
     settle: mpsc::Sender<oneshot::Sender<()>>,
     /// KiB of records that the buffer can still take.
     room: Arc<Semaphore>,
-    close: mpsc::Sender<oneshot::Sender<()>>,
+    closing: CancellationToken,
+    closed: CancellationToken,
     writes: Arc<AtomicBool>,
 }
 
+type Written = Result<CommitResult, Unwritten>;
+
 /// An outcome, and the sender of its result.
-type Awaited = (Ended, oneshot::Sender<Result<CommitResult, Unwritten>>);
+type Awaited = (Ended, oneshot::Sender<Written>);
 
 /// A buffered record, and the permit for its bytes.
 type Record = (Ended, OwnedSemaphorePermit);
@@ -85,28 +92,34 @@ pub struct Settings {
 }
 
 impl Ledger {
-    /// Returns the ledger and its writer, a task that must run until [`Ledger::close`].
+    /// Returns the ledger and its writers, a task that must run until [`Ledger::close`].
     pub fn new(store: Store, clock: Clock, settings: &Settings) -> (Ledger, impl Future<Output = ()> + Send + 'static) {
         let (awaited, awaited_rx) = mpsc::channel(AWAITED_MAX);
         let (records, records_rx) = mpsc::channel(settings.buffer);
-        let (close, close_rx) = mpsc::channel(1);
         let (settle, settle_rx) = mpsc::channel(AWAITED_MAX);
         let unwritten = Arc::new(DashMap::new());
         let room = Arc::new(Semaphore::new(BUFFER_BYTES_MAX / 1024));
         let writes = Arc::new(AtomicBool::new(true));
-        let writer = Writer {
-            store,
-            clock,
-            flush: settings.flush,
-            awaited: awaited_rx,
-            over: None,
-            records: records_rx,
-            unwritten: unwritten.clone(),
-            settle: settle_rx,
-            close: close_rx,
+        let (closing, closed) = (CancellationToken::new(), CancellationToken::new());
+        let writer = || Writer {
+            store: store.with_own_commits(),
+            clock: clock.clone(),
+            closing: closing.clone(),
             writes: writes.clone(),
         };
-        (Ledger { awaited, records, unwritten, settle, room, close, writes }, writer.run())
+        let at_once = if store.is_embedded() { 1 } else { GROUPS_AT_ONCE };
+        let queue = Arc::new(Mutex::new(Queue { awaited: awaited_rx, over: None }));
+        let outcomes: Vec<_> = (0..at_once).map(|_| writer().write_outcomes(queue.clone())).collect();
+        let buffer =
+            Buffer { records: records_rx, unwritten: unwritten.clone(), settle: settle_rx, flush: settings.flush };
+        let records_written = writer().write_records(buffer);
+        let end = closed.clone().drop_guard();
+        let run = async move {
+            // Last: whoever waits for the end may open the database again.
+            let _end = end;
+            tokio::join!(futures::future::join_all(outcomes), records_written);
+        };
+        (Ledger { awaited, records, unwritten, settle, room, closing, closed, writes }, run)
     }
 
     /// Writes an outcome and waits for its result.
@@ -156,26 +169,55 @@ impl Ledger {
         self.writes.load(Ordering::Relaxed)
     }
 
-    /// Writes the buffered records and ends the writer.
+    /// Writes what waits and ends the writers.
     pub async fn close(&self) {
-        let (done, closed) = oneshot::channel();
-        if self.close.send(done).await.is_ok() {
-            let _ = closed.await;
-        }
+        self.closing.cancel();
+        self.closed.cancelled().await;
     }
+}
+
+/// Outcomes that wait to be written.
+struct Queue {
+    awaited: mpsc::Receiver<Awaited>,
+    /// An outcome that did not fit into the last group: the first of the next.
+    over: Option<Awaited>,
+}
+
+impl Queue {
+    /// The next group, and the senders of its results. `None`: no outcome will come.
+    async fn group(&mut self) -> Option<(Vec<Ended>, Vec<oneshot::Sender<Written>>)> {
+        let mut next = match self.over.take() {
+            Some(over) => Some(over),
+            None => Some(self.awaited.recv().await?),
+        };
+        let (mut group, mut waiters, mut keys, mut bytes) = (vec![], vec![], 0, 0);
+        while let Some((ended, waiter)) = next {
+            keys += ended.keys();
+            bytes += ended.bytes();
+            if !group.is_empty() && (keys > GROUP_KEYS_MAX || bytes > GROUP_BYTES_MAX) {
+                self.over = Some((ended, waiter));
+                break;
+            }
+            group.push(ended);
+            waiters.push(waiter);
+            next = if group.len() < GROUP_MAX { self.awaited.try_recv().ok() } else { None };
+        }
+        Some((group, waiters))
+    }
+}
+
+/// Records that wait to be written.
+struct Buffer {
+    records: mpsc::Receiver<Record>,
+    unwritten: Arc<DashMap<ExecutionId, PartnerId>>,
+    settle: mpsc::Receiver<oneshot::Sender<()>>,
+    flush: Duration,
 }
 
 struct Writer {
     store: Store,
     clock: Clock,
-    flush: Duration,
-    awaited: mpsc::Receiver<Awaited>,
-    /// An outcome that did not fit into the last group: the first of the next.
-    over: Option<Awaited>,
-    records: mpsc::Receiver<Record>,
-    unwritten: Arc<DashMap<ExecutionId, PartnerId>>,
-    settle: mpsc::Receiver<oneshot::Sender<()>>,
-    close: mpsc::Receiver<oneshot::Sender<()>>,
+    closing: CancellationToken,
     writes: Arc<AtomicBool>,
 }
 
@@ -206,95 +248,73 @@ impl PendingRecords {
 }
 
 impl Writer {
-    async fn run(mut self) {
+    /// Writes group after group, until the ledger is closed and no outcome waits.
+    async fn write_outcomes(self, queue: Arc<Mutex<Queue>>) {
+        loop {
+            let group = tokio::select! {
+                biased;
+                group = async { queue.lock().await.group().await } => group,
+                () = self.closing.cancelled() => return,
+            };
+            let Some((group, waiters)) = group else { return };
+            for (result, waiter) in self.write(&group).await.into_iter().zip(waiters) {
+                let _ = waiter.send(result);
+            }
+        }
+    }
+
+    /// Writes records as they are due, and all of them at the end.
+    async fn write_records(self, mut buffer: Buffer) {
         let mut records = PendingRecords::default();
         let mut incoming = Vec::new();
-        let mut records_since = Instant::now();
+        let mut due = Instant::now();
         loop {
-            let due = records_since + self.flush;
             let had_records = !records.ended.is_empty();
             let room = GROUP_MAX.saturating_sub(records.ended.len());
-            let mut group = Vec::new();
-            let mut waiters = Vec::new();
             tokio::select! {
                 biased;
-                Some(first) = first(&mut self.over, &mut self.awaited) => {
-                    let (mut keys, mut bytes) = (0, 0);
-                    let mut next = Some(first);
-                    while let Some((ended, sender)) = next {
-                        keys += ended.keys();
-                        bytes += ended.bytes();
-                        if !group.is_empty() && (keys > GROUP_KEYS_MAX || bytes > GROUP_BYTES_MAX) {
-                            self.over = Some((ended, sender));
-                            break;
-                        }
-                        group.push(ended);
-                        waiters.push(sender);
-                        next = if group.len() < GROUP_MAX { self.awaited.try_recv().ok() } else { None };
-                    }
-                }
-                _ = self.records.recv_many(&mut incoming, room), if room > 0 => {
+                1.. = buffer.records.recv_many(&mut incoming, room), if room > 0 => {
                     records.extend(incoming.drain(..));
                     if !had_records {
-                        records_since = Instant::now();
+                        due = Instant::now() + buffer.flush;
                     }
                     if records.ended.len() < GROUP_MAX {
                         continue;
                     }
                 }
-                Some(reader) = self.settle.recv() => {
+                Some(reader) = buffer.settle.recv() => {
                     // Every record that was buffered before this request is in the channel by now.
-                    records.extend(std::iter::from_fn(|| self.records.try_recv().ok()));
+                    records.extend(std::iter::from_fn(|| buffer.records.try_recv().ok()));
                     records.readers.push(reader);
-                    records.readers.extend(std::iter::from_fn(|| self.settle.try_recv().ok()));
+                    records.readers.extend(std::iter::from_fn(|| buffer.settle.try_recv().ok()));
                 }
                 () = tokio::time::sleep_until(due), if had_records => {}
-                Some(done) = self.close.recv() => {
-                    records.extend(std::iter::from_fn(|| self.records.try_recv().ok()));
-                    for _ in 0..TRIES_AT_THE_END {
-                        if self.write_records(&mut records).await {
-                            break;
-                        }
-                        tokio::time::sleep(PAUSE).await;
-                    }
-                    if !records.ended.is_empty() {
-                        tracing::error!(records = records.ended.len(), "records are lost: the database did not accept them");
-                    }
-                    // Drop the store first: the caller may open the database again.
-                    drop(self);
-                    let _ = done.send(());
-                    return;
-                }
+                () = self.closing.cancelled() => break,
             }
-            if group.is_empty() {
-                if !self.write_records(&mut records).await {
-                    records_since = Instant::now() + PAUSE;
-                }
-                continue;
-            }
-            for (verdict, waiter) in self.write(&group).await.into_iter().zip(waiters) {
-                let _ = waiter.send(verdict);
-            }
-            let due = Instant::now() >= records_since + self.flush || !records.readers.is_empty();
-            if due && !self.write_records(&mut records).await {
-                records_since = Instant::now() + PAUSE;
+            if !self.write_all(&mut records, &buffer.unwritten).await {
+                due = Instant::now() + PAUSE;
             }
         }
+        records.extend(std::iter::from_fn(|| buffer.records.try_recv().ok()));
+        for _ in 0..TRIES_AT_THE_END {
+            if self.write_all(&mut records, &buffer.unwritten).await {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        tracing::error!(records = records.ended.len(), "records are lost: the database did not accept them");
     }
 
-    /// Tries once to write the records: outcomes that callers wait for must not queue behind them. Their calls have answered
-    /// already, so records are retained until they are written; meanwhile the buffer fills up and slows callers down.
-    /// `false`: the database did not accept them.
-    async fn write_records(&self, records: &mut PendingRecords) -> bool {
+    /// Tries once to write the records. Their calls have answered already, so records are retained until they are written;
+    /// meanwhile the buffer fills up and slows callers down. `false`: the database did not accept them.
+    async fn write_all(&self, records: &mut PendingRecords, known: &DashMap<ExecutionId, PartnerId>) -> bool {
         while !records.ended.is_empty() {
             let count = records.ended.len().min(GROUP_MAX);
             let results = self.write(&records.ended[..count]).await;
             // A record with unknown result is written again. If it was written before, this changes nothing.
-            let unwritten = |result: &Result<CommitResult, Unwritten>| {
-                matches!(result, Err(Unwritten::No(_) | Unwritten::Unknown(_)))
-            };
+            let unwritten = |result: &Written| matches!(result, Err(Unwritten::No(_) | Unwritten::Unknown(_)));
             for (ended, _) in records.ended.iter().zip(&results).filter(|(_, result)| !unwritten(result)) {
-                self.unwritten.remove(&ended.execution.id);
+                known.remove(&ended.execution.id);
             }
             records.retain(results.iter().map(unwritten));
             if results.iter().any(unwritten) {
@@ -310,7 +330,7 @@ impl Writer {
 
     /// Writes a group and returns the result of each outcome. On an error the group is halved until the outcome at fault is
     /// alone.
-    async fn write(&self, group: &[Ended]) -> Vec<Result<CommitResult, Unwritten>> {
+    async fn write(&self, group: &[Ended]) -> Vec<Written> {
         histogram!("larder_ledger_group_outcomes").record(group.len() as f64);
         let begun = Instant::now();
         let mut results = Vec::with_capacity(group.len());
@@ -349,7 +369,7 @@ impl Writer {
     }
 
     /// The result of a single outcome that the database did not accept.
-    async fn alone(&self, ended: &Ended, err: larder_store::Error) -> Result<CommitResult, Unwritten> {
+    async fn alone(&self, ended: &Ended, err: larder_store::Error) -> Written {
         let id = &ended.execution.id;
         match err {
             larder_store::Error::Contended(_) => {
@@ -375,12 +395,4 @@ impl Writer {
 fn never(id: &ExecutionId, err: larder_store::Error) -> Unwritten {
     tracing::error!(execution.id = %id, error = %err, "the database rejects an outcome");
     Unwritten::Never(err.to_string())
-}
-
-/// The outcome that did not fit into the last group, or the next one.
-async fn first(over: &mut Option<Awaited>, awaited: &mut mpsc::Receiver<Awaited>) -> Option<Awaited> {
-    match over.take() {
-        Some(over) => Some(over),
-        None => awaited.recv().await,
-    }
 }

@@ -99,9 +99,9 @@ pub mod filters {
     pub use super::webhooks::FILTERS as WEBHOOKS;
 }
 
-/// The ledger commits one group at a time and [`RANGES_AT_ONCE`] ranges; another connection looks up commits whose answer was
-/// lost.
-const LEDGER_CONNECTIONS: usize = 2 + RANGES_AT_ONCE;
+/// The ledger commits two groups of outcomes at once, one of records, and [`RANGES_AT_ONCE`] ranges; another connection looks
+/// up commits whose answer was lost.
+const LEDGER_CONNECTIONS: usize = 4 + RANGES_AT_ONCE;
 /// Ranges of fan-outs that one process may commit at once.
 pub const RANGES_AT_ONCE: usize = 4;
 
@@ -115,8 +115,8 @@ pub struct Store {
     lists: Db,
     list_timeout: Duration,
     warnings: Arc<[String]>,
-    /// The unique name of this process.
-    process: Arc<str>,
+    /// The unique name of whoever commits groups with this handle, one after the other.
+    committer: Arc<str>,
 }
 
 impl Store {
@@ -135,7 +135,12 @@ impl Store {
             (Db::MariaDb(db), Db::MariaDb(ledger), Db::MariaDb(lists), warnings)
         };
         db.migrate().await?;
-        Ok(Store { db, ledger, lists, list_timeout, warnings: warnings.into(), process: ledger::process().into() })
+        Ok(Store { db, ledger, lists, list_timeout, warnings: warnings.into(), committer: ledger::committer().into() })
+    }
+
+    /// A handle whose commits of outcomes are looked up apart from those of other handles ([`Store::commit_outcomes`]).
+    pub fn with_own_commits(&self) -> Store {
+        Store { committer: ledger::committer().into(), ..self.clone() }
     }
 
     /// Returns the query plans of a partner's lists (see [`listing::plans`]): a test checks that an index serves each of

@@ -8,7 +8,8 @@ use larder_model::time::Clock;
 use larder_model::{Effect, Event, Execution, ExecutionStatus, Function, Grants, StoredEvent, Trigger};
 use larder_platform::ledger::{self, Ledger};
 use larder_store::Store;
-use larder_store::ledger::{Ended, Origin};
+use larder_store::ledger::{CommitResult, Ended, Origin};
+use larder_store::state::Scope;
 use larder_tests::proxy::{LastCommit, Mode, Proxy};
 use larder_tests::services::{self, Database};
 use larder_tests::{Backend, both, eventually, rows};
@@ -223,4 +224,41 @@ both!(sums_beyond_64_bits_are_refused_and_block_nobody, async |on| {
     let another = world.saving(i64::MAX);
     let told = world.commit(vec![world.outcome(vec![]), another]).await;
     assert!(told[0] == COMMITTED && told[1].contains("transactions.SEK.sum"), "{told:?}");
+});
+
+both!(groups_that_are_written_at_once_save_no_more_than_is_granted, async |on| {
+    let (mut world, _database) = World::on(on).await;
+    world.of.1 = "bounded".parse().unwrap();
+    let grants =
+        json!({ "state": true, "transactions": { "SEK": { "max": "1.00", "sum": "20.00", "period": "day" } } });
+    let function = Function::new(world.of.0.clone(), world.of.1.clone(), NOW);
+    world
+        .store
+        .insert_function(&Function { grants: serde_json::from_value(grants).unwrap(), ..function })
+        .await
+        .unwrap();
+    world.enrol("anna").await;
+    let settings = ledger::Settings { flush: Duration::from_secs(60), buffer: 100 };
+    let (ledger, writer) = Ledger::new(world.store.clone(), world.clock.clone(), &settings);
+    let writer = tokio::spawn(writer);
+    let mut runs = tokio::task::JoinSet::new();
+    for number in 0..60 {
+        let (ledger, mut saving) = (ledger.clone(), world.saving(100));
+        saving.effects.push(Effect::IncrementState { key: "savings".into(), by: 1 });
+        runs.spawn(async move {
+            // Some arrive together, and others while those are being written.
+            tokio::time::sleep(Duration::from_millis(number / 4)).await;
+            ledger.commit(saving).await.unwrap()
+        });
+    }
+    let results = runs.join_all().await;
+    let saved = results.iter().filter(|result| matches!(result, CommitResult::Committed { .. })).count();
+    let beyond =
+        |result: &&CommitResult| matches!(result, CommitResult::Refused { why, .. } if why.contains("SEK.sum"));
+    assert_eq!((saved, results.iter().filter(beyond).count()), (20, 40), "{results:?}");
+    let scope = Scope { partner: world.of.0.clone(), function: world.of.1.clone(), enrolment: None };
+    let (counted, _) = world.store.get_state(&scope, "savings").await.unwrap().expect("it was counted");
+    assert_eq!(counted, b"20");
+    ledger.close().await;
+    writer.await.unwrap();
 });

@@ -1,6 +1,6 @@
 //! Resolves commits whose answer was lost: did they take place?
 //!
-//! Each commit writes a unique mark into the one row of its process. The rows of outcomes cannot serve for this: other
+//! Each commit writes a unique mark into the one row of its handle, `process_id`. The rows of outcomes cannot serve for this: other
 //! processes continue with what was committed, or create the same execution under the same idempotency key.
 
 use std::time::Duration;
@@ -21,21 +21,21 @@ pub(crate) fn mark() -> String {
     hex::encode(random)
 }
 
-pub(super) async fn leave(tx: &mut Tx<'_>, process: &str, mark: &str, now: Millis) -> Result<()> {
-    let row = args![process, mark, now];
+pub(super) async fn leave(tx: &mut Tx<'_>, committer: &str, mark: &str, now: Millis) -> Result<()> {
+    let row = args![committer, mark, now];
     tx.upsert("ledger_commits", &["process_id"], &["mark", "committed_at_ms"], vec![row]).await
 }
 
 impl Store {
-    /// Is this the mark of this process's last commit? `None` if the database does not answer.
+    /// Is this the mark of this handle's last commit? `None` if the database does not answer.
     pub(super) async fn was_committed(&self, mark: &str) -> Option<bool> {
         const LAST: &str = "-- last_commit
             SELECT mark FROM ledger_commits WHERE process_id = ?";
         for _ in 0..LOOKS {
-            let found = self.ledger.tx("look_up_commit", &*self.process, |tx, process| {
+            let found = self.ledger.tx("look_up_commit", &*self.committer, |tx, committer| {
                 Box::pin(async move {
                     // The lock waits for the transaction, if the server is still committing it.
-                    let rows = tx.locked(Lock::Exclusive, LAST, args![process]).await?;
+                    let rows = tx.locked(Lock::Exclusive, LAST, args![committer]).await?;
                     rows.first().map(|row| row.text(0)).transpose()
                 })
             });
@@ -48,7 +48,7 @@ impl Store {
         None
     }
 
-    /// Deletes the marks of processes that have committed nothing since `before`.
+    /// Deletes the marks of handles that have committed nothing since `before`.
     pub async fn delete_old_commits(&self, before: Millis) -> Result<u64> {
         const DELETE: &str = "-- delete_old_commits
             DELETE FROM ledger_commits WHERE committed_at_ms < ?";

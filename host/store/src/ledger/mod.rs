@@ -102,13 +102,14 @@ pub enum CommitResult {
     },
 }
 
-/// Creates a unique name for this process.
-pub(super) fn process() -> String {
+/// Creates a unique name for a handle.
+pub(super) fn committer() -> String {
     commit_marks::mark()
 }
 
 impl Store {
-    /// Commits a group and returns the results in its order. `Unknown` if the connection broke during COMMIT and the
+    /// Commits a group and returns the results in its order. Groups that are committed at once need handles of their own
+    /// ([`Store::with_own_commits`]). `Unknown` if the connection broke during COMMIT and the
     /// outcome could not be looked up.
     pub async fn commit_outcomes(&self, group: &[Ended], clock: &Clock) -> Result<Vec<CommitResult>> {
         self.write_outcomes(group, None, clock).await
@@ -124,17 +125,17 @@ impl Store {
         loop {
             let decided = Mutex::new(vec![]);
             let mark = commit_marks::mark();
-            let with = (group, refused, clock, &decided, (&*self.process, mark.as_str()));
+            let with = (group, refused, clock, &decided, (&*self.committer, mark.as_str()));
             let written = self
                 .ledger
-                .tx("commit_outcomes", &with, |tx, (group, refused, clock, decided, (process, mark))| {
+                .tx("commit_outcomes", &with, |tx, (group, refused, clock, decided, (committer, mark))| {
                     Box::pin(async move {
                         let mut commit = Commit::load(tx, group, *refused, Neighbours::Unknown, clock).await?;
                         let results = group.iter().map(|ended| commit.decide(ended)).collect();
                         *decided.lock().expect("no panic under the lock") = results;
                         let now = commit.now;
                         commit.write(tx).await?;
-                        commit_marks::leave(tx, process, mark, now).await?;
+                        commit_marks::leave(tx, committer, mark, now).await?;
                         crash::point(Point::LedgerWriting);
                         Ok(())
                     })
