@@ -5,12 +5,15 @@
 //! * *Abort*: after the grace period, or at a second signal, the remaining tasks are dropped. The database and its leases make
 //!   that safe at any line.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,6 +28,7 @@ pub struct Lifecycle {
     abort: CancellationToken,
     tasks: TaskTracker,
     failed: Arc<AtomicBool>,
+    aborted: Arc<AtomicBool>,
 }
 
 impl Lifecycle {
@@ -46,19 +50,25 @@ impl Lifecycle {
         });
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
-    fn spawn_tracked(&self, task: impl Future<Output = ()> + Send + 'static, panicked: impl FnOnce() + Send + 'static) {
-        let abort = self.abort.clone();
+    /// One task for each piece of work: most requests are one.
+    fn spawn_tracked(&self, work: impl Future<Output = ()> + Send + 'static, panicked: impl FnOnce() + Send + 'static) {
+        let life = self.clone();
         self.tasks.spawn(async move {
-            let task = tokio::spawn(task);
-            let stop = task.abort_handle();
-            tokio::select! {
-                ended = task => {
-                    if ended.is_err_and(|err| err.is_panic()) {
-                        panicked();
-                    }
+            let mut work = std::pin::pin!(AssertUnwindSafe(work).catch_unwind());
+            let mut abort = std::pin::pin!(life.abort.cancelled());
+            let mut is_heard = false;
+            let ended = poll_fn(|cx| {
+                // Asking the token takes a lock that all tasks share. It is asked once, and then wakes this task: a task has one
+                // waker. Later polls look at a flag.
+                if !std::mem::replace(&mut is_heard, true) && abort.as_mut().poll(cx).is_ready()
+                    || life.aborted.load(Ordering::Acquire)
+                {
+                    return Poll::Ready(None);
                 }
-                () = abort.cancelled() => stop.abort(),
+                work.as_mut().poll(cx).map(Some)
+            });
+            if let Some(Err(_)) = ended.await {
+                panicked();
             }
         });
     }
@@ -114,11 +124,32 @@ impl Lifecycle {
             _ = terminate.recv() => tracing::warn!("second signal: aborting"),
             _ = interrupt.recv() => tracing::warn!("second signal: aborting"),
         }
+        self.aborted.store(true, Ordering::Release);
         self.abort.cancel();
         if tokio::time::timeout(LAST, last).await.is_err() {
             tracing::error!("the final writes did not complete in time");
             self.failed.store(true, Ordering::SeqCst);
         }
         if self.failed.load(Ordering::SeqCst) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_panics_is_reported_and_what_waits_is_dropped() {
+        let life = Lifecycle::default();
+        let (held, dropped) = tokio::sync::oneshot::channel::<()>();
+        life.spawn_work("one that waits", async move {
+            std::future::pending::<()>().await;
+            drop(held);
+        });
+        life.spawn("one that panics", async { panic!("as a test") });
+        life.drain().cancelled().await;
+        life.aborted.store(true, Ordering::Release);
+        life.abort.cancel();
+        assert!(dropped.await.is_err(), "it was dropped where it waited");
     }
 }
