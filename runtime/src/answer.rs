@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use http::response::Parts;
-use http::{HeaderMap, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use larder_model::limits::{Exceeded, LimitKind};
@@ -32,12 +32,38 @@ use crate::stream::{self, Feed, StreamedBody};
 const WHOLE_BYTES_MAX: u64 = 64 << 10;
 const WHOLE_WITHIN: Duration = Duration::from_millis(10);
 
+/// Of all trailers together, names and values.
+const TRAILER_BYTES_MAX: usize = 16 << 10;
+/// Fields that somebody may have acted on before they came (RFC 9110, section 6.5.1).
+const NO_TRAILERS: [HeaderName; 18] = [
+    header::AGE,
+    header::CACHE_CONTROL,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_LOCATION,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::DATE,
+    header::EXPIRES,
+    header::LOCATION,
+    header::PROXY_AUTHENTICATE,
+    header::RETRY_AFTER,
+    header::SET_COOKIE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::VARY,
+    header::WARNING,
+    header::WWW_AUTHENTICATE,
+];
+
 /// What comes through the guest's response-outparam.
 pub type Head = Result<Response<HyperOutgoingBody>, ErrorCode>;
 
 /// What an answer is held against.
 pub struct Rules {
     pub to_head_request: bool,
+    /// The client reads trailers.
+    pub takes_trailers: bool,
     pub response_bytes: u64,
     pub sanitize: Option<Sanitize>,
     pub meter: Arc<Meter>,
@@ -64,6 +90,7 @@ pub async fn drive<S>(
         buffered: Buffered::default(),
         bytes: 0,
         promised: None,
+        trailers: None,
         rules,
     };
     let mut guest = pin!(guest);
@@ -94,6 +121,8 @@ struct Answering {
     bytes: u64,
     /// How many there will be, by the head. Nothing of an answer that has no body.
     promised: Option<u64>,
+    /// What comes after the body.
+    trailers: Option<HeaderMap>,
     rules: Rules,
 }
 
@@ -171,7 +200,7 @@ impl Answering {
                 } {
                     Some((slot, Some(Ok(frame)))) => {
                         let slot = frame.is_data().then_some(slot);
-                        let data = admit(&mut self.bytes, self.promised, &self.rules, frame)?;
+                        let data = admit(&mut self.bytes, self.promised, &mut self.trailers, frame, &self.rules)?;
                         if let Some(slot) = slot {
                             slot.send(data);
                         }
@@ -236,7 +265,7 @@ impl Answering {
     fn take(&mut self, frame: Option<Result<Frame<Bytes>, wasmtime_wasi_http::Error>>) -> Result<(), Failure> {
         match frame {
             Some(Ok(frame)) => {
-                self.buffered.push(admit(&mut self.bytes, self.promised, &self.rules, frame)?);
+                self.buffered.push(admit(&mut self.bytes, self.promised, &mut self.trailers, frame, &self.rules)?);
                 match self.out {
                     Out::Undecided { .. } if self.bytes > WHOLE_BYTES_MAX => self.go_live(),
                     _ => Ok(()),
@@ -277,7 +306,13 @@ impl Answering {
                     };
                     match frame {
                         Some(Ok(frame)) => {
-                            self.buffered.push(admit(&mut self.bytes, self.promised, &self.rules, frame)?);
+                            self.buffered.push(admit(
+                                &mut self.bytes,
+                                self.promised,
+                                &mut self.trailers,
+                                frame,
+                                &self.rules,
+                            )?);
                         }
                         other => self.take(other)?,
                     }
@@ -291,8 +326,12 @@ impl Answering {
         if let Some(promised) = self.promised.filter(|promised| *promised != self.bytes) {
             return Err(broken_promise(promised, self.bytes));
         }
+        let trailers = self.trailers();
+        if trailers.is_some() && matches!(self.out, Out::Undecided { .. }) {
+            self.go_live()?;
+        }
         if let Out::Live { feed, status } = self.out {
-            feed.end(self.buffered.whole());
+            feed.end(self.buffered.whole(), trailers);
             return Ok(End::Streamed { status, body_bytes: self.bytes });
         }
         let parts = self.parts.unwrap_or_else(|| unreachable!("a complete body has a head"));
@@ -309,22 +348,50 @@ impl Answering {
     }
 }
 
+impl Answering {
+    /// The trailers that are sent. What is not is reported.
+    fn trailers(&mut self) -> Option<HeaderMap> {
+        let mut trailers = self.trailers.take()?;
+        let names = |headers: &HeaderMap| headers.keys().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+        if !self.rules.takes_trailers || matches!(self.out, Out::Whole) {
+            self.rules.report(&format!("trailers are not sent: {}", names(&trailers)));
+            return None;
+        }
+        for line in self.rules.sanitize.iter().flat_map(|sanitize| sanitize(&mut trailers)) {
+            self.rules.report(&line);
+        }
+        let refused: HeaderMap =
+            NO_TRAILERS.iter().filter_map(|name| Some((name.clone(), trailers.remove(name)?))).collect();
+        if !refused.is_empty() {
+            self.rules.report(&format!("fields that are no trailers: {}", names(&refused)));
+        }
+        let bytes: usize = trailers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        if bytes > TRAILER_BYTES_MAX {
+            self.rules.report(&format!("trailers of {bytes} bytes, {TRAILER_BYTES_MAX} are allowed"));
+            return None;
+        }
+        Some(trailers).filter(|trailers| !trailers.is_empty())
+    }
+}
+
 impl Rules {
     fn report(&self, what: &str) {
         self.logs.write(Stream::Stderr, format!("larder: left out of the answer: {what}\n").as_bytes());
     }
 }
 
-/// The data of a frame of the body, within its bounds. Trailers have none: they are reported and not sent.
-fn admit(bytes: &mut u64, promised: Option<u64>, rules: &Rules, frame: Frame<Bytes>) -> Result<Bytes, Failure> {
+/// The data of a frame of the body, within its bounds. Trailers have none: they are kept.
+fn admit(
+    bytes: &mut u64,
+    promised: Option<u64>,
+    trailers: &mut Option<HeaderMap>,
+    frame: Frame<Bytes>,
+    rules: &Rules,
+) -> Result<Bytes, Failure> {
     let data = match frame.into_data() {
         Ok(data) => data,
         Err(frame) => {
-            let names: Vec<String> =
-                frame.into_trailers().unwrap_or_default().keys().map(|name| name.as_str().to_owned()).collect();
-            if !names.is_empty() {
-                rules.report(&format!("trailers are not sent: {}", names.join(", ")));
-            }
+            *trailers = frame.into_trailers().ok().filter(|trailers| !trailers.is_empty());
             return Ok(Bytes::new());
         }
     };

@@ -69,6 +69,10 @@ pub enum Answer {
     Streamed(oneshot::Sender<http::Response<StreamedBody>>),
 }
 
+/// An extension of a request whose client reads trailers. Those of a streamed answer are sent.
+#[derive(Clone, Copy, Debug)]
+pub struct TakesTrailers;
+
 /// Everything around one call.
 pub struct Run {
     /// The execution's id. Ids of transactions and events are made of it and an ordinal, so that a re-run makes the same.

@@ -116,7 +116,7 @@ mod world;
 
 pub use backends::{Backends, Enrolment};
 pub use batch::{Batch, Class};
-pub use call::{Answer, Call, RequestBody, Run, Sanitize};
+pub use call::{Answer, Call, RequestBody, Run, Sanitize, TakesTrailers};
 pub use compile::{Artifact, CompileError, Shared, WALL_FACTOR};
 pub use compiler::{COMPILE, compiler_main};
 pub use fairness::Lane;

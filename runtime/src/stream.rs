@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::Frame;
 use tokio::sync::mpsc;
 
@@ -20,13 +21,15 @@ pub struct StreamedBody {
     parts: mpsc::Receiver<Part>,
     /// What is here already and still to be handed on; empty if nothing is.
     waiting: Bytes,
+    /// What comes after the last byte.
+    trailers: Option<HeaderMap>,
     ended: bool,
 }
 
 enum Part {
     Data(Bytes),
     /// The guest ended well, and this was left of its body.
-    End(Bytes),
+    End(Bytes, Option<HeaderMap>),
 }
 
 /// The run's end of a streamed body. Dropping it without [`Feed::end`] breaks the body.
@@ -40,7 +43,7 @@ pub struct Feed {
 pub fn channel(first: Bytes) -> (Feed, StreamedBody) {
     let (sender, receiver) = mpsc::channel(PIECES_WAITING + 1);
     let end = sender.clone().try_reserve_owned().unwrap_or_else(|_| unreachable!("the channel is new"));
-    (Feed { parts: sender, end }, StreamedBody { parts: receiver, waiting: first, ended: false })
+    (Feed { parts: sender, end }, StreamedBody { parts: receiver, waiting: first, trailers: None, ended: false })
 }
 
 impl Feed {
@@ -53,8 +56,8 @@ impl Feed {
         self.parts.closed().await;
     }
 
-    pub fn end(self, rest: Bytes) {
-        self.end.send(Part::End(rest));
+    pub fn end(self, rest: Bytes, trailers: Option<HeaderMap>) {
+        self.end.send(Part::End(rest, trailers));
     }
 }
 
@@ -76,12 +79,13 @@ impl http_body::Body for StreamedBody {
                 return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.waiting)))));
             }
             if self.ended {
-                return Poll::Ready(None);
+                return Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
             }
             match std::task::ready!(self.parts.poll_recv(cx)) {
                 Some(Part::Data(data)) => self.waiting = data,
-                Some(Part::End(rest)) => {
+                Some(Part::End(rest, trailers)) => {
                     self.waiting = rest;
+                    self.trailers = trailers;
                     self.ended = true;
                 }
                 None => return Poll::Ready(Some(Err("the function died in the middle of its answer".into()))),
@@ -101,8 +105,11 @@ mod tests {
         let (feed, body) = channel(Bytes::from_static(b"zero "));
         let Some(slot) = feed.ready().await else { panic!("nobody reads") };
         slot.send(Bytes::from_static(b"one "));
-        feed.end(Bytes::from_static(b"two"));
-        assert_eq!(body.collect().await.unwrap().to_bytes(), "zero one two");
+        let trailers = HeaderMap::from_iter([(http::header::ETAG, http::HeaderValue::from_static("x"))]);
+        feed.end(Bytes::from_static(b"two"), Some(trailers.clone()));
+        let whole = body.collect().await.unwrap();
+        assert_eq!(whole.trailers(), Some(&trailers));
+        assert_eq!(whole.to_bytes(), "zero one two");
 
         let (feed, body) = channel(Bytes::new());
         let Some(slot) = feed.ready().await else { panic!("nobody reads") };

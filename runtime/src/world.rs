@@ -23,7 +23,7 @@ use wasmtime_wasi_http::{FieldMapError, WasiHttpView};
 
 use crate::bindings::EventFunctionPre;
 use crate::bindings::larder::function::event_types;
-use crate::call::{Answer, Call, RequestBody, Run, Sanitize};
+use crate::call::{Answer, Call, RequestBody, Run, Sanitize, TakesTrailers};
 use crate::compile::Artifact;
 use crate::engine::WASM_STACK_BYTES;
 use crate::fault::HostFault;
@@ -237,6 +237,7 @@ impl Running {
     ) -> CallEnd {
         let rules = answer::Rules {
             to_head_request: request.method() == http::Method::HEAD,
+            takes_trailers: request.extensions().get::<TakesTrailers>().is_some(),
             response_bytes: self.limits.response_bytes,
             sanitize,
             meter: self.meter.clone(),

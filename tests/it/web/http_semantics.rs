@@ -114,7 +114,8 @@ both!(requests_that_violate_http_are_refused, async |on| {
     // Nothing about the connection reaches the function, and what a client cannot take away does.
     let head =
         "GET /hostile/told HTTP/1.1\r\nhost: demo.localhost\r\nconnection: close, X-Hop, Host, x-appwrite-trigger\r\n";
-    let more = "x-hop: internal\r\nkeep-alive: 5\r\nproxy-authorization: Basic x\r\nte: trailers\r\nx-kept: 1\r\n\r\n";
+    let more = "x-hop: internal\r\nkeep-alive: 5\r\nproxy-authorization: Basic x\r\nte: trailers\r\nx-kept: 1\r\nrange: bytes=0-4\r\nif-range: \"a\"\r\nif-none-match: \"a\"\r\n\
+                accept-encoding: gzip\r\n\r\n";
     let (_, answer) = raw(&larder, format!("{head}{more}").as_bytes()).await;
     for (name, told) in [
         ("x-hop", false),
@@ -125,6 +126,10 @@ both!(requests_that_violate_http_are_refused, async |on| {
         // wasi:http has it as the authority.
         ("host", false),
         ("x-kept", true),
+        ("range", true),
+        ("if-range", true),
+        ("if-none-match", true),
+        ("accept-encoding", true),
         ("x-appwrite-trigger", true),
     ] {
         let body = answer.split_once("\r\n\r\n").expect("a head").1;
@@ -181,7 +186,11 @@ const ANSWERS: &[Said] = &[
     said("GET", "status=100", 502, None, "function_failed", "status 100"),
     said("GET", "status=103&h=link:x", 502, None, "function_failed", "status 103"),
     said("GET", "status=999", 502, None, "function_failed", "status 999"),
-    // Trailers have no place.
+    said("GET", "status=101", 502, None, "function_failed", "status 101"),
+    // Parts are the function's own matter.
+    said("GET", "status=206&h=content-range:bytes+0-4/9&body=hello", 206, Some("5"), "hello", ""),
+    said("GET", "status=416&h=content-range:bytes+*/9", 416, Some("0"), "", ""),
+    // The client has not said that it reads trailers.
     said("GET", "body=hello&trailer=grpc-status:0&trailer=x-sum:1", 200, Some("5"), "hello", "grpc-status, x-sum"),
 ];
 

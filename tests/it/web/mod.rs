@@ -3,6 +3,7 @@
 mod answers;
 mod bodies;
 mod certificates;
+mod compression;
 mod domains;
 mod doors;
 mod hot_path;
@@ -10,6 +11,7 @@ mod http2;
 mod http_semantics;
 mod idempotency;
 mod incoming;
+mod own_domains;
 mod routes;
 mod streaming;
 mod tls;

@@ -29,6 +29,7 @@ use larder_model::time::{Millis, jitter};
 use larder_model::{
     End, Enrolment, Event, Execution, ExecutionStatus, Failure, Outcome, RequestRecord, StoredEvent, Trigger,
 };
+pub use larder_runtime::TakesTrailers;
 use larder_runtime::backends::{self as runtime_backends, Backends};
 use larder_runtime::{Answer, Call, Class, Lane, LoadError, Program, Run, Runtime, Sanitize, StreamedBody};
 use larder_secrets::Secrets;

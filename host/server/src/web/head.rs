@@ -99,9 +99,16 @@ fn is_the_platforms(name: &str) -> bool {
 }
 
 /// Removes from an answer the headers that a function must not set, and returns what was removed. `own_host` is the host of
-/// the partner's endpoint as the client names it, if no other partner shares it; only cookies need it.
-pub fn sanitize_response(headers: &mut HeaderMap, own_host: impl FnOnce() -> Option<String>) -> Vec<String> {
+/// the partner's endpoint as the client names it, if no other partner shares it; only cookies need it. `announces`: the client
+/// reads trailers, and is told which.
+pub fn sanitize_response(
+    headers: &mut HeaderMap,
+    announces: bool,
+    own_host: impl FnOnce() -> Option<String>,
+) -> Vec<String> {
+    let announced = headers.get(header::TRAILER).filter(|_| announces).cloned();
     hop_by_hop::strip(headers);
+    headers.extend(announced.map(|names| (header::TRAILER, names)));
     let mut report = Vec::new();
     let removed = remove(headers, |name| {
         PLATFORM_HEADERS.contains(&name)

@@ -1,10 +1,11 @@
 //! The web endpoint: end users' requests to a partner's HTTP functions.
 //!
-//! At a partner's host the longest route wins; at a domain of a function ([`by_domain`]) that function receives everything. The
+//! At a partner's host, or a domain of its own, the longest route wins; at a domain of a function ([`by_domain`]) that function receives everything. The
 //! function receives the original request. The answer of a function that may have effects is
 //! buffered until they are committed. A function without effects may stream. A fault of the guest is never a 500.
 
 mod by_domain;
+mod compression;
 mod head;
 mod idempotency;
 
@@ -16,22 +17,24 @@ use std::time::Duration;
 
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version, header};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use larder_model::doors::Host;
 use larder_model::identities::may_execute;
 use larder_model::ids::{ExecutionId, PartnerId};
 use larder_model::{End, EndUser, Failure, LimitKind, RequestRecord, Trigger};
 use larder_platform::admission;
 use larder_platform::bodies::{self, Account, AnswerBody, Fault};
 use larder_platform::directory::{FunctionView, Tenant};
-use larder_platform::execution::{self, Body, Finished, Input, Job, told};
+use larder_platform::execution::{self, Body, Finished, Input, Job, TakesTrailers, told};
 use tokio::sync::oneshot;
 
 use crate::app::App;
 use crate::auth;
 use crate::client_body::ClientBody;
 use crate::problem::{Kind, Problem};
+use crate::web::compression::Wish;
 
 /// How long the function of a streamed answer may take.
 #[derive(Clone, Copy)]
@@ -90,6 +93,7 @@ async fn answer(
     request: Request<ClientBody>,
 ) -> Result<Response<AnswerBody>, Problem> {
     let (uri, headers) = (request.uri(), request.headers());
+    let wish = Wish::of(&request);
     let ((tenant, view, user), domain) = match at {
         At::Partner(partner) => (by_route(app, partner, uri.path(), headers).await?, None),
         At::Domain(domain) => (by_domain::find(app, &domain, headers).await?, Some(domain)),
@@ -101,6 +105,10 @@ async fn answer(
     let (mut head, body) = request.into_parts();
     let keyed = idempotency::is_keyed(&head.headers, &view, may_have_effects);
     let streams = !may_have_effects && !keyed;
+    if takes_trailers(&head) {
+        head.extensions.insert(TakesTrailers);
+    }
+    let announces = head.extensions.get::<TakesTrailers>().is_some();
     let mut record = record(&head, peer);
     record.headers.extend(user.as_ref().map(|user| (told::USER_ID.as_str().to_owned(), told::user_id(user))));
     let broken = Arc::default();
@@ -114,7 +122,7 @@ async fn answer(
     let permit = admission::admit(app, &tenant, view.limits.memory_bytes)?;
     let ticket = match &body {
         Body::Whole(body) if keyed => match idempotency::begin(app, &view, &head, user.as_ref(), body).await? {
-            idempotency::Begun::Answered(response) => return Ok(response),
+            idempotency::Begun::Answered(response) => return Ok(wish.grant(&tenant, response).await),
             idempotency::Begun::Go(ticket) => Some(ticket),
         },
         Body::Whole(_) | Body::Stream(_) => None,
@@ -125,11 +133,12 @@ async fn answer(
     let mut job = Job::new(app, id.clone(), view, Trigger::Http, record, Input::Http { head, body });
     job.wall_max = Some(app.settings.server.call_timeout);
     job.sanitize = Some(Arc::new(move |headers: &mut HeaderMap| {
-        head::sanitize_response(headers, || domain.clone().or_else(|| own_host(&own, host.as_ref()?)))
+        head::sanitize_response(headers, announces, || domain.clone().or_else(|| own_host(&own, host.as_ref()?)))
     }));
     if let Some(ticket) = ticket {
         job.keyed = true;
-        return idempotency::run(app, job, permit, ticket, late).await;
+        let response = idempotency::run(app, job, permit, ticket, late).await?;
+        return Ok(wish.grant(&tenant, response).await);
     }
     let head = streams.then(|| {
         let (stream, head) = oneshot::channel();
@@ -138,13 +147,19 @@ async fn answer(
     });
     let stream = job.view.limits.stream;
     let mut call = Call::begin(app, job, permit);
-    let Some(mut head) = head else { return Ok(whole(call.end().await, &broken, late)) };
+    let Some(mut head) = head else {
+        let response = whole(call.end().await, &broken, late);
+        return Ok(wish.grant(&tenant, response).await);
+    };
     let streamed = tokio::select! {
         biased;
         done = call.end() => match (&done.end, head.try_recv()) {
             // The guest ended in the same moment in which it handed over its head.
             (End::Streamed { .. }, Ok(response)) => response,
-            _ => return Ok(whole(done, &broken, late)),
+            _ => {
+                let response = whole(done, &broken, late);
+                return Ok(wish.grant(&tenant, response).await);
+            }
         },
         Ok(response) = &mut head => response,
     };
@@ -155,6 +170,15 @@ async fn answer(
         parts.extensions.insert(Streams(most));
     }
     Ok(Response::from_parts(parts, body.boxed_unsync()))
+}
+
+/// Will the client read what comes after a body? In HTTP/1.1 it says so (RFC 9110, section 6.5.1).
+fn takes_trailers(head: &http::request::Parts) -> bool {
+    let says = |value: &HeaderValue| {
+        let words = value.to_str().unwrap_or_default().split(',');
+        words.into_iter().any(|word| word.trim().eq_ignore_ascii_case("trailers"))
+    };
+    head.version == Version::HTTP_2 || head.headers.get_all(header::TE).iter().any(says)
 }
 
 /// The end user that calls a function, if its `execute` lets them. `None`: a guest, whom it lets in, too.
@@ -252,8 +276,11 @@ async fn read(app: &App, body: ClientBody, streams: bool, broken: &Broken) -> Re
 fn own_host(app: &App, host: &HeaderValue) -> Option<String> {
     let host = host.to_str().ok()?;
     let host = host.rsplit_once(':').map_or(host, |(host, _)| host).to_ascii_lowercase();
-    let above = host.strip_suffix(app.settings.root_host()?.as_str())?;
-    above.ends_with('.').then_some(host)
+    let is_own = match host.strip_suffix(app.settings.root_host()?.as_str()) {
+        Some(above) => above.ends_with('.'),
+        None => matches!(app.directory.host(&host), Host::Domain(_)),
+    };
+    is_own.then_some(host)
 }
 
 fn record(head: &http::request::Parts, peer: SocketAddr) -> RequestRecord {

@@ -91,6 +91,12 @@ both!(http2_serves_what_http1_serves, async |on| {
     let asked = request("GET", "/hostile/told").header("cookie", "a=1").header("cookie", "b=2").body(()).unwrap();
     let told = ask(&client, asked, "").await.unwrap();
     assert_eq!(std::str::from_utf8(told.body()).unwrap().matches("cookie").count(), 1, "{told:?}");
+    // What comes after a body comes after it.
+    let asked = request("GET", "/hostile/say?body=hello&trailer=grpc-status:0").body(()).unwrap();
+    let (answer, _) = client.clone().ready().await.unwrap().send_request(asked, true).unwrap();
+    let mut body = answer.await.unwrap().into_body();
+    while body.data().await.is_some() {}
+    assert_eq!(body.trailers().await.unwrap().unwrap()["grpc-status"], "0");
     // Who waits for leave to send gets it.
     let asked = request("POST", "/hostile/echo").header("expect", "100-continue").body(()).unwrap();
     let (mut answer, mut sending) = client.clone().ready().await.unwrap().send_request(asked, false).unwrap();
