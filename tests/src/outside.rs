@@ -13,7 +13,7 @@ use std::time::Duration;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::SupportedProtocolVersion;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use simple_dns::rdata::{A, AAAA, CNAME, RData};
+use simple_dns::rdata::{A, AAAA, CNAME, RData, TXT};
 use simple_dns::{CLASS, Name, Packet, PacketFlag, QTYPE, RCODE, ResourceRecord, TYPE};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, UdpSocket};
@@ -323,6 +323,7 @@ struct Zone {
     /// What a name's addresses are, at each question; the last stays.
     names: HashMap<String, Vec<Vec<IpAddr>>>,
     aliases: HashMap<String, String>,
+    texts: HashMap<String, String>,
     /// IPv4 questions by name.
     asked: HashMap<String, usize>,
     failing: bool,
@@ -387,6 +388,23 @@ impl Names {
         self.zone.lock().expect("nobody panics").aliases.insert(name.into(), to.into());
     }
 
+    /// The text of a name.
+    pub fn text(&self, name: &str, text: &str) {
+        self.zone.lock().expect("nobody panics").texts.insert(name.into(), text.into());
+    }
+
+    /// The name has no alias and no text any more.
+    pub fn forget(&self, name: &str) {
+        let mut zone = self.zone.lock().expect("nobody panics");
+        zone.aliases.remove(name);
+        zone.texts.remove(name);
+    }
+
+    /// Does it know nothing from now on, and say that the fault is its own?
+    pub fn fails(&self, failing: bool) {
+        self.zone.lock().expect("nobody panics").failing = failing;
+    }
+
     /// From now on it knows nothing, and says that the fault is its own.
     pub fn fail(&self) {
         self.zone.lock().expect("nobody panics").failing = true;
@@ -408,6 +426,25 @@ impl Zone {
         reply.questions.push(asked.clone());
         let record =
             |name: &str, data| ResourceRecord::new(Name::new(name).expect("a name").into_owned(), CLASS::IN, 0, data);
+        let own = match asked.qtype {
+            QTYPE::TYPE(TYPE::CNAME) => {
+                let to = self.aliases.get(&name);
+                Some(to.map(|to| RData::CNAME(CNAME(Name::new(to).expect("a name").into_owned()))))
+            }
+            QTYPE::TYPE(TYPE::TXT) => {
+                let text = self.texts.get(&name);
+                Some(text.map(|text| RData::TXT(TXT::new().with_string(text).expect("a text").into_owned())))
+            }
+            _ => None,
+        };
+        if let Some(own) = own {
+            match own {
+                _ if self.failing => *reply.rcode_mut() = RCODE::ServerFailure,
+                Some(data) => reply.answers.push(record(&name, data)),
+                None => *reply.rcode_mut() = RCODE::NameError,
+            }
+            return reply.build_bytes_vec().expect("an answer");
+        }
         let mut aliases = self.aliases.clone();
         while let Some(to) = aliases.remove(&name) {
             let target = Name::new(&to).expect("a name").into_owned();

@@ -335,6 +335,14 @@ impl Pebble {
         format!("https://127.0.0.1:{}/dir", self.authority.port)
     }
 
+    /// Gives a name a text, which its servers tell from now on.
+    pub async fn text(&self, name: &str, text: &str) {
+        let body = serde_json::json!({ "host": format!("{name}."), "value": text });
+        let url = format!("http://127.0.0.1:{}/set-txt", self.names.port);
+        let set = reqwest::Client::new().post(url).json(&body).send().await.expect("an answer");
+        assert_eq!(set.status(), 200);
+    }
+
     pub fn dns_server(&self) -> String {
         format!("127.0.0.1:{}", self.dns)
     }

@@ -1,19 +1,22 @@
-//! `larder rules`: domains by which functions are called.
+//! `larder rules`: domains by which a project's functions and API are called.
 
 use larder_wire::queries::Query;
-use larder_wire::rules::{NewRule, RuleList, RuleObject};
+use larder_wire::rules::{NewApiRule, NewRule, NewSiteRule, RuleList, RuleObject};
+use reqwest::Method;
 
 use crate::Session;
-use crate::client::Client;
+use crate::client::{Answer, Client};
 use crate::failure::{Failure, Result};
 
 const PATH: &[&str] = &["proxy", "rules"];
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Give a function a domain, one label below the domain of functions
+    /// Give a function a domain, or the project one of its own
     Create(Create),
-    /// List domains and their functions
+    /// Look whether a domain of your own is proved, and say what is missing
+    Verify(Domains),
+    /// List domains and what is reached there
     List(List),
     /// Take domains away: they are free for others at once
     Delete(Domains),
@@ -21,16 +24,35 @@ pub enum Command {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The function is called there by everybody whom its `execute` lets in.
+One label below the domain of functions is served at once. A domain of your own is served when DNS says that it is yours: a CNAME
+record to P.ROOT (P-api.ROOT for --api), or a TXT record at _larder.DOMAIN with this name. A function is called at its domain by
+everybody whom its `execute` lets in.
 
 Examples:
-  larder rules create shop.functions.localhost --function shop")]
+  larder rules create shop.functions.localhost --function shop
+  larder rules create shop.example --function shop
+  larder rules create www.bank.example --site
+  larder rules create api.bank.example --api")]
 pub struct Create {
     /// The domain
     domain: String,
-    /// The function's id
+    /// What is reached there
+    #[command(flatten)]
+    reaches: Reaches,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct Reaches {
+    /// This function, whatever the path
     #[arg(long, value_name = "ID")]
-    function: String,
+    function: Option<String>,
+    /// The project's functions, by their routes
+    #[arg(long)]
+    site: bool,
+    /// The project's API
+    #[arg(long)]
+    api: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -43,6 +65,7 @@ pub struct List {}
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
+  larder rules verify www.bank.example
   larder rules delete shop.functions.localhost")]
 pub struct Domains {
     /// The domains
@@ -53,24 +76,38 @@ pub struct Domains {
 pub async fn run(command: Command, session: &Session) -> Result<()> {
     let (client, console) = (session.client()?, &session.console);
     match command {
-        Command::Create(Create { domain, function }) => {
-            let body = NewRule { domain: Some(domain), function_id: Some(function), branch: None };
-            let rule = client.post::<RuleObject>(&[PATH, &["function"]].concat(), &body).await?;
+        Command::Create(Create { domain, reaches }) => {
+            let (domain, at) = (Some(domain), |kind| [PATH, &[kind]].concat());
+            let rule: Answer<RuleObject> = match reaches {
+                Reaches { api: true, .. } => client.post(&at("api"), &NewApiRule { domain }).await?,
+                Reaches { function: Some(id), .. } => {
+                    let body = NewRule { domain, function_id: Some(id), branch: None };
+                    client.post(&at("function"), &body).await?
+                }
+                Reaches { .. } => client.post(&at("site"), &NewSiteRule { domain, ..NewSiteRule::default() }).await?,
+            };
             if console.json {
                 return console.object(&rule);
             }
-            console.note(&format!("{} calls {}", rule.domain, rule.deployment_resource_id));
+            console.note(&told(&rule));
             console.line(&rule.domain)
+        }
+        Command::Verify(Domains { domains }) => {
+            for domain in domains {
+                let id = id_of(&client, &domain).await?;
+                let path = [PATH, &[id.as_str(), "verification"]].concat();
+                let rule: Answer<RuleObject> = client.call(Method::PATCH, &path, &serde_json::json!({})).await?;
+                console.note(&told(&rule));
+            }
+            Ok(())
         }
         Command::List(List {}) => {
             let rules = client.list_all::<RuleList>(PATH, &[Query::newest_first()]).await?;
             if console.json {
                 return rules.iter().try_for_each(|rule| console.object_line(rule));
             }
-            let rows = rules
-                .iter()
-                .map(|row| [&row.domain, &row.deployment_resource_id, &row.status, &row.logs].map(Clone::clone));
-            console.table(["DOMAIN", "FUNCTION", "STATUS", "WHY"], &rows.collect::<Vec<_>>())
+            let rows = rules.iter().map(|row| [row.domain.clone(), reached(row), row.status.clone(), row.logs.clone()]);
+            console.table(["DOMAIN", "REACHES", "STATUS", "WHY"], &rows.collect::<Vec<_>>())
         }
         Command::Delete(Domains { domains }) => {
             for domain in domains {
@@ -80,6 +117,21 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// What is reached at the domain of a rule.
+fn reached(rule: &RuleObject) -> String {
+    match (rule.r#type.as_str(), rule.deployment_resource_type.as_deref()) {
+        ("api", _) => "the API".into(),
+        (_, Some("site")) => "functions by route".into(),
+        _ => rule.deployment_resource_id.clone(),
+    }
+}
+
+fn told(rule: &RuleObject) -> String {
+    let missing = if rule.logs.is_empty() { String::new() } else { format!(": {}", rule.logs) };
+    let calls = if rule.status == "verified" { "calls" } else { "will call" };
+    format!("{} {calls} {} ({}{missing})", rule.domain, reached(rule), rule.status)
 }
 
 async fn id_of(client: &Client, domain: &str) -> Result<String> {

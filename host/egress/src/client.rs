@@ -127,6 +127,22 @@ impl Client {
         answer
     }
 
+    /// A connection to this destination, without TLS and outside of the pool: whoever opens it bounds how many there are.
+    pub async fn open(&self, to: &Destination, times: &Times) -> Result<TcpStream, Error> {
+        let until = Instant::now() + times.connect;
+        timeout_at(until, self.reach(to, until)).await.unwrap_or_else(|_| Err(not_connected(to, times)))
+    }
+
+    /// The name that a name is an alias of (CNAME), if it is one.
+    pub async fn alias(&self, name: &str) -> Result<Option<String>, Error> {
+        self.0.resolver.alias(name).await
+    }
+
+    /// The texts of a name (TXT).
+    pub async fn texts(&self, name: &str) -> Result<Vec<String>, Error> {
+        self.0.resolver.texts(name).await
+    }
+
     /// Closes idle connections until the process drains.
     pub async fn tend(self, drain: CancellationToken) {
         let pool = &self.0.pool;

@@ -1,4 +1,4 @@
-//! Resolves names to addresses through DNS servers only.
+//! Resolves names through DNS servers only.
 //!
 //! The system's resolver would also use the hosts file and search domains, on threads that cannot be cancelled. This one asks
 //! the configured servers (or those of `/etc/resolv.conf`) for exactly the name, caches nothing, and returns all addresses or
@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts, ServerOrderingStrategy};
 use hickory_resolver::net::NetError;
-use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::proto::rr::rdata::CNAME;
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use larder_model::outgoing::Error;
 
 use crate::dns_transport::Transport;
@@ -41,7 +42,11 @@ impl Resolver {
             return Ok(vec![Ipv4Addr::LOCALHOST.into()]);
         }
         let servers = self.servers().await;
-        let (v4, v6) = tokio::join!(ask(&servers, name, RecordType::A), ask(&servers, name, RecordType::AAAA));
+        let addresses = async |kind| {
+            let found = ask(&servers, name, kind).await?;
+            Ok::<_, NetError>(found.iter().filter_map(|record| record.data.ip_addr()).collect::<Vec<_>>())
+        };
+        let (v4, v6) = tokio::join!(addresses(RecordType::A), addresses(RecordType::AAAA));
         let addresses = match (v4, v6) {
             (Ok(v4), Ok(v6)) => [v4, v6].concat(),
             // A server that fails for one record type may still answer the other.
@@ -55,6 +60,32 @@ impl Resolver {
             1..=ADDRESSES_MAX => Ok(addresses),
             many => Err(Error::Dns(format!("the name {name} has {many} addresses, up to {ADDRESSES_MAX} are allowed"))),
         }
+    }
+
+    /// The name that this one is an alias of. Aliases of that are not followed.
+    pub async fn alias(&self, name: &str) -> Result<Option<String>, Error> {
+        let asked = Name::from_labels(name.split('.').map(str::as_bytes)).map_err(|err| Error::Dns(err.to_string()))?;
+        let found = self.records(name, RecordType::CNAME).await?;
+        let own = found.iter().find(|record| record.name == asked);
+        Ok(own.and_then(|record| match &record.data {
+            RData::CNAME(CNAME(to)) => Some(to.to_ascii().trim_end_matches('.').to_ascii_lowercase()),
+            _ => None,
+        }))
+    }
+
+    /// Each text is whole, however many strings it has.
+    pub async fn texts(&self, name: &str) -> Result<Vec<String>, Error> {
+        let found = self.records(name, RecordType::TXT).await?;
+        let texts = found.iter().filter_map(|record| match &record.data {
+            RData::TXT(text) => Some(String::from_utf8_lossy(&text.txt_data.concat()).into_owned()),
+            _ => None,
+        });
+        Ok(texts.collect())
+    }
+
+    async fn records(&self, name: &str, kind: RecordType) -> Result<Vec<Record>, Error> {
+        let found = ask(&self.servers().await, name, kind).await;
+        found.map_err(|why| Error::Dns(format!("{kind} of {name} could not be asked for: {why}")))
     }
 
     async fn servers(&self) -> Vec<SocketAddr> {
@@ -71,8 +102,8 @@ fn name_servers(text: &str) -> impl Iterator<Item = IpAddr> {
     text.lines().filter_map(|line| line.trim().strip_prefix("nameserver")?.trim().parse().ok()).take(3)
 }
 
-/// Returns the addresses of one record type; none if the server says that the name has none.
-async fn ask(servers: &[SocketAddr], name: &str, kind: RecordType) -> Result<Vec<IpAddr>, NetError> {
+/// Returns the records of one type; none if the server says that the name has none.
+async fn ask(servers: &[SocketAddr], name: &str, kind: RecordType) -> Result<Vec<Record>, NetError> {
     let questions = servers.len() * ROUNDS;
     let config = servers.iter().map(|server| {
         let mut config = NameServerConfig::udp_and_tcp(server.ip());
@@ -85,10 +116,7 @@ async fn ask(servers: &[SocketAddr], name: &str, kind: RecordType) -> Result<Vec
     let name = Name::from_labels(name.split('.').map(str::as_bytes))?;
     let lookup = async { resolver.build()?.lookup(name, kind).await };
     match tokio::time::timeout(SERVER_TIMEOUT * questions as u32, lookup).await {
-        Ok(Ok(found)) => {
-            let of_kind = found.answers().iter().filter(|record| record.record_type() == kind);
-            Ok(of_kind.filter_map(|record| record.data.ip_addr()).collect())
-        }
+        Ok(Ok(found)) => Ok(found.answers().iter().filter(|record| record.record_type() == kind).cloned().collect()),
         Ok(Err(err)) if err.is_no_records_found() => Ok(vec![]),
         Ok(Err(err)) => Err(err),
         Err(_) => Err(NetError::Timeout),

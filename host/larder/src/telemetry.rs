@@ -1,5 +1,6 @@
 //! Logs and metrics of the process.
 
+use std::fmt::Write;
 use std::io::IsTerminal;
 use std::sync::{Arc, OnceLock};
 
@@ -26,7 +27,7 @@ pub fn metrics() -> Metrics {
     let handle = recorder();
     Arc::new(move |app| {
         gauges(app);
-        handle.render()
+        handle.render() + &certificates(app)
     })
 }
 
@@ -49,17 +50,24 @@ fn recorder() -> PrometheusHandle {
         .clone()
 }
 
+/// When certificates run out. The recorder would keep the names that are forgotten.
+fn certificates(app: &App) -> String {
+    const NAME: &str = "larder_certificate_expires_timestamp_seconds";
+    let all = app.certificates.all();
+    let mut text = if all.is_empty() { String::new() } else { format!("# TYPE {NAME} gauge\n") };
+    for (name, certificate) in all {
+        let name = name.unwrap_or_else(|| "default".into());
+        let _ = writeln!(text, "{NAME}{{name=\"{name}\"}} {}", certificate.not_after_ms as f64 / 1_000.0);
+    }
+    text
+}
+
 /// Sets the gauges whose values are read at each scrape.
 fn gauges(app: &App) {
     metrics::gauge!("larder_ready").set(if app.life.is_draining() { 0.0 } else { 1.0 });
     metrics::gauge!("larder_tasks").set(tokio::runtime::Handle::current().metrics().num_alive_tasks() as f64);
     metrics::gauge!("larder_pool_slots_used").set(app.runtime.slots_used() as f64);
     metrics::gauge!("larder_partners").set(app.directory.tenants().len() as f64);
-    for (name, certificate) in app.certificates.all() {
-        let name = name.unwrap_or_else(|| "default".into());
-        metrics::gauge!("larder_certificate_expires_timestamp_seconds", "name" => name)
-            .set(certificate.not_after_ms as f64 / 1_000.0);
-    }
     metrics::gauge!("larder_certificate_refused").set(f64::from(u8::from(app.certificates.refused().is_some())));
     metrics::gauge!("larder_build_info", "version" => larder_model::VERSION).set(1.0);
 }

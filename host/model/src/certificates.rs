@@ -59,6 +59,9 @@ pub struct Challenge {
     pub expires_at_ms: Millis,
 }
 
+/// Orders of a partner are counted for so long.
+pub const COUNTED_MS: Millis = 7 * 24 * 3_600_000;
+
 /// When a certificate is renewed that its authority suggests no time for: at two thirds of its lifetime.
 pub fn renew_at_ms(not_before_ms: Millis, not_after_ms: Millis) -> Millis {
     not_before_ms + (not_after_ms - not_before_ms) / 3 * 2

@@ -31,7 +31,7 @@ pub enum Host {
     Root,
     /// An IP address, or `localhost`.
     Address,
-    /// The domain of functions, or something below it.
+    /// The domain of functions, something below it, or a domain of a partner's own for one of its functions.
     Function(String),
     /// No name of this installation.
     Unknown,
@@ -253,7 +253,7 @@ impl fmt::Display for Hosts {
             Hosts::Web => "P.ROOT, domains of P",
             Hosts::Root => "ROOT",
             Hosts::Bare => "ROOT, an IP address, localhost",
-            Hosts::Function => "FUNCTIONS, *.FUNCTIONS",
+            Hosts::Function => "*.FUNCTIONS, functions' domains",
         })
     }
 }

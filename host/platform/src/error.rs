@@ -64,6 +64,9 @@ pub enum Error {
     WebhookExists,
     #[error("The domain belongs to a rule already")]
     RuleExists,
+    /// What DNS lacks.
+    #[error("{0}")]
+    RuleNotProved(String),
     #[error("The function that the rule is for could not be found")]
     RuleWithoutFunction,
     #[error("This ID is part of the address below which functions have domains (server.functions_domain)")]

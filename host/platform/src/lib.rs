@@ -4,7 +4,7 @@
 //!   [`idempotency_keys`] enforce each tenant's limits, which [`quotas`] lists.
 //! * Services, each the only place that changes the state of its subject: [`partners`], [`keys`], [`functions`], [`deployments`],
 //!   [`grants`], [`variables`], [`enrolments`], [`upstreams`], [`feeds`], [`events`], [`executions`], [`fanouts`], [`dead_letters`],
-//!   [`rules`], [`webhooks`], [`administrators`], [`identity`], [`key_rotation`]. A service checks
+//!   [`rules`], [`domains`], [`webhooks`], [`administrators`], [`identity`], [`key_rotation`]. A service checks
 //!   the change against the state, stores it, and notifies whom it concerns before it returns. It refuses by [`Error`].
 //! * [`execution`]: the one way to run a function. [`run_keys`]: by which it calls the API meanwhile. [`ledger`]: the only writer of outcomes.
 //! * [`jobs`]: background jobs, one file per kind.
@@ -22,6 +22,7 @@ pub mod common;
 pub mod dead_letters;
 pub mod deployments;
 pub mod directory;
+pub mod domains;
 pub mod enrolments;
 mod error;
 pub mod events;

@@ -7,6 +7,7 @@
 //! and a refusal always names the limit. To add one: a line in the table, an arm in [`Cap::limit`] and in [`Cap::used`], and
 //! `Exceeded::new(Cap::…, …)` where it is enforced.
 
+use larder_model::certificates;
 use larder_model::settings::Settings;
 
 use crate::backlog;
@@ -74,6 +75,8 @@ caps! {
     Upstreams = "egress.upstreams_per_partner", "upstreams", TooLarge;
     Feeds = "feeds.per_partner", "feeds", TooLarge;
     Rules = "server.rules_per_partner", "proxy rules", TooLarge;
+    /// In 7 days. A name beyond that waits for its certificate.
+    CertificatesOrdered = "acme.orders_per_partner", "certificates ordered in 7 days", Later;
     Webhooks = "server.webhooks_per_partner", "webhooks", TooLarge;
     IdempotencyKeys = "records.idempotency_keys_per_partner", "idempotency keys", Later;
     /// For a time to come, too.
@@ -105,6 +108,8 @@ impl Cap {
             Cap::Upstreams => settings.egress.upstreams_per_partner as u64,
             Cap::Feeds => settings.feeds.per_partner as u64,
             Cap::Rules => settings.server.rules_per_partner as u64,
+            Cap::CertificatesOrdered if settings.acme.directory.is_empty() => 0,
+            Cap::CertificatesOrdered => settings.acme.orders_per_partner.into(),
             Cap::Webhooks => settings.server.webhooks_per_partner as u64,
             Cap::IdempotencyKeys => settings.records.idempotency_keys_per_partner,
             Cap::ExecutionsWaiting => settings.worker.waiting_per_partner.into(),
@@ -131,7 +136,11 @@ impl Cap {
             Cap::BodyBytes => tenant.bodies.held(),
             Cap::Upstreams => common.store.upstreams(Some(&tenant.partner.id)).await?.len() as u64,
             Cap::Feeds => common.store.feeds(Some(&tenant.partner.id)).await?.len() as u64,
-            Cap::Rules => tenant.rules.len() as u64,
+            Cap::Rules => common.store.rules(&tenant.partner.id).await?.len() as u64,
+            Cap::CertificatesOrdered => {
+                let since = common.clock.now_ms() - certificates::COUNTED_MS;
+                common.store.certificates_ordered(&tenant.partner.id, since).await?
+            }
             Cap::Webhooks => common.store.count_webhooks(&tenant.partner.id).await?,
             Cap::IdempotencyKeys => {
                 let most = match self.limit(&common.settings) {

@@ -1,37 +1,58 @@
-//! Proxy rules: domains by which functions are called.
+//! Proxy rules: domains of partners, by which their functions or their API are called.
 
 use larder_model::Rule;
-use larder_model::ids::{FunctionId, PartnerId, RuleId};
-use larder_model::rules::check_domain;
-use larder_store::DeployedRule;
+use larder_model::ids::{PartnerId, RuleId};
+use larder_model::rules::{Proof, Reaches, check_domain, check_own_domain, label_below};
+use larder_store::ListedRule;
 
 use crate::common::Common;
+use crate::domains::{self, Domains};
 use crate::error::{Error, Result};
 use crate::quotas::{Cap, Exceeded};
 
-/// Gives a function this domain.
+/// Gives a partner this domain. One of its own it must prove, and may have already.
 pub async fn create(
-    common: &Common,
+    domains: &Domains,
     partner: &PartnerId,
     id: RuleId,
-    function: FunctionId,
+    reaches: Reaches,
     domain: &str,
-) -> Result<DeployedRule> {
-    let domain =
-        check_domain(domain, &common.settings.server.functions_domain).map_err(|why| Error::invalid("domain", why))?;
-    let (most, has) = (common.settings.server.rules_per_partner, common.store.rules(partner).await?.len());
+) -> Result<ListedRule> {
+    let invalid = |why| Error::invalid("domain", why);
+    let functions = &domains.settings.server.functions_domain;
+    let is_below = {
+        let domain = domain.to_ascii_lowercase();
+        !functions.is_empty() && (domain == *functions || label_below(&domain, functions).is_some())
+    };
+    let now = domains.clock.now_ms();
+    let (domain, proof) = match (&reaches, is_below) {
+        (Reaches::Function(_), true) => (check_domain(domain, functions).map_err(invalid)?, None),
+        _ => {
+            let (root, target) = (domains.settings.root_host().unwrap_or_default(), domains.settings.domain_target());
+            let domain = check_own_domain(domain, &[&root, functions, &target]).map_err(invalid)?;
+            if !partner.is_label() {
+                return Err(invalid("no record can name this project: its id is no DNS label".into()));
+            }
+            let why = "the proof was not looked for yet".to_owned();
+            (domain, Some(Proof { holds: false, due_at_ms: now, lost_at_ms: None, why }))
+        }
+    };
+    let most = domains.settings.server.rules_per_partner;
+    let has = domains.store.rules(partner).await?.len();
     if has >= most {
         return Err(Exceeded::new(Cap::Rules, most as u64, has as u64).into());
     }
-    let now = common.clock.now_ms();
-    let rule = Rule { partner: partner.clone(), id, function, domain, created_at_ms: now, updated_at_ms: now };
-    common.store.insert_rule(&rule).await.map_err(|err| match err {
+    let rule = Rule { partner: partner.clone(), id, reaches, domain, proof, created_at_ms: now, updated_at_ms: now };
+    domains.store.insert_rule(&rule).await.map_err(|err| match err {
         larder_store::Error::NotFound { what: "function" } => Error::RuleWithoutFunction,
         err => Error::RuleExists.on_conflict()(err),
     })?;
-    common.directory.reload(partner).await?;
-    let deployment = common.store.function(partner, &rule.function).await?.and_then(|function| function.deployment);
-    Ok((rule, deployment))
+    match rule.proof {
+        None => domains.directory.reload(partner).await?,
+        Some(_) => domains::look(domains, &rule).await?,
+    }
+    let stored = domains.store.rule(partner, &rule.id).await?;
+    stored.ok_or_else(|| larder_store::Error::NotFound { what: "rule" }.into())
 }
 
 pub async fn delete(common: &Common, partner: &PartnerId, id: &RuleId) -> Result<()> {

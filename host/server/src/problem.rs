@@ -121,6 +121,7 @@ impl From<larder_platform::Error> for Problem {
             Error::UpstreamExists | Error::OperatorsUpstream => Kind::UpstreamExists,
             Error::WebhookExists => Kind::WebhookExists,
             Error::RuleExists => Kind::RuleExists,
+            Error::RuleNotProved(_) => Kind::RuleNotVerified,
             Error::RuleWithoutFunction => Kind::RuleResourceNotFound,
             Error::PartnerAtFunctionsDomain => Kind::ArgumentInvalid,
             Error::EnrolmentExists => Kind::EnrolmentExists,

@@ -30,15 +30,20 @@ pub enum NoEndpoint {
     Closed(u8),
 }
 
+/// `domains` says what a name stands for that is not the installation's.
 pub fn endpoint(
     settings: &Settings,
     root: &str,
+    domains: impl FnOnce(&str) -> Host,
     client: IpAddr,
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<Endpoint, NoEndpoint> {
     let name = host(uri, headers).ok_or(NoEndpoint::NotOneHost)?;
-    let host = Names { root, functions: &settings.server.functions_domain }.host(&name);
+    let host = match (Names { root, functions: &settings.server.functions_domain }).host(&name) {
+        Host::Unknown => domains(&name),
+        known => known,
+    };
     let (row, is_open) = doors::find(&host, uri.path(), client, settings);
     if !is_open {
         return Err(if host == Host::Unknown { NoEndpoint::NotOurs } else { NoEndpoint::Closed(row.door) });
@@ -83,7 +88,17 @@ mod tests {
     fn endpoint(uri: &str, hosts: &[&str]) -> Result<Endpoint, NoEndpoint> {
         let settings = Settings::load(None, &[]).unwrap();
         let hosts = hosts.iter().map(|host| (header::HOST, host.parse().unwrap()));
-        super::endpoint(&settings, "larder.test", [10, 0, 0, 1].into(), &uri.parse().unwrap(), &hosts.collect())
+        let (client, hosts) = ([10, 0, 0, 1].into(), hosts.collect());
+        super::endpoint(&settings, "larder.test", domains, client, &uri.parse().unwrap(), &hosts)
+    }
+
+    /// Of acme.
+    fn domains(name: &str) -> Host {
+        match name {
+            "acme.example" => Host::Domain(id("acme").unwrap()),
+            "api.acme.example" => Host::Api(id("acme").unwrap()),
+            _ => Host::Unknown,
+        }
     }
 
     fn id(text: &str) -> Option<PartnerId> {
@@ -96,13 +111,20 @@ mod tests {
         let at = |host: &str, path: &str| {
             let headers = [(header::HOST, host), (http::HeaderName::from_static("x-appwrite-project"), "other")];
             let headers = headers.map(|(name, value)| (name, value.parse().unwrap())).into_iter().collect();
-            super::endpoint(&settings, "larder.test", [10, 0, 0, 1].into(), &path.parse().unwrap(), &headers)
+            let client = [10, 0, 0, 1].into();
+            super::endpoint(&settings, "larder.test", domains, client, &path.parse().unwrap(), &headers)
         };
         assert_eq!(at("acme.larder.test", "/"), Ok(Endpoint::Web(id("acme"))));
         assert_eq!(at("ACME-api.larder.test:8080", "/v1"), Ok(Endpoint::Api(id("acme"))));
         assert_eq!(at("larder.test", "/v1/functions"), Ok(Endpoint::Api(id("other"))));
         assert_eq!(at("127.0.0.1:8080", "/hello"), Ok(Endpoint::Web(id("other"))));
         assert_eq!(endpoint("/v1", &["[::1]:8080"]), Ok(Endpoint::Api(None)));
+        assert_eq!(at("ACME.example:443", "/"), Ok(Endpoint::Web(id("acme"))));
+        assert_eq!(at("acme.example", "/v1"), Err(NoEndpoint::Closed(6)));
+        assert_eq!(at("acme.example", "/depo"), Err(NoEndpoint::Closed(6)));
+        assert_eq!(at("api.acme.example", "/v1"), Ok(Endpoint::Api(id("acme"))));
+        assert_eq!(at("api.acme.example", "/"), Err(NoEndpoint::Closed(6)));
+        assert_eq!(at("other.example", "/"), Err(NoEndpoint::NotOurs));
     }
 
     #[test]

@@ -3,9 +3,10 @@
 //!
 //! The rule: **one order per name**. A claim is a lease; its holder writes only under its own attempt.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use larder_model::certificates::{Certificate, Challenge, ChallengeKind, Order};
+use larder_model::ids::PartnerId;
 use larder_model::time::Millis;
 
 use crate::db::{Lock, Row, Tx, parts};
@@ -15,6 +16,8 @@ use crate::{Error, Result, Store, args};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrderClaim {
     pub name: String,
+    /// Whose the name is; `None`: the installation's.
+    pub partner: Option<PartnerId>,
     pub holder: String,
     pub attempt: i64,
     pub failures: u32,
@@ -28,8 +31,8 @@ const ORDERS: &str = "SELECT o.name, o.due_at_ms, o.failures, o.error, c.not_aft
                       FROM certificate_orders o LEFT JOIN certificates c ON c.name = o.name";
 
 impl Store {
-    /// Asks for these names from now on, and for no others: what is known of the others is forgotten.
-    pub async fn want_certificates(&self, names: &BTreeSet<String>, now: Millis) -> Result<()> {
+    /// Asks for these names, each with its partner, from now on, and for no others: what is known of the others is forgotten.
+    pub async fn want_certificates(&self, names: &BTreeMap<String, Option<PartnerId>>, now: Millis) -> Result<()> {
         match self.db.tx("want_certificates", &(names, now), |tx, (names, now)| Box::pin(want(tx, names, *now))).await {
             // Another process does the same.
             Err(Error::Conflict { .. }) => Ok(()),
@@ -37,25 +40,91 @@ impl Store {
         }
     }
 
-    /// Claims a name that is due, until `until`; `None` if there is none.
+    /// Claims a name that is due, until `until`; `None` if there is none. Partners take turns: the name is one of the partner
+    /// that comes after `last`, and of none that has a claim already.
     pub async fn claim_certificate_order(
         &self,
         holder: &str,
+        last: &str,
         now: Millis,
         until: Millis,
     ) -> Result<Option<OrderClaim>> {
-        const DUE: &str = "-- due_certificate_order
-            SELECT name, attempt, failures, due_at_ms FROM certificate_orders
-            WHERE due_at_ms <= ? AND lease_until_ms < ? ORDER BY due_at_ms LIMIT 1";
         const CLAIM: &str = "-- claim_certificate_order
             UPDATE certificate_orders SET holder = ?, attempt = attempt + 1, lease_until_ms = ?
             WHERE name = ? AND attempt = ? AND lease_until_ms < ?";
-        let Some(row) = self.db.row(DUE, args![now, now]).await? else { return Ok(None) };
+        let due = |turns: &str| {
+            format!(
+                "-- due_certificate_order
+                SELECT o.name, o.attempt, o.failures, o.due_at_ms, o.partner_id FROM certificate_orders o
+                WHERE o.due_at_ms <= ? AND o.lease_until_ms < ? AND o.partner_id {turns} ? AND NOT EXISTS
+                    (SELECT 1 FROM certificate_orders b WHERE b.partner_id = o.partner_id AND b.lease_until_ms >= ?)
+                ORDER BY o.partner_id, o.due_at_ms, o.name LIMIT 1"
+            )
+        };
+        let after = self.db.row(&due(">"), args![now, now, last, now]).await?;
+        let row = match after {
+            Some(row) => row,
+            None => match self.db.row(&due("<="), args![now, now, last, now]).await? {
+                Some(row) => row,
+                None => return Ok(None),
+            },
+        };
         let (name, attempt, failures, is_forced) =
             (row.text(0)?, row.int(1)?, row.int(2)? as u32, row.int(3)? == FORCED);
+        let partner = match row.text(4)?.as_str() {
+            "" => None,
+            _ => Some(row.id(4, "certificate_orders.partner_id")?),
+        };
         let claimed = self.db.run(CLAIM, args![holder, until, &name, attempt, now]).await?;
-        let claim = OrderClaim { name, holder: holder.to_owned(), attempt: attempt + 1, failures, is_forced };
+        let claim = OrderClaim { name, partner, holder: holder.to_owned(), attempt: attempt + 1, failures, is_forced };
         Ok((claimed.0 == 1).then_some(claim))
+    }
+
+    /// Counts an order for a name of this partner, before it is sent. If there are `most` since `since` already, it is not
+    /// counted, and the answer is when the oldest of the last `most` was.
+    pub async fn count_certificate_order(
+        &self,
+        partner: &PartnerId,
+        order: (&str, &str),
+        since: Millis,
+        now: Millis,
+        most: Option<u32>,
+    ) -> Result<Option<Millis>> {
+        const LOCK: &str = "-- lock_partner_of_orders
+            SELECT id FROM partners WHERE id = ?";
+        const COUNTED: &str = "-- certificates_ordered
+            SELECT at_ms FROM certificates_ordered WHERE partner_id = ? ORDER BY at_ms DESC";
+        const FORGET: &str = "-- forget_certificates_ordered
+            DELETE FROM certificates_ordered WHERE partner_id = ? AND at_ms <= ?";
+        const INSERT: &str = "-- count_certificate_order
+            INSERT INTO certificates_ordered (partner_id, at_ms, id, name) VALUES (?, ?, ?, ?)";
+        self.db
+            .tx(
+                "count_certificate_order",
+                &(partner, order, since, now, most),
+                |tx, (partner, (id, name), since, now, most)| {
+                    Box::pin(async move {
+                        // Of two processes one waits here.
+                        let _ = tx.locked(Lock::Exclusive, LOCK, args![*partner]).await?;
+                        let _ = tx.run(FORGET, args![*partner, *since]).await?;
+                        let counted = tx.rows(COUNTED, args![*partner]).await?;
+                        let oldest = most.and_then(|most| counted.get(most.saturating_sub(1) as usize));
+                        if let Some(oldest) = oldest {
+                            return oldest.int(0).map(Some);
+                        }
+                        tx.run(INSERT, args![*partner, *now, *id, *name]).await?.exactly_one("order")?;
+                        Ok(None)
+                    })
+                },
+            )
+            .await
+    }
+
+    /// How many orders were counted since.
+    pub async fn certificates_ordered(&self, partner: &PartnerId, since: Millis) -> Result<u64> {
+        const COUNT: &str = "-- count_certificates_ordered
+            SELECT COUNT(*) FROM certificates_ordered WHERE partner_id = ? AND at_ms > ?";
+        self.db.row(COUNT, args![partner, since]).await?.map_or(Ok(0), |row| row.int(0).map(|count| count as u64))
     }
 
     /// Extends a claim. `NotFound` if it was lost.
@@ -66,11 +135,12 @@ impl Store {
         self.db.run(HOLD, args).await?.exactly_one("claim of a certificate")
     }
 
-    /// Ends a claim before it was time for an order. `NotFound` if it was lost.
-    pub async fn defer_certificate_order(&self, claim: &OrderClaim, due_at: Millis) -> Result<()> {
+    /// Ends a claim without an order, and says why; empty: it is not time for one. `NotFound` if it was lost.
+    pub async fn defer_certificate_order(&self, claim: &OrderClaim, why: &str, due_at: Millis) -> Result<()> {
         const DEFER: &str = "-- defer_certificate_order
-            UPDATE certificate_orders SET due_at_ms = ?, lease_until_ms = 0 WHERE name = ? AND holder = ? AND attempt = ?";
-        let args = args![due_at, &claim.name, &claim.holder, claim.attempt];
+            UPDATE certificate_orders SET error = ?, due_at_ms = ?, lease_until_ms = 0
+            WHERE name = ? AND holder = ? AND attempt = ?";
+        let args = args![why, due_at, &claim.name, &claim.holder, claim.attempt];
         self.db.run(DEFER, args).await?.exactly_one("claim of a certificate")
     }
 
@@ -169,6 +239,17 @@ impl Store {
         self.db.row(ONE, args![name]).await?.as_ref().map(certificate).transpose()
     }
 
+    /// Those of these names that have a certificate.
+    pub async fn with_certificate(&self, names: &[String]) -> Result<BTreeSet<String>> {
+        let mut found = BTreeSet::new();
+        for part in parts(names.iter().map(Into::into)) {
+            let sql = format!("-- with_certificate\n SELECT name FROM certificates WHERE name IN ({})", part.marks);
+            let rows = self.db.rows(&sql, part.args).await?;
+            found.extend(rows.iter().map(|row| row.text(0)).collect::<Result<Vec<_>>>()?);
+        }
+        Ok(found)
+    }
+
     pub async fn put_challenge(&self, challenge: &Challenge) -> Result<()> {
         self.db
             .tx("put_challenge", challenge, |tx, c| {
@@ -210,16 +291,27 @@ impl Store {
     }
 }
 
-async fn want(tx: &mut Tx<'_>, names: &BTreeSet<String>, now: Millis) -> Result<()> {
+async fn want(tx: &mut Tx<'_>, names: &BTreeMap<String, Option<PartnerId>>, now: Millis) -> Result<()> {
     const KNOWN: &str = "-- certificate_names
-        SELECT name FROM certificate_orders";
+        SELECT name, partner_id FROM certificate_orders";
     const INSERT: &str = "-- insert_certificate_orders
-        INSERT INTO certificate_orders (name, due_at_ms, failures, error, holder, attempt, lease_until_ms)";
+        INSERT INTO certificate_orders (name, partner_id, due_at_ms, failures, error, holder, attempt, lease_until_ms)";
+    const GIVE: &str = "-- give_certificate_order
+        UPDATE certificate_orders SET partner_id = ? WHERE name = ?";
     let known = tx.locked(Lock::Exclusive, KNOWN, vec![]).await?;
-    let known: BTreeSet<String> = known.iter().map(|row| row.text(0)).collect::<Result<_>>()?;
-    let row = |name: &String| args![name, now, 0i64, "", "", 0i64, 0i64];
-    tx.insert(INSERT, names.difference(&known).map(row).collect()).await?;
-    for part in parts(known.difference(names).map(|name| name.as_str().into())) {
+    let known: BTreeMap<String, String> =
+        known.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect::<Result<_>>()?;
+    let of = |partner: &Option<PartnerId>| partner.as_ref().map_or("", |partner| partner.as_str()).to_owned();
+    let new = names.iter().filter(|(name, _)| !known.contains_key(*name));
+    let row = |(name, partner): (&String, &Option<PartnerId>)| args![name, of(partner), now, 0i64, "", "", 0i64, 0i64];
+    tx.insert(INSERT, new.map(row).collect()).await?;
+    for (name, partner) in names {
+        if known.get(name).is_some_and(|known| *known != of(partner)) {
+            tx.run(GIVE, args![of(partner), name]).await?.exactly_one("certificate")?;
+        }
+    }
+    let forgotten = known.keys().filter(|name| !names.contains_key(*name));
+    for part in parts(forgotten.map(|name| name.as_str().into())) {
         for table in ["certificate_orders", "certificates", "acme_challenges"] {
             let sql = format!("-- forget_certificates\n DELETE FROM {table} WHERE name IN ({})", part.marks);
             let _ = tx.run(&sql, part.args.clone()).await?;

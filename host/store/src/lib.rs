@@ -73,7 +73,7 @@ pub use idempotency::{KeptAnswer, KeyHolder, KeyRequest, Taken};
 pub use master_keys::{Agreed, KeyUser, SealingKey};
 pub use ranges::{Claimant, ClaimedRange, RangeClaim, StateOf};
 pub use removals::{Removal, Removed, Swept};
-pub use rules::DeployedRule;
+pub use rules::{DomainCertificate, ListedRule};
 pub use schedules::Firing;
 pub use sessions::AttemptKey;
 pub use stored::Counting;

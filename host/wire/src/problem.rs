@@ -29,6 +29,7 @@ kinds! {
     BadRequest = 400 "general_bad_request",
     CursorNotFound = 400 "general_cursor_not_found",
     QueryInvalid = 400 "general_query_invalid",
+    RuleNotVerified = 400 "rule_verification_failed",
     BuildCompleted = 400 "build_already_completed",
     BuildNotReady = 400 "build_not_ready",
     ContentRange = 400 "storage_invalid_content_range",

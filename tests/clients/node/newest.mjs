@@ -139,13 +139,23 @@ const rule = await r.createFunctionRule({ domain, functionId });
 assert.deepEqual([rule.domain, rule.status, rule.deploymentResourceId], [domain, "verified", functionId]);
 await refused(409, "rule_already_exists", () => r.createFunctionRule({ domain, functionId }));
 await refused(404, "rule_resource_not_found", () => r.createFunctionRule({ domain: `x${domain}`, functionId: "none" }));
-await refused(400, "general_argument_invalid", () => r.createFunctionRule({ domain: "bank.example", functionId }), "domain");
+await refused(400, "general_argument_invalid", () => r.createFunctionRule({ domain: "bank", functionId }), "domain");
 assert.equal((await r.listRules({ queries: [Query.equal("domain", [domain])] })).total, 1);
 assert.equal((await r.getRule({ ruleId: rule.$id })).domain, domain);
 assert.equal((await r.updateRuleStatus({ ruleId: rule.$id })).status, "verified");
 await refused(404, "rule_not_found", () => r.getRule({ ruleId: "none" }));
-await refused(405, "general_not_implemented", () => r.createAPIRule({ domain: "api.bank.example" }));
-await refused(405, "general_not_implemented", () => r.createSiteRule({ domain: "bank.example", siteId: "x" }));
+// Domains of the project's own, which nobody has proved.
+for (const [own, type, make] of [
+  ["api.bank.example", "api", (domain) => r.createAPIRule({ domain })],
+  ["www.bank.example", "deployment", (domain) => r.createSiteRule({ domain, siteId: setting("LARDER_PROJECT") })],
+  ["fn.bank.example", "deployment", (domain) => r.createFunctionRule({ domain, functionId })],
+]) {
+  const made = await make(own);
+  assert.deepEqual([made.domain, made.type, made.status], [own, type, "unverified"]);
+  await refused(400, "rule_verification_failed", () => r.updateRuleStatus({ ruleId: made.$id }));
+  await r.deleteRule({ ruleId: made.$id });
+}
+await refused(404, "rule_resource_not_found", () => r.createSiteRule({ domain: "bank.example", siteId: "x" }));
 await refused(405, "general_not_implemented", () => r.createRedirectRule({
   domain: "bank.example", url: "https://bank.example", statusCode: "301", resourceId: functionId, resourceType: "function",
 }));

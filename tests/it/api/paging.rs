@@ -162,7 +162,7 @@ const INDEXED: [(&str, &str, &[&str]); 27] = [
     ("transactions", "executionId", &["transactions_by_execution"]),
     ("transactions", "endUser", &["transactions_by_user"]),
     ("rules", "$id", &["PRIMARY", "const"]),
-    ("rules", "domain", &["rules_domains"]),
+    ("rules", "domain", &["rules_names"]),
     ("grant_changes", "functionId", &["grant_changes_by_function"]),
 ];
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::architecture::{files, read};
 
 /// Statements across partners.
-const ACROSS: [(&str, &str); 29] = [
+const ACROSS: [(&str, &str); 30] = [
     ("administrator_roles", "an administrator may have several partners"),
     ("all_feeds", "metrics of all feeds, for the operator"),
     ("all_functions_with_grants", "an upstream of the operator concerns the grants of all partners"),
@@ -23,6 +23,7 @@ const ACROSS: [(&str, &str); 29] = [
     ("end_leases", "a process ends its own leases"),
     ("end_range_leases", "a process ends its own leases"),
     ("find_digest", "an upload is kept while any deployment needs it"),
+    ("holder_of_domain", "a domain is one partner's of all"),
     ("last_removed_state", "its scope names the partner"),
     ("list_removals", "the queue of removals"),
     ("list_stored_bytes", "each process knows what every partner stores"),

@@ -1,9 +1,13 @@
 //! Certificates by ACME, from pebble: issued by both challenges with half of the nonces refused, renewed, shared by processes,
-//! and not ordered for names that lead elsewhere.
+//! not ordered for names that lead elsewhere, and so many of each partner.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use larder_model::ids::PartnerId;
+use larder_model::settings::Settings;
+use larder_store::Store;
 use larder_tests::outside::Authority;
 use larder_tests::services::{Pebble, free_port};
 use larder_tests::{Api, Backend, Larder, Options, both, eventually, guests, within};
@@ -44,6 +48,7 @@ impl Installation {
             .set("LARDER_ACME__TERMS_OF_SERVICE_AGREED", "true")
             .set("LARDER_ACME__CONTACT", "ops@bank.test")
             .set("LARDER_ACME__HTTP_PORT", http.to_string())
+            .set("LARDER_ACME__TLS_PORT", tls.to_string())
             .set("LARDER_ACME__POLL", "200ms")
             .set("LARDER_EGRESS__CA_FILE", trusted.to_str().expect("text"))
             .set("LARDER_EGRESS__PRIVATE_NETWORKS", r#"["127.0.0.0/8"]"#)
@@ -98,14 +103,20 @@ impl Installation {
 
     /// What the function answers by TLS, and the certificate that was shown; an error if that is not good now.
     async fn call(&self, tls: u16) -> std::io::Result<(String, Vec<u8>)> {
+        let (answer, shown) = self.call_as(tls, NAME, NAME).await?;
+        Ok((answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or(answer), shown))
+    }
+
+    /// The same for a name of the handshake, and a host of the request.
+    async fn call_as(&self, tls: u16, name: &'static str, host: &str) -> std::io::Result<(String, Vec<u8>)> {
         let stream = TcpStream::connect(("127.0.0.1", tls)).await?;
-        let mut stream = self.client.connect(ServerName::try_from(NAME).expect("a name"), stream).await?;
+        let mut stream = self.client.connect(ServerName::try_from(name).expect("a name"), stream).await?;
         let shown = stream.get_ref().1.peer_certificates().expect("a certificate")[0].to_vec();
-        let request = format!("GET /hello?name=Anna HTTP/1.1\r\nhost: {NAME}\r\nconnection: close\r\n\r\n");
+        let request = format!("GET /hello?name=Anna HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
-        Ok((answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or(answer), shown))
+        Ok((answer, shown))
     }
 
     /// Certificates that the authority has given.
@@ -209,6 +220,122 @@ both!(nothing_is_ordered_for_a_name_that_leads_elsewhere, async |on| {
         let answer = reqwest::Client::new().get(url).header("host", host).send().await.expect("an answer");
         assert_eq!(answer.status(), 404, "{host} {token}");
     }
+});
+
+both!(partners_take_turns_and_what_they_order_is_counted, async |on| {
+    let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
+    let mut settings = Settings::load(None, &[]).unwrap();
+    settings.database.url = database.as_ref().map(|database| database.url()).unwrap_or_default();
+    let store = Store::open(&settings.database, folder.path()).await.unwrap();
+    let (busy, other): (PartnerId, PartnerId) = ("busy".parse().unwrap(), "other".parse().unwrap());
+    for partner in [&busy, &other] {
+        store.insert_partner(partner, "x", 1).await.unwrap();
+    }
+    let mut names: BTreeMap<String, Option<PartnerId>> =
+        (0..3).map(|at| (format!("{at}.busy.test"), Some(busy.clone()))).collect();
+    store.want_certificates(&names, 10).await.unwrap();
+    names.extend([("z.other.test".into(), Some(other.clone())), ("root.test".into(), None)]);
+    store.want_certificates(&names, 20).await.unwrap();
+    // Each has a name in work at most, and whose turn it was comes last.
+    let claim = async |last: &str, now| store.claim_certificate_order("h", last, now, now + 100).await.unwrap();
+    let first = claim("", 30).await.expect("a claim");
+    assert_eq!(first.partner, Some(busy.clone()));
+    assert_eq!(claim("busy", 31).await.expect("a claim").name, "z.other.test");
+    assert_eq!(claim("other", 32).await.expect("a claim").name, "root.test");
+    assert_eq!(claim("", 33).await, None);
+    store.fail_certificate_order(&first, "why", 1_000).await.unwrap();
+    assert_eq!(claim("", 34).await.expect("a claim").name, "1.busy.test");
+    // A name that another partner has now is that partner's matter.
+    names.insert("2.busy.test".into(), Some(other.clone()));
+    store.want_certificates(&names, 40).await.unwrap();
+    let given = claim("busy", 200).await.expect("a claim");
+    assert_eq!((given.partner, given.name.as_str()), (Some(other.clone()), "2.busy.test"));
+
+    // Two of 1,000 ms. What is not bounded is counted as well.
+    let order = async |id: &str, now: i64, most| {
+        store.count_certificate_order(&busy, (id, "x.test"), now - 1_000, now, most).await.unwrap()
+    };
+    assert_eq!(order("a", 5_000, Some(2)).await, None);
+    assert_eq!(order("b", 5_400, None).await, None);
+    assert_eq!(order("c", 5_500, Some(2)).await, Some(5_000));
+    assert_eq!(order("d", 5_600, None).await, None);
+    assert_eq!(order("e", 6_001, Some(2)).await, Some(5_400), "of three the last two count");
+    assert_eq!(store.certificates_ordered(&busy, 5_001).await.unwrap(), 2);
+    assert_eq!(store.count_certificate_order(&other, ("a", "x.test"), 5_001, 6_001, Some(2)).await.unwrap(), None);
+    assert_eq!(order("f", 6_401, Some(2)).await, None);
+    assert_eq!(order("g", 6_402, Some(2)).await, Some(5_600));
+});
+
+both!(a_partner_orders_so_many_certificates_and_no_more, async |on| {
+    let options =
+        Options::on(on).set("LARDER_ACME__ORDERS_PER_PARTNER", "2").set("LARDER_SERVER__DOMAIN_TARGET", "bank.test");
+    // The authority asks at the listener without TLS.
+    let port = free_port();
+    let options = Options { listen: format!("127.0.0.1:{port}"), ..options };
+    let installation = Installation::start(options, 3600, Some(port)).await;
+    let (api, operator) = (installation.larder.api(), installation.operator());
+    installation.deploy().await;
+    installation.becomes("valid").await;
+    // A domain of the partner's own has a certificate by itself once it is proved.
+    installation.pebble.text("_larder.shop.acme.test", "demo.bank.test").await;
+    let own = api.post("/proxy/rules/site", json!({ "domain": "shop.acme.test" })).await.is(201);
+    assert_eq!(own["status"], "verified", "{own}");
+    let state = async |name: &str| {
+        let found = operator.get(&format!("/operator/certificates/{name}")).await;
+        (found.status == 200).then(|| found.is(200))
+    };
+    within(Duration::from_secs(60), "its certificate", async || {
+        state("shop.acme.test").await.filter(|it| it["status"] == "valid")
+    })
+    .await;
+    let first = api.get("/proxy/rules").await.is(200)["rules"][0].clone();
+    assert!(first["renewAt"].as_str() > Some("2026"), "{first}");
+    eventually("it to be shown", async || installation.call(installation.tls).await.ok()).await;
+    // What a connection began with decides what it is for.
+    const OWN: &str = "shop.acme.test";
+    let (own, _) =
+        eventually("its certificate", async || installation.call_as(installation.tls, OWN, OWN).await.ok()).await;
+    assert!(own.starts_with("HTTP/1.1 404") && own.contains("no function serves this path"), "{own}");
+    for (name, host) in [(OWN, NAME), (NAME, OWN), (OWN, "demo.localhost"), (OWN, "acme.test")] {
+        let (answer, _) = installation.call_as(installation.tls, name, host).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 421"), "{name} {host}: {answer}");
+    }
+    // What was ordered for names that are gone counts.
+    api.delete(&format!("/proxy/rules/{}", first["$id"].as_str().expect("an id"))).await.is(204);
+    let third = json!({ "domain": "third.fn.bank.test", "functionId": "hello" });
+    let third = api.post("/proxy/rules/function", third).await.is(201);
+    let waiting = within(Duration::from_secs(60), "a reason", async || {
+        state("third.fn.bank.test").await.filter(|it| it["error"] != "")
+    })
+    .await;
+    let why = waiting["error"].as_str().expect("a reason");
+    assert!(
+        why.starts_with("waits: demo ordered 2 certificates in the last 7 days (acme.orders_per_partner = 2)"),
+        "{why}"
+    );
+    assert_eq!((&waiting["status"], &waiting["failures"]), (&json!("waiting"), &json!(0)), "{waiting}");
+    let told = api.get(&format!("/proxy/rules/{}", third["$id"].as_str().expect("an id"))).await.is(200);
+    assert!(told["logs"].as_str().is_some_and(|logs| logs.contains(why)), "{told}");
+    // Nobody else waits for it.
+    let other = installation.larder.partner("other").await;
+    other.deploy("hello", &guests::guest("hello-http"), json!({ "execute": ["any"] })).await;
+    other.post("/proxy/rules/function", json!({ "domain": "other.fn.bank.test", "functionId": "hello" })).await.is(201);
+    let others = async || state("other.fn.bank.test").await.filter(|it| it["status"] == "valid");
+    within(Duration::from_secs(60), "the certificate of another partner", others).await;
+    // An operator may want one all the same. Whatever is forgotten leaves memory and metrics.
+    operator.post("/operator/certificates/third.fn.bank.test/renewal", json!({})).await.is(200);
+    within(Duration::from_secs(60), "a certificate", async || {
+        state("third.fn.bank.test").await.filter(|it| it["status"] == "valid")
+    })
+    .await;
+    eventually("the first name to be forgotten", async || {
+        let (_, metrics) = installation.larder.internal("/metrics").await;
+        let shown = |name: &str| metrics.contains(&format!(r#"_timestamp_seconds{{name="{name}"}}"#));
+        (!shown(NAME) && shown("shop.acme.test")).then_some(())
+    })
+    .await;
+    assert!(installation.call(installation.tls).await.is_err(), "its certificate is not shown any more");
+    assert_eq!(installation.issued(), 4, "{}", installation.pebble.log());
 });
 
 /// Certificates of two minutes, three processes of which one is killed each half minute, and calls to all of them meanwhile.

@@ -94,6 +94,9 @@ section! { Server {
     root_url: String,
     bare_partner: String,
     functions_domain: String,
+    domain_target: String,
+    #[serde(with = "humantime_serde")] domain_recheck: Duration,
+    #[serde(with = "humantime_serde")] domain_grace: Duration,
     rules_per_partner: usize,
     webhooks_per_partner: usize,
     connections_max: usize,
@@ -141,6 +144,8 @@ section! { Acme {
     terms_of_service_agreed: bool,
     challenge: ChallengeKind,
     http_port: u16,
+    tls_port: u16,
+    orders_per_partner: u32,
     external_account: String,
     external_account_key_file: PathBuf,
     #[serde(with = "humantime_serde")] poll: Duration,
@@ -306,7 +311,8 @@ impl fmt::Display for Complaints {
 impl std::error::Error for Complaints {}
 
 /// What operators of the replaced platform know: its variable, our key, and how its value becomes ours.
-const ALIASES: [(&str, &str, Alias); 7] = [
+const ALIASES: [(&str, &str, Alias); 8] = [
+    ("_APP_DOMAIN_TARGET", "server.domain_target", Alias::Text),
     ("_APP_DOMAIN_FUNCTIONS", "server.functions_domain", Alias::Text),
     ("_APP_FUNCTIONS_TIMEOUT", "functions.timeout_max", Alias::Number("s")),
     ("_APP_FUNCTIONS_SIZE_LIMIT", "build.upload_bytes_max", Alias::Number("")),
@@ -398,6 +404,13 @@ impl Settings {
             "server.functions_domain",
             "must be empty or a domain in lower case, neither the host of server.root_url nor above it",
         );
+        let target = &self.server.domain_target;
+        found.unless(
+            target.is_empty() || is_domain(target),
+            "server.domain_target",
+            "must be empty or a domain in lower case",
+        );
+        found.unless(self.server.domain_recheck >= second, "server.domain_recheck", "must be at least 1s");
         found.unless(
             (1..=10_000).contains(&self.server.rules_per_partner),
             "server.rules_per_partner",
@@ -619,6 +632,14 @@ impl Settings {
     pub fn root_host(&self) -> Option<String> {
         let url: http::Uri = self.server.root_url.parse().ok()?;
         matches!(url.scheme_str(), Some("http" | "https")).then(|| url.host().map(str::to_ascii_lowercase)).flatten()
+    }
+
+    /// Partner P proves a domain of its own by a record that names `P.TARGET`, or `P-api.TARGET`.
+    pub fn domain_target(&self) -> String {
+        match self.server.domain_target.as_str() {
+            "" => self.root_host().unwrap_or_default(),
+            target => target.to_owned(),
+        }
     }
 
     /// Is the domain of functions the host of a partner with this id, or of its API?

@@ -58,6 +58,7 @@ impl Acme {
             "acme.external_account",
             "and acme.external_account_key_file are given together",
         );
+        found.unless((1..=10_000).contains(&self.orders_per_partner), "acme.orders_per_partner", "must be 1 to 10000");
         found.unless(!self.poll.is_zero(), "acme.poll", "must be more than 0");
     }
 }

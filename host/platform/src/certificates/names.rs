@@ -1,21 +1,23 @@
 //! The names of the installation that an authority can give a certificate for.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+
+use larder_model::ids::PartnerId;
 
 use crate::common::Common;
 
-/// `ROOT`, `P.ROOT` and `P-api.ROOT` of each partner, and the domains of functions.
-pub fn wanted(common: &Common) -> BTreeSet<String> {
+/// `ROOT`, and of each partner `P.ROOT`, `P-api.ROOT` and its domains; whose each of them is.
+pub fn wanted(common: &Common) -> BTreeMap<String, Option<PartnerId>> {
     let root = common.settings.root_host().unwrap_or_default();
-    let mut names = BTreeSet::from([root.clone()]);
+    let mut names = BTreeMap::from([(root.clone(), None)]);
     for (partner, tenant) in common.directory.tenants().iter() {
         if partner.is_label() {
-            names.insert(format!("{partner}.{root}"));
-            names.insert(format!("{partner}-api.{root}"));
+            names.insert(format!("{partner}.{root}"), Some(partner.clone()));
+            names.insert(format!("{partner}-api.{root}"), Some(partner.clone()));
         }
-        names.extend(tenant.rules.keys().cloned());
+        names.extend(tenant.domains.keys().map(|domain| (domain.clone(), Some(partner.clone()))));
     }
-    names.retain(|name| is_public(name));
+    names.retain(|name, _| is_public(name));
     names
 }
 

@@ -2,25 +2,19 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
 use instant_acme::{
     Account, AuthorizationStatus, CertificateIdentifier, ChallengeType, Error, Identifier, NewOrder, Order,
     OrderStatus, RetryPolicy,
 };
-use larder_egress::{Destination, Times};
-use larder_model::certificates::{self, Certificate, Challenge, ChallengeKind};
-use larder_model::net::authority::Authority;
-use larder_model::time::Millis;
-use larder_model::{Digest, Scheme};
+use larder_model::Digest;
+use larder_model::certificates::{self, COUNTED_MS, Certificate, Challenge, ChallengeKind};
+use larder_model::time::{Millis, instant};
 use larder_store::OrderClaim;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::Issuer;
 use super::authority::{self, Said};
-use crate::common::operator;
+use super::{Issuer, probe};
 use crate::tls;
 
 /// How long an authority may take for each of the two things that it is waited for.
@@ -34,6 +28,8 @@ const CHALLENGE_MS: Millis = 15 * 60_000;
 pub const NONCES_MAX: usize = 16;
 /// An authority is asked for its suggestion at least so often (RFC 9773, section 4.3.2).
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(24 * 3600);
+/// A name whose partner may order no more is looked at again after so long: the setting may be another one then.
+const WAITS_MAX_MS: Millis = 3_600_000;
 /// What is told of a failure.
 const WHY_CHARS_MAX: usize = 1_000;
 
@@ -75,6 +71,11 @@ pub enum Done {
         certificate: Certificate,
         renew_at_ms: Millis,
     },
+    /// Its partner has ordered as many as it may.
+    Waits {
+        why: String,
+        due_at_ms: Millis,
+    },
     /// Its certificate is good for longer.
     NotYet {
         due_at_ms: Millis,
@@ -114,8 +115,10 @@ async fn obtain_within(issuer: &Issuer, claim: &OrderClaim, said: &Said) -> Resu
             return Ok(Done::NotYet { due_at_ms: renew_at_ms.min(now + ask_again.as_millis() as Millis) });
         }
     }
-    if issuer.settings.acme.challenge == ChallengeKind::Http01 {
-        leads_here(issuer, &claim.name).await?;
+    probe::leads_here(issuer, &claim.name).await?;
+    let renews = old.as_ref().is_some_and(|old| old.not_after_ms > issuer.clock.now_ms());
+    if let Some(waits) = count(issuer, claim, renews).await? {
+        return Ok(waits);
     }
     let names = [Identifier::Dns(claim.name.clone())];
     let mut new = NewOrder::new(&names);
@@ -174,34 +177,26 @@ async fn suggestion(account: &Account, certificate: &Certificate) -> Option<Sugg
     })
 }
 
-/// Asks the name itself for a challenge that only the database of this installation can answer, as the authority will.
-async fn leads_here(issuer: &Issuer, name: &str) -> Result<(), Failed> {
-    let token = issuer.clock.ulid();
-    let answer = format!("{token}.{}", issuer.clock.ulid());
-    store_challenge(issuer, name, ChallengeKind::Http01, &token, &answer).await?;
-    let port = issuer.settings.acme.http_port;
-    let why = |what: &str| {
-        Failed::new(format!(
-            "http://{name}:{port}/.well-known/acme-challenge/ does not lead here: {what}; let DNS and port {port} of {name} \
-             lead to tls.redirect_listen, and nothing was ordered"
-        ))
-    };
-    let to: Authority = format!("{name}:{port}").parse().map_err(|_| why("it is no name of a host"))?;
-    let to = Destination::new(Scheme::Http, to, authority::everywhere());
-    let request = Request::get(format!("/.well-known/acme-challenge/{token}"))
-        .header(header::CACHE_CONTROL, "no-cache")
-        .body(Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync())
-        .map_err(|err| why(&err.to_string()))?;
-    let times = Times::of(&issuer.settings.egress);
-    let found = issuer.egress.send(&operator(), &to, request, &times).await.map_err(|err| why(&err.to_string()))?;
-    if found.status() != StatusCode::OK {
-        return Err(why(&format!("it answered {}", found.status())));
-    }
-    let body = Limited::new(found.into_body(), 1_024).collect().await.map_err(|err| why(&err.to_string()))?.to_bytes();
-    if body != answer.as_bytes() { Err(why("somebody else answers there")) } else { Ok(()) }
+/// Counts the order that is about to be sent. A name of a partner that may send no more waits, unless an operator wants it, or it
+/// would lose the certificate that it has.
+async fn count(issuer: &Issuer, claim: &OrderClaim, renews: bool) -> Result<Option<Done>, Failed> {
+    let Some(partner) = &claim.partner else { return Ok(None) };
+    let (now, setting) = (issuer.clock.now_ms(), issuer.settings.acme.orders_per_partner);
+    let most = (!renews && !claim.is_forced).then_some(setting);
+    let order = (issuer.clock.ulid().to_string(), claim.name.as_str());
+    let counted =
+        issuer.store.count_certificate_order(partner, (&order.0, order.1), now - COUNTED_MS, now, most).await?;
+    let Some(oldest) = counted else { return Ok(None) };
+    let next = oldest + COUNTED_MS + 1;
+    let why = format!(
+        "waits: {partner} ordered {setting} certificates in the last 7 days (acme.orders_per_partner = {setting}), the next one may \
+         be ordered at {}",
+        instant(next).to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+    );
+    Ok(Some(Done::Waits { why, due_at_ms: next.min(now + WAITS_MAX_MS) }))
 }
 
-async fn store_challenge(
+pub async fn store_challenge(
     issuer: &Issuer,
     name: &str,
     kind: ChallengeKind,

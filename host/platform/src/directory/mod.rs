@@ -1,6 +1,6 @@
 //! An in-memory snapshot of the tenants: all that a call needs before it runs.
 //!
-//! [`Directory`] maps each partner to its [`Tenant`], and each domain of a function to its partner. Reading takes no lock that
+//! [`Directory`] maps each partner to its [`Tenant`], and each domain to its partner. Reading takes no lock that
 //! cores share; a change swaps one tenant.
 //!
 //! The rule: **code that changes a partner, key, function, deployment, variable, rule or upstream reloads the tenant before it
@@ -24,11 +24,13 @@ use calls::Calls;
 use futures::{StreamExt, TryStreamExt, stream};
 use larder_egress::Tenants;
 use larder_egress::upstreams::UpstreamView;
+use larder_model::doors::Host;
 use larder_model::grants::{Leads, leads};
 use larder_model::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
+use larder_model::rules::{Reaches, check_domain};
 use larder_model::variables::effective;
 use larder_model::zones::{Zone, Zones};
-use larder_model::{ApiKey, Digest, Exports, Function, Grants, Limits, Partner, Upstream, Variable, settings};
+use larder_model::{ApiKey, Digest, Exports, Function, Grants, Limits, Partner, Rule, Upstream, Variable, settings};
 use larder_runtime::Lane;
 use larder_runtime::backends::Variables;
 use larder_secrets::Secrets;
@@ -55,12 +57,14 @@ pub struct Tenant {
     pub upstreams: HashMap<String, Arc<UpstreamView>>,
     /// How its end users prove who they are, if it says so.
     pub identity: Option<Arc<IdentityView>>,
-    /// Its proxy rules: domain → function.
-    pub rules: Arc<HashMap<String, FunctionId>>,
+    /// Its domains, as far as it has proved them: domain → what is reached there.
+    pub domains: Arc<HashMap<String, Reaches>>,
     /// Sorted by prefix length, the longest first.
     routes: Vec<(String, Arc<FunctionView>)>,
     /// Permits for concurrent calls. Outlives reloads.
     pub permits: Arc<Semaphore>,
+    /// Permits for answers that are compressed. Outlives reloads.
+    pub compressing: Arc<Semaphore>,
     /// Permits for concurrent reads through the API. Outlives reloads.
     pub reads: Arc<Semaphore>,
     /// What it may send. Outlives reloads.
@@ -154,7 +158,7 @@ pub struct Directory(Arc<Shared>);
 
 struct Shared {
     tenants: ArcSwap<HashMap<PartnerId, Arc<Tenant>>>,
-    /// The partners of all rules, by domain. A tenant's own rules say whether that is still so.
+    /// The partners of all domains. A tenant's own say whether that is still so.
     domains: ArcSwap<HashMap<String, PartnerId>>,
     /// The origins of pages that any partner lists.
     origins: ArcSwap<HashSet<String>>,
@@ -175,6 +179,8 @@ const REFRESH_INTERVAL_MIN: Duration = Duration::from_millis(50);
 /// Partners whose snapshots are exchanged together, because that copies the map of all; and how many of them are read at once.
 const RELOADED_TOGETHER: usize = 256;
 const READ_AT_ONCE: usize = 4;
+/// Answers of one partner.
+const COMPRESSED_AT_ONCE: usize = 1;
 
 impl Directory {
     /// Reads all partners.
@@ -206,11 +212,21 @@ impl Directory {
         self.0.tenants.load().get(partner).cloned()
     }
 
-    /// The partner that has a rule for this domain, and the rule's function.
-    pub fn at_domain(&self, domain: &str) -> Option<(Arc<Tenant>, FunctionId)> {
+    /// The partner that has this domain, and what is reached there.
+    pub fn at_domain(&self, domain: &str) -> Option<(Arc<Tenant>, Reaches)> {
         let tenant = self.tenant(self.0.domains.load().get(domain)?)?;
-        let function = tenant.rules.get(domain)?.clone();
-        Some((tenant, function))
+        let reaches = tenant.domains.get(domain)?.clone();
+        Some((tenant, reaches))
+    }
+
+    /// What a name that is not the installation's stands for.
+    pub fn host(&self, name: &str) -> Host {
+        match self.at_domain(name) {
+            Some((_, Reaches::Function(_))) => Host::Function(name.to_owned()),
+            Some((tenant, Reaches::Functions)) => Host::Domain(tenant.partner.id.clone()),
+            Some((tenant, Reaches::Api)) => Host::Api(tenant.partner.id.clone()),
+            None => Host::Unknown,
+        }
     }
 
     /// Does any partner list this origin of pages?
@@ -337,17 +353,17 @@ impl Directory {
         let read = stream::iter(ids).map(read).buffer_unordered(READ_AT_ONCE);
         let read: Vec<(PartnerId, Option<Arc<Tenant>>)> = read.try_collect().await?;
         let mut tenants = HashMap::clone(&self.0.tenants.load());
-        let (mut new_rules, mut are_other_origins) = (HashMap::new(), false);
+        let (mut new_domains, mut are_other_origins) = (HashMap::new(), false);
         for (id, tenant) in read {
-            let new = tenant.as_ref().map(|tenant| tenant.rules.clone()).unwrap_or_default();
+            let new = tenant.as_ref().map(|tenant| tenant.domains.clone()).unwrap_or_default();
             let origins = tenant.as_deref().map(|tenant| tenant.origins().to_vec());
             let before = match tenant {
                 Some(tenant) => tenants.insert(id.clone(), tenant),
                 None => tenants.remove(&id),
             };
             are_other_origins |= before.as_deref().map(Tenant::origins) != origins.as_deref();
-            if before.map(|tenant| tenant.rules.clone()).unwrap_or_default() != new {
-                new_rules.insert(id, new);
+            if before.map(|tenant| tenant.domains.clone()).unwrap_or_default() != new {
+                new_domains.insert(id, new);
             }
         }
         if are_other_origins {
@@ -355,11 +371,11 @@ impl Directory {
             self.0.origins.store(Arc::new(all.collect()));
         }
         self.0.tenants.store(Arc::new(tenants));
-        if !new_rules.is_empty() {
+        if !new_domains.is_empty() {
             let mut domains = HashMap::clone(&self.0.domains.load());
             // A domain that another partner has taken over stays its.
-            domains.retain(|domain, of| new_rules.get(of).is_none_or(|new| new.contains_key(domain)));
-            for (id, new) in &new_rules {
+            domains.retain(|domain, of| new_domains.get(of).is_none_or(|new| new.contains_key(domain)));
+            for (id, new) in &new_domains {
                 domains.extend(new.keys().map(|domain| (domain.clone(), id.clone())));
             }
             self.0.domains.store(Arc::new(domains));
@@ -387,7 +403,13 @@ impl Directory {
         for variable in of_variables {
             variables.entry(variable.function.clone()).or_default().push(variable);
         }
-        let rules = Arc::new(rules.into_iter().collect());
+        let functions_domain = &self.0.server.functions_domain;
+        let is_served = |rule: &Rule| match &rule.proof {
+            Some(proof) => proof.holds,
+            None => check_domain(&rule.domain, functions_domain).is_ok(),
+        };
+        let served = rules.into_iter().filter(is_served).map(|rule| (rule.domain, rule.reaches));
+        let domains = Arc::new(served.collect());
         let known = self.0.secrets.known();
         let old = self.tenant(&id);
         let old = old.as_deref();
@@ -395,6 +417,8 @@ impl Directory {
             old.map_or_else(|| Arc::new(Semaphore::new(self.0.server.calls_per_partner)), |old| old.permits.clone());
         let reads =
             old.map_or_else(|| Arc::new(Semaphore::new(self.0.server.reads_per_partner)), |old| old.reads.clone());
+        let compressing =
+            old.map_or_else(|| Arc::new(Semaphore::new(COMPRESSED_AT_ONCE)), |old| old.compressing.clone());
         let rate = old.map(|old| old.rate.clone()).unwrap_or_default();
         let end_users = old.map_or_else(|| Arc::new(EndUsers::new(self.0.end_users_max)), |old| old.end_users.clone());
         let stored = old.map(|old| old.stored.clone()).unwrap_or_default();
@@ -438,9 +462,10 @@ impl Directory {
             functions,
             upstreams,
             identity,
-            rules,
+            domains,
             routes,
             permits,
+            compressing,
             reads,
             rate,
             end_users,

@@ -43,7 +43,7 @@ async fn variables(State(common): State<Common>, _: Person) -> Json<VariablesObj
     let https = if settings.server.root_url.starts_with("https://") { "enabled" } else { "disabled" };
     Json(VariablesObject {
         _APP_DOMAIN_FUNCTIONS: settings.server.functions_domain.clone(),
-        _APP_DOMAIN_TARGET_CNAME: settings.root_host().unwrap_or_default(),
+        _APP_DOMAIN_TARGET_CNAME: settings.domain_target(),
         _APP_STORAGE_LIMIT: settings.build.upload_bytes_max as u64,
         _APP_COMPUTE_SIZE_LIMIT: settings.build.upload_bytes_max as u64,
         _APP_COMPUTE_BUILD_TIMEOUT: settings.build.deadline.as_secs(),

@@ -136,6 +136,7 @@ mod tests {
             "/v1/identity",
             "/v1/limits",
             "/v1/proxy/rules/{ruleId}",
+            "/v1/proxy/rules/site",
             "/v1/transactions",
             "/v1/upstreams/{name}",
             "/v1/operator/upstreams/{name}",

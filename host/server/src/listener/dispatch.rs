@@ -51,9 +51,21 @@ pub async fn dispatch(door: &Door, via: Via, request: Request<Received>) -> Resp
         None => Ok(()),
     });
     let is_socket = request_head::is_websocket(request.headers());
-    let endpoint =
-        checked.map(|()| routing::endpoint(&app.settings, &door.root, peer.ip(), request.uri(), request.headers()));
+    let endpoint = checked.map(|()| door.endpoint(peer.ip(), request.uri(), request.headers()));
+    let mut challenge = None;
+    if let Ok(endpoint) = &endpoint
+        && certificate.is_none()
+        && redirect::is_challenge(request.method(), request.uri())
+        && let Some(host) = redirect::host(request.headers())
+    {
+        challenge = redirect::challenge(door, endpoint, request.uri(), &host).await;
+    }
     let mut response = match endpoint {
+        _ if challenge.is_some() => {
+            drop(request);
+            let answer = challenge.take().unwrap_or_default();
+            answer.map(|body| body.map_err(Into::into).boxed_unsync())
+        }
         Ok(Ok(Endpoint::Web(_) | Endpoint::Function(_))) if is_socket => not_a_socket(&mut is_refused),
         Ok(Ok(Endpoint::Api(_))) if is_socket && request.uri().path() != api::realtime::PATH => {
             not_a_socket(&mut is_refused)

@@ -18,19 +18,21 @@ mod proxy_protocol;
 mod redirect;
 mod tls;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context;
 use axum::Router;
-use http::{HeaderValue, Uri};
+use http::{HeaderMap, HeaderValue, Uri};
 pub(crate) use http2::StreamBody;
+use larder_model::doors::{Host, Names};
 use larder_model::settings::Settings;
 use larder_platform::certificates;
 use tokio::net::TcpListener;
 
-use crate::api;
 use crate::app::App;
+use crate::routing::{Endpoint, NoEndpoint};
+use crate::{api, routing};
 
 /// Renders the metrics of the process.
 pub type Metrics = Arc<dyn Fn(&App) -> String + Send + Sync>;
@@ -86,6 +88,21 @@ struct Door {
     limits: accept::Limits,
 }
 
+impl Door {
+    fn endpoint(&self, client: IpAddr, uri: &Uri, headers: &HeaderMap) -> Result<Endpoint, NoEndpoint> {
+        routing::endpoint(&self.app.settings, &self.root, |name| self.app.directory.host(name), client, uri, headers)
+    }
+
+    /// What a name stands for.
+    fn host(&self, name: &str) -> Host {
+        let names = Names { root: &self.root, functions: &self.app.settings.server.functions_domain };
+        match names.host(name) {
+            Host::Unknown => self.app.directory.host(name),
+            known => known,
+        }
+    }
+}
+
 /// Serves the web endpoint and the API until the process drains, if it has the web role; and probes until it ends.
 pub fn start(app: &App, listeners: Listeners, metrics: Metrics) -> anyhow::Result<()> {
     internal::start(app, listeners.internal, metrics);
@@ -100,13 +117,15 @@ pub fn start(app: &App, listeners: Listeners, metrics: Metrics) -> anyhow::Resul
         hsts: HeaderValue::from_str(&app.settings.tls.hsts).ok().filter(|value| !value.is_empty()),
         app: app.clone(),
     };
+    if !app.settings.acme.directory.is_empty() {
+        certificates::answer(app);
+    }
     if let Some(at) = app.settings.tls.listen {
         if !app.settings.tls.certificate_file.as_os_str().is_empty() {
             let presented = certificate_files::load(&door)?;
             app.life.spawn("certificate files", certificate_files::watch(door.clone(), presented));
         }
         if !app.settings.acme.directory.is_empty() {
-            certificates::answer(app);
             app.life.spawn("stored certificates", certificates::present(app.sealer.clone()));
         }
         let redirect = app.settings.tls.redirect_listen.map(tracing::field::display);

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use axum::body::Body;
 use axum::response::IntoResponse;
 use http::uri::Authority;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 use super::{Door, connection};
 use crate::problem::{Kind, Problem};
-use crate::routing::{self, NoEndpoint};
+use crate::routing::{Endpoint, NoEndpoint};
 use crate::write_timeout::{Deadline, WriteTimeout};
 use crate::{proxies, request_head};
 
@@ -47,25 +47,15 @@ async fn answer(door: &Door, peer: SocketAddr, request: Request<Incoming>) -> Re
     request_head::check(&head)?;
     let settings = &door.app.settings;
     let peer = proxies::client(&settings.server, peer, &mut head.headers);
-    let endpoint = routing::endpoint(settings, &door.root, peer.ip(), &head.uri, &head.headers);
+    let endpoint = door.endpoint(peer.ip(), &head.uri, &head.headers);
     let host = match endpoint {
         Err(NoEndpoint::NotOneHost) => None,
         Ok(_) | Err(NoEndpoint::NotOurs | NoEndpoint::Closed(_)) => host(&head.headers),
     };
     let host = host.ok_or_else(|| Problem::new(Kind::BadRequest, "A request has exactly one Host header"))?;
     door.app.rates.take_address(peer.ip()).await?;
-    if let Some(token) = head.uri.path().strip_prefix(CHALLENGES)
-        && [Method::GET, Method::HEAD].contains(&head.method)
-    {
-        let found = match door.app.certificates.challenges() {
-            // Nothing is looked up for a name that is not ours.
-            Some(challenges) if is_token(token) && endpoint != Err(NoEndpoint::NotOurs) => {
-                challenges.answer(&host, token).await
-            }
-            _ => None,
-        };
-        let text = found.ok_or_else(Problem::no_such_route)?;
-        return Ok(([(header::CONTENT_TYPE, "application/octet-stream")], text).into_response());
+    if is_challenge(&head.method, &head.uri) {
+        return challenge(door, &endpoint, &head.uri, &host).await.ok_or_else(Problem::no_such_route);
     }
     // A door that is closed to this client is not shown.
     if endpoint.is_err() {
@@ -75,6 +65,27 @@ async fn answer(door: &Door, peer: SocketAddr, request: Request<Incoming>) -> Re
     let location = HeaderValue::try_from(format!("https://{host}{}{path}", door.tls_port))
         .map_err(|_| Problem::new(Kind::BadRequest, "The request's target is no path of this server"))?;
     Ok((StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, location)]).into_response())
+}
+
+/// Does a request ask whether a name is ours?
+pub fn is_challenge(method: &Method, uri: &Uri) -> bool {
+    uri.path().starts_with(CHALLENGES) && [Method::GET, Method::HEAD].contains(method)
+}
+
+/// What it is answered, if this was given out for this host. Nothing is looked up for a name that is not ours. The door may be
+/// closed to the client: authorities ask from anywhere.
+pub async fn challenge(
+    door: &Door,
+    endpoint: &Result<Endpoint, NoEndpoint>,
+    uri: &Uri,
+    host: &str,
+) -> Option<Response<Body>> {
+    if matches!(endpoint, Err(NoEndpoint::NotOurs | NoEndpoint::NotOneHost)) {
+        return None;
+    }
+    let token = uri.path().strip_prefix(CHALLENGES).filter(|token| is_token(token))?;
+    let text = door.app.certificates.challenges()?.answer(host, token).await?;
+    Some(([(header::CONTENT_TYPE, "application/octet-stream")], text).into_response())
 }
 
 /// The host that a request is for, without its port.

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use larder_model::doors::{Host, Names};
+use larder_model::doors::Host;
 use larder_platform::tls::{Certificate, Proof, Shown};
 use rustls::server::{Acceptor, ClientHello};
 use tokio::io::AsyncWriteExt;
@@ -86,9 +86,8 @@ fn choose(door: &Door, hello: &ClientHello<'_>) -> Option<Shown> {
 
 /// The proof of a name of ours that an authority was asked to check.
 async fn proof(door: &Door, name: &str) -> Option<Proof> {
-    let names = Names { root: &door.root, functions: &door.app.settings.server.functions_domain };
     match door.app.certificates.challenges() {
-        Some(challenges) if names.host(name) != Host::Unknown => challenges.proof(name).await,
+        Some(challenges) if door.host(name) != Host::Unknown => challenges.proof(name).await,
         _ => None,
     }
 }

@@ -2,6 +2,8 @@
 
 use http::HeaderMap;
 
+use larder_model::rules::Reaches;
+
 use crate::app::App;
 use crate::problem::{Kind, Problem};
 use crate::web::{Found, caller};
@@ -19,7 +21,7 @@ pub async fn find(app: &App, domain: &str, headers: &HeaderMap) -> Result<Found,
         found = app.directory.at_domain(domain);
     }
     let none = || Problem::new(Kind::RuleNotFound, "no function has this domain");
-    let (tenant, function) = found.ok_or_else(none)?;
+    let Some((tenant, Reaches::Function(function))) = found else { return Err(none()) };
     let view = tenant.functions.get(&function).filter(|view| view.function.enabled);
     let none = || Problem::new(Kind::FunctionNotFound, "the function of this domain is disabled");
     let view = view.ok_or_else(none)?.clone();

@@ -33,6 +33,8 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("createWebhook", &["webhookId", "name", "url", "events"]),
     ("updateWebhook", &["name", "url", "events"]),
     ("createFunctionRule", &["domain", "functionId"]),
+    ("createAPIRule", &["domain"]),
+    ("createSiteRule", &["domain"]),
     ("createFeed", &["name", "mapping"]),
     ("createOperatorFeed", &["name", "mapping"]),
     ("joinSavehack", &["functionId"]),
