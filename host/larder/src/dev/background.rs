@@ -63,13 +63,26 @@ pub fn stop(data: &Path) -> anyhow::Result<ExitCode> {
     let killed = Command::new("kill").arg(pid.to_string()).status().context("kill")?;
     anyhow::ensure!(killed.success(), "process {pid} could not be signalled to stop");
     let begun = Instant::now();
-    while running(data).is_some() {
+    while !has_ended(pid)? {
         anyhow::ensure!(begun.elapsed() < STOP_MAX, "process {pid} has not ended after {STOP_MAX:?}");
         std::thread::sleep(POLL);
     }
     let _ = std::fs::remove_file(data.join(PID));
     println!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Is nothing of the process left? One that is ending first loses its command line, then its first thread, and its addresses last:
+/// until then nobody else can listen there.
+fn has_ended(pid: u32) -> anyhow::Result<bool> {
+    let output = Command::new("ps").args(["-o", "stat=,comm=", "-p", &pid.to_string()]).output().context("ps")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    // Where there is no /proc, a process whose first thread has ended is taken for one that has.
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(1, Iterator::count);
+    Ok(match said.trim().split_once(char::is_whitespace) {
+        None => true,
+        Some((state, name)) => !name.contains("larder") || (state.starts_with('Z') && threads <= 1),
+    })
 }
 
 /// The process in the folder's file, if it is still a `larder dev`: process ids are reused.
@@ -90,4 +103,31 @@ fn addresses(output: &str) -> String {
         .filter(|line| line.starts_with("Larder ") || line.starts_with("  "))
         .map(|line| format!("{line}\n"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_ended_when_nothing_of_it_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("larder-sleeps");
+        std::fs::copy("/bin/sleep", &program).unwrap();
+        let mut child = Command::new(&program).arg("60").spawn().unwrap();
+        // Until it has begun, it is this test.
+        let began = Instant::now();
+        while has_ended(child.id()).unwrap() && began.elapsed() < START_MAX {
+            std::thread::sleep(POLL);
+        }
+        assert!(!has_ended(child.id()).unwrap());
+        child.kill().unwrap();
+        // Nobody has asked how it ended yet.
+        while !has_ended(child.id()).unwrap() {
+            assert!(began.elapsed() < STOP_MAX);
+            std::thread::sleep(POLL);
+        }
+        child.wait().unwrap();
+        assert!(has_ended(child.id()).unwrap());
+    }
 }
