@@ -12,6 +12,7 @@ mod attributes;
 mod clocks;
 mod enrolment;
 mod environment;
+mod error_code;
 mod events;
 mod http;
 mod random;
@@ -146,6 +147,7 @@ pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     response::link(linker)?;
+    error_code::link(linker)?;
     random::link(linker)?;
     environment::link(linker)?;
     function::event_types::add_to_linker::<_, HasSelf<Host>>(linker, host)?;

@@ -72,8 +72,8 @@ impl World {
     }
 }
 
-/// The host's text of `http-response-body-size`: errors of streams have no code for guests.
-const TOO_LARGE: &str = "HTTP response body size exceeds limit";
+/// A guest is told that asking again would not help.
+const TOO_LARGE: &str = "HttpResponseBodySize";
 
 /// Plain HTTP to these hosts, which may lie on this machine.
 fn here(hosts: &[&str]) -> Value {
@@ -192,12 +192,12 @@ async fn misbehaving_servers_harm_only_the_request() {
     let servers = [
         ("/never", "HttpResponseTimeout", "", "the answer did not begin within 1500 ms"),
         ("/interim", "HttpResponseTimeout", "", "the answer did not begin within 1500 ms"),
-        ("/slow-body", "", "HTTP response timeout", "no part of the answer's body arrived for 1400 ms"),
-        ("/trickle", "", "HTTP response timeout", "the call was not over within 4000 ms"),
-        ("/huge", "", "HTTP response body size exceeds limit", "more than 1000000 bytes (egress.body_bytes_max)"),
-        ("/short", "", "incomplete HTTP response", "ended before the answer was complete"),
-        ("/cut-chunks", "", "incomplete HTTP response", "ended before the answer was complete"),
-        ("/bad-chunk", "", "incomplete HTTP response", "ended before the answer was complete"),
+        ("/slow-body", "", "HttpResponseTimeout", "no part of the answer's body arrived for 1400 ms"),
+        ("/trickle", "", "HttpResponseTimeout", "the call was not over within 4000 ms"),
+        ("/huge", "", TOO_LARGE, "more than 1000000 bytes (egress.body_bytes_max)"),
+        ("/short", "", "HttpResponseIncomplete", "ended before the answer was complete"),
+        ("/cut-chunks", "", "HttpResponseIncomplete", "ended before the answer was complete"),
+        ("/bad-chunk", "", "HttpResponseIncomplete", "ended before the answer was complete"),
         ("/two-lengths", "HttpProtocolError", "", "not valid HTTP"),
         ("/endless-header", "HttpProtocolError", "", "the head of the answer has more than"),
         ("/many-headers", "HttpProtocolError", "", "the head of the answer has more than"),
@@ -331,14 +331,14 @@ async fn the_shorter_of_two_timeouts_counts() {
         (
             json!({ "authority": at, "path": "/slow-body", "between_bytes_ms": 200 }),
             "bodyError",
-            "HTTP response timeout",
+            "HttpResponseTimeout",
             200,
             2900,
         ),
         (
             json!({ "authority": at, "path": "/slow-body", "between_bytes_ms": 60000 }),
             "bodyError",
-            "HTTP response timeout",
+            "HttpResponseTimeout",
             3000,
             9000,
         ),

@@ -10,7 +10,7 @@ use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
     ErrorCode, Fields, FutureIncomingResponse, IncomingRequest, IncomingResponse, InputStream, Method, OutgoingBody,
-    OutgoingRequest, OutputStream, RequestOptions, ResponseOutparam, Scheme,
+    OutgoingRequest, OutputStream, RequestOptions, ResponseOutparam, Scheme, http_error_code,
 };
 use wasip2::io::streams::StreamError;
 
@@ -201,7 +201,9 @@ fn pieces(stream: &InputStream, mut piece: impl FnMut(&[u8])) -> Result<(), Stri
         match stream.blocking_read(64 << 10) {
             Ok(bytes) => piece(&bytes),
             Err(StreamError::Closed) => return Ok(()),
-            Err(StreamError::LastOperationFailed(err)) => return Err(err.to_debug_string()),
+            Err(StreamError::LastOperationFailed(err)) => {
+                return Err(http_error_code(&err).map_or_else(|| err.to_debug_string(), |code| name(&code)));
+            }
         }
     }
 }
