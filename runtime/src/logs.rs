@@ -66,20 +66,43 @@ impl Collector {
         logs
     }
 
-    /// The last lines of stderr, where languages put the message of an exception that nobody caught.
+    /// What stderr says at its end, where languages put the message of an exception that nobody caught.
     pub fn last_words(&self) -> Option<String> {
-        const BYTES_MAX: usize = 1_000;
+        const SEARCHED_BYTES: usize = 16 << 10;
         let texts = self.texts();
-        let tail = &texts.stderr[texts.stderr.len().saturating_sub(BYTES_MAX)..];
-        let tail = String::from_utf8_lossy(tail);
-        let lines: Vec<&str> = tail.lines().filter(|line| !line.trim().is_empty()).collect();
-        let last = lines[lines.len().saturating_sub(5)..].join("\n");
-        (!last.is_empty()).then_some(last)
+        let tail = &texts.stderr[texts.stderr.len().saturating_sub(SEARCHED_BYTES)..];
+        message(&String::from_utf8_lossy(tail))
     }
 
     fn texts(&self) -> MutexGuard<'_, Texts> {
         self.texts.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+/// The message of the exception that a text ends with: before its stack as JavaScript writes it, or behind it as Python does. An
+/// engine that panics because of it says it once more, with its own stack, and is left out.
+fn message(tail: &str) -> Option<String> {
+    const BYTES_MAX: usize = 1_000;
+    const LINES_MAX: usize = 5;
+    let is_noise = |line: &&str| line.trim().is_empty() || line.starts_with("note: run with `RUST_BACKTRACE");
+    let lines: Vec<&str> = tail.lines().filter(|line| !is_noise(line)).collect();
+    let is_engine = |line: &&str| line.starts_with("thread '") && line.contains(" panicked at crates/runtime/src/");
+    let own = lines.iter().rposition(is_engine).filter(|at| *at > 0).map_or(&lines[..], |at| &lines[..at]);
+    let last = own.iter().rposition(|line| !line.starts_with([' ', '\t'])).unwrap_or_default();
+    let panicked = own.iter().rposition(|line| line.starts_with("panic: "));
+    let from = if let Some(panicked) = panicked {
+        panicked
+    } else if last + 1 < own.len() {
+        last
+    } else {
+        own.len().saturating_sub(LINES_MAX)
+    };
+    let mut text = own[from..].iter().take(LINES_MAX).copied().collect::<Vec<_>>().join("\n");
+    if text.len() > BYTES_MAX {
+        text.truncate(text.floor_char_boundary(BYTES_MAX));
+        text.push('…');
+    }
+    (!text.is_empty()).then_some(text)
 }
 
 /// A bound may cut a character in two: its first half is left out rather than replaced.
@@ -111,6 +134,29 @@ mod tests {
         // Two bytes were left: `a` and the first half of `å`, which is not shown.
         assert_eq!(taken.stderr, "a\n[larder: log limit log_bytes of 10 reached, 6 bytes dropped]\n");
         assert_eq!(taken.dropped_bytes, 6);
+    }
+
+    #[test]
+    fn the_message_of_an_exception_is_found_on_either_side_of_its_stack() {
+        let stack = "    at deep (bundle.js:803:19)\n".repeat(40);
+        let panicked = "\nthread '<unnamed>' (1) panicked at crates/runtime/src/interpreter.rs:51:31:\nFailed to call 'handle': \
+                        Value(Exception(\nException { message: Some(\"no such saver\") })\n)\nnote: run with `RUST_BACKTRACE=1` x\n";
+        let javascript = format!("saving\nTypeError: no such saver: anna\n{stack}{panicked}");
+        assert!(message(&javascript).unwrap().starts_with("TypeError: no such saver: anna\n    at deep"));
+        assert_eq!(message(&javascript).unwrap().lines().count(), 5);
+        let python = "saving\nTraceback (most recent call last):\n  File \"app.py\", line 3\n    boom()\nValueError: no such saver\n";
+        assert!(message(python).unwrap().ends_with("\nValueError: no such saver"));
+        let rust = "\nthread 'main' panicked at src/lib.rs:10:5:\nno such saver\nnote: run with `RUST_BACKTRACE=1` environment\n";
+        assert_eq!(message(rust).unwrap(), "thread 'main' panicked at src/lib.rs:10:5:\nno such saver");
+        let go = "panic: no such saver\n\ngoroutine 1 [running]:\nmain.main()\n\t/src/main.go:8 +0x4\n";
+        assert!(message(go).unwrap().starts_with("panic: no such saver\ngoroutine 1"), "{:?}", message(go));
+        assert_eq!(
+            message(panicked).as_deref().map(|text| text.starts_with("thread")),
+            Some(true),
+            "nothing else was said"
+        );
+        assert_eq!(message(" \n"), None);
+        assert!(message(&"x".repeat(5_000)).unwrap().len() < 1_010);
     }
 
     #[test]

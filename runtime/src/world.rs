@@ -378,7 +378,7 @@ impl Running {
 
     fn trap(&self, text: String) -> Failure {
         Failure::Trap(match self.logs.last_words() {
-            Some(last) => format!("{text}; last lines of stderr: {last}"),
+            Some(last) => format!("{text}; stderr: {last}"),
             None => text,
         })
     }

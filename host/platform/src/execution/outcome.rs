@@ -117,11 +117,9 @@ fn record(
     decision: RetryDecision,
 ) -> Execution {
     let mut execution = job.execution.clone();
-    // The caller of a call sees the status of its answer. Of a queued execution only the record has it.
+    // Whoever called saw the answer. Whoever looks for what went wrong has the record alone.
     let answered = |status: u16| match status {
-        500.. => {
-            (ExecutionStatus::Failed, status, job.origin.is_queued().then(|| format!("the function answered {status}")))
-        }
+        500.. => (ExecutionStatus::Failed, status, Some(format!("the function answered {status}"))),
         _ => (ExecutionStatus::Completed, status, None),
     };
     let (status, response_status, why) = match &outcome.end {

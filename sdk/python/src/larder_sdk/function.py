@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
@@ -57,10 +58,10 @@ class RequestFunction:
         """One run. An error answers 503 (`Retry`) or 500 (`Reject`), and nothing of the run is applied."""
         try:
             response = self.handler(request, Run(host, self.settings))
-        except Retry as stop:
-            return Response(f"{stop.why}\n", status=503)
-        except Reject as stop:
-            return Response(f"{stop.why}\n", status=500)
+        except (Retry, Reject) as stop:
+            # The log of the run is where the function's owner looks.
+            print(stop.why, file=sys.stderr)
+            return Response(f"{stop.why}\n", status=503 if isinstance(stop, Retry) else 500)
         if not isinstance(response, Response):
             raise TypeError(f"{self.handler.__name__} must return a Response, not {response!r}")
         return response
