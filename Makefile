@@ -41,7 +41,7 @@ certificates: setup setup-services
 # From an empty folder to a saving in the languages that `make test` leaves out. Their compilers come from PyPI.
 languages: setup
 	$(BUILD)
-	$(CARGO) test --workspace --test it -- deployments::languages deployments::assemblyscript deployments::starling --include-ignored
+	$(CARGO) test --workspace --test it -- deployments::languages deployments::assemblyscript deployments::starling deployments::event_types --include-ignored
 
 # Minutes of kills, restarts and partitions of everything; prints its figures. The same run again: make chaos CHAOS="--seed 7"
 chaos: setup setup-services

@@ -31,6 +31,13 @@ export class Json {
     return at >= 0 && this.names.indexOf(name, at + 1) < 0 ? this.items[at] : null;
   }
 
+  /** The value under a name, which must be there. */
+  need(name: string): Json {
+    const value = this.get(name);
+    if (value === null) reject(`${this.place} has no ${name}`);
+    return value as Json;
+  }
+
   has(name: string): bool {
     return this.get(name) !== null;
   }
@@ -45,18 +52,24 @@ export class Json {
 
   /** The object under a name. */
   object(name: string): Json {
-    const value = this.get(name);
-    if (value === null) reject(`${this.place} has no ${name}`);
-    (value as Json).expect(Kind.Object);
-    return value as Json;
+    const value = this.need(name);
+    value.expect(Kind.Object);
+    return value;
   }
 
   /** The values of the list under a name. */
   list(name: string): Json[] {
-    const value = this.get(name);
-    if (value === null) reject(`${this.place} has no ${name}`);
-    (value as Json).expect(Kind.List);
-    return (value as Json).items;
+    return this.need(name).asList();
+  }
+
+  get isNull(): bool {
+    return this.kind == Kind.Null;
+  }
+
+  /** Its own values. */
+  asList(): Json[] {
+    this.expect(Kind.List);
+    return this.items;
   }
 
   /** Its own text. */
@@ -72,6 +85,12 @@ export class Json {
     const number = I64.parseInt(this.value);
     if (number.toString() != this.value) reject(`${this.place} is ${this.value}, and no whole number`);
     return number;
+  }
+
+  /** The number that it is, as near as a float comes to it: no amount of money. */
+  asNumber(): f64 {
+    this.expect(Kind.Number);
+    return parseFloat(this.value);
   }
 
   asBoolean(): bool {

@@ -1,6 +1,7 @@
 #include "guide.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 larder_string_t larder_text(const char *text) {
@@ -140,29 +141,106 @@ static bool skip_value(struct json *json, int depth) {
   return json->at > begin;
 }
 
-bool larder_json_text(const larder_list_u8_t *data, const char *name, char *to, size_t size) {
-  struct json json = {data->ptr, data->ptr + data->len};
+// Is nothing left but space?
+static bool ends(struct json *json) {
+  skip_space(json);
+  return json->at == json->end;
+}
+
+static struct json json_of(const larder_list_u8_t *value) {
+  struct json json = {value->ptr, value->ptr + value->len};
+  return json;
+}
+
+// Skips a value and says where it stands.
+static bool slice(struct json *json, larder_list_u8_t *value) {
+  skip_space(json);
+  value->ptr = (uint8_t *)json->at;
+  if (!skip_value(json, 0)) return false;
+  value->len = (size_t)(json->at - value->ptr);
+  return true;
+}
+
+bool larder_json_value(const larder_list_u8_t *data, const char *name, larder_list_u8_t *value) {
+  struct json json = json_of(data);
   bool found = false;
-  if (size == 0 || !take(&json, '{')) return false;
-  to[0] = 0;
-  if (take(&json, '}')) return false;
+  if (!take(&json, '{') || take(&json, '}')) return false;
   do {
     char key[64];
     struct out own = {key, sizeof key, 0, true};
-    if (!string(&json, &own) || !take(&json, ':')) return false;
-    skip_space(&json);
+    larder_list_u8_t member;
+    if (!string(&json, &own) || !take(&json, ':') || !slice(&json, &member)) return false;
     if (own.fits && strcmp(key, name) == 0) {
-      struct out out = {to, size, 0, true};
       // A name that comes twice is no name.
-      if (found || !string(&json, &out) || !out.fits) return false;
+      if (found) return false;
+      *value = member;
       found = true;
-    } else if (!skip_value(&json, 0)) {
-      return false;
     }
   } while (take(&json, ','));
-  if (!take(&json, '}')) return false;
+  return take(&json, '}') && found && ends(&json);
+}
+
+bool larder_json_item(const larder_list_u8_t *list, size_t at, larder_list_u8_t *value) {
+  struct json json = json_of(list);
+  if (!take(&json, '[') || take(&json, ']')) return false;
+  do {
+    if (!slice(&json, value)) return false;
+    if (at-- == 0) return true;
+  } while (take(&json, ','));
+  return false;
+}
+
+static bool is_whole(const larder_list_u8_t *value, char first) {
+  struct json json = json_of(value);
   skip_space(&json);
-  return found && json.at == json.end;
+  return json.at < json.end && *json.at == (uint8_t)first && skip_value(&json, 0) && ends(&json);
+}
+
+bool larder_json_is_object(const larder_list_u8_t *value) { return is_whole(value, '{'); }
+
+bool larder_json_is_list(const larder_list_u8_t *value) { return is_whole(value, '['); }
+
+bool larder_json_string(const larder_list_u8_t *value, char *to, size_t size) {
+  struct json json = json_of(value);
+  struct out out = {to, size, 0, true};
+  if (size == 0) return false;
+  to[0] = 0;
+  return string(&json, &out) && out.fits && ends(&json);
+}
+
+bool larder_json_integer(const larder_list_u8_t *value, int64_t *to) {
+  const uint8_t *at = value->ptr, *end = value->ptr + value->len;
+  bool negative = at < end && *at == '-';
+  uint64_t all = 0, most = (uint64_t)INT64_MAX + (negative ? 1 : 0);
+  if (negative) at++;
+  if (at == end || (*at == '0' && end - at > 1)) return false;
+  for (; at < end; at++) {
+    if (*at < '0' || *at > '9' || all > (most - (*at - '0')) / 10) return false;
+    all = all * 10 + (*at - '0');
+  }
+  *to = negative ? (int64_t)(0 - all) : (int64_t)all;
+  return true;
+}
+
+bool larder_json_number(const larder_list_u8_t *value, double *to) {
+  char text[64], *end;
+  if (value->len == 0 || value->len >= sizeof text || (*value->ptr != '-' && (*value->ptr < '0' || *value->ptr > '9'))) {
+    return false;
+  }
+  memcpy(text, value->ptr, value->len);
+  text[value->len] = 0;
+  *to = strtod(text, &end);
+  return *end == 0;
+}
+
+bool larder_json_boolean(const larder_list_u8_t *value, bool *to) {
+  *to = value->len == 4 && memcmp(value->ptr, "true", 4) == 0;
+  return *to || (value->len == 5 && memcmp(value->ptr, "false", 5) == 0);
+}
+
+bool larder_json_text(const larder_list_u8_t *data, const char *name, char *to, size_t size) {
+  larder_list_u8_t value;
+  return larder_json_value(data, name, &value) && larder_json_string(&value, to, size);
 }
 
 bool larder_hundredths(const char *text, int64_t *to) {

@@ -15,6 +15,21 @@ larder_string_t larder_text(const char *text);
 // text under the name, or the text does not fit.
 bool larder_json_text(const larder_list_u8_t *json, const char *name, char *to, size_t size);
 
+// The value that a JSON object has under a name, as it stands in `json`. False if `json` is no object or has no such name.
+bool larder_json_value(const larder_list_u8_t *json, const char *name, larder_list_u8_t *value);
+
+// The value at a place of a JSON list, from 0, as it stands in `list`. False if it is no list or ends before.
+bool larder_json_item(const larder_list_u8_t *list, size_t at, larder_list_u8_t *value);
+
+// One value of JSON: is it an object or a list; what is it as text, a whole number, a number, true or false. No amount of money is
+// made of a number.
+bool larder_json_is_object(const larder_list_u8_t *value);
+bool larder_json_is_list(const larder_list_u8_t *value);
+bool larder_json_string(const larder_list_u8_t *value, char *to, size_t size);
+bool larder_json_integer(const larder_list_u8_t *value, int64_t *to);
+bool larder_json_number(const larder_list_u8_t *value, double *to);
+bool larder_json_boolean(const larder_list_u8_t *value, bool *to);
+
 // Decimal text with up to two decimals, as in "12.5", to hundredths. False for anything else, and below zero.
 bool larder_hundredths(const char *text, int64_t *to);
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"strings"
 	"testing"
 )
 
@@ -115,4 +116,54 @@ func TestAnswersAreWhatCGIHas(t *testing.T) {
 		}
 	}()
 	Response{Headers: map[string]string{"X": "a\r\nSet-Cookie: b"}}.bytes()
+}
+
+type kind string
+
+func (kind) Words() []string { return []string{"chip", "contact-less"} }
+
+type bought struct {
+	Amount Amount            `json:"amount"`
+	Kind   kind              `json:"kind"`
+	Lines  []line            `json:"lines"`
+	Points *int64            `json:"points,omitempty"`
+	Extra  map[string]string `json:"extra,omitempty"`
+}
+
+type line struct {
+	SKU string `json:"sku"`
+}
+
+func TestDataAreReadOrTheirPlaceIsNamed(t *testing.T) {
+	read := func(data string) (bought, string) {
+		it, err := Read[bought](Event{ID: "1", Data: []byte(data)})
+		if err == nil {
+			return it, ""
+		}
+		var rejected rejection
+		if !errors.As(err, &rejected) {
+			t.Errorf("%s asks for another run: %v", data, err)
+		}
+		return it, err.Error()
+	}
+	whole := `{"amount":"12.50","kind":"contact-less","lines":[{"sku":"a"}],"points":null}`
+	if it, why := read(whole); why != "" || it.Amount != Hundredths(1250) || it.Lines[0].SKU != "a" || it.Points != nil {
+		t.Errorf("%+v %s", it, why)
+	}
+	for data, said := range map[string]string{
+		`{"kind":"chip","lines":[]}`:                              "data.amount is missing",
+		`{"amount":null,"kind":"chip","lines":[]}`:                "text",
+		`{"amount":12.5,"kind":"chip","lines":[]}`:                "12.5 is no amount",
+		`{"amount":"1","kind":"cash","lines":[]}`:                 "data.kind must be one of chip, contact-less, not \"cash\"",
+		`{"amount":"1","kind":"chip"}`:                            "data.lines is missing",
+		`{"amount":"1","kind":"chip","lines":[{"sku":"a"},{}]}`:   "data.lines[1].sku is missing",
+		`{"amount":"1","kind":"chip","lines":[],"points":"many"}`: "data.points must be int64, not string",
+		`{"amount":"1","kind":"chip","lines":[],"extra":{"a":1}}`: "data.extra",
+		`[]`: "data",
+		`{`:  "do not fit",
+	} {
+		if _, why := read(data); !strings.Contains(why, said) {
+			t.Errorf("%s: %s", data, why)
+		}
+	}
 }

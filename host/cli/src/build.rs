@@ -10,7 +10,7 @@ use crate::component::{self, TARGET};
 use crate::console::size;
 use crate::failure::{Failure, Result};
 use crate::manifest::{FILE_NAME, Language, Manifest};
-use crate::{Session, assemblyscript, go, javascript, python, zig};
+use crate::{Session, assemblyscript, event_types, go, javascript, python, zig};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -55,6 +55,7 @@ impl Project {
 
 pub async fn run(args: &Args, session: &Session) -> Result<()> {
     let (folder, manifest) = args.project.open()?;
+    event_types::write(&folder, &manifest)?;
     if manifest.build.command.is_none() && manifest.build.language != Language::Rust {
         match manifest.build.language {
             Language::C | Language::Zig => zig::build(&folder, &manifest).await?,

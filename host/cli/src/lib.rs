@@ -19,6 +19,7 @@ mod dead_letters;
 mod deploy;
 mod deployments;
 mod enrolments;
+mod event_types;
 mod events;
 mod executions;
 mod failure;

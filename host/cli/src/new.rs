@@ -1,13 +1,15 @@
 //! `larder new`: a project that builds without a checkout of Larder. The templates, the SDK and the WIT travel in the
 //! binary.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use include_dir::{Dir, include_dir};
 use serde_json::json;
 
 use crate::failure::{Failure, Result};
-use crate::{Session, assemblyscript, go, javascript, python, zig};
+use crate::manifest::Language;
+use crate::{Session, assemblyscript, event_types, go, javascript, python, zig};
 
 static SAVEHACK: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/savehack");
 static HTTP: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates/http");
@@ -160,13 +162,27 @@ fn files(name: &str, lang: Lang, template: Template) -> Vec<(PathBuf, Vec<u8>)> 
             files.extend(assemblyscript::sdk().map(|(path, content)| (path, content.as_bytes().to_vec())));
         }
     }
+    let language = match lang {
+        Lang::Rust => Language::Rust,
+        Lang::Ts => Language::Ts,
+        Lang::Js => Language::Js,
+        Lang::Python => Language::Python,
+        Lang::C => Language::C,
+        Lang::Zig => Language::Zig,
+        Lang::Go => Language::Go,
+        Lang::AssemblyScript => Language::AssemblyScript,
+    };
+    let events = event_types::files(language, &BTreeMap::new());
+    files.extend(events.into_iter().map(|(path, text)| (path, text.into_bytes())));
     files
 }
 
 /// The files of the SDK for Rust, with their paths in a project.
 pub fn rust_sdk() -> impl Iterator<Item = (PathBuf, &'static str)> {
     let sdk = Path::new(".larder/sdk");
-    let own = all(&SDK).map(|(path, text)| (sdk.join("rust/src").join(path), text));
+    // The project's own.
+    let is_sdk = |(path, _): &(&Path, &str)| *path != Path::new("events.rs");
+    let own = all(&SDK).filter(is_sdk).map(|(path, text)| (sdk.join("rust/src").join(path), text));
     let wit = all(&WIT).map(|(path, text)| (sdk.join("wit").join(path), text));
     [(sdk.join("rust/Cargo.toml"), SDK_MANIFEST)].into_iter().chain(own).chain(wit)
 }

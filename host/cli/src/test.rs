@@ -7,7 +7,7 @@ use tokio::process::Command;
 use crate::build::Project;
 use crate::failure::{Failure, Result};
 use crate::manifest::Language;
-use crate::{Session, assemblyscript, component, go, javascript, python, sandbox, zig};
+use crate::{Session, assemblyscript, component, event_types, go, javascript, python, sandbox, zig};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -38,6 +38,7 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
     if args.sandbox.sandbox {
         return sandbox::run(&args.sandbox, &folder, &manifest, session).await;
     }
+    event_types::write(&folder, &manifest)?;
     match manifest.build.language {
         Language::C | Language::Zig => zig::test(&folder, &manifest).await,
         Language::AssemblyScript => assemblyscript::test(&folder, &session.console).await,

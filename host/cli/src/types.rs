@@ -1,4 +1,4 @@
-//! `larder types`: the SDK of this version and the world of the manifest, which is where editors, type checkers and binding
+//! `larder types`: the SDK of this version, the types of events that have a schema, and the world of the manifest, which is where editors, type checkers and binding
 //! generators take the types of Larder from.
 
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::build::Project;
 use crate::console::count;
 use crate::failure::Result;
 use crate::manifest::{Language, Manifest};
-use crate::{Session, assemblyscript, go, javascript, new, python, world, zig};
+use crate::{Session, assemblyscript, event_types, go, javascript, new, python, world, zig};
 
 /// Where the world is. A build makes its own.
 const WORLD: &str = ".larder/wit";
@@ -18,7 +18,8 @@ const WORLD: &str = ".larder/wit";
 #[command(after_help = "\
 Writes .larder/sdk, the SDK of the project's language as this version of `larder` has it, and .larder/wit, the world that \
 imports what [grants] of larder.toml asks for and nothing else. After a checkout, or with another version of `larder`, an editor \
-finds all types again, without a build. Other toolchains bind the world: `wit-bindgen c .larder/wit --world app`.
+finds all types again, without a build. Events that have a schema in [events] have a type in the SDK, which `larder build` and \
+`larder test` keep up to date as well. Other toolchains bind the world: `wit-bindgen c .larder/wit --world app`.
 
 Examples:
   larder types
@@ -39,7 +40,7 @@ pub fn run(args: &Args, session: &Session) -> Result<()> {
     console.line(&folder.join(WORLD).display().to_string())
 }
 
-/// Writes both; gives the paths of the SDK's files.
+/// Writes all of it; gives the paths of the SDK's files.
 pub fn write(folder: &Path, manifest: &Manifest) -> Result<Vec<PathBuf>> {
     let sdk: Vec<(PathBuf, &str)> = match manifest.build.language {
         Language::Rust => new::rust_sdk().collect(),
@@ -57,7 +58,8 @@ pub fn write(folder: &Path, manifest: &Manifest) -> Result<Vec<PathBuf>> {
     let outgoing = calls_out.then(|| world::import("outgoing", "wasi:http/outgoing-handler@0.2.6"));
     let imports: Vec<_> = world::imports(grants).into_iter().chain(outgoing).collect();
     world::write(&folder.join(WORLD), &imports, &[world::HANDLER])?;
-    Ok(sdk.into_iter().map(|(path, _)| path).collect())
+    let events = event_types::write(folder, manifest)?;
+    Ok(sdk.into_iter().map(|(path, _)| path).chain(events).collect())
 }
 
 #[cfg(test)]

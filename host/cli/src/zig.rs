@@ -18,8 +18,8 @@ static SDK: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../sdk/c");
 const SDK_FOLDER: &str = ".larder/sdk/c";
 const BUILD_FOLDER: &str = ".larder/build";
 /// The sources of the SDK that are part of a function, and of one that answers HTTP.
-const GUIDE: [&str; 2] = ["larder.c", "guide.c"];
-const HTTP: [&str; 3] = ["larder.c", "guide.c", "http.c"];
+const GUIDE: [&str; 3] = ["larder.c", "guide.c", "events.c"];
+const HTTP: [&str; 4] = ["larder.c", "guide.c", "events.c", "http.c"];
 /// A CGI program exports no handler, which the bindings would. The host takes memory from it all the same.
 const NO_HANDLER: [&str; 2] = ["-DLARDER_HTTP", "-D__export_name__(name)=__unused__"];
 const TARGET: &str = "wasm32-wasi";
@@ -124,7 +124,7 @@ fn guide(http: bool) -> impl Iterator<Item = String> {
 /// Headers of the SDK as a module of Zig.
 async fn translate(folder: &Path, mut line: Vec<String>, http: bool, testing: bool) -> Result<String> {
     let all = Path::new(BUILD_FOLDER).join("larder.h");
-    let headers = [(true, "guide.h"), (http, "http.h"), (testing, "testing.h")];
+    let headers = [(true, "guide.h"), (true, "events.h"), (http, "http.h"), (testing, "testing.h")];
     let headers = headers.into_iter().filter(|(is_there, _)| *is_there);
     let text_of_all: String = headers.map(|(_, header)| format!("#include \"{header}\"\n")).collect();
     world::write_file(&folder.join(&all), &text_of_all)?;

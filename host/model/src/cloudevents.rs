@@ -345,7 +345,7 @@ fn attribute(json: &str) -> Result<Option<String>, &'static str> {
     }
 }
 
-fn is_json(content_type: &str) -> bool {
+pub(crate) fn is_json(content_type: &str) -> bool {
     let media_type = media_type(content_type);
     media_type.ends_with("/json") || media_type.ends_with("+json")
 }

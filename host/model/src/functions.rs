@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::event_schemas::EventSchemas;
 use crate::grants::Grants;
 use crate::ids::{DeploymentId, FunctionId, PartnerId};
 use crate::limits::Limits;
@@ -139,6 +140,8 @@ pub struct Function {
     pub routes: Vec<String>,
     pub limits: LimitSettings,
     pub enrolling: Enrolling,
+    /// What the data of events that it takes or emits must be.
+    pub event_schemas: EventSchemas,
     /// In force: those of the active deployment, as approved.
     pub grants: Grants,
     /// The active deployment.
@@ -172,6 +175,7 @@ impl Function {
             routes: vec![],
             limits: LimitSettings::default(),
             enrolling: Enrolling::default(),
+            event_schemas: EventSchemas::default(),
             grants: Grants::default(),
             deployment: None,
             created_at_ms: now,
@@ -280,6 +284,10 @@ pub struct FunctionSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub settings_schema: Option<SettingsSchema>,
+    /// All of them at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub event_schemas: Option<EventSchemas>,
 }
 
 impl FunctionSettings {
@@ -304,6 +312,7 @@ impl FunctionSettings {
         put(&mut function.enrolling.by, self.enrol.as_ref());
         put(&mut function.enrolling.topics, self.enrol_topics.as_ref());
         put(&mut function.enrolling.schema, self.settings_schema.as_ref());
+        put(&mut function.event_schemas, self.event_schemas.as_ref());
     }
 }
 

@@ -5,7 +5,7 @@
 //!   [`identities`]; their [`ids`]; their keys ([`trigger_key`]). [`run_keys`]. [`administrators`] and their sessions.
 //! * What a run may do and did: [`grants`], [`limits`], [`state`], [`outgoing`], [`outcome`], [`retries`], [`amount`].
 //! * Formats: [`cloudevents`], [`attributes`], [`feed_mapping`], [`cron`] with [`zones`], [`fields`], [`text`], [`strict_json`],
-//!   [`settings_schema`].
+//!   [`json_schema`] with [`settings_schema`] and [`event_schemas`].
 //! * Who reaches what: [`doors`]; by which [`certificates`]. The network as text: [`net`]. The operator's [`settings`]. The [`time`]. The rule of sharing: [`share`].
 
 pub mod administrators;
@@ -19,6 +19,7 @@ pub mod cron;
 pub mod deployments;
 pub mod doors;
 pub mod enrolments;
+pub mod event_schemas;
 pub mod events;
 pub mod executions;
 pub mod fanouts;
@@ -30,6 +31,7 @@ pub mod grants;
 pub mod identities;
 pub mod ids;
 mod json;
+pub mod json_schema;
 pub mod limits;
 pub mod net;
 pub mod outcome;
@@ -60,6 +62,7 @@ pub use amount::{Amount, Currency};
 pub use artifact::{Digest, Exports};
 pub use deployments::{Approval, BuildStatus, Deployment, SourceFormat};
 pub use enrolments::{Enrolment, EnrolmentStatus, PausedBy};
+pub use event_schemas::{EventRules, EventSchemas};
 pub use events::{Event, StoredEvent};
 pub use executions::{Execution, ExecutionStatus, RequestRecord, Trigger};
 pub use fanouts::{Fanout, FanoutStatus};

@@ -33,6 +33,9 @@ pub enum Error {
     /// A value cannot be as it was given.
     #[error("Invalid `{name}`: {why}")]
     Invalid { name: String, why: String },
+    /// An event's data are not what a function that takes it says they are.
+    #[error("Invalid `{name}`: {why} (event {id:?} of type {kind}); nothing of the request was stored")]
+    EventUnfit { name: String, why: String, id: String, kind: String },
     /// A fixed bound. Those that an operator sets are [`Exceeded`].
     #[error("A {of} has at most {most} {what}")]
     TooMany { of: &'static str, most: u64, what: &'static str },

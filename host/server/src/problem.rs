@@ -106,6 +106,7 @@ impl From<larder_platform::Error> for Problem {
             Error::Unwritten(err) => return Problem::unavailable(err),
             Error::OutcomeUnknown(id) => return Problem::outcome_unknown(&id),
             Error::Invalid { .. } => Kind::ArgumentInvalid,
+            Error::EventUnfit { .. } => Kind::EventUnfit,
             Error::TooMany { .. } | Error::NoPush | Error::NoOwnGrants => Kind::BadRequest,
             Error::TooManySignIns { retry_after_s } => {
                 return Problem { retry_after_s: Some(retry_after_s), ..Problem::new(Kind::TooManyCalls, message) };

@@ -52,6 +52,7 @@ pub(super) const SCHEMA: &[(i64, &str)] = &[
     (45, include_str!("schema/0045_certificates.sql")),
     (48, include_str!("schema/0048_certificate_orders.sql")),
     (49, include_str!("schema/0049_domains.sql")),
+    (50, include_str!("schema/0050_event_schemas.sql")),
     (57, include_str!("schema/0057_lists_of_executions.sql")),
 ];
 

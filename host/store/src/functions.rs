@@ -9,8 +9,8 @@ use crate::listing::{self, Column, Kind, Listing, Page, Source};
 use crate::{Error, Removal, Removed, Result, Store, args, partners, removals, rules};
 
 const COLUMNS: &str = "partner_id, id, name, runtime, execute_roles, events, schedule, timezone, timeout_s, enabled, logging, entrypoint, \
-    commands, scopes, specification, deployment_retention, per, topics, routes, limits, enrol, enrol_topics, settings_schema, grants, \
-    deployment_id, created_at_ms, updated_at_ms";
+    commands, scopes, specification, deployment_retention, per, topics, routes, limits, enrol, enrol_topics, settings_schema, event_schemas, \
+    grants, deployment_id, created_at_ms, updated_at_ms";
 pub(super) const SOURCE: Source = Source {
     name: "functions",
     table: "functions",
@@ -50,7 +50,7 @@ const SCHEDULE_PREVIOUS: &str = "(SELECT schedules.previous_at_ms FROM schedules
 const UPDATE: &str = "-- update_function
     UPDATE functions SET name = ?, runtime = ?, execute_roles = ?, events = ?, schedule = ?, timezone = ?, timeout_s = ?, enabled = ?,
         logging = ?, entrypoint = ?, commands = ?, scopes = ?, specification = ?, deployment_retention = ?, per = ?, topics = ?,
-        routes = ?, limits = ?, enrol = ?, enrol_topics = ?, settings_schema = ?, updated_at_ms = ? WHERE partner_id = ? AND id = ?";
+        routes = ?, limits = ?, enrol = ?, enrol_topics = ?, settings_schema = ?, event_schemas = ?, updated_at_ms = ? WHERE partner_id = ? AND id = ?";
 
 impl Store {
     /// Inserts a function. `Conflict` if its id is taken, `RouteTaken` if one of its routes is, `BeingRemoved` while a
@@ -188,7 +188,8 @@ fn settings(f: &Function) -> Vec<Value> {
         json(&f.limits),
         f.enrolling.by.word(),
         json(&f.enrolling.topics),
-        json(&f.enrolling.schema)
+        json(&f.enrolling.schema),
+        json(&f.event_schemas)
     ]
 }
 
@@ -219,10 +220,11 @@ fn function(row: &Row) -> Result<Function> {
             topics: row.json(21, "functions.enrol_topics")?,
             schema: row.json(22, "functions.settings_schema")?,
         },
-        grants: row.json(23, "functions.grants")?,
-        deployment: row.maybe_id(24, "functions.deployment_id")?,
-        created_at_ms: row.int(25)?,
-        updated_at_ms: row.int(26)?,
+        event_schemas: row.json(23, "functions.event_schemas")?,
+        grants: row.json(24, "functions.grants")?,
+        deployment: row.maybe_id(25, "functions.deployment_id")?,
+        created_at_ms: row.int(26)?,
+        updated_at_ms: row.int(27)?,
     })
 }
 

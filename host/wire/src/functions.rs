@@ -73,6 +73,10 @@ pub struct FunctionObject {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub settings_schema: Value,
+    /// What the data of events must be, by their type: `{"card.purchase": {"schema": {..}, "validate": true}}`.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub event_schemas: Value,
 }
 
 page!(FunctionList { total: u64, functions: FunctionObject });
@@ -85,7 +89,7 @@ impl Row for FunctionObject {
 
 /// The body of create and update. An update replaces: what it leaves out goes back to its default, but for `runtime`,
 /// `entrypoint` and the specification, which stay, and so do `timezone`, `per`, `topics`, `routes`, `limits`, `enrol`,
-/// `enrolTopics` and `settingsSchema`, of which clients of the replaced platform know nothing.
+/// `enrolTopics`, `settingsSchema` and `eventSchemas`, of which clients of the replaced platform know nothing.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FunctionInput {
@@ -149,6 +153,11 @@ pub struct FunctionInput {
     #[schema(value_type = Option<Object>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settings_schema: Option<Value>,
+    /// What the data of events must be, by their type: a JSON Schema each, and `validate`: whether events that do not fit are
+    /// refused. `{}` for none.
+    #[schema(value_type = Option<Object>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_schemas: Option<Value>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]

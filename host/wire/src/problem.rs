@@ -104,6 +104,7 @@ kinds! {
     StorageRange = 416 "storage_invalid_range",
     ExpectationFailed = 417 "general_bad_request",
     Misdirected = 421 "general_route_not_found",
+    EventUnfit = 422 "event_data_invalid",
     IdempotencyMismatch = 422 "general_idempotency_mismatch",
     TooManyCalls = 429 "general_rate_limit_exceeded",
     Internal = 500 "general_server_error",

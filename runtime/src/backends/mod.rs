@@ -29,9 +29,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{Request, Response};
-use larder_model::Currency;
 use larder_model::outgoing::{self, Body, Times};
 use larder_model::state::Version;
+use larder_model::{Currency, EventRules};
 
 pub use nothing::Nothing;
 pub use system::{SystemClocks, SystemRandom};
@@ -76,6 +76,8 @@ pub struct Backends {
     pub http: Option<Arc<dyn Http>>,
     /// `None`: nothing is signed.
     pub signing: Option<Arc<dyn Signing>>,
+    /// What the data of events that it emits must be.
+    pub event_rules: Arc<EventRules>,
     pub clocks: Arc<dyn Clocks>,
     pub random: Arc<dyn Random>,
 }
@@ -90,6 +92,7 @@ impl Backends {
             savings,
             http: None,
             signing: None,
+            event_rules: Arc::default(),
             clocks: Arc::new(SystemClocks),
             random: Arc::new(SystemRandom),
         }

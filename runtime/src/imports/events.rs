@@ -20,11 +20,11 @@ impl events::Host for Host {
         event: events::NewEvent,
         attributes: Vec<Attribute>,
     ) -> wasmtime::Result<Result<String, String>> {
-        let attributes =
-            match check(&event).and_then(|()| self.grants.allow_event(&event.type_)).and_then(|()| named(attributes)) {
-                Ok(attributes) => attributes,
-                Err(wrong) => return Ok(Err(wrong)),
-            };
+        let allowed = check(&event).and_then(|()| self.grants.allow_event(&event.type_));
+        let attributes = match allowed.and_then(|()| self.fits(&event)).and_then(|()| named(attributes)) {
+            Ok(attributes) => attributes,
+            Err(wrong) => return Ok(Err(wrong)),
+        };
         let more = attributes.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
         let subject_bytes = event.subject.as_ref().map_or(0, String::len);
         self.admit_effect(event.data.len() + event.type_.len() + event.data_content_type.len() + subject_bytes + more)?;
@@ -40,6 +40,14 @@ impl events::Host for Host {
             attributes,
         }));
         Ok(Ok(id))
+    }
+}
+
+impl Host {
+    /// Do its data keep to the schemas of those that take it?
+    fn fits(&self, event: &events::NewEvent) -> Result<(), String> {
+        let fits = self.event_rules.check(&event.type_, &event.data_content_type, &event.data);
+        fits.map_err(|unfit| unfit.to_string())
     }
 }
 

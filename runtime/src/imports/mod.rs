@@ -25,6 +25,7 @@ mod stdio;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use larder_model::EventRules;
 use larder_model::grants::Grants;
 use larder_model::limits::LimitKind;
 use larder_model::outcome::Effect;
@@ -174,6 +175,7 @@ pub(crate) struct Host {
     savings: Arc<dyn backends::Savings>,
     signing: Option<Arc<dyn backends::Signing>>,
     signed: signing::Signed,
+    event_rules: Arc<EventRules>,
     state: state::View,
     effects: Vec<Effect>,
     effects_bytes: u64,
@@ -185,7 +187,7 @@ pub(crate) struct Host {
 
 impl Host {
     fn new(run: Run, meter: Arc<Meter>) -> Host {
-        let Backends { enrolment, state, savings, signing, .. } = run.backends;
+        let Backends { enrolment, state, savings, signing, event_rules, .. } = run.backends;
         Host {
             execution: run.execution,
             effects_max: run.limits.effects,
@@ -195,6 +197,7 @@ impl Host {
             savings,
             signing,
             signed: signing::Signed::default(),
+            event_rules,
             state: state::View::new(state),
             effects: Vec::new(),
             effects_bytes: 0,

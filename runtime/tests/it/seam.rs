@@ -79,6 +79,7 @@ fn fixed(wall: Duration, random: u8) -> Backends {
         savings: Arc::new(Money),
         http: Some(fixed.clone()),
         signing: Some(fixed.clone()),
+        event_rules: Arc::default(),
         clocks: fixed.clone(),
         random: fixed,
     }

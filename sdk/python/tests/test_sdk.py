@@ -168,15 +168,19 @@ class DataTest(unittest.TestCase):
             lines: list[Line]
             total: float = 0
             tags: dict[str, int] = field(default_factory=dict)
+            shop: str | None = field(default=None, metadata={"json": "shop-name"})
 
         @on_event
         def read(event: Event[Order], _: Run) -> Any:
-            return str(event.data.lines[0].price)
+            return str(event.data.lines[0].price) if event.data.shop == "ICA" else event.data
 
         line = {"price": {"amount": "1.50", "currency": "SEK"}, "at": "2026-01-02T03:04:05.123456789Z"}
-        fits = {"kind": "card", "lines": [line], "total": 2, "unknown": True}
+        fits = {"kind": "card", "lines": [line], "total": 2, "unknown": True, "shop-name": "ICA"}
         self.assertEqual(TestRun().handle(read, TestEvent("a", fits)).answer, "1.50 SEK")
+        written = TestRun().handle(read, TestEvent("a", {**fits, "shop-name": "Coop"})).answer
+        self.assertEqual(json.loads(str(written))["shop-name"], "Coop")
         changes: list[tuple[dict[str, Any], str]] = [
+            ({"shop-name": 7}, "data.shop-name must be text, not 7"),
             ({"kind": "gold"}, "data.kind must be 'card' or 'cash', not \"gold\""),
             ({"lines": {}}, "data.lines must be a list, not {}"),
             ({"lines": [{}]}, "data.lines[0].price is missing"),

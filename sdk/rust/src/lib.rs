@@ -36,6 +36,7 @@
 //! ```
 //!
 //! * [`Event`]: what happened, its data read into a type of yours.
+//! * [`events`]: the types of events that have a schema in `larder.toml`.
 //! * [`Run`]: what a function may do: save, keep state, emit events, ask whom the run is for, call outside services.
 //! * [`Money`] and [`Currency`]: decimal amounts, rounding that never saves more than was asked for.
 //! * [`Error`]: `retry` or `reject`; any other error becomes a `reject` through `?`.
@@ -51,6 +52,7 @@
 pub mod currencies;
 mod error;
 mod event;
+pub mod events;
 pub mod http;
 mod money;
 mod run;

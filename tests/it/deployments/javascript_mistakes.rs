@@ -26,7 +26,7 @@ const IMPORT: &str = "import { Money, Response, defineFunction, fetch } from \"@
 const GOOD: &str = "export default defineFunction({ onEvent() {} });";
 
 /// `IMPORT` is their first line.
-const IN_TYPESCRIPT: [Mistake; 22] = [
+const IN_TYPESCRIPT: [Mistake; 24] = [
     mistake(
         "export default defineFunction({ onEvent: (_, run) => run.save(Money.of(12.5, \"SEK\")) });",
         &["src/index.ts(2,", "'number' is not assignable to parameter of type 'string'"],
@@ -108,6 +108,16 @@ const IN_TYPESCRIPT: [Mistake; 22] = [
         "larder.toml",
         "[function]\nid = \"x\"\nname = \"x\"\n[grants]\nfetch = true\n[build]\nlanguage = \"ts\"\n",
         &["larder.toml:5:", "unknown key grants.fetch"],
+    ),
+    mistake_in(
+        "larder.toml",
+        "[function]\nid = \"x\"\nevents = [\"a.b\"]\n[events.\"a.b\"]\nschema = { type = \"object\", properties = { n = { oneOf = [] } } }\n[build]\nlanguage = \"ts\"\n",
+        &["larder.toml:5: events.a.b.schema at /properties/n/oneOf: oneOf is not supported", "describe one shape"],
+    ),
+    mistake_in(
+        "larder.toml",
+        "[function]\nid = \"x\"\nevents = [\"a.b\"]\n[events.\"a.b\"]\nschema = \"none.json\"\n[build]\nlanguage = \"ts\"\n",
+        &["larder.toml:5: events.a.b.schema cannot be read: none.json: No such file"],
     ),
 ];
 

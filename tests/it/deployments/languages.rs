@@ -56,6 +56,11 @@ async fn new(larder: &Larder, language: &str, template: &str) -> PathBuf {
     project
 }
 
+/// A project that types of events are tried in.
+pub async fn typed(larder: &Larder, language: &str) -> PathBuf {
+    new(larder, language, "savehack").await
+}
+
 /// From an empty folder to a saving.
 async fn saves(language: &str) {
     let larder = Larder::start_with(Options::default()).await;

@@ -6,6 +6,7 @@ pub mod assemblyscript;
 mod builds;
 mod chunks;
 mod engines;
+mod event_types;
 pub mod javascript;
 mod javascript_mistakes;
 mod languages;

@@ -5,3 +5,4 @@ mod delivery;
 mod fanouts;
 pub mod feeds;
 pub mod schedules;
+mod schemas;

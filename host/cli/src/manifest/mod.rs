@@ -6,6 +6,7 @@
 //!
 //! A key that this file does not know is refused: a misspelt limit must not become no limit.
 
+mod events;
 mod grants;
 mod reader;
 
@@ -18,10 +19,11 @@ use larder_model::cron::Cron;
 use larder_model::grants::covers_type;
 use larder_model::settings_schema::SettingsSchema;
 use larder_model::zones::Zones;
-use larder_model::{Enrolling, Grants};
+use larder_model::{Enrolling, EventSchemas, Grants};
 use larder_wire::problem::Kind;
 use serde_json::{Map, Value, json};
 
+pub use self::events::EventType;
 use self::reader::{Reader, Section};
 use crate::failure::{Failure, Refusal, Result};
 
@@ -39,6 +41,8 @@ pub struct Manifest {
     pub variables: BTreeMap<String, Variable>,
     /// What it asks for.
     pub grants: Grants,
+    /// The types of events that have a schema.
+    pub events: BTreeMap<String, EventType>,
     pub build: Build,
 }
 
@@ -66,6 +70,11 @@ pub struct Function {
 impl Function {
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Patterns of the types that come to it.
+    pub fn events(&self) -> &[String] {
+        &self.events
     }
 }
 
@@ -120,7 +129,7 @@ pub enum Engine {
 }
 
 /// Parameters of the wire and the keys that they come from.
-const WIRE_KEYS: [(&str, &str); 22] = [
+const WIRE_KEYS: [(&str, &str); 23] = [
     ("functionId", "function.id"),
     ("name", "function.name"),
     ("per", "function.per"),
@@ -136,6 +145,7 @@ const WIRE_KEYS: [(&str, &str); 22] = [
     ("enrol", "function.enrol"),
     ("enrolTopics", "function.enrol_topics"),
     ("settingsSchema", "settings_schema"),
+    ("eventSchemas", "events"),
     ("memoryBytes", "limits.memory_bytes"),
     ("cpuMs", "limits.cpu_ms"),
     ("logBytes", "limits.log_bytes"),
@@ -169,14 +179,17 @@ impl Manifest {
             let limits = limits(&mut reader, &mut root);
             let variables = variables(&mut reader, &mut root);
             let grants = grants::read(&mut reader, &mut root);
+            let taken = function.as_ref().map_or(&[][..], |function| &function.events);
+            let folder = file.parent().unwrap_or(Path::new(""));
+            let events = events::read(&mut reader, &mut root, folder, taken, &grants);
             let build = build(&mut reader, &mut root);
             root.finish(&mut reader);
-            Some((function?, limits, variables, grants, build))
+            Some((function?, limits, variables, grants, events, build))
         });
         let (lines, complaints) = reader.into_parts();
         match manifest {
-            Some((function, limits, variables, grants, build)) if complaints.is_empty() => {
-                Ok(Manifest { file: file.to_owned(), lines, function, limits, variables, grants, build })
+            Some((function, limits, variables, grants, events, build)) if complaints.is_empty() => {
+                Ok(Manifest { file: file.to_owned(), lines, function, limits, variables, grants, events, build })
             }
             _ => {
                 let complaints: Vec<String> =
@@ -230,7 +243,7 @@ impl Manifest {
         let mut settings = json!({
             "name": name, "per": per, "topics": topics, "events": events, "schedule": schedule, "timezone": timezone,
             "routes": routes, "timeout": timeout, "logging": logging, "limits": limits, "enrol": enrol,
-            "enrolTopics": enrol_topics, "settingsSchema": settings_schema,
+            "enrolTopics": enrol_topics, "settingsSchema": settings_schema, "eventSchemas": self.event_schemas(),
         });
         // Whoever switched the function off must not find it on after a deploy that does not speak of it.
         if let Some(enabled) = enabled {
@@ -240,6 +253,12 @@ impl Manifest {
             settings["execute"] = json!(execute);
         }
         settings
+    }
+
+    /// As Larder takes them.
+    pub fn event_schemas(&self) -> EventSchemas {
+        let all = self.events.iter().map(|(kind, of)| (kind.clone(), of.schema.clone()));
+        EventSchemas::new(all.collect()).expect("the manifest was checked")
     }
 
     /// What to change: the complaint beside the line of `key`, or of the file if the key is not written there.

@@ -165,6 +165,15 @@ impl<'a> Section<'a> {
         texts
     }
 
+    /// A text, where something else may be as well: `wanted` names both.
+    pub fn text_or(&mut self, reader: &mut Reader<'a>, key: &str, wanted: &str) -> Option<String> {
+        let path = self.path_of(key);
+        match self.take(reader, key)? {
+            (_, DeValue::String(text)) => Some(text.into_owned()),
+            (line, other) => wrong(reader, line, &path, wanted, &other),
+        }
+    }
+
     /// A table as JSON.
     pub fn json(&mut self, reader: &mut Reader<'a>, key: &str) -> Option<Value> {
         let path = self.path_of(key);

@@ -58,6 +58,7 @@ fn a_whole_manifest_becomes_the_wires_body() {
             "limits": { "memoryBytes": 33_554_432, "effects": 16, "attempts": 5 },
             "execute": ["users"], "enrol": "self", "enrolTopics": ["team:*"],
             "settingsSchema": { "type": "object", "properties": { "stake": { "type": "number", "minimum": 0.5, "maximum": 500 } } },
+            "eventSchemas": {},
         })
     );
     assert_eq!(manifest.variables["CURRENCY"], Variable { value: "SEK".into(), secret: false });
@@ -74,7 +75,7 @@ fn an_id_is_enough() {
         json!({
             "name": "a", "per": "event", "topics": "subject", "events": [], "schedule": "", "timezone": "UTC",
             "routes": [], "timeout": 15, "logging": true, "limits": {}, "enrol": "partner", "enrolTopics": [],
-            "settingsSchema": {},
+            "settingsSchema": {}, "eventSchemas": {},
         })
     );
 }
@@ -252,4 +253,116 @@ fn a_refused_argument_gets_its_line() {
     assert_eq!(explained(400, "cpuMs too low"), "error: larder.toml: limits.cpu_ms: cpuMs too low");
     assert_eq!(explained(400, "no idea"), "error: no idea (400 general_argument_invalid)");
     assert_eq!(explained(409, "routes taken"), "error: routes taken (409 general_argument_invalid)");
+}
+
+fn with_schema(schema: &str, rest: &str) -> String {
+    format!(
+        "[function]\nid = \"a\"\nevents = [\"card.*\"]\n[grants]\nevents = [\"savings.goal\"]\n{rest}[events.\"card.purchase\"]\nschema = {schema}\n"
+    )
+}
+
+#[test]
+fn schemas_of_events_go_with_the_deployment() {
+    let folder = tempfile::tempdir().unwrap();
+    let schema = r#"{ "type": "object", "properties": { "amount": { "type": "string", "format": "decimal" } } }"#;
+    std::fs::write(folder.path().join("purchase.json"), schema).unwrap();
+    let goal =
+        "[events.\"savings.goal\"]\nschema = { type = \"object\", properties = { who = { type = \"string\" } } }\n";
+    let text = with_schema("\"purchase.json\"\nvalidate = true", goal);
+    let manifest = Manifest::parse(&text, &folder.path().join("larder.toml")).unwrap();
+    let settings = manifest.settings();
+    let sent = &settings["eventSchemas"];
+    assert_eq!(sent["card.purchase"]["validate"], true);
+    assert_eq!(sent["card.purchase"]["schema"], serde_json::from_str::<Value>(schema).unwrap());
+    assert_eq!(sent["savings.goal"]["validate"], false);
+    assert_eq!(manifest.events["card.purchase"].shape.name, "CardPurchase");
+}
+
+#[test]
+fn a_wrong_schema_is_refused_with_file_line_and_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let complaint = |text: &str, file: &str| {
+        std::fs::write(folder.path().join("s.json"), file).unwrap();
+        Manifest::parse(text, &folder.path().join("larder.toml")).expect_err(file)
+    };
+    let of_file = |file: &str| complaint(&with_schema("\"s.json\"", ""), file);
+    for (file, said) in [
+        ("{\n  \"type\": \"object\",\n}", "larder.toml:7: events.card.purchase.schema s.json:3: trailing comma"),
+        (
+            "{\n \"type\": \"object\",\n \"properties\": {\n  \"a\": {\n   \"oneOf\": []\n  }\n }\n}",
+            "s.json:5: oneOf is not supported, so it would not be checked: describe one shape",
+        ),
+        (
+            "{ \"$ref\": \"https://example.com/x.json\" }",
+            "s.json:1: $ref is not supported, so it would not be checked: write",
+        ),
+        ("{\n \"properties\": {\n  \"a\": {\n   \"pattern\": \"(a+)+$\" } } }", "s.json:4: pattern is not supported"),
+        ("{\n \"type\": \"array\",\n \"items\": {}}", "s.json:2: the data of an event must be an object"),
+        (
+            "{ \"type\": \"object\", \"properties\": {\n \"a\": {} } }",
+            "s.json:2: a has no type, so no language could read it: say \"type\"",
+        ),
+        (
+            "{ \"type\": \"object\", \"properties\": {\n \"a\": { \"type\": [\"string\", \"integer\"] } } }",
+            "s.json:2: a has several types, and may have one, or one and null",
+        ),
+        (
+            "{ \"type\": \"object\", \"properties\": {\n \"a\": { \"type\": \"object\" } } }",
+            "s.json:2: a has no properties: name them, or say what all its members are (additionalProperties)",
+        ),
+        (
+            "{ \"type\": \"object\", \"properties\": {\n \"a\": { \"type\": \"array\" } } }",
+            "s.json:2: a does not say what it is a list of: add items",
+        ),
+        (
+            "{ \"type\": \"object\", \"properties\": { \"a\": { \"type\": \"string\" } },\n \"required\": [\"b\"] }",
+            "s.json:2: required names \"b\", which properties does not have",
+        ),
+        (
+            "{ \"type\": \"object\", \"properties\": { \"a-b\": { \"type\": \"string\" },\n \"a_b\": { \"type\": \"string\" } } }",
+            "a-b and a_b would have the same name in code",
+        ),
+    ] {
+        let found = of_file(file);
+        assert!(found.contains(said), "{file}: {found}");
+        assert!(found.starts_with(&folder.path().join("larder.toml:7: ").display().to_string()), "{found}");
+    }
+    let inline = "{ type = \"object\", properties = { a = { type = \"text\" } } }";
+    for (text, said) in [
+        (
+            with_schema("\"none.json\"", ""),
+            "larder.toml:7: events.card.purchase.schema cannot be read: none.json: No such",
+        ),
+        (
+            with_schema("7", ""),
+            "larder.toml:7: events.card.purchase.schema must be the path of a file or a table, not 7",
+        ),
+        (
+            with_schema(inline, ""),
+            "larder.toml:7: events.card.purchase.schema at /properties/a/type: type must be one or more",
+        ),
+        (
+            with_schema("\"s.json\"", "").replace("card.purchase", "card.*"),
+            "larder.toml:6: events.card.* is a pattern: a schema is for one type",
+        ),
+        (
+            with_schema("\"s.json\"", "").replace("card.purchase", "fuel.purchase"),
+            "larder.toml:6: events.fuel.purchase is neither taken (function.events) nor emitted (grants.events)",
+        ),
+        (
+            with_schema("\"s.json\"\nvalidate = true", "").replace("card.purchase", "savings.goal"),
+            "larder.toml:8: events.savings.goal.validate is for events that come to the function: add \"savings.goal\" to function.events",
+        ),
+        (
+            with_schema("\"s.json\"\nvalidat = true", ""),
+            "unknown key events.card.purchase.validat; did you mean validate?",
+        ),
+        (
+            with_schema("\"s.json\"", "").replace("schema =", "scheme ="),
+            "larder.toml:6: events.card.purchase.schema is missing",
+        ),
+    ] {
+        let found = complaint(&text, "{ \"type\": \"object\", \"properties\": { \"a\": { \"type\": \"string\" } } }");
+        assert!(found.contains(said), "{text}: {found}");
+    }
 }

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
-use larder_model::cloudevents;
 use larder_model::time::{Clock, instant};
+use larder_model::{EventRules, Function, cloudevents};
 use larder_runtime::{
     Answer, Backends, Call, CompileError, Digest, Enrolment, Event, Lane, Limits, Program, Run, Runtime, Settings,
     Source,
@@ -22,6 +22,7 @@ use larder_runtime::{
 use serde_json::json;
 
 use self::world::{Answers, World};
+use crate::console::Console;
 use crate::failure::{Failure, Result};
 use crate::manifest::Manifest;
 use crate::{Session, component, events, input};
@@ -81,6 +82,7 @@ pub async fn run(args: &SandboxArgs, folder: &Path, manifest: &Manifest, session
     let scratch = tempfile::tempdir().map_err(|err| Failure::failed(format!("no temporary folder: {err}")))?;
     let program = compiled(&file, scratch.path()).await?;
     let limits = manifest.run_limits();
+    let event_rules = Arc::new(EventRules::of(&[deployed(manifest)]));
     let mut reports = Vec::new();
     for (number, input) in inputs.into_iter().enumerate() {
         let (title, call, topic) = match input {
@@ -93,6 +95,7 @@ pub async fn run(args: &SandboxArgs, folder: &Path, manifest: &Manifest, session
                     ));
                 }
                 let topic = event.subject.clone();
+                fits(manifest, &event, &title, console)?;
                 (title, Call::Event { event, headers: HeaderMap::new() }, topic)
             }
         };
@@ -111,6 +114,8 @@ pub async fn run(args: &SandboxArgs, folder: &Path, manifest: &Manifest, session
                 variables: Arc::new(variables(manifest)),
                 enrolment,
                 http: Some(world.clone()),
+                signing: Some(world.clone()),
+                event_rules: event_rules.clone(),
                 ..Backends::new(world.clone(), world.clone())
             },
         };
@@ -123,6 +128,35 @@ pub async fn run(args: &SandboxArgs, folder: &Path, manifest: &Manifest, session
     match failed {
         0 => Ok(()),
         _ => Err(Failure::failed(format!("{failed} of {} runs did not end well", reports.len()))),
+    }
+}
+
+/// The function as Larder would have it, as far as its events go.
+fn deployed(manifest: &Manifest) -> Function {
+    let id = |id: &str| id.parse().ok();
+    let (partner, function) =
+        ("sandbox".parse().expect("an id"), manifest.function.id.parse().expect("the manifest was checked"));
+    Function {
+        events: manifest.function.events().to_vec(),
+        event_schemas: manifest.event_schemas(),
+        deployment: id("sandbox"),
+        ..Function::new(partner, function, 0)
+    }
+}
+
+/// Do the event's data keep to its schema? Where they are not checked at the door, that is worth a word.
+fn fits(manifest: &Manifest, event: &Event, title: &str, console: &Console) -> Result<()> {
+    let Some(of) = manifest.events.get(&event.kind) else { return Ok(()) };
+    let fits = of.schema.check(&event.data_content_type, &event.data);
+    match fits {
+        Ok(()) => Ok(()),
+        Err(why) if of.schema.validate => {
+            Err(Failure::failed(format!("{title}: {why}, so Larder would refuse it ([events.{:?}])", event.kind)))
+        }
+        Err(why) => {
+            console.note(&format!("{title}: {why}; Larder would let it pass without `validate = true`"));
+            Ok(())
+        }
     }
 }
 

@@ -54,6 +54,8 @@ pub struct World {
     end_users: Vec<String>,
     state: Mutex<BTreeMap<String, Bytes>>,
     asked: Mutex<Vec<Asked>>,
+    /// Signing keys of the upstreams, made for this test.
+    keys: BTreeMap<String, [u8; 32]>,
     /// What has been saved for each end user, by currency.
     saved: Mutex<BTreeMap<(String, String), Amount>>,
 }
@@ -62,7 +64,13 @@ impl World {
     pub fn new(grants: &Grants, answers: Answers, end_users: Vec<String>) -> Result<World> {
         let rules = grants.http.iter().map(Rule::of).collect::<std::result::Result<_, _>>().map_err(Failure::usage)?;
         let (state, asked, saved) = Default::default();
-        Ok(World { grants: grants.clone(), rules, answers, end_users, state, asked, saved })
+        let mut keys = BTreeMap::new();
+        for upstream in &grants.upstreams {
+            let mut key = [0; 32];
+            getrandom::fill(&mut key).map_err(|err| Failure::failed(format!("no random bytes: {err}")))?;
+            keys.insert(upstream.clone(), key);
+        }
+        Ok(World { grants: grants.clone(), rules, answers, end_users, state, asked, keys, saved })
     }
 
     /// What was sent since this was asked last.
@@ -186,6 +194,16 @@ impl backends::Savings for World {
     }
 }
 
+/// The format of Larder, HMAC-SHA256, under a key that nobody else has: what is signed here is worth nothing outside.
+impl backends::Signing for World {
+    fn sign(&self, upstream: &str, data: &[u8]) -> std::result::Result<Vec<u8>, String> {
+        self.grants.allow_upstream(upstream)?;
+        let key = self.keys.get(upstream).ok_or_else(|| format!("there is no upstream {upstream:?}"))?;
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, key);
+        Ok(ring::hmac::sign(&key, data).as_ref().to_vec())
+    }
+}
+
 #[async_trait]
 impl backends::Http for World {
     async fn send(&self, _: u32, request: Request<Body>, _: Times) -> std::result::Result<Response<Body>, Error> {
@@ -230,6 +248,17 @@ mod tests {
         assert!(ask("http://other.upstream/").await.contains("other"));
         let asked: Vec<_> = world.take_asked().into_iter().map(|asked| asked.answer.is_ok()).collect();
         assert_eq!(asked, [true, false, false]);
+    }
+
+    #[test]
+    fn signatures_are_those_of_larder_under_a_key_of_the_test() {
+        use backends::Signing;
+        let world = world("upstreams = [\"bank\"]", "{}");
+        let signature = world.sign("bank", b"pay 10.00 SEK").unwrap();
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &world.keys["bank"]);
+        assert!(ring::hmac::verify(&key, b"pay 10.00 SEK", &signature).is_ok());
+        assert_ne!(signature, world.sign("bank", b"pay 10.01 SEK").unwrap());
+        assert!(world.sign("other", b"x").unwrap_err().contains("other"));
     }
 
     #[test]

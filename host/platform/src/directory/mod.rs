@@ -30,7 +30,9 @@ use larder_model::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
 use larder_model::rules::{Reaches, check_domain};
 use larder_model::variables::effective;
 use larder_model::zones::{Zone, Zones};
-use larder_model::{ApiKey, Digest, Exports, Function, Grants, Limits, Partner, Rule, Upstream, Variable, settings};
+use larder_model::{
+    ApiKey, Digest, EventRules, Exports, Function, Grants, Limits, Partner, Rule, Upstream, Variable, settings,
+};
 use larder_runtime::Lane;
 use larder_runtime::backends::Variables;
 use larder_secrets::Secrets;
@@ -59,6 +61,8 @@ pub struct Tenant {
     pub identity: Option<Arc<IdentityView>>,
     /// Its domains, as far as it has proved them: domain → what is reached there.
     pub domains: Arc<HashMap<String, Reaches>>,
+    /// What the data of its events must be.
+    pub event_rules: Arc<EventRules>,
     /// Sorted by prefix length, the longest first.
     routes: Vec<(String, Arc<FunctionView>)>,
     /// Permits for concurrent calls. Outlives reloads.
@@ -99,6 +103,8 @@ pub struct FunctionView {
     pub lane: Arc<Lane>,
     /// The partner's.
     pub stored: Arc<Stored>,
+    /// What the data of its partner's events must be.
+    pub event_rules: Arc<EventRules>,
     /// The effective grants: without those whose names resolve to something other than was approved.
     pub grants: Arc<Grants>,
     pub timezone: Zone,
@@ -438,12 +444,14 @@ impl Directory {
         let identity = identity.and_then(|identity| IdentityView::new(identity, old_identity)).map(Arc::new);
         let of_project = variables.remove(&None).unwrap_or_default();
         let endpoint: Arc<str> = format!("{}/v1", self.0.server.url_of(&format!("{id}-api"))).into();
+        let event_rules = Arc::new(EventRules::of(&functions));
+        let shared = (&lane, &stored, &endpoint, &event_rules);
         let mut views = HashMap::new();
         for function in functions {
             let active = function.deployment.as_ref().and_then(|id| deployments.remove(id));
             let own = variables.remove(&Some(function.id.clone())).unwrap_or_default();
             let variables = effective(own, &of_project);
-            let view = self.view(function, active, variables, &leads, (&lane, &stored, &endpoint));
+            let view = self.view(function, active, variables, &leads, shared);
             views.insert(view.function.id.clone(), Arc::new(view));
         }
         let functions = views;
@@ -463,6 +471,7 @@ impl Directory {
             upstreams,
             identity,
             domains,
+            event_rules,
             routes,
             permits,
             compressing,
@@ -486,7 +495,7 @@ impl Directory {
         active: Option<ActiveDeployment>,
         sealed: Vec<Variable>,
         leads: &Leads,
-        (lane, stored, endpoint): (&Arc<Lane>, &Arc<Stored>, &Arc<str>),
+        (lane, stored, endpoint, event_rules): (&Arc<Lane>, &Arc<Stored>, &Arc<str>, &Arc<EventRules>),
     ) -> FunctionView {
         let mut variables = Vec::new();
         let mut undecryptable = None;
@@ -514,6 +523,7 @@ impl Directory {
             limits,
             lane: lane.clone(),
             stored: stored.clone(),
+            event_rules: event_rules.clone(),
             grants: Arc::new(grants),
             timezone: self.0.zones.zone(&function.timezone).unwrap_or_else(|| self.0.zones.utc()),
             environment: environment::Parts::new(variables, kind, endpoint.clone()),

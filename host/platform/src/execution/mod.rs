@@ -293,6 +293,7 @@ impl Ready {
                 }),
                 http: outgoing(executor, job, &self.effective_grants),
                 signing: Some(self.signing.clone()),
+                event_rules: job.view.event_rules.clone(),
                 ..Backends::new(state, savings)
             },
         }

@@ -44,7 +44,7 @@ async fn savehacks(me: Me) -> Json<SavehackList> {
                 function_id: view.function.id.to_string(),
                 name: view.function.name.clone(),
                 topics: enrolling.topics_of(&me.user.id),
-                settings_schema: enrolling.schema.value().clone(),
+                settings_schema: enrolling.schema.value(),
             }
         })
         .collect();

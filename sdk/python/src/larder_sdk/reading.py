@@ -86,7 +86,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Money):
         return {"amount": value.amount, "currency": value.currency}
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
+        return {field.metadata.get("json", field.name): getattr(value, field.name) for field in fields(value)}
     if isinstance(value, Decimal):
         return f"{value:f}"
     if isinstance(value, datetime):
@@ -159,11 +159,12 @@ def _dataclass(value: Any, kind: Any, path: str) -> Any:
     _expect(isinstance(value, dict), value, path, f"an object ({kind.__name__})", value)
     hints, members = get_type_hints(kind), {}
     for field in fields(kind):
-        name = next((name for name in (field.name, _camel(field.name)) if name in value), None)
+        names = [field.metadata["json"]] if "json" in field.metadata else [field.name, _camel(field.name)]
+        name = next((name for name in names if name in value), None)
         if name is not None and field.init:
             members[field.name] = read(value[name], hints[field.name], f"{path}.{name}")
         elif field.init and not _has_default(field):
-            _expect(False, value, f"{path}.{field.name}", "there", None)
+            _expect(False, value, f"{path}.{names[0]}", "there", None)
     try:
         return kind(**members)
     except ValueError as err:  # of its __post_init__

@@ -2,6 +2,7 @@
 
 use larder_model::cron::Cron;
 use larder_model::doors;
+use larder_model::event_schemas::PER_TYPE_MAX;
 use larder_model::grants::check::check_pattern;
 use larder_model::time::instant;
 use larder_model::{EnrolBy, Enrolling, Function, FunctionSettings, Per, Topics};
@@ -51,6 +52,7 @@ fn of(function: &Function) -> FunctionInput {
         enrol: Some(f.enrolling.by.word().to_owned()),
         enrol_topics: Some(f.enrolling.topics),
         settings_schema: Some(f.enrolling.schema.into()),
+        event_schemas: Some(serde_json::to_value(f.event_schemas).expect("schemas serialise")),
     }
 }
 
@@ -141,6 +143,20 @@ pub fn apply(input: FunctionInput, common: &Common, function: &mut Function) -> 
     if let Some(schema) = input.settings_schema {
         function.enrolling.schema =
             schema.try_into().map_err(|why: String| Problem::argument("settingsSchema", why))?;
+    }
+    if let Some(schemas) = input.event_schemas {
+        let wrong = |why: String| Problem::argument("eventSchemas", why);
+        function.event_schemas = serde_json::from_value(schemas).map_err(|err| wrong(err.to_string()))?;
+        let tenant = common.directory.tenant(&function.partner);
+        let rules = tenant.as_deref().map(|tenant| &tenant.event_rules);
+        let mut checked = function.event_schemas.iter().filter(|(_, one)| one.validate);
+        let full =
+            checked.find(|(kind, one)| rules.is_some_and(|rules| rules.is_full(kind, &function.id, &one.schema)));
+        if let Some((kind, _)) = full {
+            return Err(wrong(format!(
+                "{kind:?}: {PER_TYPE_MAX} functions check this type by schemas of their own already"
+            )));
+        }
     }
     Ok(())
 }

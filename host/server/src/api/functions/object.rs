@@ -84,6 +84,7 @@ impl Context {
             enrol: f.enrolling.by.word().into(),
             enrol_topics: f.enrolling.topics,
             settings_schema: f.enrolling.schema.into(),
+            event_schemas: serde_json::to_value(f.event_schemas).expect("schemas serialise"),
         }
     }
 }
