@@ -47,12 +47,13 @@ fn class(object: &Object, kind: Option<&str>) -> String {
     code += &format!("@final\nexport class {} {{\n", object.name);
     for member in &object.members {
         let field = field(member);
+        // The language lets no constructor set what has a first value and is readonly.
         match (member.optional, initial(&member.shape)) {
             (true, Some(zero)) => {
-                code += &format!("  readonly {field}: {} = {zero};\n", name(&member.shape));
-                code += &format!("  readonly has{}: bool = false;\n", capital(&field));
+                code += &format!("  {field}: {} = {zero};\n", name(&member.shape));
+                code += &format!("  has{}: bool = false;\n", capital(&field));
             }
-            (true, None) => code += &format!("  readonly {field}: {} | null = null;\n", name(&member.shape)),
+            (true, None) => code += &format!("  {field}: {} | null = null;\n", name(&member.shape)),
             (false, _) => code += &format!("  readonly {field}: {};\n", name(&member.shape)),
         }
     }

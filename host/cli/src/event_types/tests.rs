@@ -100,7 +100,7 @@ fn each_language_has_types_of_the_same_members() {
             &[
                 "  readonly amount: string;",
                 "  readonly merchantName: string;",
-                "  readonly online: bool = false;\n  readonly hasOnline: bool = false;",
+                "  online: bool = false;\n  hasOnline: bool = false;",
                 "  readonly fee: Money;",
                 "    this.kind = oneOf(json.need(\"kind\").asText(), CardPurchaseKind, \"kind\");",
                 "  static of(event: Event): CardPurchase {",
