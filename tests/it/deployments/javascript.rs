@@ -4,9 +4,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use larder_tests::outside::Outside;
-use larder_tests::{Larder, Options, quickjs, workspace};
+use larder_tests::{Larder, Options, quickjs, within, workspace};
 use reqwest::Method;
 use serde_json::json;
 
@@ -149,6 +150,14 @@ async fn http_functions_answer_and_call_outside_services() {
     assert_eq!(ask(Method::DELETE, "/x", "", vec![]).await.0, 500);
     let asked = larder.web("demo", Method::GET, "/hello/asked").send().await.unwrap().text().await.unwrap();
     assert_eq!(asked, "3", "what a run did that failed was applied");
+    // What was wrong is in the records, and not only in the answers.
+    within(Duration::from_secs(60), "the records", async || {
+        let executions = larder.api().executions("hello").await;
+        let told =
+            |why: &str| executions.iter().any(|one| one["errors"].as_str().is_some_and(|it| it.starts_with(why)));
+        (told("the function answered 500\n") && told("the function answered 503\n")).then_some(())
+    })
+    .await;
     let random = async || larder.web("demo", Method::GET, "/hello/random").send().await.unwrap().text().await.unwrap();
     assert_ne!(random().await, random().await);
 }

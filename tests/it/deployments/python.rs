@@ -173,6 +173,13 @@ async fn functions_of_requests_call_services() {
         let (code, said) = ask(&format!("?url={path}"), "").await;
         assert!(code == status && said.contains(why), "{path}: {code} {said}");
     }
+    within(Duration::from_secs(60), "the reason in the record", async || {
+        let executions = larder.api().executions("python-http").await;
+        let why = "an address without a scheme cannot be sent";
+        let is_told = |errors: &str| errors.starts_with("the function answered 500\n") && errors.contains(why);
+        executions.iter().any(|one| one["errors"].as_str().is_some_and(is_told)).then_some(())
+    })
+    .await;
 
     // A fault of the program is told with its place; so is a grant that no check has seen missing.
     for (id, data, why) in [
