@@ -2,6 +2,7 @@
 //!
 //! * [`Larder`]: a `larder dev` of its own on free ports over a folder of its own; killed and restarted at will.
 //! * [`Api`]: the management API with one key. [`guests`]: components to deploy, built once per run.
+//! * [`Tab`]: a browser without script. [`Browser`]: Chromium.
 //! * [`secure`]: a Larder that serves TLS, and clients of it. [`Aggregator`]: an outside service that can be told to misbehave.
 //!
 //! A test owns everything it touches, so all run in parallel. Dropping [`Larder`] kills the process and removes the folder.
@@ -31,6 +32,7 @@ pub mod rows;
 pub mod s3;
 pub mod secure;
 pub mod services;
+mod tab;
 pub mod upstream;
 
 pub use aggregator::Aggregator;
@@ -43,6 +45,7 @@ pub use folder::folder;
 pub use issuer::{Issuer, now};
 pub use process::{Larder, Options, PASSWORD, workspace};
 pub use random::Random;
+pub use tab::{Shown, Tab, Tag};
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,6 @@
 //! `larder administrators`: people who sign in, as the operator manages them.
 
-use larder_wire::administrators::{AdministratorInput, AdministratorList, AdministratorObject, RoleObject};
+use larder_wire::administrators::{AdministratorInput, AdministratorList, AdministratorObject, LinkObject, RoleObject};
 use serde_json::{Value, json};
 
 use crate::Session;
@@ -31,13 +31,32 @@ Examples:
         #[arg(long, value_name = "-|@FILE")]
         password: String,
     },
+    /// Print a link with which somebody sets a password and can then sign in at their console
+    #[command(after_help = "\
+Who has no account yet gets one, with these roles. The link can be used once and expires after administrators.link; a newer one \
+replaces it. Hand it over by a way that only this person reads.
+
+Examples:
+  larder administrators invite ops@bank.example --operator
+  larder administrators invite anna@bank.example --name Anna --administers acme
+  larder admin invite anna@bank.example                     # another link: the first has expired, or the password is forgotten")]
+    Invite {
+        /// The e-mail address
+        email: String,
+        /// The name for people, of a new account
+        #[arg(long)]
+        name: Option<String>,
+        #[command(flatten)]
+        roles: Roles,
+    },
     /// Change an administrator; what is not given stays
     #[command(after_help = "\
 A new password ends all sessions of the administrator. Roles are replaced as a whole.
 
 Examples:
   larder administrators update anna@bank.example --password @password.txt
-  larder administrators update anna@bank.example --administers acme --administers other")]
+  larder administrators update anna@bank.example --administers acme --administers other
+  larder administrators update anna@bank.example --no-second-factor   # somebody has lost theirs, and the recovery codes")]
     Update {
         /// The e-mail address, or the id as far as it is unique
         administrator: String,
@@ -49,6 +68,9 @@ Examples:
         /// Where the new password is: - or @FILE
         #[arg(long, value_name = "-|@FILE")]
         password: Option<String>,
+        /// Take the second factor away
+        #[arg(long)]
+        no_second_factor: bool,
     },
     /// List administrators
     #[command(after_help = "Examples:\n  larder administrators list\n  larder administrators list --json")]
@@ -102,14 +124,44 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
                 name,
                 password: Some(password(&given)?),
                 roles: Some(roles.objects()),
+                mfa: None,
             };
             show(console, "created", &client.post::<AdministratorObject>(&PATH, &body).await?)
         }
-        Command::Update { administrator, name, roles, password: given } => {
+        Command::Invite { email, name, roles } => {
+            let all = client.get::<AdministratorList>(&PATH).await?;
+            let known = all.administrators.iter().find(|one| one.email.eq_ignore_ascii_case(email.trim()));
+            let roles = roles.objects();
+            let id = match known {
+                Some(known) if !roles.is_empty() && roles != known.roles => {
+                    let has = words(&known.roles);
+                    let message = format!("{email} has an account already ({has}): change its roles by `update`");
+                    return Err(Failure::usage(message));
+                }
+                Some(known) => known.id.clone(),
+                None if roles.is_empty() => {
+                    let message = format!("{email} has no account yet: say --operator, or --administers PARTNER");
+                    return Err(Failure::usage(message));
+                }
+                None => {
+                    let body =
+                        AdministratorInput { email: Some(email), name, roles: Some(roles), ..AdministratorInput::default() };
+                    client.post::<AdministratorObject>(&PATH, &body).await?.id.clone()
+                }
+            };
+            let link = client.post::<LinkObject>(&[PATH[0], PATH[1], &id, "link"], &json!({})).await?;
+            if console.json {
+                return console.object(&link);
+            }
+            console.note(&format!("good once, until {}", link.expires_at));
+            console.line(&link.url)
+        }
+        Command::Update { administrator, name, roles, password: given, no_second_factor } => {
             let id = find(&client, &administrator).await?;
             let roles = Some(roles.objects()).filter(|roles| !roles.is_empty());
             let password = given.as_deref().map(password).transpose()?;
-            let body = AdministratorInput { email: None, name, password, roles };
+            let mfa = no_second_factor.then_some(false);
+            let body = AdministratorInput { email: None, name, password, roles, mfa };
             let path = [PATH[0], PATH[1], &id];
             let changed = client.call::<AdministratorObject>(reqwest::Method::PATCH, &path, &body).await?;
             show(console, "updated", &changed)

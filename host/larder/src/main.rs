@@ -236,6 +236,7 @@ async fn run_dev(options: Dev) -> anyhow::Result<ExitCode> {
     settings.server.root_url = format!("http://localhost:{}", settings.server.listen.port());
     let app = roles::start(settings, secrets, &operator_key, Clock::System, &life).await?;
     let endpoint = dev::prepare(&app, &operator_key).await?;
+    let consoles = dev::consoles(&app).await?;
     roles::run(&app, &Role::ALL, listeners)?;
     let env = Path::new(&app.settings.data).join("dev.env");
     println!("Larder {} serves the partner \"{}\".", larder_model::VERSION, DEV_PARTNER);
@@ -245,6 +246,8 @@ async fn run_dev(options: Dev) -> anyhow::Result<ExitCode> {
         endpoint.trim_end_matches("/v1"),
         app.settings.url_of(DEV_PARTNER)
     );
+    println!("  console    {}   (signs in, on this machine only)", consoles.partner);
+    println!("  operator   {}", consoles.operator);
     if let Some(tls) = app.settings.tls.listen {
         println!("  TLS        https://{tls}");
     }

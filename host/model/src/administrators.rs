@@ -1,4 +1,4 @@
-//! People who sign in: a partner's administrators and the operators of the installation.
+//! People who sign in: a partner's administrators and the operators of the installation; where they may, and by which links.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,13 +23,22 @@ pub struct RoleIn {
     pub role: Role,
 }
 
+/// Where somebody signs in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The console of a partner.
+    Partner(PartnerId),
+    /// The console of the installation.
+    Installation,
+}
+
 #[derive(Clone, Debug)]
 pub struct Administrator {
     pub id: AdministratorId,
     /// In its canonical form ([`check_email`]).
     pub email: String,
     pub name: String,
-    /// A PHC string.
+    /// A PHC string. Empty until the person has set a password.
     pub password_hash: String,
     /// Who has not verified it does not sign in.
     pub email_verified_at_ms: Option<Millis>,
@@ -44,6 +53,14 @@ pub struct Administrator {
 impl Administrator {
     pub fn administers(&self, partner: &PartnerId) -> bool {
         self.roles.iter().any(|role| role.role == Role::Administrator && role.partner.as_ref() == Some(partner))
+    }
+
+    /// Has a role there.
+    pub fn may_enter(&self, place: &Place) -> bool {
+        match place {
+            Place::Partner(partner) => self.administers(partner),
+            Place::Installation => self.is_operator(),
+        }
     }
 
     pub fn is_operator(&self) -> bool {
@@ -65,6 +82,27 @@ pub struct Session {
     /// Each use moves it on.
     pub ends_at_ms: Millis,
     /// The latest end.
+    pub expires_at_ms: Millis,
+}
+
+words! {
+    /// What a link does for whom it was made.
+    LinkKind {
+        /// It sets a password, once.
+        Password = "password",
+        /// It signs in, from this machine only. `larder dev` prints such links.
+        Session = "session",
+    }
+}
+
+/// A link for one person. Each has at most one of a kind: a newer one replaces it.
+#[derive(Clone, Debug)]
+pub struct Link {
+    pub administrator: AdministratorId,
+    pub kind: LinkKind,
+    /// SHA-256 of the token, in hex.
+    pub secret_hash: String,
+    pub created_at_ms: Millis,
     pub expires_at_ms: Millis,
 }
 

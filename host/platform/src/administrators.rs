@@ -2,6 +2,8 @@
 //!
 //! * [`create`], [`update`], [`delete`]: the operator's, who vouches for addresses.
 //! * [`sign_in`] begins a session, [`find_session`] knows its token again, [`sign_out`] ends it.
+//! * [`crate::administrator_links`] has the links with which people set passwords, [`crate::second_factors`] what signing in may
+//!   need beside the password.
 //!
 //! The token is `session_<session>_<64 hex digits>_<8 hex digits>`, made like other keys ([`crate::keys`]); only its SHA-256 is
 //! stored. A session ends when it was not used for `administrators.session_idle`, and after `administrators.session_max` at the
@@ -13,16 +15,16 @@
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
-use larder_model::administrators::{Administrator, Role, RoleIn, Session, check_email, check_password};
+use larder_model::administrators::{Administrator, Place, Role, RoleIn, Session, check_email, check_password};
 use larder_model::ids::{AdministratorId, PartnerId, SessionId};
 use larder_model::time::Millis;
-use larder_secrets::passwords;
+use larder_secrets::{Secrets, passwords};
 use larder_store::AttemptKey;
 use tokio::sync::Semaphore;
 
 use crate::common::{Common, context};
 use crate::error::{Error, Result};
-use crate::keys;
+use crate::{keys, second_factors};
 
 const PREFIX: &str = "session_";
 const ADMINISTRATORS_MAX: u64 = 1_000;
@@ -45,6 +47,7 @@ context! {
     /// The context of signing in.
     Administration {
         passwords: Passwords,
+        secrets: Secrets,
     }
 }
 
@@ -89,7 +92,8 @@ impl Passwords {
 pub struct NewAdministrator {
     pub email: String,
     pub name: String,
-    pub password: String,
+    /// `None`: they set one by a link.
+    pub password: Option<String>,
     pub roles: Vec<RoleIn>,
 }
 
@@ -100,6 +104,8 @@ pub struct AdministratorChange {
     pub name: Option<String>,
     pub password: Option<String>,
     pub roles: Option<Vec<RoleIn>>,
+    /// Takes the second factor away: somebody has lost theirs.
+    pub no_second_factor: bool,
 }
 
 /// Creates an administrator whose address the operator vouches for.
@@ -110,7 +116,10 @@ pub async fn create(administration: &Administration, new: NewAdministrator) -> R
     }
     let email = check_email(&new.email).map_err(|why| Error::invalid("email", why))?;
     check_roles(&new.roles)?;
-    let password_hash = hash(administration, new.password).await?;
+    let password_hash = match new.password {
+        Some(password) => hash(administration, password).await?,
+        None => String::new(),
+    };
     let now = administration.clock.now_ms();
     let administrator = Administrator {
         id: AdministratorId::generate(&administration.clock),
@@ -129,7 +138,7 @@ pub async fn create(administration: &Administration, new: NewAdministrator) -> R
     Ok(administrator)
 }
 
-/// Changes an administrator. A new password ends all sessions and lets the account sign in at once, whatever failed before.
+/// Changes an administrator. A new password, or the loss of the second factor, ends all sessions. The former lets the account sign in at once, whatever failed before.
 pub async fn update(
     administration: &Administration,
     administrator: &mut Administrator,
@@ -153,11 +162,20 @@ pub async fn update(
     administrator.updated_at_ms = now;
     administration.store.update_administrator(administrator, None).await.map_err(refused)?;
     if renewed {
-        let account = account_key(&administrator.email);
-        administration.store.end_attempt(&account, &account).await?;
+        forget_failures(administration, administrator).await?;
+    }
+    if change.no_second_factor {
+        administration.store.delete_second_factor(&administrator.id, now).await?;
+        administrator.second_factor = false;
     }
     tracing::info!(administrator.id = %administrator.id, "the operator changed administrator {}", administrator.id);
     Ok(())
+}
+
+/// Lets an account sign in at once, whatever failed before.
+pub(crate) async fn forget_failures(common: &Common, administrator: &Administrator) -> Result<()> {
+    let account = account_key(&administrator.email);
+    Ok(common.store.end_attempt(&account, &account).await?)
 }
 
 pub async fn delete(common: &Common, id: &AdministratorId) -> Result<()> {
@@ -195,7 +213,7 @@ fn check_roles(roles: &[RoleIn]) -> Result<()> {
     Ok(())
 }
 
-async fn hash(administration: &Administration, password: String) -> Result<String> {
+pub(crate) async fn hash(administration: &Administration, password: String) -> Result<String> {
     check_password(&password).map_err(|why| Error::invalid("password", why))?;
     administration.passwords.hash(password).await
 }
@@ -214,43 +232,90 @@ pub struct Attempt {
     pub agent: String,
     /// The token of a session that the client has already: it ends.
     pub replaces: Option<String>,
+    /// Of the second factor, or a recovery code. `None`: the client does not ask for it.
+    pub code: Option<String>,
+    /// Where a role is needed; `None`: nowhere.
+    pub place: Option<Place>,
 }
 
 /// Begins a session; returns its token too.
 pub async fn sign_in(administration: &Administration, attempt: Attempt) -> Result<(SignedIn, String)> {
-    let now = administration.clock.now_ms();
     let email = check_email(&attempt.email).unwrap_or_else(|_| attempt.email.trim().to_ascii_lowercase());
-    let (account, address) = (account_key(&email), address_key(attempt.address));
-    let until = administration.store.begin_attempt(&[account.clone(), address.clone()], now).await?;
-    if until > 0 {
-        metrics::counter!("larder_sign_ins_total", "end" => "delayed").increment(1);
-        return Err(Error::TooManySignIns { retry_after_s: ((until - now) as u64).div_ceil(1_000) as u32 });
-    }
+    let (account, address) = begin_attempt(administration, &email, attempt.address).await?;
     let (id, hashed) = administration.store.password_of_email(&email).await?.unzip();
+    let hashed = hashed.filter(|hashed| !hashed.is_empty());
     let is = administration.passwords.is(attempt.password, hashed).await?;
     let found = match id.filter(|_| is) {
         Some(id) => administration.store.administrator(&id).await?,
         None => None,
     };
-    let Some(administrator) = found.filter(|found| found.email_verified_at_ms.is_some()) else {
-        metrics::counter!("larder_sign_ins_total", "end" => "refused").increment(1);
-        tracing::warn!(client.address = %attempt.address, "an attempt to sign in was refused");
-        return Err(Error::InvalidCredentials);
-    };
-    administration.store.end_attempt(&account, &address).await?;
+    let may_enter = |found: &Administrator| attempt.place.as_ref().is_none_or(|place| found.may_enter(place));
+    let found = found.filter(|found| found.email_verified_at_ms.is_some() && may_enter(found));
+    let Some(administrator) = found else { return Err(refused_sign_in(attempt.address)) };
     if administrator.second_factor {
-        return Err(Error::MoreFactors);
+        let code = attempt.code.ok_or(Error::MoreFactors)?;
+        if !second_factors::is(administration, &administrator.id, &code).await? {
+            return Err(refused_sign_in(attempt.address));
+        }
     }
+    administration.store.end_attempt(&account, &address).await?;
     if let Some(old) = attempt.replaces
         && let Some(old) = find_session(administration, &old).await?
     {
         let _ = administration.store.delete_session(&old.session.id, &old.administrator.id).await;
     }
-    let (session, token) = new_session(administration, &administrator, &attempt.address.to_string(), &attempt.agent);
-    administration.store.insert_session(&session, SESSIONS_MAX).await?;
+    begin_session(administration, administrator, attempt.address, &attempt.agent).await
+}
+
+/// Counts an attempt under an account and an address. One that succeeds is ended (`end_attempt`).
+pub(crate) async fn begin_attempt(
+    common: &Common,
+    email: &str,
+    address: IpAddr,
+) -> Result<(AttemptKey, AttemptKey)> {
+    let now = common.clock.now_ms();
+    let (account, address) = (account_key(email), address_key(address));
+    let until = common.store.begin_attempt(&[account.clone(), address.clone()], now).await?;
+    if until > 0 {
+        metrics::counter!("larder_sign_ins_total", "end" => "delayed").increment(1);
+        return Err(Error::TooManySignIns { retry_after_s: ((until - now) as u64).div_ceil(1_000) as u32 });
+    }
+    Ok((account, address))
+}
+
+fn refused_sign_in(address: IpAddr) -> Error {
+    metrics::counter!("larder_sign_ins_total", "end" => "refused").increment(1);
+    tracing::warn!(client.address = %address, "an attempt to sign in was refused");
+    Error::InvalidCredentials
+}
+
+/// Begins a session of somebody who has proved who they are.
+pub(crate) async fn begin_session(
+    common: &Common,
+    administrator: Administrator,
+    address: IpAddr,
+    agent: &str,
+) -> Result<(SignedIn, String)> {
+    let (session, token) = new_session(common, &administrator, &address.to_string(), agent);
+    common.store.insert_session(&session, SESSIONS_MAX).await?;
     metrics::counter!("larder_sign_ins_total", "end" => "done").increment(1);
     tracing::info!(administrator.id = %administrator.id, session.id = %session.id, "administrator {} signed in", administrator.id);
     Ok((SignedIn { administrator, session }, token))
+}
+
+/// Asks somebody who has signed in for their password again, before a change of how they sign in.
+pub(crate) async fn ask_again(
+    administration: &Administration,
+    by: &SignedIn,
+    password: String,
+    address: IpAddr,
+) -> Result<()> {
+    let (account, address) = begin_attempt(administration, &by.administrator.email, address).await?;
+    let hashed = Some(by.administrator.password_hash.clone()).filter(|hashed| !hashed.is_empty());
+    if !administration.passwords.is(password, hashed).await? {
+        return Err(Error::InvalidCredentials);
+    }
+    Ok(administration.store.end_attempt(&account, &address).await?)
 }
 
 fn new_session(common: &Common, of: &Administrator, address: &str, agent: &str) -> (Session, String) {
@@ -304,16 +369,8 @@ pub async fn change_password(
     address: IpAddr,
 ) -> Result<String> {
     check_password(&new).map_err(|why| Error::invalid("password", why))?;
+    ask_again(administration, by, old, address).await?;
     let now = administration.clock.now_ms();
-    let (account, address) = (account_key(&by.administrator.email), address_key(address));
-    let until = administration.store.begin_attempt(&[account.clone(), address.clone()], now).await?;
-    if until > 0 {
-        return Err(Error::TooManySignIns { retry_after_s: ((until - now) as u64).div_ceil(1_000) as u32 });
-    }
-    if !administration.passwords.is(old, Some(by.administrator.password_hash.clone())).await? {
-        return Err(Error::InvalidCredentials);
-    }
-    administration.store.end_attempt(&account, &address).await?;
     by.administrator.password_hash = administration.passwords.hash(new).await?;
     (by.administrator.password_at_ms, by.administrator.updated_at_ms) = (now, now);
     administration.store.update_administrator(&by.administrator, Some(by.session.id.as_str())).await?;
@@ -327,6 +384,11 @@ pub async fn change_password(
 /// Ends one of somebody's own sessions.
 pub async fn sign_out(common: &Common, by: &SignedIn, id: &SessionId) -> Result<()> {
     Ok(common.store.delete_session(id, &by.administrator.id).await?)
+}
+
+/// Ends all of somebody's own sessions but this one.
+pub async fn end_others(common: &Common, by: &SignedIn) -> Result<()> {
+    Ok(common.store.delete_other_sessions(&by.administrator.id, &by.session.id).await?)
 }
 
 /// Ends all of somebody's own sessions.

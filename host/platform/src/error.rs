@@ -47,8 +47,11 @@ pub enum Error {
     /// One text for all reasons.
     #[error("Invalid credentials: check the e-mail address and the password")]
     InvalidCredentials,
-    #[error("Signing in needs a second factor, which this installation does not ask for yet")]
+    #[error("Signing in needs a second factor, which the API does not ask for: sign in at the console")]
     MoreFactors,
+    /// One text for all reasons.
+    #[error("This link is not valid: it was used, it has expired, or a newer one was made. Ask for another one")]
+    NoLink,
     #[error("Too many attempts to sign in: try again later")]
     TooManySignIns { retry_after_s: u32 },
     #[error("a password could not be hashed: {0}")]

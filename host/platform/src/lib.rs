@@ -4,13 +4,15 @@
 //!   [`idempotency_keys`] enforce each tenant's limits, which [`quotas`] lists.
 //! * Services, each the only place that changes the state of its subject: [`partners`], [`keys`], [`functions`], [`deployments`],
 //!   [`grants`], [`variables`], [`enrolments`], [`upstreams`], [`feeds`], [`events`], [`executions`], [`fanouts`], [`dead_letters`],
-//!   [`rules`], [`domains`], [`webhooks`], [`administrators`], [`identity`], [`key_rotation`]. A service checks
+//!   [`rules`], [`domains`], [`webhooks`], [`administrators`], [`administrator_links`], [`second_factors`], [`identity`],
+//!   [`key_rotation`]. A service checks
 //!   the change against the state, stores it, and notifies whom it concerns before it returns. It refuses by [`Error`].
 //! * [`execution`]: the one way to run a function. [`run_keys`]: by which it calls the API meanwhile. [`ledger`]: the only writer of outcomes.
 //! * [`jobs`]: background jobs, one file per kind.
 //! * [`standard_webhooks`]: authentication of pushes. [`needs`]: grants that an upload lacks. [`objects`]: uploaded bytes.
 //!   [`tls`]: the certificates that are presented. [`archives`]: the component in an upload that is an archive. [`chunks`]: uploads that come in several requests.
 
+pub mod administrator_links;
 pub mod administrators;
 pub mod admission;
 pub mod archives;
@@ -45,6 +47,7 @@ pub mod quotas;
 pub mod rates;
 pub mod rules;
 pub mod run_keys;
+pub mod second_factors;
 pub mod standard_webhooks;
 pub mod stored;
 pub mod tls;

@@ -81,6 +81,21 @@ impl Caller {
     }
 }
 
+impl Caller {
+    /// Somebody who has signed in at the console of a partner whom they administer: the same as by the API.
+    pub async fn of_person(app: &App, tenant: Arc<Tenant>, by: &SignedIn, method: &Method) -> Result<Caller, Problem> {
+        let partner = tenant.partner.id.clone();
+        let (key, scopes) = as_administrator(by, &partner)?;
+        app.rates.take_partner(&tenant.rate, partner.as_str()).await?;
+        app.rates.take(Of::Key, &[partner.as_str(), key.as_str()]).await?;
+        let permit = match *method {
+            Method::GET | Method::HEAD => Some(admission::admit_read(app, &tenant).await?),
+            _ => None,
+        };
+        Ok(Caller { partner, tenant, key: Some(key), user: None, scopes, _permit: permit })
+    }
+}
+
 impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
@@ -217,7 +232,7 @@ pub fn partner(parts: &Parts) -> Result<PartnerId, Problem> {
                 crate::api::queries::pairs(query).find_map(|(name, value)| (name == "project").then_some(value));
             named.and_then(|id| id.parse().ok()).ok_or_else(none)
         }
-        Some(Endpoint::Web(_) | Endpoint::Function(_)) | None => Err(none()),
+        Some(Endpoint::Web(_) | Endpoint::Function(_) | Endpoint::Console(_) | Endpoint::MetaConsole) | None => Err(none()),
     }
 }
 

@@ -5,13 +5,14 @@
 //! * [`routing`]: the Host header → partner and endpoint. [`proxies`]: the client behind a proxy.
 //! * [`auth`]: credentials → caller. [`problem`]: errors → HTTP.
 //! * [`api`]: the management API, one file per resource. [`web`]: end users' requests to HTTP functions. [`me`]: end users'
-//!   requests for what is theirs.
+//!   requests for what is theirs. [`console`]: pages for people who have signed in.
 
 mod addresses;
 pub mod api;
 pub mod app;
 pub mod auth;
 mod client_body;
+mod console;
 mod cors;
 pub mod listener;
 mod me;

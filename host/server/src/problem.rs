@@ -115,6 +115,7 @@ impl From<larder_platform::Error> for Problem {
             Error::AdministratorExists => Kind::AdministratorExists,
             Error::InvalidCredentials => Kind::InvalidCredentials,
             Error::MoreFactors => Kind::MoreFactors,
+            Error::NoLink => Kind::RouteNotFound,
             Error::PartnerExists => Kind::PartnerExists,
             Error::FunctionExists => Kind::FunctionExists,
             Error::VariableExists => Kind::VariableExists,

@@ -15,6 +15,10 @@ pub enum Endpoint {
     Api(Option<PartnerId>),
     /// The domain of functions, or something below it.
     Function(String),
+    /// The console of a partner's administrators.
+    Console(PartnerId),
+    /// The console of the operator.
+    MetaConsole,
 }
 
 /// Headers that name the partner on a bare address.
@@ -55,10 +59,12 @@ pub fn endpoint(
             PARTNER_HEADERS.iter().find_map(|name| headers.get(*name)?.to_str().ok()?.parse().ok())
         }
     };
-    match row.to {
-        To::Api => Ok(Endpoint::Api(partner)),
-        To::Web => Ok(Endpoint::Web(partner)),
-        To::Function | To::Nothing | To::Console | To::MetaConsole => Err(NoEndpoint::Closed(row.door)),
+    match (row.to, partner) {
+        (To::Api, partner) => Ok(Endpoint::Api(partner)),
+        (To::Web, partner) => Ok(Endpoint::Web(partner)),
+        (To::Console, Some(partner)) => Ok(Endpoint::Console(partner)),
+        (To::MetaConsole, _) => Ok(Endpoint::MetaConsole),
+        (To::Console | To::Function | To::Nothing, _) => Err(NoEndpoint::Closed(row.door)),
     }
 }
 
@@ -125,6 +131,9 @@ mod tests {
         assert_eq!(at("api.acme.example", "/v1"), Ok(Endpoint::Api(id("acme"))));
         assert_eq!(at("api.acme.example", "/"), Err(NoEndpoint::Closed(6)));
         assert_eq!(at("other.example", "/"), Err(NoEndpoint::NotOurs));
+        assert_eq!(at("acme.larder.test", "/depo/x"), Ok(Endpoint::Console("acme".parse().unwrap())));
+        assert_eq!(at("larder.test", "/meta_depo"), Ok(Endpoint::MetaConsole));
+        assert_eq!(at("127.0.0.1:8080", "/depo"), Err(NoEndpoint::Closed(6)));
     }
 
     #[test]

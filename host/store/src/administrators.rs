@@ -73,11 +73,17 @@ impl Store {
             DELETE FROM administrator_roles WHERE administrator_id = ?";
         const SESSIONS: &str = "-- delete_sessions_of_administrator
             DELETE FROM sessions WHERE administrator_id = ?";
+        const LINKS: &str = "-- delete_links_of_administrator
+            DELETE FROM administrator_links WHERE administrator_id = ?";
+        const CODES: &str = "-- delete_codes_of_administrator
+            DELETE FROM recovery_codes WHERE administrator_id = ?";
         self.db
             .tx("delete_administrator", id, |tx, id| {
                 Box::pin(async move {
                     tx.run(DELETE, args![id]).await?.exactly_one("administrator")?;
-                    let _ = tx.run(ROLES, args![id]).await?;
+                    for rows in [ROLES, LINKS, CODES] {
+                        let _ = tx.run(rows, args![id]).await?;
+                    }
                     tx.run(SESSIONS, args![id]).await.map(|_| ())
                 })
             })
@@ -93,7 +99,7 @@ impl Store {
         Ok(Some(found))
     }
 
-    /// The administrator with this address, and the hash of the password.
+    /// The administrator with this address, and the hash of the password; it is empty until there is one.
     pub async fn password_of_email(&self, email: &str) -> Result<Option<(AdministratorId, String)>> {
         const FIND: &str = "-- password_of_email
             SELECT id, password_hash FROM administrators WHERE email = ?";

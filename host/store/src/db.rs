@@ -53,6 +53,8 @@ pub(super) const SCHEMA: &[(i64, &str)] = &[
     (48, include_str!("schema/0048_certificate_orders.sql")),
     (49, include_str!("schema/0049_domains.sql")),
     (50, include_str!("schema/0050_event_schemas.sql")),
+    (52, include_str!("schema/0052_administrator_links.sql")),
+    (53, include_str!("schema/0053_second_factors.sql")),
     (57, include_str!("schema/0057_lists_of_executions.sql")),
 ];
 

@@ -17,6 +17,7 @@ use larder_model::settings;
 
 use self::listing::Plan;
 
+mod administrator_links;
 mod administrators;
 mod certificates;
 pub mod db;
@@ -47,6 +48,7 @@ mod rules;
 mod run_keys;
 mod schedules;
 pub mod sealed;
+mod second_factors;
 mod sessions;
 mod sqlite;
 pub mod state;

@@ -88,6 +88,13 @@ impl Store {
         self.db.run(DELETE, args![id, of]).await?.exactly_one("session")
     }
 
+    /// Ends all sessions of this administrator but one.
+    pub async fn delete_other_sessions(&self, of: &AdministratorId, keep: &SessionId) -> Result<()> {
+        const OTHERS: &str = "-- delete_other_sessions
+            DELETE FROM sessions WHERE administrator_id = ? AND id <> ?";
+        self.db.run(OTHERS, args![of, keep]).await.map(|_| ())
+    }
+
     /// Ends all sessions of this administrator.
     pub async fn delete_sessions(&self, of: &AdministratorId) -> Result<()> {
         const ALL: &str = "-- delete_all_sessions
@@ -157,21 +164,22 @@ impl Store {
             .await
     }
 
-    /// Deletes up to `limit` sessions that have ended and failures that are forgotten.
+    /// Deletes up to `limit` sessions that have ended, failures that are forgotten and links that have expired, of each.
     pub async fn delete_old_sessions(&self, now: Millis, limit: u32) -> Result<u64> {
-        let batch = |table: &str, column: &str| {
+        let batch = |table: &str, id: &str, column: &str| {
             format!(
                 "-- delete_old_{table}
-                DELETE FROM {table} WHERE id IN (SELECT id FROM (SELECT id FROM {table} WHERE {column} < ? ORDER BY {column} LIMIT {limit}) AS batch)"
+                DELETE FROM {table} WHERE {id} IN (SELECT {id} FROM (SELECT {id} FROM {table} WHERE {column} < ? ORDER BY {column} LIMIT {limit}) AS batch)"
             )
         };
-        let ended = (batch("sessions", "ends_at_ms"), now);
-        let forgotten = (batch("sign_in_failures", "at_ms"), now - FORGOTTEN_MS);
+        let ended = (batch("sessions", "id", "ends_at_ms"), now);
+        let forgotten = (batch("sign_in_failures", "id", "at_ms"), now - FORGOTTEN_MS);
+        let expired = (batch("administrator_links", "secret_hash", "expires_at_ms"), now);
         self.db
-            .tx("delete_old_sessions", &[ended, forgotten], |tx, both| {
+            .tx("delete_old_sessions", &[ended, forgotten, expired], |tx, all| {
                 Box::pin(async move {
                     let mut rows = 0;
-                    for (sql, before) in both {
+                    for (sql, before) in all {
                         rows += tx.run(sql, args![*before]).await?.0;
                     }
                     Ok(rows)

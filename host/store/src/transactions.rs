@@ -43,7 +43,7 @@ pub const MY_FILTERS: &[Column] = &[
     Column { attribute: "currency", column: "currency", kind: Kind::Text },
 ];
 
-/// What an end user has saved in one currency by one function.
+/// What was saved in one currency by one function.
 pub struct Saved {
     pub function: FunctionId,
     pub amount: Amount,
@@ -71,6 +71,13 @@ impl Store {
         listing::list(&self.lists, &MINE, scope, listing, transaction).await
     }
 
+    /// Sums by function and currency over the transactions that a listing selects, whatever its page, within the deadline of
+    /// lists. A span of time selects by the index `transactions_by_time`.
+    pub async fn sum_transactions(&self, partner: &PartnerId, listing: &Listing) -> Result<Vec<Saved>> {
+        let scope = vec![("partner_id", partner.into())];
+        listing::groups(&self.lists, &SOURCE, scope, listing, SUMS, "function_id, currency", sum).await
+    }
+
     /// Sums over those transactions of one end user that a listing selects, whatever its page. It reads the end user's rows,
     /// within the deadline of lists.
     pub async fn sum_transactions_of(
@@ -79,20 +86,22 @@ impl Store {
         end_user: &str,
         listing: &Listing,
     ) -> Result<Vec<Saved>> {
-        const SUMS: &str =
-            "function_id, currency, CAST(SUM(amount_minor) AS SIGNED INTEGER), COUNT(*), MAX(created_at_ms)";
         let scope = vec![("partner_id", partner.into()), ("end_user", end_user.into())];
-        let sum = |row: &Row| {
-            let currency = row.parse(1, "transactions.currency", Currency::known)?;
-            Ok(Saved {
-                function: row.id(0, "transactions.function_id")?,
-                amount: Amount::from_minor_units(row.int(2)?, currency),
-                count: row.int(3)? as u64,
-                last_at_ms: row.int(4)?,
-            })
-        };
         listing::groups(&self.lists, &MINE, scope, listing, SUMS, "function_id, currency", sum).await
     }
+}
+
+const SUMS: &str =
+    "function_id, currency, CAST(SUM(amount_minor) AS SIGNED INTEGER), COUNT(*), MAX(created_at_ms)";
+
+fn sum(row: &Row) -> Result<Saved> {
+    let currency = row.parse(1, "transactions.currency", Currency::known)?;
+    Ok(Saved {
+        function: row.id(0, "transactions.function_id")?,
+        amount: Amount::from_minor_units(row.int(2)?, currency),
+        count: row.int(3)? as u64,
+        last_at_ms: row.int(4)?,
+    })
 }
 
 fn transaction(row: &Row) -> Result<Transaction> {

@@ -82,7 +82,7 @@ impl RoleObject {
     }
 }
 
-/// `email`, `password` and `roles` are needed to create one; what is left out of a change stays.
+/// `email` and `roles` are needed to create one; what is left out of a change stays.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AdministratorInput {
@@ -90,11 +90,23 @@ pub struct AdministratorInput {
     pub email: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// 12 to 256 characters. A new one ends all sessions.
+    /// 12 to 256 characters. A new one ends all sessions. Created without one, they set it by a link.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub roles: Option<Vec<RoleObject>>,
+    /// Only `false`, and only in a change: takes the second factor away, with all sessions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mfa: Option<bool>,
+}
+
+/// A link with which somebody sets a password, once. It is shown here alone; a newer one replaces it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = AdministratorLink)]
+pub struct LinkObject {
+    pub url: String,
+    pub expires_at: String,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]

@@ -14,6 +14,8 @@ const OUTSIDE: &str = "203.0.113.9";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reached {
     Api,
+    /// A page of a console, which without TLS is for this machine only.
+    Console,
     Function,
     /// What a path without a function is answered.
     NoFunction,
@@ -22,7 +24,7 @@ enum Reached {
     /// 400: the request is none.
     Refused,
 }
-use Reached::{Api, Function, NoFunction, Nothing, Refused};
+use Reached::{Api, Console, Function, NoFunction, Nothing, Refused};
 
 /// Sends a request as it is written, through a proxy that says who the client is.
 async fn ask(larder: &Larder, client: &str, host: &str, target: &str) -> Reached {
@@ -41,6 +43,7 @@ async fn ask(larder: &Larder, client: &str, host: &str, target: &str) -> Reached
     match &head["HTTP/1.1 ".len()..][..3] {
         "400" => Refused,
         "401" if body.contains("general_unauthorized_scope") || body.contains("user_unauthorized") => Api,
+        "401" if head.contains("content-security-policy") && body.contains("served by TLS only") => Console,
         "404" if body.contains("no function serves this path") || body.contains("no function has this domain") => {
             NoFunction
         }
@@ -74,15 +77,18 @@ both!(each_door_lets_in_whom_its_networks_name, async |on| {
         ("demo.localhost", "/v1/functions", Nothing, Nothing),
         ("demo.localhost", "/v1", Nothing, Nothing),
         ("demo.localhost", "/v10", Function, Function),
-        ("demo.localhost", "/depo", Nothing, Nothing),
-        ("demo.localhost", "/depo/x", Nothing, Nothing),
+        ("demo.localhost", "/depo", Console, Console),
+        ("demo.localhost", "/depo/x", Console, Console),
+        ("demo.localhost", "/DEPO", Nothing, Nothing),
+        ("demo.localhost", "//depo", Nothing, Nothing),
+        ("nobody.localhost", "/depo", Nothing, Nothing),
         ("demo.localhost", "/meta_depo", Nothing, Nothing),
         ("demo.localhost", "/field_test", Nothing, Nothing),
         ("demo.localhost", "/flipper/features", Nothing, Nothing),
         ("demo.localhost", "/internal/x", Nothing, Nothing),
         ("localhost", "/v1/functions", Api, Nothing),
         ("localhost", "/hello", Function, Nothing),
-        ("localhost", "/meta_depo", Nothing, Nothing),
+        ("localhost", "/meta_depo", Console, Nothing),
         ("localhost", "/depo", Nothing, Nothing),
         ("127.0.0.1", "/v1/functions", Api, Nothing),
         ("[::1]:8080", "/hello", Function, Nothing),

@@ -6,11 +6,13 @@ use std::path::Path;
 
 use anyhow::Context;
 use larder_model::ApiKey;
+use larder_model::administrators::{LinkKind, Role, RoleIn};
 use larder_model::ids::PartnerId;
 use larder_model::settings::DEV_PARTNER;
 use larder_model::time::Clock;
+use larder_platform::administrators::{self, NewAdministrator};
 use larder_platform::keys::{self, KeyText, NewKey};
-use larder_platform::partners;
+use larder_platform::{administrator_links, partners};
 use larder_secrets::write_private;
 use larder_server::app::App;
 use larder_wire::scopes::Scope;
@@ -54,6 +56,38 @@ pub async fn prepare(app: &App, operator_key: &str) -> anyhow::Result<String> {
     );
     write_private(&file, &text).with_context(|| file.display().to_string())?;
     Ok(endpoint)
+}
+
+/// Links that sign in to the consoles, from this machine alone: of the demo partner, and of the installation.
+pub struct Consoles {
+    pub partner: String,
+    pub operator: String,
+}
+
+/// Ensures that there is somebody for each console, without a password.
+pub async fn consoles(app: &App) -> anyhow::Result<Consoles> {
+    let partner = Some(DEV_PARTNER.parse()?);
+    Ok(Consoles {
+        partner: link(app, "demo@localhost", "Demo", RoleIn { partner, role: Role::Administrator }).await?,
+        operator: link(app, "operator@localhost", "Operator", RoleIn { partner: None, role: Role::Operator }).await?,
+    })
+}
+
+async fn link(app: &App, email: &str, name: &str, role: RoleIn) -> anyhow::Result<String> {
+    let known = async || match app.store.password_of_email(email).await? {
+        Some((id, _)) => app.store.administrator(&id).await,
+        None => Ok(None),
+    };
+    let new = NewAdministrator { email: email.into(), name: name.into(), password: None, roles: vec![role] };
+    let administrator = match known().await? {
+        Some(known) => known,
+        None => match administrators::create(&app.administration, new).await {
+            // Another process with the same database has just created it.
+            Err(larder_platform::Error::AdministratorExists) => known().await?.context("an administrator")?,
+            created => created?,
+        },
+    };
+    Ok(administrator_links::make(app, &administrator, LinkKind::Session).await?.url)
 }
 
 /// The key of an earlier start, if it is still valid and has every scope.

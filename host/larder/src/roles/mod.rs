@@ -163,6 +163,7 @@ pub async fn start(
         sockets: Sockets::new(&common.settings.server),
         administration: Administration {
             passwords: Passwords::new(common.settings.administrators.sign_ins_at_once),
+            secrets: secrets.clone(),
             common: common.clone(),
         },
         idempotency: Idempotency { common: common.clone(), secrets: secrets.clone(), counts: Arc::default() },

@@ -17,6 +17,7 @@ use layers::Layers;
 pub use layers::left_alone;
 use serde::Deserialize;
 
+use crate::administrators::Role;
 use crate::certificates::ChallengeKind;
 
 /// The partner that `larder dev` makes.
@@ -87,6 +88,8 @@ section! { Administrators {
     #[serde(with = "humantime_serde")] session_idle: Duration,
     #[serde(with = "humantime_serde")] session_max: Duration,
     sign_ins_at_once: usize,
+    #[serde(with = "humantime_serde")] link: Duration,
+    second_factor_for: Vec<Role>,
 } }
 section! { Server {
     listen: SocketAddr,

@@ -4,10 +4,12 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
-use larder_model::administrators::{Administrator, RoleIn};
+use larder_model::administrators::{Administrator, LinkKind, RoleIn};
+use larder_platform::administrator_links;
 use larder_platform::administrators::{self, Administration, AdministratorChange, NewAdministrator};
 use larder_platform::common::Common;
-use larder_wire::administrators::{AdministratorInput, AdministratorList, AdministratorObject, RoleObject};
+use larder_wire::administrators::{AdministratorInput, AdministratorList, AdministratorObject, LinkObject, RoleObject};
+use larder_wire::datetime;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -17,7 +19,7 @@ use crate::auth::Operator;
 use crate::problem::{Kind, Problem};
 
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, update, delete))
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, update, delete)).routes(routes!(link))
 }
 
 fn roles(roles: Vec<RoleObject>) -> Result<Vec<RoleIn>, Problem> {
@@ -49,7 +51,7 @@ async fn create(
     let new = NewAdministrator {
         email: requests::required("email", input.email)?,
         name: requests::text("name", input.name.unwrap_or_default(), 0..=128)?,
-        password: requests::required("password", input.password)?,
+        password: input.password,
         roles: roles(requests::required("roles", input.roles)?)?,
     };
     let created = administrators::create(&administration, new).await?;
@@ -78,10 +80,27 @@ async fn update(
         name: input.name.map(|name| requests::text("name", name, 0..=128)).transpose()?,
         password: input.password,
         roles: input.roles.map(roles).transpose()?,
+        no_second_factor: match input.mfa {
+            Some(true) => return Err(Problem::argument("mfa", "is set up by the person alone, in the console")),
+            sent => sent.is_some(),
+        },
     };
     let mut administrator = find(&administration, &ids).await?;
     administrators::update(&administration, &mut administrator, change).await?;
     Ok(Json(administrator.into()))
+}
+
+/// Makes a link with which the person sets a password. The operator hands it over.
+#[utoipa::path(post, path = "/v1/operator/administrators/{administratorId}/link", tag = "administrators",
+    operation_id = "createAdministratorLink", security(("operator" = [])), responses((status = 201, body = LinkObject)))]
+async fn link(
+    State(common): State<Common>,
+    _: Operator,
+    ids: Ids,
+) -> Result<(StatusCode, Json<LinkObject>), Problem> {
+    let administrator = find(&common, &ids).await?;
+    let made = administrator_links::make(&common, &administrator, LinkKind::Password).await?;
+    Ok((StatusCode::CREATED, Json(LinkObject { url: made.url, expires_at: datetime(made.expires_at_ms) })))
 }
 
 /// Deletes an administrator, whose sessions end.

@@ -51,7 +51,8 @@ fn asked(function: &Function, leads: &Leads, d: Deployment) -> AskedObject {
     }
 }
 
-async fn object(common: &Common, function: Function, deployment: Option<Deployment>) -> Result<GrantsObject, Problem> {
+/// The grants of a function and what a deployment of it asks for.
+pub async fn object(common: &Common, function: Function, deployment: Option<Deployment>) -> Result<GrantsObject, Problem> {
     let leads = common.store.leads(&function.partner, &function.id).await?;
     Ok(GrantsObject {
         moved: Difference::between(&leads.complete(&function.grants), &leads.bind(&function.grants)).extensions,
@@ -59,6 +60,12 @@ async fn object(common: &Common, function: Function, deployment: Option<Deployme
         function_id: function.id.into(),
         grants: Known::Known(shown(function.grants)),
     })
+}
+
+/// What is granted, in words.
+pub fn in_words(grants: &Grants) -> Vec<String> {
+    let all = Difference::between(&Grants::default(), grants).extensions;
+    all.into_iter().map(|line| line.replacen("may now ", "may ", 1)).collect()
 }
 
 /// Grants as somebody sends them.

@@ -22,7 +22,7 @@ use crate::app::App;
 use crate::client_body::{BodyLimits, ClientBody, Received, UnreadBody};
 use crate::problem::{Kind, Problem};
 use crate::routing::{self, Endpoint, NoEndpoint};
-use crate::{api, cors, me, proxies, request_head, web};
+use crate::{api, console, cors, me, proxies, request_head, web};
 
 /// Routes a request to its endpoint, by the Host header.
 pub async fn dispatch(door: &Door, via: Via, request: Request<Received>) -> Response<AnswerBody> {
@@ -66,7 +66,7 @@ pub async fn dispatch(door: &Door, via: Via, request: Request<Received>) -> Resp
             let answer = challenge.take().unwrap_or_default();
             answer.map(|body| body.map_err(Into::into).boxed_unsync())
         }
-        Ok(Ok(Endpoint::Web(_) | Endpoint::Function(_))) if is_socket => not_a_socket(&mut is_refused),
+        Ok(Ok(Endpoint::Web(_) | Endpoint::Function(_) | Endpoint::Console(_) | Endpoint::MetaConsole)) if is_socket => not_a_socket(&mut is_refused),
         Ok(Ok(Endpoint::Api(_))) if is_socket && request.uri().path() != api::realtime::PATH => {
             not_a_socket(&mut is_refused)
         }
@@ -93,6 +93,10 @@ pub async fn dispatch(door: &Door, via: Via, request: Request<Received>) -> Resp
         Ok(Ok(Endpoint::Function(domain))) => {
             is_web = true;
             web::serve(app, web::At::Domain(domain), peer, request).await
+        }
+        Ok(Ok(endpoint @ (Endpoint::Console(_) | Endpoint::MetaConsole))) => {
+            let pages = door.pages.clone();
+            in_a_task(app, endpoint, peer, request, |app, request| console::serve(app, pages, request)).await
         }
         Ok(Ok(endpoint @ Endpoint::Api(_))) => {
             in_a_task(app, endpoint, peer, request, |app, request| cors::serve_api(app, router, request)).await

@@ -32,7 +32,7 @@ use tokio::net::TcpListener;
 
 use crate::app::App;
 use crate::routing::{Endpoint, NoEndpoint};
-use crate::{api, routing};
+use crate::{api, console, routing};
 
 /// Renders the metrics of the process.
 pub type Metrics = Arc<dyn Fn(&App) -> String + Send + Sync>;
@@ -79,6 +79,8 @@ pub async fn bind(settings: &mut Settings, outer: bool) -> anyhow::Result<Listen
 struct Door {
     app: App,
     router: Router,
+    /// The consoles.
+    pages: Router,
     /// The host of `server.root_url`.
     root: Arc<str>,
     /// What stands behind a host in addresses with TLS: `:8443`, or nothing.
@@ -111,6 +113,7 @@ pub fn start(app: &App, listeners: Listeners, metrics: Metrics) -> anyhow::Resul
     }
     let door = Door {
         router: api::router(app.clone()),
+        pages: console::router(app.clone()),
         root: app.settings.root_host().context("server.root_url has no host")?.into(),
         tls_port: tls_port(&app.settings).into(),
         limits: accept::Limits::new(&app.settings.server, listeners.outer.len()),

@@ -8,7 +8,7 @@ use larder_model::net::hop_by_hop;
 use larder_model::{EndUser, Trigger};
 use larder_platform::execution::told::{self, Told, User};
 
-use crate::auth;
+use crate::{auth, console};
 
 /// Headers that only the platform may set, because they affect more than this one answer: what a client stores for the whole
 /// host (`nel`, `accept-ch`), where it goes next (`refresh`), what a proxy in front of us does (`x-accel-redirect`).
@@ -87,7 +87,7 @@ fn hide_sessions(headers: &mut HeaderMap) {
 
 /// Is this the name of a cookie with a session of somebody who signs in here?
 fn is_a_sessions(name: &str) -> bool {
-    name.trim().starts_with("a_session_")
+    name.trim().starts_with("a_session_") || console::is_cookie(name)
 }
 
 /// Only the platform says this of a run. Guests that read headers as variables cannot tell `_` from `-`.
@@ -134,6 +134,19 @@ pub fn sanitize_response(
         }
     }
     report
+}
+
+/// Removes what would let the pages of a function keep hold of a window in which somebody opens the console at the same host,
+/// and returns what was removed (ADR 0055).
+pub fn part_from_console(headers: &mut HeaderMap) -> Option<String> {
+    let removed = headers.remove(header::HeaderName::from_static("cross-origin-opener-policy"));
+    removed.map(|_| "cross-origin-opener-policy, which only the platform sets at the host of a console".to_owned())
+}
+
+/// Does a browser ask for a script that would stand between its pages and this host from then on?
+pub fn is_service_worker(headers: &HeaderMap) -> bool {
+    let is_dest = headers.get("sec-fetch-dest").is_some_and(|dest| dest == "serviceworker");
+    is_dest || headers.contains_key("service-worker")
 }
 
 /// Adds the id of the execution.
@@ -183,6 +196,8 @@ mod tests {
         };
         assert_eq!(hidden(&["a=b; c=d"]), ["a=b; c=d"]);
         assert_eq!(hidden(&["a=b; a_session_console=x; c=d", "a_session_console=y"]), ["a=b; c=d"]);
+        assert_eq!(hidden(&["__Host-Http-larder_console=x; a=b; larder_look=y", "larder_console=z"]), ["a=b"]);
+        assert!(!is_for(&HeaderValue::from_static("__HOST-http-larder_console=x"), None));
         assert_eq!(hidden(&["a_session_console_legacy = x;b=a_session_console=x"]), ["b=a_session_console=x"]);
         assert!(!is_for(&HeaderValue::from_static("a_session_console=x; Path=/"), Some("acme.larder.test")));
     }

@@ -94,6 +94,11 @@ async fn answer(
 ) -> Result<Response<AnswerBody>, Problem> {
     let (uri, headers) = (request.uri(), request.headers());
     let wish = Wish::of(&request);
+    let beside_console = matches!(at, At::Partner(_)) && is_beside_console(app, headers);
+    if beside_console && head::is_service_worker(headers) {
+        let message = "no service worker is served at the host of a console: give the function a domain of its own";
+        return Err(Problem::new(Kind::RouteNotFound, message));
+    }
     let ((tenant, view, user), domain) = match at {
         At::Partner(partner) => (by_route(app, partner, uri.path(), headers).await?, None),
         At::Domain(domain) => (by_domain::find(app, &domain, headers).await?, Some(domain)),
@@ -133,7 +138,10 @@ async fn answer(
     let mut job = Job::new(app, id.clone(), view, Trigger::Http, record, Input::Http { head, body });
     job.wall_max = Some(app.settings.server.call_timeout);
     job.sanitize = Some(Arc::new(move |headers: &mut HeaderMap| {
-        head::sanitize_response(headers, announces, || domain.clone().or_else(|| own_host(&own, host.as_ref()?)))
+        let mut report =
+            head::sanitize_response(headers, announces, || domain.clone().or_else(|| own_host(&own, host.as_ref()?)));
+        report.extend(beside_console.then(|| head::part_from_console(headers)).flatten());
+        report
     }));
     if let Some(ticket) = ticket {
         job.keyed = true;
@@ -281,6 +289,14 @@ fn own_host(app: &App, host: &HeaderValue) -> Option<String> {
         None => matches!(app.directory.host(&host), Host::Domain(_)),
     };
     is_own.then_some(host)
+}
+
+/// Is a console of this installation at the same host? None is at a partner's own domains.
+fn is_beside_console(app: &App, headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
+    let host = host.rsplit_once(':').map_or(&*host, |(host, _)| host);
+    let above = app.settings.root_host().and_then(|root| host.strip_suffix(root.as_str()).map(str::to_owned));
+    above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
 }
 
 fn record(head: &http::request::Parts, peer: SocketAddr) -> RequestRecord {

@@ -59,7 +59,7 @@ pub async fn find(
     found.ok_or_else(|| Problem::not_found(Kind::DeploymentNotFound, "Deployment"))
 }
 
-pub(super) async fn find_by_path(common: &Common, caller: &Caller, ids: &Ids) -> Result<Deployment, Problem> {
+pub async fn find_by_path(common: &Common, caller: &Caller, ids: &Ids) -> Result<Deployment, Problem> {
     let (function, id) = (ids.get("functionId")?, ids.get("deploymentId")?);
     functions::find(common, &caller.partner, &function).await?;
     find(common, &caller.partner, &function, &id).await

@@ -1,0 +1,58 @@
+//! The screens of a partner's administrators, one file per subject. [`asked`]: filters and pages, which the address has.
+
+mod approvals;
+mod asked;
+mod dead_letters;
+mod enrolments;
+mod events;
+mod fanouts;
+mod functions;
+mod runs;
+mod settings;
+mod sources;
+mod today;
+mod transactions;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use super::page::{Way, way};
+use crate::app::App;
+
+pub const WAYS: &[Way] = &[
+    way("", "today.title", "t"),
+    way("/functions", "functions.title", "f"),
+    way("/transactions", "transactions.title", "s"),
+    way("/enrolments", "enrolments.title", "e"),
+    way("/fanouts", "fanouts.title", "o"),
+    way("/dead-letters", "dead_letters.title", "d"),
+    way("/approvals", "approvals.title", "a"),
+    way("/sources", "sources.title", "u"),
+    way("/settings", "settings.title", "i"),
+];
+
+pub fn router() -> Router<App> {
+    Router::new()
+        .route("/depo", get(today::page))
+        .route("/depo/functions", get(functions::list))
+        .route("/depo/functions/{functionId}", get(functions::one))
+        .route("/depo/functions/{functionId}/deployments/{deploymentId}", get(functions::deployment))
+        .route("/depo/functions/{functionId}/deployments/{deploymentId}/approve", post(approvals::approve))
+        .route("/depo/functions/{functionId}/runs", get(runs::list))
+        .route("/depo/functions/{functionId}/runs/{executionId}", get(runs::one))
+        .route("/depo/transactions", get(transactions::list))
+        .route("/depo/enrolments", get(enrolments::list))
+        .route("/depo/events/{eventId}", get(events::one))
+        .route("/depo/fanouts", get(fanouts::list))
+        .route("/depo/fanouts/{fanoutId}", get(fanouts::one))
+        .route("/depo/fanouts/{fanoutId}/pause", post(fanouts::pause))
+        .route("/depo/fanouts/{fanoutId}/resume", post(fanouts::resume))
+        .route("/depo/fanouts/{fanoutId}/redrive", post(fanouts::redrive))
+        .route("/depo/fanouts/{fanoutId}/cancel", get(fanouts::confirm_cancel).post(fanouts::cancel))
+        .route("/depo/dead-letters", get(dead_letters::list))
+        .route("/depo/dead-letters/{executionId}/redrive", post(dead_letters::redrive))
+        .route("/depo/dead-letters/{executionId}/discard", get(dead_letters::confirm_discard).post(dead_letters::discard))
+        .route("/depo/approvals", get(approvals::list))
+        .route("/depo/sources", get(sources::page))
+        .route("/depo/settings", get(settings::page))
+}

@@ -1,0 +1,112 @@
+//! Runs of a function, and one of them: why was this saved?
+
+use askama::Template;
+use axum::extract::State;
+use larder_model::events::StoredEvent;
+use larder_model::{Deployment, Execution, ExecutionStatus, Function, Limits, Transaction, Trigger};
+use larder_platform::executions;
+use larder_store::EventName;
+use larder_store::listing::Listing;
+use larder_wire::scopes::Scope;
+
+use super::asked::{Asked, Pager};
+use super::functions;
+use crate::api::requests::Ids;
+use crate::app::App;
+use crate::console::account::Answer;
+use crate::console::page::{Page, ok};
+use crate::console::visitor::Desk;
+use crate::problem::{Kind, Problem};
+
+/// Savings of one run that are shown.
+const TRANSACTIONS: u32 = 200;
+
+#[derive(Template)]
+#[template(path = "runs.html")]
+struct List {
+    p: Page,
+    function: Function,
+    rows: Vec<Execution>,
+    pager: Pager,
+    asked: Asked,
+    statuses: &'static [&'static str],
+    triggers: &'static [&'static str],
+}
+
+pub async fn list(State(app): State<App>, desk: Desk, ids: Ids) -> Answer {
+    desk.caller.may(Scope::ExecutionsRead)?;
+    let function = functions::find(&app, &desk, &ids).await?;
+    let asked = Asked::of(&desk.reader.visitor);
+    let filters =
+        [("status", "status"), ("trigger", "trigger_kind"), ("enrolment", "enrolment_id"), ("event", "event_row")];
+    let listing = asked.filtered(&filters);
+    let mut rows = app.store.list_executions(&desk.caller.partner, &function.id, &listing).await?.rows;
+    let pager = asked.pager(&mut rows, |row| row.id.as_str());
+    let p = desk.page(&app, "runs.title");
+    let title = format!("{} · {}", p.t("runs.title"), function.name);
+    let (statuses, triggers) = (ExecutionStatus::WORDS, Trigger::WORDS);
+    Ok(ok(&List { p: p.titled(title), function, rows, pager, asked, statuses, triggers }))
+}
+
+#[derive(Template)]
+#[template(path = "run.html")]
+struct One {
+    p: Page,
+    run: Execution,
+    function: Function,
+    event: Option<StoredEvent>,
+    data: String,
+    deployment: Option<Deployment>,
+    transactions: Vec<Transaction>,
+    limits: Option<Limits>,
+    /// Of the request, as they are recorded.
+    headers: Vec<(String, String)>,
+    /// Commands that show the same.
+    command: String,
+    curl: String,
+}
+
+impl One {
+    /// Of what it may use, a part in a thousand; for a bar.
+    fn part(&self, used: &u64, most: u128) -> u128 {
+        (u128::from(*used) * 1_000 / most.max(1)).min(1_000)
+    }
+}
+
+pub async fn one(State(app): State<App>, desk: Desk, ids: Ids) -> Answer {
+    desk.caller.may(Scope::ExecutionsRead)?;
+    let partner = &desk.caller.partner;
+    let function = functions::find(&app, &desk, &ids).await?;
+    let found = executions::find(&app.executor, partner, &function.id, &ids.get("executionId")?).await?;
+    let run = found.ok_or_else(|| Problem::not_found(Kind::ExecutionNotFound, "Execution"))?;
+    let event = match &run.event {
+        Some(row) => app.store.event(partner, EventName::Row(row)).await?,
+        None => None,
+    };
+    let deployment = match &run.deployment {
+        Some(id) => app.store.deployment(partner, &function.id, id).await?,
+        None => None,
+    };
+    let of_run = Listing::first(TRANSACTIONS).equal("execution_id", run.id.as_str());
+    let transactions = app.store.list_transactions(partner, &of_run).await?.rows;
+    let view = desk.caller.tenant.functions.get(&function.id);
+    let p = desk.page(&app, "run.title");
+    let title = format!("{} · {}", p.t("run.title"), run.id);
+    let api = app.settings.url_of(&format!("{partner}-api"));
+    Ok(ok(&One {
+        p: p.titled(title),
+        data: event.as_ref().map(|event| String::from_utf8_lossy(&event.data).into_owned()).unwrap_or_default(),
+        headers: run.request.recorded().headers,
+        limits: view.map(|view| view.limits),
+        command: format!("larder executions get {} {}", function.id, run.id),
+        curl: format!(
+            "curl -H \"X-Appwrite-Key: $LARDER_KEY\" {api}/v1/functions/{}/executions/{}",
+            function.id, run.id
+        ),
+        event,
+        deployment,
+        transactions,
+        function,
+        run,
+    }))
+}

@@ -1,0 +1,40 @@
+//! Domains, keys and administrators of the partner.
+
+use askama::Template;
+use axum::extract::State;
+use larder_model::ApiKey;
+use larder_model::administrators::Administrator;
+use larder_model::ids::FunctionId;
+
+use crate::app::App;
+use crate::console::account::Answer;
+use crate::console::page::{Page, ok};
+use crate::console::visitor::Desk;
+
+#[derive(Template)]
+#[template(path = "settings.html")]
+struct Settings {
+    p: Page,
+    api: String,
+    another: bool,
+    rules: Vec<(String, FunctionId)>,
+    keys: Vec<ApiKey>,
+    administrators: Vec<Administrator>,
+}
+
+pub async fn page(State(app): State<App>, desk: Desk) -> Answer {
+    let (partner, tenant) = (&desk.caller.partner, &desk.caller.tenant);
+    let mut rules: Vec<_> = tenant.rules.iter().map(|(domain, id)| (domain.clone(), id.clone())).collect();
+    rules.sort();
+    let mut keys: Vec<ApiKey> = tenant.keys.values().cloned().collect();
+    keys.sort_by(|one, other| one.id.cmp(&other.id));
+    let all = app.store.administrators().await?;
+    Ok(ok(&Settings {
+        p: desk.page(&app, "settings.title"),
+        api: app.settings.url_of(&format!("{partner}-api")),
+        another: tenant.partner.approval_by_another,
+        rules,
+        keys,
+        administrators: all.into_iter().filter(|one| one.administers(partner)).collect(),
+    }))
+}

@@ -1,0 +1,71 @@
+//! What is answered instead of the page that was asked for.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+
+use super::page::{Page, redirect, render};
+use super::visitor::Visitor;
+use crate::app::App;
+use crate::problem::Problem;
+
+#[derive(Debug)]
+pub enum Failure {
+    Problem(Problem),
+    /// Nobody has signed in here.
+    SignIn,
+    /// Their role needs a second factor first.
+    SecondFactor,
+    /// The form is of another session, or of none.
+    OldForm,
+}
+
+impl<E: Into<Problem>> From<E> for Failure {
+    fn from(err: E) -> Failure {
+        Failure::Problem(err.into())
+    }
+}
+
+/// Without the console around it: [`super::serve`] makes the page.
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        response.extensions_mut().insert(Arc::new(self));
+        response
+    }
+}
+
+#[derive(Template)]
+#[template(path = "error.html")]
+struct ErrorPage<'a> {
+    p: Page,
+    message: &'a str,
+}
+
+impl Failure {
+    pub fn page(&self, app: &App, visitor: &Visitor) -> Response {
+        let page = |title| Page::new(app, visitor, title);
+        match self {
+            Failure::SignIn => {
+                let next: String = form_urlencoded::byte_serialize(visitor.target.as_bytes()).collect();
+                redirect(&visitor.at(&format!("/sign-in?next={next}")))
+            }
+            Failure::SecondFactor => redirect(&visitor.at("/second-factor")),
+            Failure::OldForm => {
+                let p = page("error.old_form");
+                let message = p.t("error.old_form.text");
+                render(StatusCode::FORBIDDEN, &ErrorPage { p, message })
+            }
+            Failure::Problem(problem) => {
+                let title = if problem.status() == StatusCode::NOT_FOUND { "error.not_found" } else { "error.refused" };
+                let mut response = render(problem.status(), &ErrorPage { p: page(title), message: &problem.message });
+                if let Some(seconds) = problem.retry_after_s {
+                    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+                }
+                response
+            }
+        }
+    }
+}
