@@ -144,8 +144,12 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
                     return Err(Failure::usage(message));
                 }
                 None => {
-                    let body =
-                        AdministratorInput { email: Some(email), name, roles: Some(roles), ..AdministratorInput::default() };
+                    let body = AdministratorInput {
+                        email: Some(email),
+                        name,
+                        roles: Some(roles),
+                        ..AdministratorInput::default()
+                    };
                     client.post::<AdministratorObject>(&PATH, &body).await?.id.clone()
                 }
             };

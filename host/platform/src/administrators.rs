@@ -268,11 +268,7 @@ pub async fn sign_in(administration: &Administration, attempt: Attempt) -> Resul
 }
 
 /// Counts an attempt under an account and an address. One that succeeds is ended (`end_attempt`).
-pub(crate) async fn begin_attempt(
-    common: &Common,
-    email: &str,
-    address: IpAddr,
-) -> Result<(AttemptKey, AttemptKey)> {
+pub(crate) async fn begin_attempt(common: &Common, email: &str, address: IpAddr) -> Result<(AttemptKey, AttemptKey)> {
     let now = common.clock.now_ms();
     let (account, address) = (account_key(email), address_key(address));
     let until = common.store.begin_attempt(&[account.clone(), address.clone()], now).await?;

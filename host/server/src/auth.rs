@@ -232,7 +232,9 @@ pub fn partner(parts: &Parts) -> Result<PartnerId, Problem> {
                 crate::api::queries::pairs(query).find_map(|(name, value)| (name == "project").then_some(value));
             named.and_then(|id| id.parse().ok()).ok_or_else(none)
         }
-        Some(Endpoint::Web(_) | Endpoint::Function(_) | Endpoint::Console(_) | Endpoint::MetaConsole) | None => Err(none()),
+        Some(Endpoint::Web(_) | Endpoint::Function(_) | Endpoint::Console(_) | Endpoint::MetaConsole) | None => {
+            Err(none())
+        }
     }
 }
 

@@ -33,14 +33,18 @@ impl Store {
         const HEAD: &str = "-- insert_recovery_codes
             INSERT INTO recovery_codes (administrator_id, code_hash)";
         self.db
-            .tx("set_second_factor", &(of, sealed, step, code_hashes, keep, now), |tx, (of, sealed, step, codes, keep, now)| {
-                Box::pin(async move {
-                    tx.run(SET, args![sealed.to_vec(), *step, *now, *of]).await?.exactly_one("administrator")?;
-                    let _ = tx.run(FORGET_CODES, args![*of]).await?;
-                    let _ = tx.run(END_OTHERS, args![*of, *keep]).await?;
-                    tx.insert(HEAD, codes.iter().map(|hash| args![*of, hash]).collect()).await
-                })
-            })
+            .tx(
+                "set_second_factor",
+                &(of, sealed, step, code_hashes, keep, now),
+                |tx, (of, sealed, step, codes, keep, now)| {
+                    Box::pin(async move {
+                        tx.run(SET, args![sealed.to_vec(), *step, *now, *of]).await?.exactly_one("administrator")?;
+                        let _ = tx.run(FORGET_CODES, args![*of]).await?;
+                        let _ = tx.run(END_OTHERS, args![*of, *keep]).await?;
+                        tx.insert(HEAD, codes.iter().map(|hash| args![*of, hash]).collect()).await
+                    })
+                },
+            )
             .await
     }
 

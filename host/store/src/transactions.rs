@@ -91,8 +91,7 @@ impl Store {
     }
 }
 
-const SUMS: &str =
-    "function_id, currency, CAST(SUM(amount_minor) AS SIGNED INTEGER), COUNT(*), MAX(created_at_ms)";
+const SUMS: &str = "function_id, currency, CAST(SUM(amount_minor) AS SIGNED INTEGER), COUNT(*), MAX(created_at_ms)";
 
 fn sum(row: &Row) -> Result<Saved> {
     let currency = row.parse(1, "transactions.currency", Currency::known)?;

@@ -42,8 +42,12 @@ both!(forms_of_others_change_nothing, async |on| {
     }
     // A browser that says nothing of where it sends from, a page that fetches, and the wrong method.
     let body = format!("form_token={token}");
-    for headers in [&[][..], &[("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty")]] {
-        let request = headers.iter().fold(tab.request(Method::POST, action), |request, (name, value)| request.header(*name, *value));
+    for headers in
+        [&[][..], &[("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty")]]
+    {
+        let request = headers
+            .iter()
+            .fold(tab.request(Method::POST, action), |request, (name, value)| request.header(*name, *value));
         assert_eq!(tab.send(action, request.body(body.clone())).await.status, 403, "{headers:?}");
     }
     let other = tab.go(&format!("{action}?form_token={token}")).await;
@@ -95,7 +99,14 @@ both!(a_session_counts_where_somebody_has_navigated_to, async |on| {
     two.more.push(("cookie", format!("{name}={value}; {name}={value}")));
     assert_eq!(two.go("/depo").await.heading(), "Sign in");
     // Nobody is led away by signing in.
-    for next in ["https://evil.example", "//evil.example", "/\\evil.example", "/depo//evil.example", "javascript:alert(1)", "/other"] {
+    for next in [
+        "https://evil.example",
+        "//evil.example",
+        "/\\evil.example",
+        "/depo//evil.example",
+        "javascript:alert(1)",
+        "/other",
+    ] {
         let mut fresh = Tab::at(&larder, DEPO.0);
         let page = fresh.go("/depo/sign-in").await;
         let all = fields(&[
@@ -138,7 +149,9 @@ async fn cookies_are_of_the_host_alone_and_of_tls() {
         ),
     )
     .unwrap();
-    let larder = Larder::start_with(Options { serve: Some(config.clone()), data: Some(data.clone()), ..Options::default() }).await;
+    let larder =
+        Larder::start_with(Options { serve: Some(config.clone()), data: Some(data.clone()), ..Options::default() })
+            .await;
     let key = std::fs::read_to_string(data.join("operator.key")).unwrap();
     let operator = larder.api_of(None, Some(key.trim())).at("bank.test");
     let body = json!({ "email": "anna@bank.example", "password": PASSWORD, "roles": of("demo") });
@@ -180,7 +193,9 @@ both!(an_answer_does_not_tell_who_has_an_account, async |on| {
     larder.cli(larder.scratch(), &["admin", "invite", "new@bank.example", "--administers", "demo"]).await;
     let mut seen = Vec::new();
     // Somebody with an account, without one, without a role here, and without a password yet.
-    for email in ["anna@bank.example", "nobody@bank.example", "demo@localhost", "operator@localhost", "new@bank.example"] {
+    for email in
+        ["anna@bank.example", "nobody@bank.example", "demo@localhost", "operator@localhost", "new@bank.example"]
+    {
         let mut end = Vec::new();
         for _ in 0..6 {
             let shown = Tab::at(&larder, DEPO.0).sign_in(DEPO.1, email, "a guess of twelve", "123456").await;

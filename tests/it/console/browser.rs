@@ -30,7 +30,9 @@ async fn a_page_of_a_function_reads_nothing_of_the_console() {
             assert_eq!(wide, false, "{path} is wider than the window");
         }
         // Keys: help opens, closes and gives the focus back; a letter goes.
-        let press = |key: &str| format!("document.dispatchEvent(new KeyboardEvent('keydown', {{ key: '{key}', bubbles: true }})); 0");
+        let press = |key: &str| {
+            format!("document.dispatchEvent(new KeyboardEvent('keydown', {{ key: '{key}', bubbles: true }})); 0")
+        };
         let press_at_body = |key: &str| press(key).replace("document.dispatchEvent", "document.body.dispatchEvent");
         browser.ask(&press_at_body("?")).await;
         browser.until("document.getElementById('keys').open").await;

@@ -60,7 +60,8 @@ fn check(page: &Shown) {
         let labelled = tag.attributes.get("id").is_some_and(|id| labels.contains(id));
         assert!(in_label || labelled || tag.attributes.contains_key("aria-label"), "{at}: {tag:?}");
     }
-    for tag in tags.iter().filter(|tag| tag.name == "form" && tag.attributes.get("method").is_some_and(|m| m == "post")) {
+    for tag in tags.iter().filter(|tag| tag.name == "form" && tag.attributes.get("method").is_some_and(|m| m == "post"))
+    {
         assert!(page.html.contains("name=\"form_token\" value=\""), "{at}: {tag:?}");
     }
 }
@@ -98,7 +99,9 @@ async fn fill(larder: &Larder) {
     api.deploy("never", &probe, json!({ "name": name, "events": ["probe.reject"] })).await;
     api.deploy("fan", &probe, json!({ "name": name, "events": ["probe.who", "probe.slow"], "per": "enrolment" })).await;
     api.create_function("empty", json!({ "name": name, "enabled": false })).await.is(201);
-    api.post("/functions/mine/variables", json!({ "variableId": "v", "key": "TOKEN", "value": "s3cret" })).await.is(201);
+    api.post("/functions/mine/variables", json!({ "variableId": "v", "key": "TOKEN", "value": "s3cret" }))
+        .await
+        .is(201);
     api.post("/upstreams", json!({ "name": "bank", "url": "https://bank.example" })).await.is(201);
     let mapping = larder_tests::aggregator::mapping();
     api.post("/feeds", json!({ "name": "pushed", "push": true, "mapping": mapping })).await.is(201);
@@ -129,11 +132,9 @@ async fn fill(larder: &Larder) {
 both!(texts_of_others_are_texts_on_every_page, async |on| {
     let larder = Larder::start_on(on).await;
     fill(&larder).await;
-    let evil = larder.operator().post(
-        "/operator/administrators",
-        json!({ "email": "evil@bank.example", "name": format!("n{EVIL}"), "password": PASSWORD, "roles": of("demo") }),
-    );
-    evil.await.is(201);
+    let name = format!("n{EVIL}");
+    let evil = json!({ "email": "evil@bank.example", "name": name, "password": PASSWORD, "roles": of("demo") });
+    larder.operator().post("/operator/administrators", evil).await.is(201);
     let mut tab = Tab::at(&larder, DEPO.0);
     tab.more.push(("user-agent", format!("agent{EVIL}")));
     tab.sign_in(DEPO.1, "evil@bank.example", PASSWORD, "").await.is(200);
@@ -148,10 +149,18 @@ both!(texts_of_others_are_texts_on_every_page, async |on| {
     }
     assert!(shown > 30, "only {shown} hostile texts are shown");
     // Each screen has what it is for.
-    let html_of = |start: &str| pages.iter().filter(|(path, _)| path.starts_with(start)).map(|(_, page)| page.html.as_str()).collect::<String>();
+    let html_of = |start: &str| {
+        pages.iter().filter(|(path, _)| path.starts_with(start)).map(|(_, page)| page.html.as_str()).collect::<String>()
+    };
     for (start, texts) in [
-        ("/depo/functions/mine", &["TOKEN", "0 6 * * *", "may keep state", "Deployment", "Approve exactly this", "bank.example"][..]),
-        ("/depo/functions/mine/runs/", &["Event", "SEK\u{a0}1,234.50", "larder executions get mine", "<meter", "Approved by"]),
+        (
+            "/depo/functions/mine",
+            &["TOKEN", "0 6 * * *", "may keep state", "Deployment", "Approve exactly this", "bank.example"][..],
+        ),
+        (
+            "/depo/functions/mine/runs/",
+            &["Event", "SEK\u{a0}1,234.50", "larder executions get mine", "<meter", "Approved by"],
+        ),
         ("/depo/events/", &["probe.save", "tone", "What it set off"]),
         ("/depo/transactions", &["SEK\u{a0}1,234.50", "Sums of the day"]),
         ("/depo/fanouts/", &["Succeeded", "Completed"]),
@@ -177,7 +186,17 @@ both!(texts_of_others_are_texts_on_every_page, async |on| {
         let status = bo.go_once(path).await.status;
         assert_eq!(status, 404, "{path}");
     }
-    for path in ["/depo/functions", "/depo/transactions", "/depo/fanouts", "/depo/dead-letters", "/depo/approvals", "/depo/enrolments", "/depo/sources", "/depo/settings", "/depo"] {
+    for path in [
+        "/depo/functions",
+        "/depo/transactions",
+        "/depo/fanouts",
+        "/depo/dead-letters",
+        "/depo/approvals",
+        "/depo/enrolments",
+        "/depo/sources",
+        "/depo/settings",
+        "/depo",
+    ] {
         let page = bo.go(path).await.is(200);
         assert!(!page.html.contains("evil onload"), "{path}: {}", page.html);
     }
@@ -194,7 +213,10 @@ both!(texts_of_others_are_texts_on_every_page, async |on| {
         assert!(page.tags().iter().all(|tag| tag.name != "evil"), "{path}: {}", page.html);
     }
     // What a form does is what the API does, by this person.
-    let deployment = pages.keys().find(|path| path.contains("/deployments/") && pages[*path].html.contains("Approve exactly")).unwrap();
+    let deployment = pages
+        .keys()
+        .find(|path| path.contains("/deployments/") && pages[*path].html.contains("Approve exactly"))
+        .unwrap();
     let page = tab.go(deployment).await;
     let approve = format!("{}/approve", deployment.split('?').next().unwrap());
     tab.submit(&page, &approve, &[]).await.is(200).says("Approved.");
@@ -202,7 +224,12 @@ both!(texts_of_others_are_texts_on_every_page, async |on| {
     assert!(changes.contains("\"keyId\":\"admin-") && changes.contains("approved"), "{changes}");
     tab.submit(&page, &approve, &[]).await.is(409);
     let page = tab.go("/depo/dead-letters").await;
-    let dead = page.tags().into_iter().filter_map(|tag| tag.attributes.get("action").cloned()).find(|to| to.ends_with("/redrive")).unwrap();
+    let dead = page
+        .tags()
+        .into_iter()
+        .filter_map(|tag| tag.attributes.get("action").cloned())
+        .find(|to| to.ends_with("/redrive"))
+        .unwrap();
     tab.submit(&page, &dead, &[]).await.is(200).says("Back in the queue.");
     let page = eventually("the run to be given up again", async || {
         let page = tab.go(&dead.replace("/redrive", "/discard")).await;
@@ -249,7 +276,8 @@ both!(every_page_is_reached_and_whole, async |on| {
     check(&Tab::at(&larder, DEPO.0).go("/depo").await.is(200));
     // Stylesheet and script are kept, and say nothing.
     let mut anybody = Tab::at(&larder, DEPO.0);
-    for (asset, kind) in [("console.css", "text/css"), ("console.js", "text/javascript"), ("icon.svg", "image/svg+xml")] {
+    for (asset, kind) in [("console.css", "text/css"), ("console.js", "text/javascript"), ("icon.svg", "image/svg+xml")]
+    {
         let shown = anybody.go_once(&format!("/depo/assets/{asset}")).await.is(200);
         assert!(shown.header("content-type").starts_with(kind) && shown.header("cache-control").contains("immutable"));
         assert_eq!(shown.header("content-security-policy"), POLICY);

@@ -50,7 +50,8 @@ both!(an_operator_needs_a_second_factor_whose_codes_count_once, async |on| {
     let page = tab.submit(&page, page_of, &guess).await.is(403).says("The password is wrong");
     // An offer is of its session.
     let theirs = beside.go(page_of).await;
-    let mut fields = vec![("form_token".to_owned(), page.field("form_token")), ("offer".to_owned(), theirs.field("offer"))];
+    let mut fields =
+        vec![("form_token".to_owned(), page.field("form_token")), ("offer".to_owned(), theirs.field("offer"))];
     fields.extend([("password", PASSWORD), ("code", &*first)].map(|(name, value)| (name.to_owned(), value.to_owned())));
     tab.post(page_of, &fields, "same-origin").await.is(400);
     let first = code(&secret, now());

@@ -15,7 +15,8 @@ both!(somebody_signs_in_looks_around_and_signs_out, async |on| {
     let page = tab.go("/depo/sessions").await.is(200);
     assert_eq!((page.heading().as_str(), page.field("next").as_str()), ("Sign in", "/depo/sessions"));
     let before = tab.cookies.clone();
-    let sent = tab.submit_once(&page, "/depo/sign-in", &[("email", " Anna@Bank.Example "), ("password", PASSWORD)]).await;
+    let sent =
+        tab.submit_once(&page, "/depo/sign-in", &[("email", " Anna@Bank.Example "), ("password", PASSWORD)]).await;
     assert_eq!((sent.status, sent.header("location")), (303, "/depo/sessions"));
     let cookie = sent.header("set-cookie");
     assert!(cookie.starts_with("larder_console=session_"), "{cookie}");
@@ -61,7 +62,8 @@ both!(somebody_signs_in_looks_around_and_signs_out, async |on| {
     let mut tab = Tab::at(&larder, DEPO.0);
     tab.sign_in("/depo", "anna@bank.example", PASSWORD, "").await.is(200);
     let all = larder.operator().get("/operator/administrators").await.is(200);
-    let anna = all["administrators"].as_array().unwrap().iter().find(|one| one["email"] == "anna@bank.example").unwrap();
+    let anna =
+        all["administrators"].as_array().unwrap().iter().find(|one| one["email"] == "anna@bank.example").unwrap();
     let id = anna["$id"].as_str().unwrap();
     larder.operator().patch(&format!("/operator/administrators/{id}"), json!({ "roles": of("other") })).await.is(200);
     assert_eq!(tab.go("/depo").await.heading(), "Sign in");

@@ -63,7 +63,8 @@ async fn create_session(
     let password = requests::chars("password", requests::required("password", input.password)?, 1..=256)?;
     let address = peer.map_or([0, 0, 0, 0].into(), |Extension(peer)| peer.ip());
     let replaces = session_token(&headers).map(str::to_owned);
-    let attempt = Attempt { email, password, address, agent: text(&headers, USER_AGENT), replaces, code: None, place: None };
+    let attempt =
+        Attempt { email, password, address, agent: text(&headers, USER_AGENT), replaces, code: None, place: None };
     let (signed_in, token) = administrators::sign_in(&administration, attempt).await?;
     let cookie = cookie(&administration, Some((&token, &signed_in.session)));
     let object = SessionObject::new(signed_in.session, &signed_in.administrator.email, true);

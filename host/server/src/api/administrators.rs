@@ -93,11 +93,7 @@ async fn update(
 /// Makes a link with which the person sets a password. The operator hands it over.
 #[utoipa::path(post, path = "/v1/operator/administrators/{administratorId}/link", tag = "administrators",
     operation_id = "createAdministratorLink", security(("operator" = [])), responses((status = 201, body = LinkObject)))]
-async fn link(
-    State(common): State<Common>,
-    _: Operator,
-    ids: Ids,
-) -> Result<(StatusCode, Json<LinkObject>), Problem> {
+async fn link(State(common): State<Common>, _: Operator, ids: Ids) -> Result<(StatusCode, Json<LinkObject>), Problem> {
     let administrator = find(&common, &ids).await?;
     let made = administrator_links::make(&common, &administrator, LinkKind::Password).await?;
     Ok((StatusCode::CREATED, Json(LinkObject { url: made.url, expires_at: datetime(made.expires_at_ms) })))

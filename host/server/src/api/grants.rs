@@ -52,7 +52,11 @@ fn asked(function: &Function, leads: &Leads, d: Deployment) -> AskedObject {
 }
 
 /// The grants of a function and what a deployment of it asks for.
-pub async fn object(common: &Common, function: Function, deployment: Option<Deployment>) -> Result<GrantsObject, Problem> {
+pub async fn object(
+    common: &Common,
+    function: Function,
+    deployment: Option<Deployment>,
+) -> Result<GrantsObject, Problem> {
     let leads = common.store.leads(&function.partner, &function.id).await?;
     Ok(GrantsObject {
         moved: Difference::between(&leads.complete(&function.grants), &leads.bind(&function.grants)).extensions,

@@ -71,9 +71,7 @@ struct SignInPage {
 async fn sign_in_page(State(app): State<App>, Anybody(visitor): Anybody, RawQuery(asked): RawQuery) -> Response {
     let next = query(asked.as_deref(), "next");
     let next = own_address(visitor.base, &next).unwrap_or(visitor.base).to_owned();
-    with_form(&app, &visitor, "sign_in.title", |p| {
-        ok(&SignInPage { p, next, email: String::new(), refused: None })
-    })
+    with_form(&app, &visitor, "sign_in.title", |p| ok(&SignInPage { p, next, email: String::new(), refused: None }))
 }
 
 /// Whoever has no role here is answered as somebody with a wrong password.
@@ -227,7 +225,9 @@ impl Picture {
 
     fn of(text: &str) -> Result<Picture, Problem> {
         let code = QrCode::encode_text(text, QrCodeEcc::Medium).map_err(Problem::internal)?;
-        let dark = (0..code.size()).flat_map(|y| (0..code.size()).map(move |x| (x, y))).filter(|(x, y)| code.get_module(*x, *y));
+        let dark = (0..code.size())
+            .flat_map(|y| (0..code.size()).map(move |x| (x, y)))
+            .filter(|(x, y)| code.get_module(*x, *y));
         let path = dark.map(|(x, y)| format!("M{} {}h1v1h-1z", x + Self::BORDER, y + Self::BORDER)).collect();
         Ok(Picture { size: code.size() + 2 * Self::BORDER, path })
     }

@@ -37,7 +37,8 @@ impl FromRequest<App> for Fields {
         let (mut parts, body) = request.into_parts();
         let Anybody(visitor) = Anybody::from_request_parts(&mut parts, app).await?;
         if !is_of_this_origin(&parts.headers) {
-            let message = "The form was not sent from a page of this console by a browser that says so (Sec-Fetch-Site)";
+            let message =
+                "The form was not sent from a page of this console by a browser that says so (Sec-Fetch-Site)";
             return Err(Problem::new(Kind::AccessForbidden, message).into());
         }
         let body = requests::bytes(body, BODY_MAX).await?;

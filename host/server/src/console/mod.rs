@@ -116,8 +116,10 @@ pub async fn serve(app: App, router: Router, mut request: Request<Body>) -> Resp
     request.extensions_mut().insert(visitor.clone());
     let mut response = match visitor.is_safe() {
         true => router.oneshot(request).await.unwrap_or_else(|never| match never {}),
-        false => Failure::from(Problem::new(Kind::AccessForbidden, "The console is served by TLS only, or on this machine"))
-            .into_response(),
+        false => {
+            Failure::from(Problem::new(Kind::AccessForbidden, "The console is served by TLS only, or on this machine"))
+                .into_response()
+        }
     };
     if let Some(failure) = response.extensions_mut().remove::<Arc<Failure>>() {
         response = failure.page(&app, &visitor);

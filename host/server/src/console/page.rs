@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 use askama::Template;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use larder_model::{Amount, text};
 use larder_model::time::Millis;
+use larder_model::{Amount, text};
 use larder_platform::administrators::SignedIn;
 use larder_platform::keys;
 
@@ -114,7 +114,11 @@ impl Page {
     /// Is this page the one of the way, or below it?
     pub fn is_at(&self, path: &str) -> bool {
         let own = self.path.strip_prefix(self.base).unwrap_or_default();
-        if path.is_empty() { own.is_empty() } else { own.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) }
+        if path.is_empty() {
+            own.is_empty()
+        } else {
+            own.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        }
     }
 
     /// The address of the stylesheet, script or icon: another one for another text.
@@ -202,9 +206,18 @@ mod tests {
         for own in ["/depo", "/depo/functions", "/depo/functions/f/runs?after=x", "/depo?done=x"] {
             assert_eq!(own_address("/depo", own), Some(own));
         }
-        for other in
-            ["", "/", "//evil.test", "https://evil.test", "/depot", "/depo//evil.test", "/depo/\\evil", "javascript:x", "/depo/\r\nx", "/depo/sign-in"]
-        {
+        for other in [
+            "",
+            "/",
+            "//evil.test",
+            "https://evil.test",
+            "/depot",
+            "/depo//evil.test",
+            "/depo/\\evil",
+            "javascript:x",
+            "/depo/\r\nx",
+            "/depo/sign-in",
+        ] {
             assert_eq!(own_address("/depo", other), None, "{other}");
         }
     }

@@ -65,8 +65,8 @@ impl Visitor {
             _ => Site::Installation,
         };
         let headers = request.headers();
-        let is_secure = request.uri().scheme_str() == Some("https")
-            || app.settings.server.root_url.starts_with("https://");
+        let is_secure =
+            request.uri().scheme_str() == Some("https") || app.settings.server.root_url.starts_with("https://");
         let name = |name: &str| cookie_name(name, is_secure);
         let look = Look::read(cookie(headers, &name(LOOK)), headers, &app.zones);
         let text = |name| headers.get(name).map(HeaderValue::as_bytes).map(String::from_utf8_lossy).unwrap_or_default();
@@ -261,7 +261,11 @@ mod tests {
             cookie(&headers, "larder_console").map(str::to_owned)
         };
         assert_eq!(of(&["a=b; larder_console=x; c=d"]), Some("x".into()));
-        for none in [&["larder_console=x; larder_console=y"][..], &["larder_console=x", "larder_console=y"], &["larder_console="]] {
+        for none in [
+            &["larder_console=x; larder_console=y"][..],
+            &["larder_console=x", "larder_console=y"],
+            &["larder_console="],
+        ] {
             assert_eq!(of(none), None, "{none:?}");
         }
     }

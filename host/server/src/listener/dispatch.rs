@@ -66,7 +66,11 @@ pub async fn dispatch(door: &Door, via: Via, request: Request<Received>) -> Resp
             let answer = challenge.take().unwrap_or_default();
             answer.map(|body| body.map_err(Into::into).boxed_unsync())
         }
-        Ok(Ok(Endpoint::Web(_) | Endpoint::Function(_) | Endpoint::Console(_) | Endpoint::MetaConsole)) if is_socket => not_a_socket(&mut is_refused),
+        Ok(Ok(Endpoint::Web(_) | Endpoint::Function(_) | Endpoint::Console(_) | Endpoint::MetaConsole))
+            if is_socket =>
+        {
+            not_a_socket(&mut is_refused)
+        }
         Ok(Ok(Endpoint::Api(_))) if is_socket && request.uri().path() != api::realtime::PATH => {
             not_a_socket(&mut is_refused)
         }

@@ -54,7 +54,9 @@ impl Asked {
 
     fn address(&self, after: Option<&str>) -> String {
         let mut query = Serializer::new(String::new());
-        query.extend_pairs(self.pairs.iter().filter(|(name, value)| name != AFTER && name != "done" && !value.is_empty()));
+        query.extend_pairs(
+            self.pairs.iter().filter(|(name, value)| name != AFTER && name != "done" && !value.is_empty()),
+        );
         query.extend_pairs(after.map(|after| (AFTER, after)));
         let query = query.finish();
         if query.is_empty() { self.path.clone() } else { format!("{}?{query}", self.path) }

@@ -12,8 +12,8 @@ use larder_wire::grants::GrantsObject;
 use larder_wire::scopes::Scope;
 
 use super::asked::{Asked, Pager};
-use crate::api::{deployments, functions, grants};
 use crate::api::requests::Ids;
+use crate::api::{deployments, functions, grants};
 use crate::app::App;
 use crate::console::account::Answer;
 use crate::console::page::{Page, ok};

@@ -51,7 +51,10 @@ pub fn router() -> Router<App> {
         .route("/depo/fanouts/{fanoutId}/cancel", get(fanouts::confirm_cancel).post(fanouts::cancel))
         .route("/depo/dead-letters", get(dead_letters::list))
         .route("/depo/dead-letters/{executionId}/redrive", post(dead_letters::redrive))
-        .route("/depo/dead-letters/{executionId}/discard", get(dead_letters::confirm_discard).post(dead_letters::discard))
+        .route(
+            "/depo/dead-letters/{executionId}/discard",
+            get(dead_letters::confirm_discard).post(dead_letters::discard),
+        )
         .route("/depo/approvals", get(approvals::list))
         .route("/depo/sources", get(sources::page))
         .route("/depo/settings", get(settings::page))

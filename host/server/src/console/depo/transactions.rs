@@ -33,7 +33,8 @@ pub async fn list(State(app): State<App>, desk: Desk) -> Answer {
     let asked = Asked::of(&desk.reader.visitor);
     let p = desk.page(&app, "transactions.title");
     let given = Some(asked.get("day")).filter(|day| !day.is_empty());
-    let (day, span) = p.look.day(given, p.now).ok_or_else(|| Problem::argument("day", "must be a day such as 2026-12-01"))?;
+    let (day, span) =
+        p.look.day(given, p.now).ok_or_else(|| Problem::argument("day", "must be a day such as 2026-12-01"))?;
     let filters = [("function", "function_id"), ("user", "end_user"), ("currency", "currency")];
     let on_day = Filter::Compare {
         column: "created_at_ms",
