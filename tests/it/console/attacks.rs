@@ -180,10 +180,10 @@ async fn without_tls_a_console_is_for_this_machine() {
     for (host, base) in [DEPO, META] {
         let mut tab = Tab::at(&larder, host);
         tab.more.push(("x-forwarded-for", "10.1.2.3".into()));
-        let shown = tab.go(&format!("{base}/sign-in")).await.is(401).says("TLS");
+        let shown = tab.go(&format!("{base}/sign-in")).await.is(403).says("TLS");
         assert!(!shown.html.contains("<input") && shown.headers.get("set-cookie").is_none(), "{}", shown.html);
         let link = printed(&larder, if host == META.0 { "operator" } else { "console" });
-        tab.go(&link).await.is(401);
+        tab.go(&link).await.is(403);
     }
 }
 
@@ -197,7 +197,8 @@ both!(an_answer_does_not_tell_who_has_an_account, async |on| {
         ["anna@bank.example", "nobody@bank.example", "demo@localhost", "operator@localhost", "new@bank.example"]
     {
         let mut end = Vec::new();
-        for _ in 0..6 {
+        // An address may fail twenty times.
+        for _ in 0..3 {
             let shown = Tab::at(&larder, DEPO.0).sign_in(DEPO.1, email, "a guess of twelve", "123456").await;
             let token = shown.field("form_token");
             let html = shown.html.replace(email, "WHO").replace(&token, "TOKEN");

@@ -25,7 +25,9 @@ async fn a_page_of_a_function_reads_nothing_of_the_console() {
         let ways = browser.ask(ways).await.as_str().expect("text").to_owned();
         for path in ways.split(' ') {
             browser.go(&format!("http://{host}:{port}{path}")).await;
-            browser.until("document.documentElement.classList.contains('scripted')").await;
+            browser
+                .until("document.readyState === 'complete' && document.documentElement.classList.contains('scripted')")
+                .await;
             let wide = browser.ask("document.documentElement.scrollWidth > innerWidth").await;
             assert_eq!(wide, false, "{path} is wider than the window");
         }

@@ -43,7 +43,7 @@ async fn ask(larder: &Larder, client: &str, host: &str, target: &str) -> Reached
     match &head["HTTP/1.1 ".len()..][..3] {
         "400" => Refused,
         "401" if body.contains("general_unauthorized_scope") || body.contains("user_unauthorized") => Api,
-        "401" if head.contains("content-security-policy") && body.contains("served by TLS only") => Console,
+        "403" if head.contains("content-security-policy") && body.contains("served by TLS") => Console,
         "404" if body.contains("no function serves this path") || body.contains("no function has this domain") => {
             NoFunction
         }

@@ -20,6 +20,10 @@ pub enum Failure {
     SecondFactor,
     /// The form is of another session, or of none.
     OldForm,
+    /// The form was not sent from a page of this console.
+    OtherOrigin,
+    /// Somebody could read along.
+    NoTls,
 }
 
 impl<E: Into<Problem>> From<E> for Failure {
@@ -44,6 +48,11 @@ struct ErrorPage<'a> {
     message: &'a str,
 }
 
+fn forbidden(p: Page, text: &str) -> Response {
+    let message = p.t(text);
+    render(StatusCode::FORBIDDEN, &ErrorPage { p, message })
+}
+
 impl Failure {
     pub fn page(&self, app: &App, visitor: &Visitor) -> Response {
         let page = |title| Page::new(app, visitor, title);
@@ -53,11 +62,9 @@ impl Failure {
                 redirect(&visitor.at(&format!("/sign-in?next={next}")))
             }
             Failure::SecondFactor => redirect(&visitor.at("/second-factor")),
-            Failure::OldForm => {
-                let p = page("error.old_form");
-                let message = p.t("error.old_form.text");
-                render(StatusCode::FORBIDDEN, &ErrorPage { p, message })
-            }
+            Failure::OldForm => forbidden(page("error.old_form"), "error.old_form.text"),
+            Failure::OtherOrigin => forbidden(page("error.refused"), "error.other_origin"),
+            Failure::NoTls => forbidden(page("error.refused"), "error.no_tls"),
             Failure::Problem(problem) => {
                 let title = if problem.status() == StatusCode::NOT_FOUND { "error.not_found" } else { "error.refused" };
                 let mut response = render(problem.status(), &ErrorPage { p: page(title), message: &problem.message });

@@ -10,7 +10,6 @@ use super::failure::Failure;
 use super::visitor::{Anybody, form_token, is_navigation};
 use crate::api::requests;
 use crate::app::App;
-use crate::problem::{Kind, Problem};
 
 /// Bytes of a form.
 const BODY_MAX: usize = 64 * 1024;
@@ -37,9 +36,7 @@ impl FromRequest<App> for Fields {
         let (mut parts, body) = request.into_parts();
         let Anybody(visitor) = Anybody::from_request_parts(&mut parts, app).await?;
         if !is_of_this_origin(&parts.headers) {
-            let message =
-                "The form was not sent from a page of this console by a browser that says so (Sec-Fetch-Site)";
-            return Err(Problem::new(Kind::AccessForbidden, message).into());
+            return Err(Failure::OtherOrigin);
         }
         let body = requests::bytes(body, BODY_MAX).await?;
         let fields = Fields(form_urlencoded::parse(&body).into_owned().collect());

@@ -13,6 +13,7 @@ use larder_platform::key_rotation;
 use larder_store::Waiting;
 
 use super::account::Answer;
+use super::asked::{AFTER, Asked, Pager, ROWS};
 use super::page::{Page, Way, ok, way};
 use super::visitor::OperatorsDesk;
 use crate::app::App;
@@ -27,6 +28,7 @@ pub fn router() -> Router<App> {
 #[template(path = "meta.html")]
 struct Overview {
     p: Page,
+    pager: Pager,
     partners: Vec<(Arc<Tenant>, Waiting)>,
     database: &'static str,
     warnings: Vec<String>,
@@ -38,13 +40,17 @@ struct Overview {
 async fn overview(State(app): State<App>, OperatorsDesk(reader): OperatorsDesk) -> Answer {
     let mut tenants: Vec<Arc<Tenant>> = app.directory.tenants().values().cloned().collect();
     tenants.sort_by(|one, other| one.partner.id.cmp(&other.partner.id));
-    let mut partners = Vec::with_capacity(tenants.len());
-    for tenant in tenants {
+    let asked = Asked::of(&reader.visitor);
+    tenants.retain(|tenant| tenant.partner.id.as_str() > asked.get(AFTER));
+    let mut partners = Vec::new();
+    for tenant in tenants.into_iter().take(ROWS as usize + 1) {
         let waiting = backlog::waiting(&app, &tenant).await?;
         partners.push((tenant, waiting));
     }
     let certificates = app.certificates.all().into_iter();
+    let pager = asked.pager(&mut partners, |(tenant, _)| tenant.partner.id.as_str());
     Ok(ok(&Overview {
+        pager,
         p: reader.page(&app, "meta.title"),
         partners,
         database: if app.store.is_embedded() { "SQLite" } else { "MariaDB" },

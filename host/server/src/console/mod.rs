@@ -1,7 +1,7 @@
 //! The consoles: where the administrators of a partner (`P.ROOT/depo`) and the operator (`ROOT/meta_depo`) see and decide.
 //!
 //! * [`visitor`]: who asks, by which session. [`fields`]: forms that were sent, checked. [`failure`]: what is answered otherwise.
-//! * [`page`]: what every page has. [`look`]: language, time zone, colours, and how numbers and times are written.
+//! * [`page`]: what every page has. [`asked`]: filters and pages of lists, which the address has. [`look`]: language, time zone, colours, and how numbers and times are written.
 //! * [`account`]: signing in and out, links, sessions, the second factor. [`depo`], [`meta`]: the screens.
 //!
 //! The pages are HTML that the server makes from `templates/`, which escape everything. The rules:
@@ -12,6 +12,7 @@
 //! * **Every form is a page's own**: it carries the token of its session, and comes from this origin.
 
 mod account;
+mod asked;
 mod depo;
 mod failure;
 mod fields;
@@ -110,16 +111,19 @@ pub async fn serve(app: App, router: Router, mut request: Request<Body>) -> Resp
     if !path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
         return Problem::no_such_route().into_response();
     }
+    if let Some(Endpoint::Console(partner)) = request.extensions().get()
+        && app.directory.tenant(partner).is_none()
+    {
+        // It may have been made a moment ago.
+        app.directory.refresh_soon().await;
+    }
     let Some(visitor) = Visitor::of(&app, &request, base) else { return Problem::no_such_route().into_response() };
     let visitor = Arc::new(visitor);
     let is_asset = path.strip_prefix(base).is_some_and(|rest| rest.starts_with("/assets/"));
     request.extensions_mut().insert(visitor.clone());
     let mut response = match visitor.is_safe() {
         true => router.oneshot(request).await.unwrap_or_else(|never| match never {}),
-        false => {
-            Failure::from(Problem::new(Kind::AccessForbidden, "The console is served by TLS only, or on this machine"))
-                .into_response()
-        }
+        false => Failure::NoTls.into_response(),
     };
     if let Some(failure) = response.extensions_mut().remove::<Arc<Failure>>() {
         response = failure.page(&app, &visitor);

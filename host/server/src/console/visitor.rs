@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, header};
+use http::{HeaderMap, HeaderValue, Method, Request, header};
 use larder_model::administrators::Place;
 use larder_platform::administrators::{self, SignedIn};
 use larder_platform::directory::Tenant;
@@ -53,7 +53,7 @@ pub struct Visitor {
     /// The text in the cookie; `None` where a session does not count, too.
     pub secret: Option<String>,
     is_secure: bool,
-    /// Where the request goes, with its query.
+    /// The page that is asked for, with its query; for a form, the first one.
     pub target: String,
 }
 
@@ -69,6 +69,8 @@ impl Visitor {
             request.uri().scheme_str() == Some("https") || app.settings.server.root_url.starts_with("https://");
         let name = |name: &str| cookie_name(name, is_secure);
         let look = Look::read(cookie(headers, &name(LOOK)), headers, &app.zones);
+        let is_page = matches!(*request.method(), Method::GET | Method::HEAD);
+        let asked = request.uri().path_and_query().filter(|_| is_page);
         let text = |name| headers.get(name).map(HeaderValue::as_bytes).map(String::from_utf8_lossy).unwrap_or_default();
         Some(Visitor {
             site,
@@ -78,7 +80,7 @@ impl Visitor {
             agent: text(header::USER_AGENT).into_owned(),
             secret: cookie(headers, &name(SESSION)).filter(|_| is_navigation(headers)).map(str::to_owned),
             is_secure,
-            target: request.uri().path_and_query().map_or(base, |target| target.as_str()).to_owned(),
+            target: asked.map_or(base, |asked| asked.as_str()).to_owned(),
         })
     }
 

@@ -5,9 +5,9 @@ use axum::extract::State;
 use larder_model::{Enrolment, EnrolmentStatus};
 use larder_wire::scopes::Scope;
 
-use super::asked::{Asked, Pager};
 use crate::app::App;
 use crate::console::account::Answer;
+use crate::console::asked::{Asked, Pager};
 use crate::console::page::{Page, ok};
 use crate::console::visitor::Desk;
 

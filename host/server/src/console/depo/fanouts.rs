@@ -8,10 +8,10 @@ use larder_model::{Fanout, FanoutStatus};
 use larder_platform::fanouts::{self, Found};
 use larder_wire::scopes::Scope;
 
-use super::asked::{Asked, Pager};
 use crate::api::requests::Ids;
 use crate::app::App;
 use crate::console::account::Answer;
+use crate::console::asked::{Asked, Pager};
 use crate::console::fields::Fields;
 use crate::console::page::{Page, ok, redirect};
 use crate::console::visitor::Desk;

@@ -11,11 +11,11 @@ use larder_store::listing::Listing;
 use larder_wire::grants::GrantsObject;
 use larder_wire::scopes::Scope;
 
-use super::asked::{Asked, Pager};
 use crate::api::requests::Ids;
 use crate::api::{deployments, functions, grants};
 use crate::app::App;
 use crate::console::account::Answer;
+use crate::console::asked::{Asked, Pager};
 use crate::console::page::{Page, ok};
 use crate::console::visitor::Desk;
 use crate::problem::Problem;

@@ -1,7 +1,6 @@
-//! The screens of a partner's administrators, one file per subject. [`asked`]: filters and pages, which the address has.
+//! The screens of a partner's administrators, one file per subject.
 
 mod approvals;
-mod asked;
 mod dead_letters;
 mod enrolments;
 mod events;

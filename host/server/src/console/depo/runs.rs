@@ -9,11 +9,11 @@ use larder_store::EventName;
 use larder_store::listing::Listing;
 use larder_wire::scopes::Scope;
 
-use super::asked::{Asked, Pager};
 use super::functions;
 use crate::api::requests::Ids;
 use crate::app::App;
 use crate::console::account::Answer;
+use crate::console::asked::{Asked, Pager};
 use crate::console::page::{Page, ok};
 use crate::console::visitor::Desk;
 use crate::problem::{Kind, Problem};

@@ -8,9 +8,9 @@ use larder_store::db::Value;
 use larder_store::listing::{Filter, Listing, Op};
 use larder_wire::scopes::Scope;
 
-use super::asked::{Asked, Pager};
 use crate::app::App;
 use crate::console::account::Answer;
+use crate::console::asked::{Asked, Pager};
 use crate::console::page::{Page, ok};
 use crate::console::visitor::Desk;
 use crate::problem::Problem;

@@ -7,8 +7,8 @@ use crate::api::queries::pairs;
 use crate::console::visitor::Visitor;
 
 /// Rows of a page.
-const ROWS: u32 = 50;
-const AFTER: &str = "after";
+pub const ROWS: u32 = 50;
+pub const AFTER: &str = "after";
 
 pub struct Asked {
     path: String,
