@@ -1,5 +1,5 @@
 # What the README names. Everything installs what it needs, or says how.
-.PHONY: run demo test certificates languages chaos hostile neighbours fuzz mutants check format licences bench bench-fanout bench-languages setup setup-services setup-authority
+.PHONY: run demo test certificates tiers languages chaos hostile neighbours fuzz mutants check format licences bench bench-fanout bench-languages setup setup-services setup-authority
 
 CARGO ?= cargo
 # For the tests always the whole workspace: dependencies then have the same features every time.
@@ -37,6 +37,13 @@ test: setup setup-services
 certificates: setup setup-services
 	$(BUILD)
 	$(CARGO) test --workspace --test it -- web::certificates --include-ignored --nocapture
+
+# One, two and three tiers as machines of their own (network namespaces) with the packet filters of docs/tiers.md: who reaches whom.
+# Needs root and Linux.
+tiers: setup setup-services
+	@command -v nft >/dev/null || PATH="$$PATH:/usr/sbin" command -v nft >/dev/null || { apt-get update -q && $(APT) nftables; } || { echo "nft is missing: apt-get install nftables"; exit 1; }
+	$(BUILD)
+	$(CARGO) test --workspace --test it -- web::tiers --include-ignored --nocapture
 
 # From an empty folder to a saving in the languages that `make test` leaves out. Their compilers come from PyPI.
 languages: setup

@@ -19,6 +19,7 @@ mod cluster;
 mod compiled;
 mod dump;
 mod folder;
+pub mod front;
 pub mod guests;
 pub mod hostile;
 mod issuer;

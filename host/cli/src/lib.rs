@@ -25,6 +25,7 @@ mod executions;
 mod failure;
 mod fanouts;
 mod feeds;
+mod fronts;
 mod functions;
 mod go;
 mod grants;
@@ -132,6 +133,9 @@ pub enum Command {
     /// Certificates of this installation's names: list, show, renew (needs the operator key)
     #[command(subcommand, visible_alias = "certificate")]
     Certificates(certificates::Command),
+    /// Processes that stand before this installation: request, enrol, list, show, remove
+    #[command(subcommand, visible_alias = "fronts")]
+    Front(fronts::Command),
     /// Master keys of this installation (needs the operator key)
     #[command(subcommand)]
     Keys(master_keys::MasterKeysCommand),
@@ -187,6 +191,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<()> {
         Command::Partner(command) => operator::run_partner(command, session).await,
         Command::Key(command) => operator::run_key(command, session).await,
         Command::Certificates(command) => certificates::run(command, session).await,
+        Command::Front(command) => fronts::run(command, session).await,
         Command::Administrators(command) => administrators::run(command, session).await,
         Command::Keys(command) => master_keys::run(command, session).await,
     }

@@ -21,6 +21,9 @@ pub fn table(settings: &Settings) -> String {
         let networks = if networks.is_empty() { "nobody".to_owned() } else { networks.join(", ") };
         text.push_str(&format!("{} lets in {networks}.\n", setting.name()));
     }
+    text.push_str(
+        "Through a front (docs/tiers.md) a request is in no network: only what everybody may reach is open.\n",
+    );
     text
 }
 
@@ -33,7 +36,7 @@ pub fn explain(settings: &Settings, url: &str, client: IpAddr) -> anyhow::Result
     let root = settings.root_host().unwrap_or_default();
     let names = Names { root: &root, functions: &settings.server.functions_domain };
     let host = names.host(&name.to_ascii_lowercase());
-    let (row, is_open) = doors::find(&host, uri.path(), client, settings);
+    let (row, is_open) = doors::find(&host, uri.path(), Some(client), settings);
     let Row { door, hosts, who, to, .. } = row;
     let paths = row.paths_text();
     let outcome = match (who, is_open) {

@@ -74,10 +74,11 @@ struct Dev {
 Examples:
   larder settings > larder-server.toml  # name secrets.master_key_file and secrets.operator_key_file in it
   larder serve --config larder-server.toml
-  larder serve --config larder-server.toml --roles worker")]
+  larder serve --config larder-server.toml --roles worker
+  larder serve --config larder-front.toml --roles front  # needs front.cores and `larder front enrol`, and no database")]
 struct Serve {
     /// What this process does. The embedded database serves one process, which then has all roles; over a MariaDB there
-    /// may be any number of processes of each.
+    /// may be any number of processes of each. A front has that role alone.
     #[arg(long, value_delimiter = ',', default_values = ["web", "worker", "scheduler", "maintenance"])]
     roles: Vec<Role>,
     /// File of settings; `larder settings` prints one with the defaults
@@ -166,6 +167,9 @@ async fn run_serve(options: Serve) -> anyhow::Result<ExitCode> {
     let mut settings = Settings::load(options.config.as_deref(), &[])?;
     telemetry::logs(&settings.log)?;
     log_unknown_variables();
+    if roles::front::check(&options.roles, &settings)? {
+        return run_front(settings).await;
+    }
     for role in Role::ALL {
         anyhow::ensure!(
             !settings.database.url.is_empty() || options.roles.contains(&role),
@@ -195,6 +199,15 @@ async fn run_serve(options: Serve) -> anyhow::Result<ExitCode> {
     Ok(life.run(server.grace, roles::close(&app)).await)
 }
 
+async fn run_front(mut settings: Settings) -> anyhow::Result<ExitCode> {
+    let life = Lifecycle::default();
+    let listeners = roles::bind(&mut settings, true).await?;
+    let front = roles::front::run(settings, listeners, &life)?;
+    let (server, version) = (&front.settings.server, larder_model::VERSION);
+    tracing::info!(listen = %server.listen, internal = %server.internal, root_url = server.root_url, roles = "front", "larder {version} serves");
+    Ok(life.run(server.grace, async {}).await)
+}
+
 /// Until November 2026 the server's file was called larder.toml, as the manifest of a function is.
 fn not_a_manifest(file: Option<&Path>) -> anyhow::Result<()> {
     let text = file.and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
@@ -221,6 +234,7 @@ async fn run_dev(options: Dev) -> anyhow::Result<ExitCode> {
         ("data", options.data.display().to_string()),
     ];
     let mut settings = Settings::load(options.config.as_deref(), &overrides)?;
+    roles::front::check(&Role::ALL, &settings)?;
     telemetry::logs(&settings.log)?;
     log_unknown_variables();
     if settings.server.bare_partner.is_empty() {

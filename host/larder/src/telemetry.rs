@@ -5,8 +5,11 @@ use std::io::IsTerminal;
 use std::sync::{Arc, OnceLock};
 
 use larder_model::settings::{Log, LogFormat};
+use larder_platform::tls::Certificates;
 use larder_server::app::App;
+use larder_server::front::Front;
 use larder_server::listener::Metrics;
+use larder_signals::lifecycle::Lifecycle;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
@@ -27,7 +30,18 @@ pub fn metrics() -> Metrics {
     let handle = recorder();
     Arc::new(move |app| {
         gauges(app);
-        handle.render() + &certificates(app)
+        handle.render() + &expiry(&app.certificates)
+    })
+}
+
+/// The same of a front.
+pub fn front_metrics() -> Metrics<Front> {
+    let handle = recorder();
+    Arc::new(move |front| {
+        process_gauges(&front.life, &front.certificates);
+        metrics::gauge!("larder_front_certificate_expires_timestamp_seconds")
+            .set(front.certificate_ends_ms() as f64 / 1_000.0);
+        handle.render() + &expiry(&front.certificates)
     })
 }
 
@@ -51,9 +65,9 @@ fn recorder() -> PrometheusHandle {
 }
 
 /// When certificates run out. The recorder would keep the names that are forgotten.
-fn certificates(app: &App) -> String {
+fn expiry(certificates: &Certificates) -> String {
     const NAME: &str = "larder_certificate_expires_timestamp_seconds";
-    let all = app.certificates.all();
+    let all = certificates.all();
     let mut text = if all.is_empty() { String::new() } else { format!("# TYPE {NAME} gauge\n") };
     for (name, certificate) in all {
         let name = name.unwrap_or_else(|| "default".into());
@@ -64,10 +78,15 @@ fn certificates(app: &App) -> String {
 
 /// Sets the gauges whose values are read at each scrape.
 fn gauges(app: &App) {
-    metrics::gauge!("larder_ready").set(if app.life.is_draining() { 0.0 } else { 1.0 });
-    metrics::gauge!("larder_tasks").set(tokio::runtime::Handle::current().metrics().num_alive_tasks() as f64);
+    process_gauges(&app.life, &app.certificates);
     metrics::gauge!("larder_pool_slots_used").set(app.runtime.slots_used() as f64);
     metrics::gauge!("larder_partners").set(app.directory.tenants().len() as f64);
-    metrics::gauge!("larder_certificate_refused").set(f64::from(u8::from(app.certificates.refused().is_some())));
+}
+
+/// Those of every process.
+fn process_gauges(life: &Lifecycle, certificates: &Certificates) {
+    metrics::gauge!("larder_ready").set(if life.is_draining() { 0.0 } else { 1.0 });
+    metrics::gauge!("larder_tasks").set(tokio::runtime::Handle::current().metrics().num_alive_tasks() as f64);
+    metrics::gauge!("larder_certificate_refused").set(f64::from(u8::from(certificates.refused().is_some())));
     metrics::gauge!("larder_build_info", "version" => larder_model::VERSION).set(1.0);
 }

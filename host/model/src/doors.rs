@@ -114,8 +114,9 @@ const fn row(door: u8, hosts: Hosts, paths: &'static [&'static str], who: Who, t
     Row { door, hosts, paths, who, to }
 }
 
-/// The row that decides about a request, and whether it lets the client in.
-pub fn find(host: &Host, path: &str, client: IpAddr, settings: &Settings) -> (&'static Row, bool) {
+/// The row that decides about a request, and whether it lets the client in. Through a front there is no client (`None`): it is
+/// in no network, whatever the front says of it, so only what is for everybody is open.
+pub fn find(host: &Host, path: &str, client: Option<IpAddr>, settings: &Settings) -> (&'static Row, bool) {
     let first = first_segment(path);
     let fits = |row: &&Row| {
         let here = match row.hosts {
@@ -130,11 +131,13 @@ pub fn find(host: &Host, path: &str, client: IpAddr, settings: &Settings) -> (&'
         here && (row.paths.is_empty() || row.paths.contains(&&*first))
     };
     let row = TABLE.iter().find(fits).expect("the last row fits every request");
-    let client = client.to_canonical();
+    let client = client.map(|client| client.to_canonical());
     let open = match row.who {
         Who::Nobody => false,
         Who::Everybody => true,
-        Who::In(setting) => setting.networks(settings).iter().any(|network| network.contains(&client)),
+        Who::In(setting) => {
+            client.is_some_and(|client| setting.networks(settings).iter().any(|network| network.contains(&client)))
+        }
     };
     (row, open)
 }

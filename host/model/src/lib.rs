@@ -6,7 +6,7 @@
 //! * What a run may do and did: [`grants`], [`limits`], [`state`], [`outgoing`], [`outcome`], [`retries`], [`amount`].
 //! * Formats: [`cloudevents`], [`attributes`], [`feed_mapping`], [`cron`] with [`zones`], [`fields`], [`text`], [`strict_json`],
 //!   [`json_schema`] with [`settings_schema`] and [`event_schemas`].
-//! * Who reaches what: [`doors`]; by which [`certificates`]. The network as text: [`net`]. The operator's [`settings`]. The [`time`]. The rule of sharing: [`share`].
+//! * Who reaches what: [`doors`]; by which [`certificates`], through which [`fronts`]. The network as text: [`net`]. The operator's [`settings`]. The [`time`]. The rule of sharing: [`share`].
 
 pub mod administrators;
 pub mod amount;
@@ -26,6 +26,7 @@ pub mod fanouts;
 pub mod feed_mapping;
 pub mod feeds;
 pub mod fields;
+pub mod fronts;
 pub mod functions;
 pub mod grants;
 pub mod identities;

@@ -66,6 +66,12 @@ pub enum Error {
     UpstreamExists,
     #[error("The operator has an upstream with this name, which your functions call by it: choose another name")]
     OperatorsUpstream,
+    #[error(
+        "A front with this name and another key exists already: remove it first (larder front remove), or take another name"
+    )]
+    FrontExists,
+    #[error("a certificate could not be made: {0}")]
+    Uncertified(String),
     #[error("A webhook with this ID exists already")]
     WebhookExists,
     #[error("The domain belongs to a rule already")]

@@ -5,7 +5,7 @@
 //! * Services, each the only place that changes the state of its subject: [`partners`], [`keys`], [`functions`], [`deployments`],
 //!   [`grants`], [`variables`], [`enrolments`], [`upstreams`], [`feeds`], [`events`], [`executions`], [`fanouts`], [`dead_letters`],
 //!   [`rules`], [`domains`], [`webhooks`], [`administrators`], [`administrator_links`], [`second_factors`], [`identity`],
-//!   [`key_rotation`]. A service checks
+//!   [`key_rotation`], [`fronts`]. A service checks
 //!   the change against the state, stores it, and notifies whom it concerns before it returns. It refuses by [`Error`].
 //! * [`execution`]: the one way to run a function. [`run_keys`]: by which it calls the API meanwhile. [`ledger`]: the only writer of outcomes.
 //! * [`jobs`]: background jobs, one file per kind.
@@ -32,6 +32,7 @@ pub mod execution;
 pub mod executions;
 pub mod fanouts;
 pub mod feeds;
+pub mod fronts;
 pub mod functions;
 pub mod grants;
 pub mod idempotency_keys;

@@ -254,6 +254,11 @@ impl Certificates {
         named.or(set.default.as_ref()).cloned().map(Shown::Certificate)
     }
 
+    /// Is the default for this name?
+    pub fn default_covers(&self, name: &str) -> bool {
+        self.0.set.load().default.as_ref().is_some_and(|certificate| certificate.covers(name))
+    }
+
     /// The certificate that was set for exactly this name.
     pub fn named(&self, name: &str) -> Option<Arc<Certificate>> {
         self.0.set.load().named.get(name).cloned()

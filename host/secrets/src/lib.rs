@@ -357,6 +357,15 @@ pub fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     file.sync_all()
 }
 
+/// The same at once: whoever reads the file meanwhile, or after a crash, finds the one or the other.
+pub fn replace_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = Path::new(&beside);
+    write_private(beside, text)?;
+    std::fs::rename(beside, path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

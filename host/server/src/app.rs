@@ -8,6 +8,7 @@ use larder_egress::upstreams::Upstreams;
 use larder_platform::administrators::Administration;
 use larder_platform::common::{Common, Sealer};
 use larder_platform::execution::Executor;
+use larder_platform::fronts::Fronts;
 use larder_platform::idempotency_keys::Idempotency;
 use larder_platform::identity::Identities;
 use larder_platform::objects::Objects;
@@ -25,6 +26,7 @@ pub struct Parts {
     pub sealer: Sealer,
     pub idempotency: Idempotency,
     pub identities: Identities,
+    pub fronts: Fronts,
     pub staging: Staging,
     pub administration: Administration,
     pub sockets: Sockets,
@@ -53,6 +55,7 @@ parts! {
     Client: egress;
     Common: common;
     Executor: executor;
+    Fronts: fronts;
     Idempotency: idempotency;
     Identities: identities;
     Objects: objects;

@@ -111,7 +111,8 @@ impl From<larder_platform::Error> for Problem {
             Error::TooManySignIns { retry_after_s } => {
                 return Problem { retry_after_s: Some(retry_after_s), ..Problem::new(Kind::TooManyCalls, message) };
             }
-            Error::Unhashed(_) => return Problem::internal(message),
+            Error::Unhashed(_) | Error::Uncertified(_) => return Problem::internal(message),
+            Error::FrontExists => Kind::FrontExists,
             Error::AdministratorExists => Kind::AdministratorExists,
             Error::InvalidCredentials => Kind::InvalidCredentials,
             Error::MoreFactors => Kind::MoreFactors,
@@ -195,6 +196,7 @@ impl From<larder_store::Error> for Problem {
                 "execution" => Problem::not_found(Kind::ExecutionNotFound, "Execution"),
                 "fan-out" => Problem::not_found(Kind::FanoutNotFound, "Fan-out"),
                 "feed" => Problem::not_found(Kind::FeedNotFound, "Feed"),
+                "front" => Problem::not_found(Kind::FrontNotFound, "Front"),
                 "function" => Problem::not_found(Kind::FunctionNotFound, "Function"),
                 "identity" => Problem::new(
                     Kind::IdentityNotFound,

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use http::uri::Authority;
 use http::{HeaderMap, Uri, header};
 use larder_model::doors::{self, Host, Names, To};
+use larder_model::fronts::Front;
 use larder_model::ids::PartnerId;
 use larder_model::settings::Settings;
 
@@ -24,6 +25,17 @@ pub enum Endpoint {
 /// Headers that name the partner on a bare address.
 pub const PARTNER_HEADERS: [&str; 2] = ["x-appwrite-project", "x-larder-partner"];
 
+/// How a request has come in.
+#[derive(Clone, Copy, Debug)]
+pub enum Entrance<'a> {
+    /// By a client, or by the operator's own proxies for it.
+    Client(IpAddr),
+    /// By a front, to a core: it reaches what the front serves.
+    Front(&'a Front),
+    /// At a front.
+    AtFront,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoEndpoint {
     /// The request does not have exactly one valid host (RFC 9112, section 3.2).
@@ -39,7 +51,7 @@ pub fn endpoint(
     settings: &Settings,
     root: &str,
     domains: impl FnOnce(&str) -> Host,
-    client: IpAddr,
+    entrance: Entrance<'_>,
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<Endpoint, NoEndpoint> {
@@ -48,9 +60,18 @@ pub fn endpoint(
         Host::Unknown => domains(&name),
         known => known,
     };
+    let client = match entrance {
+        Entrance::Client(client) => Some(client),
+        Entrance::Front(_) | Entrance::AtFront => None,
+    };
     let (row, is_open) = doors::find(&host, uri.path(), client, settings);
     if !is_open {
         return Err(if host == Host::Unknown { NoEndpoint::NotOurs } else { NoEndpoint::Closed(row.door) });
+    }
+    if let Entrance::Front(front) = entrance
+        && !front.serves(&host, &name)
+    {
+        return Err(NoEndpoint::NotOurs);
     }
     let partner = match host {
         Host::Function(domain) => return Ok(Endpoint::Function(domain)),
@@ -94,7 +115,7 @@ mod tests {
     fn endpoint(uri: &str, hosts: &[&str]) -> Result<Endpoint, NoEndpoint> {
         let settings = Settings::load(None, &[]).unwrap();
         let hosts = hosts.iter().map(|host| (header::HOST, host.parse().unwrap()));
-        let (client, hosts) = ([10, 0, 0, 1].into(), hosts.collect());
+        let (client, hosts) = (Entrance::Client([10, 0, 0, 1].into()), hosts.collect());
         super::endpoint(&settings, "larder.test", domains, client, &uri.parse().unwrap(), &hosts)
     }
 
@@ -117,7 +138,7 @@ mod tests {
         let at = |host: &str, path: &str| {
             let headers = [(header::HOST, host), (http::HeaderName::from_static("x-appwrite-project"), "other")];
             let headers = headers.map(|(name, value)| (name, value.parse().unwrap())).into_iter().collect();
-            let client = [10, 0, 0, 1].into();
+            let client = Entrance::Client([10, 0, 0, 1].into());
             super::endpoint(&settings, "larder.test", domains, client, &path.parse().unwrap(), &headers)
         };
         assert_eq!(at("acme.larder.test", "/"), Ok(Endpoint::Web(id("acme"))));

@@ -50,6 +50,7 @@ pub(super) const SCHEMA: &[(i64, &str)] = &[
     (36, include_str!("schema/0036_sign_in_failures.sql")),
     (40, include_str!("schema/0040_executions_of_enrolments.sql")),
     (45, include_str!("schema/0045_certificates.sql")),
+    (46, include_str!("schema/0046_fronts.sql")),
     (48, include_str!("schema/0048_certificate_orders.sql")),
     (49, include_str!("schema/0049_domains.sql")),
     (50, include_str!("schema/0050_event_schemas.sql")),

@@ -97,6 +97,13 @@ pub const SEALED: &[SealedColumn] = &[
         context: &[Text("acme account"), Column("directory")],
     },
     SealedColumn {
+        table: "front_authorities",
+        key: &["name"],
+        column: "sealed_key",
+        encoding: Encoding::Bytes,
+        context: &[Text("front authority"), Column("name")],
+    },
+    SealedColumn {
         table: "idempotency_keys",
         key: &["partner_id", "key_hash"],
         column: "answer",

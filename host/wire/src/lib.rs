@@ -18,6 +18,7 @@ pub mod events;
 pub mod executions;
 pub mod fanouts;
 pub mod feeds;
+pub mod fronts;
 pub mod functions;
 pub mod grants;
 pub mod health;

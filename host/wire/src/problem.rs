@@ -64,6 +64,7 @@ kinds! {
     FeedNotFound = 404 "feed_not_found",
     FunctionNotFound = 404 "function_not_found",
     IdentityNotFound = 404 "identity_not_found",
+    FrontNotFound = 404 "front_not_found",
     InstallationNotFound = 404 "installation_not_found",
     KeyNotFound = 404 "key_not_found",
     PartnerNotFound = 404 "project_not_found",
@@ -85,6 +86,7 @@ kinds! {
     EnrolmentExists = 409 "enrolment_already_exists",
     FanoutStatus = 409 "fanout_status_conflict",
     FeedExists = 409 "feed_already_exists",
+    FrontExists = 409 "front_already_exists",
     FunctionExists = 409 "function_already_exists",
     IdempotencyInFlight = 409 "general_idempotency_in_flight",
     MasterKeyNotEverywhere = 409 "master_key_not_everywhere",
@@ -111,9 +113,12 @@ kinds! {
     OutcomeUnknown = 500 "execution_outcome_unknown",
     NotOffered = 501 "general_not_implemented",
     FunctionFailed = 502 "function_failed",
+    NoCore = 502 "front_no_core",
+    CoreBroke = 502 "front_outcome_unknown",
     QueueTooLong = 503 "health_queue_size_exceeded",
     Unavailable = 503 "general_server_error",
     FunctionTimeout = 504 "function_timeout",
+    CoreTimeout = 504 "front_outcome_unknown",
 }
 
 /// The body of every answer that is an error.

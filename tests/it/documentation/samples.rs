@@ -38,13 +38,15 @@ fn of(language: &str, target: &str) -> Vec<Fence> {
     found
 }
 
-/// `sh` · `text larder doors` · `text curl` · `toml larder.toml` · `toml larder-server.toml` · `json METHOD /v1/PATH` · `rust FILE` · `ts FILE` · `js FILE` · `python FILE` · `wit` · `sql`
+/// `sh` · `nft MACHINE` · `text larder doors` · `text curl` · `toml larder.toml` · `toml larder-server.toml` · `json METHOD /v1/PATH` · `rust FILE` · `ts FILE` · `js FILE` · `python FILE` · `wit` · `sql`
 fn is_checked(fence: &Fence) -> bool {
     match (fence.language(), fence.target()) {
         ("sh" | "wit" | "sql", "") | ("toml", "larder.toml" | "larder-server.toml") => true,
         ("json", target) => target.contains(" /v1/"),
         // `the_command_line_prints_the_table_and_explains_a_request` compares it.
         ("text", "larder doors") => true,
+        // `who_reaches_whom_in_one_two_and_three_tiers` loads them.
+        ("nft", "front" | "core" | "data") => true,
         // `what_the_page_of_tls_shows_is_what_curl_says` runs it.
         ("text", "curl") => true,
         ("rust", target) => target.ends_with(".rs"),

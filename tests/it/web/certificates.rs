@@ -8,6 +8,7 @@ use std::time::Duration;
 use larder_model::ids::PartnerId;
 use larder_model::settings::Settings;
 use larder_store::Store;
+use larder_tests::front::{Front, cores_of};
 use larder_tests::outside::Authority;
 use larder_tests::services::{Pebble, free_port};
 use larder_tests::{Api, Backend, Larder, Options, both, eventually, guests, within};
@@ -29,12 +30,19 @@ struct Installation {
     tls: u16,
     redirect: u16,
     options: Options,
+    /// Whoever asks for the name comes to it first.
+    _front: Option<Front>,
     _folder: tempfile::TempDir,
 }
 
 impl Installation {
     /// Its certificates are valid for so many seconds, and its authority finds HTTP at this port, if not at ours.
     async fn start(options: Options, seconds: u32, http: Option<u16>) -> Installation {
+        Installation::start_behind(options, seconds, http, false).await
+    }
+
+    /// The same; clients and the authority come to a front, if there is one.
+    async fn start_behind(options: Options, seconds: u32, http: Option<u16>, is_behind: bool) -> Installation {
         let folder = tempfile::tempdir().expect("a folder");
         let authority = Authority::new();
         let certificate = authority.issue_files(folder.path(), &["127.0.0.1"]);
@@ -53,11 +61,26 @@ impl Installation {
             .set("LARDER_EGRESS__CA_FILE", trusted.to_str().expect("text"))
             .set("LARDER_EGRESS__PRIVATE_NETWORKS", r#"["127.0.0.0/8"]"#)
             .set("LARDER_EGRESS__DNS_SERVERS", format!(r#"["{}"]"#, pebble.dns_server()));
-        let serving = options
-            .clone()
-            .set("LARDER_TLS__LISTEN", format!("127.0.0.1:{tls}"))
-            .set("LARDER_TLS__REDIRECT_LISTEN", format!("127.0.0.1:{redirect}"));
+        let listens = [
+            ("LARDER_TLS__LISTEN", format!("127.0.0.1:{tls}")),
+            ("LARDER_TLS__REDIRECT_LISTEN", format!("127.0.0.1:{redirect}")),
+        ];
+        let mut serving = options.clone();
+        match is_behind {
+            true => serving = serving.set("LARDER_FRONT__LISTEN", "127.0.0.1:0"),
+            false => serving.settings.extend(listens.clone()),
+        }
         let larder = Larder::start_with(serving).await;
+        let front = match is_behind {
+            true => {
+                let mut settings = listens.to_vec();
+                settings.push(("LARDER_FRONT__CORES", cores_of(&larder).await));
+                settings.push(("LARDER_FRONT__POLL", "200ms".into()));
+                settings.push(("LARDER_SERVER__FUNCTIONS_DOMAIN", "fn.bank.test".into()));
+                Some(Front::start("edge-1", &larder, &settings).await)
+            }
+            false => None,
+        };
         let _ = rustls::crypto::ring::default_provider().install_default();
         let root = std::fs::read(&trusted).expect("a file");
         let root = reqwest::Certificate::from_pem(&root).expect("a certificate");
@@ -74,7 +97,7 @@ impl Installation {
         // A session that goes on is shown no certificate.
         config.resumption = rustls::client::Resumption::disabled();
         let client = TlsConnector::from(Arc::new(config));
-        Installation { larder, pebble, client, tls, redirect, options, _folder: folder }
+        Installation { larder, pebble, client, tls, redirect, options, _front: front, _folder: folder }
     }
 
     /// A function with a domain.
@@ -190,6 +213,39 @@ async fn a_name_is_proved_by_tls_alone() {
     .await;
     let unknown = installation.operator().post("/operator/certificates/elsewhere.example/renewal", json!({})).await;
     unknown.is_error(404, "certificate_not_found");
+}
+
+// The front has nothing of the name: it asks the core for the answer to the challenge, for the certificate, and for the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_and_challenges_go_through_a_front() {
+    for (challenge, seconds) in [("http-01", 15), ("tls-alpn-01", 3600)] {
+        let options = Options::default().set("LARDER_ACME__CHALLENGE", challenge);
+        let installation = Installation::start_behind(options, seconds, None, true).await;
+        assert!(installation.call(installation.tls).await.is_err(), "nothing can be shown yet");
+        installation.deploy().await;
+        installation.becomes("valid").await;
+        let (body, first) =
+            eventually("the certificate to be shown", async || installation.call(installation.tls).await.ok()).await;
+        assert_eq!(body, "Hello, Anna!\n", "{challenge}");
+        if seconds > 60 {
+            continue;
+        }
+        let renewed = within(Duration::from_secs(60), "the renewed one", async || {
+            let (_, shown) = installation.call(installation.tls).await.expect("a certificate that is good");
+            (shown != first).then_some(())
+        });
+        renewed.await;
+        // Sent on is what is ours.
+        for (host, status) in [(NAME, 308), ("elsewhere.example", 404)] {
+            let client =
+                reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
+            let url = format!("http://127.0.0.1:{}/hello", installation.redirect);
+            let answer = client.get(url).header("host", host).send().await.expect("an answer");
+            assert_eq!(answer.status(), status, "{host}");
+        }
+        let answer = installation.call(installation.tls).await.expect("an answer").0;
+        assert_eq!(answer, "Hello, Anna!\n");
+    }
 }
 
 both!(nothing_is_ordered_for_a_name_that_leads_elsewhere, async |on| {

@@ -1,5 +1,6 @@
 //! The roles of a process: the tasks that each of them starts. [`start`] makes what they share.
 
+pub mod front;
 pub mod scheduler;
 pub mod worker;
 
@@ -17,6 +18,7 @@ use larder_platform::bodies::Bodies;
 use larder_platform::common::{self, Common, Sealer};
 use larder_platform::directory::Directory;
 use larder_platform::execution::Executor;
+use larder_platform::fronts::{Fronts, Known};
 use larder_platform::idempotency_keys::Idempotency;
 use larder_platform::identity::Identities;
 use larder_platform::jobs::fairness::Fairness;
@@ -51,15 +53,18 @@ pub enum Role {
     Scheduler,
     /// Retention.
     Maintenance,
+    /// Stands before the core and passes on to it what everybody may reach. It has no database and no other role.
+    Front,
 }
 
 impl Role {
+    /// Those of a process with a database.
     pub const ALL: [Role; 4] = [Role::Web, Role::Worker, Role::Scheduler, Role::Maintenance];
 
     /// Kinds of work whose notifications go to one process each.
     fn works_on(self) -> &'static [Work] {
         match self {
-            Role::Web | Role::Maintenance => &[],
+            Role::Web | Role::Maintenance | Role::Front => &[],
             Role::Worker => &[Work::Executions, Work::Events, Work::Fanouts, Work::Builds],
             Role::Scheduler => &[Work::Schedules, Work::Feeds],
         }
@@ -167,6 +172,7 @@ pub async fn start(
             common: common.clone(),
         },
         idempotency: Idempotency { common: common.clone(), secrets: secrets.clone(), counts: Arc::default() },
+        fronts: Fronts { common: common.clone(), secrets: secrets.clone(), known: Known::default() },
         identities: Identities { common: common.clone(), egress: egress.clone() },
         executor: Executor {
             common,

@@ -3,6 +3,7 @@
 //! They are read once, in `main`. Wrong ones stop the process with all complaints, each naming its key.
 
 mod addresses;
+mod front;
 mod layers;
 mod tls;
 
@@ -44,6 +45,7 @@ section! { Settings {
     doors: Doors,
     tls: Tls,
     acme: Acme,
+    front: Front,
     partners: Partners,
     rates: Rates,
     administrators: Administrators,
@@ -151,6 +153,17 @@ section! { Acme {
     orders_per_partner: u32,
     external_account: String,
     external_account_key_file: PathBuf,
+    #[serde(with = "humantime_serde")] poll: Duration,
+} }
+section! { Front {
+    #[serde(with = "address")] listen: Option<SocketAddr>,
+    connections_max: usize,
+    connections_per_address: usize,
+    #[serde(with = "humantime_serde")] lifetime: Duration,
+    cores: Vec<String>,
+    folder: PathBuf,
+    #[serde(with = "humantime_serde")] connect_timeout: Duration,
+    #[serde(with = "humantime_serde")] answer_timeout: Duration,
     #[serde(with = "humantime_serde")] poll: Duration,
 } }
 section! { Functions {
@@ -484,8 +497,9 @@ impl Settings {
             "server.streams_per_connection",
             "must be 1 to 10000",
         );
-        self.tls.check(&self.acme, &mut found);
+        self.tls.check(&self.acme, &self.front, &mut found);
         self.acme.check(&mut found);
+        self.front.check(&mut found);
         found.unless(!server.body_timeout.is_zero(), "server.body_timeout", "must be more than 0");
         found.unless(server.body_rate_min > 0, "server.body_rate_min", "must be at least 1");
         found.unless(server.body_bytes_per_partner > 0, "server.body_bytes_per_partner", "must be at least 1");

@@ -1,14 +1,16 @@
 //! What the settings of TLS and of the authority must be.
 
-use super::{Acme, Complaints, Tls};
+use super::{Acme, Complaints, Front, Tls};
 
 impl Tls {
-    pub(super) fn check(&self, acme: &Acme, found: &mut Complaints) {
+    pub(super) fn check(&self, acme: &Acme, front: &Front, found: &mut Complaints) {
         let files = [(&self.certificate_file, "tls.certificate_file"), (&self.key_file, "tls.key_file")];
         let named = files.iter().any(|(file, _)| !file.as_os_str().is_empty());
         for (file, key) in files {
             found.unless(
-                self.listen.is_none() || !file.as_os_str().is_empty() || !(named || acme.directory.is_empty()),
+                self.listen.is_none()
+                    || !file.as_os_str().is_empty()
+                    || !(named || (acme.directory.is_empty() && !front.is_one())),
                 key,
                 "must name a file, because tls.listen is set (or acme.directory an authority)",
             );

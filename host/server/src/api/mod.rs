@@ -23,6 +23,7 @@ mod events;
 mod executions;
 mod fanouts;
 mod feeds;
+mod fronts;
 pub(crate) mod functions;
 pub(crate) mod grants;
 mod health;
@@ -103,6 +104,7 @@ fn parts() -> (Router<App>, Value) {
         .merge(partners::router())
         .merge(administrators::router())
         .merge(certificates::router())
+        .merge(fronts::router())
         .merge(account::router())
         .merge(console::router())
         .merge(realtime::router())
@@ -143,6 +145,7 @@ mod tests {
             "/v1/partners/{partnerId}/keys",
             "/v1/operator/administrators/{administratorId}",
             "/v1/operator/certificates/{name}/renewal",
+            "/v1/operator/fronts/{name}",
             "/v1/account/sessions/email",
             "/v1/projects/{projectId}",
             "/v1/operator/master-keys/rotation",

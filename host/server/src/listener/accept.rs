@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder_model::settings::Server;
+use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -20,13 +20,13 @@ pub struct Limits {
 }
 
 impl Limits {
-    pub fn new(settings: &Server, listeners: usize) -> Limits {
+    pub fn new(most: usize, per_address: usize, proxies: Vec<IpNet>, listeners: usize) -> Limits {
         // Each listener holds a permit while it waits for a connection.
-        let connections_max = settings.connections_max + listeners - 1;
+        let connections_max = most + listeners.saturating_sub(1);
         Limits {
             connections: Arc::new(Semaphore::new(connections_max)),
             connections_max,
-            addresses: Addresses::new(settings.connections_per_address, settings.proxies.clone()),
+            addresses: Addresses::new(per_address, proxies),
         }
     }
 
@@ -44,11 +44,11 @@ pub struct Permit {
 }
 
 pub async fn accept(door: Door, speaks: Speaks, listener: TcpListener) {
-    let settings = &door.app.settings.server;
+    let settings = &door.settings().server;
     let Limits { connections, connections_max, addresses } = door.limits.clone();
     let (close, closing_connections) = watch::channel(false);
     let closing = async {
-        door.app.life.drain().cancelled().await;
+        door.life().drain().cancelled().await;
         tokio::time::sleep(settings.drain_delay).await;
     };
     tokio::pin!(closing);
@@ -72,8 +72,8 @@ pub async fn accept(door: Door, speaks: Speaks, listener: TcpListener) {
         let Some(address_permit) = enter(&addresses, peer) else { continue };
         let _ = TcpStream::set_nodelay(&stream, true);
         let (door, addresses, closing) = (door.clone(), addresses.clone(), closing_connections.clone());
-        door.app.clone().life.spawn_work("connection", async move {
-            if let Some((peer, permit)) = client(&door, &mut stream, peer, &addresses, address_permit).await {
+        door.life().clone().spawn_work("connection", async move {
+            if let Some((peer, permit)) = client(&door, speaks, &mut stream, peer, &addresses, address_permit).await {
                 connection::serve(door, speaks, stream, peer, closing).await;
                 drop(permit);
             }
@@ -99,13 +99,14 @@ fn enter(addresses: &Addresses, peer: SocketAddr) -> Option<AddressPermit> {
 /// closed.
 async fn client(
     door: &Door,
+    speaks: Speaks,
     stream: &mut TcpStream,
     peer: SocketAddr,
     addresses: &Addresses,
     permit: AddressPermit,
 ) -> Option<(SocketAddr, AddressPermit)> {
-    let settings = &door.app.settings.server;
-    if !settings.proxy_protocol {
+    let settings = &door.settings().server;
+    if !settings.proxy_protocol || speaks == Speaks::Fronts {
         return Some((peer, permit));
     }
     if !settings.proxies.iter().any(|network| network.contains(&peer.ip().to_canonical())) {

@@ -11,7 +11,6 @@ use larder_platform::tls::Certificate;
 use larder_secrets::read_private;
 
 use super::Door;
-use crate::app::App;
 
 /// Both files as they are.
 #[derive(PartialEq, Eq)]
@@ -22,27 +21,27 @@ pub struct Pair {
 
 /// Reads them for the first time. An error says which file is wrong, by its setting.
 pub fn load(door: &Door) -> anyhow::Result<Pair> {
-    let pair = read(&door.app.settings.tls).map_err(anyhow::Error::msg)?;
-    present(&door.app, &door.root, &pair).map_err(anyhow::Error::msg).context("the certificate cannot be presented")?;
+    let pair = read(&door.settings().tls).map_err(anyhow::Error::msg)?;
+    present(door, &pair).map_err(anyhow::Error::msg).context("the certificate cannot be presented")?;
     Ok(pair)
 }
 
 /// Looks for changes of what is `presented` until the process drains.
 pub async fn watch(door: Door, presented: Pair) {
-    let (app, drain) = (&door.app, door.app.life.drain());
+    let drain = door.life().drain();
     let mut last = Ok(presented);
     loop {
         tokio::select! {
             () = drain.cancelled() => return,
-            () = tokio::time::sleep(app.settings.tls.poll) => {}
+            () = tokio::time::sleep(door.settings().tls.poll) => {}
         }
-        let settings = app.settings.tls.clone();
+        let settings = door.settings().tls.clone();
         let Ok(now) = tokio::task::spawn_blocking(move || read(&settings)).await else { continue };
         if now == last {
             continue;
         }
         let exchanged = match &now {
-            Ok(pair) => present(app, &door.root, pair),
+            Ok(pair) => present(&door, pair),
             Err(why) => Err(why.clone()),
         };
         let result = match exchanged {
@@ -52,7 +51,7 @@ pub async fn watch(door: Door, presented: Pair) {
             }
             Err(why) => {
                 tracing::warn!("the certificate is not exchanged, the one before it stays: {why}");
-                app.certificates.refuse_default(why);
+                door.certificates().refuse_default(why);
                 "refused"
             }
         };
@@ -61,8 +60,8 @@ pub async fn watch(door: Door, presented: Pair) {
     }
 }
 
-fn present(app: &App, root: &str, pair: &Pair) -> Result<(), String> {
-    let files = &app.settings.tls;
+fn present(door: &Door, pair: &Pair) -> Result<(), String> {
+    let files = &door.settings().tls;
     let named = |why: larder_platform::tls::Unfit| {
         format!(
             "tls.certificate_file {}, tls.key_file {}: {why}",
@@ -70,9 +69,9 @@ fn present(app: &App, root: &str, pair: &Pair) -> Result<(), String> {
             files.key_file.display()
         )
     };
-    let certificate = Certificate::from_pem(&pair.chain, &pair.key, app.clock.now_ms()).map_err(named)?;
-    certificate.is_for(&[root, &app.settings.server.functions_domain]).map_err(named)?;
-    app.certificates.set_default(certificate);
+    let certificate = Certificate::from_pem(&pair.chain, &pair.key, door.clock().now_ms()).map_err(named)?;
+    certificate.is_for(&[&door.root, &door.settings().server.functions_domain]).map_err(named)?;
+    door.certificates().set_default(certificate);
     Ok(())
 }
 

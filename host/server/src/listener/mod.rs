@@ -4,14 +4,17 @@
 //! * [`connection`]: serves one connection; [`tls`] is how one begins that is encrypted, [`http2`] how one goes by which many
 //!   requests come at once, [`redirect`] one that should be encrypted. [`certificate_files`]: what is presented.
 //! * [`dispatch`]: one request → its endpoint → its answer.
+//! * [`fronts`]: connections of fronts to a core, and [`control`]: what fronts ask for themselves.
 //! * [`proxy_protocol`]: what a proxy says of a connection.
 //! * [`internal`]: probes and metrics.
 
 mod accept;
 mod certificate_files;
 mod connection;
+mod control;
 mod dispatch;
 mod first_bytes;
+mod fronts;
 mod http2;
 mod internal;
 mod proxy_protocol;
@@ -27,15 +30,19 @@ use http::{HeaderMap, HeaderValue, Uri};
 pub(crate) use http2::StreamBody;
 use larder_model::doors::{Host, Names};
 use larder_model::settings::Settings;
-use larder_platform::certificates;
+use larder_model::time::Clock;
+use larder_platform::tls::Certificates;
+use larder_platform::{certificates, fronts as platform_fronts};
+use larder_signals::lifecycle::Lifecycle;
 use tokio::net::TcpListener;
 
 use crate::app::App;
-use crate::routing::{Endpoint, NoEndpoint};
+use crate::front::Front;
+use crate::routing::{Endpoint, Entrance, NoEndpoint};
 use crate::{api, console, routing};
 
 /// Renders the metrics of the process.
-pub type Metrics = Arc<dyn Fn(&App) -> String + Send + Sync>;
+pub type Metrics<A = App> = Arc<dyn Fn(&A) -> String + Send + Sync>;
 
 /// What is spoken at a listener for clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +51,8 @@ enum Speaks {
     Tls,
     /// HTTP that should be TLS.
     Redirect,
+    /// What fronts speak to a core.
+    Fronts,
 }
 
 /// The bound listeners. Connections that arrive before they are served wait in the operating system.
@@ -64,6 +73,9 @@ pub async fn bind(settings: &mut Settings, outer: bool) -> anyhow::Result<Listen
     let mut listeners = Vec::new();
     if outer {
         listeners.push((Speaks::Http, bind("server.listen", &mut settings.server.listen).await?));
+        if let Some(at) = &mut settings.front.listen {
+            listeners.push((Speaks::Fronts, bind("front.listen", at).await?));
+        }
         if let Some(at) = &mut settings.tls.listen {
             listeners.push((Speaks::Tls, bind("tls.listen", at).await?));
         }
@@ -77,10 +89,7 @@ pub async fn bind(settings: &mut Settings, outer: bool) -> anyhow::Result<Listen
 /// What all outer connections share. Cheap to clone.
 #[derive(Clone)]
 struct Door {
-    app: App,
-    router: Router,
-    /// The consoles.
-    pages: Router,
+    behind: Behind,
     /// The host of `server.root_url`.
     root: Arc<str>,
     /// What stands behind a host in addresses with TLS: `:8443`, or nothing.
@@ -90,17 +99,84 @@ struct Door {
     limits: accept::Limits,
 }
 
+/// Who answers what comes in.
+#[derive(Clone)]
+enum Behind {
+    /// This process, by its API and its consoles.
+    Core { app: App, router: Router, pages: Router },
+    /// A core, to which this process passes it on.
+    Front(Front),
+}
+
 impl Door {
-    fn endpoint(&self, client: IpAddr, uri: &Uri, headers: &HeaderMap) -> Result<Endpoint, NoEndpoint> {
-        routing::endpoint(&self.app.settings, &self.root, |name| self.app.directory.host(name), client, uri, headers)
+    fn new(behind: Behind, settings: &Settings, listeners: usize) -> anyhow::Result<Door> {
+        Ok(Door {
+            root: settings.root_host().context("server.root_url has no host")?.into(),
+            tls_port: tls_port(settings).into(),
+            limits: accept::Limits::new(
+                settings.server.connections_max,
+                settings.server.connections_per_address,
+                settings.server.proxies.clone(),
+                listeners,
+            ),
+            hsts: HeaderValue::from_str(&settings.tls.hsts).ok().filter(|value| !value.is_empty()),
+            behind,
+        })
+    }
+
+    fn settings(&self) -> &Settings {
+        match &self.behind {
+            Behind::Core { app, .. } => &app.settings,
+            Behind::Front(front) => &front.settings,
+        }
+    }
+
+    fn life(&self) -> &Lifecycle {
+        match &self.behind {
+            Behind::Core { app, .. } => &app.life,
+            Behind::Front(front) => &front.life,
+        }
+    }
+
+    fn clock(&self) -> &Clock {
+        match &self.behind {
+            Behind::Core { app, .. } => &app.clock,
+            Behind::Front(front) => &front.clock,
+        }
+    }
+
+    fn endpoint(&self, entrance: Entrance<'_>, uri: &Uri, headers: &HeaderMap) -> Result<Endpoint, NoEndpoint> {
+        routing::endpoint(self.settings(), &self.root, |name| self.domain(name), entrance, uri, headers)
     }
 
     /// What a name stands for.
     fn host(&self, name: &str) -> Host {
-        let names = Names { root: &self.root, functions: &self.app.settings.server.functions_domain };
-        match names.host(name) {
-            Host::Unknown => self.app.directory.host(name),
+        match (Names { root: &self.root, functions: &self.settings().server.functions_domain }).host(name) {
+            Host::Unknown => self.domain(name),
             known => known,
+        }
+    }
+
+    /// What a name stands for that is not the installation's. A front does not know, and asks.
+    fn domain(&self, name: &str) -> Host {
+        match &self.behind {
+            Behind::Core { app, .. } => app.directory.host(name),
+            Behind::Front(_) => Host::Unknown,
+        }
+    }
+
+    /// How what comes from this client comes in.
+    fn entrance(&self, client: IpAddr) -> Entrance<'static> {
+        match self.behind {
+            Behind::Core { .. } => Entrance::Client(client),
+            Behind::Front(_) => Entrance::AtFront,
+        }
+    }
+
+    fn certificates(&self) -> &Certificates {
+        match &self.behind {
+            Behind::Core { app, .. } => &app.certificates,
+            Behind::Front(front) => &front.certificates,
         }
     }
 }
@@ -111,31 +187,48 @@ pub fn start(app: &App, listeners: Listeners, metrics: Metrics) -> anyhow::Resul
     if listeners.outer.is_empty() {
         return Ok(());
     }
-    let door = Door {
-        router: api::router(app.clone()),
-        pages: console::router(app.clone()),
-        root: app.settings.root_host().context("server.root_url has no host")?.into(),
-        tls_port: tls_port(&app.settings).into(),
-        limits: accept::Limits::new(&app.settings.server, listeners.outer.len()),
-        hsts: HeaderValue::from_str(&app.settings.tls.hsts).ok().filter(|value| !value.is_empty()),
-        app: app.clone(),
-    };
+    let behind =
+        Behind::Core { app: app.clone(), router: api::router(app.clone()), pages: console::router(app.clone()) };
+    let own = listeners.outer.iter().filter(|(speaks, _)| *speaks != Speaks::Fronts).count();
+    let door = Door::new(behind, &app.settings, own)?;
+    if let Some(at) = app.settings.front.listen {
+        app.life.spawn("fronts", platform_fronts::watch(app.fronts.clone()));
+        tracing::info!(fronts = %at, "fronts are listened to");
+    }
     if !app.settings.acme.directory.is_empty() {
         certificates::answer(app);
     }
-    if let Some(at) = app.settings.tls.listen {
-        if !app.settings.tls.certificate_file.as_os_str().is_empty() {
-            let presented = certificate_files::load(&door)?;
-            app.life.spawn("certificate files", certificate_files::watch(door.clone(), presented));
+    if app.settings.tls.listen.is_some() && !app.settings.acme.directory.is_empty() {
+        app.life.spawn("stored certificates", certificates::present(app.sealer.clone()));
+    }
+    accept(&door, listeners.outer)
+}
+
+/// Passes on what comes in until the process drains; and serves probes until it ends.
+pub fn start_front(front: &Front, listeners: Listeners, metrics: Metrics<Front>) -> anyhow::Result<()> {
+    crate::front::internal::start(front, listeners.internal, metrics);
+    let door = Door::new(Behind::Front(front.clone()), &front.settings, listeners.outer.len())?;
+    accept(&door, listeners.outer)
+}
+
+fn accept(door: &Door, listeners: Vec<(Speaks, TcpListener)>) -> anyhow::Result<()> {
+    let settings = door.settings();
+    if let Some(at) = settings.tls.listen {
+        if !settings.tls.certificate_file.as_os_str().is_empty() {
+            let presented = certificate_files::load(door)?;
+            door.life().spawn("certificate files", certificate_files::watch(door.clone(), presented));
         }
-        if !app.settings.acme.directory.is_empty() {
-            app.life.spawn("stored certificates", certificates::present(app.sealer.clone()));
-        }
-        let redirect = app.settings.tls.redirect_listen.map(tracing::field::display);
+        let redirect = settings.tls.redirect_listen.map(tracing::field::display);
         tracing::info!(tls = %at, redirect, "TLS is served");
     }
-    for (speaks, listener) in listeners.outer {
-        app.life.spawn("web", accept::accept(door.clone(), speaks, listener));
+    for (speaks, listener) in listeners {
+        let mut door = door.clone();
+        if speaks == Speaks::Fronts {
+            // Their connections are counted by themselves: a front that is taken over shuts nobody out of the other listeners.
+            let front = &door.settings().front;
+            door.limits = accept::Limits::new(front.connections_max, front.connections_per_address, vec![], 1);
+        }
+        door.life().clone().spawn("web", accept::accept(door, speaks, listener));
     }
     Ok(())
 }

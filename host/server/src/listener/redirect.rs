@@ -13,7 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::{Door, connection};
+use super::{Behind, Door, connection};
 use crate::problem::{Kind, Problem};
 use crate::routing::{Endpoint, NoEndpoint};
 use crate::write_timeout::{Deadline, WriteTimeout};
@@ -24,8 +24,8 @@ const CHALLENGES: &str = "/.well-known/acme-challenge/";
 
 pub async fn serve(door: Door, stream: TcpStream, peer: SocketAddr) {
     let deadline = Deadline::default();
-    let stream = WriteTimeout::new(stream, door.app.settings.server.client_timeout, deadline.clone());
-    let builder = connection::builder(&door);
+    let stream = WriteTimeout::new(stream, door.settings().server.client_timeout, deadline.clone());
+    let builder = connection::builder(door.settings().server.client_timeout);
     let service = service_fn(move |request: Request<Incoming>| {
         let (door, deadline) = (door.clone(), deadline.clone());
         async move {
@@ -45,21 +45,26 @@ pub async fn serve(door: Door, stream: TcpStream, peer: SocketAddr) {
 async fn answer(door: &Door, peer: SocketAddr, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
     let (mut head, _) = request.into_parts();
     request_head::check(&head)?;
-    let settings = &door.app.settings;
+    let settings = door.settings();
     let peer = proxies::client(&settings.server, peer, &mut head.headers);
-    let endpoint = door.endpoint(peer.ip(), &head.uri, &head.headers);
+    let endpoint = door.endpoint(door.entrance(peer.ip()), &head.uri, &head.headers);
     let host = match endpoint {
         Err(NoEndpoint::NotOneHost) => None,
         Ok(_) | Err(NoEndpoint::NotOurs | NoEndpoint::Closed(_)) => host(&head.headers),
     };
     let host = host.ok_or_else(|| Problem::new(Kind::BadRequest, "A request has exactly one Host header"))?;
-    door.app.rates.take_address(peer.ip()).await?;
+    if let Behind::Core { app, .. } = &door.behind {
+        app.rates.take_address(peer.ip()).await?;
+    }
     if is_challenge(&head.method, &head.uri) {
         return challenge(door, &endpoint, &head.uri, &host).await.ok_or_else(Problem::no_such_route);
     }
     // A door that is closed to this client is not shown.
-    if endpoint.is_err() {
-        return Err(Problem::no_such_route());
+    match (&endpoint, &door.behind) {
+        (Ok(_), _) => {}
+        // A domain of a partner's own is known to the core.
+        (Err(NoEndpoint::NotOurs), Behind::Front(front)) if front.names.is_ours(front, &host).await => {}
+        (Err(_), _) => return Err(Problem::no_such_route()),
     }
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     let location = HeaderValue::try_from(format!("https://{host}{}{path}", door.tls_port))
@@ -80,11 +85,14 @@ pub async fn challenge(
     uri: &Uri,
     host: &str,
 ) -> Option<Response<Body>> {
-    if matches!(endpoint, Err(NoEndpoint::NotOurs | NoEndpoint::NotOneHost)) {
-        return None;
-    }
-    let token = uri.path().strip_prefix(CHALLENGES).filter(|token| is_token(token))?;
-    let text = door.app.certificates.challenges()?.answer(host, token).await?;
+    let is_ours = match (endpoint, &door.behind) {
+        (Err(NoEndpoint::NotOneHost), _) => false,
+        // Of a front the core says which names are ours.
+        (Err(NoEndpoint::NotOurs), behind) => matches!(behind, Behind::Front(_)),
+        (Ok(_) | Err(NoEndpoint::Closed(_)), _) => true,
+    };
+    let token = uri.path().strip_prefix(CHALLENGES).filter(|token| is_ours && is_token(token))?;
+    let text = door.certificates().challenges()?.answer(host, token).await?;
     Some(([(header::CONTENT_TYPE, "application/octet-stream")], text).into_response())
 }
 

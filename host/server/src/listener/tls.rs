@@ -7,15 +7,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use larder_model::doors::Host;
-use larder_platform::tls::{Certificate, Proof, Shown};
+use larder_platform::tls::{ACME_PROTOCOL, Certificate, Proof, Shown};
 use rustls::server::{Acceptor, ClientHello};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
-use super::Door;
 use super::first_bytes::{self, Begun};
+use super::{Behind, Door};
 use crate::write_timeout;
 
 /// The first byte of a handshake.
@@ -34,7 +34,7 @@ pub struct Secured {
 
 /// Shakes hands. `None`: the connection has ended.
 pub async fn accept(door: &Door, stream: TcpStream, peer: SocketAddr) -> Option<Secured> {
-    let timeout = door.app.settings.server.client_timeout;
+    let timeout = door.settings().server.client_timeout;
     let (result, secured) = match tokio::time::timeout(timeout, shake_hands(door, stream)).await {
         Ok(ended) => ended,
         Err(_) => ("late", None),
@@ -47,7 +47,7 @@ pub async fn accept(door: &Door, stream: TcpStream, peer: SocketAddr) -> Option<
 }
 
 async fn shake_hands(door: &Door, stream: TcpStream) -> (&'static str, Option<Secured>) {
-    let timeout = door.app.settings.server.client_timeout;
+    let timeout = door.settings().server.client_timeout;
     let Some((is_handshake, mut stream)) = first_bytes::begins_with(stream, &[HANDSHAKE], timeout).await else {
         return ("broken", None);
     };
@@ -57,6 +57,11 @@ async fn shake_hands(door: &Door, stream: TcpStream) -> (&'static str, Option<Se
         return ("plain", None);
     }
     let Ok(start) = LazyConfigAcceptor::new(Acceptor::default(), stream).await else { return ("broken", None) };
+    if let Behind::Front(front) = &door.behind
+        && let Some(name) = asked_for(&start.client_hello())
+    {
+        front.names.learn(front, &name).await;
+    }
     match choose(door, &start.client_hello()) {
         Some(Shown::Certificate(certificate)) => {
             let Ok(stream) = start.into_stream(certificate.config()).await else { return ("broken", None) };
@@ -80,14 +85,22 @@ async fn shake_hands(door: &Door, stream: TcpStream) -> (&'static str, Option<Se
     }
 }
 
+/// The name that a client asks for, unless it only checks it.
+fn asked_for(hello: &ClientHello<'_>) -> Option<String> {
+    let checks = hello.alpn().into_iter().flatten().any(|protocol| protocol == ACME_PROTOCOL);
+    hello.server_name().filter(|_| !checks).map(str::to_ascii_lowercase)
+}
+
 fn choose(door: &Door, hello: &ClientHello<'_>) -> Option<Shown> {
-    door.app.certificates.shown(hello.server_name(), hello.alpn().into_iter().flatten())
+    door.certificates().shown(hello.server_name(), hello.alpn().into_iter().flatten())
 }
 
 /// The proof of a name of ours that an authority was asked to check.
 async fn proof(door: &Door, name: &str) -> Option<Proof> {
-    match door.app.certificates.challenges() {
-        Some(challenges) if door.host(name) != Host::Unknown => challenges.proof(name).await,
+    let is_fronts = matches!(door.behind, Behind::Front(_));
+    match door.certificates().challenges() {
+        // A core says which names are ours to the front that asks it.
+        Some(challenges) if is_fronts || door.host(name) != Host::Unknown => challenges.proof(name).await,
         _ => None,
     }
 }

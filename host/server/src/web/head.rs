@@ -43,7 +43,8 @@ const PLATFORM_HEADERS: [&str; 29] = [
     "x-request-id",
     "x-sendfile",
 ];
-const PLATFORM_PREFIXES: [&str; 5] = ["x-accel-", "x-appwrite-", "x-forwarded-", "x-larder-", "x-reproxy-"];
+const PLATFORM_PREFIXES: [&str; 6] =
+    ["larder-front-", "x-accel-", "x-appwrite-", "x-forwarded-", "x-larder-", "x-reproxy-"];
 /// A function that streams may ask a proxy not to wait for more.
 const ALLOWED: &str = "x-accel-buffering";
 

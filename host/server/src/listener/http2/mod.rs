@@ -43,7 +43,7 @@ pub async fn serve<S>(door: Door, stream: S, via: Via, mut closing: watch::Recei
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let settings = &door.app.settings.server;
+    let settings = &door.settings().server;
     let timeout = settings.client_timeout;
     let deadline = Deadline::default();
     // A client that is told why its connection ends may still be sending.
@@ -92,7 +92,7 @@ where
                 match streams.open().zip(door.limits.enter_stream(via.peer.ip())) {
                     Some((open, permit)) => {
                         let served = stream::serve(door.clone(), via.clone(), request, respond, open);
-                        door.app.life.spawn_work("stream", async move {
+                        door.life().spawn_work("stream", async move {
                             served.await;
                             drop(permit);
                         });

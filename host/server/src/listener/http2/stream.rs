@@ -65,7 +65,7 @@ pub async fn serve(door: Door, via: Via, request: Request<RecvStream>, mut respo
     for name in OF_HTTP1 {
         head.headers.remove(name);
     }
-    if let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(instant(door.app.clock.now_ms()).into())) {
+    if let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(instant(door.clock().now_ms()).into())) {
         head.headers.entry(header::DATE).or_insert(date);
     }
     if let Some(length) = body.size_hint().exact()
@@ -78,7 +78,7 @@ pub async fn serve(door: Door, via: Via, request: Request<RecvStream>, mut respo
         return open.given_up();
     };
     if !ends {
-        let stall = door.app.settings.server.client_timeout;
+        let stall = door.settings().server.client_timeout;
         match send(&mut stream, body, length, &deadline, stall).await {
             Ok(()) => {}
             Err(Cut::GivenUp) => return open.given_up(),

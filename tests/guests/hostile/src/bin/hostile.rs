@@ -114,6 +114,7 @@ impl Guest for Hostile {
                     ("public-key-pins", "max-age=31536000"),
                     ("x-appwrite-execution-id", "forged"),
                     ("x-larder-partner", "forged"),
+                    ("larder-front-not-begun", "1"),
                     ("set-cookie", "wide=1; Path=/; Domain=localhost"),
                     ("set-cookie", "narrow=1; Path=/"),
                     ("x-own", "kept"),
