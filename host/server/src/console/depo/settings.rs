@@ -5,6 +5,7 @@ use axum::extract::State;
 use larder_model::ApiKey;
 use larder_model::administrators::Administrator;
 use larder_model::ids::FunctionId;
+use larder_model::rules::Reaches;
 
 use crate::app::App;
 use crate::console::account::Answer;
@@ -17,15 +18,21 @@ struct Settings {
     p: Page,
     api: String,
     another: bool,
-    rules: Vec<(String, FunctionId)>,
+    /// Domains, as far as they are proved, and the function that each reaches; `None`: several, or the API.
+    domains: Vec<(String, Option<FunctionId>, &'static str)>,
     keys: Vec<ApiKey>,
     administrators: Vec<Administrator>,
 }
 
 pub async fn page(State(app): State<App>, desk: Desk) -> Answer {
     let (partner, tenant) = (&desk.caller.partner, &desk.caller.tenant);
-    let mut rules: Vec<_> = tenant.rules.iter().map(|(domain, id)| (domain.clone(), id.clone())).collect();
-    rules.sort();
+    let reached = |(domain, reaches): (&String, &Reaches)| match reaches {
+        Reaches::Function(id) => (domain.clone(), Some(id.clone()), "list.function"),
+        Reaches::Functions => (domain.clone(), None, "functions.title"),
+        Reaches::Api => (domain.clone(), None, "settings.api"),
+    };
+    let mut domains: Vec<_> = tenant.domains.iter().map(reached).collect();
+    domains.sort();
     let mut keys: Vec<ApiKey> = tenant.keys.values().cloned().collect();
     keys.sort_by(|one, other| one.id.cmp(&other.id));
     let all = app.store.administrators().await?;
@@ -33,7 +40,7 @@ pub async fn page(State(app): State<App>, desk: Desk) -> Answer {
         p: desk.page(&app, "settings.title"),
         api: app.settings.url_of(&format!("{partner}-api")),
         another: tenant.partner.approval_by_another,
-        rules,
+        domains,
         keys,
         administrators: all.into_iter().filter(|one| one.administers(partner)).collect(),
     }))
