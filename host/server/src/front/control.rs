@@ -72,7 +72,9 @@ async fn ask_by(front: &Front, mut by: Asking, method: Method, path: &str) -> Re
     let answered = tokio::time::timeout(front.settings.front.connect_timeout * 4, answered).await;
     let (status, body) = answered.unwrap_or_else(|_| Err("it did not answer in time".to_owned()))?;
     by.used = Instant::now();
-    *front.cores.asking.lock().await = Some(by);
+    if !front.life.is_draining() {
+        *front.cores.asking.lock().await = Some(by);
+    }
     match status {
         StatusCode::OK => Ok(Some(body)),
         StatusCode::NOT_FOUND => Ok(None),

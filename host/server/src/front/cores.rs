@@ -138,6 +138,14 @@ impl Cores {
         }
     }
 
+    /// Closes everything that waits, because the process drains. What is in use closes when it is over.
+    pub async fn close(&self) {
+        for core in &self.all {
+            core.state().idle.clear();
+        }
+        self.asking.lock().await.take();
+    }
+
     /// The core takes no more requests for now.
     pub fn leaves(&self, core: &Core) {
         core.state().idle.clear();

@@ -120,7 +120,7 @@ async fn tidy(front: Front) {
         front.cores.tidy();
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
-            () = drain.cancelled() => return,
+            () = drain.cancelled() => return front.cores.close().await,
         }
     }
 }
