@@ -337,10 +337,18 @@ impl Pebble {
 
     /// Gives a name a text, which its servers tell from now on.
     pub async fn text(&self, name: &str, text: &str) {
-        let body = serde_json::json!({ "host": format!("{name}."), "value": text });
-        let url = format!("http://127.0.0.1:{}/set-txt", self.names.port);
-        let set = reqwest::Client::new().post(url).json(&body).send().await.expect("an answer");
-        assert_eq!(set.status(), 200);
+        self.tell("set-txt", serde_json::json!({ "host": format!("{name}."), "value": text })).await;
+    }
+
+    /// Gives a name an address.
+    pub async fn address(&self, name: &str, address: &str) {
+        self.tell("add-a", serde_json::json!({ "host": format!("{name}."), "addresses": [address] })).await;
+    }
+
+    async fn tell(&self, what: &str, body: serde_json::Value) {
+        let url = format!("http://127.0.0.1:{}/{what}", self.names.port);
+        let told = reqwest::Client::new().post(url).json(&body).send().await.expect("an answer");
+        assert_eq!(told.status(), 200);
     }
 
     pub fn dns_server(&self) -> String {

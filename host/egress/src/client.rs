@@ -133,6 +133,11 @@ impl Client {
         timeout_at(until, self.reach(to, until)).await.unwrap_or_else(|_| Err(not_connected(to, times)))
     }
 
+    /// All addresses of a name.
+    pub async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, Error> {
+        self.0.resolver.lookup(name).await
+    }
+
     /// The name that a name is an alias of (CNAME), if it is one.
     pub async fn alias(&self, name: &str) -> Result<Option<String>, Error> {
         self.0.resolver.alias(name).await

@@ -52,16 +52,16 @@ impl Lifecycle {
 
     /// One task for each piece of work: most requests are one.
     fn spawn_tracked(&self, work: impl Future<Output = ()> + Send + 'static, panicked: impl FnOnce() + Send + 'static) {
-        let life = self.clone();
+        let (abort, aborted) = (self.abort.clone(), self.aborted.clone());
         self.tasks.spawn(async move {
             let mut work = std::pin::pin!(AssertUnwindSafe(work).catch_unwind());
-            let mut abort = std::pin::pin!(life.abort.cancelled());
+            let mut abort = std::pin::pin!(abort.cancelled());
             let mut is_heard = false;
             let ended = poll_fn(|cx| {
                 // Asking the token takes a lock that all tasks share. It is asked once, and then wakes this task: a task has one
                 // waker. Later polls look at a flag.
                 if !std::mem::replace(&mut is_heard, true) && abort.as_mut().poll(cx).is_ready()
-                    || life.aborted.load(Ordering::Acquire)
+                    || aborted.load(Ordering::Acquire)
                 {
                     return Poll::Ready(None);
                 }

@@ -378,6 +378,15 @@ both!(a_partner_orders_so_many_certificates_and_no_more, async |on| {
     other.post("/proxy/rules/function", json!({ "domain": "other.fn.bank.test", "functionId": "hello" })).await.is(201);
     let others = async || state("other.fn.bank.test").await.filter(|it| it["status"] == "valid");
     within(Duration::from_secs(60), "the certificate of another partner", others).await;
+    // Nobody learns by a domain of their own what answers within the operator's networks.
+    installation.pebble.text("_larder.inner.other.test", "other.bank.test").await;
+    installation.pebble.address("inner.other.test", "127.0.0.9").await;
+    other.post("/proxy/rules/site", json!({ "domain": "inner.other.test" })).await.is(201);
+    let inner = within(Duration::from_secs(60), "a refusal", async || {
+        state("inner.other.test").await.filter(|it| it["error"] != "")
+    })
+    .await;
+    assert!(inner["error"].as_str().is_some_and(|why| why.contains("in no network that was granted")), "{inner}");
     // An operator may want one all the same. Whatever is forgotten leaves memory and metrics.
     operator.post("/operator/certificates/third.fn.bank.test/renewal", json!({})).await.is(200);
     within(Duration::from_secs(60), "a certificate", async || {

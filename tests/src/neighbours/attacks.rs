@@ -54,6 +54,7 @@ attacks! {
     BigReads = "big-reads", 8, "reads 900 values of 60 KiB in a run and writes one byte";
     Conflicts = "conflicts", 64, "reads and writes the same value in every call";
     Document = "document", 32, "asks for the OpenAPI document without a key";
+    Compressed = "compressed", 32, "asks for answers of 8 MB that are compressed for it";
     Connections = "connections", 2_000, "opens connections and says nothing";
     Pushes = "pushes", 16, "pushes 1 MiB to a feed, without a signature";
     Delete = "delete", 1, "deletes a function with everything that it left";
@@ -130,7 +131,7 @@ impl Evil {
                     assert_eq!(self.execute(fill).await, 201);
                 }
             }
-            Attack::HeldBodies | Attack::SlowBodies => {
+            Attack::HeldBodies | Attack::SlowBodies | Attack::Compressed => {
                 // May have effects, so that the body is read whole before the run.
                 api.deploy("taker", &guests::guest("hostile-saver"), json!({ "routes": ["/taker"] })).await;
             }
@@ -209,6 +210,11 @@ impl Evil {
             Attack::BigReads => self.execute(json!({ "do": "read", "count": 900 })).await,
             Attack::Conflicts => self.execute(json!({ "do": "conflict" })).await,
             Attack::Document => self.send(client().get(format!("http://{}/v1/openapi.json", self.address))).await,
+            Attack::Compressed => {
+                let says = "h=content-type:text/plain&body=a+line+that+comes+again&repeat=350000";
+                let request = client().get(format!("http://{}/taker/say?{says}", self.address));
+                self.send(request.header("host", "evil.localhost").header("accept-encoding", "gzip")).await
+            }
             Attack::Connections => {
                 if let Ok(connection) = connect(&self.address).await {
                     tokio::time::sleep(Duration::from_secs(60)).await;

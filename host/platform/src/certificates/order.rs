@@ -115,7 +115,7 @@ async fn obtain_within(issuer: &Issuer, claim: &OrderClaim, said: &Said) -> Resu
             return Ok(Done::NotYet { due_at_ms: renew_at_ms.min(now + ask_again.as_millis() as Millis) });
         }
     }
-    probe::leads_here(issuer, &claim.name).await?;
+    probe::leads_here(issuer, claim).await?;
     let renews = old.as_ref().is_some_and(|old| old.not_after_ms > issuer.clock.now_ms());
     if let Some(waits) = count(issuer, claim, renews).await? {
         return Ok(waits);

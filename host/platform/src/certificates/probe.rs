@@ -5,10 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited};
+use ipnet::IpNet;
 use larder_egress::{Destination, Times};
 use larder_model::certificates::ChallengeKind;
+use larder_model::doors::{Host, Names};
 use larder_model::net::authority::Authority;
+use larder_model::rules::Reaches;
 use larder_model::{Digest, Scheme};
+use larder_store::OrderClaim;
 use rustls::ClientConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -23,7 +27,8 @@ use crate::tls;
 /// `id-pe-acmeIdentifier` (RFC 8737, section 6.1).
 const ACME_IDENTIFIER: &str = "1.3.6.1.5.5.7.1.31";
 
-pub async fn leads_here(issuer: &Issuer, name: &str) -> Result<(), Failed> {
+pub async fn leads_here(issuer: &Issuer, claim: &OrderClaim) -> Result<(), Failed> {
+    let (name, networks) = (claim.name.as_str(), networks(issuer, claim).await);
     let acme = &issuer.settings.acme;
     let (port, at, listen) = match acme.challenge {
         ChallengeKind::Http01 => (
@@ -39,8 +44,12 @@ pub async fn leads_here(issuer: &Issuer, name: &str) -> Result<(), Failed> {
     let to: Result<Authority, _> = format!("{name}:{port}").parse();
     let asked = match (to, acme.challenge) {
         (Err(_), _) => Err("it is no name of a host".into()),
-        (Ok(to), ChallengeKind::Http01) => by_http(issuer, to, &token, &answer).await,
-        (Ok(to), ChallengeKind::TlsAlpn01) => by_tls(issuer, to, name, &answer).await,
+        (Ok(to), ChallengeKind::Http01) => {
+            by_http(issuer, Destination::new(Scheme::Http, to, networks), &token, &answer).await
+        }
+        (Ok(to), ChallengeKind::TlsAlpn01) => {
+            by_tls(issuer, Destination::new(Scheme::Https, to, networks), name, &answer).await
+        }
     };
     asked.map_err(|what: String| {
         Failed::new(format!(
@@ -49,8 +58,24 @@ pub async fn leads_here(issuer: &Issuer, name: &str) -> Result<(), Failed> {
     })
 }
 
-async fn by_http(issuer: &Issuer, to: Authority, token: &str, answer: &str) -> Result<(), String> {
-    let to = Destination::new(Scheme::Http, to, authority::everywhere());
+/// The private networks that are asked: for a name of the installation those of the operator's settings. DNS of a partner's own domain
+/// is the partner's, who must not learn what answers within them: only the addresses at which the installation is.
+async fn networks(issuer: &Issuer, claim: &OrderClaim) -> Vec<IpNet> {
+    let root = issuer.settings.root_host().unwrap_or_default();
+    let names = Names { root: &root, functions: &issuer.settings.server.functions_domain };
+    let Some(partner) = claim.partner.as_ref().filter(|_| names.host(&claim.name) == Host::Unknown) else {
+        return authority::everywhere();
+    };
+    let below = issuer.settings.domain_target();
+    let mut found = Vec::new();
+    for reaches in [Reaches::Functions, Reaches::Api] {
+        let addresses = issuer.egress.addresses(&reaches.target(partner, &below)).await.unwrap_or_default();
+        found.extend(addresses.into_iter().map(IpNet::from));
+    }
+    found
+}
+
+async fn by_http(issuer: &Issuer, to: Destination, token: &str, answer: &str) -> Result<(), String> {
     let request = Request::get(format!("/.well-known/acme-challenge/{token}"))
         .header(header::CACHE_CONTROL, "no-cache")
         .body(Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync())
@@ -65,8 +90,7 @@ async fn by_http(issuer: &Issuer, to: Authority, token: &str, answer: &str) -> R
 }
 
 /// By the certificate that an authority is shown: nobody has signed it, and it has the digest of the answer.
-async fn by_tls(issuer: &Issuer, to: Authority, name: &str, answer: &str) -> Result<(), String> {
-    let to = Destination::new(Scheme::Https, to, authority::everywhere());
+async fn by_tls(issuer: &Issuer, to: Destination, name: &str, answer: &str) -> Result<(), String> {
     let times = Times::of(&issuer.settings.egress);
     let server = ServerName::try_from(name.to_owned()).map_err(|err| err.to_string())?;
     let shaking = async {

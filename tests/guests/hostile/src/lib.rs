@@ -149,7 +149,7 @@ pub fn write_as(query: &str, out: ResponseOutparam) {
     OutgoingBody::finish(body, None).expect("a complete body");
 }
 
-/// An answer as the query says: `status=304&h=etag:%22a%22&body=hello&trailer=x:1`. `+` is a space.
+/// An answer as the query says: `status=304&h=etag:%22a%22&body=hello&repeat=1000&trailer=x:1`. `+` is a space.
 pub fn say(query: &str, out: ResponseOutparam) {
     let (mut status, mut text) = (200, String::new());
     let (headers, trailers) = (Fields::new(), Fields::new());
@@ -160,14 +160,15 @@ pub fn say(query: &str, out: ResponseOutparam) {
         match what {
             "status" => status = value.parse().expect("a number"),
             "body" => text = value,
+            "repeat" => text = text.repeat(value.parse().expect("a number")),
             "h" => field().map(|(name, value)| headers.append(&name, &value).expect("a header")).expect("a field"),
             "trailer" => field().map(|(name, value)| trailers.append(&name, &value).expect("a trailer")).expect("one"),
             other => panic!("what is {other}?"),
         }
     }
     let Body { stream, body } = Body::begin(out, status, headers);
-    if !text.is_empty() {
-        stream.blocking_write_and_flush(text.as_bytes()).expect("a reader");
+    for part in text.as_bytes().chunks(WRITE_BYTES_MAX) {
+        stream.blocking_write_and_flush(part).expect("a reader");
     }
     drop(stream);
     let trailers = (!trailers.entries().is_empty()).then_some(trailers);
