@@ -242,7 +242,7 @@ both!(proxies_name_the_client_by_the_proxy_protocol, async |on| {
     };
     assert_eq!(ask(b"PROXY TCP4 203.0.113.9 10.0.0.1 8080 80\r\n").await.as_deref(), Some("404"));
     assert_eq!(ask(b"PROXY TCP4 10.1.2.5 10.0.0.1 8080 80\r\n").await.as_deref(), Some("401"));
-    assert_eq!(ask(&version_2([203, 0, 113, 9])).await.as_deref(), Some("404"));
+    assert_eq!(ask(&version_2([203, 0, 113, 10])).await.as_deref(), Some("404"));
     assert_eq!(ask(&version_2([10, 1, 2, 6])).await.as_deref(), Some("401"));
     // A check of the proxy's own.
     assert_eq!(ask(b"PROXY UNKNOWN\r\n").await.as_deref(), Some("401"));
