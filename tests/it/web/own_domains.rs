@@ -11,6 +11,7 @@ async fn installation(on: Backend) -> (Larder, Names) {
     let names = Names::start().await;
     let options = Options::on(on)
         .set("LARDER_EGRESS__DNS_SERVERS", format!(r#"["{}"]"#, names.address))
+        .set("LARDER_SERVER__PROXIES", r#"["127.0.0.0/8"]"#)
         .set("LARDER_SERVER__DOMAIN_RECHECK", "1s")
         .set("LARDER_SERVER__DOMAIN_GRACE", "2s");
     (Larder::start_with(options).await, names)
@@ -105,6 +106,9 @@ both!(a_domain_is_served_once_dns_says_whose_it_is, async |on| {
     assert_eq!((&told["type"], &told["deploymentResourceType"]), (&json!("api"), &Value::Null));
     let listed = larder.at("acme.example", Method::GET, "/v1/functions").header("x-appwrite-key", larder.key());
     assert_eq!(Api::send(listed).await.is(200)["total"], 2);
+    // It has the door of the API.
+    let outside = larder.at("acme.example", Method::GET, "/v1/functions").header("x-forwarded-for", "203.0.113.9");
+    assert_eq!(Api::send(outside.header("x-appwrite-key", larder.key())).await.status, 404);
     // The partner is the host's, whatever a header says.
     let foreign = larder.at("acme.example", Method::GET, "/v1/functions").header("x-appwrite-project", "other");
     assert_ne!(Api::send(foreign.header("x-appwrite-key", larder.key())).await.status, 200);
