@@ -31,7 +31,7 @@ context! {
 const ALIASES_MAX: usize = 8;
 /// A look for a proof takes no longer.
 const LOOK_MAX: Duration = Duration::from_secs(5);
-/// Looks at once, in this process.
+/// Looks at once, in this process. A partner has [`crate::directory::Tenant::looks`].
 static LOOKS: Semaphore = Semaphore::const_new(16);
 /// Between two looks at one rule, whoever asks.
 const REST_MS: Millis = 2_000;
@@ -110,6 +110,9 @@ async fn step(domains: &Domains) -> Result<usize> {
 /// Looks for the proof and stores what follows from it.
 pub async fn look(domains: &Domains, rule: &Rule) -> Result<()> {
     let Some(proof) = &rule.proof else { return Ok(()) };
+    // Whoever looks at many domains at once leaves those of others their turns: what is not looked at now is due for the job.
+    let Some(tenant) = domains.directory.tenant(&rule.partner) else { return Ok(()) };
+    let Ok(_turn) = tenant.looks.try_acquire() else { return Ok(()) };
     let (store, server) = (&domains.store, &domains.settings.server);
     let found = prove(domains, rule).await;
     let now = domains.clock.now_ms();
@@ -171,8 +174,10 @@ async fn prove(domains: &Domains, rule: &Rule) -> Found {
         return Found::Proved;
     }
     let target = rule.reaches.target(&rule.partner, &domains.settings.domain_target());
-    let Ok(_look) = LOOKS.acquire().await else { return Found::Unknown("this process looks for nothing".into()) };
-    let looking = ask(&domains.egress, &rule.domain, &target);
+    let looking = async {
+        let _look = LOOKS.acquire().await;
+        ask(&domains.egress, &rule.domain, &target).await
+    };
     let late = |_| Found::Unknown(format!("DNS did not answer for {} within {} s", rule.domain, LOOK_MAX.as_secs()));
     tokio::time::timeout(LOOK_MAX, looking).await.unwrap_or_else(late)
 }

@@ -67,6 +67,8 @@ pub struct Tenant {
     routes: Vec<(String, Arc<FunctionView>)>,
     /// Permits for concurrent calls. Outlives reloads.
     pub permits: Arc<Semaphore>,
+    /// Permits for looks at the proofs of its domains. Outlives reloads.
+    pub looks: Arc<Semaphore>,
     /// Permits for answers that are compressed. Outlives reloads.
     pub compressing: Arc<Semaphore>,
     /// Permits for concurrent reads through the API. Outlives reloads.
@@ -185,8 +187,9 @@ const REFRESH_INTERVAL_MIN: Duration = Duration::from_millis(50);
 /// Partners whose snapshots are exchanged together, because that copies the map of all; and how many of them are read at once.
 const RELOADED_TOGETHER: usize = 256;
 const READ_AT_ONCE: usize = 4;
-/// Answers of one partner.
+/// Answers of one partner, and its domains.
 const COMPRESSED_AT_ONCE: usize = 1;
+const LOOKS_AT_ONCE: usize = 2;
 
 impl Directory {
     /// Reads all partners.
@@ -423,6 +426,7 @@ impl Directory {
             old.map_or_else(|| Arc::new(Semaphore::new(self.0.server.calls_per_partner)), |old| old.permits.clone());
         let reads =
             old.map_or_else(|| Arc::new(Semaphore::new(self.0.server.reads_per_partner)), |old| old.reads.clone());
+        let looks = old.map_or_else(|| Arc::new(Semaphore::new(LOOKS_AT_ONCE)), |old| old.looks.clone());
         let compressing =
             old.map_or_else(|| Arc::new(Semaphore::new(COMPRESSED_AT_ONCE)), |old| old.compressing.clone());
         let rate = old.map(|old| old.rate.clone()).unwrap_or_default();
@@ -474,6 +478,7 @@ impl Directory {
             event_rules,
             routes,
             permits,
+            looks,
             compressing,
             reads,
             rate,
