@@ -160,10 +160,11 @@ both!(slow_reader_is_disconnected_and_holds_no_permit, async |on| {
         socket.set_recv_buffer_size(64 << 10).expect("a size");
         let mut stream = socket.connect(address).await.expect("a connection");
         let head = format!("GET /hostile-saver/pour?{BYTES} HTTP/1.1\r\nhost: demo.localhost\r\n\r\n");
+        // Before the answer, whose writes may stall before its head is read here.
+        let begun = Instant::now();
         stream.write_all(head.as_bytes()).await.expect("a request");
         let mut bytes = vec![0; 16 << 10];
         let mut got = stream.read(&mut bytes).await.expect("a head");
-        let begun = Instant::now();
         // The answer is on its way; its call has ended and left its partner's only place to the next.
         let fine = larder.web("demo", Method::GET, "/hostile-saver/fine").send().await.expect("an answer");
         assert_eq!(fine.status(), 200);
