@@ -96,7 +96,7 @@ async fn fill(larder: &Larder) {
     let (name, probe) = (format!("f{EVIL}"), guests::guest("probe"));
     let events = json!({ "name": name, "events": ["probe.save", "probe.attributes"], "schedule": "0 6 * * *", "routes": ["/x"] });
     api.deploy("mine", &probe, events).await;
-    api.deploy("never", &probe, json!({ "name": name, "events": ["probe.reject"] })).await;
+    api.deploy("never", &probe, json!({ "name": name, "events": ["probe.retry"], "limits": { "attempts": 1 } })).await;
     api.deploy("fan", &probe, json!({ "name": name, "events": ["probe.who", "probe.slow"], "per": "enrolment" })).await;
     api.create_function("empty", json!({ "name": name, "enabled": false })).await.is(201);
     api.post("/functions/mine/variables", json!({ "variableId": "v", "key": "TOKEN", "value": "s3cret" }))
@@ -116,7 +116,7 @@ async fn fill(larder: &Larder) {
         json!({ "specversion": "1.0", "id": "told", "source": "/tests", "type": "probe.attributes", "tone": EVIL });
     let request = api.request(Method::POST, "/events").header("content-type", "application/cloudevents+json");
     Api::send(request.body(told.to_string())).await.is(202);
-    api.event("no", "probe.reject", None, json!({ "text": format!("\u{202e}{EVIL}") })).await.is(202);
+    api.event("no", "probe.retry", None, json!({ "text": format!("\u{202e}{EVIL}") })).await.is(202);
     api.event("who", "probe.who", Some(EVIL), json!({})).await.is(202);
     let waiting = json!({ "http": [{ "hosts": ["bank.example"] }] });
     let deployment = api.upload_asking("mine", &probe, true, waiting).await.is(202);
@@ -165,7 +165,7 @@ both!(texts_of_others_are_texts_on_every_page, async |on| {
         ("/depo/events/", &["probe.save", "tone", "What it set off"]),
         ("/depo/transactions", &["SEK\u{a0}1,234.50", "Sums of the day"]),
         ("/depo/fanouts/", &["Succeeded", "Completed"]),
-        ("/depo/dead-letters", &["never", "Redrive", "Discard this dead letter?"]),
+        ("/depo/dead-letters", &["not yet", "Redrive", "Discard this dead letter?"]),
         ("/depo/approvals", &["bank.example", "Look at"]),
         ("/depo/enrolments", &["Active"]),
         ("/depo/sources", &["bank.example", "pushed"]),

@@ -46,7 +46,10 @@ fn query(query: Option<&str>, wanted: &str) -> String {
 /// A page with a form for somebody who may have no cookie yet: they get one, and the form follows from it.
 fn with_form(app: &App, visitor: &Visitor, title: &'static str, page: impl FnOnce(Page) -> Response) -> Response {
     let mut p = Page::new(app, visitor, title);
-    if visitor.secret.is_some() {
+    if visitor.is_led {
+        return Failure::SignIn.into_response();
+    }
+    if visitor.secret.is_some() || !visitor.takes_cookies {
         return page(p);
     }
     let secret = new_secret();

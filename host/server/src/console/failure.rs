@@ -48,6 +48,14 @@ struct ErrorPage<'a> {
     message: &'a str,
 }
 
+/// A link by which the browser sends what it has left out.
+#[derive(Template)]
+#[template(path = "led.html")]
+struct LedPage<'a> {
+    p: Page,
+    target: &'a str,
+}
+
 fn forbidden(p: Page, text: &str) -> Response {
     let message = p.t(text);
     render(StatusCode::FORBIDDEN, &ErrorPage { p, message })
@@ -57,6 +65,9 @@ impl Failure {
     pub fn page(&self, app: &App, visitor: &Visitor) -> Response {
         let page = |title| Page::new(app, visitor, title);
         match self {
+            Failure::SignIn if visitor.is_led => {
+                render(StatusCode::OK, &LedPage { p: page("led.title"), target: &visitor.target })
+            }
             Failure::SignIn => {
                 let next: String = form_urlencoded::byte_serialize(visitor.target.as_bytes()).collect();
                 redirect(&visitor.at(&format!("/sign-in?next={next}")))

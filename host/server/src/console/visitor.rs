@@ -53,6 +53,10 @@ pub struct Visitor {
     /// The text in the cookie; `None` where a session does not count, too.
     pub secret: Option<String>,
     is_secure: bool,
+    /// May a cookie be set? A page elsewhere, or a script, must not put a fresh one in the place of a session's.
+    pub takes_cookies: bool,
+    /// A page elsewhere has led here, so the browser has left out the cookie of a session that there may be.
+    pub is_led: bool,
     /// The page that is asked for, with its query; for a form, the first one.
     pub target: String,
 }
@@ -69,6 +73,8 @@ impl Visitor {
             request.uri().scheme_str() == Some("https") || app.settings.server.root_url.starts_with("https://");
         let name = |name: &str| cookie_name(name, is_secure);
         let look = Look::read(cookie(headers, &name(LOOK)), headers, &app.zones);
+        let from = headers.get("sec-fetch-site").map(HeaderValue::as_bytes).unwrap_or_default();
+        let takes_cookies = is_navigation(headers) && matches!(from, b"none" | b"same-origin");
         let is_page = matches!(*request.method(), Method::GET | Method::HEAD);
         let asked = request.uri().path_and_query().filter(|_| is_page);
         let text = |name| headers.get(name).map(HeaderValue::as_bytes).map(String::from_utf8_lossy).unwrap_or_default();
@@ -80,6 +86,8 @@ impl Visitor {
             agent: text(header::USER_AGENT).into_owned(),
             secret: cookie(headers, &name(SESSION)).filter(|_| is_navigation(headers)).map(str::to_owned),
             is_secure,
+            takes_cookies,
+            is_led: is_navigation(headers) && !takes_cookies && cookie(headers, &name(SESSION)).is_none(),
             target: asked.map_or(base, |asked| asked.as_str()).to_owned(),
         })
     }
