@@ -42,7 +42,7 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("checkToken", &["token"]),
     ("createPartner", &["partnerId", "name"]),
     ("createKey", &["scopes"]),
-    ("createAdministrator", &["email", "password", "roles"]),
+    ("createAdministrator", &["email", "roles"]),
     ("createEmailPasswordSession", &["email", "password"]),
     ("updatePassword", &["password", "oldPassword"]),
     ("createProject", &["projectId"]),
