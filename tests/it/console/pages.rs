@@ -109,6 +109,8 @@ async fn fill(larder: &Larder) {
     api.post("/proxy/rules/function", rule).await.is(201);
     larder.operator().post("/partners/demo/keys", json!({ "name": name, "scopes": ["functions.read"] })).await.is(201);
     api.enrol("mine", EVIL, EVIL, json!({})).await;
+    // Whom the function saves for.
+    api.enrol("mine", "clock", "clock", json!({})).await;
     api.enrol("fan", EVIL, EVIL, json!({})).await;
     // The memo of what is saved is the event's id.
     api.event(EVIL, "probe.save", Some(EVIL), json!({ "amount": "1234.50", "text": EVIL })).await.is(202);
