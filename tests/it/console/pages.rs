@@ -120,9 +120,12 @@ async fn fill(larder: &Larder) {
     Api::send(request.body(told.to_string())).await.is(202);
     api.event("no", "probe.retry", None, json!({ "text": format!("\u{202e}{EVIL}") })).await.is(202);
     api.event("who", "probe.who", Some(EVIL), json!({})).await.is(202);
-    let waiting = json!({ "http": [{ "hosts": ["bank.example"] }] });
-    let deployment = api.upload_asking("mine", &probe, true, waiting).await.is(202);
-    api.built("mine", &deployment).await;
+    // What it has, and one thing more, which waits for an approval.
+    let mut asked = api.get("/functions/mine/grants").await.is(200)["grants"].clone();
+    asked["http"] = json!([{ "hosts": ["bank.example"] }]);
+    let deployment = api.upload_asking("mine", &probe, true, asked).await.is(202);
+    let built = api.built("mine", &deployment).await;
+    assert_eq!(built["status"], "ready", "{}", built["buildLogs"]);
     eventually("everything to have run", async || {
         let ended = api.get("/fanouts").await.is(200)["fanouts"][0]["status"] == "completed";
         let saved = api.transactions().await.len() == 1;
@@ -162,7 +165,7 @@ both!(texts_of_others_are_texts_on_every_page, async |on| {
         ),
         (
             "/depo/functions/mine/runs/",
-            &["Event", "SEK\u{a0}1,234.50", "larder executions get mine", "<meter", "Approved by"],
+            &["Event", "SEK\u{a0}1,234.50", "larder executions get mine", "<meter", "It needed no approval."],
         ),
         ("/depo/events/", &["probe.save", "tone", "What it set off"]),
         ("/depo/transactions", &["SEK\u{a0}1,234.50", "Sums of the day"]),
