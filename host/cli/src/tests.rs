@@ -257,7 +257,7 @@ async fn deploy_takes_the_steps_in_order() {
     assert!(parts.contains("name=\"grants\"\r\n\r\n{\"http\":[],\"upstreams\":[],\"state\":true,"), "{parts}");
     assert!(
         parts.contains(
-            "name=\"settings\"\r\n\r\n{\"enrol\":\"partner\",\"enrolTopics\":[],\"events\":[\"card.purchase\"],"
+            "name=\"settings\"\r\n\r\n{\"enrol\":\"partner\",\"enrolTopics\":[],\"eventSchemas\":{},\"events\":[\"card.purchase\"],"
         ),
         "{parts}"
     );
