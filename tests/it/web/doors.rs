@@ -250,9 +250,16 @@ both!(proxies_name_the_client_by_the_proxy_protocol, async |on| {
         assert_eq!(ask(none).await, None, "{}", none.escape_ascii());
     }
     // The limit of connections is the client's, not the proxy's.
-    let mut held = TcpStream::connect(larder.address()).await.expect("a connection");
-    held.write_all(b"PROXY TCP4 10.1.2.3 10.0.0.1 8080 80\r\nGET /").await.expect("written");
+    let hold = async || {
+        let mut held = TcpStream::connect(larder.address()).await.expect("a connection");
+        held.write_all(b"PROXY TCP4 10.1.2.3 10.0.0.1 8080 80\r\nGET /").await.expect("written");
+        held
+    };
+    let held = std::cell::RefCell::new(vec![]);
     larder_tests::eventually("the limit", async || {
+        // Each is held until the client's time is over. The one after it may come first and take its place.
+        let another = hold().await;
+        held.borrow_mut().push(another);
         ask(b"PROXY TCP4 10.1.2.3 10.0.0.1 8080 80\r\n").await.is_none().then_some(())
     })
     .await;
