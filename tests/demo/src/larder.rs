@@ -32,6 +32,8 @@ pub struct Larder {
     data: PathBuf,
     endpoint: String,
     pub internal: String,
+    /// Links that sign in to the partner's console and to the operator's, on this machine.
+    pub consoles: [String; 2],
     pub api: Api,
     _temporary: Option<TempDir>,
 }
@@ -57,12 +59,17 @@ impl Larder {
             .spawn()?;
         let begun = Instant::now();
         // It writes the keys last, when it serves.
-        let internal = loop {
+        let (internal, consoles) = loop {
             let said = std::fs::read_to_string(&said)?;
-            let internal =
-                said.lines().find_map(|line| line.trim().strip_prefix("internal   http://")?.split('/').next());
-            match internal {
-                Some(internal) if written(&env_file) > before => break internal.to_owned(),
+            let told = |name: &str| {
+                let line = said.lines().find_map(|line| line.trim().strip_prefix(name)?.split_whitespace().next());
+                line.map(str::to_owned)
+            };
+            let internal = told("internal   http://").and_then(|told| told.split('/').next().map(str::to_owned));
+            match (internal, told("console "), told("operator ")) {
+                (Some(internal), Some(partner), Some(operator)) if written(&env_file) > before => {
+                    break (internal, [partner, operator]);
+                }
                 _ if process.try_wait()?.is_some() => bail!("larder dev ended:\n{}", std::fs::read_to_string(&log)?),
                 _ => ensure!(
                     begun.elapsed() < Duration::from_secs(60),
@@ -79,7 +86,7 @@ impl Larder {
         };
         let endpoint = value("LARDER_ENDPOINT")?;
         let api = Api { http: reqwest::Client::new(), endpoint: endpoint.clone(), key: value("LARDER_KEY")? };
-        Ok(Larder { process, data, endpoint, internal, api, _temporary: temporary })
+        Ok(Larder { process, data, endpoint, internal, consoles, api, _temporary: temporary })
     }
 
     /// The page of the example savings app, at the partner's own host.

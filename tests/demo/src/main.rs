@@ -113,6 +113,8 @@ async fn main() -> anyhow::Result<()> {
     println!();
     println!("  web         http://{}/hello?name=you", larder.address());
     println!("  savings app {}   (sign in as saver-001)", larder.app());
+    println!("  console     {}   (signs in, on this machine only)", larder.consoles[0]);
+    println!("  operator    {}", larder.consoles[1]);
     println!(
         "  API         http://{}/v1   (OpenAPI: /v1/openapi.json; keys: {})",
         larder.address(),
