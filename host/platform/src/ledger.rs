@@ -19,8 +19,8 @@ use std::time::Duration;
 use dashmap::DashMap;
 use larder_model::ids::{ExecutionId, PartnerId};
 use larder_model::time::Clock;
-use larder_store::Store;
 use larder_store::ledger::{CommitResult, Ended};
+use larder_store::{GROUPS_AT_ONCE, Store};
 use metrics::histogram;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
@@ -34,9 +34,6 @@ const GROUP_KEYS_MAX: usize = 20_000;
 const GROUP_BYTES_MAX: usize = 16 << 20;
 /// Outcomes that may wait to be written.
 const AWAITED_MAX: usize = 1_024;
-/// Groups that are written at once: while the disk takes one, the statements of another run. A group reads and locks what it
-/// depends on, like the groups of other processes. SQLite has one writer.
-const GROUPS_AT_ONCE: usize = 2;
 /// Between two tries to write records.
 const PAUSE: Duration = Duration::from_millis(200);
 const TRIES_AT_THE_END: u32 = 25;
@@ -107,6 +104,8 @@ impl Ledger {
             closing: closing.clone(),
             writes: writes.clone(),
         };
+        // While the disk takes one group, the statements of another run. A group locks what it depends on, like those of other
+        // processes.
         let at_once = if store.is_embedded() { 1 } else { GROUPS_AT_ONCE };
         let queue = Arc::new(Mutex::new(Queue { awaited: awaited_rx, over: None }));
         let outcomes: Vec<_> = (0..at_once).map(|_| writer().write_outcomes(queue.clone())).collect();

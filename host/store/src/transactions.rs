@@ -91,15 +91,29 @@ impl Store {
     }
 }
 
-const SUMS: &str = "function_id, currency, CAST(SUM(amount_minor) AS SIGNED INTEGER), COUNT(*), MAX(created_at_ms)";
+/// A sum of amounts in two columns, of their high and low halves, so that no number of rows overflows 64 bits. [`summed`] reads it.
+macro_rules! sum_of_amounts {
+    () => {
+        "CAST(SUM(amount_minor >> 32) AS SIGNED INTEGER), CAST(SUM(amount_minor & 4294967295) AS SIGNED INTEGER)"
+    };
+}
+pub(super) use sum_of_amounts;
+
+/// A sum from its two columns, the first of which is at `at`; at most what an amount can be.
+pub(super) fn summed(row: &Row, at: usize, currency: Currency) -> Result<Amount> {
+    let sum = (i128::from(row.int(at)?) << 32) + i128::from(row.int(at + 1)?);
+    Ok(Amount::from_minor_units(i64::try_from(sum).unwrap_or(i64::MAX), currency))
+}
+
+const SUMS: &str = concat!("function_id, currency, ", sum_of_amounts!(), ", COUNT(*), MAX(created_at_ms)");
 
 fn sum(row: &Row) -> Result<Saved> {
     let currency = row.parse(1, "transactions.currency", Currency::known)?;
     Ok(Saved {
         function: row.id(0, "transactions.function_id")?,
-        amount: Amount::from_minor_units(row.int(2)?, currency),
-        count: row.int(3)? as u64,
-        last_at_ms: row.int(4)?,
+        amount: summed(row, 2, currency)?,
+        count: row.int(4)? as u64,
+        last_at_ms: row.int(5)?,
     })
 }
 

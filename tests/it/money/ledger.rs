@@ -9,6 +9,7 @@ use larder_model::{Effect, Event, Execution, ExecutionStatus, Function, Grants, 
 use larder_platform::ledger::{self, Ledger};
 use larder_store::Store;
 use larder_store::ledger::{CommitResult, Ended, Origin};
+use larder_store::listing::Listing;
 use larder_store::state::Scope;
 use larder_tests::proxy::{LastCommit, Mode, Proxy};
 use larder_tests::services::{self, Database};
@@ -224,6 +225,12 @@ both!(sums_beyond_64_bits_are_refused_and_block_nobody, async |on| {
     let another = world.saving(i64::MAX);
     let told = world.commit(vec![world.outcome(vec![]), another]).await;
     assert!(told[0] == COMMITTED && told[1].contains("transactions.SEK.sum"), "{told:?}");
+    // What all have saved together is as much as can be said.
+    world.enrol("bo").await;
+    let told = world.commit(vec![rows::savings(&world.clock, &world.of, &[("bo", i64::MAX)])]).await;
+    assert_eq!(told[0], COMMITTED);
+    let sums = world.store.sum_transactions(&world.of.0, &Listing::first(1)).await.unwrap();
+    assert_eq!((sums.len(), sums[0].count, sums[0].amount.minor_units()), (1, 2, i64::MAX));
 });
 
 both!(groups_that_are_written_at_once_save_no_more_than_is_granted, async |on| {

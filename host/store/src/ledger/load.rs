@@ -13,6 +13,7 @@ use crate::event_roots::Descendants;
 use crate::ledger::decide::{Commit, Rows, named_savers, saver, scope, touches_state};
 use crate::ledger::{Ended, Origin};
 use crate::state::{self, Scope};
+use crate::transactions::{sum_of_amounts, summed};
 use crate::{Result, args};
 
 const DAY_MS: Millis = 24 * 60 * 60 * 1_000;
@@ -228,21 +229,19 @@ async fn saved_by(
             let currency = grant.currency();
             let after = now - Millis::from(grant.period().days()) * DAY_MS;
             for end_users in &end_users {
-                // The high and low halves are summed separately, so that no number of rows overflows 64 bits.
                 let sql = format!(
                     "-- saved_within_period
-                    SELECT end_user, CAST(SUM(amount_minor >> 32) AS SIGNED INTEGER), CAST(SUM(amount_minor & 4294967295) AS SIGNED INTEGER)
+                    SELECT end_user, {}
                     FROM transactions /*! FORCE INDEX (transactions_by_saver) */
                     WHERE partner_id = ? AND function_id = ? AND end_user IN ({}) AND currency = ? AND created_at_ms > ?
                     GROUP BY end_user",
+                    sum_of_amounts!(),
                     end_users.marks
                 );
                 let args = [args![partner, function], end_users.args.clone(), args![currency.code(), after]].concat();
                 for row in tx.rows(&sql, args).await? {
-                    let sum = (i128::from(row.int(1)?) << 32) + i128::from(row.int(2)?);
                     let account = (of.0.clone(), of.1.clone(), row.text(0)?, currency);
-                    let sum = i64::try_from(sum).unwrap_or(i64::MAX);
-                    found.insert(account, Amount::from_minor_units(sum, currency));
+                    found.insert(account, summed(&row, 1, currency)?);
                 }
             }
         }
