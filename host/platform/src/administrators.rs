@@ -138,7 +138,8 @@ pub async fn create(administration: &Administration, new: NewAdministrator) -> R
     Ok(administrator)
 }
 
-/// Changes an administrator. A new password, or the loss of the second factor, ends all sessions. The former lets the account sign in at once, whatever failed before.
+/// Changes an administrator. A new password, or taking the second factor away, ends all sessions. A new password also lets the
+/// account sign in at once, whatever failed before.
 pub async fn update(
     administration: &Administration,
     administrator: &mut Administrator,

@@ -287,11 +287,10 @@ impl Certificates {
 
 #[cfg(test)]
 mod tests {
-    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-    use rustls::pki_types::UnixTime;
-    use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, ServerConnection, SignatureScheme};
+    use rustls::{ClientConnection, ServerConnection};
 
     use super::*;
+    use crate::certificates::probe;
 
     /// 2026-12-01.
     const NOW_MS: Millis = 1_796_083_200_000;
@@ -397,56 +396,10 @@ mod tests {
         assert!(Certificate::from_pem(&fine, &key.serialize_pem(), NOW_MS).is_ok());
     }
 
-    /// Whoever it is.
-    #[derive(Debug)]
-    struct Trusting;
-
-    impl ServerCertVerifier for Trusting {
-        fn verify_server_cert(
-            &self,
-            _: &CertificateDer<'_>,
-            _: &[CertificateDer<'_>],
-            _: &ServerName<'_>,
-            _: &[u8],
-            _: UnixTime,
-        ) -> Result<ServerCertVerified, rustls::Error> {
-            Ok(ServerCertVerified::assertion())
-        }
-
-        fn verify_tls12_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, rustls::Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, rustls::Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            provider().signature_verification_algorithms.supported_schemes()
-        }
-    }
-
     /// A handshake as an authority begins it that checks a name: what it is shown, and the protocol.
     fn shake_hands(proof: &Proof, name: &str) -> (Vec<u8>, Vec<u8>) {
-        let mut trusting = ClientConfig::builder_with_provider(provider().clone())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Trusting))
-            .with_no_client_auth();
-        trusting.alpn_protocols = vec![ACME_PROTOCOL.to_vec()];
         let name = ServerName::try_from(name.to_owned()).unwrap();
-        let mut client = ClientConnection::new(Arc::new(trusting), name).unwrap();
+        let mut client = ClientConnection::new(Arc::new(probe::config().unwrap()), name).unwrap();
         let mut server = ServerConnection::new(proof.config()).unwrap();
         while client.is_handshaking() || server.is_handshaking() {
             let mut bytes = Vec::new();
@@ -470,7 +423,7 @@ mod tests {
         assert!(matches!(names.value.general_names[..], [GeneralName::DNSName("bank.test")]));
         // RFC 8737, section 3: id-pe-acmeIdentifier, critical, the digest as an octet string.
         let extension =
-            parsed.extensions().iter().find(|found| found.oid.to_id_string() == "1.3.6.1.5.5.7.1.31").unwrap();
+            parsed.extensions().iter().find(|found| found.oid.to_id_string() == probe::ACME_IDENTIFIER).unwrap();
         assert!(extension.critical);
         assert_eq!(extension.value, [&[4, 32][..], &Digest::of(b"token.thumbprint").0].concat());
         let certificates = Certificates::default();

@@ -79,21 +79,36 @@ impl Caller {
     pub fn is_guest(&self) -> bool {
         self.key.is_none()
     }
-}
 
-impl Caller {
     /// Somebody who has signed in at the console of a partner whom they administer: the same as by the API.
-    pub async fn of_person(app: &App, tenant: Arc<Tenant>, by: &SignedIn, method: &Method) -> Result<Caller, Problem> {
+    pub async fn of_person(app: &App, tenant: Arc<Tenant>, by: &SignedIn, parts: &Parts) -> Result<Caller, Problem> {
         let partner = tenant.partner.id.clone();
         let (key, scopes) = as_administrator(by, &partner)?;
-        app.rates.take_partner(&tenant.rate, partner.as_str()).await?;
-        app.rates.take(Of::Key, &[partner.as_str(), key.as_str()]).await?;
-        let permit = match *method {
-            Method::GET | Method::HEAD => Some(admission::admit_read(app, &tenant).await?),
-            _ => None,
-        };
+        count(app, &tenant, Some(&key), parts).await?;
+        let permit = read_permit(app, &tenant, parts).await?;
         Ok(Caller { partner, tenant, key: Some(key), user: None, scopes, _permit: permit })
     }
+}
+
+/// Counts a request and its bytes among those of the partner and of the key.
+async fn count(app: &App, tenant: &Tenant, key: Option<&KeyId>, parts: &Parts) -> Result<(), Problem> {
+    if let Some(account) = parts.extensions.get::<Account>() {
+        account.belongs_to(&tenant.bodies, key.is_some());
+    }
+    let partner = tenant.partner.id.as_str();
+    app.rates.take_partner(&tenant.rate, partner).await?;
+    if let Some(key) = key {
+        app.rates.take(Of::Key, &[partner, key.as_str()]).await?;
+    }
+    Ok(())
+}
+
+/// The turn of a read among those of the partner.
+async fn read_permit(app: &App, tenant: &Tenant, parts: &Parts) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+    Ok(match parts.method {
+        Method::GET | Method::HEAD => Some(admission::admit_read(app, tenant).await?),
+        _ => None,
+    })
 }
 
 impl FromRequestParts<App> for Caller {
@@ -132,21 +147,12 @@ impl FromRequestParts<App> for Caller {
                 None => (None, None),
             },
         };
-        if let Some(account) = parts.extensions.get::<Account>() {
-            account.belongs_to(&tenant.bodies, key.is_some());
-        }
-        app.rates.take_partner(&tenant.rate, partner.as_str()).await?;
-        if let Some(key) = &key {
-            app.rates.take(Of::Key, &[partner.as_str(), key.as_str()]).await?;
-        }
+        count(app, &tenant, key.as_ref(), parts).await?;
         let user = match (&key, &tenant.identity) {
             (None, Some(identity)) => end_user(app, identity, &parts.headers).await?,
             _ => None,
         };
-        let permit = match parts.method {
-            Method::GET | Method::HEAD => Some(admission::admit_read(app, &tenant).await?),
-            _ => None,
-        };
+        let permit = read_permit(app, &tenant, parts).await?;
         Ok(Caller { partner, tenant, key, user, scopes: scopes.unwrap_or_default(), _permit: permit })
     }
 }

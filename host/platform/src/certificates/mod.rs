@@ -26,7 +26,7 @@ macro_rules! patiently {
 mod authority;
 mod names;
 mod order;
-mod probe;
+pub(crate) mod probe;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

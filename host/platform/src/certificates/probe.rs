@@ -25,7 +25,7 @@ use crate::common::operator;
 use crate::tls;
 
 /// `id-pe-acmeIdentifier` (RFC 8737, section 6.1).
-const ACME_IDENTIFIER: &str = "1.3.6.1.5.5.7.1.31";
+pub(crate) const ACME_IDENTIFIER: &str = "1.3.6.1.5.5.7.1.31";
 
 pub async fn leads_here(issuer: &Issuer, claim: &OrderClaim) -> Result<(), Failed> {
     let (name, networks) = (claim.name.as_str(), networks(issuer, claim).await);
@@ -112,7 +112,8 @@ async fn by_tls(issuer: &Issuer, to: Destination, name: &str, answer: &str) -> R
     }
 }
 
-fn config() -> Result<ClientConfig, rustls::Error> {
+/// How an authority shakes hands that checks a name by TLS-ALPN-01.
+pub(crate) fn config() -> Result<ClientConfig, rustls::Error> {
     let mut config = ClientConfig::builder_with_provider(tls::provider().clone())
         .with_safe_default_protocol_versions()?
         .dangerous()

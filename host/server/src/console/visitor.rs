@@ -233,7 +233,7 @@ impl FromRequestParts<App> for Desk {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Desk, Failure> {
         let reader = Reader::from_request_parts(parts, app).await?;
         let Site::Partner(tenant) = &reader.visitor.site else { return Err(Problem::no_such_route().into()) };
-        let caller = Caller::of_person(app, tenant.clone(), &reader.by, &parts.method).await?;
+        let caller = Caller::of_person(app, tenant.clone(), &reader.by, parts).await?;
         Ok(Desk { reader, caller })
     }
 }
