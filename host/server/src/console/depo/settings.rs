@@ -6,6 +6,7 @@ use larder_model::ApiKey;
 use larder_model::administrators::Administrator;
 use larder_model::ids::FunctionId;
 use larder_model::rules::Reaches;
+use larder_wire::scopes::Scope;
 
 use crate::app::App;
 use crate::console::account::Answer;
@@ -25,6 +26,7 @@ struct Settings {
 }
 
 pub async fn page(State(app): State<App>, desk: Desk) -> Answer {
+    desk.caller.may(Scope::RulesRead)?;
     let (partner, tenant) = (&desk.caller.partner, &desk.caller.tenant);
     let reached = |(domain, reaches): (&String, &Reaches)| match reaches {
         Reaches::Function(id) => (domain.clone(), Some(id.clone()), "list.function"),
