@@ -1,6 +1,6 @@
 //! The only writer of outcomes.
 //!
-//! * [`Ledger::commit`] writes an outcome and waits for its result. Outcomes that arrive while groups are being written form
+//! * [`Ledger::commit`] writes an outcome and waits for its result. Outcomes that arrive while a group is being written form
 //!   the next group: no outcome waits for others, and there is no fsync per outcome.
 //! * [`Ledger::record`] buffers the record of a call that has answered and has no effects. Records are written in the
 //!   background. A full buffer slows callers down and never drops records.
@@ -20,9 +20,9 @@ use dashmap::DashMap;
 use larder_model::ids::{ExecutionId, PartnerId};
 use larder_model::time::Clock;
 use larder_store::ledger::{CommitResult, Ended};
-use larder_store::{GROUPS_AT_ONCE, Store};
+use larder_store::Store;
 use metrics::histogram;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -104,11 +104,8 @@ impl Ledger {
             closing: closing.clone(),
             writes: writes.clone(),
         };
-        // While the disk takes one group, the statements of another run. A group locks what it depends on, like those of other
-        // processes.
-        let at_once = if store.is_embedded() { 1 } else { GROUPS_AT_ONCE };
-        let queue = Arc::new(Mutex::new(Queue { awaited: awaited_rx, over: None }));
-        let outcomes: Vec<_> = (0..at_once).map(|_| writer().write_outcomes(queue.clone())).collect();
+        // One group after the other: two at once commit no faster, and wait for each other's rows (docs/performance.md).
+        let outcomes_written = writer().write_outcomes(Queue { awaited: awaited_rx, over: None });
         let buffer =
             Buffer { records: records_rx, unwritten: unwritten.clone(), settle: settle_rx, flush: settings.flush };
         let records_written = writer().write_records(buffer);
@@ -116,7 +113,7 @@ impl Ledger {
         let run = async move {
             // Last: whoever waits for the end may open the database again.
             let _end = end;
-            tokio::join!(futures::future::join_all(outcomes), records_written);
+            tokio::join!(outcomes_written, records_written);
         };
         (Ledger { awaited, records, unwritten, settle, room, closing, closed, writes }, run)
     }
@@ -248,11 +245,11 @@ impl PendingRecords {
 
 impl Writer {
     /// Writes group after group, until the ledger is closed and no outcome waits.
-    async fn write_outcomes(self, queue: Arc<Mutex<Queue>>) {
+    async fn write_outcomes(self, mut queue: Queue) {
         loop {
             let group = tokio::select! {
                 biased;
-                group = async { queue.lock().await.group().await } => group,
+                group = queue.group() => group,
                 () = self.closing.cancelled() => return,
             };
             let Some((group, waiters)) = group else { return };

@@ -103,11 +103,9 @@ pub mod filters {
     pub use super::webhooks::FILTERS as WEBHOOKS;
 }
 
-/// The ledger commits [`GROUPS_AT_ONCE`] groups of outcomes at once, one of records, and [`RANGES_AT_ONCE`] ranges; another
-/// connection looks up commits whose answer was lost.
-const LEDGER_CONNECTIONS: usize = GROUPS_AT_ONCE + RANGES_AT_ONCE + 2;
-/// Groups of outcomes that one process may commit at once on MariaDB. SQLite has one writer.
-pub const GROUPS_AT_ONCE: usize = 2;
+/// The ledger commits one group of outcomes at once, one of records, and [`RANGES_AT_ONCE`] ranges; another connection looks up
+/// commits whose answer was lost.
+const LEDGER_CONNECTIONS: usize = RANGES_AT_ONCE + 3;
 /// Ranges of fan-outs that one process may commit at once.
 pub const RANGES_AT_ONCE: usize = 4;
 

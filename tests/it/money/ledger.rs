@@ -233,7 +233,7 @@ both!(sums_beyond_64_bits_are_refused_and_block_nobody, async |on| {
     assert_eq!((sums.len(), sums[0].count, sums[0].amount.minor_units()), (1, 2, i64::MAX));
 });
 
-both!(groups_that_are_written_at_once_save_no_more_than_is_granted, async |on| {
+both!(savings_that_arrive_while_others_are_written_stay_within_the_grant, async |on| {
     let (mut world, _database) = World::on(on).await;
     world.of.1 = "bounded".parse().unwrap();
     let grants =
