@@ -99,8 +99,10 @@ impl Signals {
         let _ = tokio::time::timeout(poll, self.0.local[work as usize].notified()).await;
     }
 
-    /// Starts the tasks that send notifications to other processes and receive those of the `wanted` kinds.
+    /// Starts the tasks that send notifications to other processes and receive those of the `wanted` kinds, and that of the live
+    /// tail.
     pub fn start(&self, wanted: &[Work], life: &Lifecycle) {
+        life.spawn_last("live tail", self.live_tail().clone().tell_left_out());
         if self.0.redis.is_none() {
             return;
         }

@@ -397,6 +397,7 @@ pub async fn publish(signals: Signals, mut out: mpsc::Receiver<Message>) {
             Message::Ask | Message::Watched(..) | Message::WatchedAll(_) => redis.watched_channel(),
             Message::Ended(execution) => redis.tail_channel(&execution.partner),
             Message::Deployment(notice) => redis.tail_channel(&notice.partner),
+            Message::LeftOut(partner, ..) => redis.tail_channel(partner),
         };
         let text = serde_json::to_string(&(redis.origin, message)).expect("texts and numbers");
         if let Err(err) = redis.client.publish::<(), _, _>(channel, text).await {

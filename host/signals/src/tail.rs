@@ -7,13 +7,16 @@
 //!   others publish to it until [`REMEMBERED`] after its last announcement.
 //!
 //! Nothing is stored: a watcher that is disconnected misses executions, and their records are in the database. Publishing never
-//! blocks, and costs one atomic load while nobody watches anything.
+//! blocks, and costs one atomic load while nobody watches anything. However much happens, watchers are told of
+//! [`PER_WINDOW`] executions of what they watch in each [`WINDOW`], and of the number of the others: what watching costs does
+//! not grow with what is watched.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use larder_model::Execution;
 use larder_model::ids::{DeploymentId, FunctionId, PartnerId};
 use serde::{Deserialize, Serialize};
@@ -33,6 +36,10 @@ const PARTNER_WATCHES_PER_PARTNER: usize = 32;
 const ANNOUNCED_MAX: usize = 1_024;
 /// Executions buffered for a slow reader; older ones are dropped.
 const WAITING_MAX: usize = 64;
+/// The executions that are told in one [`WINDOW`] for a watched function, and for all of a partner together if that is watched.
+/// Of further ones only the number is told, after it.
+pub const PER_WINDOW: u32 = 32;
+pub const WINDOW: Duration = Duration::from_millis(250);
 /// The maximum bytes of an execution's logs and of its errors; their end is sent.
 const TEXT_MAX: usize = 16 * 1024;
 /// The maximum number of messages that wait to be sent to other processes.
@@ -49,6 +56,8 @@ pub enum Message {
     /// A process watches all functions of this partner.
     WatchedAll(PartnerId),
     Deployment(Box<DeploymentNotice>),
+    /// So many executions of what is watched ended and are not told one by one.
+    LeftOut(PartnerId, Option<FunctionId>, u64),
 }
 
 /// A deployment has changed. What it is now, the database says.
@@ -66,14 +75,16 @@ pub struct DeploymentNotice {
 pub enum TailEvent {
     Ended(Arc<Execution>),
     Deployment(Arc<DeploymentNotice>),
-    /// This many events were dropped because the reader is too slow.
+    /// This many events are not told: too much happened at once, or the reader is too slow.
     Dropped(u64),
 }
 
 /// What is watched: a function, or with `None` all of the partner's.
 type Key = (PartnerId, Option<FunctionId>);
 
-/// What a channel carries.
+/// What a channel carries: something that happened, if it is told, and the number of things that have happened up to here.
+type Told = (u64, Option<Notice>);
+
 #[derive(Clone)]
 enum Notice {
     Ended(Arc<Execution>),
@@ -90,14 +101,22 @@ struct Shared {
     count: AtomicUsize,
     /// Notified when what is watched in this process changes.
     changed: Notify,
+    /// Notified when something is left out.
+    left_out: Notify,
     out: mpsc::Sender<Message>,
 }
 
 /// What somebody watches.
 #[derive(Default)]
 struct Watched {
-    here: Option<broadcast::Sender<Notice>>,
+    here: Option<broadcast::Sender<Told>>,
+    /// Things that have happened, also those that are not told.
+    happened: u64,
     elsewhere_until: Option<Instant>,
+    /// When the window began that is counted now.
+    window: Option<Instant>,
+    in_window: u32,
+    left_out: u64,
 }
 
 impl Watched {
@@ -108,6 +127,25 @@ impl Watched {
     fn is_watched_elsewhere(&self) -> bool {
         self.elsewhere_until.is_some_and(|until| until > Instant::now())
     }
+
+    /// Is there room for one more execution in this window?
+    fn takes(&mut self) -> bool {
+        if self.window.is_none_or(|begun| begun.elapsed() >= WINDOW) {
+            (self.window, self.in_window) = (Some(Instant::now()), 0);
+        }
+        let takes = self.in_window < PER_WINDOW;
+        self.in_window += u32::from(takes);
+        takes
+    }
+
+    /// Tells the watches here of this, or that so many things have happened.
+    fn tell(&mut self, count: u64, notice: Option<Notice>) {
+        self.happened += count;
+        if let Some(here) = &self.here {
+            // It fails when the last watch has just been dropped.
+            let _ = here.send((self.happened, notice));
+        }
+    }
 }
 
 impl LiveTail {
@@ -117,6 +155,7 @@ impl LiveTail {
             watched: Mutex::default(),
             count: AtomicUsize::new(0),
             changed: Notify::new(),
+            left_out: Notify::new(),
             out,
         }))
     }
@@ -132,7 +171,7 @@ impl LiveTail {
     }
 
     fn watch_key(&self, key: Key, most: usize, most_of_partner: usize) -> Option<Watch> {
-        let receiver = {
+        let (receiver, seen) = {
             let mut watched = self.lock();
             let alike = || watched.iter().filter(|((_, function), _)| function.is_some() == key.1.is_some());
             let all: usize = alike().map(|(_, watched)| watched.watches()).sum();
@@ -140,18 +179,19 @@ impl LiveTail {
             if all >= most || of_partner >= most_of_partner {
                 return None;
             }
-            let here = &mut watched.entry(key.clone()).or_default().here;
-            let receiver = here.get_or_insert_with(|| broadcast::channel(WAITING_MAX).0).subscribe();
+            let own = watched.entry(key.clone()).or_default();
+            let receiver = own.here.get_or_insert_with(|| broadcast::channel(WAITING_MAX).0).subscribe();
+            let seen = own.happened;
             self.0.count.store(watched.len(), Ordering::Relaxed);
-            receiver
+            (receiver, seen)
         };
         self.0.changed.notify_one();
-        Some(Watch { receiver: Some(receiver), key, tail: self.clone() })
+        Some(Watch { receiver: Some(receiver), seen, after: None, key, tail: self.clone() })
     }
 
     /// Publishes an execution that has ended to the watchers of its function and of its partner.
     pub fn publish(&self, execution: &Execution) {
-        let Some((here, elsewhere)) = self.watchers(&execution.partner, &execution.function) else { return };
+        let Some((takers, elsewhere)) = self.takers(&execution.partner, &execution.function, true) else { return };
         let mut execution = execution.clone();
         execution.request = execution.request.recorded();
         for text in [&mut execution.logs, &mut execution.errors] {
@@ -161,7 +201,7 @@ impl LiveTail {
         if elsewhere {
             self.send_out(Message::Ended(Box::new(execution.clone())));
         }
-        send(&here, Notice::Ended(Arc::new(execution)));
+        self.tell(&takers, &Notice::Ended(Arc::new(execution)));
     }
 
     /// Tells the watchers of its function and of its partner that a deployment has changed.
@@ -170,24 +210,63 @@ impl LiveTail {
             return;
         }
         let notice = notice();
-        let Some((here, elsewhere)) = self.watchers(&notice.partner, &notice.function) else { return };
+        let Some((takers, elsewhere)) = self.takers(&notice.partner, &notice.function, false) else { return };
         if elsewhere {
             self.send_out(Message::Deployment(Box::new(notice.clone())));
         }
-        send(&here, Notice::Deployment(Arc::new(notice)));
+        self.tell(&takers, &Notice::Deployment(Arc::new(notice)));
     }
 
-    /// Who watches this function or all of the partner's: in this process, and whether in others; `None` if nobody does.
-    fn watchers(&self, partner: &PartnerId, function: &FunctionId) -> Option<(Vec<broadcast::Sender<Notice>>, bool)> {
+    /// What is watched of this function and its partner, and is told of one thing more; and whether other processes watch it.
+    /// `None` if nobody is told. What is `paced` counts in its window.
+    fn takers(&self, partner: &PartnerId, function: &FunctionId, paced: bool) -> Option<(Vec<Key>, bool)> {
         if self.0.count.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        let watched = self.lock();
-        let keys = [(partner.clone(), Some(function.clone())), (partner.clone(), None)];
-        let found: Vec<&Watched> = keys.iter().filter_map(|key| watched.get(key)).collect();
-        let elsewhere = found.iter().any(|watched| watched.is_watched_elsewhere());
-        let here: Vec<_> = found.iter().filter_map(|watched| watched.here.clone()).collect();
-        (elsewhere || !here.is_empty()).then_some((here, elsewhere))
+        let (mut takers, mut elsewhere, mut any_takes) = (vec![], false, !paced);
+        let mut all = self.lock();
+        for key in [(partner.clone(), Some(function.clone())), (partner.clone(), None)] {
+            let Some(watched) = all.get_mut(&key) else { continue };
+            any_takes |= paced && watched.takes();
+            elsewhere |= watched.is_watched_elsewhere();
+            takers.push(key);
+        }
+        if any_takes {
+            return (!takers.is_empty()).then_some((takers, elsewhere));
+        }
+        // All or none, here and elsewhere: nobody counts what they were told of.
+        for key in takers {
+            all.entry(key).or_default().left_out += 1;
+            self.0.left_out.notify_one();
+        }
+        None
+    }
+
+    fn tell(&self, takers: &[Key], notice: &Notice) {
+        let mut all = self.lock();
+        for key in takers {
+            if let Some(watched) = all.get_mut(key) {
+                watched.tell(1, Some(notice.clone()));
+            }
+        }
+    }
+
+    /// Tells watchers how many executions were left out, soon after the first of them.
+    pub async fn tell_left_out(self) {
+        loop {
+            self.0.left_out.notified().await;
+            tokio::time::sleep(WINDOW).await;
+            for ((partner, function), watched) in self.lock().iter_mut() {
+                let count = std::mem::take(&mut watched.left_out);
+                if count == 0 {
+                    continue;
+                }
+                if watched.is_watched_elsewhere() {
+                    self.send_out(Message::LeftOut(partner.clone(), function.clone(), count));
+                }
+                watched.tell(count, None);
+            }
+        }
     }
 
     fn send_out(&self, message: Message) {
@@ -203,13 +282,18 @@ impl LiveTail {
             Message::Watched(partner, function) => self.remember((partner, Some(function))),
             Message::WatchedAll(partner) => self.remember((partner, None)),
             Message::Ended(execution) => {
-                if let Some((here, _)) = self.watchers(&execution.partner, &execution.function) {
-                    send(&here, Notice::Ended(Arc::from(execution)));
+                if let Some((takers, _)) = self.takers(&execution.partner, &execution.function, true) {
+                    self.tell(&takers, &Notice::Ended(Arc::from(execution)));
                 }
             }
             Message::Deployment(notice) => {
-                if let Some((here, _)) = self.watchers(&notice.partner, &notice.function) {
-                    send(&here, Notice::Deployment(Arc::from(notice)));
+                if let Some((takers, _)) = self.takers(&notice.partner, &notice.function, false) {
+                    self.tell(&takers, &Notice::Deployment(Arc::from(notice)));
+                }
+            }
+            Message::LeftOut(partner, function, count) => {
+                if let Some(watched) = self.lock().get_mut(&(partner, function)) {
+                    watched.tell(count, None);
                 }
             }
         }
@@ -254,17 +338,14 @@ impl LiveTail {
     }
 }
 
-fn send(here: &[broadcast::Sender<Notice>], notice: Notice) {
-    for sender in here {
-        // It fails when the last watch has just been dropped.
-        let _ = sender.send(notice.clone());
-    }
-}
-
 /// One reader's view of what is watched.
 pub struct Watch {
     /// `None` only while it is dropped.
-    receiver: Option<broadcast::Receiver<Notice>>,
+    receiver: Option<broadcast::Receiver<Told>>,
+    /// Things that have happened and that this reader knows of.
+    seen: u64,
+    /// What comes after the number of those that were missed before it.
+    after: Option<Notice>,
     key: Key,
     tail: LiveTail,
 }
@@ -272,14 +353,45 @@ pub struct Watch {
 impl Watch {
     /// Waits for the next event. It is cancel-safe: dropping the future loses no event.
     pub async fn next(&mut self) -> Option<TailEvent> {
-        match self.receiver.as_mut()?.recv().await {
-            Ok(Notice::Ended(execution)) => Some(TailEvent::Ended(execution)),
-            Ok(Notice::Deployment(notice)) => Some(TailEvent::Deployment(notice)),
-            Err(RecvError::Lagged(dropped)) => {
-                metrics::counter!("larder_tail_dropped_total").increment(dropped);
-                Some(TailEvent::Dropped(dropped))
+        loop {
+            if let Some(event) = self.after.take() {
+                return Some(event.into());
             }
-            Err(RecvError::Closed) => None,
+            match self.receiver.as_mut()?.recv().await {
+                Ok(told) => {
+                    if let Some(event) = self.take(told) {
+                        return Some(event);
+                    }
+                }
+                // The next number says how many were missed.
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    /// The next event, if there is one now.
+    pub fn next_now(&mut self) -> Option<TailEvent> {
+        self.next().now_or_never().flatten()
+    }
+
+    fn take(&mut self, (happened, notice): Told) -> Option<TailEvent> {
+        let missed = happened - self.seen - u64::from(notice.is_some());
+        self.seen = happened;
+        if missed == 0 {
+            return notice.map(TailEvent::from);
+        }
+        metrics::counter!("larder_tail_dropped_total").increment(missed);
+        self.after = notice;
+        Some(TailEvent::Dropped(missed))
+    }
+}
+
+impl From<Notice> for TailEvent {
+    fn from(notice: Notice) -> TailEvent {
+        match notice {
+            Notice::Ended(execution) => TailEvent::Ended(execution),
+            Notice::Deployment(notice) => TailEvent::Deployment(notice),
         }
     }
 }

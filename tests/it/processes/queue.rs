@@ -180,25 +180,59 @@ async fn a_tail_hears_every_process_once_also_after_redis_was_away() {
     heard(&worker, &mut watch, "again").await;
 }
 
+/// What a watch is told within this time: names, and of how many it is told by their number alone.
+async fn told(watch: &mut Watch, within: Duration) -> (Vec<String>, u64) {
+    let (mut names, mut dropped) = (vec![], 0);
+    while let Ok(Some(event)) = tokio::time::timeout(within, watch.next()).await {
+        match event {
+            TailEvent::Ended(execution) => names.push(execution.id.to_string()),
+            TailEvent::Deployment(_) => panic!("nothing was deployed"),
+            TailEvent::Dropped(count) => dropped += count,
+        }
+    }
+    (names, dropped)
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_tail_is_told_what_it_missed_and_tails_of_a_partner_are_limited() {
-    let signals = Signals::open(&settings("")).await.unwrap();
+async fn tails_are_told_of_some_and_of_the_number_of_the_others_and_are_limited() {
+    let signals = process("", &[]).await;
     let (partner, function) = ("acme".parse().unwrap(), "round-up".parse().unwrap());
     signals.live_tail().publish(&ended("unheard"));
     let mut watches: Vec<Watch> =
         std::iter::from_fn(|| signals.live_tail().watch(&partner, &function)).take(100).collect();
     assert!((1..100).contains(&watches.len()), "{}", watches.len());
     assert!(signals.live_tail().watch(&"other".parse().unwrap(), &function).is_some());
-    for number in 0..1_000 {
+    // Much at once, three times, so that one who does not read meanwhile has too much to read.
+    for number in 0..3 * 1_000 {
         signals.live_tail().publish(&ended(&format!("e{number}")));
+        if number % 1_000 == 999 {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+        }
     }
-    let Some(TailEvent::Dropped(dropped)) = watches[0].next().await else { panic!("nothing was dropped") };
-    let mut seen = 0;
-    while let Some(id) = next(&mut watches[0], Duration::from_millis(100)).await {
-        assert_eq!(id, format!("e{}", dropped + seen));
-        seen += 1;
+    let number = |name: &str| name[1..].parse::<u32>().unwrap();
+    for watch in &mut watches[..2] {
+        let (names, dropped) = told(watch, Duration::from_millis(400)).await;
+        assert!((32..=64).contains(&names.len()), "{names:?}");
+        assert!(names.is_sorted_by(|one, next| number(one) < number(next)), "{names:?}");
+        assert_eq!(names.len() as u64 + dropped, 3_000);
     }
-    assert_eq!(dropped + seen, 1_000);
+    signals.live_tail().publish(&ended("calm"));
+    assert_eq!(told(&mut watches[0], Duration::from_millis(50)).await, (vec!["calm".to_owned()], 0));
     watches.pop();
     assert!(signals.live_tail().watch(&partner, &function).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tail_is_told_how_much_it_misses_of_another_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let redis = Redis::start(folder.path());
+    let web = process(&redis.url(), &[]).await;
+    let worker = process(&redis.url(), &[Work::Executions]).await;
+    let mut watch = web.live_tail().watch_all(&"acme".parse().unwrap()).unwrap();
+    heard(&worker, &mut watch, "first").await;
+    for number in 0..500 {
+        worker.live_tail().publish(&ended(&format!("e{number}")));
+    }
+    let (names, dropped) = told(&mut watch, Duration::from_secs(1)).await;
+    assert!((1..=100).contains(&names.len()) && names.len() as u64 + dropped == 500, "{names:?} {dropped}");
 }

@@ -9,13 +9,15 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
+use futures::SinkExt;
+use larder_model::Execution;
 use larder_model::ids::{FunctionId, KeyId, PartnerId};
 use larder_model::settings::Server;
 use larder_platform::administrators;
@@ -53,6 +55,10 @@ const MESSAGE_MAX: usize = 64 << 10;
 const BEAT: Duration = Duration::from_secs(30);
 /// How long the client may take for a message, and after a ping be silent.
 const SILENT_MAX: Duration = Duration::from_secs(90);
+/// After telling, a socket looks only so much later whether more has happened, and sends that together.
+const REST: Duration = Duration::from_millis(100);
+/// Events whose messages are kept for the other sockets of their project.
+const WRITTEN_MAX: usize = 256;
 /// A subscription by the query has this name in the answer.
 const OF_QUERY: &str = "0";
 
@@ -69,12 +75,30 @@ enum Code {
 pub struct Sockets {
     by_address: Addresses,
     strangers: Arc<Semaphore>,
+    /// What was written of executions lately, by their address in memory: each is written once, however many sockets have it.
+    written: Arc<Mutex<HashMap<usize, Arc<Written>>>>,
 }
 
 impl Sockets {
     pub fn new(settings: &Server) -> Sockets {
         let by_address = Addresses::new(PER_ADDRESS, settings.proxies.clone());
-        Sockets { by_address, strangers: Arc::new(Semaphore::new(STRANGERS_MAX)) }
+        Sockets { by_address, strangers: Arc::new(Semaphore::new(STRANGERS_MAX)), written: Arc::default() }
+    }
+
+    fn written(&self, app: &App, execution: &Arc<Execution>) -> Arc<Written> {
+        let address = Arc::as_ptr(execution).addr();
+        if let Some(written) = self.written.lock().expect("no panic under the lock").get(&address) {
+            return written.clone();
+        }
+        let happened = Happened::execution(&execution.function, execution.id.as_str());
+        let payload = json!(ExecutionObject::from((**execution).clone()));
+        let written = Arc::new(Written { text: happened.write(app, &payload), happened, _of: Some(execution.clone()) });
+        let mut all = self.written.lock().expect("no panic under the lock");
+        if all.len() >= WRITTEN_MAX {
+            all.clear();
+        }
+        all.insert(address, written.clone());
+        written
     }
 }
 
@@ -175,10 +199,13 @@ struct Subscription {
 /// The socket is closed, or must be.
 struct Closed;
 
-/// What happens next in the project. Without a watch nothing ever does.
-async fn next(watch: &mut Option<Watch>) -> Option<TailEvent> {
+/// What happens next in the project, from then on. Without a watch nothing ever does.
+async fn next(watch: &mut Option<Watch>, from: Instant) -> Option<TailEvent> {
     match watch {
-        Some(watch) => watch.next().await,
+        Some(watch) => {
+            tokio::time::sleep_until(from).await;
+            watch.next().await
+        }
         None => std::future::pending().await,
     }
 }
@@ -186,16 +213,19 @@ async fn next(watch: &mut Option<Watch>) -> Option<TailEvent> {
 impl Socket {
     async fn serve(&mut self) {
         let (drain, mut beat) = (self.app.life.drain(), tokio::time::interval(BEAT));
-        let (begun, mut heard) = (Instant::now(), Instant::now());
+        let (begun, mut heard, mut rested) = (Instant::now(), Instant::now(), Instant::now());
         if self.send(self.connected()).await.is_err() {
             return;
         }
         loop {
             let done = tokio::select! {
-                told = next(&mut self.watch) => match told {
-                    Some(told) => self.tell(told).await,
-                    None => Err(Closed),
-                },
+                told = next(&mut self.watch, rested) => {
+                    rested = Instant::now() + REST;
+                    match told {
+                        Some(told) => self.tell(told).await,
+                        None => Err(Closed),
+                    }
+                }
                 said = self.socket.recv() => {
                     heard = Instant::now();
                     match said {
@@ -336,39 +366,40 @@ impl Socket {
         self.respond("subscribe", json!({ "subscriptions": done })).await
     }
 
-    async fn tell(&mut self, told: TailEvent) -> Result<(), Closed> {
-        if self.subscriptions.is_empty() {
-            return Ok(());
+    /// Tells this and whatever else has happened by now.
+    async fn tell(&mut self, first: TailEvent) -> Result<(), Closed> {
+        let mut told = Some(first);
+        while let Some(event) = told {
+            if let Some(message) = self.message(event).await {
+                self.socket.feed(Message::Text(message.into())).await.map_err(|_| Closed)?;
+            }
+            told = self.watch.as_mut().and_then(Watch::next_now);
         }
-        let (happened, payload) = match told {
+        self.socket.flush().await.map_err(|_| Closed)
+    }
+
+    /// The message about this, unless no subscription has it.
+    async fn message(&mut self, told: TailEvent) -> Option<String> {
+        if self.subscriptions.is_empty() {
+            return None;
+        }
+        let written = match told {
             TailEvent::Dropped(count) => {
-                // Whoever is too slow is told what it missed.
-                return self.send(json!({ "type": "dropped", "data": { "count": count } })).await;
+                return Some(json!({ "type": "dropped", "data": { "count": count } }).to_string());
             }
-            TailEvent::Ended(execution) => {
-                let happened = Happened::execution(&execution.function, execution.id.as_str());
-                if self.subscribed(&happened).is_empty() {
-                    return Ok(());
-                }
-                (happened, json!(ExecutionObject::from((*execution).clone())))
-            }
+            TailEvent::Ended(execution) => self.app.sockets.written(&self.app, &execution),
             TailEvent::Deployment(notice) => {
                 let happened = Happened::deployment(&notice.function, notice.id.as_str(), notice.created);
                 if self.subscribed(&happened).is_empty() {
-                    return Ok(());
+                    return None;
                 }
-                let found = self.app.store.deployment(&self.partner, &notice.function, &notice.id).await;
-                let Ok(Some(found)) = found else { return Ok(()) };
-                (happened, json!(DeploymentObject::from(found)))
+                let found = self.app.store.deployment(&self.partner, &notice.function, &notice.id).await.ok()??;
+                let payload = json!(DeploymentObject::from(found));
+                Arc::new(Written { text: happened.write(&self.app, &payload), happened, _of: None })
             }
         };
-        let subscriptions = self.subscribed(&happened);
-        let timestamp = larder_wire::datetime(self.app.clock.now_ms());
-        let data = json!({
-            "events": happened.events, "channels": happened.channels, "timestamp": timestamp, "payload": payload,
-            "subscriptions": subscriptions,
-        });
-        self.send(json!({ "type": "event", "data": data })).await
+        let subscriptions = self.subscribed(&written.happened);
+        (!subscriptions.is_empty()).then(|| format!("{}{}}}}}", written.text, json!(subscriptions)))
     }
 
     /// The subscriptions that have one of the channels.
@@ -376,6 +407,14 @@ impl Socket {
         let has = |channels: &BTreeSet<String>| happened.channels.iter().any(|channel| channels.contains(channel));
         self.subscriptions.iter().filter(|(_, channels)| has(channels)).map(|(id, _)| id.clone()).collect()
     }
+}
+
+/// A message about something that happened, up to the subscriptions of whoever receives it.
+struct Written {
+    text: String,
+    happened: Happened,
+    /// Nothing else has this address meanwhile.
+    _of: Option<Arc<Execution>>,
 }
 
 /// Something that happened: its events, the most specific first, and the channels that tell of it.
@@ -402,6 +441,14 @@ impl Happened {
         let channels = channels.iter().cloned().chain([format!("functions.{function}")]);
         let channels = channels.flat_map(|channel| [format!("{channel}.{action}"), channel]).collect();
         Happened { events, channels }
+    }
+
+    fn write(&self, app: &App, payload: &Value) -> String {
+        let timestamp = json!(larder_wire::datetime(app.clock.now_ms()));
+        let (events, channels) = (json!(self.events), json!(self.channels));
+        format!(
+            r#"{{"type":"event","data":{{"events":{events},"channels":{channels},"timestamp":{timestamp},"payload":{payload},"subscriptions":"#
+        )
     }
 }
 
