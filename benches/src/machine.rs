@@ -9,9 +9,13 @@ use std::time::{Duration, Instant};
 /// Of the times in `/proc`: USER_HZ, which is 100 on every platform that Larder runs on.
 const TICKS_PER_SECOND: u64 = 100;
 
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// One line: cores, processor, memory, kernel, load.
 pub fn facts() -> String {
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let cores = cores();
     let processor = field("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.into());
     let memory = field("/proc/meminfo", "MemTotal")
         .and_then(|text| text.split(' ').next()?.parse::<u64>().ok())

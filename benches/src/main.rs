@@ -3,7 +3,8 @@
 //! * [`bare`], [`bare_server`], [`servers`]: what it is measured against. [`measure`]: figures and the table. [`load`]: a client.
 //! * [`in_process`]: warm calls and cold starts of the runtime, and a guest that computes. [`over_http`]: cold starts of the whole.
 //! * [`door`]: the web endpoint. [`durable`]: calls with an effect and the queue. [`starts`]: start, density and deploys.
-//! * [`mixed`]: one partner floods the others. [`growth`]: lists, schedules and retention over many rows.
+//! * [`mixed`]: one partner floods the others. [`watchers`]: sockets that are told what happens.
+//! * [`growth`]: lists, schedules and retention over many rows.
 //! * [`languages`]: the template of each language (`make bench-languages`).
 //! * [`fan_out`]: fan-outs beside bare inserts of the same rows (`make bench-fanout`).
 //!
@@ -25,6 +26,7 @@ mod mixed;
 mod over_http;
 mod servers;
 mod starts;
+mod watchers;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -83,6 +85,8 @@ enum Part {
     Deploy,
     /// One partner floods the others
     Mixed,
+    /// Sockets that are told what happens
+    Watchers,
     /// Lists over many rows
     Lists,
     /// Many schedules due at once
@@ -96,7 +100,7 @@ enum Part {
 }
 
 /// All but fan-outs and languages, in the order of the table.
-const PARTS: [Part; 14] = [
+const PARTS: [Part; 15] = [
     Part::Warm,
     Part::Cpu,
     Part::Cold,
@@ -108,6 +112,7 @@ const PARTS: [Part; 14] = [
     Part::Density,
     Part::Deploy,
     Part::Mixed,
+    Part::Watchers,
     Part::Lists,
     Part::Schedules,
     Part::Retention,
@@ -290,6 +295,7 @@ fn bench(arguments: Arguments) -> anyhow::Result<()> {
                 Part::Density => starts::density(&plan, &hellos).await?,
                 Part::Deploy => starts::deploys(&plan, &hellos).await?,
                 Part::Mixed => mixed::mixed(&plan, &hellos).await?,
+                Part::Watchers => watchers::watchers(&plan, &hellos).await?,
                 Part::Lists => growth::lists(&plan, &hellos).await?,
                 Part::Schedules => growth::schedules(&plan).await?,
                 Part::Retention => growth::retention(&plan, &hellos).await?,
