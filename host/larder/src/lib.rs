@@ -4,6 +4,7 @@ pub mod dev;
 pub mod doors;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod health;
 pub mod machine;
 pub mod roles;
 pub mod telemetry;

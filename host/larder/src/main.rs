@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use larder::roles::{self, Role};
-use larder::{dev, doors, telemetry};
+use larder::{dev, doors, health, telemetry};
 use larder_model::settings::{self, DEFAULTS, DEV_PARTNER, Settings};
 use larder_model::time::Clock;
 use larder_secrets::{Secrets, private_files};
@@ -37,6 +37,8 @@ enum Command {
     Settings,
     /// Print who reaches what, or which door a request takes
     Doors(Doors),
+    /// Ask the process of these settings whether it is ready: the health check of its container
+    Health(Health),
     #[command(flatten)]
     Client(larder_cli::Command),
 }
@@ -82,6 +84,16 @@ struct Serve {
     #[arg(long, value_delimiter = ',', default_values = ["web", "worker", "scheduler", "maintenance"])]
     roles: Vec<Role>,
     /// File of settings; `larder settings` prints one with the defaults
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  larder health --config larder-server.toml && echo ready  # asks at server.internal")]
+struct Health {
+    /// File of settings, as for `serve`
     #[arg(long)]
     config: Option<PathBuf>,
 }
@@ -137,6 +149,10 @@ fn main() -> ExitCode {
                     None => print!("{}", doors::table(&settings)),
                     Some(url) => print!("{}", doors::explain(&settings, url, options.from)?),
                 }
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Health(options) => {
+                health::check(&Settings::load(options.config.as_deref(), &[])?).await?;
                 Ok(ExitCode::SUCCESS)
             }
             Command::Dev(options) => run_dev(options).await,

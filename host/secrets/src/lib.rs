@@ -330,16 +330,26 @@ fn random<const N: usize>() -> Zeroizing<[u8; N]> {
     bytes
 }
 
-/// Reads a file that only its owner can read; others are refused.
+/// Reads a file that nobody else can read; others are refused.
 pub fn read_private(path: &Path) -> std::io::Result<String> {
     #[cfg(unix)]
     {
-        use std::os::unix::fs::PermissionsExt;
-        if std::fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
+        use std::os::unix::fs::MetadataExt;
+        let about = std::fs::metadata(path)?;
+        if !is_private(about.mode(), about.uid(), rustix::process::geteuid().as_raw()) {
             return Err(std::io::Error::other("others can read it; chmod 600"));
         }
     }
     std::fs::read_to_string(path)
+}
+
+/// Is a file with this mode and owner for its owner alone? Kubernetes hands secrets over as files of root's that a group may
+/// read, which the processes of the pod alone have (`fsGroup`): no less private to a process that is not root.
+#[cfg(unix)]
+fn is_private(mode: u32, owner: u32, reader: u32) -> bool {
+    const GROUP_READS: u32 = 0o040;
+    let by_group = owner == 0 && reader != 0;
+    mode & 0o077 & !(if by_group { GROUP_READS } else { 0 }) == 0
 }
 
 /// Writes a new file that only its owner can read.
@@ -371,6 +381,23 @@ mod tests {
     use super::*;
 
     const CONTEXT: [&str; 3] = ["acme", "f", "TOKEN"];
+
+    #[cfg(unix)]
+    #[test]
+    fn a_private_file_is_its_owners_or_that_of_a_pod() {
+        for (mode, owner, reader, private) in [
+            (0o600, 1000, 1000, true),
+            (0o400, 0, 0, true),
+            (0o100440, 0, 10001, true),
+            (0o640, 1000, 1000, false),
+            (0o640, 0, 0, false),
+            (0o660, 0, 10001, false),
+            (0o444, 0, 10001, false),
+            (0o604, 1000, 1000, false),
+        ] {
+            assert_eq!(is_private(mode, owner, reader), private, "{mode:o} of {owner} for {reader}");
+        }
+    }
 
     #[test]
     fn a_sealed_value_opens_only_with_its_context_and_undamaged() {

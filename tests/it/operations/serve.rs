@@ -177,3 +177,18 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     }
     found
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_check_of_a_container_says_why_its_process_is_not_ready() {
+    let mut larder = Larder::start_with(Options::default()).await;
+    let internal = larder.internal_address().to_owned();
+    let check = || {
+        let mut command = Command::new(Larder::binary());
+        let output = command.arg("health").env("LARDER_SERVER__INTERNAL", &internal).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(check(), (true, String::new()));
+    larder.kill();
+    let (ready, why) = check();
+    assert!(!ready && why.contains(&format!("nothing answers at http://{internal}/health/ready")), "{why}");
+}
