@@ -39,6 +39,7 @@ replaces it. Hand it over by a way that only this person reads.
 Examples:
   larder administrators invite ops@bank.example --operator
   larder administrators invite anna@bank.example --name Anna --administers acme
+  larder administrators invite bo@bank.example --role acme:approver --role other:viewer
   larder admin invite anna@bank.example                     # another link: the first has expired, or the password is forgotten")]
     Invite {
         /// The e-mail address
@@ -55,7 +56,7 @@ A new password ends all sessions of the administrator. Roles are replaced as a w
 
 Examples:
   larder administrators update anna@bank.example --password @password.txt
-  larder administrators update anna@bank.example --administers acme --administers other
+  larder administrators update anna@bank.example --administers acme --role other:developer
   larder administrators update anna@bank.example --no-second-factor   # somebody has lost theirs, and the recovery codes")]
     Update {
         /// The e-mail address, or the id as far as it is unique
@@ -92,13 +93,21 @@ pub struct Roles {
     /// They are an operator of this installation
     #[arg(long)]
     operator: bool,
+    /// A role in a partner, as PARTNER:ROLE (viewer, developer, approver, administrator), or in the installation (viewer,
+    /// operator); may be given more than once
+    #[arg(long = "role", value_name = "[PARTNER:]ROLE")]
+    more: Vec<String>,
 }
 
 impl Roles {
     fn objects(&self) -> Vec<RoleObject> {
         let role = |partner: &str, role: &str| RoleObject { partner_id: partner.into(), role: role.into() };
         let of_partners = self.partners.iter().map(|partner| role(partner, "administrator"));
-        of_partners.chain(self.operator.then(|| role("", "operator"))).collect()
+        let more = self.more.iter().map(|given| {
+            let (partner, word) = given.rsplit_once(':').unwrap_or(("", given));
+            role(partner, word)
+        });
+        of_partners.chain(self.operator.then(|| role("", "operator"))).chain(more).collect()
     }
 }
 
@@ -140,7 +149,9 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
                 }
                 Some(known) => known.id.clone(),
                 None if roles.is_empty() => {
-                    let message = format!("{email} has no account yet: say --operator, or --administers PARTNER");
+                    let message = format!(
+                        "{email} has no account yet: say --operator, --administers PARTNER, or --role PARTNER:ROLE"
+                    );
                     return Err(Failure::usage(message));
                 }
                 None => {

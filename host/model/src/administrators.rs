@@ -9,10 +9,27 @@ use crate::words::words;
 words! {
     /// What somebody may do where.
     Role {
+        /// Sees what there is, in a partner or in the installation, and changes nothing.
+        Viewer = "viewer",
+        /// Changes functions of a partner, and retries what failed.
+        Developer = "developer",
+        /// Says yes to what functions of a partner may reach.
+        Approver = "approver",
         /// Everything in a partner.
         Administrator = "administrator",
         /// What concerns the installation and no partner's data.
         Operator = "operator",
+    }
+}
+
+impl Role {
+    /// Can somebody have it there?
+    pub fn is_of(self, place: &Place) -> bool {
+        match self {
+            Role::Viewer => true,
+            Role::Developer | Role::Approver | Role::Administrator => matches!(place, Place::Partner(_)),
+            Role::Operator => matches!(place, Place::Installation),
+        }
     }
 }
 
@@ -21,6 +38,12 @@ words! {
 pub struct RoleIn {
     pub partner: Option<PartnerId>,
     pub role: Role,
+}
+
+impl RoleIn {
+    pub fn place(&self) -> Place {
+        self.partner.clone().map_or(Place::Installation, Place::Partner)
+    }
 }
 
 /// Where somebody signs in.
@@ -51,20 +74,26 @@ pub struct Administrator {
 }
 
 impl Administrator {
-    pub fn administers(&self, partner: &PartnerId) -> bool {
-        self.roles.iter().any(|role| role.role == Role::Administrator && role.partner.as_ref() == Some(partner))
+    /// The role in this partner.
+    pub fn role_in(&self, partner: &PartnerId) -> Option<Role> {
+        self.roles.iter().find(|role| role.partner.as_ref() == Some(partner)).map(|role| role.role)
+    }
+
+    /// The role in the installation.
+    pub fn role_of_installation(&self) -> Option<Role> {
+        self.roles.iter().find(|role| role.partner.is_none()).map(|role| role.role)
     }
 
     /// Has a role there.
     pub fn may_enter(&self, place: &Place) -> bool {
         match place {
-            Place::Partner(partner) => self.administers(partner),
-            Place::Installation => self.is_operator(),
+            Place::Partner(partner) => self.role_in(partner).is_some(),
+            Place::Installation => self.role_of_installation().is_some(),
         }
     }
 
     pub fn is_operator(&self) -> bool {
-        self.roles.iter().any(|role| role.role == Role::Operator && role.partner.is_none())
+        self.role_of_installation() == Some(Role::Operator)
     }
 }
 

@@ -25,13 +25,14 @@ pub struct Made {
     pub expires_at_ms: Millis,
 }
 
-/// Makes a link to the console where the person has a role; to that of the installation, if they are an operator.
+/// Makes a link to the console where the person has a role; to that of the installation, if they have one there.
 pub async fn make(common: &Common, of: &Administrator, kind: LinkKind) -> Result<Made> {
     let root = &common.settings.server.root_url;
-    let partner = of.roles.iter().find_map(|role| role.partner.as_ref()).filter(|_| !of.is_operator());
+    let in_installation = of.may_enter(&Place::Installation);
+    let partner = of.roles.iter().find_map(|role| role.partner.as_ref()).filter(|_| !in_installation);
     let (base, door) = match partner {
         Some(partner) => (common.settings.url_of(partner.as_str()), "depo"),
-        None if of.is_operator() => (root.clone(), "meta_depo"),
+        None if in_installation => (root.clone(), "meta_depo"),
         None => return Err(Error::invalid("roles", "are none: without a role there is nowhere to sign in")),
     };
     let token = keys::text(PREFIX, of.id.as_str());

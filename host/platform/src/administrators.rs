@@ -199,12 +199,9 @@ fn check_roles(roles: &[RoleIn]) -> Result<()> {
         return Err(Error::invalid("roles", format!("may have at most {ROLES_MAX} entries")));
     }
     for (at, role) in roles.iter().enumerate() {
-        let fits = match role.role {
-            Role::Administrator => role.partner.is_some(),
-            Role::Operator => role.partner.is_none(),
-        };
-        if !fits {
-            let why = "administrator is a role in a partner (`partnerId`), operator is one in the installation";
+        if !role.role.is_of(&role.place()) {
+            let why = "viewer, developer, approver and administrator are roles in a partner (`partnerId`), operator and viewer are \
+                       in the installation";
             return Err(Error::invalid("roles", why));
         }
         if roles[..at].iter().any(|other| other.partner == role.partner) {

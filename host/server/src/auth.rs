@@ -10,6 +10,7 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, header};
 use larder_model::EndUser;
+use larder_model::administrators::Role;
 use larder_model::ids::{KeyId, PartnerId};
 use larder_model::time::Clock;
 use larder_platform::administrators::{self, SignedIn};
@@ -22,7 +23,7 @@ use larder_platform::keys::{self, KeyText};
 use larder_platform::rates::Of;
 use larder_platform::run_keys;
 use larder_store::Changer;
-use larder_wire::scopes::Scope;
+use larder_wire::scopes::{self, Scope};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::app::App;
@@ -34,8 +35,8 @@ const TOKEN_HEADER: &str = "x-appwrite-jwt";
 /// Below this path, operations are the operator's.
 pub const OPERATORS: &str = "/v1/operator/";
 
-/// The caller of a partner's API: a key of the partner, a function by the key of its run, an administrator of the partner who
-/// has signed in, an end user, or a guest.
+/// The caller of a partner's API: a key of the partner, a function by the key of its run, somebody with a role in the partner
+/// who has signed in, an end user, or a guest.
 pub struct Caller {
     pub partner: PartnerId,
     pub tenant: Arc<Tenant>,
@@ -45,6 +46,8 @@ pub struct Caller {
     pub user: Option<EndUser>,
     /// A guest has none.
     scopes: Vec<String>,
+    /// Of somebody who has signed in.
+    role: Option<Role>,
     /// Of a read: held until its handler returns.
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -64,6 +67,8 @@ impl Caller {
         let word = scope.words()[0];
         let message = if self.is_guest() {
             format!("This needs a key with the scope {word}, and none was sent")
+        } else if let Some(role) = self.role {
+            format!("Your role here is {role}, which has no {word}: ask an administrator", role = role.word())
         } else {
             format!("The key lacks the scope {word}")
         };
@@ -80,13 +85,13 @@ impl Caller {
         self.key.is_none()
     }
 
-    /// Somebody who has signed in at the console of a partner whom they administer: the same as by the API.
+    /// Somebody who has signed in at the console of a partner where they have a role: the same as by the API.
     pub async fn of_person(app: &App, tenant: Arc<Tenant>, by: &SignedIn, parts: &Parts) -> Result<Caller, Problem> {
         let partner = tenant.partner.id.clone();
-        let (key, scopes) = as_administrator(by, &partner)?;
+        let (key, scopes, role) = as_person(by, &partner)?;
         count(app, &tenant, Some(&key), parts).await?;
         let permit = read_permit(app, &tenant, parts).await?;
-        Ok(Caller { partner, tenant, key: Some(key), user: None, scopes, _permit: permit })
+        Ok(Caller { partner, tenant, key: Some(key), user: None, scopes, role: Some(role), _permit: permit })
     }
 }
 
@@ -129,22 +134,22 @@ impl FromRequestParts<App> for Caller {
         }
         let tenant = tenant.ok_or_else(|| Problem::not_found(Kind::PartnerNotFound, "Project"))?;
         let cookie = session_token(&parts.headers).filter(|_| is_admin_mode(&parts.headers));
-        let (key, scopes) = match text {
+        let (key, scopes, role) = match text {
             Some(text) if run_keys::is_text(text) => {
                 let run = run_keys::verify(&app.run_keys, app, &tenant, text).await?;
-                (Some(run.id), Some(run.scopes))
+                (Some(run.id), Some(run.scopes), None)
             }
             Some(text) => {
                 let key = keys::verify(&tenant, text, app.clock.now_ms())?;
-                (Some(key.id.clone()), Some(key.scopes.clone()))
+                (Some(key.id.clone()), Some(key.scopes.clone()), None)
             }
             None => match cookie {
                 Some(token) => {
                     let by = administrators::find_session(app, token).await?.ok_or_else(no_session)?;
-                    let (key, scopes) = as_administrator(&by, &partner)?;
-                    (Some(key), Some(scopes))
+                    let (key, scopes, role) = as_person(&by, &partner)?;
+                    (Some(key), Some(scopes), Some(role))
                 }
-                None => (None, None),
+                None => (None, None, None),
             },
         };
         count(app, &tenant, key.as_ref(), parts).await?;
@@ -153,7 +158,7 @@ impl FromRequestParts<App> for Caller {
             _ => None,
         };
         let permit = read_permit(app, &tenant, parts).await?;
-        Ok(Caller { partner, tenant, key, user, scopes: scopes.unwrap_or_default(), _permit: permit })
+        Ok(Caller { partner, tenant, key, user, scopes: scopes.unwrap_or_default(), role, _permit: permit })
     }
 }
 
@@ -301,14 +306,14 @@ fn no_session() -> Problem {
     Problem::new(Kind::Unauthorized, "The session has ended: sign in again")
 }
 
-/// An administrator holds all scopes of the partners that they administer, and nothing of others.
-fn as_administrator(by: &SignedIn, partner: &PartnerId) -> Result<(KeyId, Vec<String>), Problem> {
-    if !by.administrator.administers(partner) {
-        return Err(Problem::new(Kind::Unauthorized, "You do not administer this project"));
-    }
+/// Somebody holds the scopes of their role in the partner, and nothing of others.
+fn as_person(by: &SignedIn, partner: &PartnerId) -> Result<(KeyId, Vec<String>, Role), Problem> {
+    let none = || Problem::new(Kind::Unauthorized, "You have no role in this project");
+    let role = by.administrator.role_in(partner).ok_or_else(none)?;
     let id = format!("admin-{}", by.administrator.id).parse();
     let id = id.map_err(|_| Problem::internal("the id of an administrator is too long"))?;
-    Ok((id, Scope::ALL.iter().map(|scope| scope.words()[0].to_owned()).collect()))
+    let scopes = scopes::of_role(role);
+    Ok((id, scopes.map(|scope| scope.words()[0].to_owned()).collect(), role))
 }
 
 /// A request to a route for people, whose project is `console`. The header keeps pages of other sites out.

@@ -59,7 +59,7 @@ pub struct RoleObject {
     /// The partner; empty for the installation.
     #[serde(default)]
     pub partner_id: String,
-    /// `administrator` of a partner, or `operator` of the installation.
+    /// `viewer`, `developer`, `approver` or `administrator` of a partner; `viewer` or `operator` of the installation.
     pub role: String,
 }
 

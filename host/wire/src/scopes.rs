@@ -1,4 +1,6 @@
-//! Scopes: what an API key is allowed to do.
+//! Scopes: what an API key, or somebody with a role in a partner, is allowed to do.
+
+use larder_model::administrators::Role;
 
 /// What a key may be allowed to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +96,42 @@ impl Scope {
             Scope::HealthRead => &["health.read"],
         }
     }
+}
+
+/// The scopes of somebody with this role in a partner.
+///
+/// What events say is personal, so that only administrators read it. Whoever changes functions does not approve what they reach.
+pub fn of_role(role: Role) -> impl Iterator<Item = Scope> {
+    Scope::ALL.into_iter().filter(move |scope| match role {
+        Role::Administrator => true,
+        Role::Operator => false,
+        Role::Viewer | Role::Developer | Role::Approver => match scope {
+            Scope::FunctionsRead
+            | Scope::ExecutionsRead
+            | Scope::EventsRead
+            | Scope::EnrolmentsRead
+            | Scope::FeedsRead
+            | Scope::TransactionsRead
+            | Scope::GrantsRead
+            | Scope::UpstreamsRead
+            | Scope::IdentityRead
+            | Scope::RulesRead
+            | Scope::WebhooksRead
+            | Scope::ProjectRead
+            | Scope::HealthRead => true,
+            Scope::FunctionsWrite | Scope::ExecutionsWrite | Scope::EventsWrite | Scope::FeedsWrite => {
+                role == Role::Developer
+            }
+            Scope::GrantsWrite => role == Role::Approver,
+            Scope::EventsData
+            | Scope::EnrolmentsWrite
+            | Scope::UpstreamsWrite
+            | Scope::IdentityWrite
+            | Scope::RulesWrite
+            | Scope::WebhooksWrite
+            | Scope::ProjectWrite => false,
+        },
+    })
 }
 
 /// May a key have this scope?

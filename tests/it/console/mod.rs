@@ -3,6 +3,7 @@
 mod attacks;
 mod browser;
 mod pages;
+mod roles;
 mod second_factor;
 mod signing_in;
 

@@ -54,7 +54,7 @@ async fn variables(State(common): State<Common>, _: Person) -> Json<VariablesObj
     })
 }
 
-/// The partners that the person administers.
+/// The partners where the person has a role.
 #[utoipa::path(get, path = "/v1/projects", tag = "console", operation_id = "listProjects", security(("session" = [])),
     params(ListParams, ("search" = Option<String>, Query, description = "Part of the id or name")),
     responses((status = 200, body = ProjectList)))]
@@ -66,7 +66,7 @@ async fn list_projects(
     let Listing { filters, offset, limit, .. } = queries::parse(query.as_deref(), PROJECTS, &["id", "name"])?.listing;
     let mut own = Vec::new();
     for partner in common.store.partners().await? {
-        if by.administrator.administers(&partner.id) && all(&filters, &partner)? {
+        if by.administrator.role_in(&partner.id).is_some() && all(&filters, &partner)? {
             own.push(ProjectObject::from(partner));
         }
     }
@@ -136,7 +136,7 @@ async fn get_project(
     ids: Ids,
 ) -> Result<Json<ProjectObject>, Problem> {
     let id: PartnerId = ids.get("projectId")?;
-    let found = common.store.partner(&id).await?.filter(|_| by.administrator.administers(&id));
+    let found = common.store.partner(&id).await?.filter(|_| by.administrator.role_in(&id).is_some());
     // One answer for what is not there and for what is others'.
     Ok(Json(found.ok_or_else(|| Problem::not_found(Kind::PartnerNotFound, "Project"))?.into()))
 }

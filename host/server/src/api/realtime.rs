@@ -287,7 +287,7 @@ impl Socket {
                 tenant.keys.get(id).is_some_and(|key| key.expires_at_ms.is_none_or(|at| at > now))
             }
             By::Session(token) => match administrators::find_session(&self.app, token).await {
-                Ok(found) => found.is_some_and(|found| found.administrator.administers(&self.partner)),
+                Ok(found) => found.is_some_and(|found| found.administrator.role_in(&self.partner).is_some()),
                 // What cannot be looked up now is looked up again.
                 Err(_) => true,
             },
@@ -332,8 +332,8 @@ impl Socket {
     async fn authenticate(&mut self, data: &Value) -> Result<(), Closed> {
         let token = data["session"].as_str().unwrap_or_default().to_owned();
         let found = administrators::find_session(&self.app, &token).await.ok().flatten();
-        let Some(found) = found.filter(|found| found.administrator.administers(&self.partner)) else {
-            return self.refuse(Code::Policy, "This is no session of an administrator of the project").await;
+        let Some(found) = found.filter(|found| found.administrator.role_in(&self.partner).is_some()) else {
+            return self.refuse(Code::Policy, "This is no session of somebody with a role in the project").await;
         };
         if self.watch.is_none() {
             self.watch = self.app.signals.live_tail().watch_all(&self.partner);

@@ -10,11 +10,13 @@ use larder_model::time::Millis;
 use larder_model::{Amount, text};
 use larder_platform::administrators::SignedIn;
 use larder_platform::keys;
+use larder_wire::scopes::Scope;
 
 use super::look::{self, Look};
 use super::visitor::{Site, Visitor};
 use super::{ASSETS, DEPO};
 use crate::app::App;
+use crate::auth::Caller;
 use crate::problem::Problem;
 
 /// What templates call `p`.
@@ -32,6 +34,8 @@ pub struct Page {
     pub notice: Option<&'static str>,
     pub now: Millis,
     path: String,
+    /// What the reader may do in the partner.
+    scopes: Vec<&'static str>,
 }
 
 /// A line of the navigation: its path, the key of its text, the key that goes there.
@@ -81,7 +85,19 @@ impl Page {
             notice: done.and_then(|done| NOTICES.into_iter().find(|notice| *notice == done)),
             now: app.clock.now_ms(),
             path: visitor.target.split('?').next().unwrap_or_default().to_owned(),
+            scopes: vec![],
         }
+    }
+
+    /// For a caller with these rights: what they may not do is not offered.
+    pub fn for_caller(mut self, caller: &Caller) -> Page {
+        self.scopes = Scope::ALL.into_iter().filter(|scope| caller.has(*scope)).map(|scope| scope.words()[0]).collect();
+        self
+    }
+
+    /// May the reader do what needs this scope?
+    pub fn may(&self, scope: &str) -> bool {
+        self.scopes.contains(&scope)
     }
 
     pub fn of(mut self, by: &SignedIn) -> Page {

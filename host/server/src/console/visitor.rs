@@ -240,7 +240,7 @@ impl FromRequestParts<App> for Desk {
 
 impl Desk {
     pub fn page(&self, app: &App, title: &'static str) -> Page {
-        self.reader.page(app, title)
+        self.reader.page(app, title).for_caller(&self.caller)
     }
 }
 

@@ -44,6 +44,6 @@ pub async fn page(State(app): State<App>, desk: Desk) -> Answer {
         another: tenant.partner.approval_by_another,
         domains,
         keys,
-        administrators: all.into_iter().filter(|one| one.administers(partner)).collect(),
+        administrators: all.into_iter().filter(|one| one.role_in(partner).is_some()).collect(),
     }))
 }
