@@ -1,7 +1,9 @@
 //! The consoles: people sign in, see and decide, with HTML and forms alone.
 
+mod accessible;
 mod attacks;
 mod browser;
+mod journeys;
 mod pages;
 mod second_factor;
 mod signing_in;

@@ -67,7 +67,7 @@ fn check(page: &Shown) {
 }
 
 /// Goes to every page that can be reached by links from this one.
-async fn crawl(tab: &mut Tab, from: &str) -> BTreeMap<String, Shown> {
+pub(super) async fn crawl(tab: &mut Tab, from: &str) -> BTreeMap<String, Shown> {
     let mut waiting = vec![from.to_owned()];
     let mut seen: BTreeMap<String, Shown> = BTreeMap::new();
     while let Some(path) = waiting.pop() {
@@ -91,7 +91,7 @@ async fn crawl(tab: &mut Tab, from: &str) -> BTreeMap<String, Shown> {
 const EVIL: &str = "'\">--></script></pre><evil onload=x>";
 
 /// Fills a partner with data whose every text is hostile.
-async fn fill(larder: &Larder) {
+pub(super) async fn fill(larder: &Larder) {
     let api = larder.api();
     let (name, probe) = (format!("f{EVIL}"), guests::guest("probe"));
     let events = json!({ "name": name, "events": ["probe.save", "probe.attributes"], "schedule": "0 6 * * *", "routes": ["/x"] });
