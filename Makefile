@@ -45,6 +45,7 @@ console: setup setup-services
 
 # Pictures of the consoles with what the demo makes, into docs/pictures.
 screenshots: setup setup-console
+	$(BUILD_DEMO)
 	$(BUILD)
 	$(CARGO) test --workspace --test it -- console::screenshots --include-ignored --nocapture
 

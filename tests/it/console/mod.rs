@@ -5,8 +5,10 @@ mod attacks;
 mod browser;
 mod journeys;
 mod pages;
+mod screenshots;
 mod second_factor;
 mod signing_in;
+mod table;
 
 use larder_tests::{Larder, Tab};
 use serde_json::{Value, json};
