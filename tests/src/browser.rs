@@ -228,10 +228,10 @@ impl Browser {
         found.map(|fault| fault.as_str().expect("text").to_owned()).collect()
     }
 
-    /// A picture of the page into `file`, for people to look at.
+    /// A picture of what the window shows into `file`.
     pub async fn picture(&mut self, file: &Path) {
         use base64::Engine;
-        let taken = self.send("Page.captureScreenshot", json!({ "captureBeyondViewport": true })).await;
+        let taken = self.send("Page.captureScreenshot", json!({ "format": "png" })).await;
         let bytes =
             base64::prelude::BASE64_STANDARD.decode(taken["data"].as_str().expect("a picture")).expect("base64");
         std::fs::write(file, bytes).expect("a file");

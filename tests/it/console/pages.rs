@@ -239,6 +239,11 @@ both!(texts_of_others_are_texts_on_every_page, async |on| {
     let changes = larder.api().get("/grants/changes").await.is(200).to_string();
     assert!(changes.contains("\"keyId\":\"admin-") && changes.contains("approved"), "{changes}");
     tab.submit(&page, &approve, &[]).await.is(409);
+    let page = tab.go("/depo/functions/empty").await;
+    let page = tab.submit(&page, "/depo/functions/empty/enable", &[]).await.is(200).says("The function is enabled.");
+    assert_eq!(larder.api().get("/functions/empty").await.is(200)["enabled"], true);
+    tab.submit(&page, "/depo/functions/empty/disable", &[]).await.is(200).says("The function is disabled");
+    assert_eq!(larder.api().get("/functions/empty").await.is(200)["enabled"], false);
     let page = tab.go("/depo/dead-letters").await;
     let dead = page
         .tags()

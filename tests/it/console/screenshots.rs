@@ -11,7 +11,7 @@ const PICTURES: [(&str, usize, &[&str]); 10] = [
     ("today", 0, &[]),
     ("functions", 0, &["/depo/functions"]),
     ("function", 0, &["/depo/functions", "main th a[href$='/round-up']"]),
-    ("run", 0, &["/depo/transactions", "main tbody th a"]),
+    ("run", 0, &["/depo/transactions", "main tbody a[href*='/runs/']"]),
     ("savings", 0, &["/depo/transactions"]),
     ("schedules", 0, &["/depo/schedules"]),
     ("sources", 0, &["/depo/sources"]),

@@ -38,6 +38,8 @@ pub fn router() -> Router<App> {
         .route("/depo", get(today::page))
         .route("/depo/functions", get(functions::list))
         .route("/depo/functions/{functionId}", get(functions::one))
+        .route("/depo/functions/{functionId}/enable", post(functions::enable))
+        .route("/depo/functions/{functionId}/disable", post(functions::disable))
         .route("/depo/functions/{functionId}/deployments/{deploymentId}", get(functions::deployment))
         .route("/depo/functions/{functionId}/deployments/{deploymentId}/approve", post(approvals::approve))
         .route("/depo/functions/{functionId}/runs", get(runs::list))
