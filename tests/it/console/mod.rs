@@ -3,6 +3,7 @@
 mod accessible;
 mod attacks;
 mod browser;
+mod export;
 mod journeys;
 mod pages;
 mod screenshots;
