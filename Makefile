@@ -1,5 +1,5 @@
 # What the README names. Everything installs what it needs, or says how.
-.PHONY: run demo test certificates tiers languages chaos hostile neighbours fuzz mutants check format licences bench bench-fanout bench-languages setup setup-services setup-authority
+.PHONY: run demo test certificates console screenshots tiers languages chaos hostile neighbours fuzz mutants check format licences bench bench-fanout bench-languages setup setup-services setup-authority setup-console
 
 CARGO ?= cargo
 # For the tests always the whole workspace: dependencies then have the same features every time.
@@ -37,6 +37,17 @@ test: setup setup-services
 certificates: setup setup-services
 	$(BUILD)
 	$(CARGO) test --workspace --test it -- web::certificates --include-ignored --nocapture
+
+# Every page of the consoles in a real browser, at three widths in both themes; prints the table of attacks on sign-in and session.
+console: setup setup-services
+	$(BUILD)
+	$(CARGO) test --workspace --test it -- console:: --include-ignored --nocapture --skip console::screenshots
+
+# Pictures of the consoles with what the demo makes, into docs/pictures.
+screenshots: setup setup-console
+	$(BUILD_DEMO)
+	$(BUILD)
+	$(CARGO) test --workspace --test it -- console::screenshots --include-ignored --nocapture
 
 # One, two and three tiers as machines of their own (network namespaces) with the packet filters of docs/tiers.md: who reaches whom.
 # Needs root and Linux.
@@ -113,7 +124,7 @@ setup:
 	@rustup target list --installed 2>/dev/null | grep -qx wasm32-wasip2 || rustup target add wasm32-wasip2
 
 # MariaDB and Redis, which the tests start for themselves, unless addresses of running ones are given.
-setup-services: setup-authority
+setup-services: setup-authority setup-console
 	@PATH="$$PATH:/usr/sbin:/opt/homebrew/opt/mariadb/bin:/opt/homebrew/bin"; \
 	if [ -n "$$LARDER_TEST_MARIADB_URL" ] && [ -n "$$LARDER_TEST_REDIS_URL" ]; then exit 0; fi; \
 	if command -v mariadbd >/dev/null && command -v mariadb-install-db >/dev/null && command -v redis-server >/dev/null; then exit 0; fi; \
@@ -131,3 +142,13 @@ setup-authority:
 	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then apt-get update -q && $(APT) pebble; \
 	elif command -v apt-get >/dev/null && sudo -n true 2>/dev/null; then sudo apt-get update -q && sudo $(APT) pebble; \
 	else echo "pebble is missing: apt-get install pebble, or brew install go and go install $(PEBBLE)/pebble@latest $(PEBBLE)/pebble-challtestsrv@latest"; exit 1; fi
+
+# The browser that shows the consoles to the tests, and npm, which fetches axe-core (tests/axe).
+setup-console:
+	@PATH="$$PATH:/opt/homebrew/bin:/Applications/Chromium.app/Contents/MacOS:/Applications/Google Chrome.app/Contents/MacOS"; \
+	has() { command -v "$$1" >/dev/null; }; \
+	if has npm && { has chromium || has chromium-browser || has google-chrome || has Chromium || has "Google Chrome"; }; then exit 0; fi; \
+	if has brew; then brew install node && brew install --cask chromium; \
+	elif has apt-get && [ "$$(id -u)" = 0 ]; then apt-get update -q && $(APT) chromium nodejs npm; \
+	elif has apt-get && sudo -n true 2>/dev/null; then sudo apt-get update -q && sudo $(APT) chromium nodejs npm; \
+	else echo "Chromium or npm is missing: apt-get install chromium nodejs npm, or brew install node and brew install --cask chromium"; exit 1; fi

@@ -1,7 +1,8 @@
 //! A browser that a test drives: Chromium without a window, by its debugging protocol over two pipes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -10,9 +11,12 @@ use tokio::fs::File;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::within;
+use crate::{Tab, guests, within, workspace};
 
-const PROGRAMS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
+const PROGRAMS: [&str; 5] = ["chromium", "chromium-browser", "google-chrome", "Chromium", "Google Chrome"];
+/// Where a Mac has them.
+const PLACES: [&str; 2] =
+    ["/Applications/Chromium.app/Contents/MacOS", "/Applications/Google Chrome.app/Contents/MacOS"];
 
 pub struct Browser {
     process: Child,
@@ -20,17 +24,21 @@ pub struct Browser {
     answers: BufReader<File>,
     session: String,
     next: u64,
-    /// What the page has complained about: exceptions, refused resources, errors on its console.
+    /// Every message on the console, whatever it is about: exceptions, what the policy has refused, warnings.
     pub complaints: Vec<String>,
     _profile: TempDir,
 }
 
 impl Browser {
-    /// A page of its own; `None` if there is no Chromium on this machine.
-    pub async fn start() -> Option<Browser> {
+    /// A page of its own.
+    pub async fn start() -> Browser {
         let paths = std::env::var_os("PATH").unwrap_or_default();
-        let found =
-            PROGRAMS.iter().find(|name| std::env::split_paths(&paths).any(|folder| folder.join(name).is_file()))?;
+        let mut folders: Vec<_> = std::env::split_paths(&paths).collect();
+        folders.extend(PLACES.map(PathBuf::from));
+        let mut all = PROGRAMS.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+        let found = all.find(|path| path.is_file()).expect(
+            "these tests need Chromium: make setup-console, which is apt-get install chromium, or brew install --cask chromium",
+        );
         let profile = crate::folder("larder-browser-");
         let pipe = |name: &str| {
             let path = profile.path().join(name);
@@ -43,7 +51,8 @@ impl Browser {
         let script = "exec \"$0\" --headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run \
                       --remote-debugging-pipe --user-data-dir=\"$1\" --window-size=1100,900 about:blank 3<\"$2\" 4>\"$3\"";
         let process = Command::new("sh")
-            .args(["-c", script, found])
+            .args(["-c", script])
+            .arg(&found)
             .args([profile.path().join("profile").as_path(), &commands, &answers])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -72,7 +81,7 @@ impl Browser {
         for domain in ["Page", "Runtime", "Log"] {
             browser.send(&format!("{domain}.enable"), json!({})).await;
         }
-        Some(browser)
+        browser
     }
 
     async fn send(&mut self, method: &str, parameters: Value) -> Value {
@@ -102,9 +111,8 @@ impl Browser {
         let entry = &event["params"]["entry"];
         match event["method"].as_str() {
             Some("Runtime.exceptionThrown") => self.complaints.push(event["params"]["exceptionDetails"].to_string()),
-            Some("Log.entryAdded") if entry["level"] == "error" => {
-                self.complaints.push(format!("{} {}", entry["text"], entry["url"]));
-            }
+            Some("Runtime.consoleAPICalled") => self.complaints.push(event["params"]["args"].to_string()),
+            Some("Log.entryAdded") => self.complaints.push(format!("{} {}", entry["text"], entry["url"])),
             _ => {}
         }
     }
@@ -138,10 +146,92 @@ impl Browser {
         }
     }
 
-    /// A picture of the page into `file`, for people to look at.
+    /// Takes over the cookies of a tab.
+    pub async fn take_over(&mut self, tab: &Tab, host: &str) {
+        for (name, value) in &tab.cookies {
+            let cookie = json!({ "name": name, "value": value, "domain": host, "path": "/", "httpOnly": true,
+                "sameSite": "Strict", "url": format!("http://{host}/") });
+            assert_eq!(self.send("Network.setCookie", cookie).await["success"], true, "{name}");
+        }
+    }
+
+    /// How wide the window is, and whether its user likes dark pages.
+    pub async fn look(&mut self, width: u32, is_dark: bool) {
+        let size = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
+        self.send("Emulation.setDeviceMetricsOverride", size).await;
+        let scheme = if is_dark { "dark" } else { "light" };
+        let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        self.send("Emulation.setEmulatedMedia", features).await;
+    }
+
+    /// Whether pages that come from now on may run scripts.
+    pub async fn allow_scripts(&mut self, are_allowed: bool) {
+        self.send("Emulation.setScriptExecutionDisabled", json!({ "value": !are_allowed })).await;
+    }
+
+    /// Presses and releases a key: a character, or `Tab`, `Enter`, `Escape`, `Down`, `Space`.
+    pub async fn press(&mut self, key: &str) {
+        let (key, code, text) = match key {
+            "Tab" => ("Tab", 9, ""),
+            "Enter" => ("Enter", 13, "\r"),
+            "Escape" => ("Escape", 27, ""),
+            "Down" => ("ArrowDown", 40, ""),
+            "Space" => (" ", 32, " "),
+            other => (other, 0, other),
+        };
+        let mut down = json!({ "type": "keyDown", "key": key, "text": text, "windowsVirtualKeyCode": code });
+        if text.is_empty() {
+            down["type"] = "rawKeyDown".into();
+        }
+        self.send("Input.dispatchKeyEvent", down).await;
+        let up = json!({ "type": "keyUp", "key": key, "windowsVirtualKeyCode": code });
+        self.send("Input.dispatchKeyEvent", up).await;
+    }
+
+    /// Types into what has the focus, instead of what is there.
+    pub async fn fill(&mut self, text: &str) {
+        let all = json!({ "type": "keyDown", "key": "a", "modifiers": 2, "commands": ["selectAll"] });
+        self.send("Input.dispatchKeyEvent", all).await;
+        self.send("Input.insertText", json!({ "text": text })).await;
+    }
+
+    /// Goes by the Tab key to what fits the selector. Every stop on the way shows that it has the focus.
+    pub async fn reach(&mut self, selector: &str) {
+        let look = format!(
+            "(() => {{ const at = document.activeElement; if (!at || at === document.body) return 'nothing'; \
+             if (at.matches({selector:?})) return 'there'; const style = getComputedStyle(at); \
+             const shown = at.matches('main, dialog') || (style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2); \
+             return shown ? 'elsewhere' : 'unseen ' + at.outerHTML; }})()"
+        );
+        let mut nothing = 0;
+        for _ in 0..400 {
+            match self.ask(&look).await.as_str().expect("text") {
+                "there" => return,
+                "elsewhere" => {}
+                "nothing" => nothing += 1,
+                other => panic!("{other} has the focus, and does not show it"),
+            }
+            assert!(nothing < 3, "no Tab leads to {selector}: {}", self.ask("document.body.innerText").await);
+            self.press("Tab").await;
+        }
+        panic!("no Tab leads to {selector}");
+    }
+
+    /// What axe finds wrong on this page, and whatever is wider than the window.
+    pub async fn faults(&mut self) -> Vec<String> {
+        if self.ask("typeof axe").await != "object" {
+            let source = std::fs::read_to_string(axe()).expect("axe-core");
+            self.ask(&format!("{source}; 0")).await;
+        }
+        let found = self.ask(AXE).await;
+        let found = found.as_array().expect("a list").iter();
+        found.map(|fault| fault.as_str().expect("text").to_owned()).collect()
+    }
+
+    /// A picture of what the window shows into `file`.
     pub async fn picture(&mut self, file: &Path) {
         use base64::Engine;
-        let taken = self.send("Page.captureScreenshot", json!({ "captureBeyondViewport": true })).await;
+        let taken = self.send("Page.captureScreenshot", json!({ "format": "png" })).await;
         let bytes =
             base64::prelude::BASE64_STANDARD.decode(taken["data"].as_str().expect("a picture")).expect("base64");
         std::fs::write(file, bytes).expect("a file");
@@ -151,4 +241,41 @@ impl Browser {
         let _ = self.send("Browser.close", json!({})).await;
         within(Duration::from_secs(20), "the browser to end", async || self.process.try_wait().expect("a child")).await;
     }
+}
+
+/// Every rule of WCAG 2.2 at levels A and AA, and what axe calls best practice.
+const AXE: &str = "(async () => { \
+    const tags = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']; \
+    const found = await axe.run(document, { runOnly: { type: 'tag', values: tags }, resultTypes: ['violations'] }); \
+    const all = found.violations.flatMap((rule) => rule.nodes.map((node) => rule.id + ': ' + node.html + ': ' + node.failureSummary)); \
+    if (!found.passes.length) all.push('axe has tried nothing'); \
+    if (document.documentElement.scrollWidth > innerWidth) all.push('the page is wider than the window'); \
+    return all; })()";
+
+/// axe-core's script, as `tests/axe/package-lock.json` pins it.
+fn axe() -> &'static Path {
+    static SCRIPT: OnceLock<PathBuf> = OnceLock::new();
+    SCRIPT.get_or_init(|| {
+        let sources = workspace().join("tests/axe");
+        let lock = std::fs::read(sources.join("package-lock.json")).expect("a lock file");
+        let name = format!("clients/axe-{}", &larder_model::Digest::of(&lock).to_string()[..16]);
+        let folder = guests::target_folder().join(name);
+        let script = folder.join("node_modules/axe-core/axe.min.js");
+        if !script.exists() {
+            // Beside its place first: whoever comes in between must not find half of it.
+            let parent = folder.parent().expect("a parent");
+            std::fs::create_dir_all(parent).expect("a folder");
+            let new = tempfile::tempdir_in(parent).expect("a folder");
+            for file in ["package.json", "package-lock.json"] {
+                std::fs::copy(sources.join(file), new.path().join(file)).expect("a copy");
+            }
+            let mut npm = std::process::Command::new("npm");
+            npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(new.path());
+            let status = npm.status().expect("npm runs: these tests need node and npm (make setup-console)");
+            assert!(status.success(), "npm ci failed ({status})");
+            // Another process may have been faster.
+            let _ = std::fs::rename(new.keep(), &folder);
+        }
+        script
+    })
 }

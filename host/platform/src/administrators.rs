@@ -79,6 +79,7 @@ impl Passwords {
     /// Is this the password? Without a hash it takes as long, and is not.
     async fn is(&self, password: String, hashed: Option<String>) -> Result<bool> {
         static NOBODYS: OnceLock<String> = OnceLock::new();
+        metrics::counter!("larder_password_checks_total").increment(1);
         self.work(move || {
             let nobodys = NOBODYS.get_or_init(|| passwords::hash("nobody has this password"));
             let is = passwords::is(&password, hashed.as_deref().unwrap_or(nobodys));

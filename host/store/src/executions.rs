@@ -276,6 +276,14 @@ impl Store {
         self.db.row(NEXT, args![after]).await?.map_or(Ok(None), |row| row.maybe_int(0))
     }
 
+    /// When the oldest execution of a partner that waits was due, if it is: how far its queue lags behind.
+    pub async fn oldest_due(&self, partner: &PartnerId, now: Millis) -> Result<Option<Millis>> {
+        const OLDEST: &str = "-- oldest_due
+            SELECT due_at_ms FROM executions /*! FORCE INDEX (executions_by_status) */
+            WHERE partner_id = ? AND status = 'waiting' AND due_at_ms <= ? ORDER BY due_at_ms LIMIT 1";
+        self.db.row(OLDEST, args![partner, now]).await?.map(|row| row.int(0)).transpose()
+    }
+
     pub async fn execution(
         &self,
         partner: &PartnerId,

@@ -1,4 +1,4 @@
-//! A real browser: it keeps to the policy, and a page of a function gets no hold of the console beside it.
+//! A real browser: a page of a function gets no hold of the console beside it.
 
 use larder_tests::{Backend, Browser, Larder, Options, guests};
 use serde_json::json;
@@ -7,44 +7,15 @@ use super::printed;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_a_function_reads_nothing_of_the_console() {
-    let Some(mut browser) = Browser::start().await else {
-        eprintln!("SKIPPED: there is no Chromium here: the console was NOT tried in one (apt-get install chromium)");
-        return;
-    };
+    let mut browser = Browser::start().await;
     let larder = Larder::start_with(Options::on(Backend::Embedded)).await;
     let hello = guests::guest("hello-http");
     larder.api().deploy("hello", &hello, json!({ "routes": ["/hello"], "execute": ["any"] })).await;
     let port = larder.address().rsplit(':').next().expect("a port").to_owned();
-    for (host, base, name) in [("localhost", "/meta_depo", "operator"), ("demo.localhost", "/depo", "console")] {
-        browser.go(&format!("http://{host}:{port}{}", printed(&larder, name))).await;
-        browser.until("document.querySelector('main form button')").await;
-        browser.ask("document.querySelector('main form button').click(); 0").await;
-        browser.until(&format!("location.pathname === '{base}' && document.querySelector('nav.ways')")).await;
-        // Every screen, in both colours, without a complaint.
-        let ways = "[...document.querySelectorAll('nav.ways a, ul.self a')].map((a) => a.pathname).join(' ')";
-        let ways = browser.ask(ways).await.as_str().expect("text").to_owned();
-        for path in ways.split(' ') {
-            browser.go(&format!("http://{host}:{port}{path}")).await;
-            browser
-                .until("document.readyState === 'complete' && document.documentElement.classList.contains('scripted')")
-                .await;
-            let wide = browser.ask("document.documentElement.scrollWidth > innerWidth").await;
-            assert_eq!(wide, false, "{path} is wider than the window");
-        }
-        // Keys: help opens, closes and gives the focus back; a letter goes.
-        let press = |key: &str| {
-            format!("document.dispatchEvent(new KeyboardEvent('keydown', {{ key: '{key}', bubbles: true }})); 0")
-        };
-        let press_at_body = |key: &str| press(key).replace("document.dispatchEvent", "document.body.dispatchEvent");
-        browser.ask(&press_at_body("?")).await;
-        browser.until("document.getElementById('keys').open").await;
-        browser.ask("document.querySelector('#keys button').click(); 0").await;
-        browser.until("!document.getElementById('keys').open").await;
-        browser.ask(&press_at_body("g")).await;
-        browser.ask(&press_at_body("t")).await;
-        browser.until(&format!("location.pathname === '{base}'")).await;
-    }
-    assert!(browser.complaints.is_empty(), "{:?}", browser.complaints);
+    browser.go(&format!("http://demo.localhost:{port}{}", printed(&larder, "console"))).await;
+    browser.until("document.querySelector('main form button')").await;
+    browser.ask("document.querySelector('main form button').click(); 0").await;
+    browser.until("location.pathname === '/depo' && document.querySelector('nav.ways')").await;
 
     // Beside it, at the same origin, stands the page of a function, with the cookie of the same person.
     browser.go(&format!("http://demo.localhost:{port}/hello")).await;

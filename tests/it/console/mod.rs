@@ -1,11 +1,16 @@
 //! The consoles: people sign in, see and decide, with HTML and forms alone.
 
+mod accessible;
 mod attacks;
 mod browser;
+mod export;
+mod journeys;
 mod pages;
 mod roles;
+mod screenshots;
 mod second_factor;
 mod signing_in;
+mod table;
 
 use larder_tests::{Larder, Tab};
 use serde_json::{Value, json};

@@ -67,7 +67,7 @@ fn check(page: &Shown) {
 }
 
 /// Goes to every page that can be reached by links from this one.
-async fn crawl(tab: &mut Tab, from: &str) -> BTreeMap<String, Shown> {
+pub(super) async fn crawl(tab: &mut Tab, from: &str) -> BTreeMap<String, Shown> {
     let mut waiting = vec![from.to_owned()];
     let mut seen: BTreeMap<String, Shown> = BTreeMap::new();
     while let Some(path) = waiting.pop() {
@@ -91,7 +91,7 @@ async fn crawl(tab: &mut Tab, from: &str) -> BTreeMap<String, Shown> {
 const EVIL: &str = "'\">--></script></pre><evil onload=x>";
 
 /// Fills a partner with data whose every text is hostile.
-async fn fill(larder: &Larder) {
+pub(super) async fn fill(larder: &Larder) {
     let api = larder.api();
     let (name, probe) = (format!("f{EVIL}"), guests::guest("probe"));
     let events = json!({ "name": name, "events": ["probe.save", "probe.attributes"], "schedule": "0 6 * * *", "routes": ["/x"] });
@@ -174,6 +174,7 @@ both!(texts_of_others_are_texts_on_every_page, async |on| {
         ("/depo/approvals", &["bank.example", "Look at"]),
         ("/depo/enrolments", &["Active"]),
         ("/depo/sources", &["bank.example", "pushed"]),
+        ("/depo/schedules", &["0 6 * * *", "fires once for each of its times", "scheduler.catch_up"]),
         ("/depo/settings", &["mine.functions.localhost", "functions.read", "evil@bank.example"]),
         ("/depo", &["0 6 * * *"]),
     ] {
@@ -183,6 +184,15 @@ both!(texts_of_others_are_texts_on_every_page, async |on| {
             assert!(html.contains(text), "{start} does not say {text}");
         }
     }
+    // The same savings as a file, in which a text is no formula.
+    let file = tab.go_once("/depo/transactions/export?function=mine").await.is(200);
+    assert_eq!(file.header("content-type"), "text/csv; charset=utf-8; header=present");
+    assert!(file.header("content-disposition").starts_with("attachment; filename=\"savings-20"), "{:?}", file.headers);
+    let lines: Vec<&str> = file.html.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (2, "transaction,created,function,execution,endUser,amount,currency,memo"));
+    assert!(lines[1].contains(",1234.50,SEK,") && lines[1].contains(",mine,"), "{}", lines[1]);
+    assert_eq!(tab.go_once("/depo/transactions/export?user=nobody").await.is(200).html.lines().count(), 1);
+    assert_eq!(tab.go_once("/depo/transactions/export?day=x").await.status, 400);
     // Of another partner's data nothing is reached, whatever the address says.
     larder.partner("other").await;
     larder.administrator("bo@bank.example", of("other")).await;
@@ -229,6 +239,11 @@ both!(texts_of_others_are_texts_on_every_page, async |on| {
     let changes = larder.api().get("/grants/changes").await.is(200).to_string();
     assert!(changes.contains("\"keyId\":\"admin-") && changes.contains("approved"), "{changes}");
     tab.submit(&page, &approve, &[]).await.is(409);
+    let page = tab.go("/depo/functions/empty").await;
+    let page = tab.submit(&page, "/depo/functions/empty/enable", &[]).await.is(200).says("The function is enabled.");
+    assert_eq!(larder.api().get("/functions/empty").await.is(200)["enabled"], true);
+    tab.submit(&page, "/depo/functions/empty/disable", &[]).await.is(200).says("The function is disabled");
+    assert_eq!(larder.api().get("/functions/empty").await.is(200)["enabled"], false);
     let page = tab.go("/depo/dead-letters").await;
     let dead = page
         .tags()
@@ -272,9 +287,20 @@ both!(every_page_is_reached_and_whole, async |on| {
     check(&page);
     operator.submit(&page, "/meta_depo/enter", &[]).await.is(200);
     let pages = crawl(&mut operator, META.1).await;
-    for page in ["/meta_depo", "/meta_depo/processes", "/meta_depo/look", "/meta_depo/sessions"] {
+    for page in [
+        "/meta_depo",
+        "/meta_depo/processes",
+        "/meta_depo/settings",
+        "/meta_depo/settings?only=changed",
+        "/meta_depo/look",
+        "/meta_depo/sessions",
+    ] {
         assert!(pages.contains_key(page), "{page}: {:?}", pages.keys());
     }
+    // What the command line or a variable has set says so; a default does not stand among them.
+    let changed = &pages["/meta_depo/settings?only=changed"].html;
+    assert!(changed.contains("server.listen") && !changed.contains(">default<"), "{changed}");
+    assert!(pages["/meta_depo/settings"].html.contains("worker.lease"));
     // What is refused is a page, too.
     for (path, status) in [("/depo/nothing", 404), ("/depo/sign-out", 405), ("/depo/set-password?token=x", 404)] {
         check(&tab.go_once(path).await.is(status));

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{META, of};
 
 /// The code of a secret in base 32, as an authenticator makes it (RFC 6238).
-fn code(secret: &str, at_s: i64) -> String {
+pub(super) fn code(secret: &str, at_s: i64) -> String {
     let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let (mut bits, mut count, mut key) = (0_u32, 0, Vec::new());
     for letter in secret.bytes() {

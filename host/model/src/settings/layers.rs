@@ -3,7 +3,7 @@
 //! The defaults say what type a setting has, and a text of the environment is read as that type: `2026` is a text for
 //! `redis.prefix` and a number for `records.buffer`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -17,9 +17,31 @@ const PREFIX: &str = "LARDER_";
 const NOT_SETTINGS: [&str; 6] =
     ["LARDER_CRASH", "LARDER_DEV_ENV", "LARDER_ENDPOINT", "LARDER_KEY", "LARDER_OPERATOR_KEY", "LARDER_PARTNER"];
 
+/// Where a setting's value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Default,
+    File,
+    /// The variable.
+    Environment(String),
+    CommandLine,
+}
+
+/// A setting as it was read, without passwords that its value has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InForce {
+    pub key: String,
+    pub value: String,
+    pub origin: Origin,
+}
+
 pub struct Layers {
     defaults: Table,
     table: Table,
+    /// What the file says.
+    of_file: Table,
+    /// The settings that the command line sets.
+    given: BTreeSet<String>,
     /// The settings that the environment sets, and by which variable.
     variables: BTreeMap<String, String>,
     pub complaints: Complaints,
@@ -28,7 +50,14 @@ pub struct Layers {
 impl Layers {
     pub fn new() -> Layers {
         let defaults: Table = DEFAULTS.parse().expect("the defaults are TOML");
-        Layers { table: defaults.clone(), defaults, variables: BTreeMap::new(), complaints: Complaints::default() }
+        Layers {
+            table: defaults.clone(),
+            defaults,
+            of_file: Table::new(),
+            given: BTreeSet::new(),
+            variables: BTreeMap::new(),
+            complaints: Complaints::default(),
+        }
     }
 
     pub fn file(&mut self, file: &Path) {
@@ -38,7 +67,10 @@ impl Layers {
             Err(err) => return self.complaints.add(format!("--config: {name}: {err}")),
         };
         match text.parse::<Table>() {
-            Ok(table) => lay(&mut self.table, table),
+            Ok(table) => {
+                self.of_file = table.clone();
+                lay(&mut self.table, table);
+            }
             Err(err) => self.complaints.add(format!("--config: {name}: {err}")),
         }
     }
@@ -82,9 +114,37 @@ impl Layers {
         if let Some(table) = table {
             table.insert(field.to_owned(), value);
         }
-        if let Some(variable) = variable {
-            self.variables.insert(key.to_owned(), variable.to_owned());
+        match variable {
+            Some(variable) => drop(self.variables.insert(key.to_owned(), variable.to_owned())),
+            None => drop(self.given.insert(key.to_owned())),
         }
+    }
+
+    /// Every setting with what has set it, in the order of their names.
+    pub fn in_force(&self) -> Vec<InForce> {
+        let mut all = Vec::new();
+        for (name, value) in &self.table {
+            match value.as_table() {
+                Some(section) => all.extend(section.iter().map(|(field, value)| (format!("{name}.{field}"), value))),
+                None => all.push((name.clone(), value)),
+            }
+        }
+        let is_in_file = |key: &str| match key.split_once('.') {
+            Some((section, field)) => self.of_file.get(section).is_some_and(|section| section.get(field).is_some()),
+            None => self.of_file.contains_key(key),
+        };
+        all.into_iter()
+            .map(|(key, value)| {
+                // As `load` lays them: the command line is the uppermost.
+                let origin = match self.variables.get(&key) {
+                    _ if self.given.contains(&key) => Origin::CommandLine,
+                    Some(variable) => Origin::Environment(variable.clone()),
+                    None if is_in_file(&key) => Origin::File,
+                    None => Origin::Default,
+                };
+                InForce { value: without_password(&value.to_string()), key, origin }
+            })
+            .collect()
     }
 
     /// All layers as settings.
@@ -191,6 +251,14 @@ fn texts(text: &str) -> Result<Vec<Value>, String> {
     Ok(members.map(|member| Value::String(member.to_owned())).collect())
 }
 
+/// The same with a mark in place of what an address has between its scheme and its host.
+fn without_password(text: &str) -> String {
+    match text.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
+        Some((scheme, host)) => format!("{scheme}://***@{host}"),
+        None => text.to_owned(),
+    }
+}
+
 /// What the upper table says goes; sections are laid over each other.
 fn lay(under: &mut Table, over: Table) {
     for (name, value) in over {
@@ -198,5 +266,31 @@ fn lay(under: &mut Table, over: Table) {
             (Some(Value::Table(under)), Value::Table(over)) => lay(under, over),
             (_, value) => drop(under.insert(name, value)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_setting_says_what_has_set_it_and_no_password() {
+        let folder = std::env::temp_dir().join(format!("larder-layers-{}", std::process::id()));
+        std::fs::write(&folder, "[redis]\nurl = \"redis://u:p@ss@cache/0\"\n").unwrap();
+        let mut layers = Layers::new();
+        layers.file(&folder);
+        layers.text("database.url", "mysql://larder:s3cret@db:3306/larder", Some("LARDER_DATABASE__URL"));
+        layers.text("data", "/var/lib/larder", None);
+        std::fs::remove_file(&folder).unwrap();
+        let all = layers.in_force();
+        let of = |key: &str| {
+            let found = all.iter().find(|one| one.key == key).unwrap();
+            (found.value.as_str(), found.origin.clone())
+        };
+        let variable = Origin::Environment("LARDER_DATABASE__URL".into());
+        assert_eq!(of("database.url"), ("\"mysql://***@db:3306/larder\"", variable));
+        assert_eq!(of("redis.url"), ("\"redis://***@cache/0\"", Origin::File));
+        assert_eq!(of("data"), ("\"/var/lib/larder\"", Origin::CommandLine));
+        assert_eq!(of("redis.prefix").1, Origin::Default);
     }
 }

@@ -16,7 +16,7 @@ use addresses::{address, networks};
 pub use check::Complaints;
 use ipnet::IpNet;
 use layers::Layers;
-pub use layers::left_alone;
+pub use layers::{InForce, Origin, left_alone};
 use serde::Deserialize;
 
 use crate::administrators::Role;
@@ -61,6 +61,8 @@ section! { Settings {
     records: Records,
     secrets: Secrets,
     log: Log,
+    /// All of them as they were read, with what has set each.
+    #[serde(skip)] in_force: Vec<InForce>,
 } }
 section! { Database {
     url: String,
@@ -353,6 +355,9 @@ impl Settings {
                 Ok(more) => server.proxies.extend(more),
                 Err(why) => layers.complaints.add(format!("server.proxies_file {why}")),
             }
+        }
+        if let Some(settings) = &mut settings {
+            settings.in_force = layers.in_force();
         }
         match settings {
             Some(settings) if layers.complaints.0.is_empty() => {

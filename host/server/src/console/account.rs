@@ -206,6 +206,7 @@ struct SecondFactorPage {
     has: bool,
     is_missing: bool,
     has_password: bool,
+    email: String,
     codes_left: u64,
     refused: Option<String>,
 }
@@ -251,6 +252,7 @@ async fn second_factor(app: &App, newcomer: &Newcomer, offer: Offer, refused: Op
         has: administrator.second_factor,
         is_missing: second_factors::is_missing(app, administrator),
         has_password: !administrator.password_hash.is_empty(),
+        email: administrator.email.clone(),
         codes_left: app.store.count_recovery_codes(&administrator.id).await?,
         refused,
     };

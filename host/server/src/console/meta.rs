@@ -6,6 +6,7 @@ use askama::Template;
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
+use larder_model::settings::{InForce, Origin};
 use larder_model::time::Millis;
 use larder_platform::backlog;
 use larder_platform::directory::Tenant;
@@ -18,10 +19,14 @@ use super::page::{Page, Way, ok, way};
 use super::visitor::OperatorsDesk;
 use crate::app::App;
 
-pub const WAYS: &[Way] = &[way("", "meta.title", "t"), way("/processes", "meta.processes", "p")];
+pub const WAYS: &[Way] =
+    &[way("", "meta.title", "t"), way("/processes", "meta.processes", "p"), way("/settings", "meta.settings", "s")];
 
 pub fn router() -> Router<App> {
-    Router::new().route("/meta_depo", get(overview)).route("/meta_depo/processes", get(processes))
+    Router::new()
+        .route("/meta_depo", get(overview))
+        .route("/meta_depo/processes", get(processes))
+        .route("/meta_depo/settings", get(settings))
 }
 
 #[derive(Template)]
@@ -29,7 +34,8 @@ pub fn router() -> Router<App> {
 struct Overview {
     p: Page,
     pager: Pager,
-    partners: Vec<(Arc<Tenant>, Waiting)>,
+    /// With when the oldest execution that waits was due, if it is.
+    partners: Vec<(Arc<Tenant>, Waiting, Option<Millis>)>,
     database: &'static str,
     warnings: Vec<String>,
     redis: Option<String>,
@@ -45,10 +51,11 @@ async fn overview(State(app): State<App>, OperatorsDesk(reader): OperatorsDesk) 
     let mut partners = Vec::new();
     for tenant in tenants.into_iter().take(ROWS as usize + 1) {
         let waiting = backlog::waiting(&app, &tenant).await?;
-        partners.push((tenant, waiting));
+        let oldest = app.store.oldest_due(&tenant.partner.id, app.clock.now_ms()).await?;
+        partners.push((tenant, waiting, oldest));
     }
     let certificates = app.certificates.all().into_iter();
-    let pager = asked.pager(&mut partners, |(tenant, _)| tenant.partner.id.as_str());
+    let pager = asked.pager(&mut partners, |(tenant, ..)| tenant.partner.id.as_str());
     Ok(ok(&Overview {
         pager,
         p: reader.page(&app, "meta.title"),
@@ -70,4 +77,19 @@ struct Processes {
 async fn processes(State(app): State<App>, OperatorsDesk(reader): OperatorsDesk) -> Answer {
     let seen = key_rotation::overview(&app.sealer).await?;
     Ok(ok(&Processes { p: reader.page(&app, "meta.processes"), seen }))
+}
+
+#[derive(Template)]
+#[template(path = "meta-settings.html")]
+struct SettingsInForce<'a> {
+    p: Page,
+    all: &'a [InForce],
+    /// Without the defaults.
+    only: bool,
+}
+
+/// The settings of this process. `?only=changed` leaves the defaults out.
+async fn settings(State(app): State<App>, OperatorsDesk(reader): OperatorsDesk) -> Answer {
+    let only = Asked::of(&reader.visitor).get("only") == "changed";
+    Ok(ok(&SettingsInForce { p: reader.page(&app, "meta.settings"), all: &app.settings.in_force, only }))
 }

@@ -50,10 +50,12 @@ pub const fn way(path: &'static str, text: &'static str, key: &'static str) -> W
 }
 
 /// Texts about what was done, which an address may name.
-const NOTICES: [&str; 13] = [
+const NOTICES: [&str; 15] = [
     "done.approved",
     "done.cancelled",
+    "done.disabled",
     "done.discarded",
+    "done.enabled",
     "done.ended",
     "done.look",
     "done.others_ended",

@@ -16,7 +16,8 @@ use crate::api::{deployments, functions, grants};
 use crate::app::App;
 use crate::console::account::Answer;
 use crate::console::asked::{Asked, Pager};
-use crate::console::page::{Page, ok};
+use crate::console::fields::Fields;
+use crate::console::page::{Page, ok, redirect};
 use crate::console::visitor::Desk;
 use crate::problem::Problem;
 
@@ -76,6 +77,26 @@ pub async fn one(State(app): State<App>, desk: Desk, ids: Ids) -> Answer {
         rule,
         function,
     }))
+}
+
+pub async fn enable(State(app): State<App>, desk: Desk, ids: Ids, _: Fields) -> Answer {
+    switch(&app, &desk, &ids, true).await
+}
+
+/// It can be taken back by one click: nothing is asked.
+pub async fn disable(State(app): State<App>, desk: Desk, ids: Ids, _: Fields) -> Answer {
+    switch(&app, &desk, &ids, false).await
+}
+
+async fn switch(app: &App, desk: &Desk, ids: &Ids, enabled: bool) -> Answer {
+    desk.caller.may(Scope::FunctionsWrite)?;
+    let mut function = find(app, desk, ids).await?;
+    if function.enabled != enabled {
+        function.enabled = enabled;
+        larder_platform::functions::update(app, &mut function).await?;
+    }
+    let done = if enabled { "done.enabled" } else { "done.disabled" };
+    Ok(redirect(&desk.reader.visitor.at(&format!("/functions/{}?done={done}", function.id))))
 }
 
 #[derive(Template)]

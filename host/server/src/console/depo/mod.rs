@@ -4,9 +4,11 @@ mod approvals;
 mod dead_letters;
 mod enrolments;
 mod events;
+mod export;
 mod fanouts;
 mod functions;
 mod runs;
+mod schedules;
 mod settings;
 mod sources;
 mod today;
@@ -22,6 +24,7 @@ pub const WAYS: &[Way] = &[
     way("", "today.title", "t"),
     way("/functions", "functions.title", "f"),
     way("/transactions", "transactions.title", "s"),
+    way("/schedules", "schedules.title", "c"),
     way("/enrolments", "enrolments.title", "e"),
     way("/fanouts", "fanouts.title", "o"),
     way("/dead-letters", "dead_letters.title", "d"),
@@ -35,11 +38,15 @@ pub fn router() -> Router<App> {
         .route("/depo", get(today::page))
         .route("/depo/functions", get(functions::list))
         .route("/depo/functions/{functionId}", get(functions::one))
+        .route("/depo/functions/{functionId}/enable", post(functions::enable))
+        .route("/depo/functions/{functionId}/disable", post(functions::disable))
         .route("/depo/functions/{functionId}/deployments/{deploymentId}", get(functions::deployment))
         .route("/depo/functions/{functionId}/deployments/{deploymentId}/approve", post(approvals::approve))
         .route("/depo/functions/{functionId}/runs", get(runs::list))
         .route("/depo/functions/{functionId}/runs/{executionId}", get(runs::one))
         .route("/depo/transactions", get(transactions::list))
+        .route("/depo/transactions/export", get(export::csv))
+        .route("/depo/schedules", get(schedules::page))
         .route("/depo/enrolments", get(enrolments::list))
         .route("/depo/events/{eventId}", get(events::one))
         .route("/depo/fanouts", get(fanouts::list))
