@@ -301,6 +301,11 @@ fn no_session() -> Problem {
     Problem::new(Kind::Unauthorized, "The session has ended: sign in again")
 }
 
+/// Whether somebody who has signed in has this scope of a partner.
+pub fn person_may(by: &SignedIn, partner: &PartnerId, scope: Scope) -> bool {
+    as_administrator(by, partner).is_ok_and(|(_, scopes)| scopes.iter().any(|word| word == scope.words()[0]))
+}
+
 /// An administrator holds all scopes of the partners that they administer, and nothing of others.
 fn as_administrator(by: &SignedIn, partner: &PartnerId) -> Result<(KeyId, Vec<String>), Problem> {
     if !by.administrator.administers(partner) {

@@ -11,8 +11,10 @@ use larder_model::{Amount, text};
 use larder_platform::administrators::SignedIn;
 use larder_platform::keys;
 
+use super::asked::{AFTER, Asked};
+use super::live::{Ticket, Topic};
 use super::look::{self, Look};
-use super::visitor::{Site, Visitor};
+use super::visitor::{Desk, Site, Visitor};
 use super::{ASSETS, DEPO};
 use crate::app::App;
 use crate::problem::Problem;
@@ -31,7 +33,17 @@ pub struct Page {
     /// The key of a text about what was just done.
     pub notice: Option<&'static str>,
     pub now: Millis,
+    /// It is told of what happens.
+    pub live: Option<Watched>,
     path: String,
+}
+
+/// A page that is told of what happens while somebody looks at it.
+pub struct Watched {
+    /// The token by which its script opens the stream.
+    pub token: String,
+    /// Where the same page is at its start.
+    pub start: String,
 }
 
 /// A line of the navigation: its path, the key of its text, the key that goes there.
@@ -80,6 +92,7 @@ impl Page {
             form_token: visitor.form_token(),
             notice: done.and_then(|done| NOTICES.into_iter().find(|notice| *notice == done)),
             now: app.clock.now_ms(),
+            live: None,
             path: visitor.target.split('?').next().unwrap_or_default().to_owned(),
         }
     }
@@ -88,6 +101,17 @@ impl Page {
         let administrator = &by.administrator;
         let name = if administrator.name.is_empty() { &administrator.email } else { &administrator.name };
         self.person = Some(name.clone());
+        self
+    }
+
+    /// Told of what happens. A list is told at its first page alone.
+    pub fn watching(mut self, desk: &Desk, topic: Topic) -> Page {
+        let visitor = &desk.reader.visitor;
+        let asked = Asked::of(visitor);
+        if let Some(secret) = visitor.secret.as_deref().filter(|_| asked.get(AFTER).is_empty()) {
+            let token = Ticket { secret, partner: &desk.caller.partner }.write(&topic, self.now);
+            self.live = Some(Watched { token, start: asked.start() });
+        }
         self
     }
 

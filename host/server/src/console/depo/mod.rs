@@ -9,6 +9,7 @@ mod functions;
 mod runs;
 mod settings;
 mod sources;
+mod stream;
 mod today;
 mod transactions;
 
@@ -20,6 +21,7 @@ use crate::app::App;
 
 pub const WAYS: &[Way] = &[
     way("", "today.title", "t"),
+    way("/live", "live.title", "l"),
     way("/functions", "functions.title", "f"),
     way("/transactions", "transactions.title", "s"),
     way("/enrolments", "enrolments.title", "e"),
@@ -33,6 +35,8 @@ pub const WAYS: &[Way] = &[
 pub fn router() -> Router<App> {
     Router::new()
         .route("/depo", get(today::page))
+        .route("/depo/live", get(stream::page))
+        .route("/depo/stream", get(stream::open))
         .route("/depo/functions", get(functions::list))
         .route("/depo/functions/{functionId}", get(functions::one))
         .route("/depo/functions/{functionId}/deployments/{deploymentId}", get(functions::deployment))

@@ -14,6 +14,7 @@ use crate::api::requests::Ids;
 use crate::app::App;
 use crate::console::account::Answer;
 use crate::console::asked::{Asked, Pager};
+use crate::console::live::Topic;
 use crate::console::page::{Page, ok};
 use crate::console::visitor::Desk;
 use crate::problem::{Kind, Problem};
@@ -42,7 +43,7 @@ pub async fn list(State(app): State<App>, desk: Desk, ids: Ids) -> Answer {
     let listing = asked.filtered(&filters);
     let mut rows = app.store.list_executions(&desk.caller.partner, &function.id, &listing).await?.rows;
     let pager = asked.pager(&mut rows, |row| row.id.as_str());
-    let p = desk.page(&app, "runs.title");
+    let p = desk.page(&app, "runs.title").watching(&desk, Topic::Runs(function.id.clone()));
     let title = format!("{} · {}", p.t("runs.title"), function.name);
     let (statuses, triggers) = (ExecutionStatus::WORDS, Trigger::WORDS);
     Ok(ok(&List { p: p.titled(title), function, rows, pager, asked, statuses, triggers }))
@@ -90,7 +91,10 @@ pub async fn one(State(app): State<App>, desk: Desk, ids: Ids) -> Answer {
     let of_run = Listing::first(TRANSACTIONS).equal("execution_id", run.id.as_str());
     let transactions = app.store.list_transactions(partner, &of_run).await?.rows;
     let view = desk.caller.tenant.functions.get(&function.id);
-    let p = desk.page(&app, "run.title");
+    let mut p = desk.page(&app, "run.title");
+    if !run.status.has_ended() {
+        p = p.watching(&desk, Topic::Run(function.id.clone(), run.id.clone()));
+    }
     let title = format!("{} · {}", p.t("run.title"), run.id);
     let api = app.settings.url_of(&format!("{partner}-api"));
     Ok(ok(&One {
