@@ -2,6 +2,7 @@
 
 mod attacks;
 mod browser;
+mod explained;
 mod live;
 mod pages;
 mod second_factor;

@@ -58,7 +58,7 @@ pub const fn way(path: &'static str, text: &'static str, key: &'static str) -> W
 }
 
 /// Texts about what was done, which an address may name.
-const NOTICES: [&str; 13] = [
+const NOTICES: [&str; 14] = [
     "done.approved",
     "done.cancelled",
     "done.discarded",
@@ -70,6 +70,7 @@ const NOTICES: [&str; 13] = [
     "done.redriven",
     "done.resumed",
     "done.second_factor",
+    "done.sent",
     "done.signed_out",
     "done.updated",
 ];

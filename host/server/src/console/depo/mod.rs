@@ -1,6 +1,7 @@
 //! The screens of a partner's administrators, one file per subject.
 
 mod approvals;
+mod causes;
 mod dead_letters;
 mod enrolments;
 mod events;
@@ -23,6 +24,7 @@ pub const WAYS: &[Way] = &[
     way("", "today.title", "t"),
     way("/live", "live.title", "l"),
     way("/functions", "functions.title", "f"),
+    way("/events", "events.title", "v"),
     way("/transactions", "transactions.title", "s"),
     way("/enrolments", "enrolments.title", "e"),
     way("/fanouts", "fanouts.title", "o"),
@@ -45,6 +47,9 @@ pub fn router() -> Router<App> {
         .route("/depo/functions/{functionId}/runs/{executionId}", get(runs::one))
         .route("/depo/transactions", get(transactions::list))
         .route("/depo/enrolments", get(enrolments::list))
+        .route("/depo/events", get(events::list))
+        .route("/depo/send-event", get(events::new))
+        .route("/depo/events/send", post(events::send))
         .route("/depo/events/{eventId}", get(events::one))
         .route("/depo/fanouts", get(fanouts::list))
         .route("/depo/fanouts/{fanoutId}", get(fanouts::one))
