@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::ids::{EventId, PartnerId};
+use crate::ids::{EventId, ExecutionId, FunctionId, PartnerId};
 use crate::time::Millis;
 
 /// A CloudEvents 1.0 envelope.
@@ -43,3 +43,21 @@ pub struct StoredEvent {
     pub root: Option<String>,
     pub created_at_ms: Millis,
 }
+
+impl StoredEvent {
+    /// The source of what a function emits.
+    pub fn source_of(function: &FunctionId) -> String {
+        format!("{SOURCES}{function}")
+    }
+
+    /// The run that emitted it: its id names the run, and its place among what the run saved and emitted.
+    pub fn caused_by(&self) -> Option<(FunctionId, ExecutionId)> {
+        // What comes from outside has no other cause, whatever its source says.
+        self.root.as_ref()?;
+        let function = self.source.strip_prefix(SOURCES)?.parse().ok()?;
+        let (run, _) = self.id.rsplit_once('-')?;
+        Some((function, run.parse().ok()?))
+    }
+}
+
+const SOURCES: &str = "/functions/";

@@ -21,6 +21,12 @@ words! {
     }
 }
 
+impl ExecutionStatus {
+    pub fn has_ended(self) -> bool {
+        matches!(self, ExecutionStatus::Completed | ExecutionStatus::Failed)
+    }
+}
+
 /// One run of a function, as its record tells. Recorded once it ended, or from the start when it waits in the queue.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Execution {

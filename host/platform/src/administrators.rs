@@ -335,8 +335,21 @@ fn new_session(common: &Common, of: &Administrator, address: &str, agent: &str) 
 
 /// The session with this token, unless it has ended. This is a use of it.
 pub async fn find_session(common: &Common, token: &str) -> Result<Option<SignedIn>> {
+    let Some(SignedIn { administrator, mut session }) = look_up_session(common, token).await? else { return Ok(None) };
+    let now = common.clock.now_ms();
+    let idle = common.settings.administrators.session_idle.as_millis() as Millis;
+    let ends_at_ms = session.expires_at_ms.min(now + idle);
+    if ends_at_ms - session.ends_at_ms >= idle / IDLE_STEPS {
+        (session.ends_at_ms, session.updated_at_ms) = (ends_at_ms, now);
+        common.store.update_session(&session).await?;
+    }
+    Ok(Some(SignedIn { administrator, session }))
+}
+
+/// The same where nobody has done anything: a session that is only looked up ends as if it had not been.
+pub async fn look_up_session(common: &Common, token: &str) -> Result<Option<SignedIn>> {
     let Some(id) = keys::id_of(PREFIX, token).and_then(|id| id.parse::<SessionId>().ok()) else { return Ok(None) };
-    let Some(mut session) = common.store.session(&id).await? else { return Ok(None) };
+    let Some(session) = common.store.session(&id).await? else { return Ok(None) };
     let now = common.clock.now_ms();
     let stored: [u8; 32] = match hex::FromHex::from_hex(&session.secret_hash) {
         Ok(stored) => stored,
@@ -345,14 +358,8 @@ pub async fn find_session(common: &Common, token: &str) -> Result<Option<SignedI
     if !keys::is_text(token, &stored) || session.ends_at_ms <= now {
         return Ok(None);
     }
-    let Some(administrator) = common.store.administrator(&session.administrator).await? else { return Ok(None) };
-    let idle = common.settings.administrators.session_idle.as_millis() as Millis;
-    let ends_at_ms = session.expires_at_ms.min(now + idle);
-    if ends_at_ms - session.ends_at_ms >= idle / IDLE_STEPS {
-        (session.ends_at_ms, session.updated_at_ms) = (ends_at_ms, now);
-        common.store.update_session(&session).await?;
-    }
-    Ok(Some(SignedIn { administrator, session }))
+    let administrator = common.store.administrator(&session.administrator).await?;
+    Ok(administrator.map(|administrator| SignedIn { administrator, session }))
 }
 
 /// Replaces the own password. The other sessions end, and this one has the returned token from now on.

@@ -15,6 +15,7 @@ use larder_platform::objects::Objects;
 use larder_platform::uploads::Staging;
 
 use crate::api::realtime::Sockets;
+pub use crate::console::live::Streams;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -30,6 +31,7 @@ pub struct Parts {
     pub staging: Staging,
     pub administration: Administration,
     pub sockets: Sockets,
+    pub streams: Streams,
     /// SHA-256 of the operator key's text.
     pub operator_key_hash: [u8; 32],
 }

@@ -306,6 +306,11 @@ fn no_session() -> Problem {
     Problem::new(Kind::Unauthorized, "The session has ended: sign in again")
 }
 
+/// Whether somebody who has signed in has this scope of a partner.
+pub fn person_may(by: &SignedIn, partner: &PartnerId, scope: Scope) -> bool {
+    by.administrator.role_in(partner).is_some_and(|role| scopes::of_role(role).any(|own| own == scope))
+}
+
 /// Somebody holds the scopes of their role in the partner, and nothing of others.
 fn as_person(by: &SignedIn, partner: &PartnerId) -> Result<(KeyId, Vec<String>, Role), Problem> {
     let none = || Problem::new(Kind::Unauthorized, "You have no role in this project");

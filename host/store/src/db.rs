@@ -57,6 +57,7 @@ pub(super) const SCHEMA: &[(i64, &str)] = &[
     (52, include_str!("schema/0052_administrator_links.sql")),
     (53, include_str!("schema/0053_second_factors.sql")),
     (57, include_str!("schema/0057_lists_of_executions.sql")),
+    (63, include_str!("schema/0063_events_by_type.sql")),
 ];
 
 #[derive(Clone)]

@@ -2,15 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use larder_model::ids::{EventId, FunctionId, PartnerId};
+use larder_model::ids::{EventId, ExecutionId, FunctionId, PartnerId};
 use larder_model::time::Millis;
 use larder_model::{ExecutionStatus, StoredEvent, trigger_key};
 
-use crate::db::Row;
+use crate::db::{Row, Value, one_of};
 use crate::{Result, Store, args, events};
 
 /// The maximum number of executions of one event that are counted; there may be more.
 pub const COUNTED_MAX: u32 = 10_000;
+
+/// The number of places of a run's savings and events that are looked at for its events.
+pub const EMITTED_MAX: usize = 64;
+
+const COLUMNS: &str = "row_id, id, source, kind, subject, time, waiting, created_at_ms";
 
 /// How an event is identified.
 #[derive(Clone, Copy, Debug)]
@@ -47,13 +52,55 @@ pub struct Delivery {
 
 impl Store {
     pub async fn event_head(&self, partner: &PartnerId, name: EventName<'_>) -> Result<Option<EventHead>> {
-        const COLUMNS: &str = "row_id, id, source, kind, subject, time, waiting, created_at_ms";
         let (column, value) = match name {
             EventName::Row(row) => ("row_id", row.to_string()),
             EventName::SourceAndId(source, id) => ("dedup_key", trigger_key(&[source, id])),
         };
         let sql = format!("-- event_head\n SELECT {COLUMNS} FROM events WHERE partner_id = ? AND {column} = ?");
         self.db.row(&sql, args![partner, value]).await?.as_ref().map(head).transpose()
+    }
+
+    /// The newest events, of one type or all, without their data: those before this row.
+    pub async fn newest_events(
+        &self,
+        partner: &PartnerId,
+        kind: Option<&str>,
+        before: Option<&EventId>,
+        limit: u32,
+    ) -> Result<Vec<EventHead>> {
+        let (mut more, mut values) = (String::new(), args![partner]);
+        if let Some(kind) = kind {
+            more += " AND kind = ?";
+            values.push(kind.into());
+        }
+        if let Some(before) = before {
+            more += " AND row_id < ?";
+            values.push(before.into());
+        }
+        values.push(limit.into());
+        let sql = format!(
+            "-- newest_events
+            SELECT {COLUMNS} FROM events WHERE partner_id = ?{more} ORDER BY row_id DESC LIMIT ?"
+        );
+        self.db.rows(&sql, values).await?.iter().map(head).collect()
+    }
+
+    /// The events among the first [`EMITTED_MAX`] savings and events of a run: their ids name the run and their place.
+    pub async fn emitted_by(
+        &self,
+        partner: &PartnerId,
+        function: &FunctionId,
+        run: &ExecutionId,
+    ) -> Result<Vec<EventHead>> {
+        let source = StoredEvent::source_of(function);
+        let key = |place: usize| Value::from(trigger_key(&[&source, &format!("{run}-{place}")]));
+        let keys = one_of((1..=EMITTED_MAX).map(key));
+        let sql = format!(
+            "-- emitted_by
+            SELECT {COLUMNS} FROM events WHERE partner_id = ? AND dedup_key IN ({}) ORDER BY row_id",
+            keys.marks
+        );
+        self.db.rows(&sql, [args![partner], keys.args].concat()).await?.iter().map(head).collect()
     }
 
     /// An event with its data.

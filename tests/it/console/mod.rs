@@ -3,8 +3,10 @@
 mod accessible;
 mod attacks;
 mod browser;
+mod explained;
 mod export;
 mod journeys;
+mod live;
 mod pages;
 mod roles;
 mod screenshots;

@@ -34,7 +34,7 @@ use larder_platform::{admission, keys, stored};
 use larder_runtime::Runtime;
 use larder_secrets::{Secrets, private_files};
 use larder_server::api::realtime::Sockets;
-use larder_server::app::{App, Parts};
+use larder_server::app::{App, Parts, Streams};
 use larder_server::listener::{self, Listeners};
 use larder_signals::lifecycle::Lifecycle;
 use larder_signals::{Signals, Work};
@@ -166,6 +166,7 @@ pub async fn start(
     Ok(App::new(Parts {
         sealer: Sealer { common: common.clone(), secrets: secrets.clone() },
         sockets: Sockets::new(&common.settings.server),
+        streams: Streams::default(),
         administration: Administration {
             passwords: Passwords::new(common.settings.administrators.sign_ins_at_once),
             secrets: secrets.clone(),

@@ -69,7 +69,8 @@ fn attributes(headers: &HeaderMap) -> Vec<u8> {
     lines.concat()
 }
 
-async fn accept(common: &Common, caller: &Caller, headers: &HeaderMap, body: &[u8]) -> Result<Accepted, Problem> {
+/// Parses and accepts what was sent.
+pub async fn accept(common: &Common, caller: &Caller, headers: &HeaderMap, body: &[u8]) -> Result<Accepted, Problem> {
     let parsed = cloudevents::parse(headers, body, instant(common.clock.now_ms()));
     let parsed = parsed.map_err(|err| Problem::argument(&err.name(), &err.why))?;
     let accepted = events::accept(common, &caller.tenant, parsed).await?.into_iter().map(|accepted| AcceptedEvent {

@@ -19,7 +19,7 @@ mod dead_letters;
 pub(crate) mod deployments;
 mod document;
 pub mod enrolments;
-mod events;
+pub(crate) mod events;
 mod executions;
 mod fanouts;
 mod feeds;

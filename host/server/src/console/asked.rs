@@ -52,6 +52,11 @@ impl Asked {
         Pager { first: (!self.get(AFTER).is_empty()).then(|| self.address(None)), older }
     }
 
+    /// The address of the first page.
+    pub fn start(&self) -> String {
+        self.address(None)
+    }
+
     fn address(&self, after: Option<&str>) -> String {
         let mut query = Serializer::new(String::new());
         query.extend_pairs(

@@ -2,6 +2,7 @@
 //!
 //! * [`visitor`]: who asks, by which session. [`fields`]: forms that were sent, checked. [`failure`]: what is answered otherwise.
 //! * [`page`]: what every page has. [`asked`]: filters and pages of lists, which the address has. [`look`]: language, time zone, colours, and how numbers and times are written.
+//! * [`live`]: what a page may be told of while somebody looks at it.
 //! * [`account`]: signing in and out, links, sessions, the second factor. [`depo`], [`meta`]: the screens.
 //!
 //! The pages are HTML that the server makes from `templates/`, which escape everything. The rules:
@@ -16,6 +17,7 @@ mod asked;
 mod depo;
 mod failure;
 mod fields;
+pub mod live;
 mod look;
 mod meta;
 mod page;

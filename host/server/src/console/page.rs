@@ -12,8 +12,10 @@ use larder_platform::administrators::SignedIn;
 use larder_platform::keys;
 use larder_wire::scopes::Scope;
 
+use super::asked::{AFTER, Asked};
+use super::live::{Ticket, Topic};
 use super::look::{self, Look};
-use super::visitor::{Site, Visitor};
+use super::visitor::{Desk, Site, Visitor};
 use super::{ASSETS, DEPO};
 use crate::app::App;
 use crate::auth::Caller;
@@ -33,9 +35,19 @@ pub struct Page {
     /// The key of a text about what was just done.
     pub notice: Option<&'static str>,
     pub now: Millis,
+    /// It is told of what happens.
+    pub live: Option<Watched>,
     path: String,
     /// What the reader may do in the partner.
     scopes: Vec<&'static str>,
+}
+
+/// A page that is told of what happens while somebody looks at it.
+pub struct Watched {
+    /// The token by which its script opens the stream.
+    pub token: String,
+    /// Where the same page is at its start.
+    pub start: String,
 }
 
 /// A line of the navigation: its path, the key of its text, the key that goes there.
@@ -50,7 +62,7 @@ pub const fn way(path: &'static str, text: &'static str, key: &'static str) -> W
 }
 
 /// Texts about what was done, which an address may name.
-const NOTICES: [&str; 15] = [
+const NOTICES: [&str; 16] = [
     "done.approved",
     "done.cancelled",
     "done.disabled",
@@ -64,6 +76,7 @@ const NOTICES: [&str; 15] = [
     "done.redriven",
     "done.resumed",
     "done.second_factor",
+    "done.sent",
     "done.signed_out",
     "done.updated",
 ];
@@ -86,6 +99,7 @@ impl Page {
             form_token: visitor.form_token(),
             notice: done.and_then(|done| NOTICES.into_iter().find(|notice| *notice == done)),
             now: app.clock.now_ms(),
+            live: None,
             path: visitor.target.split('?').next().unwrap_or_default().to_owned(),
             scopes: vec![],
         }
@@ -106,6 +120,17 @@ impl Page {
         let administrator = &by.administrator;
         let name = if administrator.name.is_empty() { &administrator.email } else { &administrator.name };
         self.person = Some(name.clone());
+        self
+    }
+
+    /// Told of what happens. A list is told at its first page alone.
+    pub fn watching(mut self, desk: &Desk, topic: Topic) -> Page {
+        let visitor = &desk.reader.visitor;
+        let asked = Asked::of(visitor);
+        if let Some(secret) = visitor.secret.as_deref().filter(|_| asked.get(AFTER).is_empty()) {
+            let token = Ticket { secret, partner: &desk.caller.partner }.write(&topic, self.now);
+            self.live = Some(Watched { token, start: asked.start() });
+        }
         self
     }
 

@@ -52,6 +52,8 @@ pub struct Visitor {
     pub agent: String,
     /// The text in the cookie; `None` where a session does not count, too.
     pub secret: Option<String>,
+    /// The same wherever the request comes from. It counts only together with the token of a page ([`super::live`]).
+    pub carried: Option<String>,
     is_secure: bool,
     /// May a cookie be set? A page elsewhere, or a script, must not put a fresh one in the place of a session's.
     pub takes_cookies: bool,
@@ -78,16 +80,18 @@ impl Visitor {
         let is_page = matches!(*request.method(), Method::GET | Method::HEAD);
         let asked = request.uri().path_and_query().filter(|_| is_page);
         let text = |name| headers.get(name).map(HeaderValue::as_bytes).map(String::from_utf8_lossy).unwrap_or_default();
+        let carried = cookie(headers, &name(SESSION)).map(str::to_owned);
         Some(Visitor {
             site,
             base,
             look,
             address: request.extensions().get::<SocketAddr>().map_or(UNKNOWN, SocketAddr::ip),
             agent: text(header::USER_AGENT).into_owned(),
-            secret: cookie(headers, &name(SESSION)).filter(|_| is_navigation(headers)).map(str::to_owned),
+            secret: carried.clone().filter(|_| is_navigation(headers)),
             is_secure,
             takes_cookies,
-            is_led: is_navigation(headers) && !takes_cookies && cookie(headers, &name(SESSION)).is_none(),
+            is_led: is_navigation(headers) && !takes_cookies && carried.is_none(),
+            carried,
             target: asked.map_or(base, |asked| asked.as_str()).to_owned(),
         })
     }

@@ -278,7 +278,7 @@ impl Commit<'_> {
             partner: ended.execution.partner.clone(),
             row: EventId::generate(self.clock),
             id: event.id.clone(),
-            source: format!("/functions/{}", ended.execution.function),
+            source: StoredEvent::source_of(&ended.execution.function),
             kind: event.kind.clone(),
             subject: event.subject.clone(),
             time: rfc3339(self.now),

@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::console::account::Answer;
 use crate::console::asked::{Asked, Pager};
 use crate::console::fields::Fields;
+use crate::console::live::Topic;
 use crate::console::page::{Page, ok, redirect};
 use crate::console::visitor::Desk;
 use crate::problem::{Kind, Problem};
@@ -30,7 +31,8 @@ pub async fn list(State(app): State<App>, desk: Desk) -> Answer {
     let listing = asked.filtered(&[("function", "function_id")]);
     let mut rows = app.store.list_dead_letters(&desk.caller.partner, &listing).await?.rows;
     let pager = asked.pager(&mut rows, |row| row.id.as_str());
-    Ok(ok(&List { p: desk.page(&app, "dead_letters.title"), rows, pager, asked }))
+    let p = desk.page(&app, "dead_letters.title").watching(&desk, Topic::DeadLetters);
+    Ok(ok(&List { p, rows, pager, asked }))
 }
 
 pub async fn redrive(State(app): State<App>, desk: Desk, ids: Ids, _: Fields) -> Answer {

@@ -17,6 +17,7 @@ use crate::app::App;
 use crate::console::account::Answer;
 use crate::console::asked::{Asked, Pager};
 use crate::console::fields::Fields;
+use crate::console::live::Topic;
 use crate::console::page::{Page, ok, redirect};
 use crate::console::visitor::Desk;
 use crate::problem::Problem;
@@ -114,7 +115,10 @@ pub async fn deployment(State(app): State<App>, desk: Desk, ids: Ids) -> Answer 
     desk.caller.may(Scope::GrantsRead)?;
     let deployment = deployments::find_by_path(&app, &desk.caller, &ids).await?;
     let function = functions::find(&app, &desk.caller.partner, &deployment.function).await?;
-    let p = desk.page(&app, "deployment.title");
+    let mut p = desk.page(&app, "deployment.title");
+    if !deployment.status.has_ended() {
+        p = p.watching(&desk, Topic::Deployment(function.id.clone(), deployment.id.clone()));
+    }
     let title = format!("{} · {}", p.t("deployment.title"), deployment.id);
     Ok(ok(&OneDeployment {
         p: p.titled(title),

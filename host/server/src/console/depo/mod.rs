@@ -1,6 +1,7 @@
 //! The screens of a partner's administrators, one file per subject.
 
 mod approvals;
+mod causes;
 mod dead_letters;
 mod enrolments;
 mod events;
@@ -11,6 +12,7 @@ mod runs;
 mod schedules;
 mod settings;
 mod sources;
+mod stream;
 mod today;
 mod transactions;
 
@@ -22,7 +24,9 @@ use crate::app::App;
 
 pub const WAYS: &[Way] = &[
     way("", "today.title", "t"),
+    way("/live", "live.title", "l"),
     way("/functions", "functions.title", "f"),
+    way("/events", "events.title", "v"),
     way("/transactions", "transactions.title", "s"),
     way("/schedules", "schedules.title", "c"),
     way("/enrolments", "enrolments.title", "e"),
@@ -36,6 +40,8 @@ pub const WAYS: &[Way] = &[
 pub fn router() -> Router<App> {
     Router::new()
         .route("/depo", get(today::page))
+        .route("/depo/live", get(stream::page))
+        .route("/depo/stream", get(stream::open))
         .route("/depo/functions", get(functions::list))
         .route("/depo/functions/{functionId}", get(functions::one))
         .route("/depo/functions/{functionId}/enable", post(functions::enable))
@@ -48,6 +54,9 @@ pub fn router() -> Router<App> {
         .route("/depo/transactions/export", get(export::csv))
         .route("/depo/schedules", get(schedules::page))
         .route("/depo/enrolments", get(enrolments::list))
+        .route("/depo/events", get(events::list))
+        .route("/depo/send-event", get(events::new))
+        .route("/depo/events/send", post(events::send))
         .route("/depo/events/{eventId}", get(events::one))
         .route("/depo/fanouts", get(fanouts::list))
         .route("/depo/fanouts/{fanoutId}", get(fanouts::one))

@@ -3,17 +3,19 @@
 use askama::Template;
 use axum::extract::State;
 use larder_model::events::StoredEvent;
-use larder_model::{Deployment, Execution, ExecutionStatus, Function, Limits, Transaction, Trigger};
+use larder_model::ids::{ExecutionId, FunctionId};
+use larder_model::{Deployment, Enrolment, Execution, ExecutionStatus, Function, Limits, Transaction, Trigger};
 use larder_platform::executions;
-use larder_store::EventName;
 use larder_store::listing::Listing;
+use larder_store::{EventHead, EventName};
 use larder_wire::scopes::Scope;
 
-use super::functions;
+use super::{events, functions};
 use crate::api::requests::Ids;
 use crate::app::App;
 use crate::console::account::Answer;
 use crate::console::asked::{Asked, Pager};
+use crate::console::live::Topic;
 use crate::console::page::{Page, ok};
 use crate::console::visitor::Desk;
 use crate::problem::{Kind, Problem};
@@ -42,7 +44,7 @@ pub async fn list(State(app): State<App>, desk: Desk, ids: Ids) -> Answer {
     let listing = asked.filtered(&filters);
     let mut rows = app.store.list_executions(&desk.caller.partner, &function.id, &listing).await?.rows;
     let pager = asked.pager(&mut rows, |row| row.id.as_str());
-    let p = desk.page(&app, "runs.title");
+    let p = desk.page(&app, "runs.title").watching(&desk, Topic::Runs(function.id.clone()));
     let title = format!("{} · {}", p.t("runs.title"), function.name);
     let (statuses, triggers) = (ExecutionStatus::WORDS, Trigger::WORDS);
     Ok(ok(&List { p: p.titled(title), function, rows, pager, asked, statuses, triggers }))
@@ -55,7 +57,14 @@ struct One {
     run: Execution,
     function: Function,
     event: Option<StoredEvent>,
-    data: String,
+    /// `None`: there is no event, or this person may not read its data.
+    data: Option<String>,
+    /// The run that emitted the event.
+    cause: Option<(FunctionId, ExecutionId)>,
+    enrolment: Option<Enrolment>,
+    emitted: Vec<EventHead>,
+    /// Why it has not ended, as keys of texts.
+    waits: Vec<&'static str>,
     deployment: Option<Deployment>,
     transactions: Vec<Transaction>,
     limits: Option<Limits>,
@@ -71,6 +80,40 @@ impl One {
     fn part(&self, used: &u64, most: u128) -> u128 {
         (u128::from(*used) * 1_000 / most.max(1)).min(1_000)
     }
+}
+
+/// The same as commands, and what can be done.
+fn commands(run: &Execution) -> String {
+    let mut lines = vec![format!("larder executions get {} {}", run.function, run.id)];
+    if run.dead_lettered_at_ms.is_some() {
+        lines.push(format!("larder dead-letters redrive {}", run.id));
+        lines.push(format!("larder dead-letters discard {}", run.id));
+    }
+    // A run can be repeated: what it reads and asks outside is seen there, and nothing of it is applied.
+    lines.extend(run.event.as_ref().map(|row| format!("larder test --sandbox --recorded {row}")));
+    lines.join("\n")
+}
+
+/// Why a run has not ended, or was tried more than once.
+fn waits(run: &Execution) -> Vec<&'static str> {
+    let mut why = Vec::new();
+    match run.status {
+        ExecutionStatus::Scheduled => why.push("run.waits_time"),
+        ExecutionStatus::Waiting if run.failures == 0 && run.host_failing_since_ms.is_none() => {
+            why.push("run.waits_turn");
+        }
+        _ => {}
+    }
+    if run.failures > 0 {
+        why.push(if run.status.has_ended() { "run.failed_before" } else { "run.waits_retry" });
+    }
+    if run.host_failing_since_ms.is_some() {
+        why.push("run.waits_host");
+    }
+    if run.lost > 1 {
+        why.push("run.lost");
+    }
+    why
 }
 
 pub async fn one(State(app): State<App>, desk: Desk, ids: Ids) -> Answer {
@@ -89,16 +132,31 @@ pub async fn one(State(app): State<App>, desk: Desk, ids: Ids) -> Answer {
     };
     let of_run = Listing::first(TRANSACTIONS).equal("execution_id", run.id.as_str());
     let transactions = app.store.list_transactions(partner, &of_run).await?.rows;
+    let enrolment = match &run.enrolment {
+        Some(id) if desk.caller.has(Scope::EnrolmentsRead) => app.store.enrolment(partner, id).await?,
+        _ => None,
+    };
+    let emitted = match run.status {
+        ExecutionStatus::Completed => app.store.emitted_by(partner, &function.id, &run.id).await?,
+        _ => vec![],
+    };
     let view = desk.caller.tenant.functions.get(&function.id);
-    let p = desk.page(&app, "run.title");
+    let mut p = desk.page(&app, "run.title");
+    if !run.status.has_ended() {
+        p = p.watching(&desk, Topic::Run(function.id.clone(), run.id.clone()));
+    }
     let title = format!("{} · {}", p.t("run.title"), run.id);
     let api = app.settings.url_of(&format!("{partner}-api"));
     Ok(ok(&One {
         p: p.titled(title),
-        data: event.as_ref().map(|event| String::from_utf8_lossy(&event.data).into_owned()).unwrap_or_default(),
+        data: event.as_ref().and_then(|event| events::data(&desk, event)),
+        cause: event.as_ref().and_then(StoredEvent::caused_by),
+        enrolment,
+        emitted,
+        waits: waits(&run),
         headers: run.request.recorded().headers,
         limits: view.map(|view| view.limits),
-        command: format!("larder executions get {} {}", function.id, run.id),
+        command: commands(&run),
         curl: format!(
             "curl -H \"X-Appwrite-Key: $LARDER_KEY\" {api}/v1/functions/{}/executions/{}",
             function.id, run.id
