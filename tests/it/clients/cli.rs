@@ -308,7 +308,7 @@ both!(commands_of_functions_and_health_work_by_session_and_by_key, async |on| {
     // Another project's, and a key that may not.
     person.write("appwrite.config.json", json!({ "projectId": "other", "endpoint": endpoint }).to_string());
     larder.partner("other").await;
-    person.run(&["functions", "list"]).await.fails("do not administer this project");
+    person.run(&["functions", "list"]).await.fails("have no role in this project");
     let wrong = Desk::new(&larder, "wrong");
     let (most, last) = larder.key().split_at(larder.key().len() - 1);
     let key = format!("{most}{}", if last == "0" { "1" } else { "0" });

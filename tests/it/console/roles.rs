@@ -32,6 +32,7 @@ both!(each_role_changes_what_it_may_and_sees_the_rest, async |on| {
     let api = larder.api();
     let hello = guests::guest("hello-http");
     api.deploy("hello", &hello, json!({ "execute": ["any"] })).await;
+    api.grant("hello", json!({})).await;
     let wide = json!({ "transactions": { "SEK": { "max": "1.00", "sum": "5.00", "period": "day" } } });
     let asked = api.upload_asking("hello", &hello, true, wide).await.is(202)["$id"].as_str().unwrap().to_owned();
     let forms = forms();

@@ -78,7 +78,12 @@ impl Failure {
             Failure::NoTls => forbidden(page("error.refused"), "error.no_tls"),
             Failure::Problem(problem) => {
                 let title = if problem.status() == StatusCode::NOT_FOUND { "error.not_found" } else { "error.refused" };
-                let mut response = render(problem.status(), &ErrorPage { p: page(title), message: &problem.message });
+                // They have signed in: 401, which the API's wire format has for a missing scope, would ask a browser to do so again.
+                let status = match problem.status() {
+                    StatusCode::UNAUTHORIZED => StatusCode::FORBIDDEN,
+                    status => status,
+                };
+                let mut response = render(status, &ErrorPage { p: page(title), message: &problem.message });
                 if let Some(seconds) = problem.retry_after_s {
                     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
                 }

@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::extract::State;
 use larder_model::ApiKey;
-use larder_model::administrators::Administrator;
+use larder_model::administrators::{Administrator, Role};
 use larder_model::ids::FunctionId;
 use larder_model::rules::Reaches;
 use larder_wire::scopes::Scope;
@@ -22,7 +22,7 @@ struct Settings {
     /// Domains, as far as they are proved, and the function that each reaches; `None`: several, or the API.
     domains: Vec<(String, Option<FunctionId>, &'static str)>,
     keys: Vec<ApiKey>,
-    administrators: Vec<Administrator>,
+    people: Vec<(Administrator, Role)>,
 }
 
 pub async fn page(State(app): State<App>, desk: Desk) -> Answer {
@@ -44,6 +44,6 @@ pub async fn page(State(app): State<App>, desk: Desk) -> Answer {
         another: tenant.partner.approval_by_another,
         domains,
         keys,
-        administrators: all.into_iter().filter(|one| one.role_in(partner).is_some()).collect(),
+        people: all.into_iter().filter_map(|one| one.role_in(partner).map(|role| (one, role))).collect(),
     }))
 }
