@@ -147,8 +147,10 @@ setup-authority:
 setup-console:
 	@PATH="$$PATH:/opt/homebrew/bin:/Applications/Chromium.app/Contents/MacOS:/Applications/Google Chrome.app/Contents/MacOS"; \
 	has() { command -v "$$1" >/dev/null; }; \
-	if has npm && { has chromium || has chromium-browser || has google-chrome || has Chromium || has "Google Chrome"; }; then exit 0; fi; \
-	if has brew; then brew install node && brew install --cask chromium; \
-	elif has apt-get && [ "$$(id -u)" = 0 ]; then apt-get update -q && $(APT) chromium nodejs npm; \
-	elif has apt-get && sudo -n true 2>/dev/null; then sudo apt-get update -q && sudo $(APT) chromium nodejs npm; \
-	else echo "Chromium or npm is missing: apt-get install chromium nodejs npm, or brew install node and brew install --cask chromium"; exit 1; fi
+	has_browser() { has chromium || has chromium-browser || has google-chrome || has Chromium || has "Google Chrome"; }; \
+	debian=""; has npm || debian="nodejs npm"; has_browser || debian="$$debian chromium"; \
+	if [ -z "$$debian" ]; then exit 0; fi; \
+	if has brew; then { has npm || brew install node; } && { has_browser || brew install --cask chromium; }; \
+	elif has apt-get && [ "$$(id -u)" = 0 ]; then apt-get update -q && $(APT) $$debian; \
+	elif has apt-get && sudo -n true 2>/dev/null; then sudo apt-get update -q && sudo $(APT) $$debian; \
+	else echo "The tests need Chromium and npm: apt-get install $$debian, or brew install node and brew install --cask chromium"; exit 1; fi
