@@ -11,7 +11,7 @@ use tokio::fs::File;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::{Tab, guests, within, workspace};
+use crate::{Tab, npm, within};
 
 const PROGRAMS: [&str; 5] = ["chromium", "chromium-browser", "google-chrome", "Chromium", "Google Chrome"];
 /// Where a Mac has them.
@@ -255,27 +255,5 @@ const AXE: &str = "(async () => { \
 /// axe-core's script, as `tests/axe/package-lock.json` pins it.
 fn axe() -> &'static Path {
     static SCRIPT: OnceLock<PathBuf> = OnceLock::new();
-    SCRIPT.get_or_init(|| {
-        let sources = workspace().join("tests/axe");
-        let lock = std::fs::read(sources.join("package-lock.json")).expect("a lock file");
-        let name = format!("clients/axe-{}", &larder_model::Digest::of(&lock).to_string()[..16]);
-        let folder = guests::target_folder().join(name);
-        let script = folder.join("node_modules/axe-core/axe.min.js");
-        if !script.exists() {
-            // Beside its place first: whoever comes in between must not find half of it.
-            let parent = folder.parent().expect("a parent");
-            std::fs::create_dir_all(parent).expect("a folder");
-            let new = tempfile::tempdir_in(parent).expect("a folder");
-            for file in ["package.json", "package-lock.json"] {
-                std::fs::copy(sources.join(file), new.path().join(file)).expect("a copy");
-            }
-            let mut npm = std::process::Command::new("npm");
-            npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(new.path());
-            let status = npm.status().expect("npm runs: these tests need node and npm (make setup-console)");
-            assert!(status.success(), "npm ci failed ({status})");
-            // Another process may have been faster.
-            let _ = std::fs::rename(new.keep(), &folder);
-        }
-        script
-    })
+    SCRIPT.get_or_init(|| npm::installed("axe").join("node_modules/axe-core/axe.min.js"))
 }

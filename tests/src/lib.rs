@@ -24,6 +24,7 @@ pub mod guests;
 pub mod hostile;
 mod issuer;
 pub mod neighbours;
+pub mod npm;
 pub mod outside;
 mod process;
 pub mod proxy;

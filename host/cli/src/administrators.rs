@@ -142,7 +142,7 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
             let known = all.administrators.iter().find(|one| one.email.eq_ignore_ascii_case(email.trim()));
             let roles = roles.objects();
             let id = match known {
-                Some(known) if !roles.is_empty() && roles != known.roles => {
+                Some(known) if !roles.is_empty() && !are_the_same(&roles, &known.roles) => {
                     let has = words(&known.roles);
                     let message = format!("{email} has an account already ({has}): change its roles by `update`");
                     return Err(Failure::usage(message));
@@ -202,6 +202,11 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// Whatever their order is.
+fn are_the_same(one: &[RoleObject], other: &[RoleObject]) -> bool {
+    one.len() == other.len() && one.iter().all(|role| other.contains(role))
 }
 
 async fn find(client: &Client, given: &str) -> Result<String> {

@@ -16,12 +16,12 @@ use larder_model::time::Clock;
 use larder_platform::administrators::{self, SignedIn};
 use larder_platform::admission;
 use larder_platform::bodies::Account;
-use larder_platform::common::Owner;
+use larder_platform::common::{Common, Owner};
 use larder_platform::directory::Tenant;
 use larder_platform::identity::{self, Denied, IdentityView};
 use larder_platform::keys::{self, KeyText};
 use larder_platform::rates::Of;
-use larder_platform::run_keys;
+use larder_platform::{run_keys, second_factors};
 use larder_store::Changer;
 use larder_wire::scopes::{self, Scope};
 use tokio::sync::OwnedSemaphorePermit;
@@ -88,7 +88,7 @@ impl Caller {
     /// Somebody who has signed in at the console of a partner where they have a role: the same as by the API.
     pub async fn of_person(app: &App, tenant: Arc<Tenant>, by: &SignedIn, parts: &Parts) -> Result<Caller, Problem> {
         let partner = tenant.partner.id.clone();
-        let (key, scopes, role) = as_person(by, &partner)?;
+        let (key, scopes, role) = as_person(app, by, &partner)?;
         count(app, &tenant, Some(&key), parts).await?;
         let permit = read_permit(app, &tenant, parts).await?;
         Ok(Caller { partner, tenant, key: Some(key), user: None, scopes, role: Some(role), _permit: permit })
@@ -146,7 +146,7 @@ impl FromRequestParts<App> for Caller {
             None => match cookie {
                 Some(token) => {
                     let by = administrators::find_session(app, token).await?.ok_or_else(no_session)?;
-                    let (key, scopes, role) = as_person(&by, &partner)?;
+                    let (key, scopes, role) = as_person(app, &by, &partner)?;
                     (Some(key), Some(scopes), Some(role))
                 }
                 None => (None, None, None),
@@ -306,15 +306,26 @@ fn no_session() -> Problem {
     Problem::new(Kind::Unauthorized, "The session has ended: sign in again")
 }
 
-/// Whether somebody who has signed in has this scope of a partner.
-pub fn person_may(by: &SignedIn, partner: &PartnerId, scope: Scope) -> bool {
-    by.administrator.role_in(partner).is_some_and(|role| scopes::of_role(role).any(|own| own == scope))
+/// Whether somebody who has signed in may do at this moment what needs these scopes of a partner.
+pub fn person_may(common: &Common, by: &SignedIn, partner: &PartnerId, needed: &[Scope]) -> bool {
+    let role = by.administrator.role_in(partner).filter(|_| has_factors(common, by).is_ok());
+    role.is_some_and(|role| needed.iter().all(|scope| scopes::of_role(role).any(|own| own == *scope)))
+}
+
+/// A role that needs a second factor allows nothing without one: in the console it is set up first, and the API asks for none.
+pub fn has_factors(common: &Common, by: &SignedIn) -> Result<(), Problem> {
+    if second_factors::is_missing(common, &by.administrator) {
+        let message = "Your role needs a second factor: set one up in the console. This API asks for none, so use the console or a key";
+        return Err(Problem::new(Kind::MoreFactors, message));
+    }
+    Ok(())
 }
 
 /// Somebody holds the scopes of their role in the partner, and nothing of others.
-fn as_person(by: &SignedIn, partner: &PartnerId) -> Result<(KeyId, Vec<String>, Role), Problem> {
+fn as_person(common: &Common, by: &SignedIn, partner: &PartnerId) -> Result<(KeyId, Vec<String>, Role), Problem> {
     let none = || Problem::new(Kind::Unauthorized, "You have no role in this project");
     let role = by.administrator.role_in(partner).ok_or_else(none)?;
+    has_factors(common, by)?;
     let id = format!("admin-{}", by.administrator.id).parse();
     let id = id.map_err(|_| Problem::internal("the id of an administrator is too long"))?;
     let scopes = scopes::of_role(role);

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use larder_tests::{Backend, Larder, Options, PASSWORD, both, guests, workspace};
+use larder_tests::{Backend, Larder, Options, PASSWORD, both, guests, npm, workspace};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,29 +16,7 @@ use tokio::process::Command;
 /// The script of the command line.
 fn script() -> &'static Path {
     static SCRIPT: OnceLock<PathBuf> = OnceLock::new();
-    SCRIPT.get_or_init(|| {
-        let sources = workspace().join("tests/clients/cli");
-        let lock = std::fs::read(sources.join("package-lock.json")).expect("a lock file");
-        let folder =
-            guests::target_folder().join(format!("clients/cli-{}", &larder_model::Digest::of(&lock).to_string()[..16]));
-        let script = folder.join("node_modules/appwrite-cli/index.js");
-        if !script.exists() {
-            // Beside its place first: whoever comes in between must not find half of it.
-            let parent = folder.parent().expect("a parent");
-            std::fs::create_dir_all(parent).expect("a folder");
-            let new = tempfile::tempdir_in(parent).expect("a folder");
-            for file in ["package.json", "package-lock.json"] {
-                std::fs::copy(sources.join(file), new.path().join(file)).expect("a copy");
-            }
-            let mut npm = std::process::Command::new("npm");
-            npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(new.path());
-            let status = npm.status().expect("npm runs: these tests need node and npm");
-            assert!(status.success(), "npm ci failed ({status})");
-            // Another process may have been faster.
-            let _ = std::fs::rename(new.keep(), &folder);
-        }
-        script
-    })
+    SCRIPT.get_or_init(|| npm::installed("clients/cli").join("node_modules/appwrite-cli/index.js"))
 }
 
 /// Somebody at a terminal: a home, and a folder with a project.

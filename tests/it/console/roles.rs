@@ -26,6 +26,27 @@ fn is_for(form: &str, role: &str) -> bool {
     }
 }
 
+both!(a_role_that_needs_a_second_factor_allows_nothing_without_one, async |on| {
+    let larder = Larder::start_on(on).await;
+    for role in ["approver", "viewer"] {
+        let email = format!("{role}@bank.example");
+        larder.administrator(&email, json!([{ "partnerId": "demo", "role": role }])).await;
+        let mut tab = Tab::at(&larder, DEPO.0);
+        let heading = tab.sign_in(DEPO.1, &email, PASSWORD, "").await.is(200).heading();
+        let person = larder.as_person("demo", &larder.sign_in(&email).await);
+        if role == "approver" {
+            assert_eq!(heading, "Second factor");
+            person.get("/functions").await.is_error(401, "user_more_factors_required");
+        } else {
+            assert_eq!(heading, "Today");
+            person.get("/functions").await.is(200);
+        }
+    }
+    larder.administrator("ops@bank.example", json!([{ "role": "operator" }])).await;
+    let operator = larder.person(&larder.sign_in("ops@bank.example").await);
+    operator.post("/projects", json!({ "projectId": "new" })).await.is_error(401, "user_more_factors_required");
+});
+
 both!(each_role_changes_what_it_may_and_sees_the_rest, async |on| {
     let options = larder_tests::Options::on(on).set("LARDER_ADMINISTRATORS__SECOND_FACTOR_FOR", "operator");
     let larder = Larder::start_with(options).await;
@@ -71,8 +92,7 @@ both!(each_role_changes_what_it_may_and_sees_the_rest, async |on| {
         let page = tab.go(&format!("/depo/functions/hello/deployments/{asked}")).await.is(200);
         assert_eq!(page.html.contains("/approve\""), is_for("/approve", role), "{role}");
         // The same rights by the API of people.
-        let person = larder.api_of(Some("demo"), None).with("x-appwrite-mode", "admin");
-        let person = person.with("cookie", &larder.sign_in(&email).await);
+        let person = larder.as_person("demo", &larder.sign_in(&email).await);
         person.get("/functions").await.is(200);
         let changed = person.put("/functions/hello", json!({ "name": "Hello", "execute": ["any"] })).await.status;
         assert_eq!(changed == 200, matches!(role, "developer" | "administrator"), "{role}: {changed}");

@@ -69,7 +69,8 @@ both!(somebody_signs_in_and_administers_their_partners, async |on| {
 });
 
 both!(projects_of_a_person_are_the_partners_they_administer, async |on| {
-    let larder = Larder::start_on(on).await;
+    let options = Options::on(on).set("LARDER_ADMINISTRATORS__SECOND_FACTOR_FOR", "approver");
+    let larder = Larder::start_with(options).await;
     larder.partner("other").await;
     larder.administrator("anna@bank.example", of("demo")).await;
     let person = larder.person(&larder.sign_in("anna@bank.example").await);

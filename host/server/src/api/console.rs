@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 use crate::api::queries::{self, ListParams};
 use crate::api::requests::{self, Ids};
 use crate::app::App;
-use crate::auth::Person;
+use crate::auth::{self, Person};
 use crate::problem::{Kind, Problem};
 
 /// By which projects are filtered, in memory.
@@ -123,6 +123,7 @@ async fn create_project(
                        its administrator";
         return Err(Problem::new(Kind::Unauthorized, message));
     }
+    auth::has_factors(&common, &by)?;
     let partner = partners::create(&common, &id, &name).await?;
     administrators::join(&common, &mut by.administrator, &id).await?;
     Ok((StatusCode::CREATED, Json(partner.into())))

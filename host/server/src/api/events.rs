@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use larder_model::ids::EventId;
 use larder_model::time::instant;
-use larder_model::{ExecutionStatus, Per, cloudevents};
+use larder_model::{ExecutionStatus, Per, StoredEvent, cloudevents};
 use larder_platform::common::Common;
 use larder_platform::events;
 use larder_platform::idempotency_keys::Idempotency;
@@ -139,9 +139,14 @@ async fn content(
     let named = Named::of(&ids, query.as_deref())?;
     let event = common.store.event(&caller.partner, named.name()).await?;
     let event = event.ok_or_else(|| Problem::not_found(Kind::EventNotFound, "Event"))?;
+    data_were_read(&caller, &event);
+    Ok(([(header::CONTENT_TYPE, "application/cloudevents+json")], cloudevents::written(&event)))
+}
+
+/// Each read of what an event says is logged.
+pub fn data_were_read(caller: &Caller, event: &StoredEvent) {
     let key = caller.key.as_ref().map_or("", |key| key.as_str());
     tracing::info!(partner.id = %caller.partner, event.row = %event.row, key.id = key, "the data of event {} were read", event.row);
-    Ok(([(header::CONTENT_TYPE, "application/cloudevents+json")], cloudevents::written(&event)))
 }
 
 /// How a request names an event.

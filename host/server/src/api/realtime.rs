@@ -36,7 +36,7 @@ use utoipa_axum::routes;
 use crate::addresses::Addresses;
 use crate::api::queries;
 use crate::app::App;
-use crate::auth::Caller;
+use crate::auth::{self, Caller};
 use crate::problem::{Kind, Problem};
 
 pub const PATH: &str = "/v1/realtime";
@@ -59,6 +59,8 @@ const SILENT_MAX: Duration = Duration::from_secs(90);
 const REST: Duration = Duration::from_millis(100);
 /// Events whose messages are kept for the other sockets of their project.
 const WRITTEN_MAX: usize = 256;
+/// What sockets are told of is what these scopes read.
+const NEEDED: [Scope; 2] = [Scope::ExecutionsRead, Scope::FunctionsRead];
 /// A subscription by the query has this name in the answer.
 const OF_QUERY: &str = "0";
 
@@ -130,7 +132,7 @@ async fn connect(
     let too_many = |what: &str| Problem::new(Kind::TooManyCalls, format!("{what} has reached its limit of sockets"));
     let permit = app.sockets.by_address.enter(address).ok_or_else(|| too_many("The address"))?;
     let partner = caller.partner.clone();
-    let (by, watch) = match (&caller.key, caller.has(Scope::ExecutionsRead) && caller.has(Scope::FunctionsRead)) {
+    let (by, watch) = match (&caller.key, NEEDED.into_iter().all(|scope| caller.has(scope))) {
         (Some(key), true) => {
             let watch = app.signals.live_tail().watch_all(&partner).ok_or_else(|| too_many("The project"))?;
             (By::Key(key.clone()), Some(watch))
@@ -286,8 +288,9 @@ impl Socket {
                 let now = self.app.clock.now_ms();
                 tenant.keys.get(id).is_some_and(|key| key.expires_at_ms.is_none_or(|at| at > now))
             }
-            By::Session(token) => match administrators::find_session(&self.app, token).await {
-                Ok(found) => found.is_some_and(|found| found.administrator.role_in(&self.partner).is_some()),
+            // A socket that is open is no use of the session.
+            By::Session(token) => match administrators::look_up_session(&self.app, token).await {
+                Ok(found) => found.is_some_and(|by| auth::person_may(&self.app, &by, &self.partner, &NEEDED)),
                 // What cannot be looked up now is looked up again.
                 Err(_) => true,
             },
@@ -332,8 +335,9 @@ impl Socket {
     async fn authenticate(&mut self, data: &Value) -> Result<(), Closed> {
         let token = data["session"].as_str().unwrap_or_default().to_owned();
         let found = administrators::find_session(&self.app, &token).await.ok().flatten();
-        let Some(found) = found.filter(|found| found.administrator.role_in(&self.partner).is_some()) else {
-            return self.refuse(Code::Policy, "This is no session of somebody with a role in the project").await;
+        let Some(found) = found.filter(|by| auth::person_may(&self.app, by, &self.partner, &NEEDED)) else {
+            let why = "This is no session of somebody whose role in the project has executions.read and functions.read";
+            return self.refuse(Code::Policy, why).await;
         };
         if self.watch.is_none() {
             self.watch = self.app.signals.live_tail().watch_all(&self.partner);

@@ -60,13 +60,12 @@ pub async fn one(State(app): State<App>, desk: Desk, ids: Ids) -> Answer {
     Ok(ok(&One { p: desk.page(&app, "event.title"), data: data(&desk, &event), event, nodes }))
 }
 
-/// The data of an event, for those who may read them. Each read is logged, as that by the API is.
+/// The data of an event, for those who may read them.
 pub fn data(desk: &Desk, event: &StoredEvent) -> Option<String> {
     if !desk.caller.has(Scope::EventsData) {
         return None;
     }
-    let key = desk.caller.key.as_ref().map_or("", |key| key.as_str());
-    tracing::info!(partner.id = %event.partner, event.row = %event.row, key.id = key, "the data of event {} were read", event.row);
+    events::data_were_read(&desk.caller, event);
     Some(String::from_utf8_lossy(&event.data).into_owned())
 }
 

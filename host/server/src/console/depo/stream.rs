@@ -18,7 +18,6 @@ use larder_model::Execution;
 use larder_model::ids::{FunctionId, PartnerId};
 use larder_platform::administrators::{self, SignedIn};
 use larder_platform::directory::Tenant;
-use larder_platform::second_factors;
 use larder_signals::{TailEvent, Watch};
 use larder_wire::scopes::Scope;
 use serde::Serialize;
@@ -176,9 +175,7 @@ async fn connect(app: App, visitor: Arc<Visitor>, parts: &Parts) -> Result<Respo
 /// Whoever has this session, if they may see this page.
 async fn reader(app: &App, secret: &str, partner: &PartnerId, topic: &Topic) -> Result<Option<SignedIn>, Problem> {
     let found = administrators::look_up_session(app, secret).await?;
-    Ok(found.filter(|by| {
-        auth::person_may(by, partner, topic.scope()) && !second_factors::is_missing(app, &by.administrator)
-    }))
+    Ok(found.filter(|by| auth::person_may(app, by, partner, &[topic.scope()])))
 }
 
 struct Stream {
