@@ -211,7 +211,14 @@ fn filter(query: Wire, columns: &'static [Column], depth: usize) -> Result<Filte
     if textual && !matches!(column.kind, Type::Text | Type::JsonText) {
         return Err(wrong(format!("{method} needs text, which {} is not", column.attribute)));
     }
-    let values: Vec<Value> = query.values.iter().map(|value| typed(column, value)).collect::<Result<_, _>>()?;
+    let steps: &[Step] = match op {
+        Op::Less | Op::GreaterEqual => &[Step::Next],
+        Op::LessEqual | Op::Greater => &[Step::Last],
+        Op::Between | Op::NotBetween => &[Step::Next, Step::Last],
+        _ => &[Step::Exact; VALUES_MAX],
+    };
+    let values = query.values.iter().zip(steps).map(|(value, step)| typed(column, value, *step));
+    let values: Vec<Value> = values.collect::<Result<_, _>>()?;
     if method == "containsAll" {
         return Ok(Filter::And(values.into_iter().map(|value| compare(column.column, op, vec![value])).collect()));
     }
@@ -230,8 +237,31 @@ fn column(query: &Wire, columns: &'static [Column]) -> Result<&'static Column, P
         .ok_or_else(|| wrong(format!("{} does not know the attribute {name:?}", query.method)))
 }
 
+/// Where a value between two that a column can keep stands: times have milliseconds, durations microseconds.
+#[derive(Clone, Copy)]
+enum Step {
+    /// At the next one that can be kept.
+    Next,
+    /// At the last one before.
+    Last,
+    /// At none: nothing is equal to it.
+    Exact,
+}
+
+impl Step {
+    /// `floor` is the last that can be kept and is not greater.
+    fn at(self, floor: i64, is_exact: bool) -> Value {
+        Value::Int(match self {
+            _ if is_exact => floor,
+            Step::Next => floor.saturating_add(1),
+            Step::Last => floor,
+            Step::Exact => i64::MIN,
+        })
+    }
+}
+
 /// A value as its column keeps it.
-fn typed(column: &Column, value: &Json) -> Result<Value, Problem> {
+fn typed(column: &Column, value: &Json, step: Step) -> Result<Value, Problem> {
     let of = |wanted: &str| wrong(format!("{} is compared with {wanted}, not {value}", column.attribute));
     match column.kind {
         Type::Text => value.as_str().map(|text| Value::Text(text.to_owned())).ok_or_else(|| of("text")),
@@ -243,11 +273,15 @@ fn typed(column: &Column, value: &Json) -> Result<Value, Problem> {
         Type::Flag => value.as_bool().map(|flag| Value::Int(flag.into())).ok_or_else(|| of("true or false")),
         Type::Time => {
             let text = value.as_str().ok_or_else(|| of("a datetime"))?;
-            Ok(Value::Int(parse_datetime("queries", text)?.timestamp_millis()))
+            let time = parse_datetime("queries", text)?;
+            Ok(step.at(time.timestamp_millis(), time.timestamp_subsec_nanos() % 1_000_000 == 0))
         }
         Type::Seconds(unit) => {
             let seconds = value.as_f64().ok_or_else(|| of("seconds"))?;
-            Ok(Value::Int((seconds * unit as f64).round() as i64))
+            // A number that was written with decimals misses its unit by a little.
+            let (exact, nearest) = (seconds * unit as f64, (seconds * unit as f64).round());
+            let is_exact = (exact - nearest).abs() < 0.001;
+            Ok(step.at(if is_exact { nearest } else { exact.floor() } as i64, is_exact))
         }
     }
 }
@@ -333,6 +367,34 @@ mod tests {
         let slow = r#"{"method":"between","attribute":"duration","values":[0.5,1]}"#;
         let found = parse(Some(&query(&[("queries", slow)])), EXECUTIONS, &[]).unwrap().listing;
         assert_eq!(found.filters, [compare("wall_us", Op::Between, vec![Value::Int(500_000), Value::Int(1_000_000)])]);
+    }
+
+    #[test]
+    fn a_value_between_two_that_are_kept_is_compared_truly() {
+        let int = |of: &str| {
+            let found = parse(Some(&query(&[("queries", of)])), EXECUTIONS, &[]).unwrap().listing.filters;
+            let Filter::Compare { values, .. } = &found[0] else { panic!("{found:?}") };
+            let int = |value: &Value| if let Value::Int(int) = value { *int } else { panic!("{value:?}") };
+            values.iter().map(int).collect::<Vec<_>>()
+        };
+        for (method, duration, time) in [
+            ("lessThan", 2_370, 1),
+            ("lessThanEqual", 2_369, 0),
+            ("greaterThan", 2_369, 0),
+            ("greaterThanEqual", 2_370, 1),
+            ("equal", i64::MIN, i64::MIN),
+        ] {
+            let of = |attribute: &str, value: &str| {
+                format!(r#"{{"method":"{method}","attribute":"{attribute}","values":[{value}]}}"#)
+            };
+            assert_eq!(int(&of("duration", "0.0023695")), [duration], "{method}");
+            assert_eq!(int(&of("$createdAt", "\"1970-01-01T00:00:00.0005Z\"")), [time], "{method}");
+            // What can be kept is itself, also where its decimals miss it.
+            assert_eq!(int(&of("duration", "0.012307")), [12_307], "{method}");
+            assert_eq!(int(&of("$createdAt", "\"1970-01-01T00:00:00.007Z\"")), [7], "{method}");
+        }
+        let between = r#"{"method":"between","attribute":"duration","values":[0.0000015,0.0000035]}"#;
+        assert_eq!(int(between), [2, 3]);
     }
 
     #[test]
