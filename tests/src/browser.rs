@@ -117,9 +117,11 @@ impl Browser {
         }
     }
 
+    /// Opens a page, and waits until it is there with its script.
     pub async fn go(&mut self, url: &str) {
         let went = self.send("Page.navigate", json!({ "url": url })).await;
         assert!(went["errorText"].is_null(), "{url}: {went}");
+        self.until("document.readyState === 'complete'").await;
     }
 
     /// What an expression comes to on the page.

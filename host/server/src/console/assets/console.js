@@ -30,6 +30,8 @@
   const ROWS = 100;
   const QUIET_MAX = 30_000;
   let pauseOrGoOn = () => {};
+  /** Whether the first of two keys was pressed. */
+  let going = false;
 
   const watch = () => {
     const [mark, button] = [live.querySelector(".state"), live.querySelector("button")];
@@ -57,7 +59,7 @@
     };
     const isReading = () => {
       const here = document.activeElement;
-      return !window.getSelection().isCollapsed || (here && here !== document.body && here.id !== "main");
+      return going || !window.getSelection().isCollapsed || (here && here !== document.body && here.id !== "main");
     };
     /** A run in the table of everything, above the others. */
     const add = (body, row) => {
@@ -200,7 +202,6 @@
   };
   const isTyping = (target) => target.closest("input, select, textarea, [contenteditable]");
 
-  let going = false;
   document.addEventListener("keydown", (event) => {
     if (root.dataset.keys !== "on" || event.ctrlKey || event.metaKey || event.altKey) return;
     if (dialog?.open || isTyping(event.target)) return;
