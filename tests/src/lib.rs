@@ -27,6 +27,7 @@ pub mod neighbours;
 pub mod npm;
 pub mod outside;
 mod process;
+pub mod provider;
 pub mod proxy;
 pub mod quickjs;
 mod random;

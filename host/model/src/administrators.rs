@@ -67,6 +67,8 @@ pub struct Administrator {
     pub email_verified_at_ms: Option<Millis>,
     /// Signing in needs more than the password.
     pub second_factor: bool,
+    /// They sign in at the operator's provider, and no password of theirs counts.
+    pub is_of_provider: bool,
     pub roles: Vec<RoleIn>,
     pub password_at_ms: Millis,
     pub created_at_ms: Millis,

@@ -38,6 +38,7 @@ pub mod net;
 pub mod outcome;
 pub mod outgoing;
 pub mod partners;
+pub mod providers;
 pub mod retries;
 pub mod rules;
 pub mod run_keys;

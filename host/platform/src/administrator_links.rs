@@ -27,6 +27,12 @@ pub struct Made {
 
 /// Makes a link to the console where the person has a role; to that of the installation, if they have one there.
 pub async fn make(common: &Common, of: &Administrator, kind: LinkKind) -> Result<Made> {
+    if of.is_of_provider && kind == LinkKind::Password {
+        return Err(Error::invalid(
+            "email",
+            "is of somebody who signs in at the provider (oidc.issuer): no password of theirs counts",
+        ));
+    }
     let root = &common.settings.server.root_url;
     let in_installation = of.may_enter(&Place::Installation);
     let partner = of.roles.iter().find_map(|role| role.partner.as_ref()).filter(|_| !in_installation);
@@ -73,7 +79,9 @@ pub async fn find(
     if !keys::is_text(token, &stored) || link.expires_at_ms <= common.clock.now_ms() {
         return Ok(None);
     }
-    let found = common.store.administrator(&id).await?.filter(|found| found.may_enter(place));
+    let is_good =
+        |found: &Administrator| found.may_enter(place) && !(found.is_of_provider && kind == LinkKind::Password);
+    let found = common.store.administrator(&id).await?.filter(is_good);
     Ok(found.map(|found| (link, found)))
 }
 

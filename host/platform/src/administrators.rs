@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::{keys, second_factors};
 
 const PREFIX: &str = "session_";
-const ADMINISTRATORS_MAX: u64 = 1_000;
+pub(crate) const ADMINISTRATORS_MAX: u64 = 1_000;
 const ROLES_MAX: usize = 100;
 /// Of one administrator; the oldest end.
 const SESSIONS_MAX: u32 = 50;
@@ -129,6 +129,7 @@ pub async fn create(administration: &Administration, new: NewAdministrator) -> R
         password_hash,
         email_verified_at_ms: Some(now),
         second_factor: false,
+        is_of_provider: false,
         roles: new.roles,
         password_at_ms: now,
         created_at_ms: now,
@@ -249,7 +250,8 @@ pub async fn sign_in(administration: &Administration, attempt: Attempt) -> Resul
         None => None,
     };
     let may_enter = |found: &Administrator| attempt.place.as_ref().is_none_or(|place| found.may_enter(place));
-    let found = found.filter(|found| found.email_verified_at_ms.is_some() && may_enter(found));
+    let may_sign_in = |found: &Administrator| found.email_verified_at_ms.is_some() && !found.is_of_provider;
+    let found = found.filter(|found| may_sign_in(found) && may_enter(found));
     let Some(administrator) = found else { return Err(refused_sign_in(attempt.address)) };
     if administrator.second_factor {
         let code = attempt.code.ok_or(Error::MoreFactors)?;
@@ -268,17 +270,29 @@ pub async fn sign_in(administration: &Administration, attempt: Attempt) -> Resul
 
 /// Counts an attempt under an account and an address. One that succeeds is ended (`end_attempt`).
 pub(crate) async fn begin_attempt(common: &Common, email: &str, address: IpAddr) -> Result<(AttemptKey, AttemptKey)> {
-    let now = common.clock.now_ms();
     let (account, address) = (account_key(email), address_key(address));
-    let until = common.store.begin_attempt(&[account.clone(), address.clone()], now).await?;
+    count_attempt(common, &[account.clone(), address.clone()]).await?;
+    Ok((account, address))
+}
+
+/// The same under an address alone, where the account is not known yet. One that succeeds is ended with the key twice.
+pub(crate) async fn begin_attempt_from(common: &Common, address: IpAddr) -> Result<AttemptKey> {
+    let address = address_key(address);
+    count_attempt(common, std::slice::from_ref(&address)).await?;
+    Ok(address)
+}
+
+async fn count_attempt(common: &Common, keys: &[AttemptKey]) -> Result<()> {
+    let now = common.clock.now_ms();
+    let until = common.store.begin_attempt(keys, now).await?;
     if until > 0 {
         metrics::counter!("larder_sign_ins_total", "end" => "delayed").increment(1);
         return Err(Error::TooManySignIns { retry_after_s: ((until - now) as u64).div_ceil(1_000) as u32 });
     }
-    Ok((account, address))
+    Ok(())
 }
 
-fn refused_sign_in(address: IpAddr) -> Error {
+pub(crate) fn refused_sign_in(address: IpAddr) -> Error {
     metrics::counter!("larder_sign_ins_total", "end" => "refused").increment(1);
     tracing::warn!(client.address = %address, "an attempt to sign in was refused");
     Error::InvalidCredentials

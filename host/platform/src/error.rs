@@ -52,6 +52,9 @@ pub enum Error {
     /// One text for all reasons.
     #[error("This link is not valid: it was used, it has expired, or a newer one was made. Ask for another one")]
     NoLink,
+    /// For the person there is a text of the console's.
+    #[error("Signing in at the provider was refused: {0}")]
+    Provider(#[from] crate::providers::Refused),
     #[error("Too many attempts to sign in: try again later")]
     TooManySignIns { retry_after_s: u32 },
     #[error("a password could not be hashed: {0}")]

@@ -44,6 +44,7 @@ pub mod ledger;
 pub mod needs;
 pub mod objects;
 pub mod partners;
+pub mod providers;
 pub mod quotas;
 pub mod rates;
 pub mod rules;

@@ -12,6 +12,7 @@ use larder_platform::fronts::Fronts;
 use larder_platform::idempotency_keys::Idempotency;
 use larder_platform::identity::Identities;
 use larder_platform::objects::Objects;
+use larder_platform::providers::Provider;
 use larder_platform::uploads::Staging;
 
 use crate::api::realtime::Sockets;
@@ -27,6 +28,7 @@ pub struct Parts {
     pub sealer: Sealer,
     pub idempotency: Idempotency,
     pub identities: Identities,
+    pub provider: Provider,
     pub fronts: Fronts,
     pub staging: Staging,
     pub administration: Administration,
@@ -61,6 +63,7 @@ parts! {
     Idempotency: idempotency;
     Identities: identities;
     Objects: objects;
+    Provider: provider;
     Sealer: sealer;
     Staging: staging;
     Upstreams: upstreams;

@@ -117,6 +117,7 @@ impl From<larder_platform::Error> for Problem {
             Error::InvalidCredentials => Kind::InvalidCredentials,
             Error::MoreFactors => Kind::MoreFactors,
             Error::NoLink => Kind::RouteNotFound,
+            Error::Provider(_) => Kind::InvalidCredentials,
             Error::PartnerExists => Kind::PartnerExists,
             Error::FunctionExists => Kind::FunctionExists,
             Error::VariableExists => Kind::VariableExists,

@@ -9,30 +9,13 @@ use crate::{Error, Result, Store, args};
 
 const COLUMNS: &str =
     "id, email, name, password_hash, email_verified_at_ms, sealed_totp, password_at_ms, created_at_ms, updated_at_ms";
+/// Follows the columns where administrators are read.
+const OF_PROVIDER: &str = "(SELECT 1 FROM provider_accounts WHERE administrator_id = administrators.id)";
 
 impl Store {
     /// Inserts an administrator. `Conflict` if the address is taken.
     pub async fn insert_administrator(&self, administrator: &Administrator) -> Result<()> {
-        self.db
-            .tx("insert_administrator", administrator, |tx, a| {
-                Box::pin(async move {
-                    let row = args![
-                        &a.id,
-                        &a.email,
-                        &a.name,
-                        &a.password_hash,
-                        a.email_verified_at_ms,
-                        Value::Null,
-                        a.password_at_ms,
-                        a.created_at_ms,
-                        a.updated_at_ms
-                    ];
-                    tx.insert(&format!("-- insert_administrator\n INSERT INTO administrators ({COLUMNS})"), vec![row])
-                        .await?;
-                    put_roles(tx, a).await
-                })
-            })
-            .await
+        self.db.tx("insert_administrator", administrator, |tx, a| Box::pin(insert(tx, a))).await
     }
 
     /// Replaces everything but the second factor. With a new password all sessions but `keep` end.
@@ -77,11 +60,13 @@ impl Store {
             DELETE FROM administrator_links WHERE administrator_id = ?";
         const CODES: &str = "-- delete_codes_of_administrator
             DELETE FROM recovery_codes WHERE administrator_id = ?";
+        const ACCOUNT: &str = "-- delete_provider_account
+            DELETE FROM provider_accounts WHERE administrator_id = ?";
         self.db
             .tx("delete_administrator", id, |tx, id| {
                 Box::pin(async move {
                     tx.run(DELETE, args![id]).await?.exactly_one("administrator")?;
-                    for rows in [ROLES, LINKS, CODES] {
+                    for rows in [ROLES, LINKS, CODES, ACCOUNT] {
                         let _ = tx.run(rows, args![id]).await?;
                     }
                     tx.run(SESSIONS, args![id]).await.map(|_| ())
@@ -91,7 +76,7 @@ impl Store {
     }
 
     pub async fn administrator(&self, id: &AdministratorId) -> Result<Option<Administrator>> {
-        let sql = format!("-- find_administrator\n SELECT {COLUMNS} FROM administrators WHERE id = ?");
+        let sql = format!("-- find_administrator\n SELECT {COLUMNS}, {OF_PROVIDER} FROM administrators WHERE id = ?");
         let Some(row) = self.db.row(&sql, args![id]).await? else { return Ok(None) };
         let mut found = administrator(&row)?;
         let roles = self.roles("WHERE administrator_id = ?", args![id]).await?;
@@ -109,7 +94,9 @@ impl Store {
 
     /// All administrators, in order of creation.
     pub async fn administrators(&self) -> Result<Vec<Administrator>> {
-        let sql = format!("-- list_administrators\n SELECT {COLUMNS} FROM administrators ORDER BY created_at_ms, id");
+        let sql = format!(
+            "-- list_administrators\n SELECT {COLUMNS}, {OF_PROVIDER} FROM administrators ORDER BY created_at_ms, id"
+        );
         let mut all: Vec<Administrator> =
             self.db.rows(&sql, vec![]).await?.iter().map(administrator).collect::<Result<_>>()?;
         let roles = self.roles("", vec![]).await?;
@@ -136,8 +123,24 @@ impl Store {
     }
 }
 
+pub(crate) async fn insert(tx: &mut Tx<'_>, a: &Administrator) -> Result<()> {
+    let row = args![
+        &a.id,
+        &a.email,
+        &a.name,
+        &a.password_hash,
+        a.email_verified_at_ms,
+        Value::Null,
+        a.password_at_ms,
+        a.created_at_ms,
+        a.updated_at_ms
+    ];
+    tx.insert(&format!("-- insert_administrator\n INSERT INTO administrators ({COLUMNS})"), vec![row]).await?;
+    put_roles(tx, a).await
+}
+
 /// `NotFound` if a role is in a partner that does not exist.
-async fn put_roles(tx: &mut Tx<'_>, administrator: &Administrator) -> Result<()> {
+pub(crate) async fn put_roles(tx: &mut Tx<'_>, administrator: &Administrator) -> Result<()> {
     const PARTNER: &str = "-- partner_of_role
         SELECT 1 FROM partners WHERE id = ?";
     let mut rows = Vec::new();
@@ -161,6 +164,7 @@ fn administrator(row: &Row) -> Result<Administrator> {
         password_hash: row.text(3)?,
         email_verified_at_ms: row.maybe_int(4)?,
         second_factor: row.maybe_bytes(5)?.is_some(),
+        is_of_provider: row.maybe_int(9)?.is_some(),
         roles: vec![],
         password_at_ms: row.int(6)?,
         created_at_ms: row.int(7)?,

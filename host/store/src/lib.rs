@@ -42,6 +42,7 @@ mod mariadb;
 mod master_keys;
 mod packs;
 mod partners;
+mod provider_accounts;
 mod ranges;
 mod removals;
 pub mod retention;

@@ -22,6 +22,8 @@ pub struct AdministratorObject {
     pub email_verification: bool,
     /// Signing in needs a second factor.
     pub mfa: bool,
+    /// They sign in at the operator's provider, which gives them their roles; no password of theirs counts.
+    pub of_provider: bool,
     pub roles: Vec<RoleObject>,
     /// When the password was set.
     pub password_update: String,
@@ -45,6 +47,7 @@ impl From<Administrator> for AdministratorObject {
             name: a.name,
             email_verification: a.email_verified_at_ms.is_some(),
             mfa: a.second_factor,
+            of_provider: a.is_of_provider,
             roles: a.roles.into_iter().map(Into::into).collect(),
             password_update: datetime(a.password_at_ms),
         }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::architecture::{files, read};
 
 /// Statements across partners.
-const ACROSS: [(&str, &str); 30] = [
+const ACROSS: [(&str, &str); 31] = [
     ("administrator_roles", "an administrator may have several partners"),
     ("all_feeds", "metrics of all feeds, for the operator"),
     ("all_functions_with_grants", "an upstream of the operator concerns the grants of all partners"),
@@ -15,6 +15,7 @@ const ACROSS: [(&str, &str); 30] = [
     ("delete_removed_state", "its scope names the partner"),
     ("delete_removed_state_locks", "its scope names the partner"),
     ("delete_roles_of_administrator", "an administrator may have several partners"),
+    ("delete_roles_of_provider_account", "an administrator may have several partners"),
     ("due_feeds", "the queue of feeds"),
     ("end_all_leases", "the embedded database has one process, which has just started"),
     ("end_all_range_leases", "the embedded database has one process, which has just started"),

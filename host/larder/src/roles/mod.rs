@@ -26,6 +26,7 @@ use larder_platform::jobs::retention::{self, Retention};
 use larder_platform::key_rotation;
 use larder_platform::ledger::{self, Ledger};
 use larder_platform::objects::Objects;
+use larder_platform::providers::Provider;
 use larder_platform::rates::Rates;
 use larder_platform::run_keys::RunKeys;
 use larder_platform::tls::Certificates;
@@ -163,6 +164,7 @@ pub async fn start(
         life: life.clone(),
         holder,
     });
+    let identities = Identities { common: common.clone(), egress: egress.clone() };
     Ok(App::new(Parts {
         sealer: Sealer { common: common.clone(), secrets: secrets.clone() },
         sockets: Sockets::new(&common.settings.server),
@@ -174,7 +176,8 @@ pub async fn start(
         },
         idempotency: Idempotency { common: common.clone(), secrets: secrets.clone(), counts: Arc::default() },
         fronts: Fronts { common: common.clone(), secrets: secrets.clone(), known: Known::default() },
-        identities: Identities { common: common.clone(), egress: egress.clone() },
+        provider: Provider { common: common.clone(), identities: identities.clone(), known: Default::default() },
+        identities,
         executor: Executor {
             common,
             runtime,

@@ -6,6 +6,7 @@ mod addresses;
 mod check;
 mod front;
 mod layers;
+mod oidc;
 mod tls;
 
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use serde::Deserialize;
 
 use crate::administrators::Role;
 use crate::certificates::ChallengeKind;
+use crate::providers::RoleRule;
 
 /// The partner that `larder dev` makes.
 pub const DEV_PARTNER: &str = "demo";
@@ -50,6 +52,7 @@ section! { Settings {
     partners: Partners,
     rates: Rates,
     administrators: Administrators,
+    oidc: Oidc,
     functions: Functions,
     build: Build,
     runtime: Runtime,
@@ -95,6 +98,17 @@ section! { Administrators {
     sign_ins_at_once: usize,
     #[serde(with = "humantime_serde")] link: Duration,
     second_factor_for: Vec<Role>,
+} }
+section! { Oidc {
+    issuer: String,
+    name: String,
+    client_id: String,
+    client_secret_file: PathBuf,
+    scopes: Vec<String>,
+    roles_claim: String,
+    roles: Vec<RoleRule>,
+    second_factor: Vec<String>,
+    trusts_email: bool,
 } }
 section! { Server {
     listen: SocketAddr,

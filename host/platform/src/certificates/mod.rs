@@ -23,7 +23,7 @@ macro_rules! patiently {
     }};
 }
 
-mod authority;
+pub(crate) mod authority;
 mod names;
 mod order;
 pub(crate) mod probe;

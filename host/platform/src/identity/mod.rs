@@ -5,7 +5,7 @@
 
 mod crypto;
 pub mod keys;
-mod tokens;
+pub(crate) mod tokens;
 
 use std::sync::Arc;
 

@@ -113,6 +113,16 @@ impl Header {
 }
 
 pub fn verify(settings: &IdentitySettings, set: &KeySet, token: &str, now: Millis) -> Result<EndUser, Why> {
+    verify_claims(settings, set, token, now).map(|(user, _)| user)
+}
+
+/// The same, with all claims of the token.
+pub fn verify_claims(
+    settings: &IdentitySettings,
+    set: &KeySet,
+    token: &str,
+    now: Millis,
+) -> Result<(EndUser, Value), Why> {
     crypto::install();
     let parts = parts(token);
     let [head, body, signature] = parts.unwrap_or(NO_PARTS);
@@ -154,7 +164,7 @@ pub fn verify(settings: &IdentitySettings, set: &KeySet, token: &str, now: Milli
         user.is_some().then_some(()).ok_or(Why::User),
     ];
     checks.into_iter().collect::<Result<(), Why>>()?;
-    user.ok_or(Why::User)
+    Ok((user.ok_or(Why::User)?, claims.ok_or(Why::Claims)?))
 }
 
 fn parts(token: &str) -> Option<[&str; 3]> {

@@ -77,6 +77,12 @@ async fn sign_in_page(State(app): State<App>, Anybody(visitor): Anybody, RawQuer
     with_form(&app, &visitor, "sign_in.title", |p| ok(&SignInPage { p, next, email: String::new(), refused: None }))
 }
 
+/// The page again for somebody who was not let in by the provider.
+pub fn refused_sign_in(app: &App, visitor: &Visitor, refused: &str) -> Response {
+    let (p, next) = (Page::new(app, visitor, "sign_in.title"), visitor.base.to_owned());
+    render(StatusCode::FORBIDDEN, &SignInPage { p, next, email: String::new(), refused: Some(refused.to_owned()) })
+}
+
 /// Whoever has no role here is answered as somebody with a wrong password.
 async fn sign_in(State(app): State<App>, Anybody(visitor): Anybody, fields: Fields) -> Answer {
     let attempt = Attempt {

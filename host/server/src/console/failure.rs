@@ -62,12 +62,15 @@ fn forbidden(p: Page, text: &str) -> Response {
 }
 
 impl Failure {
+    /// A page with a link by which the browser sends what it has left out.
+    pub fn led(app: &App, visitor: &Visitor, target: &str) -> Response {
+        render(StatusCode::OK, &LedPage { p: Page::new(app, visitor, "led.title"), target })
+    }
+
     pub fn page(&self, app: &App, visitor: &Visitor) -> Response {
         let page = |title| Page::new(app, visitor, title);
         match self {
-            Failure::SignIn if visitor.is_led => {
-                render(StatusCode::OK, &LedPage { p: page("led.title"), target: &visitor.target })
-            }
+            Failure::SignIn if visitor.is_led => Failure::led(app, visitor, &visitor.target),
             Failure::SignIn => {
                 let next: String = form_urlencoded::byte_serialize(visitor.target.as_bytes()).collect();
                 redirect(&visitor.at(&format!("/sign-in?next={next}")))

@@ -3,7 +3,7 @@
 //! * [`visitor`]: who asks, by which session. [`fields`]: forms that were sent, checked. [`failure`]: what is answered otherwise.
 //! * [`page`]: what every page has. [`asked`]: filters and pages of lists, which the address has. [`look`]: language, time zone, colours, and how numbers and times are written.
 //! * [`live`]: what a page may be told of while somebody looks at it.
-//! * [`account`]: signing in and out, links, sessions, the second factor. [`depo`], [`meta`]: the screens.
+//! * [`account`]: signing in and out, links, sessions, the second factor. [`provider`]: signing in at the operator's provider. [`depo`], [`meta`]: the screens.
 //!
 //! The pages are HTML that the server makes from `templates/`, which escape everything. The rules:
 //!
@@ -21,6 +21,7 @@ pub mod live;
 mod look;
 mod meta;
 mod page;
+mod provider;
 mod visitor;
 
 use std::sync::Arc;
@@ -47,7 +48,8 @@ const META_DEPO: &str = "/meta_depo";
 /// Names of the cookies of consoles. Functions neither see nor set them (`web/head`).
 pub fn is_cookie(name: &str) -> bool {
     let name = name.trim().to_ascii_lowercase();
-    name.starts_with("__host-http-larder_") || name.starts_with("larder_console") || name.starts_with("larder_look")
+    name.starts_with("__host-http-larder_")
+        || ["larder_console", "larder_look", "larder_oidc"].iter().any(|own| name.starts_with(own))
 }
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -82,8 +84,8 @@ const ASSETS: [Asset; 3] = [
 /// Both consoles. They want the request's `Endpoint` and the peer's address as extensions.
 pub fn router(app: App) -> Router {
     Router::new()
-        .merge(account::router(DEPO).merge(depo::router()))
-        .merge(account::router(META_DEPO).merge(meta::router()))
+        .merge(account::router(DEPO).merge(provider::router(DEPO)).merge(depo::router()))
+        .merge(account::router(META_DEPO).merge(provider::router(META_DEPO)).merge(meta::router()))
         .route("/depo/assets/{name}", get(asset))
         .route("/meta_depo/assets/{name}", get(asset))
         .fallback(async || Failure::from(Problem::no_such_route()))

@@ -37,6 +37,8 @@ pub struct Page {
     pub now: Millis,
     /// It is told of what happens.
     pub live: Option<Watched>,
+    /// What the provider is called at which people may sign in.
+    pub provider: Option<String>,
     path: String,
     /// What the reader may do in the partner.
     scopes: Vec<&'static str>,
@@ -100,6 +102,7 @@ impl Page {
             notice: done.and_then(|done| NOTICES.into_iter().find(|notice| *notice == done)),
             now: app.clock.now_ms(),
             live: None,
+            provider: app.settings.oidc.is_set().then(|| app.settings.oidc.shown()),
             path: visitor.target.split('?').next().unwrap_or_default().to_owned(),
             scopes: vec![],
         }

@@ -26,6 +26,8 @@ use crate::routing::Endpoint;
 const SECURE: &str = "__Host-Http-larder_";
 const SESSION: &str = "console";
 const LOOK: &str = "look";
+/// Of somebody who was sent to the provider.
+const OIDC: &str = "oidc";
 const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Which console this is.
@@ -54,6 +56,8 @@ pub struct Visitor {
     pub secret: Option<String>,
     /// The same wherever the request comes from. It counts only together with the token of a page ([`super::live`]).
     pub carried: Option<String>,
+    /// The text in the cookie of somebody who comes back from the provider.
+    pub sent_away: Option<String>,
     is_secure: bool,
     /// May a cookie be set? A page elsewhere, or a script, must not put a fresh one in the place of a session's.
     pub takes_cookies: bool,
@@ -88,6 +92,7 @@ impl Visitor {
             address: request.extensions().get::<SocketAddr>().map_or(UNKNOWN, SocketAddr::ip),
             agent: text(header::USER_AGENT).into_owned(),
             secret: carried.clone().filter(|_| is_navigation(headers)),
+            sent_away: cookie(headers, &name(OIDC)).filter(|_| is_navigation(headers)).map(str::to_owned),
             is_secure,
             takes_cookies,
             is_led: is_navigation(headers) && !takes_cookies && carried.is_none(),
@@ -113,6 +118,12 @@ impl Visitor {
 
     pub fn look_cookie(&self, look: &Look) -> (header::HeaderName, String) {
         self.set_cookie(LOOK, Some(&look.written()), "; Max-Age=31536000")
+    }
+
+    /// The only cookie that comes along when another site leads here: the provider does.
+    pub fn oidc_cookie(&self, text: Option<&str>) -> (header::HeaderName, String) {
+        let (name, cookie) = self.set_cookie(OIDC, text, "; Max-Age=600");
+        (name, cookie.replace("SameSite=Strict", "SameSite=Lax"))
     }
 
     fn set_cookie(&self, name: &str, value: Option<&str>, more: &str) -> (header::HeaderName, String) {
