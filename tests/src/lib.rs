@@ -23,6 +23,7 @@ pub mod front;
 pub mod guests;
 pub mod hostile;
 mod issuer;
+pub mod mailbox;
 pub mod neighbours;
 pub mod npm;
 pub mod outside;

@@ -541,7 +541,7 @@ impl Authority {
         config
     }
 
-    fn acceptor(&self, names: &[&str]) -> TlsAcceptor {
+    pub fn acceptor(&self, names: &[&str]) -> TlsAcceptor {
         let (certificate, key) = self.issue(names);
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -259,6 +259,14 @@ async fn run_dev(options: Dev) -> anyhow::Result<ExitCode> {
     if settings.egress.private_networks.is_empty() {
         settings.egress.private_networks = dev::PRIVATE_NETWORKS.map(Into::into).into();
     }
+    if !settings.administrators.emails.is_empty() {
+        // Whose links are printed below.
+        settings.administrators.emails.push("@localhost".into());
+    }
+    if !settings.mail.is_on() {
+        settings.mail.folder = settings.data.join("mails");
+        settings.mail.sender = "larder@localhost".into();
+    }
     let operator_key = dev::operator_key(&settings.data)?;
     let secrets = Secrets::from_file_or_new(&settings.data.join("master.key"))?;
     let life = Lifecycle::default();

@@ -83,6 +83,7 @@ id! {
     /// Somebody who signs in.
     AdministratorId
     SessionId
+    MailId
     WebhookId
 }
 

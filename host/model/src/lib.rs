@@ -34,6 +34,7 @@ pub mod ids;
 mod json;
 pub mod json_schema;
 pub mod limits;
+pub mod mails;
 pub mod net;
 pub mod outcome;
 pub mod outgoing;

@@ -1,6 +1,7 @@
 //! Links that are handed to a person: they set a password, or sign in from this machine.
 //!
-//! * [`make`] makes a link and puts it in the place of an older one; [`find`] knows its token again.
+//! * [`make`] makes a link and puts it in the place of an older one; [`invite`] and [`reset`] also write a letter with it. [`find`]
+//!   knows its token again.
 //! * [`set_password`] and [`sign_in`] do what it is for.
 //!
 //! The token is `link_<administrator>_<64 hex digits>_<8 hex digits>`; only its SHA-256 is stored. Whatever does not fit (a token
@@ -11,11 +12,14 @@ use std::net::IpAddr;
 use larder_model::administrators::{Administrator, Link, LinkKind, Place, check_password};
 use larder_model::ids::AdministratorId;
 use larder_model::time::Millis;
+use larder_signals::Work;
+use larder_store::NewMail;
 
 use crate::administrators::{self, Administration, SignedIn};
 use crate::common::Common;
 use crate::error::{Error, Result};
-use crate::keys;
+use crate::mails::Letter;
+use crate::{keys, mails};
 
 const PREFIX: &str = "link_";
 
@@ -27,6 +31,55 @@ pub struct Made {
 
 /// Makes a link to the console where the person has a role; to that of the installation, if they have one there.
 pub async fn make(common: &Common, of: &Administrator, kind: LinkKind) -> Result<Made> {
+    let (link, made) = new(common, of, kind, None)?;
+    put(common, &link, None).await?;
+    Ok(made)
+}
+
+/// Makes a link that sets a password, and writes the letter with it, if there is mail here. `true`: it is written.
+pub async fn invite(
+    administration: &Administration,
+    of: &Administrator,
+    letter: impl FnOnce(&Made) -> Letter,
+) -> Result<(Made, bool)> {
+    let (link, made) = new(administration, of, LinkKind::Password, None)?;
+    let mail = mails::write(administration, of, link.expires_at_ms, &letter(&made)).await?;
+    put(administration, &link, mail.as_ref()).await?;
+    Ok((made, mail.is_some()))
+}
+
+/// Sends whoever has this address, and a role there, a link that sets a password. Nothing is told of whether there is somebody.
+pub async fn reset(
+    administration: &Administration,
+    email: &str,
+    place: &Place,
+    letter: impl FnOnce(&Made) -> Letter,
+) -> Result<()> {
+    let Some((id, _)) = administration.store.password_of_email(email).await? else { return Ok(()) };
+    let found = administration.store.administrator(&id).await?;
+    let may =
+        |found: &Administrator| found.may_enter(place) && !found.is_of_provider && found.email_verified_at_ms.is_some();
+    let Some(of) = found.filter(may) else { return Ok(()) };
+    let (link, made) = new(administration, &of, LinkKind::Password, Some(place))?;
+    // A link that nobody gets would only void an older one.
+    let Some(mail) = mails::write(administration, &of, link.expires_at_ms, &letter(&made)).await? else {
+        return Ok(());
+    };
+    put(administration, &link, Some(&mail)).await
+}
+
+async fn put(common: &Common, link: &Link, mail: Option<&NewMail>) -> Result<()> {
+    common.store.put_link(link, mail).await?;
+    let (of, is_mailed) = (&link.administrator, mail.is_some());
+    tracing::info!(administrator.id = %of, kind = link.kind.word(), is_mailed, "a link was made for administrator {of}");
+    if is_mailed {
+        common.signals.push(Work::Mails);
+    }
+    Ok(())
+}
+
+/// A link to the console of this place, or to one where the person has a role.
+fn new(common: &Common, of: &Administrator, kind: LinkKind, place: Option<&Place>) -> Result<(Link, Made)> {
     if of.is_of_provider && kind == LinkKind::Password {
         return Err(Error::invalid(
             "email",
@@ -34,8 +87,11 @@ pub async fn make(common: &Common, of: &Administrator, kind: LinkKind) -> Result
         ));
     }
     let root = &common.settings.server.root_url;
-    let in_installation = of.may_enter(&Place::Installation);
-    let partner = of.roles.iter().find_map(|role| role.partner.as_ref()).filter(|_| !in_installation);
+    let in_installation = place.map_or(of.may_enter(&Place::Installation), |place| *place == Place::Installation);
+    let partner = match place {
+        Some(Place::Partner(partner)) => Some(partner),
+        _ => of.roles.iter().find_map(|role| role.partner.as_ref()).filter(|_| !in_installation),
+    };
     let (base, door) = match partner {
         Some(partner) => (common.settings.url_of(partner.as_str()), "depo"),
         None if in_installation => (root.clone(), "meta_depo"),
@@ -50,10 +106,9 @@ pub async fn make(common: &Common, of: &Administrator, kind: LinkKind) -> Result
         created_at_ms: now,
         expires_at_ms: now + common.settings.administrators.link.as_millis() as Millis,
     };
-    common.store.put_link(&link).await?;
-    tracing::info!(administrator.id = %of.id, kind = kind.word(), "a link was made for administrator {}", of.id);
     let url = format!("{}/{door}/{}?token={token}", base.trim_end_matches('/'), path(kind));
-    Ok(Made { url, expires_at_ms: link.expires_at_ms })
+    let expires_at_ms = link.expires_at_ms;
+    Ok((link, Made { url, expires_at_ms }))
 }
 
 /// Where links of a kind lead, below the door of a console.

@@ -116,6 +116,7 @@ pub async fn create(administration: &Administration, new: NewAdministrator) -> R
         return Err(Error::TooMany { of: "installation", most: ADMINISTRATORS_MAX, what: "administrators" });
     }
     let email = check_email(&new.email).map_err(|why| Error::invalid("email", why))?;
+    check_listed(administration, &email)?;
     check_roles(&new.roles)?;
     let password_hash = match new.password {
         Some(password) => hash(administration, password).await?,
@@ -150,6 +151,7 @@ pub async fn update(
     let now = administration.clock.now_ms();
     if let Some(email) = change.email {
         administrator.email = check_email(&email).map_err(|why| Error::invalid("email", why))?;
+        check_listed(administration, &administrator.email)?;
         administrator.email_verified_at_ms = Some(now);
     }
     administrator.name = change.name.unwrap_or_else(|| administrator.name.clone());
@@ -194,6 +196,28 @@ fn refused(err: larder_store::Error) -> Error {
         }
         err => Error::AdministratorExists.on_conflict()(err),
     }
+}
+
+/// May somebody with this address have an account, as the operator's settings say?
+pub(crate) fn is_listed(common: &Common, email: &str) -> bool {
+    let listed = &common.settings.administrators.emails;
+    let is = |one: &String| {
+        one.eq_ignore_ascii_case(email) || (one.starts_with('@') && email.ends_with(&one.to_ascii_lowercase()))
+    };
+    listed.is_empty() || listed.iter().any(is)
+}
+
+fn check_listed(common: &Common, email: &str) -> Result<()> {
+    match is_listed(common, email) {
+        true => Ok(()),
+        false => Err(Error::invalid("email", "is none of those that may have an account (administrators.emails)")),
+    }
+}
+
+/// Do people sign in from this address?
+pub(crate) fn is_from_here(common: &Common, address: IpAddr) -> bool {
+    let networks = &common.settings.administrators.networks;
+    networks.is_empty() || networks.iter().any(|network| network.contains(&address.to_canonical()))
 }
 
 fn check_roles(roles: &[RoleIn]) -> Result<()> {
@@ -245,12 +269,15 @@ pub async fn sign_in(administration: &Administration, attempt: Attempt) -> Resul
     let (id, hashed) = administration.store.password_of_email(&email).await?.unzip();
     let hashed = hashed.filter(|hashed| !hashed.is_empty());
     let is = administration.passwords.is(attempt.password, hashed).await?;
-    let found = match id.filter(|_| is) {
+    let is_from_here = is_from_here(administration, attempt.address);
+    let found = match id.filter(|_| is && is_from_here) {
         Some(id) => administration.store.administrator(&id).await?,
         None => None,
     };
     let may_enter = |found: &Administrator| attempt.place.as_ref().is_none_or(|place| found.may_enter(place));
-    let may_sign_in = |found: &Administrator| found.email_verified_at_ms.is_some() && !found.is_of_provider;
+    let may_sign_in = |found: &Administrator| {
+        found.email_verified_at_ms.is_some() && !found.is_of_provider && is_listed(administration, &found.email)
+    };
     let found = found.filter(|found| may_sign_in(found) && may_enter(found));
     let Some(administrator) = found else { return Err(refused_sign_in(attempt.address)) };
     if administrator.second_factor {
@@ -417,6 +444,12 @@ pub async fn join(common: &Common, administrator: &mut Administrator, partner: &
     administrator.roles.push(RoleIn { partner: Some(partner.clone()), role: Role::Administrator });
     administrator.updated_at_ms = common.clock.now_ms();
     Ok(common.store.update_administrator(administrator, None).await?)
+}
+
+/// Counts that somebody has asked for a letter to this address, whoever has it.
+pub async fn count_reset(common: &Common, email: &str, address: IpAddr) -> Result<()> {
+    let asked = attempt_key("reset", email, FREE_PER_ACCOUNT, ADDRESS_DELAY_MAX_MS);
+    count_attempt(common, &[asked, address_key(address)]).await
 }
 
 fn account_key(email: &str) -> AttemptKey {

@@ -41,6 +41,7 @@ pub mod jobs;
 pub mod key_rotation;
 pub mod keys;
 pub mod ledger;
+pub mod mails;
 pub mod needs;
 pub mod objects;
 pub mod partners;

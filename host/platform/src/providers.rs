@@ -182,6 +182,9 @@ async fn enter(ctx: &Provider, brought: Brought, visit: &Visit<'_>) -> Result<Ad
         return Err(Refused::Stale.into());
     }
     let settings = &ctx.settings.oidc;
+    if !administrators::is_from_here(ctx, visit.address) {
+        return Err(Refused::Denied("nobody signs in from this address (administrators.networks)".into()).into());
+    }
     if brought.issuer.as_ref().is_some_and(|issuer| *issuer != settings.issuer) {
         return Err(Refused::Token("another issuer has answered (`iss`)".into()).into());
     }
@@ -274,6 +277,9 @@ async fn account(ctx: &Provider, claims: &Value) -> Result<Administrator> {
     let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
     let subject_hash = hex::encode(keys::hash(&format!("{}\n{subject}", settings.issuer)));
     let email = providers::email(claims, settings.trusts_email).ok_or(Refused::Email)?;
+    if !administrators::is_listed(ctx, &email) {
+        return Err(Refused::Email.into());
+    }
     let mut roles = providers::roles(&settings.roles, &providers::values(claims, &settings.roles_claim));
     roles.retain(|role| role.partner.as_ref().is_none_or(|partner| ctx.directory.tenant(partner).is_some()));
     let known = ctx.store.administrator_of_provider(&subject_hash).await?;

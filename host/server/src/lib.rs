@@ -16,6 +16,7 @@ mod client_body;
 mod console;
 mod cors;
 pub mod front;
+mod letters;
 pub mod listener;
 mod me;
 pub mod problem;

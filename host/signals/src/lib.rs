@@ -37,13 +37,22 @@ pub enum Work {
     Builds,
     Schedules,
     Feeds,
+    Mails,
     /// A tenant's snapshot has changed. Every process is notified; for the other kinds, one process is enough.
     Tenants,
 }
 
 impl Work {
-    pub const ALL: [Work; 7] =
-        [Work::Executions, Work::Events, Work::Fanouts, Work::Builds, Work::Schedules, Work::Feeds, Work::Tenants];
+    pub const ALL: [Work; 8] = [
+        Work::Executions,
+        Work::Events,
+        Work::Fanouts,
+        Work::Builds,
+        Work::Schedules,
+        Work::Feeds,
+        Work::Mails,
+        Work::Tenants,
+    ];
 
     fn word(self) -> &'static str {
         match self {
@@ -53,6 +62,7 @@ impl Work {
             Work::Builds => "builds",
             Work::Schedules => "schedules",
             Work::Feeds => "feeds",
+            Work::Mails => "mails",
             Work::Tenants => "tenants",
         }
     }

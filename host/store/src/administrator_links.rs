@@ -3,17 +3,18 @@
 use larder_model::administrators::{Administrator, Link, LinkKind};
 use larder_model::ids::AdministratorId;
 
+use crate::mails::{self, NewMail};
 use crate::{Result, Store, args};
 
 impl Store {
-    /// Puts a link in the place of an older one of its kind.
-    pub async fn put_link(&self, link: &Link) -> Result<()> {
+    /// Puts a link in the place of an older one of its kind, together with the letter that has it.
+    pub async fn put_link(&self, link: &Link, mail: Option<&NewMail>) -> Result<()> {
         const OLD: &str = "-- delete_older_link
             DELETE FROM administrator_links WHERE administrator_id = ? AND kind = ?";
         const HEAD: &str = "-- insert_link
             INSERT INTO administrator_links (secret_hash, administrator_id, kind, created_at_ms, expires_at_ms)";
         self.db
-            .tx("put_link", link, |tx, link| {
+            .tx("put_link", &(link, mail), |tx, (link, mail)| {
                 Box::pin(async move {
                     let _ = tx.run(OLD, args![&link.administrator, link.kind.word()]).await?;
                     let row = args![
@@ -23,7 +24,11 @@ impl Store {
                         link.created_at_ms,
                         link.expires_at_ms
                     ];
-                    tx.insert(HEAD, vec![row]).await
+                    tx.insert(HEAD, vec![row]).await?;
+                    match mail {
+                        Some(mail) => mails::insert(tx, mail).await,
+                        None => mails::replace(tx, &link.administrator, link.created_at_ms).await,
+                    }
                 })
             })
             .await

@@ -62,11 +62,13 @@ impl Store {
             DELETE FROM recovery_codes WHERE administrator_id = ?";
         const ACCOUNT: &str = "-- delete_provider_account
             DELETE FROM provider_accounts WHERE administrator_id = ?";
+        const MAILS: &str = "-- delete_mails_of_administrator
+            DELETE FROM mails WHERE administrator_id = ?";
         self.db
             .tx("delete_administrator", id, |tx, id| {
                 Box::pin(async move {
                     tx.run(DELETE, args![id]).await?.exactly_one("administrator")?;
-                    for rows in [ROLES, LINKS, CODES, ACCOUNT] {
+                    for rows in [ROLES, LINKS, CODES, ACCOUNT, MAILS] {
                         let _ = tx.run(rows, args![id]).await?;
                     }
                     tx.run(SESSIONS, args![id]).await.map(|_| ())

@@ -59,6 +59,7 @@ pub(super) const SCHEMA: &[(i64, &str)] = &[
     (57, include_str!("schema/0057_lists_of_executions.sql")),
     (63, include_str!("schema/0063_events_by_type.sql")),
     (72, include_str!("schema/0072_provider_accounts.sql")),
+    (73, include_str!("schema/0073_mails.sql")),
 ];
 
 #[derive(Clone)]
@@ -493,4 +494,4 @@ macro_rules! value_from_id {
         }
     )*};
 }
-value_from_id! { PartnerId KeyId FunctionId DeploymentId VariableId EnrolmentId EventId ExecutionId FanoutId RangeId PackId RuleId AdministratorId SessionId WebhookId }
+value_from_id! { PartnerId KeyId FunctionId DeploymentId VariableId EnrolmentId EventId ExecutionId FanoutId RangeId PackId RuleId AdministratorId SessionId MailId WebhookId }

@@ -76,6 +76,13 @@ pub const SEALED: &[SealedColumn] = &[
         context: &[Text("webhook"), Column("partner_id"), Column("id")],
     },
     SealedColumn {
+        table: "mails",
+        key: &["id"],
+        column: "sealed_letter",
+        encoding: Encoding::Bytes,
+        context: &[Text("mail"), Column("id")],
+    },
+    SealedColumn {
         table: "administrators",
         key: &["id"],
         column: "sealed_totp",

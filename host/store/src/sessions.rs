@@ -32,6 +32,8 @@ impl AttemptKey {
 const BEGINNINGS: u32 = 16;
 /// Failures are forgotten after so long without one.
 const FORGOTTEN_MS: Millis = 24 * 60 * 60 * 1_000;
+/// How long it is known what became of a letter.
+const MAILS_KEPT_MS: Millis = 30 * 24 * 60 * 60 * 1_000;
 
 impl Store {
     /// Begins a session. Of more than `most` of this administrator the oldest end.
@@ -164,7 +166,7 @@ impl Store {
             .await
     }
 
-    /// Deletes up to `limit` sessions that have ended, failures that are forgotten and links that have expired, of each.
+    /// Deletes up to `limit` sessions that have ended, failures that are forgotten, links that have expired and letters of long ago, of each.
     pub async fn delete_old_sessions(&self, now: Millis, limit: u32) -> Result<u64> {
         let batch = |table: &str, id: &str, column: &str| {
             format!(
@@ -175,8 +177,9 @@ impl Store {
         let ended = (batch("sessions", "id", "ends_at_ms"), now);
         let forgotten = (batch("sign_in_failures", "id", "at_ms"), now - FORGOTTEN_MS);
         let expired = (batch("administrator_links", "secret_hash", "expires_at_ms"), now);
+        let letters = (batch("mails", "id", "created_at_ms"), now - MAILS_KEPT_MS);
         self.db
-            .tx("delete_old_sessions", &[ended, forgotten, expired], |tx, all| {
+            .tx("delete_old_sessions", &[ended, forgotten, expired, letters], |tx, all| {
                 Box::pin(async move {
                     let mut rows = 0;
                     for (sql, before) in all {

@@ -110,6 +110,9 @@ pub struct AdministratorInput {
 pub struct LinkObject {
     pub url: String,
     pub expires_at: String,
+    /// A letter with it is on its way.
+    #[serde(default)]
+    pub mailed: bool,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]

@@ -7,6 +7,7 @@ mod explained;
 mod export;
 mod journeys;
 mod live;
+mod mails;
 mod oidc;
 mod pages;
 mod roles;

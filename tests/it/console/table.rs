@@ -1,7 +1,7 @@
 //! Every attack on signing in and on sessions, made once, with what stopped it: `make console` prints the table, and docs/console.md
 //! has the same.
 
-use larder_tests::{Backend, Larder, Options, PASSWORD, Shown, Tab, guests, now, workspace};
+use larder_tests::{Backend, Larder, Options, PASSWORD, Shown, Tab, eventually, guests, now, workspace};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -239,6 +239,35 @@ impl Attacks {
         );
     }
 
+    async fn letters(&mut self) {
+        let written = || {
+            let folder = std::fs::read_dir(self.larder.data().join("mails")).into_iter().flatten();
+            let texts = folder.filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok());
+            texts.filter(|text| text.contains("To: rea@bank.example")).count()
+        };
+        let ask = async |email: &str| {
+            let mut tab = self.tab();
+            let page = tab.go("/depo/forgotten").await;
+            let answer = tab.submit_once(&page, "/depo/forgotten", &[("email", email)]).await;
+            (answer.status, answer.header("location").to_owned(), answer.html)
+        };
+        let answers = [ask("rea@bank.example").await, ask("nobody@bank.example").await, ask("rea@other.example").await];
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+        eventually("a letter", async || (written() == 1).then_some(())).await;
+        let mut last = 0;
+        for _ in 0..12 {
+            last = ask("rea@bank.example").await.0;
+        }
+        let count = written();
+        assert!(last == 429 && (1..=5).contains(&count), "{last} {count}");
+        self.stopped(
+            "the address of somebody with an account, by asking for another password",
+            "the letter is written after the answer",
+            "the same answer",
+        );
+        self.stopped("a flood of letters to somebody", "`mail.per_recipient`; each makes the next wait longer", last);
+    }
+
     async fn guesses(&mut self) {
         // What a refusal costs is counted in checks of passwords, not in time.
         let checks = async || {
@@ -308,7 +337,7 @@ async fn every_attack_of_the_table_is_stopped() {
     let larder = Larder::start_with(options).await;
     larder.partner("other").await;
     larder.api().deploy("mirror", &guests::guest("mirror"), json!({ "routes": ["/"], "execute": ["any"] })).await;
-    for email in [ANNA, "bo@bank.example"] {
+    for email in [ANNA, "bo@bank.example", "rea@bank.example"] {
         larder.administrator(email, of("demo")).await;
     }
     larder.administrator("ops@bank.example", json!([{ "role": "operator" }])).await;
@@ -323,6 +352,7 @@ async fn every_attack_of_the_table_is_stopped() {
     attacks.texts().await;
     attacks.links().await;
     attacks.listening().await;
+    attacks.letters().await;
     attacks.guesses().await;
     let rows = attacks.rows;
     assert!(rows.len() >= 25, "{}", rows.len());

@@ -6,6 +6,7 @@ use larder_platform::jobs::events::Events;
 use larder_platform::jobs::executions::Executions;
 use larder_platform::jobs::fanouts::Fanouts;
 use larder_platform::jobs::leases::{self, HeldExecutions, HeldRanges};
+use larder_platform::jobs::mails::Mails;
 use larder_server::app::App;
 
 pub fn start(app: &App) {
@@ -14,6 +15,7 @@ pub fn start(app: &App) {
     life.spawn("execute", Executions::new(app.executor.clone(), held.clone()).drive());
     life.spawn("route", drive(common.clone(), Events(common.clone())));
     life.spawn("fan-outs", drive(common.clone(), Fanouts::new(app.executor.clone(), ranges.clone())));
+    life.spawn("mails", drive(common.clone(), Mails(app.administration.clone())));
     life.spawn_last("renew", leases::renew(common.clone(), held, ranges));
     let (runtime, objects) = (app.runtime.clone(), app.objects.clone());
     let builder = Builder { common: common.clone(), runtime, objects };

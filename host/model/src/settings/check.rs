@@ -136,6 +136,7 @@ impl Settings {
         );
         found.unless((1..=64).contains(&people.sign_ins_at_once), "administrators.sign_ins_at_once", "must be 1 to 64");
         self.oidc.check(&mut found);
+        self.mail.check(&mut found);
         found.unless(self.server.connections_max > 0, "server.connections_max", "must be at least 1");
         found.unless(self.server.reads_per_partner > 0, "server.reads_per_partner", "must be at least 1");
         let server = &self.server;

@@ -142,7 +142,11 @@ impl Layers {
                     None if is_in_file(&key) => Origin::File,
                     None => Origin::Default,
                 };
-                InForce { value: without_password(&value.to_string()), key, origin }
+                let value = match key.ends_with(".password") && value.as_str() != Some("") {
+                    true => "\"***\"".to_owned(),
+                    false => without_password(&value.to_string()),
+                };
+                InForce { value, key, origin }
             })
             .collect()
     }

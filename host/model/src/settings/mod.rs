@@ -6,6 +6,7 @@ mod addresses;
 mod check;
 mod front;
 mod layers;
+mod mail;
 mod oidc;
 mod tls;
 
@@ -53,6 +54,7 @@ section! { Settings {
     rates: Rates,
     administrators: Administrators,
     oidc: Oidc,
+    mail: Mail,
     functions: Functions,
     build: Build,
     runtime: Runtime,
@@ -98,6 +100,8 @@ section! { Administrators {
     sign_ins_at_once: usize,
     #[serde(with = "humantime_serde")] link: Duration,
     second_factor_for: Vec<Role>,
+    emails: Vec<String>,
+    #[serde(with = "networks")] networks: Vec<IpNet>,
 } }
 section! { Oidc {
     issuer: String,
@@ -109,6 +113,20 @@ section! { Oidc {
     roles: Vec<RoleRule>,
     second_factor: Vec<String>,
     trusts_email: bool,
+} }
+section! { Mail {
+    host: String,
+    port: u16,
+    security: MailSecurity,
+    username: String,
+    password: String,
+    password_file: PathBuf,
+    ca_file: PathBuf,
+    sender: String,
+    sender_name: String,
+    per_recipient: u64,
+    #[serde(with = "humantime_serde")] timeout: Duration,
+    folder: PathBuf,
 } }
 section! { Server {
     listen: SocketAddr,
@@ -294,6 +312,17 @@ pub enum ProxyHeader {
     Forwarded,
 }
 
+/// How the connection to the mail server is protected.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum MailSecurity {
+    None,
+    /// TLS is asked for on the open connection (RFC 3207). A server that has none is an error.
+    StartTls,
+    /// TLS from the start.
+    Tls,
+}
+
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -311,7 +340,7 @@ impl Records {
 }
 
 /// What operators of the replaced platform know: its variable, our key, and how its value becomes ours.
-const ALIASES: [(&str, &str, Alias); 8] = [
+const ALIASES: [(&str, &str, Alias); 18] = [
     ("_APP_DOMAIN_TARGET", "server.domain_target", Alias::Text),
     ("_APP_DOMAIN_FUNCTIONS", "server.functions_domain", Alias::Text),
     ("_APP_FUNCTIONS_TIMEOUT", "functions.timeout_max", Alias::Number("s")),
@@ -320,12 +349,26 @@ const ALIASES: [(&str, &str, Alias); 8] = [
     ("_APP_FUNCTIONS_BUILD_TIMEOUT", "build.deadline", Alias::Number("s")),
     ("_APP_COMPUTE_BUILD_TIMEOUT", "build.deadline", Alias::Number("s")),
     ("_APP_MAINTENANCE_RETENTION_EXECUTION", "records.retention", Alias::Number("s")),
+    ("_APP_OPTIONS_ABUSE", "rates.enabled", Alias::Choice(&[("enabled", "true"), ("disabled", "false")])),
+    ("_APP_SMTP_HOST", "mail.host", Alias::Text),
+    ("_APP_SMTP_PORT", "mail.port", Alias::Number("")),
+    (
+        "_APP_SMTP_SECURE",
+        "mail.security",
+        Alias::Choice(&[("tls", "tls"), ("ssl", "tls"), ("starttls", "starttls"), ("none", "none")]),
+    ),
+    ("_APP_SMTP_USERNAME", "mail.username", Alias::Text),
+    ("_APP_SMTP_PASSWORD", "mail.password", Alias::Text),
+    ("_APP_SYSTEM_EMAIL_ADDRESS", "mail.sender", Alias::Text),
+    ("_APP_SYSTEM_EMAIL_NAME", "mail.sender_name", Alias::Text),
+    ("_APP_CONSOLE_WHITELIST_EMAILS", "administrators.emails", Alias::Text),
+    ("_APP_CONSOLE_WHITELIST_IPS", "administrators.networks", Alias::Text),
 ];
 
-/// The one of these that is no number: `enabled` or `disabled`.
-const ABUSE: (&str, &str) = ("_APP_OPTIONS_ABUSE", "rates.enabled");
 enum Alias {
     Text,
+    /// One of these words, and what it is here. Nothing is no word, and leaves the default.
+    Choice(&'static [(&'static str, &'static str)]),
     /// A whole number, with this unit put behind it.
     Number(&'static str),
 }
@@ -341,6 +384,14 @@ impl Settings {
             let Some(value) = std::env::var_os(variable) else { continue };
             match (value.to_str(), alias) {
                 (Some(text), Alias::Text) => layers.text(key, text, Some(variable)),
+                (Some(""), Alias::Choice(_)) => {}
+                (given, Alias::Choice(words)) => match words.iter().find(|(word, _)| Some(*word) == given) {
+                    Some((_, ours)) => layers.text(key, ours, Some(variable)),
+                    None => {
+                        let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+                        layers.complaints.add(format!("{variable} must be {}, not {value:?}", words.join(" or ")));
+                    }
+                },
                 (Some(number), Alias::Number(unit)) if number.parse::<u64>().is_ok() => {
                     layers.text(key, &format!("{number}{unit}"), Some(variable));
                 }
@@ -349,13 +400,6 @@ impl Settings {
                     layers.complaints.add(format!("{variable} must be a whole number, not {value:?}"));
                 }
             }
-        }
-        let (variable, key) = ABUSE;
-        match std::env::var_os(variable).as_deref().map(|value| value.to_str()) {
-            None | Some(Some("")) => {}
-            Some(Some("enabled")) => layers.text(key, "true", Some(variable)),
-            Some(Some("disabled")) => layers.text(key, "false", Some(variable)),
-            Some(_) => layers.complaints.add(format!("{variable} must be enabled or disabled")),
         }
         layers.environment();
         for (key, value) in overrides {

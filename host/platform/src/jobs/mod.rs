@@ -14,6 +14,7 @@ pub mod fairness;
 pub mod fanouts;
 pub mod feeds;
 pub mod leases;
+pub mod mails;
 pub mod retention;
 pub mod schedules;
 pub mod slots;

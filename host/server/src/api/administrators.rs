@@ -4,8 +4,8 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
-use larder_model::administrators::{Administrator, LinkKind, RoleIn};
-use larder_platform::administrator_links;
+use larder_model::administrators::{Administrator, RoleIn};
+use larder_platform::administrator_links::{self, Made};
 use larder_platform::administrators::{self, Administration, AdministratorChange, NewAdministrator};
 use larder_platform::common::Common;
 use larder_wire::administrators::{AdministratorInput, AdministratorList, AdministratorObject, LinkObject, RoleObject};
@@ -16,6 +16,7 @@ use utoipa_axum::routes;
 use crate::api::requests::{self, Deleted, Ids};
 use crate::app::App;
 use crate::auth::Operator;
+use crate::letters;
 use crate::problem::{Kind, Problem};
 
 pub fn router() -> OpenApiRouter<App> {
@@ -90,13 +91,20 @@ async fn update(
     Ok(Json(administrator.into()))
 }
 
-/// Makes a link with which the person sets a password. The operator hands it over.
+/// Makes a link with which the person sets a password. It is mailed to them if there is mail here; otherwise the operator hands it
+/// over.
 #[utoipa::path(post, path = "/v1/operator/administrators/{administratorId}/link", tag = "administrators",
     operation_id = "createAdministratorLink", security(("operator" = [])), responses((status = 201, body = LinkObject)))]
-async fn link(State(common): State<Common>, _: Operator, ids: Ids) -> Result<(StatusCode, Json<LinkObject>), Problem> {
-    let administrator = find(&common, &ids).await?;
-    let made = administrator_links::make(&common, &administrator, LinkKind::Password).await?;
-    Ok((StatusCode::CREATED, Json(LinkObject { url: made.url, expires_at: datetime(made.expires_at_ms) })))
+async fn link(
+    State(administration): State<Administration>,
+    _: Operator,
+    ids: Ids,
+) -> Result<(StatusCode, Json<LinkObject>), Problem> {
+    let administrator = find(&administration, &ids).await?;
+    let now = administration.clock.now_ms();
+    let letter = |made: &Made| letters::invitation(&administration.settings, &administrator, made, now);
+    let (made, mailed) = administrator_links::invite(&administration, &administrator, letter).await?;
+    Ok((StatusCode::CREATED, Json(LinkObject { url: made.url, expires_at: datetime(made.expires_at_ms), mailed })))
 }
 
 /// Deletes an administrator, whose sessions end.

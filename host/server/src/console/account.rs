@@ -6,8 +6,9 @@ use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::StatusCode;
-use larder_model::administrators::{LinkKind, Session};
+use larder_model::administrators::{LinkKind, Session, check_email};
 use larder_model::ids::SessionId;
+use larder_platform::administrator_links::Made;
 use larder_platform::administrators::{self, Attempt};
 use larder_platform::second_factors::{self, Offer};
 use larder_platform::{Error, administrator_links};
@@ -20,6 +21,7 @@ use super::page::{Page, ok, own_address, redirect, render};
 use super::visitor::{Anybody, Newcomer, Reader, Visitor, form_token, new_secret};
 use crate::api::queries::pairs;
 use crate::app::App;
+use crate::letters;
 use crate::problem::Problem;
 
 pub type Answer = Result<Response, Failure>;
@@ -30,6 +32,7 @@ pub fn router(base: &str) -> Router<App> {
         .route(&at("/"), get(async |Anybody(visitor): Anybody| redirect(visitor.base)))
         .route(&at("/sign-in"), get(sign_in_page).post(sign_in))
         .route(&at("/sign-out"), post(sign_out))
+        .route(&at("/forgotten"), get(forgotten_page).post(forgotten))
         .route(&at("/set-password"), get(password_page).post(set_password))
         .route(&at("/enter"), get(enter_page).post(enter))
         .route(&at("/sessions"), get(sessions))
@@ -118,6 +121,51 @@ async fn sign_out(State(app): State<App>, newcomer: Newcomer, _: Fields) -> Answ
     let (visitor, by) = (&newcomer.visitor, &newcomer.by);
     administrators::sign_out(&app, by, &by.session.id).await?;
     Ok(([visitor.session_cookie(None)], redirect(&visitor.at("/sign-in?done=done.signed_out"))).into_response())
+}
+
+#[derive(Template)]
+#[template(path = "forgotten.html")]
+struct ForgottenPage {
+    p: Page,
+    email: String,
+    refused: Option<String>,
+}
+
+async fn forgotten_page(State(app): State<App>, Anybody(visitor): Anybody) -> Answer {
+    if !app.settings.mail.is_on() {
+        return Err(Problem::no_such_route().into());
+    }
+    let (email, refused) = (String::new(), None);
+    Ok(with_form(&app, &visitor, "forgotten.title", |p| ok(&ForgottenPage { p, email, refused })))
+}
+
+/// The answer says nothing of whether there is somebody, and neither does the time that it takes: the letter is written afterwards.
+async fn forgotten(State(app): State<App>, Anybody(visitor): Anybody, fields: Fields) -> Answer {
+    if !app.settings.mail.is_on() {
+        return Err(Problem::no_such_route().into());
+    }
+    let given: String = fields.get("email").chars().take(254).collect();
+    let email = check_email(&given).unwrap_or_else(|_| given.to_ascii_lowercase());
+    match administrators::count_reset(&app, &email, visitor.address).await {
+        Ok(()) => {}
+        Err(Error::TooManySignIns { retry_after_s }) => {
+            let p = Page::new(&app, &visitor, "forgotten.title");
+            let refused = Some(p.t("sign_in.wait").replace("{seconds}", &retry_after_s.to_string()));
+            let page = render(StatusCode::TOO_MANY_REQUESTS, &ForgottenPage { p, email: given, refused });
+            return Ok(([(http::header::RETRY_AFTER, retry_after_s.to_string())], page).into_response());
+        }
+        Err(other) => return Err(other.into()),
+    }
+    let to = visitor.at("/sign-in?done=done.mailed");
+    app.life.clone().spawn_work("a letter", async move {
+        let (language, now) = (visitor.look.language, app.clock.now_ms());
+        let letter = |made: &Made| letters::reset(&app.settings, language, made, now);
+        let place = visitor.site.place();
+        if let Err(err) = administrator_links::reset(&app.administration, &email, &place, letter).await {
+            tracing::error!(error = %err, "a letter to somebody who has forgotten their password could not be written");
+        }
+    });
+    Ok(redirect(&to))
 }
 
 #[derive(Template)]

@@ -49,6 +49,15 @@ fn read(text: &'static str) -> Texts {
     text.lines().filter_map(|line| line.split_once(" = ")).collect()
 }
 
+/// How long something takes, in whole hours, or minutes where it is less than two hours.
+pub fn span(language: Language, ms: Millis) -> String {
+    let minutes = ms.max(0) / 60_000;
+    match minutes >= 120 {
+        true => language.text("letter.hours").replace("{n}", &(minutes / 60).to_string()),
+        false => language.text("letter.minutes").replace("{n}", &minutes.to_string()),
+    }
+}
+
 impl Language {
     /// The text with this key. One that is not there in a language is in English; a test finds it.
     pub fn text(self, key: &str) -> &'static str {

@@ -1,11 +1,14 @@
 //! The screens of the operator.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use askama::Template;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path as AxumPath, State};
 use axum::routing::get;
+use larder_model::ids::MailId;
+use larder_model::mails::{Mail, MailStatus};
 use larder_model::settings::{InForce, Origin};
 use larder_model::time::Millis;
 use larder_platform::backlog;
@@ -18,14 +21,21 @@ use super::asked::{AFTER, Asked, Pager, ROWS};
 use super::page::{Page, Way, ok, way};
 use super::visitor::OperatorsDesk;
 use crate::app::App;
+use crate::problem::Problem;
 
-pub const WAYS: &[Way] =
-    &[way("", "meta.title", "t"), way("/processes", "meta.processes", "p"), way("/settings", "meta.settings", "s")];
+pub const WAYS: &[Way] = &[
+    way("", "meta.title", "t"),
+    way("/processes", "meta.processes", "p"),
+    way("/mails", "meta.mails", "m"),
+    way("/settings", "meta.settings", "s"),
+];
 
 pub fn router() -> Router<App> {
     Router::new()
         .route("/meta_depo", get(overview))
         .route("/meta_depo/processes", get(processes))
+        .route("/meta_depo/mails", get(mails))
+        .route("/meta_depo/mails/{mail}", get(letter))
         .route("/meta_depo/settings", get(settings))
 }
 
@@ -77,6 +87,53 @@ struct Processes {
 async fn processes(State(app): State<App>, OperatorsDesk(reader): OperatorsDesk) -> Answer {
     let seen = key_rotation::overview(&app.sealer).await?;
     Ok(ok(&Processes { p: reader.page(&app, "meta.processes"), seen }))
+}
+
+/// Letters on the screen.
+const MAILS: u32 = 200;
+
+#[derive(Template)]
+#[template(path = "mails.html")]
+struct Mails {
+    p: Page,
+    is_on: bool,
+    /// Where letters are put in place of sending them.
+    folder: Option<String>,
+    mails: Vec<Mail>,
+}
+
+fn folder(app: &App) -> Option<&Path> {
+    let mail = &app.settings.mail;
+    Some(mail.folder.as_path()).filter(|folder| mail.host.is_empty() && !folder.as_os_str().is_empty())
+}
+
+async fn mails(State(app): State<App>, OperatorsDesk(reader): OperatorsDesk) -> Answer {
+    let mails = app.store.mails(MAILS).await?;
+    let folder = folder(&app).map(|folder| folder.display().to_string());
+    Ok(ok(&Mails { p: reader.page(&app, "meta.mails"), is_on: app.settings.mail.is_on(), folder, mails }))
+}
+
+#[derive(Template)]
+#[template(path = "mail.html")]
+struct Letter {
+    p: Page,
+    text: String,
+}
+
+/// A letter of the folder, as it would have been sent. What was sent is known nowhere.
+async fn letter(
+    State(app): State<App>,
+    OperatorsDesk(reader): OperatorsDesk,
+    AxumPath(id): AxumPath<String>,
+) -> Answer {
+    let id: MailId = id.parse().map_err(|_| Problem::no_such_route())?;
+    let folder = folder(&app).ok_or_else(Problem::no_such_route)?;
+    if app.store.mail(&id).await?.is_none() {
+        return Err(Problem::no_such_route().into());
+    }
+    let read = tokio::fs::read(folder.join(format!("{id}.eml"))).await;
+    let text = read.map_err(|_| Problem::no_such_route())?;
+    Ok(ok(&Letter { p: reader.page(&app, "meta.mails"), text: String::from_utf8_lossy(&text).into_owned() }))
 }
 
 #[derive(Template)]

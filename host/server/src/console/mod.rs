@@ -24,6 +24,8 @@ mod page;
 mod provider;
 mod visitor;
 
+pub use look::{Language, span};
+
 use std::sync::Arc;
 
 use axum::body::Body;

@@ -39,6 +39,8 @@ pub struct Page {
     pub live: Option<Watched>,
     /// What the provider is called at which people may sign in.
     pub provider: Option<String>,
+    /// Does anybody get mail?
+    pub mails: bool,
     path: String,
     /// What the reader may do in the partner.
     scopes: Vec<&'static str>,
@@ -64,7 +66,7 @@ pub const fn way(path: &'static str, text: &'static str, key: &'static str) -> W
 }
 
 /// Texts about what was done, which an address may name.
-const NOTICES: [&str; 16] = [
+const NOTICES: [&str; 17] = [
     "done.approved",
     "done.cancelled",
     "done.disabled",
@@ -72,6 +74,7 @@ const NOTICES: [&str; 16] = [
     "done.enabled",
     "done.ended",
     "done.look",
+    "done.mailed",
     "done.others_ended",
     "done.password",
     "done.paused",
@@ -102,6 +105,7 @@ impl Page {
             notice: done.and_then(|done| NOTICES.into_iter().find(|notice| *notice == done)),
             now: app.clock.now_ms(),
             live: None,
+            mails: app.settings.mail.is_on(),
             provider: app.settings.oidc.is_set().then(|| app.settings.oidc.shown()),
             path: visitor.target.split('?').next().unwrap_or_default().to_owned(),
             scopes: vec![],
