@@ -9,10 +9,12 @@
 use std::net::IpAddr;
 
 use larder_model::administrators::{Administrator, Link, LinkKind, Place, check_password};
+use larder_model::audit::Action;
 use larder_model::ids::AdministratorId;
-use larder_model::time::Millis;
+use larder_model::time::{Millis, rfc3339};
 
 use crate::administrators::{self, Administration, SignedIn};
+use crate::audit::Change;
 use crate::common::Common;
 use crate::error::{Error, Result};
 use crate::keys;
@@ -50,7 +52,9 @@ pub async fn make(common: &Common, of: &Administrator, kind: LinkKind) -> Result
         created_at_ms: now,
         expires_at_ms: now + common.settings.administrators.link.as_millis() as Millis,
     };
-    common.store.put_link(&link).await?;
+    let change = Change::new(Action::AdministratorInvite, of.id.as_str());
+    let change = change.after(serde_json::json!({ "kind": kind.word(), "expires": rfc3339(link.expires_at_ms) }));
+    administrators::concerning(common, &[&of.roles], change).put_link(&link).await?;
     tracing::info!(administrator.id = %of.id, kind = kind.word(), "a link was made for administrator {}", of.id);
     let url = format!("{}/{door}/{}?token={token}", base.trim_end_matches('/'), path(kind));
     Ok(Made { url, expires_at_ms: link.expires_at_ms })
@@ -93,7 +97,8 @@ pub async fn set_password(administration: &Administration, token: &str, place: &
     administrator.password_hash = administrators::hash(administration, password).await?;
     administrator.password_at_ms = administration.clock.now_ms();
     administrator.updated_at_ms = administrator.password_at_ms;
-    let used = administration.store.set_password_by_link(&link, &administrator).await;
+    let store = administrators::own(administration, &administrator, Action::AdministratorSetPassword);
+    let used = store.set_password_by_link(&link, &administrator).await;
     used.map_err(|err| match err {
         larder_store::Error::NotFound { .. } => Error::NoLink,
         err => err.into(),
@@ -113,5 +118,5 @@ pub async fn sign_in(
 ) -> Result<(SignedIn, String)> {
     let found = find(common, token, LinkKind::Session, place).await?;
     let (_, administrator) = found.filter(|_| address.to_canonical().is_loopback()).ok_or(Error::NoLink)?;
-    administrators::begin_session(common, administrator, address, agent).await
+    administrators::begin_session(common, administrator, Some(place), address, agent).await
 }

@@ -15,18 +15,24 @@ use larder_store::Waiting;
 
 use super::account::Answer;
 use super::asked::{AFTER, Asked, Pager, ROWS};
+use super::audit;
 use super::page::{Page, Way, ok, way};
 use super::visitor::OperatorsDesk;
 use crate::app::App;
 
-pub const WAYS: &[Way] =
-    &[way("", "meta.title", "t"), way("/processes", "meta.processes", "p"), way("/settings", "meta.settings", "s")];
+pub const WAYS: &[Way] = &[
+    way("", "meta.title", "t"),
+    way("/processes", "meta.processes", "p"),
+    way("/settings", "meta.settings", "s"),
+    way("/audit", "audit.title", "w"),
+];
 
 pub fn router() -> Router<App> {
     Router::new()
         .route("/meta_depo", get(overview))
         .route("/meta_depo/processes", get(processes))
         .route("/meta_depo/settings", get(settings))
+        .route("/meta_depo/audit", get(audit::of_installation))
 }
 
 #[derive(Template)]
