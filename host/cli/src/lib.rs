@@ -9,6 +9,7 @@
 
 mod administrators;
 mod assemblyscript;
+mod audit;
 mod build;
 mod certificates;
 mod client;
@@ -107,6 +108,8 @@ pub enum Command {
     /// Executions that were given up: list, show, redrive, discard
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// Who changed what, newest first
+    Audit(audit::Args),
     /// Runs for all enrolments of a function: list, show, pause, resume, cancel, redrive
     #[command(subcommand, visible_alias = "fanout")]
     Fanouts(fanouts::Command),
@@ -182,6 +185,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<()> {
         Command::Enrolments(command) => enrolments::run(command, session).await,
         Command::Logs(args) => logs::run(&args, session).await,
         Command::Executions(args) => executions::run(&args, session).await,
+        Command::Audit(args) => audit::run(&args, session).await,
         Command::DeadLetters(command) => dead_letters::run(command, session).await,
         Command::Fanouts(command) => fanouts::run(command, session).await,
         Command::Transactions(args) => transactions::run(&args, session).await,

@@ -69,8 +69,8 @@ pub enum KeyCommand {
 /// What a key may without being told: all that a developer of functions does. What extends what functions may reach is left
 /// to keys that are made for it.
 fn default_scopes() -> Vec<&'static str> {
-    let extending = [Scope::GrantsWrite, Scope::UpstreamsWrite, Scope::FeedsWrite];
-    Scope::ALL.iter().filter(|scope| !extending.contains(scope)).map(|scope| scope.words()[0]).collect()
+    let left = [Scope::GrantsWrite, Scope::UpstreamsWrite, Scope::FeedsWrite, Scope::AuditRead];
+    Scope::ALL.iter().filter(|scope| !left.contains(scope)).map(|scope| scope.words()[0]).collect()
 }
 
 fn every_scope() -> Vec<&'static str> {
@@ -90,23 +90,27 @@ pub struct DeleteKeys {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The key is the last line of stdout, all else goes to stderr. Without --scopes it may do all that a developer of functions \
-does; not grants.write, upstreams.write and feeds.write, which extend what functions may reach.
+does; not grants.write, upstreams.write and feeds.write, which extend what functions may reach, and not audit.read.
 
 Examples:
   larder key create --partner acme
   larder key create --partner acme --name backend --scopes events.write,enrolments.write
   larder key create --partner acme --name approver --scopes grants.read,grants.write
+  larder key create --partner acme --name anna --for 01k9z4q2m0000000000000anna
   LARDER_KEY=$(larder key create --partner acme | tail -n 1)")]
 pub struct CreateKey {
     /// What the key is for
     #[arg(long, default_value = "cli")]
     name: String,
-    /// What it may do, comma separated [default: all but grants.write, upstreams.write and feeds.write]
+    /// What it may do, comma separated [default: all but grants.write, upstreams.write, feeds.write and audit.read]
     #[arg(long, value_delimiter = ',', value_name = "SCOPE,..", value_parser = PossibleValuesParser::new(every_scope()))]
     scopes: Vec<String>,
     /// When it stops working, such as 2027-01-31T00:00:00Z [default: never]
     #[arg(long, value_name = "TIME", value_parser = chrono::DateTime::parse_from_rfc3339)]
     expires: Option<chrono::DateTime<chrono::FixedOffset>>,
+    /// The person who uses it, by their id: they cannot approve what was uploaded with it where two persons are needed
+    #[arg(long = "for", value_name = "ADMINISTRATOR")]
+    of: Option<String>,
 }
 
 pub async fn run_partner(command: PartnerCommand, session: &Session) -> Result<()> {
@@ -203,6 +207,7 @@ async fn create_key(args: &CreateKey, partner: &str, client: &Client, console: &
         name: Some(args.name.clone()),
         scopes: Some(scopes),
         expire: args.expires.map(|expires| datetime(expires.timestamp_millis())),
+        administrator_id: args.of.clone(),
     };
     let key = client.post::<KeyObject>(&["partners", partner, "keys"], &body).await?;
     if console.json {

@@ -12,6 +12,7 @@ pub mod administrators;
 pub mod amount;
 pub mod artifact;
 pub mod attributes;
+pub mod audit;
 pub mod breakers;
 pub mod certificates;
 pub mod cloudevents;

@@ -10,12 +10,14 @@
 use std::net::IpAddr;
 
 use larder_model::administrators::{Administrator, Link, LinkKind, Place, check_password};
+use larder_model::audit::Action;
 use larder_model::ids::AdministratorId;
-use larder_model::time::Millis;
+use larder_model::time::{Millis, rfc3339};
 use larder_signals::Work;
 use larder_store::NewMail;
 
 use crate::administrators::{self, Administration, SignedIn};
+use crate::audit::Change;
 use crate::common::Common;
 use crate::error::{Error, Result};
 use crate::mails::Letter;
@@ -32,7 +34,7 @@ pub struct Made {
 /// Makes a link to the console where the person has a role; to that of the installation, if they have one there.
 pub async fn make(common: &Common, of: &Administrator, kind: LinkKind) -> Result<Made> {
     let (link, made) = new(common, of, kind, None)?;
-    put(common, &link, None).await?;
+    put(common, of, &link, None).await?;
     Ok(made)
 }
 
@@ -44,7 +46,7 @@ pub async fn invite(
 ) -> Result<(Made, bool)> {
     let (link, made) = new(administration, of, LinkKind::Password, None)?;
     let mail = mails::write(administration, of, link.expires_at_ms, &letter(&made)).await?;
-    put(administration, &link, mail.as_ref()).await?;
+    put(administration, of, &link, mail.as_ref()).await?;
     Ok((made, mail.is_some()))
 }
 
@@ -65,13 +67,16 @@ pub async fn reset(
     let Some(mail) = mails::write(administration, &of, link.expires_at_ms, &letter(&made)).await? else {
         return Ok(());
     };
-    put(administration, &link, Some(&mail)).await
+    put(administration, &of, &link, Some(&mail)).await
 }
 
-async fn put(common: &Common, link: &Link, mail: Option<&NewMail>) -> Result<()> {
-    common.store.put_link(link, mail).await?;
-    let (of, is_mailed) = (&link.administrator, mail.is_some());
-    tracing::info!(administrator.id = %of, kind = link.kind.word(), is_mailed, "a link was made for administrator {of}");
+async fn put(common: &Common, of: &Administrator, link: &Link, mail: Option<&NewMail>) -> Result<()> {
+    let is_mailed = mail.is_some();
+    let change = Change::new(Action::AdministratorInvite, of.id.as_str());
+    let after =
+        serde_json::json!({ "kind": link.kind.word(), "expires": rfc3339(link.expires_at_ms), "mailed": is_mailed });
+    administrators::concerning(common, &[&of.roles], change.after(after)).put_link(link, mail).await?;
+    tracing::info!(administrator.id = %of.id, kind = link.kind.word(), is_mailed, "a link was made for administrator {}", of.id);
     if is_mailed {
         common.signals.push(Work::Mails);
     }
@@ -148,7 +153,8 @@ pub async fn set_password(administration: &Administration, token: &str, place: &
     administrator.password_hash = administrators::hash(administration, password).await?;
     administrator.password_at_ms = administration.clock.now_ms();
     administrator.updated_at_ms = administrator.password_at_ms;
-    let used = administration.store.set_password_by_link(&link, &administrator).await;
+    let store = administrators::own(administration, &administrator, Action::AdministratorSetPassword);
+    let used = store.set_password_by_link(&link, &administrator).await;
     used.map_err(|err| match err {
         larder_store::Error::NotFound { .. } => Error::NoLink,
         err => err.into(),
@@ -168,5 +174,5 @@ pub async fn sign_in(
 ) -> Result<(SignedIn, String)> {
     let found = find(common, token, LinkKind::Session, place).await?;
     let (_, administrator) = found.filter(|_| address.to_canonical().is_loopback()).ok_or(Error::NoLink)?;
-    administrators::begin_session(common, administrator, address, agent).await
+    administrators::begin_session(common, administrator, Some(place), address, agent).await
 }

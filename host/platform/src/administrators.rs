@@ -12,17 +12,20 @@
 //! The rule: **an answer does not tell whether an address has an account**. Each attempt takes the same steps, with a password
 //! that nobody has where there is no account, and is counted as failed before it is made.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use larder_model::administrators::{Administrator, Place, Role, RoleIn, Session, check_email, check_password};
+use larder_model::audit::Action;
 use larder_model::ids::{AdministratorId, PartnerId, SessionId};
 use larder_model::time::Millis;
 use larder_secrets::{Secrets, passwords};
-use larder_store::AttemptKey;
+use larder_store::{AttemptKey, Store};
 use tokio::sync::Semaphore;
 
-use crate::common::{Common, context};
+use crate::audit::{self, Change, fields};
+use crate::common::{Common, Owner, context};
 use crate::error::{Error, Result};
 use crate::{keys, second_factors};
 
@@ -136,7 +139,10 @@ pub async fn create(administration: &Administration, new: NewAdministrator) -> R
         created_at_ms: now,
         updated_at_ms: now,
     };
-    administration.store.insert_administrator(&administrator).await.map_err(refused)?;
+    let change = Change::new(Action::AdministratorCreate, administrator.id.as_str());
+    let store =
+        concerning(administration, &[&administrator.roles], change.after(fields::administrator(&administrator)));
+    store.insert_administrator(&administrator).await.map_err(refused)?;
     tracing::info!(administrator.id = %administrator.id, "the operator created administrator {}", administrator.id);
     Ok(administrator)
 }
@@ -148,7 +154,7 @@ pub async fn update(
     administrator: &mut Administrator,
     change: AdministratorChange,
 ) -> Result<()> {
-    let now = administration.clock.now_ms();
+    let (now, old) = (administration.clock.now_ms(), administrator.clone());
     if let Some(email) = change.email {
         administrator.email = check_email(&email).map_err(|why| Error::invalid("email", why))?;
         check_listed(administration, &administrator.email)?;
@@ -165,7 +171,14 @@ pub async fn update(
         administrator.password_at_ms = now;
     }
     administrator.updated_at_ms = now;
-    administration.store.update_administrator(administrator, None).await.map_err(refused)?;
+    let told = Change::new(Action::AdministratorUpdate, old.id.as_str());
+    let after = Administrator {
+        second_factor: administrator.second_factor && !change.no_second_factor,
+        ..administrator.clone()
+    };
+    let told = told.from_to(fields::administrator(&old), fields::administrator(&after));
+    let store = concerning(administration, &[&old.roles, &administrator.roles], told);
+    store.update_administrator(administrator, None).await.map_err(refused)?;
     if renewed {
         forget_failures(administration, administrator).await?;
     }
@@ -184,9 +197,25 @@ pub(crate) async fn forget_failures(common: &Common, administrator: &Administrat
 }
 
 pub async fn delete(common: &Common, id: &AdministratorId) -> Result<()> {
-    common.store.delete_administrator(id).await?;
+    let old = common.store.administrator(id).await?;
+    let change = Change::new(Action::AdministratorDelete, id.as_str());
+    let change = change.before(old.as_ref().map(fields::administrator).unwrap_or_default());
+    let roles = old.map(|old| old.roles).unwrap_or_default();
+    concerning(common, &[&roles], change).delete_administrator(id).await?;
     tracing::info!(administrator.id = %id, "the operator deleted administrator {id}");
     Ok(())
+}
+
+/// The installation's change of an administrator, which concerns the partners of these roles.
+pub(crate) fn concerning(common: &Common, roles: &[&[RoleIn]], change: Change<'_>) -> Store {
+    let partners: BTreeSet<&PartnerId> =
+        roles.iter().flat_map(|roles| roles.iter()).filter_map(|role| role.partner.as_ref()).collect();
+    audit::of_installation(common, partners, change)
+}
+
+/// What somebody does with their own sign-in.
+pub(crate) fn own(common: &Common, administrator: &Administrator, action: Action) -> Store {
+    audit::of(common, None, Change::new(action, administrator.id.as_str()))
 }
 
 fn refused(err: larder_store::Error) -> Error {
@@ -266,24 +295,27 @@ pub struct Attempt {
 pub async fn sign_in(administration: &Administration, attempt: Attempt) -> Result<(SignedIn, String)> {
     let email = check_email(&attempt.email).unwrap_or_else(|_| attempt.email.trim().to_ascii_lowercase());
     let (account, address) = begin_attempt(administration, &email, attempt.address).await?;
+    let place = attempt.place.as_ref();
     let (id, hashed) = administration.store.password_of_email(&email).await?.unzip();
     let hashed = hashed.filter(|hashed| !hashed.is_empty());
     let is = administration.passwords.is(attempt.password, hashed).await?;
     let is_from_here = is_from_here(administration, attempt.address);
-    let found = match id.filter(|_| is && is_from_here) {
-        Some(id) => administration.store.administrator(&id).await?,
+    let found = match id.as_ref().filter(|_| is && is_from_here) {
+        Some(id) => administration.store.administrator(id).await?,
         None => None,
     };
-    let may_enter = |found: &Administrator| attempt.place.as_ref().is_none_or(|place| found.may_enter(place));
+    let may_enter = |found: &Administrator| place.is_none_or(|place| found.may_enter(place));
     let may_sign_in = |found: &Administrator| {
         found.email_verified_at_ms.is_some() && !found.is_of_provider && is_listed(administration, &found.email)
     };
     let found = found.filter(|found| may_sign_in(found) && may_enter(found));
-    let Some(administrator) = found else { return Err(refused_sign_in(attempt.address)) };
+    let Some(administrator) = found else {
+        return Err(refused_sign_in(administration, place, id.as_ref(), attempt.address).await?);
+    };
     if administrator.second_factor {
         let code = attempt.code.ok_or(Error::MoreFactors)?;
         if !second_factors::is(administration, &administrator.id, &code).await? {
-            return Err(refused_sign_in(attempt.address));
+            return Err(refused_sign_in(administration, place, id.as_ref(), attempt.address).await?);
         }
     }
     administration.store.end_attempt(&account, &address).await?;
@@ -292,7 +324,7 @@ pub async fn sign_in(administration: &Administration, attempt: Attempt) -> Resul
     {
         let _ = administration.store.delete_session(&old.session.id, &old.administrator.id).await;
     }
-    begin_session(administration, administrator, attempt.address, &attempt.agent).await
+    begin_session(administration, administrator, place, attempt.address, &attempt.agent).await
 }
 
 /// Counts an attempt under an account and an address. One that succeeds is ended (`end_attempt`).
@@ -319,21 +351,40 @@ async fn count_attempt(common: &Common, keys: &[AttemptKey]) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn refused_sign_in(address: IpAddr) -> Error {
+/// The record is the same whether there is such an account or not; only its subject tells.
+async fn refused_sign_in(
+    common: &Common,
+    place: Option<&Place>,
+    account: Option<&AdministratorId>,
+    address: IpAddr,
+) -> Result<Error> {
+    let subject = account.map_or("", AdministratorId::as_str);
+    audit::record(common, records_of(place), Change::new(Action::SessionSignInFailed, subject)).await?;
     metrics::counter!("larder_sign_ins_total", "end" => "refused").increment(1);
     tracing::warn!(client.address = %address, "an attempt to sign in was refused");
-    Error::InvalidCredentials
+    Ok(Error::InvalidCredentials)
+}
+
+/// Who reads of it: the partner at whose console it was.
+pub(crate) fn records_of(place: Option<&Place>) -> Owner {
+    match place {
+        Some(Place::Partner(partner)) => Some(partner.clone()),
+        Some(Place::Installation) | None => None,
+    }
 }
 
 /// Begins a session of somebody who has proved who they are.
 pub(crate) async fn begin_session(
     common: &Common,
     administrator: Administrator,
+    place: Option<&Place>,
     address: IpAddr,
     agent: &str,
 ) -> Result<(SignedIn, String)> {
     let (session, token) = new_session(common, &administrator, &address.to_string(), agent);
-    common.store.insert_session(&session, SESSIONS_MAX).await?;
+    audit::by(audit::person(&administrator));
+    let change = Change::new(Action::SessionSignIn, session.id.as_str());
+    audit::of(common, records_of(place), change).insert_session(&session, SESSIONS_MAX).await?;
     metrics::counter!("larder_sign_ins_total", "end" => "done").increment(1);
     tracing::info!(administrator.id = %administrator.id, session.id = %session.id, "administrator {} signed in", administrator.id);
     Ok((SignedIn { administrator, session }, token))
@@ -416,7 +467,8 @@ pub async fn change_password(
     let now = administration.clock.now_ms();
     by.administrator.password_hash = administration.passwords.hash(new).await?;
     (by.administrator.password_at_ms, by.administrator.updated_at_ms) = (now, now);
-    administration.store.update_administrator(&by.administrator, Some(by.session.id.as_str())).await?;
+    let store = own(administration, &by.administrator, Action::AdministratorSetPassword);
+    store.update_administrator(&by.administrator, Some(by.session.id.as_str())).await?;
     let token = keys::text(PREFIX, by.session.id.as_str());
     by.session.secret_hash = hex::encode(keys::hash(&token));
     by.session.updated_at_ms = now;
@@ -426,24 +478,31 @@ pub async fn change_password(
 
 /// Ends one of somebody's own sessions.
 pub async fn sign_out(common: &Common, by: &SignedIn, id: &SessionId) -> Result<()> {
-    Ok(common.store.delete_session(id, &by.administrator.id).await?)
+    let change = Change::new(Action::SessionEnd, id.as_str());
+    Ok(audit::of(common, None, change).delete_session(id, &by.administrator.id).await?)
 }
 
 /// Ends all of somebody's own sessions but this one.
 pub async fn end_others(common: &Common, by: &SignedIn) -> Result<()> {
-    Ok(common.store.delete_other_sessions(&by.administrator.id, &by.session.id).await?)
+    let store = own(common, &by.administrator, Action::SessionEndOthers);
+    Ok(store.delete_other_sessions(&by.administrator.id, &by.session.id).await?)
 }
 
 /// Ends all of somebody's own sessions.
 pub async fn sign_out_everywhere(common: &Common, by: &SignedIn) -> Result<()> {
-    Ok(common.store.delete_sessions(&by.administrator.id).await?)
+    let store = own(common, &by.administrator, Action::SessionEndOthers);
+    Ok(store.delete_sessions(&by.administrator.id).await?)
 }
 
 /// Makes an administrator of a partner that was just made.
 pub async fn join(common: &Common, administrator: &mut Administrator, partner: &PartnerId) -> Result<()> {
+    let before = fields::administrator(administrator);
     administrator.roles.push(RoleIn { partner: Some(partner.clone()), role: Role::Administrator });
     administrator.updated_at_ms = common.clock.now_ms();
-    Ok(common.store.update_administrator(administrator, None).await?)
+    let change = Change::new(Action::AdministratorUpdate, administrator.id.as_str());
+    let change = change.from_to(before, fields::administrator(administrator));
+    let store = audit::of_installation(common, [partner], change);
+    Ok(store.update_administrator(administrator, None).await?)
 }
 
 /// Counts that somebody has asked for a letter to this address, whoever has it.

@@ -1,11 +1,13 @@
 //! Dead letters: executions that were given up.
 
 use larder_model::Execution;
+use larder_model::audit::Action;
 use larder_model::ids::{ExecutionId, FunctionId, PartnerId};
 use larder_model::time::Millis;
 use larder_signals::Work;
 use larder_store::Redriven;
 
+use crate::audit::{self, Change};
 use crate::backlog;
 use crate::common::Common;
 use crate::directory::Tenant;
@@ -17,7 +19,9 @@ pub(crate) const REDRIVEN_MAX: u32 = 500;
 /// Puts a dead letter back into the queue, with all its attempts before it.
 pub async fn redrive(common: &Common, tenant: &Tenant, id: &ExecutionId) -> Result<Execution> {
     backlog::admit_redriven(common, tenant, 1).await??;
-    let redriven = common.store.redrive(&tenant.partner.id, id, common.clock.now_ms()).await?;
+    let change = Change::new(Action::DeadLetterRedrive, id.as_str());
+    let store = audit::of(common, tenant.partner.id.clone(), change);
+    let redriven = store.redrive(&tenant.partner.id, id, common.clock.now_ms()).await?;
     common.signals.push(Work::Executions);
     Ok(redriven)
 }
@@ -26,7 +30,9 @@ pub async fn redrive(common: &Common, tenant: &Tenant, id: &ExecutionId) -> Resu
 pub async fn redrive_all(common: &Common, tenant: &Tenant, function: &FunctionId, before: Millis) -> Result<Redriven> {
     let most = backlog::admit_redriven(common, tenant, REDRIVEN_MAX).await??;
     let now = common.clock.now_ms();
-    let redriven = common.store.redrive_dead_letters(&tenant.partner.id, function, None, before, most, now).await?;
+    let change = Change::new(Action::DeadLetterRedriveAll, function.as_str());
+    let store = audit::of(common, tenant.partner.id.clone(), change);
+    let redriven = store.redrive_dead_letters(&tenant.partner.id, function, None, before, most, now).await?;
     if redriven.total > 0 {
         common.signals.push(Work::Executions);
     }
@@ -35,5 +41,6 @@ pub async fn redrive_all(common: &Common, tenant: &Tenant, function: &FunctionId
 
 /// Makes a dead letter a failed execution like any other.
 pub async fn discard(common: &Common, partner: &PartnerId, id: &ExecutionId) -> Result<()> {
-    Ok(common.store.discard_dead_letter(partner, id, common.clock.now_ms()).await?)
+    let change = Change::new(Action::DeadLetterDiscard, id.as_str());
+    Ok(audit::of(common, partner.clone(), change).discard_dead_letter(partner, id, common.clock.now_ms()).await?)
 }

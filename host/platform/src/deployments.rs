@@ -6,10 +6,12 @@
 //! The rule: **every change of what runs goes through [`changed`]**. So it takes effect in this process before the request is
 //! answered, and in the others when they are notified.
 
+use larder_model::audit::Action;
 use larder_model::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
 use larder_model::{BuildStatus, Deployment, Digest, Function, FunctionSettings, Grants, SourceFormat};
 use larder_signals::{DeploymentNotice, Work};
 
+use crate::audit::{self, Change, fields};
 use crate::common::Common;
 use crate::error::{Error, Result};
 use crate::jobs::schedules;
@@ -63,7 +65,8 @@ pub async fn begin(common: &Common, function: &Function, id: DeploymentId, new: 
         created_at_ms: now,
         updated_at_ms: now,
     };
-    common.store.insert_deployment(&deployment).await?;
+    let change = Change::new(Action::DeploymentCreate, deployment.id.as_str()).after(fields::deployment(&deployment));
+    audit::of(common, deployment.partner.clone(), change).insert_deployment(&deployment).await?;
     common.signals.push(Work::Builds);
     tell(common, &deployment, true);
     Ok(deployment)
@@ -74,10 +77,13 @@ pub async fn cancel(common: &Common, deployment: &mut Deployment) -> Result<()> 
     if deployment.status == BuildStatus::Canceled {
         return Ok(());
     }
+    let change = Change::new(Action::DeploymentCancel, deployment.id.as_str())
+        .before(serde_json::json!({ "functionId": deployment.function, "status": deployment.status.word() }));
+    let store = audit::of(common, deployment.partner.clone(), change);
     deployment.status = BuildStatus::Canceled;
     deployment.build_logs.push_str("canceled\n");
     deployment.updated_at_ms = common.clock.now_ms();
-    let canceled = common.store.update_build(deployment, None, &common.clock).await?;
+    let canceled = store.update_build(deployment, None, &common.clock).await?;
     if !canceled {
         return Err(Error::BuildCompleted);
     }
@@ -99,7 +105,14 @@ pub async fn activate(common: &Common, deployment: &Deployment, by: Option<&KeyI
     if deployment.status != BuildStatus::Ready {
         return Err(Error::BuildNotReady(deployment.status.word()));
     }
-    let approved = common.store.activate_deployment(deployment, by, &common.clock).await?;
+    let before = common.store.function(&deployment.partner, &deployment.function).await?;
+    let before = before.and_then(|function| function.deployment);
+    let change = Change::new(Action::DeploymentActivate, deployment.id.as_str())
+        .before(serde_json::json!({ "deploymentId": before }))
+        .after(serde_json::json!({ "functionId": deployment.function, "deploymentId": deployment.id }));
+    let approved = audit::of(common, deployment.partner.clone(), change)
+        .activate_deployment(deployment, by, &common.clock)
+        .await?;
     if approved {
         changed(common, &deployment.partner, &deployment.function).await?;
         tell(common, deployment, false);
@@ -108,7 +121,8 @@ pub async fn activate(common: &Common, deployment: &Deployment, by: Option<&KeyI
 }
 
 pub async fn delete(common: &Common, deployment: &Deployment) -> Result<()> {
-    common.store.delete_deployment(deployment).await?;
+    let change = Change::new(Action::DeploymentDelete, deployment.id.as_str()).before(fields::deployment(deployment));
+    audit::of(common, deployment.partner.clone(), change).delete_deployment(deployment).await?;
     Ok(changed(common, &deployment.partner, &deployment.function).await?)
 }
 

@@ -1,19 +1,23 @@
 //! Enrolments: which end users take part in which functions. A key of the partner changes all of them, an end user their own, in
 //! functions that are open to them.
 
+use larder_model::audit::Action;
 use larder_model::ids::{EnrolmentId, FunctionId, PartnerId};
 use larder_model::{Enrolment, EnrolmentStatus, PausedBy as By};
+use larder_store::Store;
 
+use crate::audit::{self, Change, fields};
 use crate::common::Common;
 use crate::directory::{FunctionView, Tenant};
 use crate::error::{Error, Result};
 use crate::jobs::retention;
 
-pub async fn create(common: &Common, tenant: &Tenant, enrolment: &Enrolment) -> Result<()> {
+pub async fn create(common: &Common, tenant: &Tenant, enrolment: &Enrolment, by: By) -> Result<()> {
     if let Some(view) = tenant.functions.get(&enrolment.function) {
         check_settings(view, &enrolment.settings)?;
     }
-    let inserted = common.store.insert_enrolment(enrolment).await;
+    let change = Change::new(Action::EnrolmentCreate, enrolment.id.as_str()).after(fields::enrolment(enrolment));
+    let inserted = recorded(common, &enrolment.partner, by, change).insert_enrolment(enrolment).await;
     inserted.map_err(Error::EnrolmentExists.on_conflict())
 }
 
@@ -51,7 +55,7 @@ pub async fn join(
         created_at_ms: now,
         updated_at_ms: now,
     };
-    create(common, tenant, &enrolment).await?;
+    create(common, tenant, &enrolment, By::EndUser).await?;
     Ok(enrolment)
 }
 
@@ -70,13 +74,18 @@ pub async fn update(
         check_settings(view, settings)?;
     }
     let now = common.clock.now_ms();
-    let updated = common.store.update_enrolment(&old.partner, &old.id, status, settings, by, now).await;
+    let after = serde_json::json!({ "status": status.unwrap_or(old.status).word(), "newSettings": settings.is_some() });
+    let change = Change::new(Action::EnrolmentUpdate, old.id.as_str()).before(fields::enrolment(old)).after(after);
+    let updated = recorded(common, &old.partner, by, change)
+        .update_enrolment(&old.partner, &old.id, status, settings, by, now)
+        .await;
     updated.map_err(|err| paused_meanwhile(err, by))
 }
 
 /// Deletes an enrolment with its state. Its executions and transactions stay.
 pub async fn delete(common: &Common, partner: &PartnerId, id: &EnrolmentId, by: By) -> Result<()> {
-    let removal = common.store.delete_enrolment(partner, id, by, common.clock.now_ms()).await;
+    let change = Change::new(Action::EnrolmentDelete, id.as_str());
+    let removal = recorded(common, partner, by, change).delete_enrolment(partner, id, by, common.clock.now_ms()).await;
     let removal = removal.map_err(|err| paused_meanwhile(err, by))?;
     retention::sweep_at_once(common, &removal).await;
     Ok(())
@@ -86,6 +95,14 @@ pub async fn delete(common: &Common, partner: &PartnerId, id: &EnrolmentId, by: 
 pub async fn end(common: &Common, tenant: &Tenant, old: &Enrolment) -> Result<()> {
     may_change(tenant.functions.get(&old.function).map(|view| &**view), old, true, By::EndUser)?;
     delete(common, &old.partner, &old.id, By::EndUser).await
+}
+
+/// What end users do with what is their own is in the enrolment itself.
+fn recorded(common: &Common, partner: &PartnerId, by: By, change: Change<'_>) -> Store {
+    match by {
+        By::Partner => audit::of(common, partner.clone(), change),
+        By::EndUser => common.store.clone(),
+    }
 }
 
 fn may_change(view: Option<&FunctionView>, old: &Enrolment, status: bool, by: By) -> Result<()> {

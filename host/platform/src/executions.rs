@@ -3,12 +3,14 @@
 use std::time::{Duration, Instant};
 
 use larder_model::Execution;
+use larder_model::audit::Action;
 use larder_model::ids::{ExecutionId, FunctionId, PartnerId};
 use larder_model::time::{self, Millis};
 use larder_signals::Work;
 use larder_signals::crash::{self, Point};
 use larder_store::NewExecution;
 
+use crate::audit::{self, Change};
 use crate::common::Common;
 use crate::directory::Tenant;
 use crate::error::{Error, Result};
@@ -70,6 +72,8 @@ pub async fn find(
 /// Deletes an execution that has ended, or cancels one that was to run later or again.
 pub async fn delete(executor: &Executor, partner: &PartnerId, function: &FunctionId, id: &ExecutionId) -> Result<()> {
     find(executor, partner, function, id).await?;
-    let deleted = executor.store.delete_execution(partner, function, id).await;
+    let change =
+        Change::new(Action::ExecutionDelete, id.as_str()).before(serde_json::json!({ "functionId": function }));
+    let deleted = audit::of(executor, partner.clone(), change).delete_execution(partner, function, id).await;
     deleted.map_err(Error::ExecutionInProgress.on_conflict())
 }

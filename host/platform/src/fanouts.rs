@@ -1,12 +1,14 @@
 //! Fan-outs: pausing, resuming and cancelling them, and redriving what failed. They are run by [`crate::jobs::fanouts`].
 
+use larder_model::audit::Action;
 use larder_model::fanouts::Progress;
 use larder_model::ids::{FanoutId, PartnerId};
 use larder_model::time::Millis;
 use larder_model::{Fanout, FanoutStatus};
 use larder_signals::Work;
-use larder_store::{Redriven, Waiting};
+use larder_store::{Redriven, Store, Waiting};
 
+use crate::audit::{self, Change};
 use crate::backlog;
 use crate::common::Common;
 use crate::dead_letters::REDRIVEN_MAX;
@@ -39,13 +41,15 @@ pub fn is_held_back(common: &Common, waiting: &Waiting) -> bool {
 
 /// Begins nothing more of a running fan-out. What has begun is committed.
 pub async fn pause(common: &Common, partner: &PartnerId, id: &FanoutId) -> Result<()> {
-    let paused = common.store.pause_fanout(partner, id, common.clock.now_ms()).await;
+    let paused =
+        changing(common, partner, Action::FanoutPause, id).pause_fanout(partner, id, common.clock.now_ms()).await;
     or_conflict(paused, "The fan-out is not running")
 }
 
 /// Goes on with a paused fan-out.
 pub async fn resume(common: &Common, partner: &PartnerId, id: &FanoutId) -> Result<()> {
-    let resumed = common.store.resume_fanout(partner, id, common.clock.now_ms()).await;
+    let resumed =
+        changing(common, partner, Action::FanoutResume, id).resume_fanout(partner, id, common.clock.now_ms()).await;
     or_conflict(resumed, "The fan-out is not paused")?;
     common.signals.push(Work::Fanouts);
     Ok(())
@@ -53,18 +57,25 @@ pub async fn resume(common: &Common, partner: &PartnerId, id: &FanoutId) -> Resu
 
 /// Ends a fan-out for good. What is committed stays; runs in progress save nothing.
 pub async fn cancel(common: &Common, partner: &PartnerId, id: &FanoutId) -> Result<()> {
-    let cancelled = common.store.cancel_fanout(partner, id, common.clock.now_ms()).await;
+    let cancelled =
+        changing(common, partner, Action::FanoutCancel, id).cancel_fanout(partner, id, common.clock.now_ms()).await;
     or_conflict(cancelled, "The fan-out has ended already")
 }
 
 /// Redrives dead letters of a fan-out from before this time, a bounded number of them.
 pub async fn redrive(common: &Common, tenant: &Tenant, fanout: &Fanout, before: Millis) -> Result<Redriven> {
     let most = backlog::admit_redriven(common, tenant, REDRIVEN_MAX).await??;
-    let redriven = common.store.redrive_fanout(fanout, before, most, common.clock.now_ms()).await?;
+    let redriven = changing(common, &fanout.partner, Action::FanoutRedrive, &fanout.id)
+        .redrive_fanout(fanout, before, most, common.clock.now_ms())
+        .await?;
     if redriven.total > 0 {
         common.signals.push(Work::Executions);
     }
     Ok(redriven)
+}
+
+fn changing(common: &Common, partner: &PartnerId, action: Action, id: &FanoutId) -> Store {
+    audit::of(common, partner.clone(), Change::new(action, id.as_str()))
 }
 
 fn or_conflict(done: larder_store::Result<()>, why: &'static str) -> Result<()> {

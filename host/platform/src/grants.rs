@@ -1,10 +1,12 @@
 //! Grants: every change of what a function may do.
 
+use larder_model::audit::Action;
 use larder_model::grants::Difference;
 use larder_model::ids::KeyId;
 use larder_model::{BuildStatus, Deployment, Function, Grants};
 use larder_store::Approved;
 
+use crate::audit::{self, Change, fields};
 use crate::common::Common;
 use crate::deployments::changed;
 use crate::error::{Error, Result};
@@ -12,8 +14,16 @@ use crate::error::{Error, Result};
 /// Makes these grants the effective ones of the function. `may_upload`: the key may upload deployments too.
 pub async fn set(common: &Common, function: &Function, new: &Grants, by: &KeyId, may_upload: bool) -> Result<()> {
     let (partner, id) = (&function.partner, &function.id);
-    if !common.store.set_grants(partner, id, new, by, may_upload, &common.clock).await? {
-        return Err(Error::OwnUpload("one that may not upload as well (functions.write) can extend the grants"));
+    let change = |action| {
+        let change = Change::new(action, id.as_str());
+        change.from_to(fields::grants(&function.grants), fields::grants(new))
+    };
+    let store = audit::of(common, partner.clone(), change(Action::GrantsSet));
+    if !store.set_grants(partner, id, new, by, may_upload, &common.clock).await? {
+        audit::record(common, partner.clone(), change(Action::GrantsSetRefused)).await?;
+        return Err(Error::OwnUpload(
+            "one that may not upload as well (functions.write), and that uploaded nothing of this function, can extend the grants",
+        ));
     }
     changed(common, partner, id).await?;
     let difference = Difference::between(&function.grants, new);
@@ -37,10 +47,21 @@ pub async fn approve(
         return Err(Error::BuildEnded(deployment.status.word()));
     }
     let asked = deployment.grants.as_ref().ok_or(Error::NoOwnGrants)?;
-    let active = match common.store.approve_grants(deployment, digest, by, &common.clock).await? {
+    let change = |action| {
+        let change = Change::new(action, deployment.id.as_str());
+        change.from_to(fields::grants(&function.grants), fields::grants(asked))
+    };
+    let partner = || deployment.partner.clone();
+    let store = audit::of(common, partner(), change(Action::DeploymentApprove));
+    let active = match store.approve_grants(deployment, digest, by, &common.clock).await? {
         Approved::Yes { active } => active,
         Approved::Changed => return Err(Error::GrantsChanged),
-        Approved::OwnUpload => return Err(Error::OwnUpload("this one uploaded the deployment")),
+        Approved::OwnUpload => {
+            audit::record(common, partner(), change(Action::DeploymentApproveRefused)).await?;
+            return Err(Error::OwnUpload(
+                "whoever uploaded the deployment has asked for it, whichever key they use now",
+            ));
+        }
     };
     changed(common, &deployment.partner, &deployment.function).await?;
     tracing::info!(

@@ -16,12 +16,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use larder_model::audit::Action;
 use larder_model::time::Millis;
 use larder_secrets::keyring::MasterKeyId;
 use larder_secrets::{Plain, Secrets};
 use larder_store::sealed::{SEALED, SealedColumn, SealedRow};
 use larder_store::{Agreed, KeyUser, SealingKey, Store};
 
+use crate::audit::{self, Change};
 use crate::common::{Common, Sealer};
 
 /// A process that misses this many of its polls is taken for dead.
@@ -194,7 +196,9 @@ pub async fn rotate(sealer: &Sealer, wanted: Option<MasterKeyId>, limit: u64) ->
     }
     report(sealer).await?;
     let now = sealer.clock.now_ms();
-    match sealer.store.agree_on_key(first, now, alive(sealer, now)).await? {
+    let name = first.to_string();
+    let store = audit::of(sealer, None, Change::new(Action::MasterKeyRotate, &name));
+    match store.agree_on_key(first, now, alive(sealer, now)).await? {
         Agreed::Yes(_) => report(sealer).await?,
         Agreed::Unknown(users) => return Err(Error::NotEverywhere { key: first, users }),
     };

@@ -9,11 +9,13 @@
 
 use hex::FromHex;
 use larder_model::ApiKey;
-use larder_model::ids::{KeyId, PartnerId};
+use larder_model::audit::{Action, Actor};
+use larder_model::ids::{AdministratorId, KeyId, PartnerId};
 use larder_model::time::{Clock, Millis};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::audit::{self, Change, fields};
 use crate::common::Common;
 use crate::directory::Tenant;
 use crate::error::{Error, Result};
@@ -27,12 +29,19 @@ pub struct NewKey {
     pub name: String,
     pub scopes: Vec<String>,
     pub expires_at_ms: Option<Millis>,
+    /// Who uses it: they are the same as their key where two persons are needed.
+    pub of: Option<AdministratorId>,
 }
 
 /// Creates a key. Returns its text too, which is shown once and never stored.
 pub async fn create(common: &Common, partner: &PartnerId, new: NewKey) -> Result<(ApiKey, String)> {
     if common.store.keys(partner).await?.len() >= KEYS_MAX {
         return Err(Error::TooMany { of: "partner", most: KEYS_MAX as u64, what: "keys" });
+    }
+    if let Some(person) = &new.of
+        && common.store.administrator(person).await?.is_none_or(|found| found.role_in(partner).is_none())
+    {
+        return Err(Error::invalid("administratorId", "is nobody who has a role in this partner"));
     }
     let KeyText { id, text } = KeyText::generate(&common.clock);
     let key = ApiKey {
@@ -44,14 +53,27 @@ pub async fn create(common: &Common, partner: &PartnerId, new: NewKey) -> Result
         created_at_ms: common.clock.now_ms(),
         expires_at_ms: new.expires_at_ms,
     };
-    common.store.insert_key(&key).await?;
+    let change = Change::new(Action::KeyCreate, key.id.as_str()).after(fields::key(&key, new.of.as_ref()));
+    audit::of_installation(common, [partner], change).insert_key(&key, maker(new.of).as_deref()).await?;
     common.directory.reload(partner).await?;
     Ok((key, text))
 }
 
 pub async fn delete(common: &Common, partner: &PartnerId, id: &KeyId) -> Result<()> {
-    common.store.delete_key(partner, id).await?;
+    let old = common.store.keys(partner).await?.into_iter().find(|key| key.id == *id);
+    let change =
+        Change::new(Action::KeyDelete, id.as_str()).before(old.map(|old| fields::key(&old, None)).unwrap_or_default());
+    audit::of_installation(common, [partner], change).delete_key(partner, id).await?;
     Ok(common.directory.reload(partner).await?)
+}
+
+/// Who is behind a key, for the rule of two persons. The operator's key is nobody's.
+fn maker(of: Option<AdministratorId>) -> Option<String> {
+    if let Some(person) = of {
+        return Some(audit::id_of(&person));
+    }
+    let actor = audit::actor();
+    (actor != Actor::operator() && !actor.id.is_empty()).then_some(actor.id)
 }
 
 /// Why a key is not accepted.

@@ -7,6 +7,7 @@
 //!   [`rules`], [`domains`], [`webhooks`], [`administrators`], [`administrator_links`], [`second_factors`], [`identity`],
 //!   [`key_rotation`], [`fronts`]. A service checks
 //!   the change against the state, stores it, and notifies whom it concerns before it returns. It refuses by [`Error`].
+//! * [`audit`]: the record of each change, written with it.
 //! * [`execution`]: the one way to run a function. [`run_keys`]: by which it calls the API meanwhile. [`ledger`]: the only writer of outcomes.
 //! * [`jobs`]: background jobs, one file per kind.
 //! * [`standard_webhooks`]: authentication of pushes. [`needs`]: grants that an upload lacks. [`objects`]: uploaded bytes.
@@ -16,6 +17,7 @@ pub mod administrator_links;
 pub mod administrators;
 pub mod admission;
 pub mod archives;
+pub mod audit;
 pub mod backlog;
 pub mod bodies;
 pub mod certificates;

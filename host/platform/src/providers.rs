@@ -22,6 +22,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use larder_egress::{Destination, Times};
 use larder_model::Scheme;
 use larder_model::administrators::{Administrator, Place};
+use larder_model::audit::{Action, Actor, ActorKind};
 use larder_model::identities::{IdentitySettings, SigningAlgorithm};
 use larder_model::ids::AdministratorId;
 use larder_model::net::authority::Authority;
@@ -34,6 +35,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 use crate::administrators::{self, ADMINISTRATORS_MAX, SignedIn};
+use crate::audit::{self, Change, fields};
 use crate::certificates::authority::everywhere;
 use crate::common::{context, operator};
 use crate::error::{Error, Result};
@@ -169,10 +171,13 @@ pub async fn finish(ctx: &Provider, brought: Brought, visit: Visit<'_>) -> Resul
     if let Err(Error::Provider(why)) = &entered {
         metrics::counter!("larder_sign_ins_total", "end" => "refused").increment(1);
         tracing::warn!(client.address = %visit.address, why = %why, "an attempt to sign in at the provider was refused");
+        let change = Change::new(Action::SessionSignInFailed, "").after(serde_json::json!({ "why": why.to_string() }));
+        audit::by(Actor::nobody());
+        audit::record(ctx, administrators::records_of(Some(visit.place)), change).await?;
     }
     let administrator = entered?;
     ctx.store.end_attempt(&attempt, &attempt).await?;
-    administrators::begin_session(ctx, administrator, visit.address, visit.agent).await
+    administrators::begin_session(ctx, administrator, Some(visit.place), visit.address, visit.agent).await
 }
 
 async fn enter(ctx: &Provider, brought: Brought, visit: &Visit<'_>) -> Result<Administrator> {
@@ -195,6 +200,8 @@ async fn enter(ctx: &Provider, brought: Brought, visit: &Visit<'_>) -> Result<Ad
         return Err(Refused::Denied("it has sent no code".into()).into());
     }
     let claims = claims(ctx, &brought, visit.back).await?;
+    // What the claims change was changed by the provider.
+    audit::by(Actor { kind: ActorKind::System, id: "oidc".into(), name: ctx.settings.oidc.issuer.clone() });
     let administrator = account(ctx, &claims).await?;
     match administrator.may_enter(visit.place) {
         true => Ok(administrator),
@@ -328,18 +335,25 @@ async fn account(ctx: &Provider, claims: &Value) -> Result<Administrator> {
             created_at_ms: now,
             updated_at_ms: now,
         };
-        ctx.store.insert_provider_account(&subject_hash, &administrator).await.map_err(taken)?;
+        let change = Change::new(Action::AdministratorCreate, administrator.id.as_str());
+        let change = change.after(fields::administrator(&administrator));
+        let store = administrators::concerning(ctx, &[&administrator.roles], change);
+        store.insert_provider_account(&subject_hash, &administrator).await.map_err(taken)?;
         tracing::info!(administrator.id = %administrator.id, "the provider's claims have made administrator {}", administrator.id);
         return Ok(administrator);
     };
+    let old = administrator.clone();
     let is_same = administrator.email == email && administrator.name == name && administrator.roles == roles;
     (administrator.email, administrator.name, administrator.roles) = (email, name, roles);
     (administrator.email_verified_at_ms, administrator.updated_at_ms) = (Some(now), now);
     administrator.is_of_provider = true;
+    let change = Change::new(Action::AdministratorUpdate, old.id.as_str());
+    let change = change.from_to(fields::administrator(&old), fields::administrator(&administrator));
+    let store = administrators::concerning(ctx, &[&old.roles, &administrator.roles], change);
     if !is_known {
-        ctx.store.take_for_provider(&subject_hash, &administrator).await.map_err(taken)?;
+        store.take_for_provider(&subject_hash, &administrator).await.map_err(taken)?;
     } else if !is_same {
-        ctx.store.change_provider_account(&administrator).await.map_err(taken)?;
+        store.change_provider_account(&administrator).await.map_err(taken)?;
     } else {
         return Ok(administrator);
     }

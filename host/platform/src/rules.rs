@@ -1,10 +1,12 @@
 //! Proxy rules: domains of partners, by which their functions or their API are called.
 
 use larder_model::Rule;
+use larder_model::audit::Action;
 use larder_model::ids::{PartnerId, RuleId};
 use larder_model::rules::{Proof, Reaches, check_domain, check_own_domain, label_below};
 use larder_store::ListedRule;
 
+use crate::audit::{self, Change, fields};
 use crate::common::Common;
 use crate::domains::{self, Domains};
 use crate::error::{Error, Result};
@@ -43,7 +45,8 @@ pub async fn create(
         return Err(Exceeded::new(Cap::Rules, most as u64, has as u64).into());
     }
     let rule = Rule { partner: partner.clone(), id, reaches, domain, proof, created_at_ms: now, updated_at_ms: now };
-    domains.store.insert_rule(&rule).await.map_err(|err| match err {
+    let change = Change::new(Action::RuleCreate, rule.id.as_str()).after(fields::rule(&rule));
+    audit::of(domains, partner.clone(), change).insert_rule(&rule).await.map_err(|err| match err {
         larder_store::Error::NotFound { what: "function" } => Error::RuleWithoutFunction,
         err => Error::RuleExists.on_conflict()(err),
     })?;
@@ -56,6 +59,9 @@ pub async fn create(
 }
 
 pub async fn delete(common: &Common, partner: &PartnerId, id: &RuleId) -> Result<()> {
-    common.store.delete_rule(partner, id).await?;
+    let old = common.store.rule(partner, id).await?;
+    let change = Change::new(Action::RuleDelete, id.as_str());
+    let change = change.before(old.map(|old| fields::rule(&old.rule)).unwrap_or_default());
+    audit::of(common, partner.clone(), change).delete_rule(partner, id).await?;
     Ok(common.directory.reload(partner).await?)
 }

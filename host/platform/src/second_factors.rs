@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use larder_model::administrators::Administrator;
+use larder_model::audit::Action;
 use larder_model::ids::AdministratorId;
 use totp_rs::{Builder, Secret, Totp};
 
@@ -99,7 +100,8 @@ pub async fn set_up(
     let hashes: Vec<String> = codes.iter().map(|code| code_hash(code)).collect();
     let id = &by.administrator.id;
     let sealed = administration.secrets.seal(&["second factor", id.as_str()], &secret);
-    administration.store.set_second_factor(id, &sealed, step, &hashes, &by.session.id, now).await?;
+    let store = administrators::own(administration, &by.administrator, Action::AdministratorSetSecondFactor);
+    store.set_second_factor(id, &sealed, step, &hashes, &by.session.id, now).await?;
     by.administrator.second_factor = true;
     tracing::info!(administrator.id = %id, "administrator {id} has set up a second factor");
     Ok(codes)

@@ -2,10 +2,12 @@
 //! goes in and never out.
 
 use larder_egress::upstreams::Upstreams;
+use larder_model::audit::Action;
 use larder_model::upstreams::CredentialKind;
 use larder_model::{Upstream, UpstreamSettings};
 use larder_store::{Changer, OPERATORS};
 
+use crate::audit::{self, Change, fields};
 use crate::common::{Common, Owner, Sealer};
 use crate::error::{Error, Result};
 use crate::quotas::{Cap, Exceeded};
@@ -47,7 +49,9 @@ pub async fn create(
         let secret = secret.ok_or_else(|| Error::invalid("secret", "is required"))?;
         upstream.sealed = Some(seal(sealer, &upstream, &secret)?);
     }
-    sealer.store.insert_upstream(&upstream, by).await.map_err(|err| {
+    let change = Change::new(Action::UpstreamCreate, &upstream.name).after(fields::upstream(&upstream));
+    let store = audit::of(sealer, upstream.owner.clone(), change);
+    store.insert_upstream(&upstream, by).await.map_err(|err| {
         let operators = matches!(&err, larder_store::Error::Conflict { key } if key == OPERATORS);
         if operators { Error::OperatorsUpstream } else { Error::UpstreamExists.on_conflict()(err) }
     })?;
@@ -84,13 +88,18 @@ pub async fn update(
             return Err(Error::invalid("secret", why));
         }
     };
-    sealer.store.update_upstream(old, &new, by).await?;
+    let change = Change::new(Action::UpstreamUpdate, &old.name);
+    let change = change.from_to(fields::upstream(old), fields::upstream(&new));
+    audit::of(sealer, new.owner.clone(), change).update_upstream(old, &new, by).await?;
     changed(sealer, &new.owner).await?;
     Ok(new)
 }
 
 pub async fn delete(common: &Common, owner: &Owner, name: &str, by: &Changer<'_>) -> Result<()> {
-    common.store.delete_upstream(owner.as_ref(), name, by).await?;
+    let old = common.store.upstreams(owner.as_ref()).await?.into_iter().find(|upstream| upstream.name == name);
+    let change =
+        Change::new(Action::UpstreamDelete, name).before(old.as_ref().map(fields::upstream).unwrap_or_default());
+    audit::of(common, owner.clone(), change).delete_upstream(owner.as_ref(), name, by).await?;
     changed(common, owner).await
 }
 

@@ -1,9 +1,11 @@
 //! Variables of functions and of the project. A secret one can be replaced, but never read or made plain again.
 
 use larder_model::Variable;
+use larder_model::audit::Action;
 use larder_model::ids::{FunctionId, PartnerId, VariableId};
 use larder_store::Changer;
 
+use crate::audit::{self, Change, fields};
 use crate::common::{Common, Sealer};
 use crate::deployments::changed;
 use crate::error::{Error, Result};
@@ -46,7 +48,8 @@ pub async fn create(sealer: &Sealer, new: NewVariable, by: &Changer<'_>) -> Resu
         updated_at_ms: now,
     };
     variable.sealed = sealer.secrets.seal(&variable.place(), new.value.as_bytes());
-    let inserted = sealer.store.insert_variable(&variable, by).await;
+    let change = Change::new(Action::VariableCreate, variable.id.as_str()).after(fields::variable(&variable));
+    let inserted = audit::of(sealer, variable.partner.clone(), change).insert_variable(&variable, by).await;
     inserted.map_err(Error::VariableExists.on_conflict())?;
     take_effect(sealer, &variable).await?;
     Ok(variable)
@@ -74,14 +77,17 @@ pub async fn update(sealer: &Sealer, old: &Variable, change: VariableChange, by:
     if !same {
         new.revision = sealer.clock.ulid();
     }
-    let updated = sealer.store.update_variable(old, &new, by).await;
+    let change = Change::new(Action::VariableUpdate, old.id.as_str());
+    let change = change.from_to(fields::variable(old), fields::variable(&new));
+    let updated = audit::of(sealer, old.partner.clone(), change).update_variable(old, &new, by).await;
     updated.map_err(Error::VariableExists.on_conflict())?;
     take_effect(sealer, &new).await?;
     Ok(new)
 }
 
 pub async fn delete(common: &Common, variable: &Variable, by: &Changer<'_>) -> Result<()> {
-    common.store.delete_variable(variable, by).await?;
+    let change = Change::new(Action::VariableDelete, variable.id.as_str()).before(fields::variable(variable));
+    audit::of(common, variable.partner.clone(), change).delete_variable(variable, by).await?;
     Ok(take_effect(common, variable).await?)
 }
 

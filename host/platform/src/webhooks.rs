@@ -1,9 +1,11 @@
 //! Webhooks: where a partner wants to be told of events. They are kept; nothing is delivered yet.
 
 use larder_model::Webhook;
+use larder_model::audit::Action;
 use larder_model::ids::{PartnerId, WebhookId};
 use larder_model::webhooks::{WebhookSecrets, check_event, check_url};
 
+use crate::audit::{self, Change, fields};
 use crate::common::{Common, Sealer};
 use crate::error::{Error, Result};
 use crate::quotas::{Cap, Exceeded};
@@ -91,19 +93,23 @@ pub async fn create(
     };
     let secrets = WebhookSecrets { secret: secret.clone(), auth_password: settings.auth_password.unwrap_or_default() };
     webhook.sealed = seal(sealer, &webhook, &secrets);
-    sealer.store.insert_webhook(&webhook).await.map_err(Error::WebhookExists.on_conflict())?;
+    let change = Change::new(Action::WebhookCreate, webhook.id.as_str()).after(fields::webhook(&webhook));
+    let store = audit::of(sealer, partner.clone(), change);
+    store.insert_webhook(&webhook).await.map_err(Error::WebhookExists.on_conflict())?;
     Ok((webhook, secret))
 }
 
 pub async fn update(sealer: &Sealer, webhook: &mut Webhook, settings: WebhookSettings) -> Result<()> {
     check(&settings)?;
+    let before = fields::webhook(webhook);
     if let Some(auth_password) = settings.auth_password {
         let secrets = WebhookSecrets { auth_password, ..open(sealer, webhook)? };
         webhook.sealed = seal(sealer, webhook, &secrets);
     }
     (webhook.name, webhook.url, webhook.events) = (settings.name, settings.url, settings.events);
     (webhook.enabled, webhook.tls, webhook.auth_username) = (settings.enabled, settings.tls, settings.auth_username);
-    store(sealer, webhook).await
+    let change = Change::new(Action::WebhookUpdate, "").from_to(before, fields::webhook(webhook));
+    store(sealer, webhook, change).await
 }
 
 /// Replaces the secret; returns the new one.
@@ -111,16 +117,21 @@ pub async fn rotate(sealer: &Sealer, webhook: &mut Webhook, given: Option<String
     let secret = secret(given)?;
     let secrets = WebhookSecrets { secret: secret.clone(), ..open(sealer, webhook)? };
     webhook.sealed = seal(sealer, webhook, &secrets);
-    store(sealer, webhook).await?;
+    store(sealer, webhook, Change::new(Action::WebhookRotateSecret, "")).await?;
     Ok(secret)
 }
 
-async fn store(sealer: &Sealer, webhook: &mut Webhook) -> Result<()> {
+async fn store(sealer: &Sealer, webhook: &mut Webhook, change: Change<'_>) -> Result<()> {
+    let id = webhook.id.clone();
+    let change = Change { subject: id.as_str(), ..change };
     let read_at_ms = webhook.updated_at_ms;
     webhook.updated_at_ms = sealer.clock.now_ms().max(read_at_ms + 1);
-    Ok(sealer.store.update_webhook(webhook, read_at_ms).await?)
+    Ok(audit::of(sealer, webhook.partner.clone(), change).update_webhook(webhook, read_at_ms).await?)
 }
 
 pub async fn delete(common: &Common, partner: &PartnerId, id: &WebhookId) -> Result<()> {
-    Ok(common.store.delete_webhook(partner, id).await?)
+    let old = common.store.webhook(partner, id).await?;
+    let change = Change::new(Action::WebhookDelete, id.as_str());
+    let change = change.before(old.as_ref().map(fields::webhook).unwrap_or_default());
+    Ok(audit::of(common, partner.clone(), change).delete_webhook(partner, id).await?)
 }

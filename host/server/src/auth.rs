@@ -11,10 +11,12 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, header};
 use larder_model::EndUser;
 use larder_model::administrators::Role;
+use larder_model::audit::{Actor, ActorKind};
 use larder_model::ids::{KeyId, PartnerId};
 use larder_model::time::Clock;
 use larder_platform::administrators::{self, SignedIn};
 use larder_platform::admission;
+use larder_platform::audit;
 use larder_platform::bodies::Account;
 use larder_platform::common::{Common, Owner};
 use larder_platform::directory::Tenant;
@@ -89,10 +91,15 @@ impl Caller {
     pub async fn of_person(app: &App, tenant: Arc<Tenant>, by: &SignedIn, parts: &Parts) -> Result<Caller, Problem> {
         let partner = tenant.partner.id.clone();
         let (key, scopes, role) = as_person(app, by, &partner)?;
+        audit::by(audit::person(&by.administrator));
         count(app, &tenant, Some(&key), parts).await?;
         let permit = read_permit(app, &tenant, parts).await?;
         Ok(Caller { partner, tenant, key: Some(key), user: None, scopes, role: Some(role), _permit: permit })
     }
+}
+
+fn key_actor(id: &KeyId, name: &str) -> Actor {
+    Actor { kind: ActorKind::Key, id: id.to_string(), name: name.to_owned() }
 }
 
 /// Counts a request and its bytes among those of the partner and of the key.
@@ -137,16 +144,19 @@ impl FromRequestParts<App> for Caller {
         let (key, scopes, role) = match text {
             Some(text) if run_keys::is_text(text) => {
                 let run = run_keys::verify(&app.run_keys, app, &tenant, text).await?;
+                audit::by(key_actor(&run.id, "a run of a function"));
                 (Some(run.id), Some(run.scopes), None)
             }
             Some(text) => {
                 let key = keys::verify(&tenant, text, app.clock.now_ms())?;
+                audit::by(key_actor(&key.id, &key.name));
                 (Some(key.id.clone()), Some(key.scopes.clone()), None)
             }
             None => match cookie {
                 Some(token) => {
                     let by = administrators::find_session(app, token).await?.ok_or_else(no_session)?;
                     let (key, scopes, role) = as_person(app, &by, &partner)?;
+                    audit::by(audit::person(&by.administrator));
                     (Some(key), Some(scopes), Some(role))
                 }
                 None => (None, None, None),
@@ -326,7 +336,7 @@ fn as_person(common: &Common, by: &SignedIn, partner: &PartnerId) -> Result<(Key
     let none = || Problem::new(Kind::Unauthorized, "You have no role in this project");
     let role = by.administrator.role_in(partner).ok_or_else(none)?;
     has_factors(common, by)?;
-    let id = format!("admin-{}", by.administrator.id).parse();
+    let id = audit::id_of(&by.administrator.id).parse();
     let id = id.map_err(|_| Problem::internal("the id of an administrator is too long"))?;
     let scopes = scopes::of_role(role);
     Ok((id, scopes.map(|scope| scope.words()[0].to_owned()).collect(), role))
@@ -356,7 +366,9 @@ impl FromRequestParts<App> for Person {
         OfConsole::from_request_parts(parts, app).await?;
         let none = || Problem::new(Kind::Scope, "This needs somebody who has signed in");
         let token = session_token(&parts.headers).ok_or_else(none)?;
-        Ok(Person(administrators::find_session(app, token).await?.ok_or_else(no_session)?))
+        let by = administrators::find_session(app, token).await?.ok_or_else(no_session)?;
+        audit::by(audit::person(&by.administrator));
+        Ok(Person(by))
     }
 }
 
@@ -369,7 +381,10 @@ impl FromRequestParts<App> for Operator {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Operator, Problem> {
         let text = key_text(&parts.headers)?;
         match text {
-            Some(text) if keys::is_text(text, &app.operator_key_hash) => Ok(Operator(())),
+            Some(text) if keys::is_text(text, &app.operator_key_hash) => {
+                audit::by(Actor::operator());
+                Ok(Operator(()))
+            }
             _ => Err(Problem::new(Kind::Unauthorized, "This needs the operator key")),
         }
     }

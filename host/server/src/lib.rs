@@ -11,6 +11,7 @@
 mod addresses;
 pub mod api;
 pub mod app;
+mod audited;
 pub mod auth;
 mod client_body;
 mod console;

@@ -58,6 +58,7 @@ pub(super) const SCHEMA: &[(i64, &str)] = &[
     (53, include_str!("schema/0053_second_factors.sql")),
     (57, include_str!("schema/0057_lists_of_executions.sql")),
     (63, include_str!("schema/0063_events_by_type.sql")),
+    (66, include_str!("schema/0066_audit_records.sql")),
     (72, include_str!("schema/0072_provider_accounts.sql")),
     (73, include_str!("schema/0073_mails.sql")),
 ];

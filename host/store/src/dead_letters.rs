@@ -5,6 +5,7 @@ use larder_model::ids::{ExecutionId, FunctionId, PartnerId};
 use larder_model::time::Millis;
 use larder_model::{Execution, RequestRecord, json};
 
+use crate::audit::Said;
 use crate::db::{Lock, Value};
 use crate::executions::{COLUMNS, execution};
 use crate::listing::{self, Column, Filter, Kind, Listing, Op, Page, Source};
@@ -44,6 +45,15 @@ pub struct Redriven {
 /// Matches every dead letter, in a form that an index serves.
 pub(super) fn only_dead_letters() -> Filter {
     Filter::Compare { column: "buried_at_ms", op: Op::Greater, values: vec![Value::Int(0)] }
+}
+
+/// A record says how many there were.
+fn redriven(done: &Redriven) -> Said {
+    if done.total == 0 {
+        Said::Nothing
+    } else {
+        Said::After(serde_json::json!({ "redriven": done.total, "more": done.more }).to_string())
+    }
 }
 
 impl Store {
@@ -103,9 +113,10 @@ impl Store {
                 WHERE partner_id = ? AND function_id = ? AND buried_at_ms < ? {of} ORDER BY buried_at_ms LIMIT {limit}) AS batch)"
         );
         self.db
-            .tx(
+            .tx_when(
                 "redrive_dead_letters",
                 &(redrive, more, partner, which, now),
+                redriven,
                 |tx, (redrive, more, partner, which, now)| {
                     Box::pin(async move {
                         let total = tx.run(redrive, [args![*now, *now, *partner], which.clone()].concat()).await?.0;

@@ -7,6 +7,7 @@ use larder_model::ids::{DeploymentId, FunctionId, KeyId, PartnerId};
 use larder_model::time::{Clock, Millis};
 use larder_model::{Approval, BuildStatus, Deployment, Digest, Exports, SourceFormat, json};
 
+use crate::audit::Said;
 use crate::db::{Lock, Row, Tx, Value, one_of};
 use crate::listing::{self, Column, Kind, Listing, Page, Source};
 use crate::{Error, Result, Store, args, grants, partners, upload_chunks};
@@ -106,6 +107,8 @@ impl Store {
     }
 
     pub async fn insert_deployment(&self, deployment: &Deployment) -> Result<()> {
+        const ASKED: &str = "-- asked_for_deployment
+            UPDATE deployments SET asked_by = ? WHERE partner_id = ? AND id = ?";
         self.db
             .tx("insert_deployment", deployment, |tx, d| {
                 Box::pin(async move {
@@ -140,7 +143,11 @@ impl Store {
                         d.component_bytes,
                         d.uploading
                     ];
-                    tx.insert(&format!("-- insert_deployment\n INSERT INTO deployments ({COLUMNS})"), vec![row]).await
+                    tx.insert(&format!("-- insert_deployment\n INSERT INTO deployments ({COLUMNS})"), vec![row])
+                        .await?;
+                    let Some(uploader) = &d.uploader else { return Ok(()) };
+                    let asked_by = partners::behind(tx, &d.partner, uploader.as_str()).await?;
+                    tx.run(ASKED, args![asked_by, &d.partner, &d.id]).await?.exactly_one("deployment")
                 })
             })
             .await
@@ -239,36 +246,41 @@ impl Store {
         const LOG: &str = "-- log_of_deployment
             UPDATE deployments SET build_logs = ? WHERE partner_id = ? AND id = ?";
         self.db
-            .tx("update_build", &(deployment, holder, clock), |tx, (d, holder, clock)| {
-                Box::pin(async move {
-                    partners::touch(tx, &d.partner).await?;
-                    // The rows of a deleted function are removed later.
-                    if !crate::functions::exists(tx, &d.partner, &d.function).await? {
-                        return Ok(false);
-                    }
-                    let exports = d.exports.as_ref().map(json);
-                    let logs = &d.build_logs;
-                    let state = args![d.status.word(), d.build_bytes, d.build_ms, logs, exports, &d.entrypoint];
-                    let found = args![hex::encode(d.digest.0), other_source(d), d.component_bytes, d.updated_at_ms];
-                    let row = args![&d.partner, &d.id, *holder, *holder];
-                    let moved = tx.run(UPDATE, [state, found, row].concat()).await?.0 == 1;
-                    let put_together = d.source_digest != Digest::UNKNOWN && d.status.has_ended();
-                    if moved && (put_together || d.status == BuildStatus::Canceled) {
-                        upload_chunks::delete(tx, &d.partner, &d.id).await?;
-                    }
-                    let activates = d.status == BuildStatus::Ready && d.activate;
-                    if moved && activates && !newer_is_active(tx, d).await? {
-                        match grants::activate(tx, d, None, clock).await {
-                            Err(Error::RouteTaken { route, function }) => {
-                                let log = format!("{logs}not activated: the route {route} belongs to {function}\n");
-                                tx.run(LOG, args![log, &d.partner, &d.id]).await?.exactly_one("deployment")?;
-                            }
-                            activated => drop(activated?),
+            .tx_when(
+                "update_build",
+                &(deployment, holder, clock),
+                |moved| Said::when(*moved),
+                |tx, (d, holder, clock)| {
+                    Box::pin(async move {
+                        partners::touch(tx, &d.partner).await?;
+                        // The rows of a deleted function are removed later.
+                        if !crate::functions::exists(tx, &d.partner, &d.function).await? {
+                            return Ok(false);
                         }
-                    }
-                    Ok(moved)
-                })
-            })
+                        let exports = d.exports.as_ref().map(json);
+                        let logs = &d.build_logs;
+                        let state = args![d.status.word(), d.build_bytes, d.build_ms, logs, exports, &d.entrypoint];
+                        let found = args![hex::encode(d.digest.0), other_source(d), d.component_bytes, d.updated_at_ms];
+                        let row = args![&d.partner, &d.id, *holder, *holder];
+                        let moved = tx.run(UPDATE, [state, found, row].concat()).await?.0 == 1;
+                        let put_together = d.source_digest != Digest::UNKNOWN && d.status.has_ended();
+                        if moved && (put_together || d.status == BuildStatus::Canceled) {
+                            upload_chunks::delete(tx, &d.partner, &d.id).await?;
+                        }
+                        let activates = d.status == BuildStatus::Ready && d.activate;
+                        if moved && activates && !newer_is_active(tx, d).await? {
+                            match grants::activate(tx, d, None, clock).await {
+                                Err(Error::RouteTaken { route, function }) => {
+                                    let log = format!("{logs}not activated: the route {route} belongs to {function}\n");
+                                    tx.run(LOG, args![log, &d.partner, &d.id]).await?.exactly_one("deployment")?;
+                                }
+                                activated => drop(activated?),
+                            }
+                        }
+                        Ok(moved)
+                    })
+                },
+            )
             .await
     }
 
@@ -333,12 +345,17 @@ impl Store {
     /// Activates a ready deployment. Returns `false` if its grants need approval.
     pub async fn activate_deployment(&self, d: &Deployment, by: Option<&KeyId>, clock: &Clock) -> Result<bool> {
         self.db
-            .tx("activate_deployment", &(d, by, clock), |tx, (d, by, clock)| {
-                Box::pin(async move {
-                    partners::touch(tx, &d.partner).await?;
-                    grants::activate(tx, d, *by, clock).await
-                })
-            })
+            .tx_when(
+                "activate_deployment",
+                &(d, by, clock),
+                |active| Said::when(*active),
+                |tx, (d, by, clock)| {
+                    Box::pin(async move {
+                        partners::touch(tx, &d.partner).await?;
+                        grants::activate(tx, d, *by, clock).await
+                    })
+                },
+            )
             .await
     }
 

@@ -3,6 +3,7 @@
 use larder_model::fronts::{FRONTS_MAX, Front};
 use larder_model::time::Millis;
 
+use crate::audit::Said;
 use crate::db::{Lock, Row, Tx};
 use crate::{Error, Result, Store, args};
 
@@ -54,7 +55,14 @@ impl Store {
 
     /// Enrols a front, or the same one once more: a front that has this key already keeps the time of its enrolment.
     pub async fn enrol_front(&self, front: &Front) -> Result<FrontEnrolled> {
-        self.db.tx("enrol_front", front, |tx, front| Box::pin(enrol(tx, front))).await
+        self.db
+            .tx_when(
+                "enrol_front",
+                front,
+                |done| Said::when(*done == FrontEnrolled::Done),
+                |tx, front| Box::pin(enrol(tx, front)),
+            )
+            .await
     }
 
     /// Writes down until when a front has a certificate. `NotFound` if it was removed, or has another key.

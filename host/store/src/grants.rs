@@ -14,6 +14,7 @@ use larder_model::time::Clock;
 use larder_model::variables::effective;
 use larder_model::{BuildStatus, Deployment, Feed, GrantChange, GrantChangeKind, Grants, Variable, json};
 
+use crate::audit::Said;
 use crate::db::{Lock, Row, Tx};
 use crate::listing::{self, Column, Kind, Listing, Page, Source};
 use crate::{Error, Result, Store, args, deployments, feeds, functions, partners, upstreams, variables};
@@ -39,6 +40,9 @@ pub const FILTERS: &[Column] = &[
     Column { attribute: "keyId", column: "key_id", kind: Kind::Text },
     Column { attribute: "kind", column: "kind", kind: Kind::Text },
 ];
+
+/// The ids of keys that functions have while they run.
+const RUNS_KEY: &str = "run-";
 
 /// The result of an approval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,26 +75,34 @@ impl Store {
             UPDATE deployments SET approved_by = NULL, approved_at_ms = NULL WHERE partner_id = ? AND function_id = ?";
         let with = (partner, function, new, by, may_upload, clock);
         self.db
-            .tx("set_grants", &with, |tx, (partner, function, new, by, may_upload, clock)| {
-                Box::pin(async move {
-                    partners::touch(tx, partner).await?;
-                    let leads = leads(tx, partner, function).await?;
-                    let (old, new) =
-                        (leads.complete(&effective_grants(tx, partner, function).await?), &leads.bind(new));
-                    if !covers(&old, new) && *may_upload && wants_another(tx, partner).await? {
-                        return Ok(false);
-                    }
-                    let now = clock.now_ms();
-                    tx.run(SET, args![json(new), now, *partner, *function]).await?.exactly_one("function")?;
-                    if !covers(new, &old) {
-                        // A revoked grant must not come back with an old deployment.
-                        let _ = tx.run(REVOKE, args![*partner, *function]).await?;
-                    }
-                    let change = Change::new(partner, Some(function), GrantChangeKind::Set, Some(by));
-                    change.record(tx, &old, new, clock).await?;
-                    Ok(true)
-                })
-            })
+            .tx_when(
+                "set_grants",
+                &with,
+                |set| Said::when(*set),
+                |tx, (partner, function, new, by, may_upload, clock)| {
+                    Box::pin(async move {
+                        partners::touch(tx, partner).await?;
+                        let leads = leads(tx, partner, function).await?;
+                        let (old, new) =
+                            (leads.complete(&effective_grants(tx, partner, function).await?), &leads.bind(new));
+                        if !covers(&old, new)
+                            && wants_another(tx, partner).await?
+                            && (*may_upload || has_asked(tx, partner, function, by).await?)
+                        {
+                            return Ok(false);
+                        }
+                        let now = clock.now_ms();
+                        tx.run(SET, args![json(new), now, *partner, *function]).await?.exactly_one("function")?;
+                        if !covers(new, &old) {
+                            // A revoked grant must not come back with an old deployment.
+                            let _ = tx.run(REVOKE, args![*partner, *function]).await?;
+                        }
+                        let change = Change::new(partner, Some(function), GrantChangeKind::Set, Some(by));
+                        change.record(tx, &old, new, clock).await?;
+                        Ok(true)
+                    })
+                },
+            )
             .await
     }
 
@@ -104,36 +116,41 @@ impl Store {
         const RUNS: &str = "-- deployment_runs
             SELECT 1 FROM functions WHERE partner_id = ? AND id = ? AND deployment_id = ?";
         self.db
-            .tx("approve_grants", &(d, digest, by, clock), |tx, (d, digest, by, clock)| {
-                Box::pin(async move {
-                    partners::touch(tx, &d.partner).await?;
-                    let leads = leads(tx, &d.partner, &d.function).await?;
-                    let old = leads.complete(&effective_grants(tx, &d.partner, &d.function).await?);
-                    let Some(asked) = &d.grants else { return Ok(Approved::Changed) };
-                    let asked = &leads.bind(asked);
-                    if check::digest(&old, asked) != *digest {
-                        return Ok(Approved::Changed);
-                    }
-                    if d.uploader.as_ref() == Some(*by) && wants_another(tx, &d.partner).await? {
-                        return Ok(Approved::OwnUpload);
-                    }
-                    let now = clock.now_ms();
-                    let args = args![json(asked), *by, now, now, &d.partner, &d.id];
-                    tx.run(APPROVE, args).await?.exactly_one("deployment")?;
-                    let kind = GrantChangeKind::Approved;
-                    let change = Change::new(&d.partner, Some(&d.function), kind, Some(by)).by_way_of(&d.id);
-                    change.record(tx, &old, asked, clock).await?;
-                    let rows = tx.locked(Lock::Exclusive, STATUS, args![&d.partner, &d.id]).await?;
-                    let row = rows.first().ok_or(Error::NotFound { what: "deployment" })?;
-                    let ready = row.parse(0, "deployments.status", BuildStatus::from_word)? == BuildStatus::Ready;
-                    let runs = tx.row(RUNS, args![&d.partner, &d.function, &d.id]).await?.is_some();
-                    let active = ready
-                        && (d.activate || runs)
-                        && !deployments::newer_is_active(tx, d).await?
-                        && activate(tx, d, Some(by), clock).await?;
-                    Ok(Approved::Yes { active })
-                })
-            })
+            .tx_when(
+                "approve_grants",
+                &(d, digest, by, clock),
+                |done| Said::when(matches!(done, Approved::Yes { .. })),
+                |tx, (d, digest, by, clock)| {
+                    Box::pin(async move {
+                        partners::touch(tx, &d.partner).await?;
+                        let leads = leads(tx, &d.partner, &d.function).await?;
+                        let old = leads.complete(&effective_grants(tx, &d.partner, &d.function).await?);
+                        let Some(asked) = &d.grants else { return Ok(Approved::Changed) };
+                        let asked = &leads.bind(asked);
+                        if check::digest(&old, asked) != *digest {
+                            return Ok(Approved::Changed);
+                        }
+                        if wants_another(tx, &d.partner).await? && asked_for(tx, d, by).await? {
+                            return Ok(Approved::OwnUpload);
+                        }
+                        let now = clock.now_ms();
+                        let args = args![json(asked), *by, now, now, &d.partner, &d.id];
+                        tx.run(APPROVE, args).await?.exactly_one("deployment")?;
+                        let kind = GrantChangeKind::Approved;
+                        let change = Change::new(&d.partner, Some(&d.function), kind, Some(by)).by_way_of(&d.id);
+                        change.record(tx, &old, asked, clock).await?;
+                        let rows = tx.locked(Lock::Exclusive, STATUS, args![&d.partner, &d.id]).await?;
+                        let row = rows.first().ok_or(Error::NotFound { what: "deployment" })?;
+                        let ready = row.parse(0, "deployments.status", BuildStatus::from_word)? == BuildStatus::Ready;
+                        let runs = tx.row(RUNS, args![&d.partner, &d.function, &d.id]).await?.is_some();
+                        let active = ready
+                            && (d.activate || runs)
+                            && !deployments::newer_is_active(tx, d).await?
+                            && activate(tx, d, Some(by), clock).await?;
+                        Ok(Approved::Yes { active })
+                    })
+                },
+            )
             .await
     }
 
@@ -217,6 +234,25 @@ async fn wants_another(tx: &mut Tx<'_>, partner: &PartnerId) -> Result<bool> {
     const WANTS: &str = "-- wants_another_key
         SELECT approval_by_another FROM partners WHERE id = ?";
     tx.row(WANTS, args![partner]).await?.ok_or(Error::NotFound { what: "partner" })?.flag(0)
+}
+
+/// Has whoever this is uploaded something of the function?
+async fn has_asked(tx: &mut Tx<'_>, partner: &PartnerId, function: &FunctionId, by: &KeyId) -> Result<bool> {
+    const UPLOADED: &str = "-- has_uploaded
+        SELECT 1 FROM deployments WHERE partner_id = ? AND function_id = ? AND (asked_by = ? OR uploader = ?) LIMIT 1";
+    let who = partners::behind(tx, partner, by.as_str()).await?;
+    let uploaded = tx.row(UPLOADED, args![partner, function, &who, &who]).await?.is_some();
+    Ok(uploaded || who.starts_with(RUNS_KEY))
+}
+
+/// Is this who asked for what the deployment wants, whichever key they use now? A run's key is nobody's, so it counts as theirs.
+async fn asked_for(tx: &mut Tx<'_>, d: &Deployment, by: &KeyId) -> Result<bool> {
+    const ASKED: &str = "-- who_asked
+        SELECT asked_by FROM deployments WHERE partner_id = ? AND id = ?";
+    let asked = tx.row(ASKED, args![&d.partner, &d.id]).await?.map(|row| row.maybe_text(0)).transpose()?.flatten();
+    let asked = asked.or_else(|| d.uploader.as_ref().map(KeyId::to_string));
+    let by = partners::behind(tx, &d.partner, by.as_str()).await?;
+    Ok(by.starts_with(RUNS_KEY) || asked.as_deref() == Some(by.as_str()))
 }
 
 /// The author of a change of what names lead to.

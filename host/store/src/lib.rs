@@ -19,6 +19,7 @@ use self::listing::Plan;
 
 mod administrator_links;
 mod administrators;
+mod audit;
 mod certificates;
 pub mod db;
 mod dead_letters;
@@ -63,6 +64,7 @@ mod usage;
 mod variables;
 mod webhooks;
 
+pub use audit::Pending;
 pub use certificates::OrderClaim;
 pub use db::Db;
 pub use dead_letters::Redriven;
@@ -91,6 +93,7 @@ pub use usage::{Built, Steps, UsageSpan, Used};
 
 /// The filter columns of each entity's lists.
 pub mod filters {
+    pub use super::audit::FILTERS as AUDIT;
     pub use super::dead_letters::FILTERS as DEAD_LETTERS;
     pub use super::deployments::FILTERS as DEPLOYMENTS;
     pub use super::enrolments::FILTERS as ENROLMENTS;
@@ -115,7 +118,7 @@ pub const RANGES_AT_ONCE: usize = 4;
 /// The persistent state of Larder.
 #[derive(Clone)]
 pub struct Store {
-    pub(crate) db: Db,
+    pub(crate) db: audit::Recorder,
     /// Connections reserved for the ledger, so that outcomes never wait for other reads and writes.
     pub(crate) ledger: Db,
     /// Connections for list calls, whose statements end at `database.list_timeout`. They are used only to read.
@@ -142,7 +145,14 @@ impl Store {
             (Db::MariaDb(db), Db::MariaDb(ledger), Db::MariaDb(lists), warnings)
         };
         db.migrate().await?;
-        Ok(Store { db, ledger, lists, list_timeout, warnings: warnings.into(), committer: ledger::committer().into() })
+        Ok(Store {
+            db: db.into(),
+            ledger,
+            lists,
+            list_timeout,
+            warnings: warnings.into(),
+            committer: ledger::committer().into(),
+        })
     }
 
     /// A handle whose commits of outcomes are looked up apart from those of other handles ([`Store::commit_outcomes`]).
@@ -172,6 +182,7 @@ impl Store {
             (&grants::SOURCE, &of_partner, vec![], grants::FILTERS),
             (&rules::SOURCE, &of_partner, vec![], rules::FILTERS),
             (&webhooks::SOURCE, &of_partner, vec![], webhooks::FILTERS),
+            (&audit::SOURCE, &of_partner, vec![], audit::FILTERS),
         ] {
             all.extend(listing::plans(&self.lists, source, scope, &always, columns).await?);
         }
@@ -180,7 +191,7 @@ impl Store {
 
     /// Is this process the only one that can use the database?
     pub fn is_embedded(&self) -> bool {
-        matches!(self.db, Db::Sqlite(_))
+        matches!(*self.db, Db::Sqlite(_))
     }
 
     /// Warnings about settings of the database server under which committed data can be lost.
@@ -192,7 +203,7 @@ impl Store {
     pub fn body_bytes_max(&self) -> usize {
         /// Reserved for logs, errors, the request and the rest.
         const ROW_BYTES_MAX: usize = 4 << 20;
-        match &self.db {
+        match &*self.db {
             Db::Sqlite(_) => 512 << 20,
             Db::MariaDb(db) => db.packet_bytes().saturating_sub(ROW_BYTES_MAX),
         }

@@ -7,6 +7,7 @@ use larder_model::json;
 use larder_model::time::Millis;
 use larder_secrets::keyring::MasterKeyId;
 
+use crate::audit::Said;
 use crate::db::{Lock, Row, Tx};
 use crate::{Error, Result, Store, args};
 
@@ -87,22 +88,28 @@ impl Store {
         const REPLACE: &str = "-- replace_sealing_key
             UPDATE sealing_key SET key_id = ?, since_ms = ?, rewrapped_at_ms = 0 WHERE one = 1";
         self.db
-            .tx("agree_on_key", &(id, now, alive), |tx, (id, now, alive)| {
-                Box::pin(async move {
-                    let present = sealing(tx, Lock::Exclusive).await?.ok_or(Error::NotFound { what: "sealing key" })?;
-                    if present.id == *id {
-                        return Ok(Agreed::Yes(present));
-                    }
-                    let users = tx.rows(PROCESSES, args![*alive]).await?;
-                    let mut users: Vec<KeyUser> = users.iter().map(user).collect::<Result<_>>()?;
-                    users.retain(|user| !user.known.contains(id));
-                    if !users.is_empty() {
-                        return Ok(Agreed::Unknown(users));
-                    }
-                    tx.run(REPLACE, args![id.to_string(), *now]).await?.exactly_one("sealing key")?;
-                    Ok(Agreed::Yes(SealingKey { id: *id, since_ms: *now, rewrapped_at_ms: 0 }))
-                })
-            })
+            .tx_when(
+                "agree_on_key",
+                &(id, now, alive),
+                |agreed| Said::when(matches!(agreed, Agreed::Yes(_))),
+                |tx, (id, now, alive)| {
+                    Box::pin(async move {
+                        let present =
+                            sealing(tx, Lock::Exclusive).await?.ok_or(Error::NotFound { what: "sealing key" })?;
+                        if present.id == *id {
+                            return Ok(Agreed::Yes(present));
+                        }
+                        let users = tx.rows(PROCESSES, args![*alive]).await?;
+                        let mut users: Vec<KeyUser> = users.iter().map(user).collect::<Result<_>>()?;
+                        users.retain(|user| !user.known.contains(id));
+                        if !users.is_empty() {
+                            return Ok(Agreed::Unknown(users));
+                        }
+                        tx.run(REPLACE, args![id.to_string(), *now]).await?.exactly_one("sealing key")?;
+                        Ok(Agreed::Yes(SealingKey { id: *id, since_ms: *now, rewrapped_at_ms: 0 }))
+                    })
+                },
+            )
             .await
     }
 

@@ -17,7 +17,7 @@ const LIST: &str = "-- list_partners
 const FIND: &str = "-- find_partner
     SELECT id, name, approval_by_another, version, created_at_ms, updated_at_ms FROM partners WHERE id = ?";
 const INSERT_KEY: &str = "-- insert_api_key
-    INSERT INTO api_keys (id, partner_id, name, secret_hash, scopes, created_at_ms, expires_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)";
+    INSERT INTO api_keys (id, partner_id, name, secret_hash, scopes, created_at_ms, expires_at_ms, made_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
 const LIST_KEYS: &str = "-- list_api_keys
     SELECT id, partner_id, name, secret_hash, scopes, created_at_ms, expires_at_ms FROM api_keys
     WHERE partner_id = ? ORDER BY created_at_ms, id";
@@ -53,11 +53,16 @@ impl Store {
         self.db.row(FIND, args![id]).await?.as_ref().map(partner).transpose()
     }
 
-    pub async fn insert_key(&self, key: &ApiKey) -> Result<()> {
+    /// `maker`: the person or key that makes it. Whoever made that one made this one, too.
+    pub async fn insert_key(&self, key: &ApiKey, maker: Option<&str>) -> Result<()> {
         self.db
-            .tx("insert_key", key, |tx, key| {
+            .tx("insert_key", &(key, maker), |tx, (key, maker)| {
                 Box::pin(async move {
                     touch(tx, &key.partner).await?;
+                    let maker = match maker {
+                        Some(maker) => Some(behind(tx, &key.partner, maker).await?),
+                        None => None,
+                    };
                     let args = args![
                         &key.id,
                         &key.partner,
@@ -65,7 +70,8 @@ impl Store {
                         &key.secret_hash,
                         json(&key.scopes),
                         key.created_at_ms,
-                        key.expires_at_ms
+                        key.expires_at_ms,
+                        maker
                     ];
                     tx.run(INSERT_KEY, args).await?.exactly_one("key")
                 })
@@ -98,6 +104,14 @@ impl Store {
             })
             .await
     }
+}
+
+/// Who is behind an actor: whoever made this key, or the actor itself.
+pub(super) async fn behind(tx: &mut Tx<'_>, partner: &PartnerId, actor: &str) -> Result<String> {
+    const MAKER: &str = "-- maker_of_key
+        SELECT made_by FROM api_keys WHERE partner_id = ? AND id = ?";
+    let made_by = tx.row(MAKER, args![partner, actor]).await?.map(|row| row.maybe_text(0)).transpose()?.flatten();
+    Ok(made_by.unwrap_or_else(|| actor.to_owned()))
 }
 
 /// Counts a change of this partner's snapshot.

@@ -44,6 +44,9 @@ pub const FANOUTS: Aged = Aged { table: "fanouts", id: "id", goes: "status IN ('
 /// Keys of runs that have ended.
 pub const RUN_KEYS: Aged = Aged { table: "run_keys", id: "id", goes: "1 = 1" };
 
+/// Audit records.
+pub const AUDIT_RECORDS: Aged = Aged { table: "audit_records", id: "id", goes: "1 = 1" };
+
 impl Store {
     /// Checks up to `limit` rows after `cursor`, across all partners, and deletes the older ones that may be deleted.
     /// Returns their number and the next cursor; `None` if there are no more.

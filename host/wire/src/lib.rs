@@ -9,6 +9,7 @@
 //! gets `#[serde(default)]`, for servers that do not send it yet. In a request, what is not given is not sent.
 
 pub mod administrators;
+pub mod audit;
 pub mod certificates;
 pub mod console;
 pub mod dead_letters;

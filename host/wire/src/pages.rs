@@ -53,8 +53,8 @@ pub(crate) use page;
 mod tests {
     use super::*;
     use crate::{
-        administrators, certificates, console, dead_letters, deployments, enrolments, executions, fanouts, feeds,
-        functions, grants, limits, partners, rules, runtimes,
+        administrators, audit, certificates, console, dead_letters, deployments, enrolments, executions, fanouts,
+        feeds, functions, grants, limits, partners, rules, runtimes,
     };
     use crate::{transactions, upstreams, variables, webhooks};
 
@@ -67,6 +67,7 @@ mod tests {
     fn rows_are_where_the_page_says() {
         check::<administrators::AdministratorList>();
         check::<administrators::SessionList>();
+        check::<audit::AuditList>();
         check::<certificates::CertificateList>();
         check::<console::ProjectList>();
         check::<console::TeamList>();

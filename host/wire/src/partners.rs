@@ -100,6 +100,7 @@ impl KeyObject {
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct NewKey {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -107,4 +108,7 @@ pub struct NewKey {
     pub scopes: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expire: Option<String>,
+    /// The person who uses it, who has a role in the partner: where two persons are needed, they are not another than their key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub administrator_id: Option<String>,
 }

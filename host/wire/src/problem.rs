@@ -53,6 +53,7 @@ kinds! {
     OriginForbidden = 403 "general_unknown_origin",
     OwnUpload = 403 "general_access_forbidden",
     AdministratorNotFound = 404 "administrator_not_found",
+    AuditRecordNotFound = 404 "audit_record_not_found",
     CertificateNotFound = 404 "certificate_not_found",
     SessionNotFound = 404 "user_session_not_found",
     DeadLetterNotFound = 404 "dead_letter_not_found",

@@ -33,11 +33,13 @@ pub enum Scope {
     /// Variables of the project.
     ProjectRead,
     ProjectWrite,
+    /// Reading who changed what.
+    AuditRead,
     HealthRead,
 }
 
 impl Scope {
-    pub const ALL: [Scope; 25] = [
+    pub const ALL: [Scope; 26] = [
         Scope::FunctionsRead,
         Scope::FunctionsWrite,
         Scope::ExecutionsRead,
@@ -62,6 +64,7 @@ impl Scope {
         Scope::WebhooksWrite,
         Scope::ProjectRead,
         Scope::ProjectWrite,
+        Scope::AuditRead,
         Scope::HealthRead,
     ];
 
@@ -93,6 +96,7 @@ impl Scope {
             Scope::WebhooksWrite => &["webhooks.write"],
             Scope::ProjectRead => &["project.read"],
             Scope::ProjectWrite => &["project.write"],
+            Scope::AuditRead => &["audit.read"],
             Scope::HealthRead => &["health.read"],
         }
     }
@@ -118,6 +122,7 @@ pub fn of_role(role: Role) -> impl Iterator<Item = Scope> {
             | Scope::RulesRead
             | Scope::WebhooksRead
             | Scope::ProjectRead
+            | Scope::AuditRead
             | Scope::HealthRead => true,
             Scope::FunctionsWrite | Scope::ExecutionsWrite | Scope::EventsWrite | Scope::FeedsWrite => {
                 role == Role::Developer

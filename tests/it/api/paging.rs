@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 /// Path, name of the rows, attributes.
 type List = (&'static str, &'static str, &'static [Column]);
 
-const LISTS: [List; 10] = [
+const LISTS: [List; 11] = [
     ("/functions", "functions", filters::FUNCTIONS),
     ("/functions/f/deployments", "deployments", filters::DEPLOYMENTS),
     ("/functions/f/executions", "executions", filters::EXECUTIONS),
@@ -22,6 +22,7 @@ const LISTS: [List; 10] = [
     ("/enrolments", "enrolments", filters::ENROLMENTS),
     ("/transactions", "transactions", filters::TRANSACTIONS),
     ("/grants/changes", "grantChanges", filters::GRANT_CHANGES),
+    ("/audit", "records", filters::AUDIT),
     ("/proxy/rules", "rules", filters::RULES),
     ("/webhooks", "webhooks", filters::WEBHOOKS),
 ];
@@ -136,7 +137,7 @@ both!(every_order_of_every_list_pages_over_each_row_once, async |on| {
 });
 
 /// What is looked up by an index of its own, of any number of rows: any of these names.
-const INDEXED: [(&str, &str, &[&str]); 27] = [
+const INDEXED: [(&str, &str, &[&str]); 32] = [
     ("functions", "$id", &["PRIMARY", "const"]),
     ("deployments", "$id", &["PRIMARY", "const"]),
     ("deployments", "$createdAt", &["deployments_by_function"]),
@@ -164,6 +165,11 @@ const INDEXED: [(&str, &str, &[&str]); 27] = [
     ("rules", "$id", &["PRIMARY", "const"]),
     ("rules", "domain", &["rules_names"]),
     ("grant_changes", "functionId", &["grant_changes_by_function"]),
+    ("audit_records", "$id", &["PRIMARY", "const"]),
+    ("audit_records", "$createdAt", &["audit_records_by_time"]),
+    ("audit_records", "actorId", &["audit_records_by_actor"]),
+    ("audit_records", "action", &["audit_records_by_action"]),
+    ("audit_records", "subjectId", &["audit_records_by_subject"]),
 ];
 
 both!(every_list_is_served_by_an_index, async |on| {

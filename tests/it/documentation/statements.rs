@@ -105,7 +105,9 @@ fn changes_of_a_snapshot_touch_the_partner() {
             continue;
         }
         let source = read(&file);
-        for transaction in source.split(".tx(\"").skip(1) {
+        let source = source.replace(".tx_when(", ".tx(");
+        let all = source.split(".tx(").skip(1).filter_map(|text| text.trim_start().strip_prefix('"'));
+        for transaction in all {
             let (name, body) = transaction.split_once('"').expect("a name");
             checked += 1;
             if !body.contains("touch(tx,") && !body.contains("touch_all(tx)") {

@@ -37,6 +37,7 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
     let function = owner.get("/functions/mine").await.is(200);
     let fanout = larder_tests::eventually("a fan-out", fanouts).await;
     let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let owners_record = text(&owner.get("/audit").await.is(200)["records"][0]["$id"]);
     let known = |parameter: &str| match parameter {
         "functionId" => "mine".to_owned(),
         "deploymentId" => text(&function["deploymentId"]),
@@ -51,6 +52,7 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
         "ruleId" => text(&rule["$id"]),
         "webhookId" => "mine".to_owned(),
         "queueName" => "functions".to_owned(),
+        "recordId" => owners_record.clone(),
         "name" => "mine".to_owned(),
         other => panic!("the walk does not know the path parameter {other}"),
     };

@@ -46,7 +46,7 @@ pub async fn prepare(app: &App, operator_key: &str) -> anyhow::Result<String> {
     let key = match stored_key(app, &partner, &file) {
         Some(key) => key,
         None => {
-            let new = NewKey { name: "larder dev".into(), scopes: scopes().collect(), expires_at_ms: None };
+            let new = NewKey { name: "larder dev".into(), scopes: scopes().collect(), expires_at_ms: None, of: None };
             keys::create(app, &partner, new).await?.1
         }
     };

@@ -287,6 +287,9 @@ impl Settings {
             "must be 1 to 1000",
         );
         found.unless(egress.calls_at_once > 0, "egress.calls_at_once", "must be at least 1");
+        let audit = self.records.audit_retention;
+        let long = audit.is_zero() || audit >= Duration::from_secs(24 * 3_600);
+        found.unless(long, "records.audit_retention", "must be at least a day, or \"0s\" for ever");
         found.unless(self.records.buffer > 0, "records.buffer", "must be at least 1");
         found.unless(!self.records.flush.is_zero(), "records.flush", "must be more than 0");
         found.unless(!self.secrets.poll.is_zero(), "secrets.poll", "must be more than 0");

@@ -289,6 +289,7 @@ section! { Records {
     buffer: usize,
     bytes_per_partner: u64,
     #[serde(with = "humantime_serde")] retention: Duration,
+    #[serde(with = "humantime_serde")] audit_retention: Duration,
     #[serde(with = "humantime_serde")] idempotency_keys: Duration,
     idempotency_keys_per_partner: u64,
 } }
@@ -336,6 +337,11 @@ const EVENTS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 impl Records {
     pub fn events_kept(&self) -> Duration {
         self.retention.max(EVENTS_KEPT)
+    }
+
+    /// `None`: for ever.
+    pub fn audit_kept(&self) -> Option<Duration> {
+        Some(self.audit_retention).filter(|age| !age.is_zero())
     }
 }
 

@@ -34,12 +34,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use larder_egress::Client;
+use larder_model::audit::Action;
 use larder_model::certificates::{ChallengeKind, Order};
 use larder_model::ids::PartnerId;
 use larder_model::time::Millis;
 use larder_secrets::Secrets;
 use larder_store::OrderClaim;
 
+use crate::audit::{self, Change};
 use crate::common::{Common, Sealer, context};
 use crate::error::Result;
 use crate::tls::{Certificate, Challenges, Proof};
@@ -260,7 +262,7 @@ pub async fn list(common: &Common, after: &str, limit: u32) -> Result<(usize, Ve
 
 /// Lets a name be ordered at once, whatever its certificate.
 pub async fn renew(common: &Common, name: &str) -> Result<Order> {
-    common.store.hurry_certificate_order(name).await?;
+    audit::of(common, None, Change::new(Action::CertificateRenew, name)).hurry_certificate_order(name).await?;
     let order = common.store.certificate_order(name).await?;
     order.ok_or(larder_store::Error::NotFound { what: "certificate" }.into())
 }

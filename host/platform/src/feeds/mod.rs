@@ -11,11 +11,13 @@ pub mod push;
 
 use std::time::Duration;
 
+use larder_model::audit::Action;
 use larder_model::time::Millis;
 use larder_model::{Feed, FeedSettings, Progress};
 use larder_signals::Work;
 
 use self::push::{put_first, reseal, still_valid};
+use crate::audit::{self, Change, fields};
 use crate::common::{Common, Owner, Sealer};
 use crate::error::{Error, Result};
 use crate::quotas::{Cap, Exceeded};
@@ -77,7 +79,8 @@ pub async fn create(
             return Err(Error::invalid("secret", "applies only to a feed that accepts pushes: set `push`"));
         }
     };
-    sealer.store.insert_feed(&feed).await.map_err(Error::FeedExists.on_conflict())?;
+    let change = Change::new(Action::FeedCreate, &feed.name).after(fields::feed(&feed.settings));
+    audit::of(sealer, feed.owner.clone(), change).insert_feed(&feed).await.map_err(Error::FeedExists.on_conflict())?;
     sealer.signals.push(Work::Feeds);
     Ok(Changed { feed, secret })
 }
@@ -106,7 +109,9 @@ pub async fn update(sealer: &Sealer, old: &Feed, settings: FeedSettings, given: 
     } else {
         secret = put_first(sealer, &mut new, given, vec![]);
     }
-    sealer.store.update_feed(old, &new).await?;
+    let change = Change::new(Action::FeedUpdate, &old.name);
+    let change = change.from_to(fields::feed(&old.settings), fields::feed(&new.settings));
+    audit::of(sealer, old.owner.clone(), change).update_feed(old, &new).await?;
     sealer.signals.push(Work::Feeds);
     Ok(Changed { feed: new, secret })
 }
@@ -120,12 +125,17 @@ pub async fn rotate_secret(sealer: &Sealer, old: &Feed, given: Option<Secret>, k
     let kept = still_valid(sealer, old, now, now + keep.as_millis() as Millis)?;
     let mut new = Feed { updated_at_ms: now.max(old.updated_at_ms + 1), ..old.clone() };
     let secret = put_first(sealer, &mut new, given, kept);
-    sealer.store.update_feed(old, &new).await?;
+    let change = Change::new(Action::FeedRotateSecret, &old.name)
+        .after(serde_json::json!({ "oldSecretsEndAfterSeconds": keep.as_secs() }));
+    audit::of(sealer, old.owner.clone(), change).update_feed(old, &new).await?;
     Ok(Changed { feed: new, secret })
 }
 
 pub async fn delete(common: &Common, owner: &Owner, name: &str) -> Result<()> {
-    Ok(common.store.delete_feed(owner.as_ref(), name).await?)
+    let old = common.store.feed(owner.as_ref(), name).await?;
+    let change = Change::new(Action::FeedDelete, name);
+    let change = change.before(old.map(|feed| fields::feed(&feed.settings)).unwrap_or_default());
+    Ok(audit::of(common, owner.clone(), change).delete_feed(owner.as_ref(), name).await?)
 }
 
 fn check(common: &Common, owner: &Owner, settings: &FeedSettings) -> Result<()> {

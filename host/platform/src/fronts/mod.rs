@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use larder_model::audit::Action;
 use larder_model::certificates::ChallengeKind;
 use larder_model::fronts::{FRONTS_MAX, Front, NAMES_MAX, check_name, check_served};
 use larder_model::time::Millis;
@@ -25,6 +26,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 
+use crate::audit::{self, Change, fields};
 use crate::common::context;
 use crate::error::{Error, Result};
 
@@ -129,7 +131,8 @@ pub async fn enrol(fronts: &Fronts, new: NewFront) -> Result<(Front, String)> {
     let (pem, not_after_ms) = authority.certify(&new.name, &key, now, fronts.settings.front.lifetime)?;
     let NewFront { name, names, .. } = new;
     let front = Front { name, key_hash: key.hash(), names, not_after_ms, created_at_ms: now };
-    match fronts.store.enrol_front(&front).await? {
+    let change = Change::new(Action::FrontEnrol, &front.name).after(fields::front(&front));
+    match audit::of(fronts, None, change).enrol_front(&front).await? {
         FrontEnrolled::Done => {}
         FrontEnrolled::Exists => return Err(Error::FrontExists),
         FrontEnrolled::Full => {
@@ -154,7 +157,7 @@ pub async fn renew(fronts: &Fronts, link: &Link) -> Result<String> {
 
 /// From now on the front is refused, and its connections to this process end; those to other processes when they look next.
 pub async fn remove(fronts: &Fronts, name: &str) -> Result<()> {
-    fronts.store.remove_front(name).await?;
+    audit::of(fronts, None, Change::new(Action::FrontRemove, name)).remove_front(name).await?;
     refresh(fronts).await?;
     tracing::info!(front = name, "the front {name} is removed");
     Ok(())

@@ -10,9 +10,11 @@ pub(crate) mod tokens;
 use std::sync::Arc;
 
 use larder_egress::Client;
+use larder_model::audit::Action;
 use larder_model::ids::PartnerId;
 use larder_model::{EndUser, Identity, IdentitySettings};
 
+use crate::audit::{self, Change, fields};
 use crate::common::context;
 use crate::directory::Tenant;
 use crate::error::{Error, Result};
@@ -95,9 +97,13 @@ pub async fn check(
 pub async fn set(ctx: &Identities, partner: &PartnerId, settings: IdentitySettings, by: &str) -> Result<()> {
     settings.check().map_err(|(name, why)| Error::invalid(name, why))?;
     let now = ctx.clock.now_ms();
-    let created_at_ms = ctx.store.identity(partner).await?.map_or(now, |old| old.created_at_ms);
+    let old = ctx.store.identity(partner).await?;
+    let change = Change::new(Action::IdentitySet, partner.as_str());
+    let before = old.as_ref().map(|old| fields::identity(&old.settings)).unwrap_or_default();
+    let change = change.from_to(before, fields::identity(&settings));
+    let created_at_ms = old.map_or(now, |old| old.created_at_ms);
     let identity = Identity { partner: partner.clone(), settings, created_at_ms, updated_at_ms: now };
-    ctx.store.put_identity(&identity).await?;
+    audit::of(ctx, partner.clone(), change).put_identity(&identity).await?;
     ctx.directory.reload(partner).await?;
     tracing::info!(
         partner.id = %partner, key.id = by, issuer = identity.settings.issuer, jwks_url = identity.settings.jwks_url,
@@ -111,7 +117,10 @@ pub async fn set(ctx: &Identities, partner: &PartnerId, settings: IdentitySettin
 
 /// From then on no token is good.
 pub async fn delete(ctx: &Identities, partner: &PartnerId, by: &str) -> Result<()> {
-    ctx.store.delete_identity(partner).await?;
+    let old = ctx.store.identity(partner).await?;
+    let change = Change::new(Action::IdentityDelete, partner.as_str());
+    let change = change.before(old.map(|old| fields::identity(&old.settings)).unwrap_or_default());
+    audit::of(ctx, partner.clone(), change).delete_identity(partner).await?;
     ctx.directory.reload(partner).await?;
     tracing::info!(partner.id = %partner, key.id = by, "the identity settings of partner {partner} were deleted");
     Ok(())

@@ -203,6 +203,9 @@ async fn sweep(retention: &Retention) -> larder_store::Result<u64> {
         }
         pace.rest().await;
     }
+    if let Some(age) = records.audit_kept() {
+        rows += sweep_aged(retention, &retention::AUDIT_RECORDS, before(age)).await?;
+    }
     let aged = before(records.events_kept());
     Ok(rows
         + sweep_aged(retention, &retention::PACKS, before(records.retention)).await?

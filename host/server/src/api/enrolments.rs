@@ -74,7 +74,7 @@ async fn create(
         created_at_ms: now,
         updated_at_ms: now,
     };
-    enrolments::create(&common, &caller.tenant, &enrolment).await?;
+    enrolments::create(&common, &caller.tenant, &enrolment, PausedBy::Partner).await?;
     Ok((StatusCode::CREATED, Json(enrolment.into())))
 }
 

@@ -12,6 +12,7 @@
 
 mod account;
 mod administrators;
+mod audit;
 mod by_name;
 mod certificates;
 mod console;
@@ -89,6 +90,7 @@ fn parts() -> (Router<App>, Value) {
         .merge(variables::router())
         .merge(deployments::router())
         .merge(grants::router())
+        .merge(audit::router())
         .merge(executions::router())
         .merge(dead_letters::router())
         .merge(fanouts::router())
@@ -130,6 +132,8 @@ mod tests {
             "/v1/functions/{functionId}/executions",
             "/v1/functions/{functionId}/grants",
             "/v1/dead-letters/{executionId}/redrive",
+            "/v1/audit",
+            "/v1/operator/audit",
             "/v1/events",
             "/v1/fanouts/{fanoutId}/pause",
             "/v1/feeds/{name}/push",

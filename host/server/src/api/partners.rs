@@ -120,8 +120,10 @@ async fn create_key(
     if expires_at_ms.is_some_and(|at| at <= common.clock.now_ms()) {
         return Err(Problem::argument("expire", "is in the past"));
     }
+    let of = body.administrator_id.filter(|id| !id.is_empty());
+    let of = of.map(|id| requests::id("administratorId", &id)).transpose()?;
     let partner = find(&common, &ids).await?;
-    let new = keys::NewKey { name, scopes, expires_at_ms };
+    let new = keys::NewKey { name, scopes, expires_at_ms, of };
     let (key, text) = keys::create(&common, &partner.id, new).await?;
     Ok((StatusCode::CREATED, Json(KeyObject::new(key, Some(text)))))
 }

@@ -7,9 +7,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::StatusCode;
 use larder_model::administrators::{LinkKind, Session, check_email};
+use larder_model::audit::Door;
 use larder_model::ids::SessionId;
 use larder_platform::administrator_links::Made;
 use larder_platform::administrators::{self, Attempt};
+use larder_platform::audit::{self, Asked};
 use larder_platform::second_factors::{self, Offer};
 use larder_platform::{Error, administrator_links};
 use qrcodegen::{QrCode, QrCodeEcc};
@@ -161,7 +163,9 @@ async fn forgotten(State(app): State<App>, Anybody(visitor): Anybody, fields: Fi
         let (language, now) = (visitor.look.language, app.clock.now_ms());
         let letter = |made: &Made| letters::reset(&app.settings, language, made, now);
         let place = visitor.site.place();
-        if let Err(err) = administrator_links::reset(&app.administration, &email, &place, letter).await {
+        let asked = Asked::new(app.clock.ulid(), Some(visitor.address), Door::Console);
+        let reset = administrator_links::reset(&app.administration, &email, &place, letter);
+        if let Err(err) = audit::asked(asked, reset).await {
             tracing::error!(error = %err, "a letter to somebody who has forgotten their password could not be written");
         }
     });

@@ -18,6 +18,7 @@ use larder_store::Waiting;
 
 use super::account::Answer;
 use super::asked::{AFTER, Asked, Pager, ROWS};
+use super::audit;
 use super::page::{Page, Way, ok, way};
 use super::visitor::OperatorsDesk;
 use crate::app::App;
@@ -28,6 +29,7 @@ pub const WAYS: &[Way] = &[
     way("/processes", "meta.processes", "p"),
     way("/mails", "meta.mails", "m"),
     way("/settings", "meta.settings", "s"),
+    way("/audit", "audit.title", "w"),
 ];
 
 pub fn router() -> Router<App> {
@@ -37,6 +39,7 @@ pub fn router() -> Router<App> {
         .route("/meta_depo/mails", get(mails))
         .route("/meta_depo/mails/{mail}", get(letter))
         .route("/meta_depo/settings", get(settings))
+        .route("/meta_depo/audit", get(audit::of_installation))
 }
 
 #[derive(Template)]

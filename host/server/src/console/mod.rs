@@ -3,7 +3,7 @@
 //! * [`visitor`]: who asks, by which session. [`fields`]: forms that were sent, checked. [`failure`]: what is answered otherwise.
 //! * [`page`]: what every page has. [`asked`]: filters and pages of lists, which the address has. [`look`]: language, time zone, colours, and how numbers and times are written.
 //! * [`live`]: what a page may be told of while somebody looks at it.
-//! * [`account`]: signing in and out, links, sessions, the second factor. [`provider`]: signing in at the operator's provider. [`depo`], [`meta`]: the screens.
+//! * [`audit`]: who changed what. [`account`]: signing in and out, links, sessions, the second factor. [`provider`]: signing in at the operator's provider. [`depo`], [`meta`]: the screens.
 //!
 //! The pages are HTML that the server makes from `templates/`, which escape everything. The rules:
 //!
@@ -14,6 +14,7 @@
 
 mod account;
 mod asked;
+mod audit;
 mod depo;
 mod failure;
 mod fields;

@@ -11,6 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, header};
 use larder_model::administrators::Place;
 use larder_platform::administrators::{self, SignedIn};
+use larder_platform::audit;
 use larder_platform::directory::Tenant;
 use larder_platform::{keys, second_factors};
 
@@ -203,6 +204,7 @@ impl FromRequestParts<App> for Newcomer {
         let found = found.filter(|by| by.administrator.may_enter(&visitor.site.place()));
         // Nobody is told whether there is a session, or of whom.
         let by = found.ok_or(Failure::SignIn)?;
+        audit::by(audit::person(&by.administrator));
         Ok(Newcomer { visitor, by })
     }
 }

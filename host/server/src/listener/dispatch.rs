@@ -25,7 +25,7 @@ use crate::front::Front;
 use crate::front::told::{self, Told};
 use crate::problem::{Kind, Problem};
 use crate::routing::{self, Endpoint, Entrance, NoEndpoint};
-use crate::{api, console, cors, me, proxies, request_head, web};
+use crate::{api, audited, console, cors, me, proxies, request_head, web};
 
 /// What becomes of a request.
 struct Answered {
@@ -336,7 +336,7 @@ async fn in_a_task<F: Future<Output = Response<axum::body::Body>> + Send>(
     let (own, request) = (app.clone(), request.map(axum::body::Body::new));
     let (sender, receiver) = oneshot::channel();
     app.life.spawn_work("API request", async move {
-        let response = answer(own, request).await;
+        let response = audited::answer(own, request, answer).await;
         // The part of the body that was read is charged until here.
         drop(account);
         let _ = sender.send(response);

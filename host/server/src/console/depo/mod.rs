@@ -19,6 +19,7 @@ mod transactions;
 use axum::Router;
 use axum::routing::{get, post};
 
+use super::audit;
 use super::page::{Way, way};
 use crate::app::App;
 
@@ -34,6 +35,7 @@ pub const WAYS: &[Way] = &[
     way("/dead-letters", "dead_letters.title", "d"),
     way("/approvals", "approvals.title", "a"),
     way("/sources", "sources.title", "u"),
+    way("/audit", "audit.title", "w"),
     way("/settings", "settings.title", "i"),
 ];
 
@@ -72,5 +74,6 @@ pub fn router() -> Router<App> {
         )
         .route("/depo/approvals", get(approvals::list))
         .route("/depo/sources", get(sources::page))
+        .route("/depo/audit", get(audit::of_partner))
         .route("/depo/settings", get(settings::page))
 }
