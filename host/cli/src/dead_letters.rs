@@ -1,6 +1,6 @@
 //! `larder dead-letters`: executions that were given up.
 
-use larder_wire::dead_letters::{DeadLetterList, RedriveInput, RedrivenObject};
+use larder_wire::dead_letters::{DeadLetterList, LetterGroupList, RedriveInput, RedrivenObject};
 use larder_wire::executions::ExecutionObject;
 use larder_wire::queries::Query;
 use serde_json::json;
@@ -14,6 +14,8 @@ use crate::failure::{Failure, Result};
 pub enum Command {
     /// List dead letters, newest first
     List(List),
+    /// Count them by function and by what they were given up for
+    Groups(Groups),
     /// Show one with its errors
     Show(Show),
     /// Put them back into the queue, with all their attempts before them
@@ -37,6 +39,17 @@ pub struct List {
     trigger: Option<String>,
     /// At most so many
     #[arg(long, default_value_t = 25, value_name = "N")]
+    limit: usize,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  larder dead-letters groups
+  larder dead-letters groups --json | jq -r '.groups[].reason'")]
+pub struct Groups {
+    /// At most so many
+    #[arg(long, default_value_t = 100, value_name = "N")]
     limit: usize,
 }
 
@@ -81,6 +94,7 @@ pub async fn run(command: Command, session: &Session) -> Result<()> {
     let client = session.client()?;
     match command {
         Command::List(args) => list(&args, &client, session).await,
+        Command::Groups(args) => groups(&args, &client, session).await,
         Command::Show(args) => show(&args.id, &client, session).await,
         Command::Redrive(Redrive { function: Some(function), .. }) => {
             redrive_all(&["dead-letters", "redrive"], Some(&function), &client, session).await
@@ -117,6 +131,30 @@ async fn list(args: &List, client: &Client, session: &Session) -> Result<()> {
         .collect();
     session.console.table(["GIVEN UP", "FUNCTION", "TRIGGER", "ATTEMPTS", "ID", "WHY"], &rows)?;
     session.console.note(&format!("{} of {}", rows.len(), answer.total));
+    Ok(())
+}
+
+async fn groups(args: &Groups, client: &Client, session: &Session) -> Result<()> {
+    let mut url = client.url(&["dead-letters", "groups"])?;
+    url.query_pairs_mut().append_pair("limit", &args.limit.to_string());
+    let answer = client.get_url::<LetterGroupList>(url).await?;
+    if session.console.json {
+        return session.console.object(&answer);
+    }
+    let rows: Vec<_> = answer
+        .groups
+        .iter()
+        .map(|row| {
+            let count = if row.at_least { format!("{}+", row.count) } else { row.count.to_string() };
+            let [oldest, newest, function, reason] =
+                [&row.oldest_at, &row.newest_at, &row.function_id, &row.reason].map(Clone::clone);
+            [count, function, oldest, newest, reason]
+        })
+        .collect();
+    session.console.table(["COUNT", "FUNCTION", "OLDEST", "NEWEST", "REASON"], &rows)?;
+    if answer.more {
+        session.console.note("there are more: --limit");
+    }
     Ok(())
 }
 

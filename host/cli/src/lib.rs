@@ -11,6 +11,7 @@ mod administrators;
 mod assemblyscript;
 mod audit;
 mod build;
+mod bulk_actions;
 mod certificates;
 mod client;
 mod component;
@@ -105,11 +106,14 @@ pub enum Command {
     Logs(logs::Args),
     /// List executions, newest first
     Executions(executions::Args),
-    /// Executions that were given up: list, show, redrive, discard
+    /// Executions that were given up: list, groups, show, redrive, discard
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
     /// Who changed what, newest first
     Audit(audit::Args),
+    /// Many dead letters at once: list, show, redrive, discard, pause, resume, cancel
+    #[command(subcommand)]
+    BulkActions(bulk_actions::Command),
     /// Runs for all enrolments of a function: list, show, pause, resume, cancel, redrive
     #[command(subcommand, visible_alias = "fanout")]
     Fanouts(fanouts::Command),
@@ -187,6 +191,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<()> {
         Command::Executions(args) => executions::run(&args, session).await,
         Command::Audit(args) => audit::run(&args, session).await,
         Command::DeadLetters(command) => dead_letters::run(command, session).await,
+        Command::BulkActions(command) => bulk_actions::run(command, session).await,
         Command::Fanouts(command) => fanouts::run(command, session).await,
         Command::Transactions(args) => transactions::run(&args, session).await,
         Command::Upstream(command) => upstreams::run(command, session).await,

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{DeploymentId, EnrolmentId, EventId, ExecutionId, FunctionId, PartnerId};
+use crate::text::cleaned;
 use crate::time::Millis;
 use crate::words::words;
 
@@ -112,6 +113,36 @@ impl Execution {
     }
 }
 
+/// Characters of a reason.
+const REASON_CHARS: usize = 160;
+/// A word with so many digits names one case of many: an id, a time, a number of bytes.
+const DIGITS: usize = 4;
+
+impl Execution {
+    /// What it failed for, the same for executions that failed for the same: the first line of its errors, without how often it was
+    /// tried and without words that differ from run to run.
+    pub fn reason(&self) -> String {
+        const NONE: &str = "no error was recorded";
+        let line = self.errors.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or(NONE);
+        let why =
+            line.strip_prefix("given up after ").and_then(|rest| rest.split_once(": ")).map_or(line, |(_, why)| why);
+        let why: String = why.chars().take(REASON_CHARS * 4).collect();
+        let mut reason = String::new();
+        let is_word = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
+        for word in cleaned(&why).split_inclusive(|c| !is_word(c)) {
+            let (word, end) = match word.chars().last().filter(|c| !is_word(*c)) {
+                Some(last) => word.split_at(word.len() - last.len_utf8()),
+                None => (word, ""),
+            };
+            let digits = word.chars().filter(char::is_ascii_digit).count();
+            reason.push_str(if digits >= DIGITS { "…" } else { word });
+            reason.push_str(end);
+        }
+        let reason = reason.trim().chars().take(REASON_CHARS).collect::<String>();
+        if reason.is_empty() { NONE.to_owned() } else { reason.trim_end().to_owned() }
+    }
+}
+
 /// What of a request is stored with its execution.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestRecord {
@@ -130,5 +161,26 @@ impl RequestRecord {
         let headers =
             self.headers.iter().filter(|(name, _)| Self::RECORDED.contains(&name.as_str())).cloned().collect();
         RequestRecord { method: self.method.clone(), path: self.path.clone(), headers }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn executions_that_failed_for_the_same_have_one_reason() {
+        let (partner, id, function) = ("p".parse().unwrap(), "x".parse().unwrap(), "f".parse().unwrap());
+        let new = Execution::new(partner, id, function, Trigger::Event, ExecutionStatus::Failed, 0);
+        let reason = |errors: &str| Execution { errors: errors.into(), ..new.clone() }.reason();
+        assert_eq!(reason("given up after 3 attempts: trapped: unreachable\nat main"), "trapped: unreachable");
+        assert_eq!(
+            reason("rejected: order 01K9Z4ABCD of 2026-11-30 has 12 lines"),
+            "rejected: order … of … has 12 lines"
+        );
+        assert_eq!(reason("the function answered 503"), "the function answered 503");
+        let host = "given up after 1day of host failures (worker.retry_host_failures_for): no program";
+        assert_eq!((reason(host).as_str(), reason("").as_str()), ("no program", "no error was recorded"));
+        assert_eq!(reason(&"ä".repeat(1_000)).chars().count(), REASON_CHARS);
     }
 }

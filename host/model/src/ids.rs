@@ -74,6 +74,7 @@ id! {
     EventId
     ExecutionId
     FanoutId
+    BulkActionId
     /// A range of a fan-out.
     RangeId
     /// The records of many runs in one value.

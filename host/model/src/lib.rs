@@ -14,6 +14,7 @@ pub mod artifact;
 pub mod attributes;
 pub mod audit;
 pub mod breakers;
+pub mod bulk_actions;
 pub mod certificates;
 pub mod cloudevents;
 pub mod cron;
@@ -64,6 +65,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 pub use amount::{Amount, Currency};
 pub use artifact::{Digest, Exports};
+pub use bulk_actions::{BulkAction, BulkKind, BulkStatus, Letters};
 pub use deployments::{Approval, BuildStatus, Deployment, SourceFormat};
 pub use enrolments::{Enrolment, EnrolmentStatus, PausedBy};
 pub use event_schemas::{EventRules, EventSchemas};

@@ -5,7 +5,7 @@ use larder_model::audit::Action;
 use larder_model::ids::{ExecutionId, FunctionId, PartnerId};
 use larder_model::time::Millis;
 use larder_signals::Work;
-use larder_store::Redriven;
+use larder_store::{LetterGroup, Redriven};
 
 use crate::audit::{self, Change};
 use crate::backlog;
@@ -37,6 +37,17 @@ pub async fn redrive_all(common: &Common, tenant: &Tenant, function: &FunctionId
         common.signals.push(Work::Executions);
     }
     Ok(redriven)
+}
+
+/// Groups of dead letters after the given reason and function, and whether there are more.
+pub async fn groups(
+    common: &Common,
+    tenant: &Tenant,
+    after: Option<(String, String)>,
+    limit: usize,
+) -> Result<(Vec<LetterGroup>, bool)> {
+    let functions: Vec<FunctionId> = tenant.functions.keys().cloned().collect();
+    Ok(common.store.letter_groups(&tenant.partner.id, &functions, after, limit).await?)
 }
 
 /// Makes a dead letter a failed execution like any other.

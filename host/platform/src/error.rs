@@ -96,6 +96,9 @@ pub enum Error {
     /// The fan-out is not in a status from which this can be done.
     #[error("{0}")]
     FanoutStatus(&'static str),
+    /// The bulk action is not in a status from which this can be done.
+    #[error("{0}")]
+    BulkActionStatus(&'static str),
     #[error("A secret variable cannot be made plain again")]
     SecretVariable,
     #[error("This feed does not accept pushes: set `push`")]

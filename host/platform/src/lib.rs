@@ -20,6 +20,7 @@ pub mod archives;
 pub mod audit;
 pub mod backlog;
 pub mod bodies;
+pub mod bulk_actions;
 pub mod certificates;
 pub mod chunks;
 pub mod common;

@@ -78,6 +78,8 @@ caps! {
     /// In 7 days. A name beyond that waits for its certificate.
     CertificatesOrdered = "acme.orders_per_partner", "certificates ordered in 7 days", Later;
     Webhooks = "server.webhooks_per_partner", "webhooks", TooLarge;
+    /// That have not ended.
+    BulkActions = "worker.bulk_actions_per_partner", "bulk actions", Later;
     IdempotencyKeys = "records.idempotency_keys_per_partner", "idempotency keys", Later;
     /// For a time to come, too.
     ExecutionsWaiting = "worker.waiting_per_partner", "executions and fan-outs waiting", Later;
@@ -111,6 +113,7 @@ impl Cap {
             Cap::CertificatesOrdered if settings.acme.directory.is_empty() => 0,
             Cap::CertificatesOrdered => settings.acme.orders_per_partner.into(),
             Cap::Webhooks => settings.server.webhooks_per_partner as u64,
+            Cap::BulkActions => settings.worker.bulk_actions_per_partner.into(),
             Cap::IdempotencyKeys => settings.records.idempotency_keys_per_partner,
             Cap::ExecutionsWaiting => settings.worker.waiting_per_partner.into(),
             Cap::EventsWaiting => settings.worker.events_per_partner.into(),
@@ -142,6 +145,7 @@ impl Cap {
                 common.store.certificates_ordered(&tenant.partner.id, since).await?
             }
             Cap::Webhooks => common.store.count_webhooks(&tenant.partner.id).await?,
+            Cap::BulkActions => common.store.count_bulk_actions(&tenant.partner.id).await?,
             Cap::IdempotencyKeys => {
                 let most = match self.limit(&common.settings) {
                     0 => i64::MAX as u64,

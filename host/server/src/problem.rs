@@ -131,6 +131,7 @@ impl From<larder_platform::Error> for Problem {
             Error::EnrolmentExists => Kind::EnrolmentExists,
             Error::EnrolmentNotOpen => Kind::EnrolmentNotOpen,
             Error::EnrolmentPaused => Kind::EnrolmentPaused,
+            Error::BulkActionStatus(_) => Kind::BulkActionStatus,
             Error::FanoutStatus(_) => Kind::FanoutStatus,
             Error::SecretVariable => Kind::UnsetSecret,
             Error::PushRefused => Kind::SignatureInvalid,
@@ -189,6 +190,7 @@ impl From<larder_store::Error> for Problem {
         match err {
             larder_store::Error::NotFound { what } => match what {
                 "administrator" => Problem::not_found(Kind::AdministratorNotFound, "Administrator"),
+                "bulk action" => Problem::not_found(Kind::BulkActionNotFound, "Bulk action"),
                 "certificate" => Problem::not_found(Kind::CertificateNotFound, "Certificate"),
                 "cursor" => Problem::new(Kind::CursorNotFound, "Invalid `queries`: the cursor's row does not exist"),
                 "dead letter" => Problem::not_found(Kind::DeadLetterNotFound, "Dead letter"),

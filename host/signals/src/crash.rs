@@ -47,6 +47,10 @@ points! {
     LedgerCommitted = "ledger_committed",
     /// Worker: a build is claimed.
     BuildClaimed = "build_claimed",
+    /// Worker: within the transaction of a batch of a bulk action, before its commit.
+    BulkWriting = "bulk_writing",
+    /// Worker: a batch of a bulk action is committed, nobody has been notified.
+    BulkWritten = "bulk_written",
     /// Scheduler: a firing is computed, nothing is written.
     FiringComputed = "firing_computed",
     /// Scheduler: a firing is written, no notification is sent yet.

@@ -34,6 +34,7 @@ pub enum Work {
     Executions,
     Events,
     Fanouts,
+    BulkActions,
     Builds,
     Schedules,
     Feeds,
@@ -43,10 +44,11 @@ pub enum Work {
 }
 
 impl Work {
-    pub const ALL: [Work; 8] = [
+    pub const ALL: [Work; 9] = [
         Work::Executions,
         Work::Events,
         Work::Fanouts,
+        Work::BulkActions,
         Work::Builds,
         Work::Schedules,
         Work::Feeds,
@@ -59,6 +61,7 @@ impl Work {
             Work::Executions => "executions",
             Work::Events => "events",
             Work::Fanouts => "fanouts",
+            Work::BulkActions => "bulk_actions",
             Work::Builds => "builds",
             Work::Schedules => "schedules",
             Work::Feeds => "feeds",

@@ -59,6 +59,8 @@ pub(super) const SCHEMA: &[(i64, &str)] = &[
     (57, include_str!("schema/0057_lists_of_executions.sql")),
     (63, include_str!("schema/0063_events_by_type.sql")),
     (66, include_str!("schema/0066_audit_records.sql")),
+    (68, include_str!("schema/0068_reasons_of_dead_letters.sql")),
+    (69, include_str!("schema/0069_bulk_actions.sql")),
     (72, include_str!("schema/0072_provider_accounts.sql")),
     (73, include_str!("schema/0073_mails.sql")),
 ];
@@ -495,4 +497,4 @@ macro_rules! value_from_id {
         }
     )*};
 }
-value_from_id! { PartnerId KeyId FunctionId DeploymentId VariableId EnrolmentId EventId ExecutionId FanoutId RangeId PackId RuleId AdministratorId SessionId MailId WebhookId }
+value_from_id! { PartnerId KeyId FunctionId DeploymentId VariableId EnrolmentId EventId ExecutionId FanoutId BulkActionId RangeId PackId RuleId AdministratorId SessionId MailId WebhookId }

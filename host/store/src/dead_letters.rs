@@ -6,7 +6,7 @@ use larder_model::time::Millis;
 use larder_model::{Execution, RequestRecord, json};
 
 use crate::audit::Said;
-use crate::db::{Lock, Value};
+use crate::db::{Lock, Tx, Value, one_of};
 use crate::executions::{COLUMNS, execution};
 use crate::listing::{self, Column, Filter, Kind, Listing, Op, Page, Source};
 use crate::{Error, Result, Store, args};
@@ -42,6 +42,10 @@ pub struct Redriven {
     pub more: bool,
 }
 
+/// What a dead letter is set to when it goes back into the queue: at a time, given twice.
+const REDRIVEN: &str = "status = 'waiting', failures = 0, lost = 0, host_failing_since_ms = NULL, buried_at_ms = NULL, \
+    bury_reason = NULL, response_status = 0, due_at_ms = ?, updated_at_ms = ?";
+
 /// Matches every dead letter, in a form that an index serves.
 pub(super) fn only_dead_letters() -> Filter {
     Filter::Compare { column: "buried_at_ms", op: Op::Greater, values: vec![Value::Int(0)] }
@@ -71,15 +75,16 @@ impl Store {
     /// Returns a dead letter to the queue with its full number of attempts, and returns the waiting execution. `NotFound`
     /// if it is not a dead letter or no longer one: of concurrent redrives, one succeeds.
     pub async fn redrive(&self, partner: &PartnerId, id: &ExecutionId, now: Millis) -> Result<Execution> {
-        const REDRIVE: &str = "-- redrive_dead_letter
-            UPDATE executions SET status = 'waiting', failures = 0, lost = 0, host_failing_since_ms = NULL, buried_at_ms = NULL, response_status = 0, due_at_ms = ?, updated_at_ms = ?
-            WHERE partner_id = ? AND id = ? AND buried_at_ms IS NOT NULL";
+        let redrive = format!(
+            "-- redrive_dead_letter
+            UPDATE executions SET {REDRIVEN} WHERE partner_id = ? AND id = ? AND buried_at_ms IS NOT NULL"
+        );
         let find =
             format!("-- redriven_dead_letter\n SELECT {COLUMNS} FROM executions WHERE partner_id = ? AND id = ?");
         self.db
-            .tx("redrive_dead_letter", &(find, partner, id, now), |tx, (find, partner, id, now)| {
+            .tx("redrive_dead_letter", &(redrive, find, partner, id, now), |tx, (redrive, find, partner, id, now)| {
                 Box::pin(async move {
-                    tx.run(REDRIVE, args![*now, *now, *partner, *id]).await?.exactly_one("dead letter")?;
+                    tx.run(redrive, args![*now, *now, *partner, *id]).await?.exactly_one("dead letter")?;
                     let row = tx.row(find, args![*partner, *id]).await?;
                     execution(&row.ok_or(Error::NotFound { what: "dead letter" })?)
                 })
@@ -108,7 +113,7 @@ impl Store {
         which.extend(value);
         let redrive = format!(
             "-- redrive_dead_letters
-            UPDATE executions SET status = 'waiting', failures = 0, lost = 0, host_failing_since_ms = NULL, buried_at_ms = NULL, response_status = 0, due_at_ms = ?, updated_at_ms = ?
+            UPDATE executions SET {REDRIVEN}
             WHERE partner_id = ? AND buried_at_ms IS NOT NULL AND id IN (SELECT id FROM (SELECT id FROM executions
                 WHERE partner_id = ? AND function_id = ? AND buried_at_ms < ? {of} ORDER BY buried_at_ms LIMIT {limit}) AS batch)"
         );
@@ -131,22 +136,49 @@ impl Store {
     /// Turns a dead letter into a failed execution and removes the data that only another run would need. `NotFound` if it
     /// is not a dead letter.
     pub async fn discard_dead_letter(&self, partner: &PartnerId, id: &ExecutionId, now: Millis) -> Result<()> {
-        const REQUEST: &str = "-- request_of_dead_letter
-            SELECT request FROM executions WHERE partner_id = ? AND id = ? AND buried_at_ms IS NOT NULL";
-        const DISCARD: &str = "-- discard_dead_letter
-            UPDATE executions SET buried_at_ms = NULL, body = NULL, request = ?, updated_at_ms = ?
-            WHERE partner_id = ? AND id = ? AND buried_at_ms IS NOT NULL";
         self.db
             .tx("discard_dead_letter", &(partner, id, now), |tx, (partner, id, now)| {
-                Box::pin(async move {
-                    let rows = tx.locked(Lock::Exclusive, REQUEST, args![*partner, *id]).await?;
-                    let row = rows.first().ok_or(Error::NotFound { what: "dead letter" })?;
-                    let request: RequestRecord = row.json(0, "executions.request")?;
-                    tx.run(DISCARD, args![json(&request.recorded()), *now, *partner, *id])
-                        .await?
-                        .exactly_one("dead letter")
-                })
+                Box::pin(async move { discard(tx, partner, id, Millis::MAX, *now).await })
             })
             .await
     }
+}
+
+/// Redrives these dead letters, as far as they still are some from before this time, and returns how many.
+pub(super) async fn redrive_these(
+    tx: &mut Tx<'_>,
+    partner: &PartnerId,
+    ids: &[ExecutionId],
+    before: Millis,
+    now: Millis,
+) -> Result<u64> {
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    let these = one_of(ids.iter().map(Value::from));
+    let redrive = format!(
+        "-- redrive_these_dead_letters
+        UPDATE executions SET {REDRIVEN} WHERE partner_id = ? AND id IN ({}) AND buried_at_ms < ?",
+        these.marks
+    );
+    Ok(tx.run(&redrive, [args![now, now, partner], these.args, args![before]].concat()).await?.0)
+}
+
+/// Makes a dead letter from before this time a failed execution.
+pub(super) async fn discard(
+    tx: &mut Tx<'_>,
+    partner: &PartnerId,
+    id: &ExecutionId,
+    before: Millis,
+    now: Millis,
+) -> Result<()> {
+    const REQUEST: &str = "-- request_of_dead_letter
+        SELECT request FROM executions WHERE partner_id = ? AND id = ? AND buried_at_ms < ?";
+    const DISCARD: &str = "-- discard_dead_letter
+        UPDATE executions SET buried_at_ms = NULL, bury_reason = NULL, body = NULL, request = ?, updated_at_ms = ?
+        WHERE partner_id = ? AND id = ? AND buried_at_ms IS NOT NULL";
+    let rows = tx.locked(Lock::Exclusive, REQUEST, args![partner, id, before]).await?;
+    let row = rows.first().ok_or(Error::NotFound { what: "dead letter" })?;
+    let request: RequestRecord = row.json(0, "executions.request")?;
+    tx.run(DISCARD, args![json(&request.recorded()), now, partner, id]).await?.exactly_one("dead letter")
 }

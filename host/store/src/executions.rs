@@ -17,9 +17,9 @@ use crate::{Error, Result, Store, args, packs};
 pub(super) const COLUMNS: &str = "partner_id, id, function_id, deployment_id, trigger_kind, status, trigger_key, event_row, enrolment_id, \
     nominal_at_ms, late_ms, scheduled_at_ms, request, attempt, response_status, response_headers, logs, errors, wall_us, cpu_us, \
     memory_peak_bytes, created_at_ms, updated_at_ms, failures, lost, buried_at_ms, \
-    host_failing_since_ms";
+    host_failing_since_ms, bury_reason";
 /// The number of columns in `COLUMNS`. Further columns of a longer select start at this position.
-const WIDTH: usize = 27;
+const WIDTH: usize = 28;
 pub(super) const SOURCE: Source = Source {
     name: "executions",
     table: "executions",
@@ -462,7 +462,7 @@ pub(super) async fn dead_letter(tx: &mut Tx<'_>, e: &Execution) -> Result<()> {
     const DEAD_LETTER: &str = "-- bury_execution
         UPDATE executions SET status = ?, deployment_id = ?, response_status = ?, response_headers = ?, logs = ?, errors = ?, wall_us = ?,
             cpu_us = ?, memory_peak_bytes = ?, updated_at_ms = ?, failures = ?, lost = 0, host_failing_since_ms = NULL, buried_at_ms = ?,
-            due_at_ms = NULL, lease_holder = NULL
+            bury_reason = ?, due_at_ms = NULL, lease_holder = NULL
         WHERE partner_id = ? AND id = ?";
     let args = args![
         e.status.word(),
@@ -477,6 +477,7 @@ pub(super) async fn dead_letter(tx: &mut Tx<'_>, e: &Execution) -> Result<()> {
         e.updated_at_ms,
         e.failures,
         e.dead_lettered_at_ms,
+        bury_reason(e),
         &e.partner,
         &e.id
     ];
@@ -527,8 +528,14 @@ pub(super) fn row(e: &Execution) -> Vec<Value> {
         e.failures,
         e.lost,
         e.dead_lettered_at_ms,
-        e.host_failing_since_ms
+        e.host_failing_since_ms,
+        bury_reason(e)
     ]
+}
+
+/// By which dead letters are grouped.
+fn bury_reason(e: &Execution) -> Option<String> {
+    e.dead_lettered_at_ms.map(|_| e.reason())
 }
 
 pub(super) fn execution(row: &Row) -> Result<Execution> {

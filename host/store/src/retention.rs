@@ -41,6 +41,9 @@ pub const PACKS: Aged = Aged { table: "execution_packs", id: "id", goes: "1 = 1"
 /// Fan-outs that have ended.
 pub const FANOUTS: Aged = Aged { table: "fanouts", id: "id", goes: "status IN ('completed', 'cancelled')" };
 
+/// Bulk actions that have ended.
+pub const BULK_ACTIONS: Aged = Aged { table: "bulk_actions", id: "id", goes: "is_open = 0" };
+
 /// Keys of runs that have ended.
 pub const RUN_KEYS: Aged = Aged { table: "run_keys", id: "id", goes: "1 = 1" };
 

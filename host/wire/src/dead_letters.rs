@@ -35,3 +35,29 @@ pub struct RedrivenObject {
     pub more: bool,
     pub buried_before: String,
 }
+
+/// Dead letters of one function that were given up for the same.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LetterGroupObject {
+    pub function_id: String,
+    /// Without what differs from run to run; empty if a version gave them up that recorded none.
+    pub reason: String,
+    /// Counted up to 5000.
+    pub count: u64,
+    /// `count` is a lower bound: there are as many or more.
+    pub at_least: bool,
+    pub oldest_at: String,
+    pub newest_at: String,
+    /// The newest of them.
+    pub example_id: String,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LetterGroupList {
+    /// By reason and function; those without a recorded reason last.
+    pub groups: Vec<LetterGroupObject>,
+    /// There are more after the last of these: name it by `afterReason` and `afterFunction`.
+    pub more: bool,
+}

@@ -10,6 +10,7 @@
 
 pub mod administrators;
 pub mod audit;
+pub mod bulk_actions;
 pub mod certificates;
 pub mod console;
 pub mod dead_letters;

@@ -53,7 +53,7 @@ pub(crate) use page;
 mod tests {
     use super::*;
     use crate::{
-        administrators, audit, certificates, console, dead_letters, deployments, enrolments, executions, fanouts,
+        administrators, audit, bulk_actions, certificates, console, dead_letters, deployments, enrolments, executions, fanouts,
         feeds, functions, grants, limits, partners, rules, runtimes,
     };
     use crate::{transactions, upstreams, variables, webhooks};
@@ -68,6 +68,7 @@ mod tests {
         check::<administrators::AdministratorList>();
         check::<administrators::SessionList>();
         check::<audit::AuditList>();
+        check::<bulk_actions::BulkActionList>();
         check::<certificates::CertificateList>();
         check::<console::ProjectList>();
         check::<console::TeamList>();

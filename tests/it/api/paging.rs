@@ -13,12 +13,13 @@ use serde_json::{Value, json};
 /// Path, name of the rows, attributes.
 type List = (&'static str, &'static str, &'static [Column]);
 
-const LISTS: [List; 11] = [
+const LISTS: [List; 12] = [
     ("/functions", "functions", filters::FUNCTIONS),
     ("/functions/f/deployments", "deployments", filters::DEPLOYMENTS),
     ("/functions/f/executions", "executions", filters::EXECUTIONS),
     ("/functions/f/variables", "variables", filters::VARIABLES),
     ("/dead-letters", "deadLetters", filters::DEAD_LETTERS),
+    ("/bulk-actions", "bulkActions", filters::BULK_ACTIONS),
     ("/enrolments", "enrolments", filters::ENROLMENTS),
     ("/transactions", "transactions", filters::TRANSACTIONS),
     ("/grants/changes", "grantChanges", filters::GRANT_CHANGES),
@@ -52,6 +53,10 @@ async fn fill(api: &Api) {
     for (id, name) in [("w1", "same"), ("w2", "same"), ("w3", "other")] {
         let webhook = json!({ "webhookId": id, "name": name, "url": "https://x.example", "events": ["functions.*"], "enabled": id != "w1" });
         api.post("/webhooks", webhook).await.is(201);
+    }
+    for (action, function) in [("redrive", "a"), ("discard", "f"), ("discard", "f")] {
+        let body = json!({ "action": action, "functionId": function, "reason": "none" });
+        api.post("/bulk-actions", body).await.is(202);
     }
     for at in 0..3 {
         api.execute("f", json!({ "body": json!({ "amount": "1.00", "memo": format!("m{at}") }).to_string() })).await;

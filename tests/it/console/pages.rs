@@ -120,6 +120,10 @@ pub(super) async fn fill(larder: &Larder) {
     Api::send(request.body(told.to_string())).await.is(202);
     api.event("no", "probe.retry", None, json!({ "text": format!("\u{202e}{EVIL}") })).await.is(202);
     api.event("who", "probe.who", Some(EVIL), json!({})).await.is(202);
+    let action = json!({ "action": "discard", "functionId": "mine", "reason": "none of them" });
+    let action = api.post("/bulk-actions", action).await.is(202);
+    let pause = format!("/bulk-actions/{}/pause", action["$id"].as_str().unwrap());
+    api.post(&pause, json!({})).await.is(200);
     // What it has, and one thing more, which waits for an approval.
     let mut asked = api.get("/functions/mine/grants").await.is(200)["grants"].clone();
     asked["http"] = json!([{ "hosts": ["bank.example"] }]);
@@ -170,7 +174,9 @@ both!(texts_of_others_are_texts_on_every_page, async |on| {
         ("/depo/events/", &["probe.save", "tone", "What it set off"]),
         ("/depo/transactions", &["SEK\u{a0}1,234.50", "Sums of the day"]),
         ("/depo/fanouts/", &["Succeeded", "Completed"]),
-        ("/depo/dead-letters", &["not yet", "Redrive", "Discard this dead letter?"]),
+        ("/depo/dead-letters", &["not yet", "Redrive", "Discard this dead letter?", "By reason"]),
+        ("/depo/confirm-bulk-action", &["Redrive all of these?", "not yet"]),
+        ("/depo/bulk-actions/", &["Paused", "Resume", "none of them"]),
         ("/depo/approvals", &["bank.example", "Look at"]),
         ("/depo/enrolments", &["Active"]),
         ("/depo/sources", &["bank.example", "pushed"]),
@@ -206,6 +212,7 @@ both!(texts_of_others_are_texts_on_every_page, async |on| {
         "/depo/functions",
         "/depo/transactions",
         "/depo/fanouts",
+        "/depo/bulk-actions",
         "/depo/dead-letters",
         "/depo/approvals",
         "/depo/enrolments",
@@ -245,6 +252,13 @@ both!(texts_of_others_are_texts_on_every_page, async |on| {
     tab.submit(&page, "/depo/functions/empty/disable", &[]).await.is(200).says("The function is disabled");
     assert_eq!(larder.api().get("/functions/empty").await.is(200)["enabled"], false);
     let page = tab.go("/depo/dead-letters").await;
+    // All of a group: asked for on a page that says what it is, and undone before it begins.
+    let mut links = page.tags().into_iter().filter_map(|tag| tag.attributes.get("href").cloned());
+    let all = links.find(|to| to.starts_with("/depo/confirm-bulk-action?action=discard")).unwrap();
+    let asking = tab.go(&all).await.is(200).says("It can be undone for 10 s.");
+    let asked = tab.submit(&asking, "/depo/bulk-actions", &[]).await.is(200).says("Asked for.").says("Waiting");
+    let undo = format!("{}/cancel", asked.path.split('?').next().unwrap());
+    tab.submit(&asked, &undo, &[]).await.is(200).says("Cancelled.");
     let dead = page
         .tags()
         .into_iter()

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::architecture::{files, read};
 
 /// Statements across partners.
-const ACROSS: [(&str, &str); 31] = [
+const ACROSS: [(&str, &str); 32] = [
     ("administrator_roles", "an administrator may have several partners"),
     ("all_feeds", "metrics of all feeds, for the operator"),
     ("all_functions_with_grants", "an upstream of the operator concerns the grants of all partners"),
@@ -16,6 +16,7 @@ const ACROSS: [(&str, &str); 31] = [
     ("delete_removed_state_locks", "its scope names the partner"),
     ("delete_roles_of_administrator", "an administrator may have several partners"),
     ("delete_roles_of_provider_account", "an administrator may have several partners"),
+    ("due_bulk_actions", "the queue of bulk actions"),
     ("due_feeds", "the queue of feeds"),
     ("end_all_leases", "the embedded database has one process, which has just started"),
     ("end_all_range_leases", "the embedded database has one process, which has just started"),

@@ -1,5 +1,6 @@
 //! What sets functions off by itself: events, schedules and feeds, and what becomes of executions that fail.
 
+mod bulk_actions;
 mod dead_letters;
 mod delivery;
 mod fanouts;

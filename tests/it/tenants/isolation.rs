@@ -36,6 +36,8 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
     owner.post("/webhooks", webhook).await.is(201);
     let function = owner.get("/functions/mine").await.is(200);
     let fanout = larder_tests::eventually("a fan-out", fanouts).await;
+    let action = json!({ "action": "discard", "functionId": "mine", "reason": "none of them" });
+    let action = owner.post("/bulk-actions", action).await.is(202);
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let owners_record = text(&owner.get("/audit").await.is(200)["records"][0]["$id"]);
     let known = |parameter: &str| match parameter {
@@ -44,6 +46,7 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
         "executionId" => text(&transaction["executionId"]),
         "variableId" => text(&variable["$id"]),
         "enrolmentId" => enrolment.clone(),
+        "bulkActionId" => text(&action["$id"]),
         "fanoutId" => text(&fanout["$id"]),
         "transactionId" => text(&transaction["$id"]),
         "eventId" => text(&event["events"][0]["$id"]),
@@ -100,6 +103,7 @@ both!(every_route_with_a_foreign_key_finds_nothing, async |on| {
         ("/transactions", "transactions"),
         ("/grants/changes", "grantChanges"),
         ("/feeds", "feeds"),
+        ("/bulk-actions", "bulkActions"),
         ("/fanouts", "fanouts"),
         ("/proxy/rules", "rules"),
         ("/webhooks", "webhooks"),

@@ -59,7 +59,7 @@ pub fn shuffled(plan: &[(Fault, usize)], random: &mut Random) -> Vec<Fault> {
     faults
 }
 
-/// The role whose processes come to this point; `None`: chaos has nothing that leads there (`it/feeds.rs` does).
+/// The role whose processes come to this point; `None`: chaos has nothing that leads there (tests of feeds and of bulk actions do).
 pub fn role_of(point: Point) -> Option<&'static str> {
     use Point::*;
     Some(match point {
@@ -68,7 +68,7 @@ pub fn role_of(point: Point) -> Option<&'static str> {
         | LedgerWriting | LedgerCommitted | BuildClaimed => "worker",
         FiringComputed | Fired => "scheduler",
         Swept => "maintenance",
-        FeedFetched | FeedTaken => return None,
+        FeedFetched | FeedTaken | BulkWriting | BulkWritten => return None,
     })
 }
 

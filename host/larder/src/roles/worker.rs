@@ -1,6 +1,7 @@
-//! Executions, builds, events and fan-outs.
+//! Executions, builds, events, fan-outs and bulk actions.
 
 use larder_platform::jobs::builds::{Builder, Builds};
+use larder_platform::jobs::bulk_actions::BulkActions;
 use larder_platform::jobs::driver::drive;
 use larder_platform::jobs::events::Events;
 use larder_platform::jobs::executions::Executions;
@@ -16,6 +17,7 @@ pub fn start(app: &App) {
     life.spawn("route", drive(common.clone(), Events(common.clone())));
     life.spawn("fan-outs", drive(common.clone(), Fanouts::new(app.executor.clone(), ranges.clone())));
     life.spawn("mails", drive(common.clone(), Mails(app.administration.clone())));
+    life.spawn("bulk-actions", drive(common.clone(), BulkActions(common.clone())));
     life.spawn_last("renew", leases::renew(common.clone(), held, ranges));
     let (runtime, objects) = (app.runtime.clone(), app.objects.clone());
     let builder = Builder { common: common.clone(), runtime, objects };

@@ -240,6 +240,12 @@ impl Settings {
         ] {
             found.unless(most > 0, key, "must be at least 1");
         }
+        found.unless((1..=1_000).contains(&self.worker.bulk_batch), "worker.bulk_batch", "must be 1 to 1000");
+        found.unless(
+            (1..=1_000).contains(&self.worker.bulk_actions_per_partner),
+            "worker.bulk_actions_per_partner",
+            "must be 1 to 1000",
+        );
         found.unless(!self.scheduler.poll.is_zero(), "scheduler.poll", "must be more than 0");
         found.unless(!self.feeds.poll.is_zero(), "feeds.poll", "must be more than 0");
         found.unless(self.feeds.polls_max > 0, "feeds.polls_max", "must be at least 1");

@@ -235,6 +235,9 @@ section! { Worker {
     waiting_per_partner: u32,
     events_per_partner: u32,
     descendants_per_event: u64,
+    #[serde(with = "humantime_serde")] bulk_undo: Duration,
+    bulk_batch: u32,
+    bulk_actions_per_partner: u32,
 } }
 section! { Scheduler {
     zoneinfo: PathBuf,

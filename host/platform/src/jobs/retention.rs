@@ -211,6 +211,7 @@ async fn sweep(retention: &Retention) -> larder_store::Result<u64> {
         + sweep_aged(retention, &retention::PACKS, before(records.retention)).await?
         + sweep_aged(retention, &retention::RUN_KEYS, before(RUN_KEYS_KEPT)).await?
         + sweep_aged(retention, &retention::FANOUTS, aged).await?
+        + sweep_aged(retention, &retention::BULK_ACTIONS, aged).await?
         + sweep_aged(retention, &retention::EVENTS, aged).await?)
 }
 

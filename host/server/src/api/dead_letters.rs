@@ -7,11 +7,13 @@ use axum::http::StatusCode;
 use larder_model::ids::FunctionId;
 use larder_platform::common::Common;
 use larder_platform::dead_letters;
-use larder_store::filters;
+use larder_store::listing::Listing;
+use larder_store::{LetterGroup, filters};
 use larder_wire::datetime;
-use larder_wire::dead_letters::{DeadLetterList, RedriveInput, RedrivenObject};
+use larder_wire::dead_letters::{DeadLetterList, LetterGroupList, LetterGroupObject, RedriveInput, RedrivenObject};
 use larder_wire::executions::ExecutionObject;
 use larder_wire::scopes::Scope;
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -22,9 +24,14 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Kind, Problem};
 
+/// Groups of a page.
+const GROUPS: usize = 25;
+const GROUPS_MAX: usize = 100;
+
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list))
+        .routes(routes!(groups))
         .routes(routes!(redrive_all))
         .routes(routes!(get, discard))
         .routes(routes!(redrive))
@@ -43,6 +50,54 @@ async fn list(
     let page = common.store.list_dead_letters(&caller.partner, &query.listing).await?;
     let dead_letters = page.rows.into_iter().map(ExecutionObject::from).collect();
     Ok(Json(DeadLetterList { total: page.total, dead_letters }))
+}
+
+/// Where a page of groups begins.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes what the handler reads")]
+struct GroupParams {
+    /// How many; 25 if it is not given, at most 100.
+    limit: Option<usize>,
+    /// The reason of the last group of the page before.
+    after_reason: Option<String>,
+    /// Its function.
+    after_function: Option<String>,
+}
+
+/// The dead letters by function and by what they were given up for.
+#[utoipa::path(get, path = "/v1/dead-letters/groups", tag = "dead letters", operation_id = "listDeadLetterGroups", params(GroupParams),
+    responses((status = 200, body = LetterGroupList)))]
+async fn groups(
+    State(common): State<Common>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Json<LetterGroupList>, Problem> {
+    caller.may(Scope::ExecutionsRead)?;
+    let (mut limit, mut after) = (GROUPS, (None, String::new()));
+    for (name, value) in queries::pairs(query.as_deref().unwrap_or_default()) {
+        match name.as_str() {
+            "limit" => {
+                let given = value.parse().ok().filter(|given| (1..=GROUPS_MAX).contains(given));
+                limit = given.ok_or_else(|| Problem::argument("limit", format!("must be 1 to {GROUPS_MAX}")))?;
+            }
+            "afterReason" => after.0 = Some(value),
+            "afterFunction" => after.1 = value,
+            _ => {}
+        }
+    }
+    let after = after.0.map(|reason| (reason, after.1));
+    let (groups, more) = dead_letters::groups(&common, &caller.tenant, after, limit).await?;
+    let object = |group: LetterGroup| LetterGroupObject {
+        function_id: group.function.into(),
+        reason: group.reason.unwrap_or_default(),
+        count: group.count,
+        at_least: group.count >= Listing::COUNT_MAX.into(),
+        oldest_at: datetime(group.oldest_at_ms),
+        newest_at: datetime(group.newest_at_ms),
+        example_id: group.example.into(),
+    };
+    Ok(Json(LetterGroupList { groups: groups.into_iter().map(object).collect(), more }))
 }
 
 #[utoipa::path(get, path = "/v1/dead-letters/{executionId}", tag = "dead letters", operation_id = "getDeadLetter",

@@ -13,6 +13,7 @@
 mod account;
 mod administrators;
 mod audit;
+pub(crate) mod bulk_actions;
 mod by_name;
 mod certificates;
 mod console;
@@ -93,6 +94,7 @@ fn parts() -> (Router<App>, Value) {
         .merge(audit::router())
         .merge(executions::router())
         .merge(dead_letters::router())
+        .merge(bulk_actions::router())
         .merge(fanouts::router())
         .merge(events::router())
         .merge(feeds::router())

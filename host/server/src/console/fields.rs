@@ -23,6 +23,11 @@ impl Fields {
         self.exactly(name).trim()
     }
 
+    /// All fields with this name.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.trim())
+    }
+
     /// A field as it was typed, such as a password.
     pub fn exactly(&self, name: &str) -> &str {
         self.0.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)

@@ -66,8 +66,9 @@ pub const fn way(path: &'static str, text: &'static str, key: &'static str) -> W
 }
 
 /// Texts about what was done, which an address may name.
-const NOTICES: [&str; 17] = [
+const NOTICES: [&str; 18] = [
     "done.approved",
+    "done.asked",
     "done.cancelled",
     "done.disabled",
     "done.discarded",

@@ -26,6 +26,7 @@ pub fn body(operation: &str) -> Option<Value> {
             "specversion": "1.0", "id": "purchase-1", "source": "/cards", "type": "card.purchase", "subject": "card-1",
             "data": { "amount": "42.50", "currency": "SEK", "merchant": "Espresso House" }
         }),
+        "createBulkAction" => json!({ "action": "redrive", "functionId": "round-up", "reason": "stopped after 300ms" }),
         "redriveDeadLetters" => json!({ "functionId": "round-up" }),
         "createUpstream" | "createOperatorUpstream" => json!({ "name": "bank", "url": "https://api.bank.example" }),
         "updateUpstream" | "updateOperatorUpstream" => json!({ "concurrency": 4 }),

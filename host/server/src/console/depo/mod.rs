@@ -1,6 +1,7 @@
 //! The screens of a partner's administrators, one file per subject.
 
 mod approvals;
+mod bulk_actions;
 mod causes;
 mod dead_letters;
 mod enrolments;
@@ -72,6 +73,12 @@ pub fn router() -> Router<App> {
             "/depo/dead-letters/{executionId}/discard",
             get(dead_letters::confirm_discard).post(dead_letters::discard),
         )
+        .route("/depo/bulk-actions", get(bulk_actions::list).post(bulk_actions::begin))
+        .route("/depo/confirm-bulk-action", get(bulk_actions::confirm))
+        .route("/depo/bulk-actions/{bulkActionId}", get(bulk_actions::one))
+        .route("/depo/bulk-actions/{bulkActionId}/pause", post(bulk_actions::pause))
+        .route("/depo/bulk-actions/{bulkActionId}/resume", post(bulk_actions::resume))
+        .route("/depo/bulk-actions/{bulkActionId}/cancel", post(bulk_actions::cancel))
         .route("/depo/approvals", get(approvals::list))
         .route("/depo/sources", get(sources::page))
         .route("/depo/audit", get(audit::of_partner))
