@@ -99,13 +99,15 @@ pub async fn begin(
 pub async fn pause(common: &Common, partner: &PartnerId, id: &BulkActionId) -> Result<()> {
     let from = [BulkStatus::Waiting, BulkStatus::Running];
     let store = changing(common, partner, Action::BulkActionPause, id);
-    change(common, &store, partner, id, &from, BulkStatus::Paused, "The bulk action is neither waiting nor running").await
+    change(common, &store, partner, id, &from, BulkStatus::Paused, "The bulk action is neither waiting nor running")
+        .await
 }
 
 /// Goes on with a paused action, no earlier than it was to begin.
 pub async fn resume(common: &Common, partner: &PartnerId, id: &BulkActionId) -> Result<()> {
     let store = changing(common, partner, Action::BulkActionResume, id);
-    change(common, &store, partner, id, &[BulkStatus::Paused], BulkStatus::Running, "The bulk action is not paused").await
+    change(common, &store, partner, id, &[BulkStatus::Paused], BulkStatus::Running, "The bulk action is not paused")
+        .await
 }
 
 /// Ends it for good. What it has done stays.

@@ -53,8 +53,8 @@ pub(crate) use page;
 mod tests {
     use super::*;
     use crate::{
-        administrators, audit, bulk_actions, certificates, console, dead_letters, deployments, enrolments, executions, fanouts,
-        feeds, functions, grants, limits, partners, rules, runtimes,
+        administrators, audit, bulk_actions, certificates, console, dead_letters, deployments, enrolments, executions,
+        fanouts, feeds, functions, grants, limits, partners, rules, runtimes,
     };
     use crate::{transactions, upstreams, variables, webhooks};
 

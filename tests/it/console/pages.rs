@@ -182,7 +182,7 @@ both!(texts_of_others_are_texts_on_every_page, async |on| {
         ("/depo/sources", &["bank.example", "pushed"]),
         ("/depo/schedules", &["0 6 * * *", "fires once for each of its times", "scheduler.catch_up"]),
         ("/depo/settings", &["mine.functions.localhost", "functions.read", "evil@bank.example"]),
-        ("/depo", &["0 6 * * *"]),
+        ("/depo", &["0 6 * * *", "role=\"img\"", "by this time a week before", "Dead letters by reason"]),
     ] {
         let html = html_of(start);
         assert!(!html.is_empty(), "{start}: {:?}", pages.keys());

@@ -18,6 +18,8 @@ use larder_store::Waiting;
 use larder_wire::scopes::Scope;
 use tokio::time::Instant;
 
+use super::depo::figures::Figures;
+
 /// The header that carries the token.
 pub const HEADER: &str = "x-larder-page";
 /// How long a token opens a stream. An open stream brings new ones.
@@ -124,6 +126,9 @@ pub struct Counts {
     pub paused: u64,
 }
 
+/// A day of a partner, by its first moment: that of another zone is another day.
+type Day = (PartnerId, Millis);
+
 /// The streams of this process. Clones share their state.
 #[derive(Clone, Default)]
 pub struct Streams(Arc<Shared>);
@@ -133,6 +138,8 @@ struct Shared {
     open: Mutex<HashMap<SessionId, usize>>,
     /// The last counts of partners whose first page somebody looks at.
     counts: Mutex<HashMap<PartnerId, (Instant, Counts)>>,
+    /// The last figures of their charts, of a day that began at a time.
+    figures: Mutex<HashMap<Day, (Instant, Arc<Figures>)>>,
 }
 
 /// A stream's place among those of its session.
@@ -157,6 +164,19 @@ impl Streams {
     pub fn counts(&self, partner: &PartnerId, within: Duration) -> Option<Counts> {
         let counts = lock(&self.0.counts);
         counts.get(partner).filter(|(at, _)| at.elapsed() < within).map(|(_, counts)| *counts)
+    }
+
+    /// Figures that are younger than that.
+    pub fn figures(&self, partner: &PartnerId, day: Millis, within: Duration) -> Option<Arc<Figures>> {
+        let figures = lock(&self.0.figures);
+        let (at, known) = figures.get(&(partner.clone(), day))?;
+        (at.elapsed() < within).then(|| known.clone())
+    }
+
+    pub fn keep_figures(&self, partner: &PartnerId, day: Millis, found: Arc<Figures>) {
+        let mut figures = lock(&self.0.figures);
+        figures.retain(|_, (at, _)| at.elapsed() < LASTS);
+        figures.insert((partner.clone(), day), (Instant::now(), found));
     }
 
     pub fn keep_counts(&self, partner: &PartnerId, found: Counts) {

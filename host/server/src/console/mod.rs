@@ -1,7 +1,7 @@
 //! The consoles: where the administrators of a partner (`P.ROOT/depo`) and the operator (`ROOT/meta_depo`) see and decide.
 //!
 //! * [`visitor`]: who asks, by which session. [`fields`]: forms that were sent, checked. [`failure`]: what is answered otherwise.
-//! * [`page`]: what every page has. [`asked`]: filters and pages of lists, which the address has. [`look`]: language, time zone, colours, and how numbers and times are written.
+//! * [`page`]: what every page has. [`asked`]: filters and pages of lists, which the address has. [`chart`]: SVG. [`look`]: language, time zone, colours, and how numbers and times are written.
 //! * [`live`]: what a page may be told of while somebody looks at it.
 //! * [`audit`]: who changed what. [`account`]: signing in and out, links, sessions, the second factor. [`provider`]: signing in at the operator's provider. [`depo`], [`meta`]: the screens.
 //!
@@ -15,7 +15,8 @@
 mod account;
 mod asked;
 mod audit;
-mod depo;
+mod chart;
+pub(crate) mod depo;
 mod failure;
 mod fields;
 pub mod live;

@@ -8,6 +8,7 @@ mod enrolments;
 mod events;
 mod export;
 mod fanouts;
+pub mod figures;
 mod functions;
 mod runs;
 mod schedules;

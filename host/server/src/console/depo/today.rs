@@ -14,6 +14,8 @@ use larder_wire::scopes::Scope;
 
 use crate::app::App;
 use crate::console::account::Answer;
+use crate::console::chart::Chart;
+use crate::console::depo::figures;
 use crate::console::live::{Counts, Topic};
 use crate::console::page::{Page, ok};
 use crate::console::visitor::Desk;
@@ -28,6 +30,7 @@ const COUNTED: Duration = Duration::from_millis(500);
 struct Today {
     p: Page,
     counters: Vec<Counter>,
+    charts: Vec<Chart>,
     firings: Vec<(Millis, FunctionId, String)>,
 }
 
@@ -44,7 +47,8 @@ pub async fn page(State(app): State<App>, desk: Desk) -> Answer {
     firings.truncate(FIRINGS);
     let p = desk.page(&app, "today.title").watching(&desk, Topic::Today);
     let counters = counters(&p, counts(&app, &caller.tenant).await?);
-    Ok(ok(&Today { p, counters, firings }))
+    let charts = figures::charts(&app, &desk, &p).await?;
+    Ok(ok(&Today { p, counters, charts, firings }))
 }
 
 /// A number of the first page: its id there, the key of its text, and the number as people read it.
