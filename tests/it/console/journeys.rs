@@ -151,6 +151,19 @@ async fn journey(larder: &Larder, api: &Api, partner: &str, has_script: bool) {
     api.event("retry", "probe.retry", None, json!({ "text": "not yet" })).await.is(202);
     eventually("the dead letter", async || (api.get("/dead-letters").await.is(200)["total"] == 1).then_some(())).await;
     person.screen("dead-letters").await;
+    if has_script {
+        // The row of the group, then that of the run: chosen, looked at, its command copied.
+        let browser = &mut person.browser;
+        for key in ["j", "j", "x"] {
+            browser.press(key).await;
+        }
+        browser.until("document.querySelector('tr.here input[type=checkbox]').checked").await;
+        browser.press("Enter").await;
+        browser.until("/.runs.[^.]+$/.test(location.pathname) && document.readyState === 'complete'").await;
+        browser.press("c").await;
+        browser.until("document.querySelector('button.copy[data-copied]')").await;
+        person.screen("dead-letters").await;
+    }
     person.follow("form[action$='/redrive'] button").await;
     person.sees("Back in the queue.").await;
 

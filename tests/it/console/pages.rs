@@ -259,6 +259,13 @@ both!(texts_of_others_are_texts_on_every_page, async |on| {
     let asked = tab.submit(&asking, "/depo/bulk-actions", &[]).await.is(200).says("Asked for.").says("Waiting");
     let undo = format!("{}/cancel", asked.path.split('?').next().unwrap());
     tab.submit(&asked, &undo, &[]).await.is(200).says("Cancelled.");
+    // Some of the list: the rows whose boxes are checked, and none without one.
+    tab.submit(&page, "/depo/bulk-actions", &[("action", "redrive")]).await.is(400).says("no row was chosen");
+    let boxes = page.tags().into_iter().filter(|tag| tag.attributes.get("form").is_some_and(|form| form == "chosen"));
+    let id = boxes.filter_map(|tag| tag.attributes.get("value").cloned()).next().unwrap();
+    let asked = tab.submit(&page, "/depo/bulk-actions", &[("action", "discard"), ("id", &id)]).await.is(200);
+    let undo = format!("{}/cancel", asked.path.split('?').next().unwrap());
+    tab.submit(&asked, &undo, &[]).await.is(200).says("Cancelled.");
     let dead = page
         .tags()
         .into_iter()

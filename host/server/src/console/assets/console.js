@@ -195,6 +195,7 @@
     r: () => pauseOrGoOn(),
     j: () => move(1),
     k: () => move(-1),
+    x: () => document.querySelector("tr.here input[type=checkbox]")?.click(),
     c: () => {
       const button = document.querySelector("button.copy[data-copy]");
       if (button) copyBeside(button);

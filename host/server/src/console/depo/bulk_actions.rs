@@ -90,6 +90,9 @@ pub async fn begin(State(app): State<App>, desk: Desk, fields: Fields) -> Answer
     let kind = kind(fields.get("action"))?;
     let ids: Vec<ExecutionId> = fields.all("id").map(|id| requests::id("id", id)).collect::<Result<_, _>>()?;
     let is_group = ids.is_empty();
+    if is_group && fields.get("function").is_empty() {
+        return Err(Problem::argument("id", "no row was chosen: check the boxes of those that are meant").into());
+    }
     let chosen = Chosen {
         function: is_group.then(|| requests::id("function", fields.get("function"))).transpose()?,
         reason: is_group.then(|| fields.get("reason").to_owned()),
