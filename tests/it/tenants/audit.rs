@@ -2,7 +2,13 @@
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::path::Path;
 
+use larder_model::audit::{Action, Actor, AuditEntry, Door};
+use larder_model::ids::PartnerId;
+use larder_model::settings::Settings;
+use larder_store::listing::Listing;
+use larder_store::{Pending, Store, retention};
 use larder_tests::{Api, Larder, Options, PASSWORD, Tab, both, eventually, guests};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -258,10 +264,10 @@ both!(every_change_leaves_a_record, async |on| {
     .await;
     let slow = json!({ "events": ["probe.slow"], "per": "enrolment", "topics": "all" });
     api.deploy("fan", &guests::guest("probe"), slow).await;
-    for saver in 0..40 {
+    for saver in 0..12 {
         api.enrol("fan", &format!("saver-{saver}"), "all", none.clone()).await;
     }
-    api.event("fan", "probe.slow", None, json!({ "ms": 200 })).await.is(202);
+    api.event("fan", "probe.slow", None, json!({ "ms": 500 })).await.is(202);
     let fanout = async || api.get("/fanouts").await.is(200)["fanouts"].as_array()?.first().map(|one| text(&one["$id"]));
     let fanout = format!("/fanouts/{}", eventually("a fan-out", fanout).await);
     for (what, action) in [("pause", "fanout.pause"), ("resume", "fanout.resume"), ("cancel", "fanout.cancel")] {
@@ -317,12 +323,10 @@ both!(every_change_leaves_a_record, async |on| {
     let record = walk.last(all, "session.sign_in", "signing in").await;
     assert_eq!((&record["actorKind"], &record["actorName"]), (&json!("person"), &json!("anna@bank.example")));
     walk.walked.borrow_mut().insert("createEmailPasswordSession".into());
-    let another = larder.sign_in("anna@bank.example").await;
-    let signed_in = larder.person(&cookie);
     let password = json!({ "password": "another password of anna", "oldPassword": PASSWORD });
     let (_, record) = walk
         .does(
-            &larder.person(&another),
+            &larder.person(&cookie),
             patch.clone(),
             "/account/password",
             password,
@@ -330,7 +334,6 @@ both!(every_change_leaves_a_record, async |on| {
         )
         .await;
     assert!(!record.to_string().contains("another password of anna"));
-    let _ = signed_in;
     finish(&walk, &anna).await;
 });
 
@@ -462,4 +465,58 @@ both!(whoever_asked_cannot_approve_whichever_key_they_use, async |on| {
         of("deployment.approve_refused").await.iter().map(|record| text(&record["door"])).collect();
     assert_eq!(doors, ["api".to_owned(), "console".to_owned()].into());
     assert_eq!(of("grants.set_refused").await.len(), 2);
+});
+
+fn entry(subject: &str, created_at_ms: i64) -> AuditEntry {
+    AuditEntry {
+        actor: Actor::system(),
+        action: Action::FunctionUpdate,
+        subject: subject.into(),
+        before: String::new(),
+        after: String::new(),
+        address: String::new(),
+        door: Door::Inside,
+        request: String::new(),
+        created_at_ms,
+    }
+}
+
+both!(records_are_numbered_without_a_gap_and_go_by_age, async |on| {
+    let (folder, database) = (larder_tests::folder("larder-app-"), on.database().await);
+    let mut settings = Settings::load(None, &[]).unwrap();
+    settings.database.url = database.as_ref().map(|database| database.url()).unwrap_or_default();
+    let store = Store::open(&settings.database, Path::new(folder.path())).await.unwrap();
+    let partner: PartnerId = "p".parse().unwrap();
+    let write = async |at: i64| {
+        let owners = vec![(None, format!("i{at}")), (Some(partner.clone()), format!("p{at}"))];
+        store.record(Pending::new(entry("f", at), owners)).await.unwrap();
+    };
+    // From the first on, by many at once.
+    futures::future::join_all((1..=20).map(write)).await;
+    let numbers = async |owner: Option<&PartnerId>| {
+        let page = store.list_audit_records(owner, &Listing::first(100)).await.unwrap();
+        let mut numbers: Vec<i64> = page.rows.iter().map(|record| record.number).collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    for owner in [None, Some(&partner)] {
+        assert_eq!(numbers(owner).await, (1..=20).collect::<Vec<_>>(), "{owner:?}");
+    }
+    // A change that finds nothing leaves none.
+    let nothing = Pending::new(entry("f", 21), vec![(Some(partner.clone()), "p21".into())]);
+    let id = "nobody".parse().unwrap();
+    assert!(store.recording(nothing).delete_webhook(&partner, &id).await.is_err());
+    // The oldest go, in batches, and the numbers go on.
+    let (mut gone, mut cursor) = (0, Some(retention::Cursor::default()));
+    while let Some(from) = cursor.take() {
+        let (deleted, next) = store.delete_aged(&retention::AUDIT_RECORDS, 11, &from, 7).await.unwrap();
+        assert!(deleted <= 7, "{deleted} at once");
+        (gone, cursor) = (gone + deleted, next);
+    }
+    assert_eq!(gone, 20);
+    write(22).await;
+    for owner in [None, Some(&partner)] {
+        let left = numbers(owner).await;
+        assert_eq!((left.len(), left.last()), (11, Some(&21)), "{owner:?}");
+    }
 });
