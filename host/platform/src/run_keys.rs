@@ -180,6 +180,7 @@ mod tests {
         let mut granted: BTreeSet<&str> = API_SCOPES.into();
         for (scope, why) in [
             ("grants.write", "a function does not approve grants"),
+            ("audit.read", "records name people, and from where they sign in"),
             ("events.data", "a function is told of its own events, and of no others"),
             ("identity.write", "it would become any end user"),
             ("identity.read", "nobody needs it without the other"),
