@@ -250,6 +250,13 @@ both!(every_change_leaves_a_record, async |on| {
         )
         .await;
     assert!(record["after"]["redriven"].as_u64().unwrap() >= 1, "{record}");
+    let discard = json!({ "action": "discard", "functionId": "f", "reason": "none of them" });
+    let (begun, _) = walk.does(&api, post.clone(), "/bulk-actions", discard, (own, "bulk_action.create")).await;
+    let bulk = format!("/bulk-actions/{}", text(&begun["$id"]));
+    for what in ["pause", "resume", "cancel"] {
+        let action = format!("bulk_action.{what}");
+        walk.does(&api, post.clone(), &format!("{bulk}/{what}"), none.clone(), (own, &action)).await;
+    }
     let ended = async || {
         api.executions("f").await.into_iter().find(|one| one["$id"] != again.as_str() && one["status"] == "failed")
     };
